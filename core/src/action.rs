@@ -1,0 +1,121 @@
+//! What to do: the engine's outputs.
+//!
+//! One FIFO, filled when the cause happens, drained fully by the host after each input. A host
+//! performs every action in order; what an action starts ends in an [`Event`](crate::Event), which
+//! may come at any later time and in any order.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::disk::DiskRequest;
+use crate::id::{ConnId, OpId, SocketId};
+use crate::notice::Notice;
+
+/// Something the host is to do. See `Engine::poll_action`.
+#[derive(Debug, Serialize)]
+pub enum Action {
+    /// Open a listener or datagram socket; answered by `Event::Bound`.
+    Bind {
+        /// Its name from now on.
+        socket: SocketId,
+        /// What and where.
+        spec: SocketSpec,
+    },
+    /// Close a listener or datagram socket. The id is dead after this.
+    Unbind {
+        /// Which one.
+        socket: SocketId,
+    },
+    /// Open a TCP connection; answered by `Connected` or `Closed`.
+    Connect {
+        /// Its name from now on.
+        conn: ConnId,
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// Bytes wait: call `Engine::gather`, write what it returns, report it with `Sent`.
+    ///
+    /// At most one is outstanding per connection: the next comes after `Sent` has accounted for
+    /// all that was gathered.
+    Send {
+        /// For which connection.
+        conn: ConnId,
+    },
+    /// Stop or resume reading. Reading is on when a connection begins. Bytes already read may
+    /// still be handed in after `on: false`.
+    Read {
+        /// From which connection.
+        conn: ConnId,
+        /// Whether to read.
+        on: bool,
+    },
+    /// Close the connection. The id is dead after this: no event is due for it.
+    Close {
+        /// Which one.
+        conn: ConnId,
+        /// What happens to bytes gathered and not yet sent.
+        how: Close,
+    },
+    /// Datagrams wait: call `Engine::gather_datagram` until it returns `None`, or until the socket
+    /// would block; then hand in `DatagramReady` when it is writable.
+    SendDatagrams {
+        /// Through which socket.
+        socket: SocketId,
+    },
+    /// Work for the disk; answered by `Event::Disk`.
+    Disk {
+        /// Its name in the answer.
+        op: OpId,
+        /// What to do.
+        request: DiskRequest,
+    },
+    /// Look up a host name; answered by `Event::Resolved`.
+    Resolve {
+        /// Its name in the answer.
+        op: OpId,
+        /// The name; never an IP address.
+        host: Box<str>,
+    },
+    /// Something the application may want to know.
+    Notify(Box<Notice>),
+}
+
+/// What happens to bytes gathered and not yet sent when a connection is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub enum Close {
+    /// They are sent first, within a few seconds, then the stream is ended in order.
+    Flush,
+    /// They are dropped.
+    Abort,
+}
+
+/// A listener or datagram socket to open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct SocketSpec {
+    /// TCP or UDP.
+    pub kind: SocketKind,
+    /// Local address; port 0 lets the system choose.
+    pub addr: SocketAddr,
+}
+
+/// Which kind of socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub enum SocketKind {
+    /// A TCP listener: connections are offered to `Engine::accept`.
+    TcpListener,
+    /// A UDP socket.
+    Udp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+
+    #[test]
+    fn actions_and_events_stay_small() {
+        assert!(size_of::<Action>() <= 64, "Action is {} bytes", size_of::<Action>());
+        assert!(size_of::<Event>() <= 64, "Event is {} bytes", size_of::<Event>());
+    }
+}

@@ -1,0 +1,165 @@
+//! Every setting and every bound of a session, each with its unit and its reason.
+//!
+//! A queue that a remote can fill has its bound here; what happens when it is full is said beside
+//! it. Values are chosen unless a BEP is cited.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of one engine, fixed at its birth except where a method changes them.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Config {
+    /// Client name and version for the extension handshake (BEP 10, `v`) and HTTP requests.
+    pub client_name: String,
+    /// First eight bytes of the peer id, in the style of BEP 20.
+    pub peer_id_prefix: [u8; 8],
+    /// Addresses to listen on for peers; TCP and UDP share the port. Port 0: the system chooses.
+    pub listen: Vec<SocketAddr>,
+    /// If the port is taken, let the system choose another.
+    pub listen_fallback: bool,
+    /// Run a tracker on this address (HTTP, and UDP on the same port).
+    pub tracker_listen: Option<SocketAddr>,
+    /// Session-wide rate limits.
+    pub limits: RateLimits,
+    /// Bounds on connections.
+    pub connections: ConnectionLimits,
+    /// Bounds on memory and queues.
+    pub bounds: Bounds,
+    /// Times to wait for peers.
+    pub timeouts: Timeouts,
+    /// Upload slots and their rhythm.
+    pub choking: Choking,
+    /// How often resume data is written while pieces come in.
+    pub resume_interval: Duration,
+}
+
+/// Upper bounds on transfer rates in bytes per second; `None` is unlimited, `Some(0)` is nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct RateLimits {
+    /// Bytes per second received from peers.
+    pub down_bytes_per_s: Option<u64>,
+    /// Bytes per second sent to peers.
+    pub up_bytes_per_s: Option<u64>,
+}
+
+/// Bounds on connections. Past them, new ones are refused and none is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConnectionLimits {
+    /// Peer connections in the session.
+    pub session: usize,
+    /// Peer connections of one torrent.
+    pub torrent: usize,
+    /// Outgoing connections not yet established.
+    pub half_open: usize,
+    /// Connections from one IP address (defence 21); loopback is exempt.
+    pub per_address: usize,
+    /// Incoming connections that have not finished their handshake (defence 21).
+    pub handshaking: usize,
+}
+
+/// Bounds on memory and queues.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Bytes of blocks held for incomplete pieces. Past it, pieces are written through early.
+    pub assembly_bytes: usize,
+    /// Bytes handed to the disk and not yet written. Past it, reading from peers stops.
+    pub write_backlog_bytes: usize,
+    /// Bytes read for peers and not yet sent. Past it, further reads wait.
+    pub read_ahead_bytes: usize,
+    /// Requests a peer may have queued with us (BEP 10, `reqq`). Past it, they are rejected or
+    /// dropped.
+    pub peer_requests: usize,
+    /// Requests we have outstanding at one peer, whatever its `reqq` says.
+    pub own_requests: usize,
+    /// Addresses remembered per torrent. Past it, the least promising are forgotten.
+    pub known_peers: usize,
+    /// Piece checks under way at once.
+    pub checking: usize,
+    /// Banned addresses remembered. Past it, the oldest ban is lifted.
+    pub bans: usize,
+    /// Swarms the embedded tracker holds. Past it, announces for new ones are refused.
+    pub tracker_swarms: usize,
+    /// Peers the embedded tracker holds per swarm. Past it, the oldest is forgotten.
+    pub tracker_peers: usize,
+}
+
+/// Times to wait for peers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// For an outgoing connection to be established.
+    pub connect: Duration,
+    /// For the handshake to be complete (defence 21).
+    pub handshake: Duration,
+    /// For anything from a peer. BEP 3 has keep-alives every two minutes.
+    pub silence: Duration,
+    /// Before we send a keep-alive.
+    pub keep_alive: Duration,
+    /// For a peer that owes us blocks to send one, before it counts as snubbing us. BEP 3 says
+    /// "over a minute"; the request is put back for others much earlier when it is late for the
+    /// peer's own rate.
+    pub snub: Duration,
+    /// For a connection that neither side is interested in, when the session is full.
+    pub useless: Duration,
+}
+
+/// Upload slots and their rhythm (BEP 3, "choking and optimistic unchoking").
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Choking {
+    /// Peers unchoked at once per torrent, the optimistic ones among them.
+    pub slots: usize,
+    /// Between two decisions.
+    pub interval: Duration,
+    /// Between two rotations of the optimistic unchoke.
+    pub optimistic_interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            client_name: concat!("bitswarm ", env!("CARGO_PKG_VERSION")).to_owned(),
+            peer_id_prefix: *b"-bs0100-",
+            listen: vec![
+                SocketAddr::from(([0, 0, 0, 0], 6881)),
+                SocketAddr::from(([0_u16; 8], 6881)),
+            ],
+            listen_fallback: true,
+            tracker_listen: None,
+            limits: RateLimits::default(),
+            connections: ConnectionLimits {
+                session: 500,
+                torrent: 120,
+                half_open: 64,
+                per_address: 8,
+                handshaking: 64,
+            },
+            bounds: Bounds {
+                assembly_bytes: 24 << 20,
+                write_backlog_bytes: 8 << 20,
+                read_ahead_bytes: 8 << 20,
+                peer_requests: 512,
+                own_requests: 1024,
+                known_peers: 4000,
+                checking: 8,
+                bans: 4096,
+                tracker_swarms: 100_000,
+                tracker_peers: 10_000,
+            },
+            timeouts: Timeouts {
+                connect: Duration::from_secs(15),
+                handshake: Duration::from_secs(10),
+                silence: Duration::from_secs(150),
+                keep_alive: Duration::from_secs(110),
+                snub: Duration::from_secs(60),
+                useless: Duration::from_secs(60),
+            },
+            choking: Choking {
+                slots: 8,
+                interval: Duration::from_secs(10),
+                optimistic_interval: Duration::from_secs(30),
+            },
+            resume_interval: Duration::from_secs(2),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What the engine asks of the disk, and what it hears back.
+//!
+//! The host sees files, offsets and lengths; what a piece is stays in the core. A torrent's files
+//! form a *store*, opened once with its [`StoreSpec`] and then named by [`StoreId`]. Requests are
+//! independent: the engine orders what must be ordered by waiting for completions. Every request
+//! completes exactly once. An error names the file and the cause and leaves the store usable.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::id::StoreId;
+use crate::piece::{InfoHash, Sha1Hash};
+
+/// The files of a torrent as they lie on disk.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StoreSpec {
+    /// The directory under which every path lies; made when the first file is.
+    pub root: PathBuf,
+    /// In the torrent's order. Pad files (BEP 47) are not listed: they never reach the disk.
+    pub files: Vec<StoreFile>,
+}
+
+/// One file of a store.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StoreFile {
+    /// Relative to the root, sanitised: no `..`, not absolute, unique in its store.
+    pub path: PathBuf,
+    /// In bytes.
+    pub length: u64,
+    /// Whether to set the executable bits when the file is made (BEP 47, attribute `x`).
+    pub executable: bool,
+}
+
+/// Which file of a store, from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct FileIndex(pub u32);
+
+/// A run of bytes in one file, or of zeros in none (a pad file).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Span {
+    /// The file; `None` for padding, which reads as zeros and is not written.
+    pub file: Option<FileIndex>,
+    /// Offset in the file, in bytes.
+    pub offset: u64,
+    /// Length in bytes, at least 1.
+    pub length: u32,
+}
+
+/// Consecutive runs that together are a piece or a part of one.
+pub type Spans = SmallVec<[Span; 1]>;
+
+/// Work for the disk.
+#[derive(Clone, Debug, Serialize)]
+pub enum DiskRequest {
+    /// Make a store known and look at its files; creates nothing. → [`DiskDone::Files`]
+    Open {
+        /// Its name from now on.
+        store: StoreId,
+        /// What it consists of.
+        spec: Arc<StoreSpec>,
+    },
+    /// Create these files (with their directories) where they are missing, and reserve space if
+    /// asked. Never shortens a file. → [`DiskDone::Done`]
+    Prepare {
+        /// Which store.
+        store: StoreId,
+        /// Which files.
+        files: Vec<FileIndex>,
+        /// Whether to reserve space.
+        allocation: Allocation,
+    },
+    /// Read a run of bytes. A file that is too short is [`DiskErrorKind::Short`].
+    /// → [`DiskDone::Read`]
+    Read {
+        /// Which store.
+        store: StoreId,
+        /// Where.
+        spans: Spans,
+    },
+    /// Write a run of bytes, creating files where they are missing; if a hash is given, only after
+    /// the data was found to have it. → [`DiskDone::Done`] or [`DiskDone::HashMismatch`]
+    Write(Box<WriteRequest>),
+    /// Read a piece and hash it. A file that is missing or too short is an error of kind
+    /// [`DiskErrorKind::NotFound`] or [`DiskErrorKind::Short`]. → [`DiskDone::Hash`]
+    Hash {
+        /// Which store.
+        store: StoreId,
+        /// Where.
+        spans: Spans,
+    },
+    /// Make everything written to the store so far survive a loss of power. → [`DiskDone::Files`]
+    Sync {
+        /// Which store.
+        store: StoreId,
+    },
+    /// Move the store's files under another root. → [`DiskDone::Done`]
+    Move {
+        /// Which store.
+        store: StoreId,
+        /// The new root.
+        root: PathBuf,
+    },
+    /// Forget the store, close its files; with `delete`, remove the files it lists and the
+    /// directories that are empty then, nothing else. The id is dead after this. → [`DiskDone::Done`]
+    Close {
+        /// Which store.
+        store: StoreId,
+        /// Whether to delete its files.
+        delete: bool,
+    },
+    /// Write a small state file whole: temporary file, sync, rename. → [`DiskDone::Done`]
+    Save {
+        /// Which one.
+        name: StateName,
+        /// Its content.
+        data: Bytes,
+    },
+    /// Read a state file. → [`DiskDone::Loaded`]
+    Load {
+        /// Which one.
+        name: StateName,
+    },
+    /// Delete a state file if it exists. → [`DiskDone::Done`]
+    Forget {
+        /// Which one.
+        name: StateName,
+    },
+}
+
+/// A run of bytes to write.
+#[derive(Clone, Debug, Serialize)]
+pub struct WriteRequest {
+    /// Which store.
+    pub store: StoreId,
+    /// Where; their lengths add up to that of the data.
+    pub spans: Spans,
+    /// The bytes, cut anywhere.
+    pub data: Vec<Bytes>,
+    /// Write only if the data's SHA-1 is this.
+    pub expect: Option<Sha1Hash>,
+}
+
+/// Whether space is reserved when a file is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Allocation {
+    /// Space is taken as it is written.
+    #[default]
+    Sparse,
+    /// Space is reserved at once, so that a full disk shows at the start.
+    Full,
+}
+
+/// Which state file. The host chooses the directory and the file name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum StateName {
+    /// A torrent's resume data.
+    Resume(InfoHash),
+}
+
+/// What a disk request brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskDone {
+    /// It is done.
+    Done,
+    /// Nothing was written: the data does not have the hash it should.
+    HashMismatch,
+    /// The bytes read, all of them.
+    Read(Bytes),
+    /// The hash of the bytes read.
+    Hash(Sha1Hash),
+    /// The files as they are now, in the store's order; `None` where there is none.
+    Files(Vec<Option<FileStat>>),
+    /// The state file's content; `None` if there is none.
+    Loaded(Option<Bytes>),
+}
+
+/// What tells whether a file was changed behind our back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FileStat {
+    /// In bytes.
+    pub length: u64,
+    /// Time of last modification, nanoseconds since 1970.
+    pub modified_ns: i64,
+}
+
+/// A disk request that failed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DiskError {
+    /// What kind of failure.
+    pub kind: DiskErrorKind,
+    /// The file or directory concerned.
+    pub path: PathBuf,
+    /// The system's own words.
+    pub cause: String,
+}
+
+/// What kind of failure, as far as it decides what to do next.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum DiskErrorKind {
+    /// No space left, or a quota is used up.
+    Full,
+    /// Not permitted, or the file system is read-only.
+    Denied,
+    /// It does not exist.
+    NotFound,
+    /// The file ends before the bytes asked for.
+    Short,
+    /// Something that is not a plain file or directory of ours stands in the way (a link that
+    /// leads out of the root, a directory where a file should be).
+    InTheWay,
+    /// Out of file descriptors.
+    TooManyOpen,
+    /// The store is not known (a request crossed its `Close`).
+    UnknownStore,
+    /// Anything else: a failing device, a lost network file system.
+    Io,
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            DiskErrorKind::Full => "disk full",
+            DiskErrorKind::Denied => "not permitted",
+            DiskErrorKind::NotFound => "missing",
+            DiskErrorKind::Short => "shorter than it should be",
+            DiskErrorKind::InTheWay => "something else is in its place",
+            DiskErrorKind::TooManyOpen => "too many open files",
+            DiskErrorKind::UnknownStore => "not open",
+            DiskErrorKind::Io => "input/output error",
+        };
+        write!(f, "{}: {what}", self.path.display())?;
+        if self.cause.is_empty() { Ok(()) } else { write!(f, " ({})", self.cause) }
+    }
+}

@@ -1,0 +1,153 @@
+//! What happened: the engine's inputs.
+//!
+//! Exhaustive on purpose: a runtime's `match` fails to compile when an event or action is added.
+//! Everything a remote or the host can do to the engine arrives as one of these and can be logged,
+//! replayed, generated and shrunk.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{DiskDone, DiskError};
+use crate::id::{ConnId, OpId, SocketId};
+
+/// Something that happened outside. See `Engine::handle`.
+///
+/// An event for an id that is gone (because a `Close` crossed it) is harmless.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Event {
+    /// The deadline of `Engine::poll_timeout` has come. Early or spurious ones are harmless.
+    Timeout,
+    /// A socket asked for with `Bind` is open on this address, or could not be opened.
+    Bound {
+        /// Which one.
+        socket: SocketId,
+        /// The address with the port the system chose, or why not.
+        result: Result<SocketAddr, NetError>,
+    },
+    /// A connection asked for with `Connect` is established.
+    Connected {
+        /// Which one.
+        conn: ConnId,
+        /// Our side's address.
+        local: SocketAddr,
+    },
+    /// Bytes came in, in order. Any cut of the stream into events is the same to the engine.
+    Received {
+        /// From which connection.
+        conn: ConnId,
+        /// Owned, so that it can be decrypted in place and sliced without a copy. Not empty.
+        data: BytesMut,
+    },
+    /// The socket took this many of the bytes that `gather` returned. May come in parts.
+    Sent {
+        /// Which connection.
+        conn: ConnId,
+        /// How many bytes more.
+        bytes: usize,
+    },
+    /// The connection is over, or could not be established. The id is dead after this.
+    Closed {
+        /// Which connection.
+        conn: ConnId,
+        /// `None` for an orderly end of stream.
+        why: Option<NetError>,
+    },
+    /// Datagrams came in, at most 64 of them.
+    Datagrams {
+        /// Through which socket.
+        socket: SocketId,
+        /// In the order of arrival.
+        batch: Vec<Datagram>,
+    },
+    /// A datagram socket that would have blocked takes datagrams again.
+    DatagramReady {
+        /// Which socket.
+        socket: SocketId,
+    },
+    /// A disk request is done. Each completes exactly once; they may complete in any order.
+    Disk {
+        /// Which request.
+        op: OpId,
+        /// What came of it.
+        result: Result<DiskDone, Box<DiskError>>,
+    },
+    /// A host name was looked up.
+    Resolved {
+        /// Which request.
+        op: OpId,
+        /// Its addresses, at most 16, in the order to try; or why there are none.
+        result: Result<Vec<IpAddr>, ResolveError>,
+    },
+}
+
+/// One UDP packet and who is at the other end of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Datagram {
+    /// The remote address: the sender of one received, the destination of one to send.
+    pub remote: SocketAddr,
+    /// Its payload.
+    pub data: BytesMut,
+}
+
+/// Why a connection or socket failed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum NetError {
+    /// Nobody listens there.
+    Refused,
+    /// The other side dropped the connection.
+    Reset,
+    /// No answer in time.
+    TimedOut,
+    /// No route to the host or network.
+    Unreachable,
+    /// The local address is in use.
+    AddrInUse,
+    /// The local address does not exist here.
+    AddrNotAvailable,
+    /// Not permitted.
+    Denied,
+    /// Out of file descriptors or socket buffers.
+    TooManyOpen,
+    /// The connection ended in the middle of something.
+    UnexpectedEnd,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for NetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NetError::Refused => "connection refused",
+            NetError::Reset => "connection reset",
+            NetError::TimedOut => "timed out",
+            NetError::Unreachable => "host or network unreachable",
+            NetError::AddrInUse => "address already in use",
+            NetError::AddrNotAvailable => "no such local address",
+            NetError::Denied => "not permitted",
+            NetError::TooManyOpen => "too many open files",
+            NetError::UnexpectedEnd => "connection ended early",
+            NetError::Other => "network error",
+        })
+    }
+}
+
+/// Why a host name has no address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum ResolveError {
+    /// The name does not exist.
+    NotFound,
+    /// The resolver did not answer; it may later.
+    Unavailable,
+}
+
+impl fmt::Display for ResolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ResolveError::NotFound => "no such host",
+            ResolveError::Unavailable => "name lookup failed",
+        })
+    }
+}

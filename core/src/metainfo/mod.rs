@@ -1,0 +1,5 @@
+//! Not written yet.
+
+/// A .torrent file.
+#[derive(Debug)]
+pub struct Metainfo {}

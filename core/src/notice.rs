@@ -1,0 +1,101 @@
+//! What the application hears: an ordered stream of things worth knowing.
+//!
+//! Notices tell of changes. How things stand is asked for with `Engine::torrent`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+
+use crate::action::SocketKind;
+use crate::disk::DiskError;
+use crate::event::NetError;
+use crate::id::TorrentId;
+
+/// Something the application may want to know.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub enum Notice {
+    /// A socket is open.
+    Listening {
+        /// Which kind.
+        kind: SocketKind,
+        /// Where, with the port the system chose.
+        addr: SocketAddr,
+    },
+    /// A socket could not be opened; the session goes on without it.
+    ListenFailed {
+        /// Which kind.
+        kind: SocketKind,
+        /// Where it was to be.
+        addr: SocketAddr,
+        /// Why not.
+        why: NetError,
+    },
+    /// Something about one torrent.
+    Torrent {
+        /// Which one.
+        id: TorrentId,
+        /// What.
+        what: TorrentNotice,
+    },
+    /// Everything asked for by `Engine::stop` is done. The last notice.
+    Stopped,
+}
+
+/// Something about one torrent.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub enum TorrentNotice {
+    /// It is known what is on disk: from resume data, or by hashing all of it.
+    Checked {
+        /// Pieces that are there.
+        have: u32,
+        /// Pieces in all.
+        pieces: u32,
+        /// Whether resume data answered, so that nothing was hashed.
+        from_resume: bool,
+    },
+    /// Every wanted piece is verified and written.
+    Finished,
+    /// Everything that was finished is also flushed to disk and recorded in the resume data.
+    Saved,
+    /// A peer was banned, by proof that it sent wrong data or broke the protocol.
+    PeerBanned {
+        /// Its address.
+        addr: SocketAddr,
+        /// What it did.
+        why: String,
+    },
+    /// A tracker answered.
+    TrackerAnswered {
+        /// Its URL.
+        url: String,
+        /// How many peers it named.
+        peers: usize,
+        /// Its warning, if it gave one.
+        warning: Option<String>,
+    },
+    /// A tracker could not be asked, or refused.
+    TrackerFailed {
+        /// Its URL.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// A tracker told us our address as it sees it (BEP 24).
+    ExternalAddress {
+        /// The address.
+        ip: IpAddr,
+    },
+    /// The disk failed; the torrent is paused and tries again by itself.
+    DiskFailed {
+        /// What failed.
+        error: DiskError,
+    },
+    /// The disk works again.
+    DiskRecovered,
+    /// It was paused by the user.
+    Paused,
+    /// It was resumed by the user.
+    Resumed,
+    /// It is gone, and its files too if that was asked for.
+    Removed,
+}

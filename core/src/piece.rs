@@ -1,0 +1,202 @@
+//! Names for the parts of a torrent: piece, block, infohash, peer id, and the arithmetic between
+//! them.
+//!
+//! A torrent's content is one run of bytes cut into pieces of equal length (the last may be
+//! shorter); a piece is hashed as a whole and transferred in blocks of 16 KiB. [`Geometry`] is the
+//! only place that multiplies these, so it is the only place that can overflow: it cannot be built
+//! from numbers that do not fit.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Length of a block in bytes, the unit of requests. BEP 3: "All current implementations use 2^14".
+pub const BLOCK_LEN: u32 = 16 * 1024;
+
+/// Longest piece accepted, in bytes (chosen; as large as any client makes them).
+pub const MAX_PIECE_LEN: u32 = 256 * 1024 * 1024;
+
+/// Most pieces accepted in a torrent (chosen: 20 bytes of hash each make a 40 MiB metainfo).
+pub const MAX_PIECES: u32 = 2 * 1024 * 1024;
+
+/// Which piece, from 0.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct PieceIndex(pub u32);
+
+impl PieceIndex {
+    /// As an array index.
+    pub const fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a block lies: what request, piece, cancel and reject name (BEP 3, "peer messages").
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Block {
+    /// The piece it is part of.
+    pub piece: PieceIndex,
+    /// Offset in the piece, in bytes.
+    pub begin: u32,
+    /// Length in bytes.
+    pub length: u32,
+}
+
+impl Block {
+    /// Which block of its piece this is, if it starts on a 16 KiB boundary.
+    pub const fn number(self) -> u32 {
+        self.begin / BLOCK_LEN
+    }
+}
+
+/// A 20-byte SHA-1 digest.
+pub type Sha1Hash = [u8; 20];
+
+/// The SHA-1 of the info dictionary, by which a v1 swarm is known (BEP 3).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct InfoHash(pub [u8; 20]);
+
+impl fmt::Display for InfoHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for InfoHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a client calls itself in handshakes and announces (BEP 3, BEP 20).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PeerId(pub [u8; 20]);
+
+impl fmt::Display for PeerId {
+    /// Printable characters as they are, all others as a dot.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|&byte| {
+            let shown = if byte.is_ascii_graphic() { char::from(byte) } else { '.' };
+            write!(f, "{shown}")
+        })
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How a torrent's content is cut into pieces and blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Geometry {
+    total_len: u64,
+    piece_len: u32,
+    pieces: u32,
+}
+
+impl Geometry {
+    /// `total_len` bytes in pieces of `piece_len`; `None` if a number is 0 or past the limits
+    /// ([`MAX_PIECE_LEN`], [`MAX_PIECES`]). Content of no bytes has no pieces.
+    pub fn new(total_len: u64, piece_len: u32) -> Option<Self> {
+        if piece_len == 0 || piece_len > MAX_PIECE_LEN {
+            return None;
+        }
+        let pieces = u32::try_from(total_len.div_ceil(u64::from(piece_len))).ok()?;
+        (pieces <= MAX_PIECES).then_some(Geometry { total_len, piece_len, pieces })
+    }
+
+    /// Length of the content in bytes.
+    pub const fn total_len(&self) -> u64 {
+        self.total_len
+    }
+
+    /// Length in bytes of every piece but the last.
+    pub const fn piece_len(&self) -> u32 {
+        self.piece_len
+    }
+
+    /// How many pieces there are.
+    pub const fn pieces(&self) -> u32 {
+        self.pieces
+    }
+
+    /// Whether there is such a piece.
+    pub const fn contains(&self, piece: PieceIndex) -> bool {
+        piece.0 < self.pieces
+    }
+
+    /// Every piece in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = PieceIndex> + use<> {
+        (0..self.pieces).map(PieceIndex)
+    }
+
+    /// Offset of a piece in the content, in bytes.
+    pub const fn offset_of(&self, piece: PieceIndex) -> u64 {
+        piece.0 as u64 * self.piece_len as u64
+    }
+
+    /// Length of a piece in bytes; 0 for one that does not exist.
+    pub fn len_of(&self, piece: PieceIndex) -> u32 {
+        let left = self.total_len.saturating_sub(self.offset_of(piece));
+        u32::try_from(left).unwrap_or(u32::MAX).min(self.piece_len)
+    }
+
+    /// How many blocks a piece has.
+    pub fn blocks_of(&self, piece: PieceIndex) -> u32 {
+        self.len_of(piece).div_ceil(BLOCK_LEN)
+    }
+
+    /// The `number`th block of a piece.
+    pub fn block(&self, piece: PieceIndex, number: u32) -> Block {
+        let begin = number * BLOCK_LEN;
+        let length = self.len_of(piece).saturating_sub(begin).min(BLOCK_LEN);
+        Block { piece, begin, length }
+    }
+
+    /// Whether the block is exactly one that [`Geometry::block`] gives: what we ask for.
+    pub fn is_block(&self, block: Block) -> bool {
+        self.contains(block.piece)
+            && block.begin.is_multiple_of(BLOCK_LEN)
+            && block.begin < self.len_of(block.piece)
+            && block.length == self.block(block.piece, block.number()).length
+    }
+
+    /// Whether the range lies inside its piece and is not empty: what we may be asked for.
+    pub fn contains_range(&self, block: Block) -> bool {
+        self.contains(block.piece)
+            && block.length > 0
+            && u64::from(block.begin) + u64::from(block.length)
+                <= u64::from(self.len_of(block.piece))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_piece_and_the_last_block_are_what_is_left() {
+        let g = Geometry::new(100_000, 32_768).unwrap();
+        assert_eq!(g.pieces(), 4);
+        assert_eq!(g.len_of(PieceIndex(3)), 1_696);
+        assert_eq!(g.len_of(PieceIndex(4)), 0);
+        assert_eq!(g.blocks_of(PieceIndex(0)), 2);
+        assert_eq!(g.block(PieceIndex(3), 0).length, 1_696);
+        assert!(g.is_block(Block { piece: PieceIndex(3), begin: 0, length: 1_696 }));
+        assert!(!g.is_block(Block { piece: PieceIndex(3), begin: 0, length: 16_384 }));
+        assert!(!g.is_block(Block { piece: PieceIndex(0), begin: 1, length: 16_384 }));
+        assert!(!g.contains_range(Block { piece: PieceIndex(0), begin: u32::MAX, length: 2 }));
+        assert!(!g.contains_range(Block { piece: PieceIndex(0), begin: 0, length: 0 }));
+    }
+
+    #[test]
+    fn numbers_past_the_limits_make_no_geometry() {
+        assert_eq!(Geometry::new(1, 0), None);
+        assert_eq!(Geometry::new(1, MAX_PIECE_LEN + 1), None);
+        assert_eq!(Geometry::new(u64::MAX, 1), None);
+        assert_eq!(Geometry::new(0, 16_384).unwrap().pieces(), 0);
+    }
+}
