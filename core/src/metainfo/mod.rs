@@ -6,10 +6,11 @@
 //! the input and never to a number in it. Every file's path has been made safe before anybody sees
 //! it ([`path`]), every text fit to print ([`text`]). What is not understood is kept:
 //! [`Metainfo::to_bytes`] is the input, and [`Metainfo::with_trackers`] changes nothing but the
-//! trackers.
+//! trackers. [`create`] makes new ones.
 //!
 //! Not here: magnet links, v2 file trees and merkle hashes, `httpseeds` (BEP 17).
 
+pub mod create;
 mod edit;
 mod error;
 mod file;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use crate::disk::{StoreFile, StoreSpec};
 use crate::piece::{Geometry, InfoHash, PieceIndex, Sha1Hash};
 
+pub use create::Creator;
 pub use error::MetainfoError;
 pub use file::{Attributes, File};
 pub use path::PathRules;
