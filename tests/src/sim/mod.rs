@@ -3,9 +3,12 @@
 //! A run depends on its seed alone. The engine is driven through its public face by the same kind
 //! of loop as a runtime's; everything around it is a machine of the simulator.
 
+pub mod bencode;
+pub mod content;
 pub mod dice;
 pub mod disk;
 pub mod network;
+pub mod peer_wire;
 pub mod queue;
 pub mod resolver;
 pub mod trace;
