@@ -4,6 +4,7 @@
 //! of loop as a runtime's; everything around it is a machine of the simulator.
 
 pub mod bencode;
+pub mod check;
 pub mod content;
 pub mod dice;
 pub mod disk;

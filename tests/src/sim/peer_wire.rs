@@ -148,7 +148,7 @@ impl Reader {
     }
 
     /// The next item, if it is there as a whole.
-    pub fn next(&mut self) -> Result<Option<Item<'_>>, String> {
+    pub fn try_next(&mut self) -> Result<Option<Item<'_>>, String> {
         let rest = &self.buffer[self.used..];
         if !self.greeted {
             let Some((hello, _)) = rest.split_first_chunk::<HELLO_LEN>() else { return Ok(None) };
@@ -261,7 +261,7 @@ mod tests {
         }
         let mut reader = Reader { greeted: true, ..Reader::new() };
         reader.feed(&[0xff; 4]);
-        assert!(reader.next().is_err());
+        assert!(reader.try_next().is_err());
     }
 
     quickcheck! {
@@ -276,7 +276,7 @@ mod tests {
                 let (part, later) = rest.split_at(cut.min(rest.len()));
                 rest = later;
                 reader.feed(part);
-                while let Some(item) = reader.next().expect("a valid stream") {
+                while let Some(item) = reader.try_next().expect("a valid stream") {
                     seen.push(format!("{item:?}"));
                 }
             }
