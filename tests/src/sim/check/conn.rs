@@ -83,6 +83,10 @@ impl Conn {
         self.torrent
     }
 
+    pub(super) fn is_peer(&self) -> bool {
+        self.kind == Kind::Peer
+    }
+
     pub(super) fn requests(&self) -> impl Iterator<Item = Run> + '_ {
         self.requests.keys().copied()
     }

@@ -174,6 +174,11 @@ impl Checker {
         state.sent(bytes, &mut around).map_err(|broken| format!("{conn:?}: {broken}"))
     }
 
+    /// Whether the connection speaks the peer protocol, as far as it has spoken.
+    pub fn is_peer(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(Conn::is_peer)
+    }
+
     /// How often interesting things happened.
     pub fn tally(&self) -> Tally {
         self.tally

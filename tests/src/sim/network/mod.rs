@@ -341,6 +341,11 @@ impl Network {
         self.hosts[host.at()].addrs[0]
     }
 
+    /// The address that a listener or datagram socket is bound to.
+    pub fn socket_addr(&self, key: SocketKey) -> Option<SocketAddr> {
+        self.sockets[key.0 as usize].as_ref().map(|socket| socket.addr)
+    }
+
     /// The host that has this address.
     pub fn host_at(&self, ip: IpAddr) -> Option<HostId> {
         self.addrs.get(&ip).copied()

@@ -35,6 +35,11 @@ impl EndId {
         self.0 as usize % 2
     }
 
+    /// Whether this end dialled; the other accepted.
+    pub fn has_dialled(self) -> bool {
+        self.side() == 0
+    }
+
     /// The end on the other side.
     pub fn other(self) -> EndId {
         EndId(self.0 ^ 1)
