@@ -2,7 +2,8 @@
 //!
 //! A [`Creator`] is told what the torrent is to be; [`Creator::layout`] says which bytes of which
 //! file make up each piece; with the pieces' SHA-1 hashes, [`Creator::finish`] gives the file's
-//! bytes. The same input gives the same bytes: files are put into the order of their paths.
+//! bytes. The same input gives the same bytes: [`Creator::folder`] puts files into the order of
+//! their paths.
 //! A name that we would have to store under another is refused, because nobody could seed it.
 
 use std::fmt;
@@ -150,6 +151,16 @@ impl Creator {
     pub fn folder(name: impl Into<String>, files: impl IntoIterator<Item = NewFile>) -> Self {
         let mut files: Vec<NewFile> = files.into_iter().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
+        Self::folder_in_order(name, files)
+    }
+
+    /// A torrent of a folder whose files keep the order they are given in, for padding between
+    /// them.
+    pub fn folder_in_order(
+        name: impl Into<String>,
+        files: impl IntoIterator<Item = NewFile>,
+    ) -> Self {
+        let files: Vec<NewFile> = files.into_iter().collect();
         let total = files.iter().fold(0_u64, |total, file| total.saturating_add(file.length));
         Self::new(name.into(), Content::Files(files), total)
     }
@@ -360,9 +371,9 @@ mod tests {
     #[test]
     fn padding_and_executables_are_marked() {
         let file = |path: &str, length| NewFile::new([path], length);
-        let pad = NewFile { pad: true, ..NewFile::new(["b.pad"], 16_379) };
+        let pad = NewFile { pad: true, ..NewFile::new([".pad", "16379"], 16_379) };
         let program = NewFile { executable: true, ..file("c", 1) };
-        let creator = Creator::folder("top", [file("a", 5), pad, program]);
+        let creator = Creator::folder_in_order("top", [file("a", 5), pad, program]);
         let mut content = vec![0; 16_385];
         content[16_384] = 1;
         let torrent = creator.finish_with_content(&content).unwrap();

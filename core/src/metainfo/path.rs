@@ -1,8 +1,8 @@
 //! Names and paths that a stranger chose, made safe to use on this host (defences 1 to 4).
 //!
-//! [`component`] turns any bytes into one harmless component: never empty, `.` or `..`, without
+//! `component` turns any bytes into one harmless component: never empty, `.` or `..`, without
 //! separators, NUL or control characters, at most 255 bytes. Paths are such components joined with
-//! `/`, so they cannot leave their root. [`make_distinct`] then renames files whose paths are equal
+//! `/`, so they cannot leave their root. `make_distinct` then renames files whose paths are equal
 //! to another's but for case, or to a directory's, with work bounded by the size of the input.
 //! Both are idempotent, and choose the names that libtorrent chooses in the common cases, so that
 //! what one client has downloaded the other finds.
@@ -132,6 +132,9 @@ fn name_of(path: &str) -> &str {
 /// A name as a file system sees it that does not tell case apart. Upper case first, because some
 /// letters have more than one lower case.
 fn folded(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
     name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 

@@ -67,6 +67,31 @@ fn a_torrent_of_one_file_is_read() {
 }
 
 #[test]
+fn of_a_single_file_only_attributes_that_make_sense_count() {
+    let bytes = with_info(5, |info| {
+        info.int("length", 5);
+        info.bytes("attr", "?lpxh");
+    });
+    let torrent = Metainfo::parse(&bytes).unwrap();
+    let expected = Attributes { executable: true, hidden: true, ..Attributes::default() };
+    assert_eq!(torrent.files()[0].attributes(), expected);
+    assert!(torrent.store_spec(Path::new("")).files[0].executable);
+}
+
+#[test]
+fn errors_say_what_and_the_way_out() {
+    assert_eq!(
+        error(b"<html>").to_string(),
+        "not a torrent file: not bencoding at byte 0: no value begins with this byte"
+    );
+    assert_eq!(
+        MetainfoError::PieceCount { hashes: 2, pieces: 1 }.to_string(),
+        "2 piece hashes for content of 1 pieces"
+    );
+    assert!(MetainfoError::V2Only.to_string().contains("use a v1 or hybrid one"));
+}
+
+#[test]
 fn a_torrent_of_many_files_is_read() {
     let files = [("a/b.txt", 5, ""), ("empty", 0, "x"), (".pad/3", 3, "p"), ("c", 16_384, "h")];
     let torrent = Metainfo::parse(&multi_file("top", &files)).unwrap();
