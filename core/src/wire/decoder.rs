@@ -140,8 +140,7 @@ impl Decoder {
             self.unread.skip(4);
             return Some(Message::KeepAlive);
         };
-        let known = !matches!(id, 10..=12 | 18..=19 | 21..);
-        if known && self.unread.len() < 4 + length {
+        if is_known(id) && self.unread.len() < 4 + length {
             return None;
         }
         self.unread.skip(5);
@@ -194,5 +193,200 @@ impl Decoder {
         if self.unwanted > 0 {
             self.unwanted -= self.unread.skip(self.unwanted);
         }
+    }
+}
+
+/// Whether a message is kept until all of it is here; others are dropped as they come.
+const fn is_known(id: u8) -> bool {
+    matches!(id, id::CHOKE..=id::PORT | id::SUGGEST..=id::ALLOWED_FAST | id::EXTENDED)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use quickcheck::quickcheck;
+
+    use super::super::block_data::BlockData;
+    use super::super::message::tests::{AnyMessage, stream_of};
+    use super::*;
+
+    /// Everything a stream gives, cut at these lengths and then not at all.
+    fn decode(
+        stream: &Bytes,
+        cuts: &[u16],
+        count: Option<u32>,
+    ) -> (Vec<Message>, Option<Violation>) {
+        let mut left = stream.clone();
+        let mut decoder = Decoder::new();
+        decoder.set_piece_count(count);
+        let mut messages = Vec::new();
+        for cut in cuts.iter().map(|cut| usize::from(*cut)).chain([usize::MAX]) {
+            decoder.push(left.split_to(cut.min(left.len())));
+            loop {
+                match decoder.next_message() {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(violation) => return (messages, Some(violation)),
+                }
+            }
+        }
+        (messages, None)
+    }
+
+    fn judged(start: &[u8]) -> Result<Option<Message>, Violation> {
+        let mut decoder = Decoder::new();
+        decoder.set_piece_count(Some(100));
+        decoder.push(Bytes::copy_from_slice(start));
+        decoder.next_message()
+    }
+
+    quickcheck! {
+        fn any_cut_gives_the_messages_that_were_written(
+            messages: Vec<AnyMessage>,
+            cuts: Vec<u16>
+        ) -> bool {
+            let messages: Vec<_> = messages.into_iter().map(|any| any.0).collect();
+            let small: Vec<_> = cuts.iter().map(|cut| cut % 23).collect();
+            let stream = stream_of(&messages);
+            decode(&stream, &cuts, None) == (messages.clone(), None)
+                && decode(&stream, &small, None) == (messages, None)
+        }
+
+        fn any_bytes_give_the_same_messages_and_violation_in_any_cut(
+            messages: Vec<AnyMessage>,
+            noise: Vec<u8>,
+            flips: Vec<(u16, u8)>,
+            cuts: Vec<u16>,
+            count: Option<u16>
+        ) -> bool {
+            let messages: Vec<_> = messages.into_iter().map(|any| any.0).collect();
+            let mut stream = [&stream_of(&messages)[..], &noise].concat();
+            let len = stream.len().max(1);
+            for (at, flip) in flips {
+                if let Some(byte) = stream.get_mut(usize::from(at) % len) {
+                    *byte ^= flip;
+                }
+            }
+            let stream = Bytes::from(stream);
+            let count = count.map(u32::from);
+            let whole = decode(&stream, &[], count);
+            let small: Vec<_> = cuts.iter().map(|cut| cut % 7).collect();
+            decode(&stream, &cuts, count) == whole && decode(&stream, &small, count) == whole
+        }
+    }
+
+    #[test]
+    fn a_stream_in_single_bytes_gives_the_same_messages() {
+        let data = BlockData::from(Bytes::from(vec![7; 16_384]));
+        let messages = vec![
+            Message::HaveNone,
+            Message::Piece { piece: PieceIndex(1), begin: 16_384, data },
+            Message::KeepAlive,
+            Message::Have(PieceIndex(2)),
+        ];
+        let stream = stream_of(&messages);
+        let cuts = vec![1; stream.len()];
+        assert_eq!(decode(&stream, &cuts, None), (messages, None));
+    }
+
+    #[test]
+    fn blocks_of_a_large_read_are_slices_of_it() {
+        let data = || BlockData::from(Bytes::from(vec![7; 16_384]));
+        let messages: Vec<_> = (0..16)
+            .map(|n| Message::Piece { piece: PieceIndex(n), begin: 0, data: data() })
+            .collect();
+        let read = stream_of(&messages);
+        let range = read.as_ptr_range();
+        let mut decoder = Decoder::new();
+        decoder.push(read.clone());
+        for _ in 0..16 {
+            let Ok(Some(Message::Piece { data, .. })) = decoder.next_message() else {
+                panic!("a piece message");
+            };
+            let [chunk] = data.chunks() else { panic!("in one run") };
+            assert!(range.contains(&chunk.as_ptr()), "not a copy");
+        }
+        assert_eq!(decoder.next_message(), Ok(None));
+        assert_eq!(decoder.buffered(), 0);
+    }
+
+    #[test]
+    fn a_block_across_two_reads_is_two_slices() {
+        let data = BlockData::from(Bytes::from(vec![7; 16_384]));
+        let message = Message::Piece { piece: PieceIndex(5), begin: 32_768, data };
+        let stream = stream_of(std::slice::from_ref(&message));
+        let mut decoder = Decoder::new();
+        decoder.push(stream.slice(..12));
+        assert_eq!((decoder.next_message(), decoder.partial_block()), (Ok(None), None));
+        decoder.push(stream.slice(12..9000));
+        let coming = Block { piece: PieceIndex(5), begin: 32_768, length: 16_384 };
+        assert_eq!((decoder.next_message(), decoder.partial_block()), (Ok(None), Some(coming)));
+        decoder.push(BytesMut::from(&stream[9000..]));
+        let Ok(Some(Message::Piece { data, .. })) = decoder.next_message() else {
+            panic!("a piece message");
+        };
+        assert_eq!(data.chunks().len(), 2);
+        assert_eq!(data.len(), 16_384);
+        assert_eq!(decoder.partial_block(), None);
+    }
+
+    #[test]
+    fn a_length_is_judged_before_anything_is_kept() {
+        let too_long = |length| Violation::MessageTooLong { length, limit: MAX_EXTENDED_LEN };
+        assert_eq!(judged(&[0xff; 4]), Err(too_long(u32::MAX)));
+        assert_eq!(judged(&[0, 0x10, 0, 3]), Err(too_long(MAX_EXTENDED_LEN + 1)));
+        assert_eq!(judged(&[0, 0x10, 0, 2, 20]), Ok(None));
+        assert_eq!(judged(&[0, 0, 0x40, 9, 7]), Ok(None));
+        let bad = |id, length| Err(Violation::BadLength { id, length });
+        assert_eq!(judged(&[0, 0, 0x40, 10, 7]), bad(7, 0x400a));
+        assert_eq!(judged(&[0, 0, 0, 8, 7]), bad(7, 8));
+        assert_eq!(judged(&[0, 0, 0, 1, 20]), bad(20, 1));
+        assert_eq!(judged(&[0, 0, 0, 13, 5]), bad(5, 13));
+        assert_eq!(judged(&[0, 0, 0, 14, 5]), Ok(None));
+        assert_eq!(judged(&[0, 0, 0, 15, 5]), bad(5, 15));
+        for id in [0, 1, 2, 3, 14, 15] {
+            assert_eq!(judged(&[0, 0, 0, 2, id]), bad(id, 2));
+        }
+        for (id, length) in [(4, 5), (6, 13), (8, 13), (9, 3), (13, 5), (16, 13), (17, 5)] {
+            assert_eq!(judged(&[0, 0, 0, length, id]), Ok(None));
+            assert_eq!(judged(&[0, 0, 0, length - 1, id]), bad(id, u32::from(length) - 1));
+            assert_eq!(judged(&[0, 0, 0, length + 1, id]), bad(id, u32::from(length) + 1));
+        }
+    }
+
+    #[test]
+    fn a_bitfield_before_the_piece_count_is_known_is_bounded_by_the_largest_torrent() {
+        let mut decoder = Decoder::new();
+        decoder.push(Bytes::from_static(&[0, 4, 0, 1, 5]));
+        assert_eq!(decoder.next_message(), Ok(None));
+        let mut decoder = Decoder::new();
+        decoder.push(Bytes::from_static(&[0, 4, 0, 2, 5]));
+        assert_eq!(decoder.next_message(), Err(Violation::BadLength { id: 5, length: 0x40002 }));
+    }
+
+    #[test]
+    fn content_of_an_unknown_message_is_dropped_as_it_comes() {
+        let mut decoder = Decoder::new();
+        decoder.push(Bytes::from_static(&[0, 0x10, 0, 0, 99, 1, 2, 3]));
+        assert_eq!(decoder.next_message(), Ok(Some(Message::Unknown { id: 99 })));
+        let mut left = (1 << 20) - 4;
+        while left > 0 {
+            let part = left.min(1000);
+            decoder.push(Bytes::from(vec![0xff; part]));
+            assert_eq!((decoder.next_message(), decoder.buffered()), (Ok(None), 0));
+            left -= part;
+        }
+        decoder.push(Bytes::from_static(&[0, 0, 0, 1, 1]));
+        assert_eq!(decoder.next_message(), Ok(Some(Message::Unchoke)));
+    }
+
+    #[test]
+    fn after_a_violation_each_call_gives_the_same_one() {
+        let mut decoder = Decoder::new();
+        decoder.push(Bytes::from_static(&[0, 0, 0, 2, 0, 0]));
+        let violation = Err(Violation::BadLength { id: 0, length: 2 });
+        assert_eq!(decoder.next_message(), violation);
+        decoder.push(Bytes::from_static(&[0, 0, 0, 1, 1]));
+        assert_eq!(decoder.next_message(), violation);
     }
 }

@@ -214,8 +214,53 @@ fn prefix(length: usize) -> [u8; 4] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use quickcheck::{Arbitrary, Gen};
+
     use super::*;
+
+    /// Any message that may be sent, for properties.
+    #[derive(Clone, Debug)]
+    pub(in crate::wire) struct AnyMessage(pub(in crate::wire) Message);
+
+    impl Arbitrary for AnyMessage {
+        fn arbitrary(g: &mut Gen) -> Self {
+            let piece = PieceIndex(u32::arbitrary(g));
+            let block = Block { piece, begin: u32::arbitrary(g), length: u32::arbitrary(g) };
+            let id: u8 = Arbitrary::arbitrary(g);
+            AnyMessage(match u8::arbitrary(g) % 17 {
+                0 => Message::KeepAlive,
+                1 => Message::Choke,
+                2 => Message::Unchoke,
+                3 => Message::Interested,
+                4 => Message::NotInterested,
+                5 => Message::Have(piece),
+                6 => Message::Bitfield(Vec::arbitrary(g).into()),
+                7 => Message::Request(block),
+                8 => Message::Cancel(block),
+                9 => Message::Port(u16::arbitrary(g)),
+                10 => Message::Suggest(piece),
+                11 => Message::HaveAll,
+                12 => Message::HaveNone,
+                13 => Message::Reject(block),
+                14 => Message::AllowedFast(piece),
+                15 => Message::Extended { id, payload: Vec::arbitrary(g).into() },
+                _ => {
+                    let lengths = [0, 1, 100, 511, 512, 513, 5000, 16_384];
+                    let length = *g.choose(&lengths).expect("there are some");
+                    let content: Vec<u8> = (0..length).map(|at| at as u8 ^ id).collect();
+                    Message::Piece { piece, begin: block.begin, data: Bytes::from(content).into() }
+                }
+            })
+        }
+    }
+
+    /// The messages one after the other, as one run of bytes.
+    pub(in crate::wire) fn stream_of(messages: &[Message]) -> Bytes {
+        let mut out = Segments::new();
+        messages.iter().cloned().for_each(|message| message.encode(&mut out));
+        out.take_all().freeze()
+    }
 
     fn written(message: Message) -> Vec<u8> {
         let mut out = Segments::new();
