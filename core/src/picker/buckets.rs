@@ -19,7 +19,7 @@ pub(super) const LANES: usize = 3;
 const NOWHERE: u32 = u32::MAX;
 
 /// Every piece's availability, and the open pieces in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Buckets {
     lanes: [Lane; LANES],
     /// Per piece, peers that have it, seeds not counted. Sticks at the ends of `u16`: with more
@@ -29,7 +29,7 @@ pub(super) struct Buckets {
     position: Vec<u32>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Lane {
     order: Vec<PieceIndex>,
     /// End of each availability's bucket in `order`, which begins where the one before ends.
@@ -76,11 +76,13 @@ impl Buckets {
         let mut hole = lane.order.len() - 1;
         for later in (bucket + 1..lane.ends.len()).rev() {
             let first = lane.ends[later - 1] as usize;
-            let moved = lane.order[first];
-            lane.order[hole] = moved;
-            self.position[moved.at()] = hole as u32;
             lane.ends[later] += 1;
-            hole = first;
+            if first != hole {
+                let moved = lane.order[first];
+                lane.order[hole] = moved;
+                self.position[moved.at()] = hole as u32;
+                hole = first;
+            }
         }
         lane.ends[bucket] += 1;
         lane.order[hole] = piece;
@@ -96,12 +98,12 @@ impl Buckets {
         for end in &mut lane.ends[bucket..] {
             *end -= 1;
             let last = *end as usize;
-            let moved = lane.order[last];
             if last != hole {
+                let moved = lane.order[last];
                 lane.order[hole] = moved;
                 self.position[moved.at()] = hole as u32;
+                hole = last;
             }
-            hole = last;
         }
         lane.order.pop();
         lane.trim();
@@ -179,5 +181,28 @@ impl Lane {
         {
             self.ends.pop();
         }
+    }
+}
+
+#[cfg(test)]
+impl Buckets {
+    /// Compares every index with what it is an index of; the pieces in each lane.
+    pub(super) fn check(&self) -> [Vec<PieceIndex>; LANES] {
+        let mut listed = 0;
+        for lane in &self.lanes {
+            for (at, piece) in lane.order.iter().enumerate() {
+                assert_eq!(self.position[piece.at()], at as u32);
+                let bucket = lane.bucket(self.availability[piece.at()].into());
+                assert!(bucket.contains(&at), "{piece:?} at {at} is not in {bucket:?}");
+            }
+            assert_eq!(lane.ends.last().map_or(0, |end| *end as usize), lane.order.len());
+            listed += lane.order.len();
+        }
+        assert_eq!(listed, self.position.iter().filter(|at| **at != NOWHERE).count());
+        std::array::from_fn(|lane| {
+            let mut pieces = self.lanes[lane].order.clone();
+            pieces.sort();
+            pieces
+        })
     }
 }

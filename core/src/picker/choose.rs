@@ -7,7 +7,7 @@
 //!    of another peer that is no faster;
 //! 4. a new piece: the rarest that the peer has, by chance among equals; the first few of a torrent
 //!    entirely by chance, to have something to trade soon; or the next one in sequence;
-//! 5. a piece of another peer, last of all of a faster one.
+//! 5. a piece of another peer, last of all of a faster one or one that failed its check once.
 //!
 //! When every missing block that can be had is requested, the end game begins: a block may then be
 //! requested of [`MAX_REQUESTERS`] peers.
@@ -32,7 +32,7 @@ const RANDOM_FIRST: usize = 4;
 const LOOSE_PER_PEER: usize = 2;
 
 /// What a walk over the buckets found.
-enum Walk {
+pub(super) enum Walk {
     Found(PieceIndex),
     Nothing,
     GaveUp,
@@ -80,7 +80,7 @@ impl Picker {
         hints: PickHints<'_>,
     ) -> Option<PieceIndex> {
         if let Some(allowed) = hints.allowed {
-            return self.choose_allowed(peer, has, allowed);
+            return self.choose_allowed(has, allowed);
         }
         if let Some(current) = self.current(peer)
             && has.has(current)
@@ -98,7 +98,7 @@ impl Picker {
         has: &Bitfield,
         hints: PickHints<'_>,
     ) -> Option<PieceIndex> {
-        let abandoned = self.best_loose(lane, has, |owner| owner.is_none());
+        let abandoned = self.best_loose(lane, has, |_, owner| owner.is_none());
         if abandoned.is_some() {
             return abandoned;
         }
@@ -113,10 +113,11 @@ impl Picker {
         }
         self.choose_new(lane, has, hints.suggested)
             .or_else(|| self.best_shared(lane, peer, has, hints.pace))
-            .or_else(|| self.best_shared(lane, peer, has, Pace::Fast))
+            .or_else(|| self.best_loose(lane, has, |_, _| true))
     }
 
-    /// The best piece in progress of a peer that is at most this fast.
+    /// The best piece in progress of another peer that is at most this fast. Pieces that failed
+    /// once are left to their owner, so that one peer is to blame if they fail again.
     fn best_shared(
         &self,
         lane: usize,
@@ -124,8 +125,9 @@ impl Picker {
         has: &Bitfield,
         pace: Pace,
     ) -> Option<PieceIndex> {
-        self.best_loose(lane, has, |owner| {
+        self.best_loose(lane, has, |piece, owner| {
             owner.is_some_and(|(owner, its_pace)| owner != peer && its_pace <= pace)
+                && !self.failed.has(piece)
         })
     }
 
@@ -135,13 +137,11 @@ impl Picker {
         &self,
         wanted_lane: usize,
         has: &Bitfield,
-        suits: impl Fn(Option<(PeerKey, Pace)>) -> bool,
+        suits: impl Fn(PieceIndex, Option<(PeerKey, Pace)>) -> bool,
     ) -> Option<PieceIndex> {
         let candidates = self.partials.loose().iter().filter(|partial| {
-            let owner = self.owner(partial);
             lane(self.priority(partial.piece)) == wanted_lane
-                && suits(owner)
-                && !(owner.is_some() && self.failed.has(partial.piece))
+                && suits(partial.piece, self.owner(partial))
                 && has.has(partial.piece)
         });
         let best = match self.order {
@@ -166,20 +166,11 @@ impl Picker {
     }
 
     /// Of the pieces that a choking peer sends all the same: one in progress, else the rarest.
-    fn choose_allowed(
-        &self,
-        peer: PeerKey,
-        has: &Bitfield,
-        allowed: &[PieceIndex],
-    ) -> Option<PieceIndex> {
+    fn choose_allowed(&self, has: &Bitfield, allowed: &[PieceIndex]) -> Option<PieceIndex> {
         let candidates = || allowed.iter().copied().filter(|piece| has.has(*piece));
-        let of_others = |partial: &Partial| {
-            self.owner(partial).is_some_and(|(owner, _)| owner != peer)
-                && self.failed.has(partial.piece)
-        };
         let in_progress = candidates()
             .filter_map(|piece| self.partials.get(piece))
-            .filter(|partial| partial.open() > 0 && !of_others(partial))
+            .filter(|partial| partial.open() > 0)
             .min_by_key(|partial| (Reverse(self.priority(partial.piece)), partial.missing()))
             .map(|partial| partial.piece);
         in_progress.or_else(|| {
@@ -212,18 +203,19 @@ impl Picker {
             let (word, bit) = self.random_start();
             return self.first(wanted_lane, has, word, bit);
         }
-        match self.walk(wanted_lane, has) {
+        let lane_len = self.buckets.lane_len(wanted_lane);
+        let reading = self.open.words().len() + lane_len.min(has.count() as usize);
+        match self.walk(wanted_lane, has, reading.max(64)) {
             Walk::Found(piece) => Some(piece),
             Walk::Nothing => None,
             Walk::GaveUp => self.rarest(wanted_lane, has),
         }
     }
 
-    /// The rarest, looked for from the rarest upwards, by chance among equals.
-    fn walk(&mut self, lane: usize, has: &Bitfield) -> Walk {
+    /// The rarest, looked for from the rarest upwards, by chance among equals; looks at no more
+    /// than `budget` pieces.
+    pub(super) fn walk(&mut self, lane: usize, has: &Bitfield, mut budget: usize) -> Walk {
         let order = self.buckets.order(lane);
-        let reading = self.open.words().len() + order.len().min(has.count() as usize);
-        let mut budget = reading.max(64);
         // Whatever a peer has is counted, so none but a seed has what nobody has.
         let least = usize::from(!has.is_all());
         for range in self.buckets.ranges(lane, least) {
@@ -243,7 +235,7 @@ impl Picker {
     }
 
     /// The rarest, looked for by reading the peer's bitfield, by chance among equals.
-    fn rarest(&mut self, wanted_lane: usize, has: &Bitfield) -> Option<PieceIndex> {
+    pub(super) fn rarest(&mut self, wanted_lane: usize, has: &Bitfield) -> Option<PieceIndex> {
         let (word, bit) = self.random_start();
         self.candidates(has, word, bit)
             .filter(|piece| lane(self.priority(*piece)) == wanted_lane)

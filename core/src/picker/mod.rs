@@ -15,6 +15,8 @@
 mod buckets;
 mod choose;
 mod partial;
+#[cfg(test)]
+mod tests;
 
 use smallvec::SmallVec;
 
@@ -74,7 +76,7 @@ pub enum Received {
 }
 
 /// Which blocks are missing, and whom to ask for them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Picker {
     geometry: Geometry,
     rng: PolicyRng,
@@ -353,8 +355,7 @@ impl Picker {
             self.peer_gone(peer);
         }
         if untouched == Some(true) {
-            self.partials.remove(piece);
-            self.list(piece);
+            self.give_up(piece);
         }
     }
 
@@ -366,17 +367,26 @@ impl Picker {
     /// A complete piece failed its check: all of it is fetched again, from one peer if possible.
     pub fn piece_failed(&mut self, piece: PieceIndex) {
         self.failed.set(piece);
-        self.partials.remove(piece);
-        self.list(piece);
+        self.give_up(piece);
     }
 
     /// Some blocks of a complete piece are known to be wrong: these are fetched again.
     pub fn blocks_failed(&mut self, piece: PieceIndex, blocks: &[Block]) {
         self.failed.set(piece);
-        self.partials.update(piece, |partial| {
+        let untouched = self.partials.update(piece, |partial| {
             partial.owner = None;
             partial.reopen(blocks.iter().filter(|b| b.piece == piece).map(|b| b.number()));
+            partial.is_untouched()
         });
+        if untouched == Some(true) {
+            self.give_up(piece);
+        }
+    }
+
+    /// A piece is no longer in progress, whatever there was of it.
+    fn give_up(&mut self, piece: PieceIndex) {
+        self.partials.remove(piece);
+        self.list(piece);
     }
 
     /// The piece that a peer goes on with.

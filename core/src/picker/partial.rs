@@ -15,7 +15,7 @@ use crate::piece::{Block, Geometry, PieceIndex};
 const NOWHERE: u32 = u32::MAX;
 
 /// All pieces in progress.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Partials {
     /// Loose ones first.
     list: Vec<Partial>,
@@ -25,7 +25,7 @@ pub(super) struct Partials {
 }
 
 /// One piece in progress.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Partial {
     pub(super) piece: PieceIndex,
     /// Who fetches it, and how fast; whether it still does is for [`super::Picker`] to know.
@@ -263,5 +263,26 @@ impl Partial {
         };
         let doubles = self.doubles.iter().filter(|(double, _)| *double == number);
         std::iter::once(*first).chain(doubles.map(|(_, peer)| *peer)).collect()
+    }
+}
+
+#[cfg(test)]
+impl Partials {
+    /// Compares every index and count with what it stands for.
+    pub(super) fn check(&self) {
+        for (slot, partial) in self.list.iter().enumerate() {
+            assert_eq!(self.slot[partial.piece.at()], slot as u32);
+            assert_eq!(slot < self.loose, partial.open() > 0);
+            let count = |wanted: BlockState| {
+                partial.blocks.iter().filter(|state| **state == wanted).count() as u32
+            };
+            assert_eq!(partial.open, count(BlockState::Open));
+            assert_eq!(partial.received, count(BlockState::Received));
+            let first_open = partial.blocks.iter().position(|state| *state == BlockState::Open);
+            assert!(first_open.is_none_or(|first| first as u32 >= partial.first_open));
+            assert!(!partial.is_untouched());
+        }
+        let listed = self.slot.iter().filter(|slot| **slot != NOWHERE).count();
+        assert_eq!(listed, self.list.len());
     }
 }
