@@ -7,15 +7,19 @@
 //! What a message *means* at some moment (is this piece in range, were we asked for it) is not
 //! decided here but in `peer`; [`Violation`] names what both can find wrong.
 
+pub mod allowed_fast;
 pub mod block_data;
 pub mod decoder;
+pub mod extension;
 pub mod handshake;
 pub mod message;
 mod unread;
 pub mod violation;
 
+pub use allowed_fast::{ALLOWED_FAST_PIECES, allowed_fast_set};
 pub use block_data::BlockData;
 pub use decoder::Decoder;
+pub use extension::{Extension, ExtensionHandshake, ExtensionIds};
 pub use handshake::{HANDSHAKE_LEN, Handshake, HandshakeDecoder, Reserved};
 pub use message::Message;
 pub use violation::Violation;
