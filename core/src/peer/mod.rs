@@ -1,1 +1,3 @@
 //! Not written yet.
+pub mod allowed_fast;
+pub mod pipeline;

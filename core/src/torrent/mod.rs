@@ -2,6 +2,7 @@
 
 pub mod options;
 pub mod peer_book;
+pub mod peer_priority;
 pub mod smart_ban;
 pub mod status;
 
