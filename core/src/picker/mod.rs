@@ -129,26 +129,13 @@ impl Picker {
     /// A peer that has these pieces joined. O(pieces it has).
     pub fn add_peer_bitfield(&mut self, has: &Bitfield) {
         self.peers += 1;
-        if self.is_bulk(has) {
-            self.buckets.raise_all(has);
-        } else {
-            has.iter().for_each(|piece| self.peer_has(piece));
-        }
+        has.iter().for_each(|piece| self.peer_has(piece));
     }
 
     /// A peer that has these pieces left: as many as were counted for it. O(pieces it has).
     pub fn remove_peer_bitfield(&mut self, has: &Bitfield) {
         self.peers = self.peers.saturating_sub(1);
-        if self.is_bulk(has) {
-            self.buckets.lower_all(has);
-        } else {
-            has.iter().for_each(|piece| self.peer_lost(piece));
-        }
-    }
-
-    /// Whether going through all open pieces is cheaper than through these (measured).
-    fn is_bulk(&self, has: &Bitfield) -> bool {
-        has.count() > self.open.count() / 4
+        has.iter().for_each(|piece| self.peer_lost(piece));
     }
 
     /// A counted peer has one piece more. O(1).

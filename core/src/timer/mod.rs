@@ -13,9 +13,9 @@
 use crate::id::Id;
 use crate::time::Instant;
 
-crate::id_type!(
+crate::id::id_type!(
     /// One owner's timer, from `register` until `unregister`.
-    TimerId
+    pub TimerId
 );
 
 /// Length of a tick: the resolution, in nanoseconds.

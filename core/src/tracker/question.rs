@@ -32,12 +32,12 @@ pub enum Answer {
 impl Question {
     /// How long to wait for the answer.
     pub fn deadline(&self) -> Duration {
-        match self {
-            Question::Announce(request) if request.event == Some(AnnounceEvent::Stopped) => {
-                STOPPED_DEADLINE
-            }
-            _ => DEADLINE,
-        }
+        if self.is_farewell() { STOPPED_DEADLINE } else { DEADLINE }
+    }
+
+    /// Whether it tells a tracker that we leave.
+    pub fn is_farewell(&self) -> bool {
+        matches!(self, Question::Announce(request) if request.event == Some(AnnounceEvent::Stopped))
     }
 }
 

@@ -48,10 +48,6 @@ impl Unread {
     /// Copies the first bytes into `out`; how many there were.
     pub(super) fn peek(&self, out: &mut [u8]) -> usize {
         let wanted = out.len();
-        if let Some(first) = self.reads.front().and_then(|first| first.get(..wanted)) {
-            out.copy_from_slice(first);
-            return wanted;
-        }
         let mut left = out;
         for run in self.reads.iter().map(|read| &read[..]).chain([&self.short[..]]) {
             let part = run.len().min(left.len());
@@ -92,10 +88,9 @@ impl Unread {
         while left > 0 {
             let Some(first) = self.front() else { break };
             let part = first.len().min(left);
-            if part == first.len() {
-                self.pop();
-            } else {
-                first.advance(part);
+            first.advance(part);
+            if first.is_empty() {
+                self.reads.pop_front();
             }
             left -= part;
             self.len -= part;
