@@ -1,13 +1,13 @@
 //! The picker's policy: which piece a peer gets its next blocks from.
 //!
-//! In this order, for each priority from high to low:
-//! 1. the piece that the peer is at (whatever its priority): one peer tends to send whole pieces;
-//! 2. a piece in progress that nobody goes on with, the one with the fewest missing blocks first;
-//! 3. if the peer is slow, if pieces in progress are many, or if the order is sequential: a piece
+//! First the piece that the peer is at: one peer tends to send whole pieces. Then, for each priority
+//! from high to low:
+//! 1. a piece in progress that nobody goes on with, the one with the fewest missing blocks first;
+//! 2. if the peer is slow, if pieces in progress are many, or if the order is sequential: a piece
 //!    of another peer that is no faster;
-//! 4. a new piece: the rarest that the peer has, by chance among equals; the first few of a torrent
+//! 3. a new piece: the rarest that the peer has, by chance among equals; the first few of a torrent
 //!    entirely by chance, to have something to trade soon; or the next one in sequence;
-//! 5. a piece of another peer, last of all of a faster one or one that failed its check once.
+//! 4. a piece of another peer, last of all of a faster one or one that failed its check once.
 //!
 //! When every missing block that can be had is requested, the end game begins: a block may then be
 //! requested of [`MAX_REQUESTERS`] peers.

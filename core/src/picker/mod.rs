@@ -4,13 +4,36 @@
 //! request, and answers with blocks. It knows no time, no connection and no content.
 //!
 //! A piece is had, unwanted, *open* (wanted and not begun) or *in progress*. Invariants: open
-//! pieces and only those are in [`buckets`]; pieces in progress and only those are in [`partial`],
+//! pieces and only those are in `buckets`; pieces in progress and only those are in `partial`,
 //! where each block is open, requested or received; a block is requested of two peers only in the
 //! end game; no block is requested of a peer that lacks its piece.
 //!
-//! Which piece a peer gets next is decided in [`choose`]. Identity of peers is the caller's: a
+//! Which piece a peer gets next is decided in `choose`. Identity of peers is the caller's: a
 //! [`PeerKey`] may be used again once all its requests were released and [`Picker::peer_gone`] was
 //! called.
+//!
+//! ```
+//! use bitswarm_core::bitfield::Bitfield;
+//! use bitswarm_core::picker::{PeerKey, PickHints, Picker, Received};
+//! use bitswarm_core::piece::Geometry;
+//! use bitswarm_core::random::PolicyRng;
+//!
+//! let geometry = Geometry::new(100_000, 32_768).expect("4 pieces");
+//! let mut picker = Picker::new(geometry, PolicyRng::from_seed([0; 32]));
+//! let (peer, has) = (PeerKey(0), Bitfield::full(4));
+//! picker.add_seed();
+//!
+//! let mut requests = Vec::new();
+//! picker.pick(peer, &has, 100, PickHints::default(), &mut requests);
+//! assert_eq!(requests.len(), 7);
+//! for block in requests {
+//!     if let Received::Accepted { piece_complete: true, .. } = picker.received(peer, block) {
+//!         // Here the piece is hashed and written.
+//!         picker.piece_passed(block.piece);
+//!     }
+//! }
+//! assert!(picker.is_finished());
+//! ```
 
 mod buckets;
 mod choose;
