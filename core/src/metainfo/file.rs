@@ -65,4 +65,11 @@ impl Attributes {
         let has = |letter| letters.contains(&letter);
         Attributes { pad: has(b'p'), symlink: has(b'l'), executable: has(b'x'), hidden: has(b'h') }
     }
+
+    /// As the letters of `attr`, in alphabetical order.
+    pub(super) fn to_letters(self) -> String {
+        let letters =
+            [(self.hidden, 'h'), (self.symlink, 'l'), (self.pad, 'p'), (self.executable, 'x')];
+        letters.iter().filter_map(|&(is, letter)| is.then_some(letter)).collect()
+    }
 }

@@ -6,10 +6,11 @@
 //! the input and never to a number in it. Every file's path has been made safe before anybody sees
 //! it ([`path`]), every text fit to print ([`text`]). What is not understood is kept:
 //! [`Metainfo::to_bytes`] is the input, and [`Metainfo::with_trackers`] changes nothing but the
-//! trackers.
+//! trackers. [`create`] makes new ones.
 //!
 //! Not here: magnet links, v2 file trees and merkle hashes, `httpseeds` (BEP 17).
 
+pub mod create;
 mod edit;
 mod error;
 mod file;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use crate::disk::{StoreFile, StoreSpec};
 use crate::piece::{Geometry, InfoHash, PieceIndex, Sha1Hash};
 
+pub use create::Creator;
 pub use error::MetainfoError;
 pub use file::{Attributes, File};
 pub use path::PathRules;
@@ -51,7 +53,8 @@ pub const MAX_TRACKERS: usize = 256;
 ///
 /// [`Metainfo::name`] and each path's components are harmless: never empty, `.` or `..`, without
 /// separators of either kind, NUL, control or bidirectional characters, at most 255 bytes, and
-/// allowed by the host's [`PathRules`]. No two stored files have paths that differ only in case,
+/// allowed by the host's [`PathRules`] (device names and trailing dots matter to Windows only, and
+/// are left alone elsewhere). No two stored files have paths that differ only in case,
 /// nor does one lie where another needs a directory: later ones are renamed to `stem.1.ext`.
 #[derive(Clone, PartialEq)]
 pub struct Metainfo {
@@ -99,7 +102,7 @@ impl Metainfo {
     }
 
     /// The same torrent with other trackers, in tiers (BEP 12); no tiers, no trackers. All other
-    /// keys keep their bytes and their order.
+    /// keys keep their bytes and their order; what followed the end of the file is dropped.
     pub fn with_trackers(&self, tiers: &[Vec<String>]) -> Self {
         edit::with_trackers(self, tiers)
     }
