@@ -1,1 +1,3 @@
-//! placeholder
+//! What every bitswarm runtime shares.
+
+pub mod disk;
