@@ -148,3 +148,108 @@ impl Listeners {
 fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpStream as Peer;
+    use std::process::Command;
+
+    use bitswarm_core::action::SocketKind;
+    use mio::{Events, Poll};
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    use super::*;
+
+    struct Bench {
+        poll: Poll,
+        listeners: Listeners,
+        id: SocketId,
+        addr: SocketAddr,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let poll = Poll::new().unwrap();
+            let mut listeners = Listeners::new();
+            let id = SocketId::new(0, 0);
+            let addr = "127.0.0.1:0".parse().unwrap();
+            let spec = SocketSpec { kind: SocketKind::TcpListener, addr };
+            let addr = listeners.open(poll.registry(), id, spec).unwrap();
+            Bench { poll, listeners, id, addr }
+        }
+
+        /// Polls once, and accepts what can be accepted at `now`.
+        fn accept_all(&mut self, now: Instant) -> Vec<TcpStream> {
+            let mut events = Events::with_capacity(16);
+            self.poll.poll(&mut events, Some(Duration::from_millis(20))).unwrap();
+            for event in &events {
+                match Source::of(event.token()) {
+                    Source::Listener(slot) => self.listeners.note(slot),
+                    source => panic!("{source:?}"),
+                }
+            }
+            let mut accepted = Vec::new();
+            for id in self.listeners.ready(now) {
+                assert_eq!(id, self.id);
+                while let Some((stream, _)) = self.listeners.accept(id, now) {
+                    accepted.push(stream);
+                }
+            }
+            accepted
+        }
+    }
+
+    #[test]
+    fn every_connection_that_waits_is_accepted() {
+        let mut bench = Bench::new();
+        let _peers: Vec<_> = (0..10).map(|_| Peer::connect(bench.addr).unwrap()).collect();
+        assert_eq!(bench.accept_all(Instant::ZERO).len(), 10);
+        assert!(!bench.listeners.is_any_ready());
+        bench.listeners.close(bench.id);
+        assert!(Peer::connect(bench.addr).is_err());
+    }
+
+    /// Limits are the whole process's, so this one needs a process of its own.
+    #[test]
+    fn without_descriptors_connections_are_turned_away_and_later_accepted_again() {
+        const CHILD: &str = "BITSWARM_TEST_WITHOUT_DESCRIPTORS";
+        if std::env::var_os(CHILD).is_some() {
+            return without_descriptors();
+        }
+        let name = "without_descriptors_connections_are_turned_away_and_later_accepted_again";
+        let path = format!("listeners::tests::{name}");
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let child = child.args([&path, "--exact", "--nocapture"]).env(CHILD, "1");
+        let output = child.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    }
+
+    fn without_descriptors() {
+        let mut bench = Bench::new();
+        let mut peers: Vec<_> = (0..5).map(|_| Peer::connect(bench.addr).unwrap()).collect();
+        let mut limit = getrlimit(Resource::Nofile);
+        let roomy = limit.current;
+        limit.current = Some(64);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let files: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        assert!(bench.accept_all(Instant::ZERO).is_empty());
+        // They are not left hanging.
+        for peer in &mut peers {
+            peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let ended = peer.read(&mut [0; 8]);
+            let hung = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+            assert!(!ended.as_ref().is_err_and(hung), "{ended:?}");
+        }
+        let rest = bench.listeners.deadline().expect("accepting rests");
+        assert!(!bench.listeners.is_any_ready());
+        drop(files);
+        limit.current = roomy;
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let _peer = Peer::connect(bench.addr).unwrap();
+        assert!(bench.accept_all(Instant::ZERO).is_empty(), "it still rests");
+        assert_eq!(bench.accept_all(rest).len(), 1);
+        assert!(bench.listeners.reserve.is_some());
+    }
+}
