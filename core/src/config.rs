@@ -21,6 +21,8 @@ pub struct Config {
     pub listen_fallback: bool,
     /// Run a tracker on this address (HTTP, and UDP on the same port).
     pub tracker_listen: Option<SocketAddr>,
+    /// Time between announces that the embedded tracker asks its clients to keep.
+    pub tracker_interval: Duration,
     /// Session-wide rate limits.
     pub limits: RateLimits,
     /// Bounds on connections.
@@ -75,6 +77,8 @@ pub struct Bounds {
     pub own_requests: usize,
     /// Addresses remembered per torrent. Past it, the least promising are forgotten.
     pub known_peers: usize,
+    /// Announces under way at once in the session. Past it, further ones wait their turn.
+    pub announces: usize,
     /// Piece checks under way at once.
     pub checking: usize,
     /// Banned addresses remembered. Past it, the oldest ban is lifted.
@@ -126,6 +130,7 @@ impl Default for Config {
             ],
             listen_fallback: true,
             tracker_listen: None,
+            tracker_interval: Duration::from_secs(30 * 60),
             limits: RateLimits::default(),
             connections: ConnectionLimits {
                 session: 500,
@@ -141,6 +146,7 @@ impl Default for Config {
                 peer_requests: 512,
                 own_requests: 1024,
                 known_peers: 4000,
+                announces: 64,
                 checking: 8,
                 bans: 4096,
                 tracker_swarms: 100_000,

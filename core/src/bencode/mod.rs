@@ -6,9 +6,9 @@
 //! ([`Value::raw`]), so that an infohash is the hash of what was received and never of a
 //! re-encoding (defence 7). [`encode_list`] and [`encode_dict`] write canonical bencoding only.
 //!
-//! What BEP 3 forbids but other clients (libtorrent among them) read is read here too, because
-//! hashes are taken over raw spans and so nobody can disagree about them; what has no single
-//! meaning is refused. [`Document`] lists each case. Depth and number of items are bounded by
+//! What BEP 3 forbids but libtorrent reads is read here too: old tools and trackers write it, and
+//! since hashes are taken over raw spans nothing depends on its being canonical. [`Document`] lists
+//! each case. Depth and number of items are bounded by
 //! [`Limits`]; no allocation is sized by a number that the input declares.
 
 mod document;

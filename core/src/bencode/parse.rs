@@ -177,7 +177,7 @@ impl Parser<'_> {
             return Err(ParseError { offset: start, kind: ParseErrorKind::StringTooLong });
         }
         self.at = content + len;
-        self.push(start, Shape::Bytes { content: content as u32 })
+        self.push(start, Shape::Bytes { content: small(content) })
     }
 
     fn integer(&mut self) -> Result<(), ParseError> {
@@ -215,11 +215,11 @@ impl Parser<'_> {
 
     fn close(&mut self) -> Result<(), ParseError> {
         self.at += 1;
-        let next = self.items.len() as u32;
+        let next = small(self.items.len());
         if let Some(open) = self.open.pop()
             && let Some(item) = self.items.get_mut(open.item)
         {
-            item.end = self.at as u32;
+            item.end = small(self.at);
             match &mut item.shape {
                 Shape::List { next: end } | Shape::Dict { next: end } => *end = next,
                 Shape::Bytes { .. } | Shape::Int => debug_assert!(false, "only these are opened"),
@@ -233,7 +233,7 @@ impl Parser<'_> {
         if self.items.len() >= self.limits.items {
             return Err(ParseError { offset: start, kind: ParseErrorKind::TooManyItems });
         }
-        self.items.push(Item { start: start as u32, end: self.at as u32, shape });
+        self.items.push(Item { start: small(start), end: small(self.at), shape });
         if let Some(parent) = self.open.last_mut() {
             parent.place = match parent.place {
                 Place::Element => Place::Element,
@@ -251,6 +251,12 @@ impl Parser<'_> {
     fn error(&self, kind: ParseErrorKind) -> ParseError {
         ParseError { offset: self.at, kind }
     }
+}
+
+/// An offset in the input or an index of an item. There are fewer items than bytes, and `items`
+/// has checked that the input is no longer than this.
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! A [`Creator`] is told what the torrent is to be; [`Creator::layout`] says which bytes of which
 //! file make up each piece; with the pieces' SHA-1 hashes, [`Creator::finish`] gives the file's
-//! bytes. The same input gives the same bytes: files are put into the order of their paths.
+//! bytes. The same input gives the same bytes: [`Creator::folder`] puts files into the order of
+//! their paths.
 //! A name that we would have to store under another is refused, because nobody could seed it.
 
 use std::fmt;
@@ -150,6 +151,16 @@ impl Creator {
     pub fn folder(name: impl Into<String>, files: impl IntoIterator<Item = NewFile>) -> Self {
         let mut files: Vec<NewFile> = files.into_iter().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
+        Self::folder_in_order(name, files)
+    }
+
+    /// A torrent of a folder whose files keep the order they are given in, for padding between
+    /// them.
+    pub fn folder_in_order(
+        name: impl Into<String>,
+        files: impl IntoIterator<Item = NewFile>,
+    ) -> Self {
+        let files: Vec<NewFile> = files.into_iter().collect();
         let total = files.iter().fold(0_u64, |total, file| total.saturating_add(file.length));
         Self::new(name.into(), Content::Files(files), total)
     }
@@ -287,4 +298,134 @@ fn write_text(dict: &mut DictWriter<'_>, key: &str, text: Option<&str>) {
 /// A length that `Creator::geometry` has checked.
 fn length(file: &NewFile) -> i64 {
     i64::try_from(file.length).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{FileIndex, Span};
+    use crate::piece::PieceIndex;
+
+    fn folder() -> Creator {
+        let files = [(["b", "z"], 20_000), (["a", "y"], 0), (["B", "x"], 5)];
+        Creator::folder("top", files.map(|(path, length)| NewFile::new(path, length)))
+    }
+
+    #[test]
+    fn a_file_is_made_canonical_with_every_key() {
+        let creator = Creator {
+            piece_length: 32_768,
+            trackers: vec![vec!["http://a/".into(), "http://b/".into()], vec!["http://c/".into()]],
+            web_seeds: vec!["http://seed/".into()],
+            private: true,
+            source: Some("here".into()),
+            comment: Some("hello".into()),
+            created_by: Some("bitswarm".into()),
+            creation_date: Some(1_700_000_000),
+            ..Creator::single_file("file", 5)
+        };
+        let torrent = creator.finish(b"aaaaaaaaaaaaaaaaaaaa").unwrap();
+        let expected = "d8:announce9:http://a/13:announce-listll9:http://a/9:http://b/e\
+            l9:http://c/ee7:comment5:hello10:created by8:bitswarm13:creation datei1700000000e\
+            4:infod6:lengthi5e4:name4:file12:piece lengthi32768e6:pieces20:aaaaaaaaaaaaaaaaaaaa\
+            7:privatei1e6:source4:heree8:url-list12:http://seed/e";
+        assert_eq!(torrent.to_bytes(), expected);
+        assert_eq!(torrent.trackers(), creator.trackers);
+        assert_eq!(torrent.web_seeds(), creator.web_seeds);
+        assert!(torrent.is_private());
+        assert_eq!(torrent.source(), Some("here"));
+        assert_eq!(torrent.comment(), Some("hello"));
+        assert_eq!(torrent.created_by(), Some("bitswarm"));
+        assert_eq!(torrent.creation_date(), Some(1_700_000_000));
+    }
+
+    #[test]
+    fn the_order_in_which_files_are_named_does_not_matter() {
+        let creator = folder();
+        let paths: Vec<_> = creator.files().iter().map(|file| file.path.join("/")).collect();
+        assert_eq!(paths, ["B/x", "a/y", "b/z"]);
+        let backwards = Creator::folder("top", creator.files().iter().rev().cloned());
+        let content = vec![7; 20_005];
+        let torrent = creator.finish_with_content(&content).unwrap();
+        assert_eq!(torrent, backwards.finish_with_content(&content).unwrap());
+        let paths: Vec<_> = torrent.files().iter().map(super::super::File::path).collect();
+        assert_eq!(paths, ["B/x", "a/y", "b/z"]);
+    }
+
+    #[test]
+    fn the_layout_says_what_to_read_and_hashes_are_those_of_the_pieces() {
+        let creator = folder();
+        let layout = creator.layout().unwrap();
+        let spans = [
+            Span { file: Some(FileIndex(0)), offset: 0, length: 5 },
+            Span { file: Some(FileIndex(2)), offset: 0, length: 16_379 },
+        ];
+        assert_eq!(layout.piece_spans(PieceIndex(0))[..], spans);
+        let content: Vec<u8> = (0..20_005_u32).map(|byte| byte as u8).collect();
+        let torrent = creator.finish_with_content(&content).unwrap();
+        let second: [u8; 20] = Sha1::digest(&content[16_384..]).into();
+        assert_eq!(torrent.piece_hash(PieceIndex(1)), Some(second));
+        assert_eq!(Layout::new(&torrent), layout);
+    }
+
+    #[test]
+    fn padding_and_executables_are_marked() {
+        let file = |path: &str, length| NewFile::new([path], length);
+        let pad = NewFile { pad: true, ..NewFile::new([".pad", "16379"], 16_379) };
+        let program = NewFile { executable: true, ..file("c", 1) };
+        let creator = Creator::folder_in_order("top", [file("a", 5), pad, program]);
+        let mut content = vec![0; 16_385];
+        content[16_384] = 1;
+        let torrent = creator.finish_with_content(&content).unwrap();
+        assert!(torrent.files()[1].attributes().pad);
+        assert!(torrent.files()[2].attributes().executable);
+        assert_eq!(Layout::new(&torrent), creator.layout().unwrap());
+    }
+
+    #[test]
+    fn names_that_could_not_be_stored_as_they_are_are_refused() {
+        let named = |name: &str| Creator::single_file(name, 1).finish(&[0; 20]).map(drop);
+        let refused = |name: &str, stored_as: &str| {
+            Err(CreateError::Name { name: name.into(), stored_as: stored_as.into() })
+        };
+        assert_eq!(named("a: really?"), Ok(()));
+        assert_eq!(named("a\\b"), refused("a\\b", "ab"));
+        assert_eq!(named("a\nb"), refused("a\nb", "a_b"));
+        let twins = [NewFile::new(["README"], 1), NewFile::new(["readme"], 1)];
+        let twins = Creator::folder("top", twins).finish(&[0; 20]).map(drop);
+        assert_eq!(twins, refused("readme", "readme.1"));
+        let inside = Creator::folder("top", [NewFile::new(["..", "x"], 1)]);
+        assert_eq!(inside.finish(&[0; 20]).map(drop), refused("../x", "_/x"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_torrent_is_refused_before_hashing() {
+        let none: [NewFile; 0] = [];
+        assert_eq!(Creator::folder("top", none).geometry(), Err(CreateError::NoFiles));
+        assert_eq!(Creator::single_file("a", 0).geometry(), Err(CreateError::Empty));
+        let with_length =
+            |piece_length| Creator { piece_length, ..Creator::single_file("a", 1 << 40) };
+        assert_eq!(with_length(0).geometry(), Err(CreateError::PieceLength(0)));
+        assert_eq!(with_length(16_384).geometry(), Err(CreateError::PieceLength(16_384)));
+        assert!(with_length(1 << 20).geometry().is_ok());
+        let huge = [NewFile::new(["a"], u64::MAX), NewFile::new(["b"], u64::MAX)];
+        let huge = Creator::folder("top", huge).geometry();
+        assert_eq!(huge, Err(CreateError::Unreadable(MetainfoError::TotalOverflow)));
+        let short = Creator::single_file("a", 5).finish(&[0; 40]).map(drop);
+        assert_eq!(short, Err(CreateError::PieceHashes { given: 40, needed: 20 }));
+    }
+
+    #[test]
+    fn the_automatic_piece_length_keeps_the_pieces_few_and_allowed() {
+        assert_eq!(auto_piece_length(0), 16_384);
+        assert_eq!(auto_piece_length(32 << 20), 16_384);
+        assert_eq!(auto_piece_length((32 << 20) + 1), 32_768);
+        assert_eq!(auto_piece_length(1 << 30), 512 << 10);
+        assert_eq!(auto_piece_length(1 << 40), 16 << 20);
+        assert_eq!(auto_piece_length(1 << 48), 128 << 20);
+        assert_eq!(auto_piece_length(u64::MAX), MAX_PIECE_LEN);
+        assert!(
+            (0..=49).all(|bits| Geometry::new(1 << bits, auto_piece_length(1 << bits)).is_some())
+        );
+    }
 }

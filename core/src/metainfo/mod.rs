@@ -53,7 +53,8 @@ pub const MAX_TRACKERS: usize = 256;
 ///
 /// [`Metainfo::name`] and each path's components are harmless: never empty, `.` or `..`, without
 /// separators of either kind, NUL, control or bidirectional characters, at most 255 bytes, and
-/// allowed by the host's [`PathRules`]. No two stored files have paths that differ only in case,
+/// allowed by the host's [`PathRules`] (device names and trailing dots matter to Windows only, and
+/// are left alone elsewhere). No two stored files have paths that differ only in case,
 /// nor does one lie where another needs a directory: later ones are renamed to `stem.1.ext`.
 #[derive(Clone, PartialEq)]
 pub struct Metainfo {
@@ -101,7 +102,7 @@ impl Metainfo {
     }
 
     /// The same torrent with other trackers, in tiers (BEP 12); no tiers, no trackers. All other
-    /// keys keep their bytes and their order.
+    /// keys keep their bytes and their order; what followed the end of the file is dropped.
     pub fn with_trackers(&self, tiers: &[Vec<String>]) -> Self {
         edit::with_trackers(self, tiers)
     }

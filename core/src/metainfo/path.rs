@@ -1,8 +1,8 @@
 //! Names and paths that a stranger chose, made safe to use on this host (defences 1 to 4).
 //!
-//! [`component`] turns any bytes into one harmless component: never empty, `.` or `..`, without
+//! `component` turns any bytes into one harmless component: never empty, `.` or `..`, without
 //! separators, NUL or control characters, at most 255 bytes. Paths are such components joined with
-//! `/`, so they cannot leave their root. [`make_distinct`] then renames files whose paths are equal
+//! `/`, so they cannot leave their root. `make_distinct` then renames files whose paths are equal
 //! to another's but for case, or to a directory's, with work bounded by the size of the input.
 //! Both are idempotent, and choose the names that libtorrent chooses in the common cases, so that
 //! what one client has downloaded the other finds.
@@ -132,6 +132,9 @@ fn name_of(path: &str) -> &str {
 /// A name as a file system sees it that does not tell case apart. Upper case first, because some
 /// letters have more than one lower case.
 fn folded(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
     name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
@@ -177,6 +180,258 @@ impl Tree {
             if self.take(directory, &variant) {
                 return variant;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::quickcheck;
+
+    use super::PathRules::{Unix, Windows};
+    use super::*;
+
+    fn unix(raw: &str) -> String {
+        component(raw.as_bytes(), Unix)
+    }
+
+    fn windows(raw: &str) -> String {
+        component(raw.as_bytes(), Windows)
+    }
+
+    fn distinct(paths: &[&str]) -> Vec<String> {
+        let mut paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
+        make_distinct(&mut paths);
+        paths
+    }
+
+    #[test]
+    fn ordinary_names_stay() {
+        for name in ["a", "a.b.c", ".hidden", "...", " a", "äöü ß", "日本語.txt", "👩\u{200d}🚀"]
+        {
+            assert_eq!(unix(name), name);
+        }
+        assert_eq!(windows("日本語 (1).txt"), "日本語 (1).txt");
+    }
+
+    #[test]
+    fn names_that_mean_a_directory_or_nothing_are_replaced() {
+        for name in ["", ".", "..", "/", "\\", "../", "./", "\u{200b}", ".\u{202e}.", "/../"] {
+            assert!(matches!(unix(name).as_str(), "_"), "{name:?} became {:?}", unix(name));
+            assert_eq!(windows(name), "_");
+        }
+    }
+
+    #[test]
+    fn separators_of_both_kinds_are_dropped() {
+        assert_eq!(unix("/etc/passwd"), "etcpasswd");
+        assert_eq!(unix("..\\..\\boot.ini"), "....boot.ini");
+        assert_eq!(unix("../../x"), "....x");
+    }
+
+    #[test]
+    fn drive_and_unc_forms_are_plain_names() {
+        assert_eq!(windows("C:"), "C_");
+        assert_eq!(windows("C:\\Windows"), "C_Windows");
+        assert_eq!(windows("\\\\server\\share"), "servershare");
+        assert_eq!(windows("\\\\?\\C:\\x"), "_C_x");
+        assert_eq!(windows("file.txt:stream"), "file.txt_stream");
+        // On Unix a colon is a letter like any other.
+        assert_eq!(unix("C:"), "C:");
+        assert_eq!(std::path::Path::new(&unix("C:\\x")).components().count(), 1);
+    }
+
+    #[test]
+    fn control_characters_become_visible_and_invisible_ones_go() {
+        assert_eq!(unix("a\0b\nc\x1bd\u{85}e\u{7f}f\u{2028}g"), "a_b_c_d_e_f_g");
+        assert_eq!(unix("exe.\u{202e}gpj"), "exe.gpj");
+        assert_eq!(unix("a\u{200b}\u{feff}\u{2066}b"), "ab");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_become_underscores() {
+        assert_eq!(component(b"caf\xe9.txt", Unix), "caf_.txt");
+        assert_eq!(component(b"\xff\xfe", Unix), "__");
+        // An overlong encoding of `/` is no `/` and no valid character.
+        assert_eq!(component(b"\xc0\xaf", Unix), "__");
+    }
+
+    #[test]
+    fn device_names_are_replaced_on_windows_with_any_extension() {
+        for name in ["CON", "nul", "Aux.txt", "COM1", "lpt9.tar.gz", "COM¹", "CONIN$", "con .x"] {
+            assert_eq!(windows(name), format!("_{name}"));
+            assert_eq!(unix(name), name);
+        }
+        for name in ["CONSOLE", "COM", "COM10", "AUXILIARY.txt", "x.con", "LPT"] {
+            assert_eq!(windows(name), name);
+        }
+    }
+
+    #[test]
+    fn what_windows_takes_away_at_the_end_is_taken_away() {
+        assert_eq!(windows("a."), "a");
+        assert_eq!(windows("a . ."), "a");
+        assert_eq!(windows(".. "), "_");
+        assert_eq!(windows("a<b>c:d\"e|f?g*h"), "a_b_c_d_e_f_g_h");
+        assert_eq!(unix("etc. "), "etc. ");
+    }
+
+    #[test]
+    fn over_long_names_are_cut_keeping_their_extension_and_staying_different() {
+        let long = |last: &str| "ü".repeat(200) + last + ".tar";
+        let (a, b) = (unix(&long("a")), unix(&long("b")));
+        assert!(a.len() <= 255 && a.len() > 250);
+        assert!(a.ends_with(".tar") && a.starts_with("üü"));
+        assert_ne!(a, b);
+        assert_eq!(unix(&"x".repeat(255)), "x".repeat(255));
+        assert_eq!(unix(&"x".repeat(256)).len(), 255);
+        // What follows the last dot of this one is no extension worth keeping.
+        assert_eq!(unix(&format!("a.{}", "x".repeat(300))).len(), 255);
+    }
+
+    #[test]
+    fn of_equal_paths_the_first_keeps_its_name() {
+        assert_eq!(distinct(&["a.txt", "a.txt", "a.txt"]), ["a.txt", "a.1.txt", "a.2.txt"]);
+        assert_eq!(distinct(&["d/a", "e/a", "d/a"]), ["d/a", "e/a", "d/a.1"]);
+        assert_eq!(distinct(&[".rc", ".rc"]), [".rc", ".rc.1"]);
+    }
+
+    #[test]
+    fn paths_that_differ_in_case_only_are_equal() {
+        assert_eq!(distinct(&["README", "readme"]), ["README", "readme.1"]);
+        assert_eq!(distinct(&["D/a", "d/A", "d/b"]), ["D/a", "d/A.1", "d/b"]);
+        assert_eq!(distinct(&["straße", "STRASSE"]), ["straße", "STRASSE.1"]);
+        assert_eq!(distinct(&["ΣΑΣ", "σας"]), ["ΣΑΣ", "σας.1"]);
+    }
+
+    #[test]
+    fn a_file_yields_to_a_directory_of_its_name() {
+        assert_eq!(distinct(&["a", "a/b"]), ["a.1", "a/b"]);
+        assert_eq!(distinct(&["a/b", "A"]), ["a/b", "A.1"]);
+        assert_eq!(distinct(&["a/b/c", "a/b", "a/b.1/x"]), ["a/b/c", "a/b.2", "a/b.1/x"]);
+    }
+
+    #[test]
+    fn a_name_that_somebody_has_is_not_given_to_another() {
+        assert_eq!(distinct(&["a.1", "a", "a", "a.2"]), ["a.1", "a", "a.3", "a.2"]);
+        assert_eq!(distinct(&["a", "a", "a.1"]), ["a", "a.2", "a.1"]);
+    }
+
+    #[test]
+    fn a_variant_of_an_over_long_name_is_not_longer() {
+        let name = "x".repeat(251) + ".txt";
+        let paths = distinct(&[&name, &name]);
+        assert!(paths[1].len() <= 255 && paths[1].ends_with(".1.txt"));
+    }
+
+    #[test]
+    fn renaming_is_bounded_though_every_variant_is_taken() {
+        // Each of 20,000 equal names, and as many of the names they would get first.
+        let taken = (1..=20_000).map(|number| format!("a.{number}"));
+        let mut paths: Vec<String> = taken.chain((0..20_000).map(|_| "a".to_owned())).collect();
+        make_distinct(&mut paths);
+        assert_eq!(paths[20_000], "a");
+        assert_eq!(paths[39_999], "a.39999");
+    }
+
+    #[test]
+    fn deep_paths_cost_what_they_are_long() {
+        let mut paths: Vec<String> =
+            (0..1000).map(|number| "d/".repeat(2000) + &number.to_string()).collect();
+        let before = paths.clone();
+        make_distinct(&mut paths);
+        assert_eq!(paths, before);
+    }
+
+    /// Bytes that are names with something wrong, more often than random ones are.
+    fn nasty(bytes: &[u8]) -> Vec<u8> {
+        const PARTS: [&[u8]; 20] = [
+            b".",
+            b"..",
+            b"/",
+            b"\\",
+            b":",
+            b"a",
+            b"A",
+            b"b",
+            b"con",
+            b"NUL",
+            b" ",
+            b"\0",
+            b"\xff",
+            b"~1",
+            b".1",
+            b"\xe2\x80\xae",
+            b"\xc3\x9f",
+            b"ss",
+            b"",
+            b"\xe2\x80\x8b",
+        ];
+        bytes.iter().flat_map(|b| PARTS[usize::from(*b) % PARTS.len()]).copied().collect()
+    }
+
+    fn is_safe(name: &str, rules: PathRules) -> bool {
+        let is_one_component = std::path::Path::new(name).components().count() == 1
+            && matches!(
+                std::path::Path::new(name).components().next(),
+                Some(std::path::Component::Normal(_))
+            );
+        let windows_agrees =
+            rules == Unix || !(name.ends_with(['.', ' ']) || name.contains(':') || is_device(name));
+        is_one_component
+            && name.len() <= 255
+            && !name.contains(['/', '\\', '\0'])
+            && !name.chars().any(|c| harm(c) != Harm::None)
+            && windows_agrees
+    }
+
+    /// Sanitised paths of up to three components.
+    fn paths(raw: &[Vec<u8>], rules: PathRules) -> Vec<String> {
+        raw.iter()
+            .map(|path| {
+                let parts = path.chunks(path.len() / 3 + 1).map(|p| component(&nasty(p), rules));
+                let parts: Vec<_> = parts.collect();
+                if parts.is_empty() { "_".to_owned() } else { parts.join("/") }
+            })
+            .collect()
+    }
+
+    quickcheck! {
+        fn a_component_is_safe_and_making_it_safe_again_changes_nothing(
+            raw: Vec<u8>, windows: bool, times: u8
+        ) -> bool {
+            let rules = if windows { Windows } else { Unix };
+            [raw.clone(), nasty(&raw), raw.repeat(times.into()), nasty(&raw.repeat(times.into()))]
+                .iter()
+                .all(|raw| {
+                    let once = component(raw, rules);
+                    is_safe(&once, rules) && component(once.as_bytes(), rules) == once
+                })
+        }
+
+        fn paths_stay_under_the_root_and_are_pairwise_distinct(
+            raw: Vec<Vec<u8>>, windows: bool
+        ) -> bool {
+            let rules = if windows { Windows } else { Unix };
+            let mut paths = paths(&raw, rules);
+            make_distinct(&mut paths);
+            let folded: BTreeSet<String> = paths.iter().map(|path| folded(path)).collect();
+            let is_parent = |path: &String| {
+                folded.range(format!("{path}/")..).next().is_some_and(|next| {
+                    next.starts_with(&format!("{path}/"))
+                })
+            };
+            folded.len() == paths.len()
+                && !folded.iter().any(is_parent)
+                && paths.iter().all(|path| path.split('/').all(|name| is_safe(name, rules)))
+        }
+
+        fn making_distinct_paths_distinct_changes_nothing(raw: Vec<Vec<u8>>) -> bool {
+            let mut once = paths(&raw, Windows);
+            make_distinct(&mut once);
+            let mut twice = once.clone();
+            make_distinct(&mut twice);
+            once == twice
         }
     }
 }
