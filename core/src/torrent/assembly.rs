@@ -15,6 +15,8 @@ use crate::wire::BlockData;
 pub(crate) struct Assembly {
     pieces: BTreeMap<PieceIndex, PieceBlocks>,
     held: usize,
+    /// Pieces begun so far.
+    attempts: u32,
 }
 
 #[derive(Debug)]
@@ -26,6 +28,8 @@ struct PieceBlocks {
     early_writes: u32,
     /// Whether a block of it went to disk before the piece was complete.
     written_early: bool,
+    /// Tells this attempt at the piece from earlier ones.
+    attempt: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ enum Slot {
 pub(crate) struct EarlyRun {
     /// Where they lie; `length` spans them all.
     pub(crate) range: Block,
+    /// Which attempt at the piece they are part of.
+    pub(crate) attempt: u32,
     /// Their bytes.
     pub(crate) data: Vec<Bytes>,
 }
@@ -53,7 +59,9 @@ impl Assembly {
 
     /// Keeps a block; the caller knows that it was wanted and not there yet.
     pub(crate) fn insert(&mut self, geometry: &Geometry, block: Block, data: BlockData) {
+        let attempts = &mut self.attempts;
         let piece = self.pieces.entry(block.piece).or_insert_with(|| {
+            *attempts = attempts.wrapping_add(1);
             let blocks = geometry.blocks_of(block.piece);
             PieceBlocks {
                 blocks: vec![Slot::Empty; blocks as usize],
@@ -61,6 +69,7 @@ impl Assembly {
                 missing: blocks,
                 early_writes: 0,
                 written_early: false,
+                attempt: *attempts,
             }
         });
         let Some(slot @ Slot::Empty) = piece.blocks.get_mut(block.number() as usize) else {
@@ -138,7 +147,11 @@ impl Assembly {
                     run.range.length += at.length;
                     run.data.extend(block.chunks().iter().cloned());
                 }
-                _ => runs.push(EarlyRun { range: at, data: block.chunks().to_vec() }),
+                _ => runs.push(EarlyRun {
+                    range: at,
+                    attempt: piece.attempt,
+                    data: block.chunks().to_vec(),
+                }),
             }
         }
         self.held -= piece.held;
@@ -148,10 +161,12 @@ impl Assembly {
         runs
     }
 
-    /// An early write is done.
-    pub(crate) fn early_write_done(&mut self, index: PieceIndex) {
-        if let Some(piece) = self.pieces.get_mut(&index) {
-            piece.early_writes = piece.early_writes.saturating_sub(1);
-        }
+    /// An early write is done; whether it was one of the present attempt at the piece.
+    pub(crate) fn early_write_done(&mut self, index: PieceIndex, attempt: u32) -> bool {
+        let piece = self.pieces.get_mut(&index).filter(|piece| piece.attempt == attempt);
+        piece.is_some_and(|piece| {
+            piece.early_writes -= 1;
+            true
+        })
     }
 }
