@@ -170,3 +170,63 @@ impl Assembly {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn geometry() -> Geometry {
+        Geometry::new(200_000, 65_536).expect("within limits")
+    }
+
+    fn fill(assembly: &mut Assembly, piece: u32, numbers: &[u32]) {
+        let geometry = geometry();
+        for &number in numbers {
+            let block = geometry.block(PieceIndex(piece), number);
+            let bytes = Bytes::from(vec![number as u8; block.length as usize]);
+            assembly.insert(&geometry, block, bytes.into());
+        }
+    }
+
+    #[test]
+    fn bytes_are_counted_until_the_piece_is_dropped() {
+        let mut assembly = Assembly::default();
+        fill(&mut assembly, 0, &[1, 0, 1]);
+        assert_eq!(assembly.held_bytes(), 32_768, "the second block 1 was there already");
+        assert!(!assembly.is_settled(PieceIndex(0)));
+        fill(&mut assembly, 0, &[3, 2]);
+        assert!(assembly.is_settled(PieceIndex(0)));
+        let bytes = assembly.bytes_of(PieceIndex(0)).concat();
+        assert_eq!((bytes.len(), bytes[0], bytes[65_535]), (65_536, 0, 3));
+        assembly.remove(PieceIndex(0));
+        assert_eq!(assembly.held_bytes(), 0);
+    }
+
+    #[test]
+    fn early_write_takes_runs_of_consecutive_blocks_of_the_largest_piece() {
+        let mut assembly = Assembly::default();
+        fill(&mut assembly, 0, &[0]);
+        fill(&mut assembly, 1, &[0, 1, 3]);
+        assert_eq!(assembly.largest(), Some(PieceIndex(1)));
+        let runs = assembly.take_for_early_write(&geometry(), PieceIndex(1));
+        let ranges: Vec<_> = runs.iter().map(|run| (run.range.begin, run.range.length)).collect();
+        assert_eq!(ranges, [(0, 32_768), (49_152, 16_384)]);
+        assert_eq!(assembly.held_bytes(), 16_384);
+        fill(&mut assembly, 1, &[2]);
+        assert!(!assembly.is_settled(PieceIndex(1)), "its early writes are under way");
+        assert!(assembly.early_write_done(PieceIndex(1), runs[0].attempt));
+        assert!(assembly.early_write_done(PieceIndex(1), runs[1].attempt));
+        assert!(assembly.is_settled(PieceIndex(1)) && assembly.was_written_early(PieceIndex(1)));
+        assert_eq!(assembly.blocks_of(PieceIndex(1)).count(), 0, "no evidence of a part");
+    }
+
+    #[test]
+    fn early_write_of_an_earlier_attempt_does_not_count() {
+        let mut assembly = Assembly::default();
+        fill(&mut assembly, 0, &[0]);
+        let runs = assembly.take_for_early_write(&geometry(), PieceIndex(0));
+        assembly.remove(PieceIndex(0));
+        fill(&mut assembly, 0, &[1]);
+        assert!(!assembly.early_write_done(PieceIndex(0), runs[0].attempt));
+    }
+}
