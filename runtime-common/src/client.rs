@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bitswarm_core::TorrentId;
 use bitswarm_core::config::RateLimits;
 use bitswarm_core::engine::{AddTorrentError, NoSuchTorrent};
-use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
+use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
 
 use crate::config::{ClientConfig, StartError};
 use crate::events::{Events, Listeners};
@@ -28,7 +28,8 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a session that was told to end at once still takes at most: its writes under way.
 const HALT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A session. Clones are handles of the same one.
+/// A session. Clones are handles of the same one. (The documentation of each runtime begins with an
+/// example.)
 ///
 /// When the last handle is dropped, the session stops in order by itself, in the background;
 /// [`Client::stop`] waits for that.
@@ -92,6 +93,11 @@ impl Client {
     /// Makes peers known to a torrent.
     pub fn add_peers(&self, id: TorrentId, peers: Vec<SocketAddr>) -> Result<(), ClientError> {
         self.call_on_torrent(move |session, now| session.add_peers(now, id, &peers))
+    }
+
+    /// Changes the order in which a torrent's pieces are fetched.
+    pub fn set_order(&self, id: TorrentId, order: PieceOrder) -> Result<(), ClientError> {
+        self.call_on_torrent(move |session, now| session.set_order(now, id, order))
     }
 
     /// Changes the session's rate limits.
@@ -257,13 +263,7 @@ impl Shared {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ClientError::Add(AddTorrentError::Duplicate(_)) => {
-                f.write_str("the session has this torrent already")
-            }
-            ClientError::Add(AddTorrentError::WrongFileCount { given, files }) => {
-                write!(f, "{given} file priorities for a torrent of {files} files: give one a file")
-            }
-            ClientError::Add(AddTorrentError::Stopping) => f.write_str("the session is stopping"),
+            ClientError::Add(error) => write!(f, "{error}"),
             ClientError::NoSuchTorrent(_) => f.write_str("the torrent is not in the session"),
             ClientError::Stopped => f.write_str("the session is over"),
         }

@@ -157,11 +157,13 @@ mod tests {
     use std::net::SocketAddr;
 
     use bitswarm_core::action::SocketKind;
+    use bitswarm_core::notice::Service;
 
     use super::*;
 
     fn notice(port: u16) -> Notice {
-        Notice::Listening { kind: SocketKind::Udp, addr: SocketAddr::from(([127, 0, 0, 1], port)) }
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        Notice::Listening { service: Service::Peers, kind: SocketKind::Udp, addr }
     }
 
     #[test]

@@ -103,6 +103,7 @@ impl Host {
     /// Begins a turn: the clock is read and what applications and workers have put in is taken.
     pub fn begin_turn(&mut self) {
         self.refresh_now();
+        self.session.store_log();
         self.shared.turns.fetch_add(1, Ordering::Relaxed);
         let halted = self.shared.inbox.take(&mut self.batch);
         self.finished |= halted;
@@ -181,7 +182,8 @@ impl Host {
 
     /// Ends the workers. To be called last, after the sockets are closed.
     pub fn finish(self) {
-        let Host { disk, .. } = self;
+        let Host { mut session, disk, .. } = self;
+        session.finish_log();
         if !disk.shutdown(DISK_PATIENCE) {
             tracing::warn!("the disk is still busy with the session that ended");
         }

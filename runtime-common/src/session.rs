@@ -3,22 +3,34 @@
 //! Every call that changes the engine's state goes through here, so that this is the one place
 //! where a session can be recorded.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use bitswarm_core::config::RateLimits;
 use bitswarm_core::engine::{AddTorrentError, NoSuchTorrent};
 use bitswarm_core::event::Datagram;
-use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
+use bitswarm_core::record::Recorder;
+use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
 use bitswarm_core::{
     Action, ConnId, Engine, Event, Instant, Segments, SocketId, TorrentId, UnixTime,
 };
 
 use crate::config::{ClientConfig, StartError};
 
-/// An engine.
+/// An engine, recorded or not.
 #[derive(Debug)]
 pub(crate) struct Session {
-    engine: Engine,
+    engine: Recorder,
+    /// Where the recording goes.
+    log: Option<Log>,
+}
+
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    file: File,
 }
 
 impl Session {
@@ -28,7 +40,38 @@ impl Session {
         now: Instant,
         wall: UnixTime,
     ) -> Result<Self, StartError> {
-        Ok(Session { engine: Engine::new(config.core.clone(), seed, now, wall) })
+        let core = config.core.clone();
+        let Some(path) = config.record.clone() else {
+            let engine = Recorder::passing(Engine::new(core, seed, now, wall));
+            return Ok(Session { engine, log: None });
+        };
+        match File::create(&path) {
+            Ok(file) => {
+                let engine = Recorder::recording(core, seed, now, wall);
+                Ok(Session { engine, log: Some(Log { path, file }) })
+            }
+            Err(error) => Err(StartError::Record(path, error)),
+        }
+    }
+
+    /// Stores what was recorded so far. A recording that cannot be stored ends where it is.
+    pub(crate) fn store_log(&mut self) {
+        if self.engine.log_len() == 0 {
+            return;
+        }
+        let written = self.engine.take_log();
+        let Some(log) = &mut self.log else { return };
+        if let Err(error) = log.file.write_all(&written) {
+            tracing::warn!(path = %log.path.display(), %error, "the recording ends here");
+            self.log = None;
+        }
+    }
+
+    /// Ends the recording.
+    pub(crate) fn finish_log(&mut self) {
+        self.engine.checkpoint();
+        self.store_log();
+        self.log = None;
     }
 
     /// See [`Engine::handle`].
@@ -100,6 +143,15 @@ impl Session {
         self.engine.add_peers(now, id, peers)
     }
 
+    pub(crate) fn set_order(
+        &mut self,
+        now: Instant,
+        id: TorrentId,
+        order: PieceOrder,
+    ) -> Result<(), NoSuchTorrent> {
+        self.engine.set_order(now, id, order)
+    }
+
     pub(crate) fn set_limits(&mut self, now: Instant, limits: RateLimits) {
         self.engine.set_limits(now, limits);
     }
@@ -118,10 +170,11 @@ impl Session {
     }
 
     pub(crate) fn status(&self, now: Instant, id: TorrentId) -> Option<TorrentStatus> {
-        self.engine.status(now, id)
+        self.engine.engine().status(now, id)
     }
 
     pub(crate) fn statuses(&self, now: Instant) -> Vec<TorrentStatus> {
-        self.engine.torrents().filter_map(|id| self.engine.status(now, id)).collect()
+        let engine = self.engine.engine();
+        engine.torrents().filter_map(|id| engine.status(now, id)).collect()
     }
 }
