@@ -18,6 +18,7 @@ use bitswarm_core::disk::DiskRequest;
 use bitswarm_core::event::{Datagram, Event, NetError, ResolveError};
 use bitswarm_core::id::{ConnId, OpId, SocketId};
 use bitswarm_core::notice::Notice;
+use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Instant, UnixTime};
 use bitswarm_core::{Engine, Segments};
 
@@ -44,7 +45,7 @@ pub struct EngineHost {
     name: String,
     config: Config,
     dice: Dice,
-    engine: Option<Engine>,
+    engine: Option<Recorder>,
     /// The engine's zero on the world's clock.
     birth: Instant,
     /// Counts the engines that ran here; what is due for an earlier one is dropped.
@@ -160,14 +161,22 @@ impl EngineHost {
     }
 
     /// Starts an engine, with a seed of its own.
-    pub(super) fn start(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn start(&mut self, cx: &mut Cx<'_>, record: bool) {
         assert!(self.engine.is_none(), "{} runs already", self.name);
+        if cx.logs() {
+            self.checker.log();
+        }
         self.birth = cx.now();
         self.stopped = false;
         let seed = seed_bytes(self.seed, &format!("{} engine {}", self.name, self.incarnation));
         let wall = UnixTime(EPOCH.0 + self.birth.as_nanos() / 1_000_000_000);
         cx.record(self.id, "start", &(seed, wall));
-        self.engine = Some(Engine::new(self.config.clone(), seed, Instant::ZERO, wall));
+        let config = self.config.clone();
+        self.engine = Some(if record {
+            Recorder::recording(config, seed, Instant::ZERO, wall)
+        } else {
+            Recorder::passing(Engine::new(config, seed, Instant::ZERO, wall))
+        });
         self.counts.inputs += 1;
         self.drain(cx);
     }
@@ -198,7 +207,12 @@ impl EngineHost {
 
     /// The engine, to look at.
     pub fn engine(&self) -> Option<&Engine> {
-        self.engine.as_ref()
+        self.engine.as_ref().map(Recorder::engine)
+    }
+
+    /// The engine with its recording, if it is recorded.
+    pub fn recorder_mut(&mut self) -> Option<&mut Recorder> {
+        self.engine.as_mut()
     }
 
     /// Counts the engines that ran here before this one.
@@ -241,7 +255,7 @@ impl EngineHost {
         &mut self,
         cx: &mut Cx<'_>,
         name: &'static str,
-        call: impl FnOnce(&mut Engine, Instant) -> T,
+        call: impl FnOnce(&mut Recorder, Instant) -> T,
     ) -> T {
         cx.record(self.id, "call", name);
         let now = self.local(cx.now());
@@ -289,6 +303,7 @@ impl EngineHost {
             NetEvent::Received { end, data } => {
                 let Some((conn, _)) = self.conn_of(end) else { return };
                 self.checker.received(conn, &data);
+                self.log_messages(cx, conn);
                 if let Some((_, down)) = &mut self.meters
                     && self.checker.is_peer(conn)
                 {
@@ -401,7 +416,7 @@ impl EngineHost {
     fn drain(&mut self, cx: &mut Cx<'_>) {
         let mut actions = 0;
         loop {
-            while let Some(action) = self.engine.as_mut().and_then(Engine::poll_action) {
+            while let Some(action) = self.engine.as_mut().and_then(Recorder::poll_action) {
                 actions += 1;
                 if actions > MOST_ACTIONS {
                     return cx.violation(self.id, "the outbox does not drain".to_owned());
@@ -424,7 +439,7 @@ impl EngineHost {
     }
 
     fn arm(&mut self, cx: &mut Cx<'_>) {
-        let Some(deadline) = self.engine.as_ref().and_then(Engine::poll_timeout) else { return };
+        let Some(deadline) = self.engine.as_ref().and_then(Recorder::poll_timeout) else { return };
         let due = self.birth + (deadline - Instant::ZERO);
         if self.armed.is_none_or(|armed| due < armed) {
             let at = due.max(cx.now()) + self.dice.up_to(self.manners.timer_slack);
@@ -504,12 +519,12 @@ impl EngineHost {
             cx.violation(self.id, format!("Send for {conn:?}, which is not established"));
         }
         if state.unreported > 0 {
-            cx.violation(self.id, format!("Send for {conn:?} while one is outstanding"));
+            let text = format!("Send for {conn:?} while one is outstanding");
+            return cx.violation(self.id, text);
         }
         let Some(engine) = &mut self.engine else { return };
-        let before = state.out.len();
         engine.gather(now, conn, limit, &mut state.out);
-        let gathered = state.out.len() - before;
+        let gathered = state.out.len();
         state.unreported += gathered;
         self.counts.inputs += 1;
         let mut checksum = crc32fast::Hasher::new();
@@ -519,6 +534,7 @@ impl EngineHost {
             verdict = verdict.and(self.checker.sent(cx.now(), conn, part, &self.disk));
         }
         cx.record(self.id, "gather", &(conn, limit, gathered, checksum.finalize()));
+        self.log_messages(cx, conn);
         if let Err(broken) = verdict {
             cx.violation(self.id, broken);
         }
@@ -528,6 +544,12 @@ impl EngineHost {
             up.add(cx.now(), gathered);
         }
         self.write(cx, conn);
+    }
+
+    fn log_messages(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        for line in self.checker.take_lines() {
+            cx.line(self.id, format_args!("{conn:?} {line}"));
+        }
     }
 
     /// Writes what was gathered, as far as the stream takes it, and reports that.

@@ -4,6 +4,8 @@
 //! [`Reader`] takes a stream cut anywhere and gives handshake and messages. It judges form only:
 //! lengths, known message types. What may be said when is judged by whoever reads.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// The first 68 bytes of a stream (BEP 3, "peer protocol").
@@ -122,6 +124,27 @@ impl Msg<'_> {
         let mut out = (body.len() as u32).to_be_bytes().to_vec();
         out.append(&mut body);
         out
+    }
+}
+
+impl fmt::Display for Msg<'_> {
+    /// For the log: payload by its length.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Msg::Piece { piece, begin, data } => write!(f, "Piece {piece}+{begin} {}", data.len()),
+            Msg::Request(run) => write!(f, "Request {run}"),
+            Msg::Cancel(run) => write!(f, "Cancel {run}"),
+            Msg::Reject(run) => write!(f, "Reject {run}"),
+            Msg::Bitfield(bits) => write!(f, "Bitfield of {} bytes", bits.len()),
+            Msg::Extended { id, payload } => write!(f, "Extended {id}, {} bytes", payload.len()),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{} {}", self.piece, self.begin, self.length)
     }
 }
 

@@ -11,10 +11,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bitswarm_core::Engine;
 use bitswarm_core::config::Config;
 use bitswarm_core::id::{OpId, TorrentId};
 use bitswarm_core::notice::{Notice, TorrentNotice};
+use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Duration, Instant};
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use serde::Serialize;
@@ -34,6 +34,9 @@ pub const PEER_PORT: u16 = 6881;
 /// Directory under which every host keeps its torrents.
 pub const ROOT: &str = "/data";
 
+/// Names the file for the log of a failed run.
+const LOG_VARIABLE: &str = "SIM_LOG";
+
 /// Steps between two looks at what is waited for (chosen: looking costs more than a step).
 const STEPS_PER_LOOK: u32 = 16;
 
@@ -47,6 +50,8 @@ pub struct World {
     trace: Trace,
     nodes: Vec<Node>,
     violations: Vec<Violation>,
+    /// Whether engines that start from now on are recorded.
+    pub recording: bool,
 }
 
 /// What the world waits for.
@@ -147,6 +152,11 @@ impl Cx<'_> {
         }
     }
 
+    /// Whether a log is kept.
+    pub fn logs(&self) -> bool {
+        self.trace.logs()
+    }
+
     /// A line for the log alone.
     pub fn line(&mut self, host: HostId, text: fmt::Arguments<'_>) {
         self.trace.line(self.queue.now(), host.0, text);
@@ -170,30 +180,25 @@ impl Cx<'_> {
 }
 
 /// Longest text of one record in the log, in characters (chosen).
-const LONGEST_LINE: usize = 240;
+const LONGEST_LINE: usize = 200;
 
 impl World {
-    /// Nothing in it yet.
+    /// Nothing in it yet. With the environment variable `SIM_LOG` set, a world that ends in a
+    /// panic writes its readable log to the file of that name.
     pub fn new(seed: u64) -> Self {
         World {
             seed,
             queue: Queue::new(),
             net: Network::new(seed),
             resolver: Resolver::new(seed),
-            trace: Trace::new(false),
+            trace: Trace::new(std::env::var_os(LOG_VARIABLE).is_some()),
             nodes: Vec::new(),
             violations: Vec::new(),
+            recording: false,
         }
     }
 
-    /// Keeps a readable log from now on.
-    #[must_use]
-    pub fn with_log(mut self) -> Self {
-        self.trace = Trace::new(true);
-        self
-    }
-
-    /// The readable log; empty without [`World::with_log`].
+    /// The readable log; empty unless one is kept.
     pub fn log(&self) -> &str {
         self.trace.log()
     }
@@ -234,7 +239,8 @@ impl World {
         let host = EngineHost::new(self.seed, id, name, config);
         let node = EngineNode { host, name: name.to_owned(), torrents: Vec::new() };
         self.nodes.push(Node::Engine(Box::new(node)));
-        self.act(id, |node, cx| node.host.start(cx));
+        let record = self.recording;
+        self.act(id, |node, cx| node.host.start(cx, record));
         id
     }
 
@@ -293,7 +299,7 @@ impl World {
         &mut self,
         host: HostId,
         name: &'static str,
-        call: impl FnOnce(&mut Engine, Instant) -> T,
+        call: impl FnOnce(&mut Recorder, Instant) -> T,
     ) -> T {
         self.act(host, |node, cx| node.host.call(cx, name, call))
     }
@@ -307,8 +313,9 @@ impl World {
     pub fn restart(&mut self, host: HostId) {
         let now = self.now();
         self.net.power_on(now, host);
+        let record = self.recording;
         self.act(host, |node, cx| {
-            node.host.start(cx);
+            node.host.start(cx, record);
             for torrent in &mut node.torrents {
                 let add = torrent.add.clone();
                 let id =
@@ -546,6 +553,11 @@ impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the world of seed {} ended at {:?}", self.seed, self.now());
+            if let Some(path) = std::env::var_os(LOG_VARIABLE)
+                && let Err(why) = std::fs::write(&path, self.log())
+            {
+                eprintln!("its log could not be written: {why}");
+            }
         }
     }
 }

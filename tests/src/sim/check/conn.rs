@@ -6,7 +6,7 @@ use bitswarm_core::bitfield::Bitfield;
 use bitswarm_core::piece::{BLOCK_LEN, InfoHash, PieceIndex};
 use bitswarm_core::time::Instant;
 
-use super::{LATE, Settings, Tally, Watched};
+use super::{LATE, Lines, Settings, Tally, Watched};
 use crate::sim::bencode::Value;
 use crate::sim::disk::Disk;
 use crate::sim::peer_wire::{Hello, Item, Msg, Reader, Run};
@@ -76,6 +76,7 @@ pub(super) struct Around<'a> {
     pub(super) tally: &'a mut Tally,
     pub(super) settings: Settings,
     pub(super) disk: &'a Disk,
+    pub(super) lines: &'a mut Lines,
 }
 
 impl Conn {
@@ -85,6 +86,11 @@ impl Conn {
 
     pub(super) fn is_peer(&self) -> bool {
         self.kind == Kind::Peer
+    }
+
+    /// Whether the engine lets the remote download.
+    pub(super) fn unchokes(&self) -> bool {
+        !self.us.choking
     }
 
     pub(super) fn requests(&self) -> impl Iterator<Item = Run> + '_ {
@@ -110,6 +116,7 @@ impl Conn {
         bytes: &[u8],
         torrents: &mut BTreeMap<InfoHash, Watched>,
         tally: &mut Tally,
+        lines: &mut Lines,
     ) {
         self.see(bytes);
         if self.kind != Kind::Peer || self.incoming_broken {
@@ -119,7 +126,12 @@ impl Conn {
         reader.feed(bytes);
         loop {
             match reader.try_next() {
-                Ok(Some(item)) => self.hear(item, torrents, tally),
+                Ok(Some(item)) => {
+                    if let Item::Msg(message) = &item {
+                        lines.note("hears", message);
+                    }
+                    self.hear(item, torrents, tally);
+                }
                 Ok(None) => break,
                 Err(_) => {
                     self.incoming_broken = true;
@@ -210,7 +222,10 @@ impl Conn {
         while let Some(item) = reader.try_next()? {
             match item {
                 Item::Hello(hello) => self.greet(hello, around)?,
-                Item::Msg(message) => self.judge(message, around)?,
+                Item::Msg(message) => {
+                    around.lines.note("says", &message);
+                    self.judge(message, around)?;
+                }
             }
         }
         Ok(())
@@ -356,9 +371,9 @@ impl Conn {
     fn judge_cancel(&mut self, run: Run, watched: &mut Watched) -> Result<(), String> {
         let fast = self.fast();
         let request = self.requests.get_mut(&run);
-        let request = request.ok_or_else(|| format!("cancels {run:?}, not asked for"))?;
+        let request = request.ok_or_else(|| format!("cancels {run}, not asked for"))?;
         if std::mem::replace(&mut request.cancelled, true) {
-            return Err(format!("cancels {run:?} twice"));
+            return Err(format!("cancels {run} twice"));
         }
         // With BEP 6 the peer still answers, with the block or a reject.
         if !fast {
@@ -378,15 +393,15 @@ impl Conn {
     ) -> Result<(), String> {
         let run = Run { piece, begin, length: data.len() as u32 };
         if self.us.choking && !self.us.allowed_fast.contains(&piece) {
-            return Err(format!("sends {run:?} to one it chokes"));
+            return Err(format!("sends {run} to one it chokes"));
         }
         answer(&mut self.owed, run)?;
         if !self.us.has.has(PieceIndex(piece)) {
-            return Err(format!("sends {run:?} of a piece it never claimed"));
+            return Err(format!("sends {run} of a piece it never claimed"));
         }
         let truth = watched.content.run(piece, begin, run.length);
         if settings.trust_disk && truth.as_deref() != Some(data) {
-            return Err(format!("sends wrong bytes for {run:?}"));
+            return Err(format!("sends wrong bytes for {run}"));
         }
         Ok(())
     }
@@ -407,7 +422,7 @@ impl Conn {
 
     fn judge_request(&self, run: Run, watched: &Watched, settings: Settings) -> Result<(), String> {
         let piece = PieceIndex(run.piece);
-        let broken = |what: &str| Err(format!("asks for {run:?} {what}"));
+        let broken = |what: &str| Err(format!("asks for {run} {what}"));
         if watched.content.run(run.piece, run.begin, run.length).is_none() || run.length == 0 {
             return broken("outside of the torrent");
         }
@@ -441,7 +456,7 @@ impl Conn {
 
 /// A request of the remote is answered.
 fn answer(owed: &mut BTreeMap<Run, u32>, run: Run) -> Result<(), String> {
-    let count = owed.get_mut(&run).ok_or_else(|| format!("answers {run:?}, not asked for"))?;
+    let count = owed.get_mut(&run).ok_or_else(|| format!("answers {run}, not asked for"))?;
     *count -= 1;
     if *count == 0 {
         owed.remove(&run);

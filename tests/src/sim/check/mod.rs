@@ -21,7 +21,7 @@ use bitswarm_core::time::{Duration, Instant};
 
 use super::content::Content;
 use super::disk::Disk;
-use super::peer_wire::Run;
+use super::peer_wire::{Msg, Run};
 use conn::Conn;
 pub use meter::Meter;
 
@@ -32,6 +32,19 @@ pub struct Checker {
     torrents: BTreeMap<InfoHash, Watched>,
     settings: Settings,
     tally: Tally,
+    lines: Lines,
+}
+
+/// Messages for the log, if one is kept.
+#[derive(Debug, Default)]
+struct Lines(Option<Vec<String>>);
+
+impl Lines {
+    fn note(&mut self, verb: &str, message: &Msg<'_>) {
+        if let Some(lines) = &mut self.0 {
+            lines.push(format!("{verb} {message}"));
+        }
+    }
 }
 
 /// What the checker must know of the engine's settings.
@@ -117,6 +130,16 @@ impl Checker {
         self.torrents.insert(watched.content.infohash(), watched);
     }
 
+    /// Keeps a line for each message from now on.
+    pub fn log(&mut self) {
+        self.lines.0 = Some(Vec::new());
+    }
+
+    /// The messages since this was asked last.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        self.lines.0.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// From now on the disk may hold something else than what was written.
     pub fn distrust_disk(&mut self) {
         self.settings.trust_disk = false;
@@ -149,7 +172,7 @@ impl Checker {
     /// Bytes are about to be handed to the engine.
     pub fn received(&mut self, conn: ConnId, bytes: &[u8]) {
         if let Some(state) = self.conns.get_mut(&conn) {
-            state.received(bytes, &mut self.torrents, &mut self.tally);
+            state.received(bytes, &mut self.torrents, &mut self.tally, &mut self.lines);
         }
     }
 
@@ -170,6 +193,7 @@ impl Checker {
             tally: &mut self.tally,
             settings: self.settings,
             disk,
+            lines: &mut self.lines,
         };
         state.sent(bytes, &mut around).map_err(|broken| format!("{conn:?}: {broken}"))
     }
@@ -182,6 +206,11 @@ impl Checker {
     /// How often interesting things happened.
     pub fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// Connections whose peer the engine lets download.
+    pub fn unchoked(&self) -> usize {
+        self.conns.values().filter(|conn| conn.unchokes()).count()
     }
 
     /// Requests that the engine has outstanding.

@@ -497,9 +497,9 @@ impl Network {
             return;
         }
         let opens_window = pipe.arrived > 0;
-        while pipe.arrived > 0 {
+        if pipe.arrived > 0 {
             let length = if self.dice.chance(cut_per_mille) {
-                self.dice.between(1..=pipe.arrived as u64) as usize
+                self.dice.between(1..=pipe.arrived.min(LONGEST_READ) as u64) as usize
             } else {
                 pipe.arrived.min(LONGEST_READ)
             };
@@ -507,6 +507,12 @@ impl Network {
             pipe.arrived -= length;
             let event = NetEvent::Received { end: to, data };
             self.out.push_back(super::Output::Event(host, event));
+        }
+        if pipe.arrived > 0 {
+            // The reader may want to stop after each read: the rest is its next one.
+            pipe.held = true;
+            self.wake(now, Due::Release(end));
+            return self.enqueue(now, end);
         }
         match pipe.over.take() {
             None => {}
