@@ -2,6 +2,7 @@
 //!
 //! A failure names its seed; `SIM_LOG=file` keeps the readable log of the run that failed.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use bitswarm_tests::sim::dice::Dice;
 use bitswarm_tests::sim::network::{Death, Disturbance, HostId, Link};
 use bitswarm_tests::sim::scripted::peer::{Behaviour, Corrupt, Peer, Unchoke};
 use bitswarm_tests::sim::scripted::tracker::{Answer, TRACKER_PORT, Tracker};
+use bitswarm_tests::sim::storm;
 use bitswarm_tests::sim::world::{Failure, World};
 
 const MIB: u64 = 1 << 20;
@@ -597,4 +599,36 @@ fn a_stop_in_the_middle_leaves_nothing_behind_and_the_next_start_goes_on() {
         scene.world.restart(leecher);
         scene.finish(leecher, 240);
     }
+}
+
+// Everything at once.
+
+/// Seeds to run: `SIM_SEEDS=from..to`, or a few.
+fn seeds() -> std::ops::Range<u64> {
+    let drawn = std::env::var("SIM_SEEDS").ok().and_then(|text| {
+        let (from, to) = text.split_once("..")?;
+        Some(from.parse().ok()?..to.parse().ok()?)
+    });
+    drawn.unwrap_or(0..40)
+}
+
+#[test]
+fn storms_of_all_faults_break_no_invariant_and_end_well() {
+    let mut failures = Vec::new();
+    let mut events: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in seeds() {
+        match storm::run(seed) {
+            Ok(report) => {
+                for (event, count) in report.events {
+                    *events.entry(event).or_default() += count;
+                }
+            }
+            Err(failure) => {
+                eprintln!("{failure}\n  {}", storm::Options::draw(seed));
+                failures.push(seed);
+            }
+        }
+    }
+    eprintln!("{events:?}");
+    assert!(failures.is_empty(), "{} seeds failed: {failures:?}", failures.len());
 }

@@ -152,6 +152,7 @@ impl EngineHost {
             counts: Counts::default(),
             checker: Checker::new(Settings {
                 own_requests: config.bounds.own_requests,
+                snub: config.timeouts.snub,
                 ..Settings::default()
             }),
             config,

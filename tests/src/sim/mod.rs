@@ -14,5 +14,6 @@ pub mod peer_wire;
 pub mod queue;
 pub mod resolver;
 pub mod scripted;
+pub mod storm;
 pub mod trace;
 pub mod world;

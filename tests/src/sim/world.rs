@@ -16,7 +16,7 @@ use bitswarm_core::id::{OpId, TorrentId};
 use bitswarm_core::notice::{Notice, TorrentNotice};
 use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Duration, Instant};
-use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
+use bitswarm_core::torrent::{AddTorrent, TorrentState, TorrentStatus};
 use serde::Serialize;
 
 use super::content::Content;
@@ -201,6 +201,15 @@ impl World {
     /// The readable log; empty unless one is kept.
     pub fn log(&self) -> &str {
         self.trace.log()
+    }
+
+    /// Writes the readable log to the file that `SIM_LOG` names, if it is set.
+    pub fn save_log(&self) {
+        if let Some(path) = std::env::var_os(LOG_VARIABLE)
+            && let Err(why) = std::fs::write(&path, self.log())
+        {
+            eprintln!("the log could not be written: {why}");
+        }
     }
 
     /// The seed that decides everything here.
@@ -444,6 +453,20 @@ impl World {
         node.host.engine()?.status(node.host.local(self.now()), torrent.id)
     }
 
+    /// Whether the engine that runs on the host now says that its first torrent is complete.
+    pub fn is_complete(&self, host: HostId) -> bool {
+        let seeding = |status: TorrentStatus| status.state == TorrentState::Seeding;
+        self.status(host).is_some_and(seeding)
+    }
+
+    /// The id of a host's first torrent in the engine that runs there now.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn torrent_id(&self, host: HostId) -> TorrentId {
+        self.node(host).torrents[0].id
+    }
+
     /// Whether the host's disk holds all its torrents, bit for bit.
     pub fn has_all_bytes(&self, host: HostId) -> bool {
         let node = self.node(host);
@@ -553,11 +576,7 @@ impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the world of seed {} ended at {:?}", self.seed, self.now());
-            if let Some(path) = std::env::var_os(LOG_VARIABLE)
-                && let Err(why) = std::fs::write(&path, self.log())
-            {
-                eprintln!("its log could not be written: {why}");
-            }
+            self.save_log();
         }
     }
 }

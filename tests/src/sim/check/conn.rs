@@ -40,6 +40,7 @@ enum Kind {
 
 #[derive(Debug, Clone, Copy)]
 struct Request {
+    at: Instant,
     cancelled: bool,
 }
 
@@ -260,8 +261,10 @@ impl Conn {
                 self.judge_switch(message, tally)
             }
             Msg::Request(run) => {
-                self.judge_request(run, watched, settings)?;
-                self.requests.insert(run, Request { cancelled: false });
+                self.judge_request(now, run, watched, settings)?;
+                if self.requests.insert(run, Request { at: now, cancelled: false }).is_some() {
+                    watched.settle(run);
+                }
                 tally.requests += 1;
                 tally.fast_requests += u64::from(self.them.choking);
                 if let Some(first) = watched.ask(now, run) {
@@ -420,7 +423,13 @@ impl Conn {
         }
     }
 
-    fn judge_request(&self, run: Run, watched: &Watched, settings: Settings) -> Result<(), String> {
+    fn judge_request(
+        &self,
+        now: Instant,
+        run: Run,
+        watched: &Watched,
+        settings: Settings,
+    ) -> Result<(), String> {
         let piece = PieceIndex(run.piece);
         let broken = |what: &str| Err(format!("asks for {run} {what}"));
         if watched.content.run(run.piece, run.begin, run.length).is_none() || run.length == 0 {
@@ -441,7 +450,8 @@ impl Conn {
         if !self.us.interested {
             return broken("without being interested");
         }
-        if self.requests.contains_key(&run) {
+        // What a peer has owed for the snub time, it may be taken to have forgotten.
+        if self.requests.get(&run).is_some_and(|request| now - request.at < settings.snub) {
             return broken("which the peer already owes");
         }
         if self.requests.len() >= settings.own_requests {

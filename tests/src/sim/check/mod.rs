@@ -52,13 +52,15 @@ impl Lines {
 pub struct Settings {
     /// Most requests outstanding at one peer.
     pub own_requests: usize,
+    /// How long a peer that owes a block may be silent before it counts as snubbing.
+    pub snub: Duration,
     /// Whether the disk holds what was written: not if it was tampered with behind the engine.
     pub trust_disk: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { own_requests: usize::MAX, trust_disk: true }
+        Settings { own_requests: usize::MAX, snub: Duration::from_secs(60), trust_disk: true }
     }
 }
 

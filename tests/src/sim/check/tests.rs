@@ -28,7 +28,7 @@ impl Talk {
         if seed {
             content.plant(&mut disk, Path::new(ROOT));
         }
-        let mut checker = Checker::new(Settings { own_requests: 2, trust_disk: true });
+        let mut checker = Checker::new(Settings { own_requests: 2, ..Settings::default() });
         checker.watch(content.clone(), PathBuf::from(ROOT));
         let conn = ConnId::new(0, 0);
         checker.opened(conn);
@@ -116,6 +116,8 @@ fn requests_that_break_a_rule_are_caught() {
     talk.hear(Msg::AllowedFast(0));
     talk.fine(Msg::Request(BLOCK));
     talk.breaks(Msg::Request(BLOCK), "already owes");
+    talk.now += Duration::from_secs(60);
+    talk.fine(Msg::Request(BLOCK));
 
     let mut talk = ready();
     talk.hear(Msg::Unchoke);
