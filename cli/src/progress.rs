@@ -15,6 +15,9 @@ use crate::text::clean;
 /// Between two plain lines of one task (chosen: a log of an hour stays readable).
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Before the first plain line of a task (chosen: what is done at once needs none but the last).
+const FIRST_LINE: Duration = Duration::from_secs(1);
+
 /// Steps of a bar: tenths of a percent.
 const BAR_LEN: u64 = 1000;
 
@@ -53,7 +56,7 @@ impl Progress {
                 let bar = ProgressBar::new(BAR_LEN).with_style(style());
                 Shown::Bar(bars.add(bar.with_prefix(label.clone())))
             }
-            Form::Lines => Shown::Lines { written: None },
+            Form::Lines => Shown::Lines { due: Instant::now() + FIRST_LINE, said: String::new() },
             Form::Silent => Shown::Nothing,
         };
         Task { label, shown }
@@ -80,9 +83,10 @@ pub(crate) struct Task {
 #[derive(Debug)]
 enum Shown {
     Bar(ProgressBar),
-    /// When a line was written last, and what it said.
+    /// When the next line is due, and what the last one said.
     Lines {
-        written: Option<(Instant, String)>,
+        due: Instant,
+        said: String,
     },
     Nothing,
 }
@@ -95,15 +99,12 @@ impl Task {
                 bar.set_position(permille(done, total));
                 bar.set_message(line(done, total, message));
             }
-            Shown::Lines { written } => {
-                let now = Instant::now();
-                let line = line(done, total, message);
-                let is_due = written.as_ref().is_none_or(|(when, before)| {
-                    now.saturating_duration_since(*when) >= LINE_INTERVAL && *before != line
-                });
-                if is_due {
+            Shown::Lines { due, said } => {
+                let (now, line) = (Instant::now(), line(done, total, message));
+                if now >= *due && *said != line {
                     eprintln!("{}: {}", self.label, line.trim_start());
-                    *written = Some((now, line));
+                    *due = now + LINE_INTERVAL;
+                    *said = line;
                 }
             }
             Shown::Nothing => {}
@@ -139,7 +140,7 @@ fn permille(done: u64, total: u64) -> u64 {
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix:24!} {bar:20} {wide_msg}")
+    ProgressStyle::with_template("{prefix:16!} {bar:9} {wide_msg}")
         .expect("the template is a constant that tests draw")
         .progress_chars("=> ")
 }

@@ -19,10 +19,10 @@ pub(crate) fn extent(status: &TorrentStatus) -> (u64, u64) {
     }
 }
 
-/// What is said beside the bar: rates, peers, time left, and what limits it now.
+/// What is said beside the bar: rates, peers, time left, and what limits it now. Short, so that it
+/// fits on a terminal of 80 columns.
 pub(crate) fn words(status: &TorrentStatus) -> String {
-    let rates =
-        format!("{} down, {} up", Rate(status.down_bytes_per_s), Rate(status.up_bytes_per_s));
+    let (down, up) = (Rate(status.down_bytes_per_s), Rate(status.up_bytes_per_s));
     let peers = match status.peers {
         1 => "1 peer".to_owned(),
         n => format!("{n} peers"),
@@ -30,15 +30,10 @@ pub(crate) fn words(status: &TorrentStatus) -> String {
     match status.state {
         TorrentState::Checking => "checking".to_owned(),
         TorrentState::Downloading => {
-            let mut words = format!("{rates}, {peers}");
-            if let Some(eta) = status.eta {
-                words += &format!(", ETA {}", Span(eta));
-            }
-            words + ", " + &limit(status)
+            let eta = status.eta.map(|eta| format!(" ETA {}", Span(eta))).unwrap_or_default();
+            format!("↓{down} ↑{up} {peers}{eta} [{}]", limit(status))
         }
-        TorrentState::Seeding => {
-            format!("{} up, {peers}, seeding", Rate(status.up_bytes_per_s))
-        }
+        TorrentState::Seeding => format!("↑{up} {peers} seeding"),
         TorrentState::Paused => "paused".to_owned(),
         TorrentState::DiskFailed => match &status.disk_error {
             Some(error) => format!("waiting for the disk: {error}"),
@@ -52,8 +47,7 @@ pub(crate) fn words(status: &TorrentStatus) -> String {
 fn limit(status: &TorrentStatus) -> String {
     let word = status.bottleneck.word();
     match (status.bottleneck, tracker_trouble(&status.trackers)) {
-        (Bottleneck::NoPeers, Some(trouble)) => format!("{word} ({trouble})"),
-        (Bottleneck::Peers, _) => "limited by peers".to_owned(),
+        (Bottleneck::NoPeers, Some(trouble)) => format!("{word}: {trouble}"),
         _ => word.to_owned(),
     }
 }

@@ -132,7 +132,7 @@ impl Swarm {
                 }
             }
         }
-        self.progress.say("stopping; once more to exit at once");
+        self.progress.say("stopping (Ctrl-C again exits at once)");
         self.look()?;
         self.watch.interrupted()?;
         self.failed.take().map_or(Ok(()), Err)

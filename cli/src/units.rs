@@ -131,6 +131,7 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = self.0.as_secs();
         let text = match s {
+            1..10 if self.0.subsec_millis() == 0 => format!("{s} s"),
             0..10 => format!("{:.1} s", self.0.as_secs_f64()),
             10..60 => format!("{s} s"),
             60..3_600 => format!("{} min {} s", s / 60, s % 60),
@@ -219,6 +220,8 @@ mod tests {
     fn spans_have_two_units_at_most() {
         let show = |ms| Span(Duration::from_millis(ms)).to_string();
         assert_eq!(show(420), "0.4 s");
+        assert_eq!(show(4_000), "4 s");
+        assert_eq!(show(4_200), "4.2 s");
         assert_eq!(show(42_000), "42 s");
         assert_eq!(show(200_000), "3 min 20 s");
         assert_eq!(show(7_500_000), "2 h 5 min");

@@ -58,6 +58,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     let metainfo = make_torrent(root, args.size, &url, &progress, &interrupt)?;
 
     let mut nodes = vec![Node::start("seeder", &root.join("seeder"), &metainfo, &progress)?];
+    until_all_complete(&mut nodes, &interrupt)?;
     let began = Instant::now();
     for number in 1..=args.peers {
         let label = format!("downloader {number}");
