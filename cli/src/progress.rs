@@ -140,7 +140,7 @@ fn permille(done: u64, total: u64) -> u64 {
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix:16!} {bar:9} {wide_msg}")
+    ProgressStyle::with_template("{prefix:15!} {bar:9} {wide_msg}")
         .expect("the template is a constant that tests draw")
         .progress_chars("=> ")
 }

@@ -85,7 +85,7 @@ fn scale(number: &str, unit: u64) -> Option<u64> {
     bytes.checked_add(u64::try_from(part).ok()?)
 }
 
-/// Shows a number of bytes: `512 B`, `1.5 MiB`, `64.0 GiB`.
+/// Shows a number of bytes, rounded: `512 B`, `1.5 MiB`, `640 GiB`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Size(pub(crate) u64);
 
@@ -95,14 +95,16 @@ impl fmt::Display for Size {
         if self.0 < 1024 {
             return f.pad(&format!("{} B", self.0));
         }
-        // Past 1023.95 the rounded figure would read 1024.0 of the smaller unit.
+        // Past 1023.5 the rounded figure would read 1024 of the smaller unit.
         let mut amount = self.0 as f64 / 1024.0;
         let mut unit = 0;
-        while amount >= 1023.95 && unit + 1 < UNITS.len() {
+        while amount >= 1023.5 && unit + 1 < UNITS.len() {
             amount /= 1024.0;
             unit += 1;
         }
-        f.pad(&format!("{amount:.1} {}", UNITS[unit]))
+        // Likewise past 99.95 of one decimal.
+        let decimals = usize::from(amount < 99.95);
+        f.pad(&format!("{amount:.decimals$} {}", UNITS[unit]))
     }
 }
 
@@ -205,12 +207,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_rounds_to_one_decimal() {
+    fn what_is_shown_rounds_to_three_digits_or_so() {
         assert_eq!(Size(0).to_string(), "0 B");
         assert_eq!(Size(1023).to_string(), "1023 B");
         assert_eq!(Size(1024).to_string(), "1.0 KiB");
         assert_eq!(Size((1 << 20) - 1).to_string(), "1.0 MiB");
         assert_eq!(Size(64 << 20).to_string(), "64.0 MiB");
+        assert_eq!(Size((100 << 20) - 1).to_string(), "100 MiB");
+        assert_eq!(Size(640 << 20).to_string(), "640 MiB");
+        assert_eq!(Size((1 << 30) - 1).to_string(), "1.0 GiB");
         assert_eq!(Size(u64::MAX).to_string(), "16.0 EiB");
         assert_eq!(Rate(1536).to_string(), "1.5 KiB/s");
         assert_eq!(Rate::mean(1 << 20, Duration::from_secs(2)), Rate(1 << 19));
