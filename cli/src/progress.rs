@@ -4,7 +4,7 @@
 //! each task writes one plain line every few seconds. With `--quiet` there is neither; with
 //! `--verbose` lines are plain, so that bars and log lines do not overwrite each other.
 
-use std::io::{IsTerminal as _, stderr};
+use std::io::{IsTerminal as _, stderr, stdout};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -37,9 +37,11 @@ enum Form {
 impl Progress {
     /// Bars, lines or silence, by what stderr is and what the user asked for.
     pub(crate) fn new(reporting: Reporting) -> Self {
+        // A stream of objects on the same terminal leaves no place for bars.
+        let has_stream = reporting.verbose > 0 || (reporting.json && stdout().is_terminal());
         let form = if reporting.quiet {
             Form::Silent
-        } else if stderr().is_terminal() && reporting.verbose == 0 {
+        } else if stderr().is_terminal() && !has_stream {
             // Ten times a second is smooth, and costs nothing beside a transfer.
             Form::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)))
         } else {
@@ -64,11 +66,16 @@ impl Progress {
 
     /// A sentence for the user, above the bars.
     pub(crate) fn say(&self, message: &str) {
-        let message = clean(message);
+        if !matches!(self.form, Form::Silent) {
+            self.above_bars(|| eprintln!("{}", clean(message)));
+        }
+    }
+
+    /// Writes a result while the bars are out of the way: stdout may be the same terminal.
+    pub(crate) fn above_bars<R>(&self, write: impl FnOnce() -> R) -> R {
         match &self.form {
-            Form::Bars(bars) => bars.suspend(|| eprintln!("{message}")),
-            Form::Lines => eprintln!("{message}"),
-            Form::Silent => {}
+            Form::Bars(bars) => bars.suspend(write),
+            Form::Lines | Form::Silent => write(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How a torrent stands, in the words of its progress line.
 
+use std::time::Duration;
+
 use bitswarm_core::torrent::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
 
 use crate::units::{Rate, Span};
@@ -30,7 +32,9 @@ pub(crate) fn words(status: &TorrentStatus) -> String {
     match status.state {
         TorrentState::Checking => "checking".to_owned(),
         TorrentState::Downloading => {
-            let eta = status.eta.map(|eta| format!(" ETA {}", Span(eta))).unwrap_or_default();
+            // Whole seconds, and none is never the truth while something is missing.
+            let eta = status.eta.map(|eta| Span(eta.max(Duration::from_secs(1))));
+            let eta = eta.map(|eta| format!(" ETA {eta}")).unwrap_or_default();
             format!("↓{down} ↑{up} {peers}{eta} [{}]", limit(status))
         }
         TorrentState::Seeding => format!("↑{up} {peers} seeding"),

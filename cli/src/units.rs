@@ -125,7 +125,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// Shows a length of time with two units at most: `0.4 s`, `42 s`, `3 min 20 s`, `2 h 5 min`.
+/// Shows a length of time, rounded down: `0.4 s`, `42 s`, `3 min 20 s`, `17 min`, `2 h 5 min`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Span(pub(crate) Duration);
 
@@ -136,9 +136,12 @@ impl fmt::Display for Span {
             1..10 if self.0.subsec_millis() == 0 => format!("{s} s"),
             0..10 => format!("{:.1} s", self.0.as_secs_f64()),
             10..60 => format!("{s} s"),
-            60..3_600 => format!("{} min {} s", s / 60, s % 60),
-            3_600..86_400 => format!("{} h {} min", s / 3_600, s / 60 % 60),
-            _ => format!("{} d {} h", s / 86_400, s / 3_600 % 24),
+            60..600 => format!("{} min {} s", s / 60, s % 60),
+            600..3_600 => format!("{} min", s / 60),
+            3_600..36_000 => format!("{} h {} min", s / 3_600, s / 60 % 60),
+            36_000..86_400 => format!("{} h", s / 3_600),
+            86_400..864_000 => format!("{} d {} h", s / 86_400, s / 3_600 % 24),
+            _ => format!("{} d", s / 86_400),
         };
         f.pad(&text)
     }
@@ -222,14 +225,17 @@ mod tests {
     }
 
     #[test]
-    fn spans_have_two_units_at_most() {
+    fn spans_have_two_units_where_they_matter() {
         let show = |ms| Span(Duration::from_millis(ms)).to_string();
         assert_eq!(show(420), "0.4 s");
         assert_eq!(show(4_000), "4 s");
         assert_eq!(show(4_200), "4.2 s");
         assert_eq!(show(42_000), "42 s");
         assert_eq!(show(200_000), "3 min 20 s");
+        assert_eq!(show(1_023_000), "17 min");
         assert_eq!(show(7_500_000), "2 h 5 min");
+        assert_eq!(show(40_000_000), "11 h");
         assert_eq!(show(90_000_000), "1 d 1 h");
+        assert_eq!(show(900_000_000), "10 d");
     }
 }
