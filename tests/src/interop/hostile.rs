@@ -1,0 +1,1 @@
+//! The other end of a connection, written by hand: comes with the hostile cases.
