@@ -86,6 +86,15 @@ pub trait Peer {
 }
 
 impl Client {
+    /// A seed for cases that are about our download and not about who gives: libtorrent if it is
+    /// there, else our own.
+    pub fn any_seed() -> Client {
+        match Need::Libtorrent.missing() {
+            None => Client::Libtorrent,
+            Some(_) => Client::Bitswarm,
+        }
+    }
+
     /// What it takes to run it.
     pub fn needs(self) -> &'static [Need] {
         match self {

@@ -54,7 +54,7 @@ impl Lab {
         let failure = match catch_unwind(AssertUnwindSafe(|| steps(&lab))) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error.to_string(),
-            Err(panic) => panic_message(panic.as_ref()),
+            Err(_) => LAST_PANIC.take(),
         };
         if std::env::var_os("BITSWARM_INTEROP_KEEP").is_some() {
             let kept = lab.dir.path().to_owned();
@@ -135,7 +135,14 @@ pub fn until<T>(
     }
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".to_owned())
+thread_local! {
+    /// What the last panic of this thread said, and where.
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// From now on a panic is told in its case's report and nowhere else.
+pub fn remember_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        LAST_PANIC.with_borrow_mut(|last| *last = panic.to_string());
+    }));
 }

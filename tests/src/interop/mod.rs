@@ -18,6 +18,7 @@ pub mod content;
 pub mod hostile;
 pub mod lab;
 pub mod libtorrent;
+pub mod mount;
 pub mod namespace;
 pub mod need;
 pub mod process;
@@ -26,6 +27,7 @@ pub mod torrent;
 pub mod tracker;
 pub mod transfer;
 pub mod transmission;
+pub mod wire;
 
 pub use bitswarm::Bitswarm;
 pub use client::{Client, Peer};

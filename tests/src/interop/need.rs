@@ -24,6 +24,18 @@ pub enum Need {
 }
 
 impl Need {
+    /// One word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Need::Transmission => "transmission-daemon",
+            Need::TransmissionCreate => "transmission-create",
+            Need::Aria2 => "aria2c",
+            Need::Libtorrent => "libtorrent",
+            Need::Mount => "mount",
+            Need::Program(name) => name,
+        }
+    }
+
     /// Why it is not met; `None` when it is.
     pub fn missing(self) -> Option<String> {
         match self {

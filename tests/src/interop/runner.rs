@@ -10,35 +10,45 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use super::{Lab, Need, Outcome, bitswarm, namespace};
+use super::{Lab, Need, Outcome, bitswarm, lab, namespace};
+
+/// Cases that run at once: they wait for each other's timers more than they compute.
+const AT_ONCE: usize = 4;
 
 /// One case: what it needs, and its steps.
-#[derive(Clone, Debug)]
 pub struct Case {
-    /// Its name, in the style of a test function's.
-    pub name: &'static str,
-    /// What it cannot do without.
-    pub needs: Vec<Need>,
-    /// What it does.
-    pub steps: fn(&Lab) -> Outcome,
+    name: &'static str,
+    needs: Vec<Need>,
+    steps: Box<dyn FnOnce(&Lab) -> Outcome + Send>,
 }
 
 impl Case {
-    /// A case with these needs.
-    pub fn new(name: &'static str, needs: &[&[Need]], steps: fn(&Lab) -> Outcome) -> Case {
-        Case { name, needs: needs.concat(), steps }
+    /// A case with a name in the style of a test function's, what it cannot do without, and what
+    /// it does.
+    pub fn new(
+        name: &'static str,
+        needs: &[&[Need]],
+        steps: impl FnOnce(&Lab) -> Outcome + Send + 'static,
+    ) -> Case {
+        Case { name, needs: needs.concat(), steps: Box::new(steps) }
     }
 
-    /// Why it cannot run here.
-    fn obstacle(&self) -> Option<String> {
-        let obstacles: Vec<String> = self.needs.iter().filter_map(|need| need.missing()).collect();
-        (!obstacles.is_empty()).then(|| obstacles.join("; "))
+    /// The needs that are not met here, each once, with the reason.
+    fn obstacles(&self) -> Vec<(Need, String)> {
+        let mut obstacles: Vec<(Need, String)> = Vec::new();
+        for need in &self.needs {
+            if let (Some(why), false) = (need.missing(), obstacles.iter().any(|(n, _)| n == need)) {
+                obstacles.push((*need, why));
+            }
+        }
+        obstacles
     }
 }
 
 /// The `main` of the test program.
 pub fn run(cases: Vec<Case>) -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
     if let Err(error) = prepare(&arguments) {
         eprintln!("interop: {error}");
         return ExitCode::FAILURE;
@@ -47,12 +57,14 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
     let mut skipped = String::new();
     let mut trials = Vec::new();
     for (number, case) in (1..).zip(cases) {
-        let obstacle = case.obstacle();
-        if let (Some(why), false) = (&obstacle, required) {
-            let _ = writeln!(skipped, "interop: skipped {}: {why}", case.name);
+        let obstacles = case.obstacles();
+        let chosen = arguments.filter.as_ref().is_none_or(|filter| case.name.contains(filter));
+        if chosen && !required && !obstacles.is_empty() {
+            let _ = writeln!(skipped, "interop: skipped {}: {}", case.name, reasons(&obstacles));
         }
-        trials.push(trial(number, &case, obstacle, required));
+        trials.push(trial(number, case, &obstacles, required));
     }
+    lab::remember_panics();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         tell_skipped(&skipped);
@@ -72,16 +84,20 @@ fn prepare(arguments: &Arguments) -> Outcome {
     namespace::set_up()
 }
 
-fn trial(number: u8, case: &Case, obstacle: Option<String>, required: bool) -> Trial {
-    let steps = case.steps;
-    let Some(why) = obstacle else {
-        let run = move || Lab::run(number, steps).map_err(Failed::from);
+fn trial(number: u8, case: Case, obstacles: &[(Need, String)], required: bool) -> Trial {
+    if obstacles.is_empty() {
+        let run = move || Lab::run(number, case.steps).map_err(Failed::from);
         return Trial::test(case.name, run);
-    };
-    let kind = if required { String::new() } else { format!("skipped: {why}") };
-    Trial::test(case.name, move || Err(Failed::from(why)))
-        .with_kind(kind)
-        .with_ignored_flag(!required)
+    }
+    let why = reasons(obstacles);
+    let trial = Trial::test(case.name, move || Err(Failed::from(why)));
+    let words: Vec<&str> = obstacles.iter().map(|(need, _)| need.word()).collect();
+    trial.with_kind(format!("no {}", words.join(", "))).with_ignored_flag(!required)
+}
+
+fn reasons(obstacles: &[(Need, String)]) -> String {
+    let reasons: Vec<&str> = obstacles.iter().map(|(_, why)| why.as_str()).collect();
+    reasons.join("; ")
 }
 
 fn tell_skipped(skipped: &str) {

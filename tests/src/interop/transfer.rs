@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::client::{Client, Peer, Task};
 use super::lab::until;
-use super::{Bitswarm, Content, Creator, Lab, Outcome, Seat, Torrent, Tracker};
+use super::{Bitswarm, Content, Creator, Lab, Need, Outcome, Seat, Torrent, Tracker};
 
 /// Who gives what to whom.
 #[derive(Clone, Debug)]
@@ -47,6 +47,12 @@ impl<'a> Transfer<'a> {
             tracker: Whose::Independent,
             within: Duration::from_secs(90),
         }
+    }
+
+    /// What it takes.
+    pub fn needs(&self) -> Vec<Need> {
+        let clients = self.seeds.iter().chain(self.leeches).flat_map(|client| client.needs());
+        clients.chain(self.creator.needs()).copied().collect()
     }
 
     /// Carries it out.
