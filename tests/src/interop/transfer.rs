@@ -28,8 +28,10 @@ pub struct Transfer<'a> {
 /// Whose tracker brings the peers together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Whose {
-    /// The harness's own.
+    /// The harness's own, asked over HTTP.
     Independent,
+    /// The harness's own, asked over UDP (BEP 15).
+    IndependentUdp,
     /// `bitswarm tracker`, asked over HTTP.
     BitswarmHttp,
     /// `bitswarm tracker`, asked over UDP (BEP 15).
@@ -91,28 +93,33 @@ impl<'a> Transfer<'a> {
 }
 
 enum AnyTracker {
-    Independent(Tracker),
+    Independent(Tracker, Whose),
     Bitswarm(Bitswarm, Whose),
 }
 
 impl AnyTracker {
     fn start(lab: &Lab, whose: Whose) -> Outcome<AnyTracker> {
         Ok(match whose {
-            Whose::Independent => AnyTracker::Independent(Tracker::start(lab)?),
-            _ => AnyTracker::Bitswarm(Bitswarm::tracker(lab)?, whose),
+            Whose::Independent | Whose::IndependentUdp => {
+                AnyTracker::Independent(Tracker::start(lab)?, whose)
+            }
+            Whose::BitswarmHttp | Whose::BitswarmUdp => {
+                AnyTracker::Bitswarm(Bitswarm::tracker(lab)?, whose)
+            }
         })
     }
 
     /// Names a seed to the leeches before it has announced itself: Transmission takes seconds.
     fn expect(&self, torrent: &Torrent, seat: Seat) {
-        if let AnyTracker::Independent(tracker) = self {
+        if let AnyTracker::Independent(tracker, _) = self {
             tracker.add_peer(torrent.infohash, seat.addr());
         }
     }
 
     fn url(&self) -> String {
         match self {
-            AnyTracker::Independent(tracker) => tracker.url(),
+            AnyTracker::Independent(tracker, Whose::IndependentUdp) => tracker.udp_url(),
+            AnyTracker::Independent(tracker, _) => tracker.url(),
             AnyTracker::Bitswarm(tracker, Whose::BitswarmUdp) => {
                 format!("udp://{}/announce", tracker.seat().addr())
             }

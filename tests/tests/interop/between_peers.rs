@@ -7,6 +7,7 @@ use bitswarm_tests::interop::client::Client::{Aria2, Libtorrent, Transmission};
 use bitswarm_tests::interop::client::{Peer, Task};
 use bitswarm_tests::interop::hostile::{Harm, Hostile};
 use bitswarm_tests::interop::lab::until;
+use bitswarm_tests::interop::transfer::Whose;
 use bitswarm_tests::interop::wire::Wire;
 use bitswarm_tests::interop::{
     Case, Content, Creator, Lab, Need, Outcome, Torrent, Tracker, Transfer, libtorrent,
@@ -28,7 +29,8 @@ pub(crate) fn cases() -> Vec<Case> {
 fn peers_reach_each_other(lab: &Lab) -> Outcome {
     let tree = || Content::awkward_tree(lab);
     Transfer::new(&[Transmission], &[Aria2], Creator::Transmission).run(lab, tree()?)?;
-    Transfer::new(&[Aria2], &[Libtorrent], Creator::Libtorrent).run(lab, tree()?)?;
+    let by_udp = Transfer::new(&[Aria2], &[Libtorrent], Creator::Libtorrent);
+    Transfer { tracker: Whose::IndependentUdp, ..by_udp }.run(lab, tree()?)?;
     Transfer::new(&[Libtorrent], &[Transmission], Creator::Libtorrent)
         .run(lab, Content::odd_file(lab)?)
 }

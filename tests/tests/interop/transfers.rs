@@ -17,12 +17,12 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = one_file().into_iter().chain(many_files()).chain(large()).collect();
     cases.push(Case::new(
         "download_from_named_peer_without_a_tracker",
-        &[Libtorrent.needs(), Creator::Libtorrent.needs()],
+        &[],
         download_from_named_peer_without_a_tracker,
     ));
     cases.push(Case::new(
         "tracker_hears_started_completed_and_stopped",
-        &[Libtorrent.needs(), Creator::Libtorrent.needs()],
+        &[],
         tracker_hears_started_completed_and_stopped,
     ));
     cases
@@ -43,7 +43,7 @@ fn one_file() -> Vec<Case> {
     let give = |to| Transfer::new(OURS, to, Creator::Bitswarm);
     let one = Content::odd_file;
     vec![
-        case("download_from_bitswarm", get(OURS), one),
+        case("download_from_bitswarm", give(OURS), one),
         case("download_from_transmission", get(&[Transmission]), one),
         case("download_from_aria2", get(&[Aria2]), one),
         case("download_from_libtorrent", get(&[Libtorrent]), one),
@@ -64,7 +64,7 @@ fn many_files() -> Vec<Case> {
         tracker,
         ..Transfer::new(from, to, creator)
     };
-    use Whose::{BitswarmHttp, BitswarmUdp, Independent};
+    use Whose::{BitswarmHttp, BitswarmUdp, Independent, IndependentUdp};
     vec![
         case(
             "download_tree_from_transmission",
@@ -78,7 +78,7 @@ fn many_files() -> Vec<Case> {
         ),
         case(
             "download_tree_from_libtorrent",
-            transfer(&[Libtorrent], OURS, Creator::Libtorrent, Independent),
+            transfer(&[Libtorrent], OURS, Creator::Libtorrent, IndependentUdp),
             tree,
         ),
         case(
@@ -131,9 +131,8 @@ fn large() -> Vec<Case> {
 fn download_from_named_peer_without_a_tracker(lab: &Lab) -> Outcome {
     // Nobody listens there.
     let dead = format!("http://{}/announce", lab.seat().addr());
-    let torrent =
-        Torrent::create(lab, Content::odd_file(lab)?, Creator::Libtorrent, 1 << 17, &dead)?;
-    let seed = Libtorrent.start(lab, &Task::seed(&torrent))?;
+    let torrent = Torrent::create(lab, Content::odd_file(lab)?, Creator::Bitswarm, 1 << 17, &dead)?;
+    let seed = Client::any_seed().start(lab, &Task::seed(&torrent))?;
     let root = lab.make_dir("download")?;
     let task = Task::leech(&torrent, &root);
     let peer = seed.seat().addr().to_string();
@@ -145,7 +144,7 @@ fn download_from_named_peer_without_a_tracker(lab: &Lab) -> Outcome {
 fn tracker_hears_started_completed_and_stopped(lab: &Lab) -> Outcome {
     let tracker = Tracker::start(lab)?;
     let content = Content::odd_file(lab)?;
-    let torrent = Torrent::create(lab, content, Creator::Libtorrent, 1 << 16, &tracker.url())?;
+    let torrent = Torrent::create(lab, content, Creator::Bitswarm, 1 << 16, &tracker.url())?;
     let total = torrent.total();
     let mut seed = bitswarm::Bitswarm::start(lab, &Task::seed(&torrent))?;
     tracker.add_peer(torrent.infohash, seed.seat().addr());

@@ -1,12 +1,14 @@
-//! A small HTTP tracker (BEP 3, BEP 23) written without the core: it remembers every announce and
-//! gives everyone the others.
+//! A small tracker over HTTP (BEP 3, BEP 23) and UDP (BEP 15), written without the core: it
+//! remembers every announce and gives everyone the others.
 //!
 //! It answers at once and asks to be asked again every few seconds, so that nobody's order of
 //! arrival matters. It never forgets a peer but one that said `stopped`.
 
+mod udp;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -17,6 +19,8 @@ use super::{Lab, Outcome};
 
 /// Seconds between two announces that the tracker asks for.
 const INTERVAL_S: u32 = 5;
+/// How often the UDP side looks whether it is to stop.
+const STOP_WITHIN: Duration = Duration::from_millis(200);
 /// Longest a client may take over its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -25,7 +29,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Tracker {
     addr: SocketAddr,
     shared: Arc<Shared>,
-    thread: Option<thread::JoinHandle<()>>,
+    threads: Vec<thread::JoinHandle<()>>,
 }
 
 /// One announce as it came.
@@ -57,17 +61,27 @@ struct Shared {
 impl Tracker {
     /// Starts a tracker at a seat of its own.
     pub fn start(lab: &Lab) -> Outcome<Tracker> {
-        let listener = TcpListener::bind(lab.seat().addr())?;
-        let addr = listener.local_addr()?;
+        let addr = lab.seat().addr();
+        let listener = TcpListener::bind(addr)?;
+        let socket = UdpSocket::bind(addr)?;
+        socket.set_read_timeout(Some(STOP_WITHIN))?;
         let shared = Arc::new(Shared::default());
-        let serving = Arc::clone(&shared);
-        let thread = thread::spawn(move || serve(&listener, &serving));
-        Ok(Tracker { addr, shared, thread: Some(thread) })
+        let (for_http, for_udp) = (Arc::clone(&shared), Arc::clone(&shared));
+        let threads = vec![
+            thread::spawn(move || serve(&listener, &for_http)),
+            thread::spawn(move || udp::serve(&socket, &for_udp)),
+        ];
+        Ok(Tracker { addr, shared, threads })
     }
 
     /// Its announce URL.
     pub fn url(&self) -> String {
         format!("http://{}/announce", self.addr)
+    }
+
+    /// The same over UDP.
+    pub fn udp_url(&self) -> String {
+        format!("udp://{}/announce", self.addr)
     }
 
     /// Names a peer to everyone though it never announces itself.
@@ -91,7 +105,7 @@ impl Drop for Tracker {
         self.shared.stop.store(true, Ordering::SeqCst);
         // Wakes the thread from its accept.
         let _ = TcpStream::connect(self.addr);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -181,17 +195,22 @@ fn others(shared: &Shared, asking: &Announce) -> Vec<SocketAddr> {
 }
 
 fn success(peers: &[SocketAddr]) -> Vec<u8> {
+    let head = format!("d8:intervali{INTERVAL_S}e12:min intervali{INTERVAL_S}e5:peers");
+    let mut out = head.into_bytes();
+    write_bytes(&mut out, &compact(peers));
+    out.push(b'e');
+    out
+}
+
+/// Peers as BEP 23 and BEP 15 have them: 4 bytes of address, 2 of port.
+fn compact(peers: &[SocketAddr]) -> Vec<u8> {
     let mut compact = Vec::new();
     for peer in peers {
         let IpAddr::V4(ip) = peer.ip() else { continue };
         compact.extend_from_slice(&ip.octets());
         compact.extend_from_slice(&peer.port().to_be_bytes());
     }
-    let head = format!("d8:intervali{INTERVAL_S}e12:min intervali{INTERVAL_S}e5:peers");
-    let mut out = head.into_bytes();
-    write_bytes(&mut out, &compact);
-    out.push(b'e');
-    out
+    compact
 }
 
 fn failure(reason: &str) -> Vec<u8> {
@@ -222,8 +241,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::super::bencode::Value;
     use super::*;
+    use crate::interop::bencode::Value;
 
     #[test]
     fn announce_is_answered_with_the_others_until_they_stop() {
