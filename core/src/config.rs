@@ -75,6 +75,8 @@ pub struct Bounds {
     pub own_requests: usize,
     /// Addresses remembered per torrent. Past it, the least promising are forgotten.
     pub known_peers: usize,
+    /// Announces under way at once in the session. Past it, further ones wait their turn.
+    pub announces: usize,
     /// Piece checks under way at once.
     pub checking: usize,
     /// Banned addresses remembered. Past it, the oldest ban is lifted.
@@ -141,6 +143,7 @@ impl Default for Config {
                 peer_requests: 512,
                 own_requests: 1024,
                 known_peers: 4000,
+                announces: 64,
                 checking: 8,
                 bans: 4096,
                 tracker_swarms: 100_000,

@@ -1,18 +1,52 @@
 //! The engine: one session of many torrents, driven by events, speaking in actions.
+//!
+//! This file is the face and the switchboard: it finds out whom an input concerns and hands it on.
+//! Torrents live in `torrent/`, what they share in `session/`, announces in `session/announces`,
+//! the embedded tracker in `session/tracker_host`.
 
 use std::net::SocketAddr;
 
-use crate::action::Action;
+use bytes::BytesMut;
+
+use crate::action::{Action, Close};
 use crate::config::{Config, RateLimits};
-use crate::event::{Datagram, Event};
-use crate::id::{ConnId, SocketId, TorrentId};
+use crate::disk::{DiskDone, DiskError};
+use crate::event::{Datagram, Event, NetError};
+use crate::id::{ConnId, OpId, Slab, SocketId, StoreId, TorrentId};
+use crate::map::Map;
+use crate::notice::Notice;
+use crate::piece::InfoHash;
 use crate::segments::Segments;
-use crate::time::{Instant, UnixTime};
-use crate::torrent::{AddTorrent, TorrentStatus};
+use crate::session::Session;
+use crate::session::announces::Announces;
+use crate::session::conn::{Role, TimerKey};
+use crate::session::op::OpOwner;
+use crate::session::sockets::{Purpose, Sockets};
+use crate::session::tracker_host::TrackerHost;
+use crate::time::{Duration, Instant, UnixTime};
+use crate::timer::TimerId;
+use crate::torrent::{AddTorrent, PieceOrder, Torrent, TorrentStatus};
+use crate::wire::handshake::HandshakeDecoder;
+
+/// Longest time that [`Engine::stop`] takes (chosen: a host may promise to stop within a second).
+const STOP_LIMIT: Duration = Duration::from_millis(800);
 
 /// One session: many torrents, one identity, one thread, nothing shared.
+///
+/// Every method that takes `now` is an input: feed it times that do not run backwards (they are
+/// clamped), and drain [`Engine::poll_action`] after each.
 #[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    session: Session,
+    torrents: Slab<TorrentId, Torrent>,
+    by_infohash: Map<InfoHash, TorrentId>,
+    stores: Slab<StoreId, ()>,
+    sockets: Sockets,
+    announces: Announces,
+    tracker: Option<TrackerHost>,
+    stop_timer: TimerId,
+    told_stopped: bool,
+}
 
 /// Why a torrent was not added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,112 +64,540 @@ pub enum AddTorrentError {
     Stopping,
 }
 
+impl std::fmt::Display for AddTorrentError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AddTorrentError::Duplicate(_) => f.write_str("the session has this torrent already"),
+            AddTorrentError::WrongFileCount { given, files } => {
+                write!(f, "{given} file priorities given for {files} files")
+            }
+            AddTorrentError::Stopping => f.write_str("the session is stopping"),
+        }
+    }
+}
+
+impl std::error::Error for AddTorrentError {}
+
 /// The torrent named is not in the session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoSuchTorrent(pub TorrentId);
 
+impl std::fmt::Display for NoSuchTorrent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no such torrent in the session")
+    }
+}
+
+impl std::error::Error for NoSuchTorrent {}
+
 impl Engine {
     /// A session with no torrents. The first actions open its sockets.
-    pub fn new(_config: Config, _seed: [u8; 32], _now: Instant, _wall: UnixTime) -> Self {
-        Engine {}
+    ///
+    /// `seed` decides everything that is random in it; `wall` is the time of day at `now`.
+    pub fn new(config: Config, seed: [u8; 32], now: Instant, wall: UnixTime) -> Self {
+        let mut session = Session::new(config, seed, now, wall);
+        let sockets = Sockets::open(&mut session);
+        let tracker = TrackerHost::open(&mut session);
+        let stop_timer = session.timers.register(TimerKey::Stop);
+        Engine {
+            torrents: Slab::new(),
+            by_infohash: Map::with_hasher(session.hash_keys),
+            stores: Slab::new(),
+            announces: Announces::new(&mut session),
+            sockets,
+            tracker,
+            stop_timer,
+            told_stopped: false,
+            session,
+        }
     }
+
+    // Inputs.
 
     /// What happened. Never fails, never panics, bounded work, whatever a remote sent.
-    pub fn handle(&mut self, _now: Instant, _event: Event) {}
+    pub fn handle(&mut self, now: Instant, event: Event) {
+        self.advance(now);
+        match event {
+            Event::Timeout => self.timeout(),
+            Event::Bound { socket, result } => self.bound(socket, result),
+            Event::Connected { conn, local: _ } => self.connected(conn),
+            Event::Received { conn, data } => self.received(conn, data),
+            Event::Sent { conn, bytes } => self.sent(conn, bytes),
+            Event::Closed { conn, why } => self.closed(conn, why),
+            Event::Datagrams { socket, batch } => self.datagrams(socket, batch),
+            Event::DatagramReady { socket } => self.sockets.ready(&mut self.session, socket),
+            Event::Disk { op, result } => self.disk(op, result),
+            Event::Resolved { op, result } => {
+                if let Some(OpOwner::Announce(id)) = self.session.ops.remove(op) {
+                    self.announces.resolved(&mut self.session, id, result);
+                }
+            }
+        }
+        self.settle();
+    }
 
     /// A listener has accepted a connection. `None`: it is not wanted, close it.
-    pub fn accept(
-        &mut self,
-        _now: Instant,
-        _socket: SocketId,
-        _from: SocketAddr,
-    ) -> Option<ConnId> {
-        None
-    }
-
-    /// What to do: one FIFO, O(1), to be drained after each input.
-    pub fn poll_action(&mut self) -> Option<Action> {
-        None
-    }
-
-    /// When to hand in `Event::Timeout`.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+    pub fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
+        self.advance(now);
+        match self.sockets.purpose(socket)? {
+            Purpose::Peers => self.accept_peer(from),
+            Purpose::Tracker => self.tracker.as_mut()?.accept(&mut self.session, from),
+            Purpose::PeersUdp | Purpose::TrackerUdp => None,
+        }
     }
 
     /// Fills `out` with up to about `limit` bytes for the connection (the last message is not
     /// cut); what is returned is committed. To be called once for each `Action::Send`.
-    pub fn gather(&mut self, _now: Instant, _conn: ConnId, _limit: usize, _out: &mut Segments) {}
-
-    /// The next datagram to send through a socket.
-    pub fn gather_datagram(&mut self, _now: Instant, _socket: SocketId) -> Option<Datagram> {
-        None
+    pub fn gather(&mut self, now: Instant, conn: ConnId, limit: usize, out: &mut Segments) {
+        self.advance(now);
+        let Some(state) = self.session.conns.get_mut(conn) else { return };
+        state.send_asked = false;
+        let before = out.len();
+        match &mut state.role {
+            Role::Unknown(_) => {}
+            Role::Peer(torrent, slot) => {
+                let (torrent, slot) = (*torrent, *slot);
+                if let Some(torrent) = self.torrents.get_mut(torrent) {
+                    torrent.gather(&mut self.session, slot, limit, out);
+                }
+            }
+            Role::Announce(id) => {
+                let id = *id;
+                self.announces.gather(id, out);
+            }
+            Role::TrackerClient(client) => client.gather(out),
+        }
+        if let Some(state) = self.session.conns.get_mut(conn) {
+            state.in_flight += out.len() - before;
+        }
     }
+
+    /// The next datagram to send through a socket. To be called until it returns `None` or the
+    /// socket would block.
+    pub fn gather_datagram(&mut self, now: Instant, socket: SocketId) -> Option<Datagram> {
+        self.advance(now);
+        self.sockets.next_datagram(socket)
+    }
+
+    /// What to do: one FIFO, O(1), to be drained after each input.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.session.outbox.pop_front()
+    }
+
+    /// When to hand in `Event::Timeout`. May change with every input.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.session.timers.next()
+    }
+
+    // The user's wishes.
 
     /// Adds a torrent. Its check begins at once.
     pub fn add_torrent(
         &mut self,
-        _now: Instant,
-        _add: AddTorrent,
+        now: Instant,
+        add: AddTorrent,
     ) -> Result<TorrentId, AddTorrentError> {
-        Err(AddTorrentError::Stopping)
+        self.advance(now);
+        if self.session.stopping {
+            return Err(AddTorrentError::Stopping);
+        }
+        let infohash = add.metainfo.infohash();
+        if let Some(&known) = self.by_infohash.get(&infohash) {
+            return Err(AddTorrentError::Duplicate(known));
+        }
+        let files = add.metainfo.files().len();
+        if !add.files.is_empty() && add.files.len() != files {
+            return Err(AddTorrentError::WrongFileCount { given: add.files.len(), files });
+        }
+        let recheck = add.recheck;
+        let store = self.stores.insert(());
+        let session = &mut self.session;
+        let id = self.torrents.insert_with(|id| Torrent::new(session, id, store, add));
+        self.by_infohash.insert(infohash, id);
+        if let Some(torrent) = self.torrents.get_mut(id) {
+            torrent.start(&mut self.session, recheck);
+        }
+        self.settle();
+        Ok(id)
     }
 
-    /// Takes a torrent out of the session; with `delete_files`, deletes its files and resume data.
-    /// `TorrentNotice::Removed` follows.
+    /// Takes a torrent out of the session, with its resume data; with `delete_files`, its files
+    /// too. `TorrentNotice::Removed` follows.
     pub fn remove_torrent(
         &mut self,
-        _now: Instant,
+        now: Instant,
         id: TorrentId,
-        _delete_files: bool,
+        delete_files: bool,
     ) -> Result<(), NoSuchTorrent> {
-        Err(NoSuchTorrent(id))
+        self.with_torrent(now, id, |torrent, session| torrent.remove(session, delete_files))
     }
 
     /// Stops transfers of a torrent and closes its connections.
-    pub fn pause(&mut self, _now: Instant, id: TorrentId) -> Result<(), NoSuchTorrent> {
-        Err(NoSuchTorrent(id))
+    pub fn pause(&mut self, now: Instant, id: TorrentId) -> Result<(), NoSuchTorrent> {
+        self.with_torrent(now, id, Torrent::pause)
     }
 
     /// Undoes `pause`.
-    pub fn resume(&mut self, _now: Instant, id: TorrentId) -> Result<(), NoSuchTorrent> {
-        Err(NoSuchTorrent(id))
+    pub fn resume(&mut self, now: Instant, id: TorrentId) -> Result<(), NoSuchTorrent> {
+        self.with_torrent(now, id, Torrent::unpause)
     }
 
     /// Makes peers known to a torrent.
     pub fn add_peers(
         &mut self,
-        _now: Instant,
+        now: Instant,
         id: TorrentId,
-        _peers: &[SocketAddr],
+        peers: &[SocketAddr],
     ) -> Result<(), NoSuchTorrent> {
-        Err(NoSuchTorrent(id))
+        self.with_torrent(now, id, |torrent, session| torrent.add_user_peers(session, peers))
+    }
+
+    /// Changes the order in which a torrent's pieces are fetched.
+    pub fn set_order(
+        &mut self,
+        now: Instant,
+        id: TorrentId,
+        order: PieceOrder,
+    ) -> Result<(), NoSuchTorrent> {
+        self.with_torrent(now, id, |torrent, _| torrent.set_order(order))
     }
 
     /// Changes the session's rate limits.
-    pub fn set_limits(&mut self, _now: Instant, _limits: RateLimits) {}
+    pub fn set_limits(&mut self, now: Instant, limits: RateLimits) {
+        self.advance(now);
+        let now = self.session.now;
+        self.session.config.limits = limits;
+        self.session.upload.bucket().set_limit(limits.up_bytes_per_s, now);
+        self.session.download.bucket().set_limit(limits.down_bytes_per_s, now);
+        self.session.wake_uploads();
+        self.session.wake_downloads();
+    }
 
     /// Changes one torrent's rate limits.
     pub fn set_torrent_limits(
         &mut self,
-        _now: Instant,
+        now: Instant,
         id: TorrentId,
-        _limits: RateLimits,
+        limits: RateLimits,
     ) -> Result<(), NoSuchTorrent> {
-        Err(NoSuchTorrent(id))
+        self.with_torrent(now, id, |torrent, session| torrent.set_limits(session, limits))
     }
 
     /// Ends the session in order: trackers are told, data is flushed, resume data is saved.
-    /// `Notice::Stopped` follows when that is done or cannot be; the host need not wait for it.
-    pub fn stop(&mut self, _now: Instant) {}
+    /// `Notice::Stopped` follows within 0.8 seconds of engine time, when that is done or cannot be.
+    pub fn stop(&mut self, now: Instant) {
+        self.advance(now);
+        if self.session.stopping {
+            return;
+        }
+        self.session.stopping = true;
+        let deadline = self.session.now + STOP_LIMIT;
+        self.session.timers.set(self.stop_timer, deadline);
+        let strangers: Vec<ConnId> = self
+            .session
+            .conns
+            .iter()
+            .filter(|(_, conn)| matches!(conn.role, Role::Unknown(_)))
+            .map(|(id, _)| id)
+            .collect();
+        for conn in strangers {
+            self.session.close(conn, Close::Abort);
+        }
+        for (_, torrent) in self.torrents.iter_mut() {
+            torrent.stop(&mut self.session);
+        }
+        let all: Vec<TorrentId> = self.torrents.keys().collect();
+        for id in all {
+            self.session.touched.push(id);
+        }
+        self.settle();
+    }
 
-    /// How a torrent stands.
-    pub fn status(&self, _now: Instant, _id: TorrentId) -> Option<TorrentStatus> {
-        None
+    // Queries.
+
+    /// How a torrent stands at `now`.
+    pub fn status(&self, now: Instant, id: TorrentId) -> Option<TorrentStatus> {
+        self.torrents.get(id).map(|torrent| torrent.status(&self.session, now))
     }
 
     /// Every torrent, in a fixed order.
     pub fn torrents(&self) -> impl Iterator<Item = TorrentId> + '_ {
-        std::iter::empty()
+        self.torrents.keys()
+    }
+
+    /// The settings, as they are now.
+    pub fn config(&self) -> &Config {
+        &self.session.config
+    }
+
+    // The switchboard.
+
+    /// Time only moves forwards.
+    fn advance(&mut self, now: Instant) {
+        self.session.now = self.session.now.max(now);
+    }
+
+    fn with_torrent(
+        &mut self,
+        now: Instant,
+        id: TorrentId,
+        change: impl FnOnce(&mut Torrent, &mut Session),
+    ) -> Result<(), NoSuchTorrent> {
+        self.advance(now);
+        let torrent = self.torrents.get_mut(id).ok_or(NoSuchTorrent(id))?;
+        change(torrent, &mut self.session);
+        self.session.touched.push(id);
+        self.settle();
+        Ok(())
+    }
+
+    /// Hands an input to a torrent, if it still lives.
+    fn route(&mut self, id: TorrentId, input: impl FnOnce(&mut Torrent, &mut Session)) {
+        if let Some(torrent) = self.torrents.get_mut(id) {
+            input(torrent, &mut self.session);
+            self.session.touched.push(id);
+        }
+    }
+
+    fn timeout(&mut self) {
+        let mut due = Vec::new();
+        while let Some(key) = self.session.timers.pop(self.session.now) {
+            due.push(key);
+        }
+        for key in due {
+            match key {
+                TimerKey::Conn(conn) => self.conn_timeout(conn),
+                TimerKey::Torrent(id) => self.route(id, Torrent::handle_timeout),
+                TimerKey::TorrentRates(id) => self.route(id, Torrent::wake_gates),
+                TimerKey::Announce(id) => self.announces.timeout(&mut self.session, id),
+                TimerKey::UdpTrackers => self.announces.udp_timeout(&mut self.session),
+                TimerKey::UploadRate => self.session.wake_uploads(),
+                TimerKey::DownloadRate => self.session.wake_downloads(),
+                TimerKey::TrackerServer => {
+                    if let Some(tracker) = &mut self.tracker {
+                        tracker.timeout(&mut self.session);
+                    }
+                }
+                TimerKey::Stop => self.tell_stopped(),
+            }
+        }
+    }
+
+    fn conn_timeout(&mut self, conn: ConnId) {
+        let Some(state) = self.session.conns.get(conn) else { return };
+        match &state.role {
+            &Role::Peer(torrent, slot) => {
+                self.route(torrent, |torrent, session| torrent.peer_timeout(session, slot));
+            }
+            // Whoever says nothing in time is shown the door.
+            Role::Unknown(_) | Role::TrackerClient(_) => self.session.close(conn, Close::Abort),
+            &Role::Announce(id) => self.announces.timeout(&mut self.session, id),
+        }
+    }
+
+    fn bound(&mut self, socket: SocketId, result: Result<SocketAddr, NetError>) {
+        self.sockets.bound(&mut self.session, socket, result);
+        if self.session.listeners_pending == 0 {
+            // Announces have waited for the port.
+            let all: Vec<TorrentId> = self.torrents.keys().collect();
+            self.session.touched.extend(all);
+        }
+    }
+
+    fn connected(&mut self, conn: ConnId) {
+        self.session.conn_opened(conn);
+        let Some(state) = self.session.conns.get(conn) else { return };
+        match state.role {
+            Role::Peer(torrent, slot) => {
+                self.route(torrent, |torrent, session| torrent.peer_connected(session, slot));
+            }
+            Role::Announce(id) => self.announces.connected(&mut self.session, id),
+            Role::Unknown(_) | Role::TrackerClient(_) => {}
+        }
+    }
+
+    fn accept_peer(&mut self, from: SocketAddr) -> Option<ConnId> {
+        let limits = self.session.config.connections;
+        let unwanted = self.session.stopping
+            || self.torrents.is_empty()
+            || self.session.peer_conns >= limits.session
+            || self.session.unknown_conns >= limits.handshaking
+            || self.session.conns_of_address(from.ip()) >= limits.per_address
+            || self.session.is_banned(from);
+        if unwanted {
+            return None;
+        }
+        let conn = self.session.add_conn(from, Role::Unknown(HandshakeDecoder::new()), true);
+        let deadline = self.session.now + self.session.config.timeouts.handshake;
+        self.session.set_deadline(conn, deadline);
+        Some(conn)
+    }
+
+    fn received(&mut self, conn: ConnId, data: BytesMut) {
+        let Some(state) = self.session.conns.get_mut(conn) else { return };
+        match &mut state.role {
+            Role::Unknown(_) => self.stranger_received(conn, data),
+            &mut Role::Peer(torrent, slot) => {
+                self.route(torrent, |torrent, session| torrent.peer_received(session, slot, data));
+            }
+            &mut Role::Announce(id) => self.announces.received(&mut self.session, id, &data),
+            Role::TrackerClient(_) => {
+                if let Some(tracker) = &mut self.tracker {
+                    tracker.received(&mut self.session, conn, &data);
+                }
+            }
+        }
+    }
+
+    /// Bytes of somebody who dialled in and has not named a torrent.
+    fn stranger_received(&mut self, conn: ConnId, mut data: BytesMut) {
+        let Some(state) = self.session.conns.get_mut(conn) else { return };
+        let remote = state.remote;
+        let Role::Unknown(handshake) = &mut state.role else { return };
+        if handshake.push(&mut data).is_err() {
+            return self.session.close(conn, Close::Abort);
+        }
+        let Some((_, infohash)) = handshake.head() else { return };
+        let handshake = std::mem::take(handshake);
+        let Some(&id) = self.by_infohash.get(&infohash) else {
+            return self.session.close(conn, Close::Abort);
+        };
+        let session = &mut self.session;
+        let Some(torrent) = self.torrents.get_mut(id) else { return };
+        match torrent.peer_arrived(session, conn, remote, handshake) {
+            Some(slot) => torrent.peer_received(session, slot, data),
+            None => session.close(conn, Close::Abort),
+        }
+        session.touched.push(id);
+    }
+
+    fn sent(&mut self, conn: ConnId, bytes: usize) {
+        let Some(state) = self.session.conns.get_mut(conn) else { return };
+        state.in_flight = state.in_flight.saturating_sub(bytes);
+        let all = state.in_flight == 0;
+        match &state.role {
+            &Role::Peer(torrent, slot) => {
+                self.route(torrent, |torrent, session| torrent.peer_sent(session, slot, all));
+            }
+            Role::TrackerClient(_) if all => {
+                if let Some(tracker) = &mut self.tracker {
+                    tracker.sent(&mut self.session, conn);
+                }
+            }
+            Role::TrackerClient(_) | Role::Unknown(_) | Role::Announce(_) => {}
+        }
+    }
+
+    fn closed(&mut self, conn: ConnId, why: Option<NetError>) {
+        let Some(state) = self.session.forget_conn(conn) else { return };
+        match state.role {
+            Role::Peer(torrent, slot) => {
+                self.route(torrent, |torrent, session| torrent.peer_closed(session, slot, why));
+            }
+            Role::Announce(id) => self.announces.closed(&mut self.session, id, why),
+            Role::Unknown(_) | Role::TrackerClient(_) => {}
+        }
+    }
+
+    fn datagrams(&mut self, socket: SocketId, batch: Vec<Datagram>) {
+        match self.sockets.purpose(socket) {
+            Some(Purpose::PeersUdp) => {
+                for datagram in batch {
+                    self.announces.datagram(&mut self.session, &datagram);
+                }
+            }
+            Some(Purpose::TrackerUdp) => {
+                if let Some(tracker) = &mut self.tracker {
+                    for datagram in batch {
+                        let answer = tracker.datagram(&mut self.session, &datagram);
+                        self.sockets.send(&mut self.session, socket, answer);
+                    }
+                }
+            }
+            Some(Purpose::Peers | Purpose::Tracker) | None => {}
+        }
+    }
+
+    fn disk(&mut self, op: OpId, result: Result<DiskDone, Box<DiskError>>) {
+        if let Some(OpOwner::Torrent(id, what)) = self.session.ops.remove(op) {
+            self.route(id, |torrent, session| torrent.disk_done(session, what, result));
+        }
+    }
+
+    // After each input.
+
+    /// What follows from an input beyond whom it concerned: announces that are due, checks and
+    /// connections that may begin, timers, farewells.
+    fn settle(&mut self) {
+        self.continue_checks();
+        self.open_connections();
+        while let Some(id) = self.session.touched.pop() {
+            self.settle_torrent(id);
+        }
+        while let Some(id) = self.session.leaving.pop() {
+            self.announces.abandon(&mut self.session, id);
+        }
+        for done in self.announces.take_finished() {
+            if let Some(torrent) = self.torrents.get_mut(done.torrent) {
+                torrent.announced(&mut self.session, done.tracker, done.result);
+                self.settle_torrent(done.torrent);
+            }
+        }
+        self.open_connections();
+        self.sockets.send_all(&mut self.session, self.announces.take_datagrams());
+        if self.session.stopping && self.torrents.is_empty() && self.announces.is_empty() {
+            self.tell_stopped();
+        }
+    }
+
+    fn settle_torrent(&mut self, id: TorrentId) {
+        let Some(torrent) = self.torrents.get_mut(id) else { return };
+        while let Some(announce) = torrent.next_announce(&mut self.session) {
+            self.announces.start(&mut self.session, id, announce);
+        }
+        if torrent.is_ended() {
+            let infohash = torrent.metainfo.infohash();
+            let store = torrent.store();
+            self.by_infohash.remove(&infohash);
+            self.stores.remove(store);
+            self.torrents.remove(id);
+        } else {
+            torrent.rearm(&mut self.session);
+        }
+    }
+
+    /// Keeps as many pieces being hashed as the bound allows, one torrent after the other.
+    fn continue_checks(&mut self) {
+        while self.session.checks_running < self.session.config.bounds.checking {
+            let Some(&id) = self.session.check_queue.front() else { return };
+            let more = match self.torrents.get_mut(id).filter(|torrent| torrent.is_checking()) {
+                Some(torrent) => torrent.check_next(&mut self.session),
+                None => false,
+            };
+            if !more {
+                self.session.check_queue.pop_front();
+            }
+        }
+    }
+
+    /// Opens connections for the torrents that want some, in turn, within the limits.
+    fn open_connections(&mut self) {
+        while self.session.may_connect() {
+            let Some(id) = self.session.connect_queue.pop_front() else { return };
+            self.session.connect_queued.remove(&id);
+            let Some(torrent) = self.torrents.get_mut(id) else { continue };
+            if torrent.connect_next(&mut self.session) {
+                self.session.queue_connects(id);
+            }
+            self.session.touched.push(id);
+        }
+    }
+
+    fn tell_stopped(&mut self) {
+        if self.session.stopping && !self.told_stopped {
+            self.told_stopped = true;
+            self.session.timers.cancel(self.stop_timer);
+            self.session.act(Action::Notify(Box::new(Notice::Stopped)));
+        }
     }
 }

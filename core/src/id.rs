@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
-/// What an id is made of; implemented by [`id_type!`](crate::id_type) types only.
+/// What an id is made of; implemented by the `id_type!` types only.
 pub trait Id: Copy {
     /// Assembles an id.
     fn new(index: u32, generation: u32) -> Self;
@@ -19,16 +19,14 @@ pub trait Id: Copy {
     fn generation(self) -> u32;
 }
 
-/// Declares an id type.
-#[macro_export]
-#[doc(hidden)]
+/// Declares an id type; `pub` or not, as it is written.
 macro_rules! id_type {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $vis:vis $name:ident) => {
         $(#[$doc])*
         #[derive(
             Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
         )]
-        pub struct $name {
+        $vis struct $name {
             index: u32,
             generation: u32,
         }
@@ -55,24 +53,26 @@ macro_rules! id_type {
 
 id_type!(
     /// One torrent of the session.
-    TorrentId
+    pub TorrentId
 );
 id_type!(
     /// One stream connection, from `Connect` or `accept` until `Closed`.
-    ConnId
+    pub ConnId
 );
 id_type!(
     /// One listener or datagram socket, from `Bind` until the engine is dropped.
-    SocketId
+    pub SocketId
 );
 id_type!(
     /// One request to the disk, a worker or the resolver; completes exactly once.
-    OpId
+    pub OpId
 );
 id_type!(
     /// One torrent's files as the runtime knows them, from `Open` until `Close`.
-    StoreId
+    pub StoreId
 );
+
+pub(crate) use id_type;
 
 /// A table whose keys are generational ids. Insert, look up and remove are O(1).
 #[derive(Clone)]

@@ -10,12 +10,15 @@ use crate::action::SocketKind;
 use crate::disk::DiskError;
 use crate::event::NetError;
 use crate::id::TorrentId;
+use crate::session::bans::BanReason;
 
 /// Something the application may want to know.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub enum Notice {
     /// A socket is open.
     Listening {
+        /// Who is to be reached there.
+        service: Service,
         /// Which kind.
         kind: SocketKind,
         /// Where, with the port the system chose.
@@ -23,6 +26,8 @@ pub enum Notice {
     },
     /// A socket could not be opened; the session goes on without it.
     ListenFailed {
+        /// Who was to be reached there.
+        service: Service,
         /// Which kind.
         kind: SocketKind,
         /// Where it was to be.
@@ -39,6 +44,15 @@ pub enum Notice {
     },
     /// Everything asked for by `Engine::stop` is done. The last notice.
     Stopped,
+}
+
+/// Who is reached at a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+pub enum Service {
+    /// The torrents' peer.
+    Peers,
+    /// The embedded tracker.
+    Tracker,
 }
 
 /// Something about one torrent.
@@ -62,7 +76,7 @@ pub enum TorrentNotice {
         /// Its address.
         addr: SocketAddr,
         /// What it did.
-        why: String,
+        why: BanReason,
     },
     /// A tracker answered.
     TrackerAnswered {

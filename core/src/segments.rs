@@ -56,6 +56,20 @@ impl Segments {
         self.parts.push_back(bytes);
     }
 
+    /// Moves everything queued in `other` to the end of this queue.
+    pub fn append(&mut self, other: &mut Segments) {
+        if other.parts.is_empty() {
+            // Small messages only: copying them saves a run of their own.
+            let bytes = other.tail.split();
+            other.len = 0;
+            return self.put(&bytes);
+        }
+        other.seal();
+        self.seal();
+        self.len += std::mem::take(&mut other.len);
+        self.parts.append(&mut other.parts);
+    }
+
     /// The bytes as slices for a vectored write, as many as fit into `out`; how many were set.
     pub fn slices<'a>(&'a mut self, out: &mut [IoSlice<'a>]) -> usize {
         self.seal();

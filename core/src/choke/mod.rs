@@ -1,1 +1,245 @@
-//! Not written yet.
+//! Whom to unchoke (BEP 3, "choking and optimistic unchoking").
+//!
+//! A pure function of a snapshot. While leeching, the peers we download from fastest get the slots
+//! (tit-for-tat), peers that snub us come last, and every fifth slot (at least one) is optimistic:
+//! it goes to whoever has waited longest, newcomers waiting three times as fast. While seeding, the
+//! slots go round: a holder keeps its slot for a share of bytes or time and then goes behind
+//! everybody who waits, so speed alone cannot hold a seed's slots (defence 20).
+//!
+//! Invariants: only interested peers are unchoked, never more than there are slots; no slot stays
+//! empty while somebody waits; every interested peer is unchoked in bounded time (L5); the same
+//! snapshot and generator give the same decision. Not here: when to decide, and super-seeding.
+
+use std::cmp::Reverse;
+use std::net::IpAddr;
+
+use crate::random::PolicyRng;
+use crate::time::{Duration, Instant};
+
+/// What a decision needs to know of a peer.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerSnapshot<K> {
+    /// Names the peer in the decision.
+    pub key: K,
+    /// Whether it is interested in us.
+    pub interested: bool,
+    /// Whether we choke it.
+    pub am_choking: bool,
+    /// Whether it holds an optimistic slot, by the last decision.
+    pub optimistic: bool,
+    /// Whether it owes us blocks and has not sent any for long.
+    pub snubs_us: bool,
+    /// Bytes per second from it to us.
+    pub down_bytes_per_s: u64,
+    /// Bytes per second from us to it.
+    pub up_bytes_per_s: u64,
+    /// When the connection was established.
+    pub connected_at: Instant,
+    /// When it was last unchoked; `None` if it never was. Best remembered across reconnections, or
+    /// those count as newcomers again.
+    pub unchoked_at: Option<Instant>,
+    /// Bytes sent to it since it was last unchoked.
+    pub uploaded_since_unchoke: u64,
+    /// Peers of one group are taken for one user when slots are given for nothing in return.
+    pub group: AddressGroup,
+}
+
+/// What a decision needs to know of the torrent.
+#[derive(Clone, Copy, Debug)]
+pub struct State {
+    /// The present.
+    pub now: Instant,
+    /// Whether we still download.
+    pub mode: Mode,
+    /// Peers to unchoke at most, the optimistic ones among them.
+    pub slots: usize,
+    /// Whether the optimistic slots go to others now (every 30 seconds).
+    pub rotate_optimistic: bool,
+    /// Length of the torrent's pieces in bytes; a seed's share is counted in them.
+    pub piece_len: u32,
+}
+
+/// What slots are given for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// For what the peer gives us.
+    Leeching,
+    /// In turn.
+    Seeding,
+}
+
+/// What is to change. Lists are in ascending order of keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decision<K> {
+    /// To choke. To be done before the others are unchoked.
+    pub choke: Vec<K>,
+    /// To unchoke.
+    pub unchoke: Vec<K>,
+    /// All who hold an optimistic slot from now on, changed or not.
+    pub optimistic: Vec<K>,
+}
+
+/// One user's addresses, as far as addresses tell: an IPv4 address, or an IPv6 /64.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct AddressGroup(u128);
+
+/// A slot is kept at least this long while seeding (chosen; libtorrent has the same minute).
+const SHARE_LEAST: Duration = Duration::from_secs(60);
+/// A slot is kept at most this long while others wait (chosen).
+const SHARE_MOST: Duration = Duration::from_secs(180);
+/// Pieces that are a share (chosen: enough to have something to trade).
+const SHARE_PIECES: u64 = 8;
+/// Every how many slots one is optimistic (chosen; BEP 3 has one of four).
+const SLOTS_PER_OPTIMISTIC: usize = 5;
+/// How much faster a newcomer's wait counts. BEP 3: "three times as likely".
+const NEWCOMER_FACTOR: u32 = 3;
+
+/// Decides who is unchoked from now on. O(n) in peers, O(n log n) in interested peers.
+pub fn decide<K: Copy + Ord>(
+    peers: &[PeerSnapshot<K>],
+    state: &State,
+    rng: &mut PolicyRng,
+) -> Decision<K> {
+    let mut candidates: Vec<_> = peers
+        .iter()
+        .filter(|peer| peer.interested)
+        .map(|peer| Candidate { peer, lot: rng.next_u64() })
+        .collect();
+    let (mut chosen, mut optimistic) = match state.mode {
+        Mode::Leeching => choose_leeching(&mut candidates, state),
+        Mode::Seeding => (choose_in_turn(&mut candidates, state), Vec::new()),
+    };
+    chosen.sort_unstable();
+    optimistic.sort_unstable();
+    let is_chosen = |key: &K| chosen.binary_search(key).is_ok();
+    let with = |am_choking: bool| {
+        let keys = peers.iter().filter(move |peer| peer.am_choking == am_choking);
+        keys.map(|peer| peer.key)
+    };
+    let mut unchoke: Vec<_> = with(true).filter(is_chosen).collect();
+    let mut choke: Vec<_> = with(false).filter(|key| !is_chosen(key)).collect();
+    unchoke.sort_unstable();
+    choke.sort_unstable();
+    Decision { choke, unchoke, optimistic }
+}
+
+/// Whether a peer that has just become interested may be unchoked at once, without waiting for the
+/// next decision: there is a free slot. `unchoked` counts all peers that we do not choke.
+pub const fn may_unchoke_at_once(unchoked: usize, slots: usize) -> bool {
+    unchoked < slots
+}
+
+impl AddressGroup {
+    /// The group of an address.
+    pub fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(v4) => AddressGroup(v4.to_ipv6_mapped().to_bits()),
+            IpAddr::V6(v6) => AddressGroup(v6.to_bits() >> 64 << 64),
+        }
+    }
+}
+
+/// An interested peer.
+struct Candidate<'a, K> {
+    peer: &'a PeerSnapshot<K>,
+    /// Decides between those who are otherwise equal.
+    lot: u64,
+}
+
+impl<K: Copy + Ord> Candidate<'_, K> {
+    /// Ascending: whom to prefer while leeching. Peers that give us nothing take turns.
+    fn merit(&self, state: &State) -> impl Ord + use<K> {
+        let peer = self.peer;
+        (peer.snubs_us, Reverse(peer.down_bytes_per_s), peer.optimistic, self.turn(state))
+    }
+
+    /// Ascending: whose turn it is. First those who have a slot and not yet their share, then those
+    /// who wait, then those who had their share.
+    fn turn(&self, state: &State) -> impl Ord + use<K> {
+        let peer = self.peer;
+        let (class, first) = if peer.am_choking {
+            (1, self.waited_nanos(state))
+        } else if self.had_share(state) {
+            (2, peer.up_bytes_per_s.into())
+        } else {
+            (0, peer.up_bytes_per_s.into())
+        };
+        (class, Reverse(first), self.lot, peer.key)
+    }
+
+    /// Ascending: who gets an optimistic slot.
+    fn patience(&self, state: &State) -> impl Ord + use<K> {
+        (!self.peer.am_choking, Reverse(self.waited_nanos(state)), self.lot, self.peer.key)
+    }
+
+    fn waited_nanos(&self, state: &State) -> u128 {
+        let since = |at| (state.now - at).as_nanos();
+        match self.peer.unchoked_at {
+            Some(at) => since(at),
+            None => since(self.peer.connected_at) * u128::from(NEWCOMER_FACTOR),
+        }
+    }
+
+    fn had_share(&self, state: &State) -> bool {
+        let peer = self.peer;
+        let held = state.now - peer.unchoked_at.unwrap_or(peer.connected_at);
+        let share = SHARE_PIECES * u64::from(state.piece_len);
+        held >= SHARE_MOST
+            || held >= SHARE_LEAST
+                && (peer.uploaded_since_unchoke >= share || peer.up_bytes_per_s == 0)
+    }
+}
+
+/// Returns all who are chosen, and those of them who hold optimistic slots.
+fn choose_leeching<K: Copy + Ord>(
+    candidates: &mut [Candidate<'_, K>],
+    state: &State,
+) -> (Vec<K>, Vec<K>) {
+    let slots = state.slots.min(candidates.len());
+    let optimistic_slots = (state.slots / SLOTS_PER_OPTIMISTIC).max(1).min(slots);
+    candidates.sort_unstable_by_key(|candidate| candidate.merit(state));
+    let (regular, others) = candidates.split_at_mut(slots - optimistic_slots);
+    let mut chosen = keys(regular);
+    // Between rotations whoever has an optimistic slot keeps it, unless it has earned a regular one.
+    others.sort_unstable_by_key(|candidate| {
+        let keeps = candidate.peer.optimistic && !state.rotate_optimistic;
+        (!keeps, candidate.patience(state))
+    });
+    let optimistic = one_per_group(others, optimistic_slots);
+    chosen.extend(&optimistic);
+    (chosen, optimistic)
+}
+
+fn choose_in_turn<K: Copy + Ord>(candidates: &mut [Candidate<'_, K>], state: &State) -> Vec<K> {
+    candidates.sort_unstable_by_key(|candidate| candidate.turn(state));
+    one_per_group(candidates, state.slots)
+}
+
+/// The first `slots` candidates of different groups; if there are fewer groups than slots, the
+/// first of the others too.
+fn one_per_group<K: Copy + Ord>(candidates: &[Candidate<'_, K>], slots: usize) -> Vec<K> {
+    if candidates.len() <= slots {
+        return keys(candidates);
+    }
+    // The first candidate of each group, found by sorting: no map whose order could leak.
+    let mut by_group: Vec<_> =
+        candidates.iter().enumerate().map(|(at, candidate)| (candidate.peer.group, at)).collect();
+    by_group.sort_unstable();
+    let mut repeats = vec![false; candidates.len()];
+    for pair in by_group.windows(2) {
+        if let [(group, _), (next_group, at)] = pair {
+            repeats[*at] = group == next_group;
+        }
+    }
+    let pass = |repeated: bool| {
+        candidates.iter().zip(&repeats).filter(move |&(_, repeats)| *repeats == repeated)
+    };
+    pass(false).chain(pass(true)).take(slots).map(|(candidate, _)| candidate.peer.key).collect()
+}
+
+fn keys<K: Copy>(candidates: &[Candidate<'_, K>]) -> Vec<K> {
+    candidates.iter().map(|candidate| candidate.peer.key).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,240 @@
-//! Not written yet.
+//! One peer of a torrent: choke and interest both ways, what it has, what we asked of it and it of
+//! us, and the messages waiting to be sent.
+//!
+//! Holds state and keeps it consistent; what to request, whom to unchoke and what a block is good
+//! for is decided by the torrent's picker, choker and assembly.
+
+pub mod pipeline;
+pub(crate) mod upload;
+
+use std::net::SocketAddr;
+
+use smallvec::SmallVec;
+
+use crate::bitfield::Bitfield;
+use crate::config::Config;
+use crate::id::{ConnId, id_type};
+use crate::peer::pipeline::Pipeline;
+use crate::peer::upload::UploadQueue;
+use crate::picker::PeerKey;
+use crate::piece::{Block, PeerId, PieceIndex};
+use crate::rate::RateMeter;
+use crate::segments::Segments;
+use crate::time::Instant;
+use crate::wire::handshake::HandshakeDecoder;
+use crate::wire::{Decoder, Message};
+
+id_type!(
+    /// One peer of one torrent.
+    pub(crate) PeerSlot
+);
+
+impl PeerSlot {
+    /// The peer's name in the picker: its slot, since everything of a peer is released before its
+    /// slot is given to another.
+    pub(crate) fn key(self) -> PeerKey {
+        PeerKey(crate::id::Id::index(self))
+    }
+}
+
+/// Allowed-fast and suggested pieces remembered of a peer (chosen; BEP 6 has sets of 10).
+const FAST_PIECES: usize = 32;
+
+/// A remote client we are connected to.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) conn: ConnId,
+    pub(crate) remote: SocketAddr,
+    pub(crate) incoming: bool,
+    /// Where it can be dialled, once that is known; its name in the peer book.
+    pub(crate) listens_at: Option<SocketAddr>,
+    pub(crate) connected_at: Instant,
+    pub(crate) phase: Phase,
+    pub(crate) id: Option<PeerId>,
+    /// Its name for itself (BEP 10, `v`), made safe to show.
+    pub(crate) client: Option<String>,
+
+    /// Whether both sides speak the fast extension (BEP 6).
+    pub(crate) fast: bool,
+    /// Whether both sides speak the extension protocol (BEP 10).
+    pub(crate) extended: bool,
+    /// It wants nothing (BEP 21).
+    pub(crate) upload_only: bool,
+
+    pub(crate) am_choking: bool,
+    pub(crate) am_interested: bool,
+    pub(crate) peer_choking: bool,
+    pub(crate) peer_interested: bool,
+
+    pub(crate) has: Bitfield,
+    /// Whether a bitfield, have-all, have-none or have has come: no bitfield may follow.
+    pub(crate) told_pieces: bool,
+    /// Whether the picker counts it as a seed rather than piece by piece.
+    pub(crate) counted_as_seed: bool,
+    /// Pieces it has that we still want.
+    pub(crate) interesting: u32,
+
+    pub(crate) decoder: Decoder,
+    pub(crate) pipeline: Pipeline,
+    /// Pieces it lets us fetch while it chokes us.
+    pub(crate) allowed_to_us: SmallVec<[PieceIndex; 4]>,
+    /// Pieces it may fetch while we choke it.
+    pub(crate) allowed_by_us: SmallVec<[PieceIndex; 4]>,
+    pub(crate) suggested: SmallVec<[PieceIndex; 4]>,
+    pub(crate) uploads: UploadQueue,
+    /// Messages waiting to be gathered.
+    pub(crate) outbox: Segments,
+
+    pub(crate) down: RateMeter,
+    pub(crate) up: RateMeter,
+    pub(crate) downloaded: u64,
+    pub(crate) uploaded: u64,
+    pub(crate) uploaded_since_unchoke: u64,
+    /// Bytes of blocks that we did not ask for.
+    pub(crate) unasked_bytes: u64,
+    /// Since when we do not choke it, or when we last did not.
+    pub(crate) unchoked_at: Option<Instant>,
+    pub(crate) optimistic: bool,
+    pub(crate) last_heard: Instant,
+    pub(crate) last_spoke: Instant,
+}
+
+/// How far the handshake has come.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// The connection is being established.
+    Connecting,
+    /// Waiting for (the rest of) its handshake.
+    Handshaking(HandshakeDecoder),
+    /// Messages flow.
+    Open,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        conn: ConnId,
+        remote: SocketAddr,
+        incoming: bool,
+        phase: Phase,
+        pieces: u32,
+        now: Instant,
+        config: &Config,
+    ) -> Self {
+        let mut decoder = Decoder::new();
+        decoder.set_piece_count(Some(pieces));
+        Peer {
+            conn,
+            remote,
+            incoming,
+            listens_at: (!incoming).then_some(remote),
+            connected_at: now,
+            phase,
+            id: None,
+            client: None,
+            fast: false,
+            extended: false,
+            upload_only: false,
+            am_choking: true,
+            am_interested: false,
+            peer_choking: true,
+            peer_interested: false,
+            has: Bitfield::new(pieces),
+            told_pieces: false,
+            counted_as_seed: false,
+            interesting: 0,
+            decoder,
+            pipeline: Pipeline::new(config.bounds.own_requests, config.timeouts.snub),
+            allowed_to_us: SmallVec::new(),
+            allowed_by_us: SmallVec::new(),
+            suggested: SmallVec::new(),
+            uploads: UploadQueue::default(),
+            outbox: Segments::new(),
+            down: RateMeter::default(),
+            up: RateMeter::default(),
+            downloaded: 0,
+            uploaded: 0,
+            uploaded_since_unchoke: 0,
+            unasked_bytes: 0,
+            unchoked_at: None,
+            optimistic: false,
+            last_heard: now,
+            last_spoke: now,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// Whether it has everything, or wants nothing.
+    pub(crate) fn is_seed(&self) -> bool {
+        self.upload_only || (self.told_pieces && self.has.is_all())
+    }
+
+    /// Queues a message.
+    pub(crate) fn send(&mut self, message: Message) {
+        message.encode(&mut self.outbox);
+    }
+
+    /// Tells it that we do or do not want what it has, if that is news.
+    pub(crate) fn set_interest(&mut self, interested: bool) -> bool {
+        if self.am_interested == interested || !self.is_open() {
+            return false;
+        }
+        self.am_interested = interested;
+        self.send(if interested { Message::Interested } else { Message::NotInterested });
+        true
+    }
+
+    /// Lets it download, if it could not.
+    pub(crate) fn unchoke(&mut self, now: Instant) {
+        if self.am_choking {
+            self.am_choking = false;
+            self.unchoked_at = Some(now);
+            self.uploaded_since_unchoke = 0;
+            self.send(Message::Unchoke);
+        }
+    }
+
+    /// Stops letting it download. Its requests are dropped, and rejected one by one if it speaks
+    /// the fast extension, but for pieces of its allowed-fast set (BEP 6).
+    pub(crate) fn choke(&mut self) {
+        if self.am_choking {
+            return;
+        }
+        self.am_choking = true;
+        self.optimistic = false;
+        self.send(Message::Choke);
+        let dropped: Vec<Block> = self.uploads.clear().collect();
+        for block in dropped {
+            if !self.fast {
+                continue;
+            }
+            if self.allowed_by_us.contains(&block.piece) {
+                self.uploads.push(block);
+            } else {
+                self.send(Message::Reject(block));
+            }
+        }
+    }
+
+    /// Whether it may be asked for blocks now; while choked, for allowed-fast pieces only.
+    pub(crate) fn can_request(&self) -> bool {
+        self.am_interested && (!self.peer_choking || !self.allowed_to_us.is_empty())
+    }
+
+    /// Remembers a piece it lets us fetch while choked.
+    pub(crate) fn allow(&mut self, piece: PieceIndex) {
+        if self.allowed_to_us.len() < FAST_PIECES && !self.allowed_to_us.contains(&piece) {
+            self.allowed_to_us.push(piece);
+        }
+    }
+
+    /// Remembers a piece it suggests: it has it in memory.
+    pub(crate) fn suggest(&mut self, piece: PieceIndex) {
+        if self.suggested.len() == FAST_PIECES {
+            self.suggested.remove(0);
+        }
+        self.suggested.push(piece);
+    }
+}

@@ -1,1 +1,413 @@
-//! Not written yet.
+//! Which block to request next, of one torrent.
+//!
+//! A pure data structure: it is told what each peer has, what is wanted and what became of each
+//! request, and answers with blocks. It knows no time, no connection and no content.
+//!
+//! A piece is had, unwanted, *open* (wanted and not begun) or *in progress*. Invariants: open
+//! pieces and only those are in [`buckets`]; pieces in progress and only those are in [`partial`],
+//! where each block is open, requested or received; a block is requested of two peers only in the
+//! end game; no block is requested of a peer that lacks its piece.
+//!
+//! Which piece a peer gets next is decided in [`choose`]. Identity of peers is the caller's: a
+//! [`PeerKey`] may be used again once all its requests were released and [`Picker::peer_gone`] was
+//! called.
+
+mod buckets;
+mod choose;
+mod partial;
+#[cfg(test)]
+mod tests;
+
+use smallvec::SmallVec;
+
+use self::buckets::{Buckets, LANES};
+use self::partial::Partials;
+use crate::bitfield::Bitfield;
+use crate::piece::{Block, Geometry, PieceIndex};
+use crate::random::PolicyRng;
+use crate::torrent::{FilePriority, PieceOrder};
+
+/// Most peers that a block is requested of at once in the end game (chosen: a second one saves the
+/// wait, a third one the unlucky, further ones cost more than they save).
+pub const MAX_REQUESTERS: usize = 3;
+
+/// A peer, by a small number that the caller hands out: the picker keeps an array of this size.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerKey(pub u32);
+
+/// How fast a peer sends, compared with the torrent's others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Pace {
+    /// A piece would take it too long: it joins other slow peers in theirs.
+    Slow,
+    /// As most, or unknown.
+    #[default]
+    Medium,
+    /// It shall not wait for others: slower ones join its pieces only when nothing else is left.
+    Fast,
+}
+
+/// What to bear in mind for one peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PickHints<'a> {
+    /// How fast it is.
+    pub pace: Pace,
+    /// If it chokes us, the pieces it sends all the same (BEP 6, "allowed fast"): only these.
+    pub allowed: Option<&'a [PieceIndex]>,
+    /// Pieces that it would like to send (BEP 6, "suggest piece"): new ones come from these first.
+    pub suggested: &'a [PieceIndex],
+}
+
+/// What came of a block that a peer sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Received {
+    /// It was missing: keep it.
+    Accepted {
+        /// It was the piece's last missing one. Check the piece, then call
+        /// [`Picker::piece_passed`], [`Picker::piece_failed`] or [`Picker::blocks_failed`].
+        piece_complete: bool,
+        /// Others it was requested of: these requests are forgotten here; cancel them.
+        also_requested_by: SmallVec<[PeerKey; 2]>,
+    },
+    /// It is here already: drop it.
+    Duplicate,
+    /// No block of the torrent, or its piece is neither wanted nor in progress: drop it.
+    NotWanted,
+}
+
+/// Which blocks are missing, and whom to ask for them.
+#[derive(Clone, Debug)]
+pub struct Picker {
+    geometry: Geometry,
+    rng: PolicyRng,
+    order: PieceOrder,
+    have: Bitfield,
+    /// Wanted and not had.
+    missing: Bitfield,
+    /// Missing and not in progress.
+    open: Bitfield,
+    /// Failed its check once: fetched from one peer if possible, so that a second failure tells
+    /// who is to blame.
+    failed: Bitfield,
+    priority: Vec<FilePriority>,
+    wanted: u32,
+    buckets: Buckets,
+    partials: Partials,
+    /// Per peer, the piece that it goes on with.
+    current: Vec<Option<PieceIndex>>,
+    seeds: u32,
+    peers: u32,
+}
+
+impl Picker {
+    /// Everything wanted, nothing had, no peers.
+    pub fn new(geometry: Geometry, rng: PolicyRng) -> Self {
+        let pieces = geometry.pieces();
+        let mut buckets = Buckets::new(pieces);
+        geometry.iter().for_each(|piece| buckets.insert(lane(FilePriority::Normal), piece));
+        Picker {
+            geometry,
+            rng,
+            order: PieceOrder::default(),
+            have: Bitfield::new(pieces),
+            missing: Bitfield::full(pieces),
+            open: Bitfield::full(pieces),
+            failed: Bitfield::new(pieces),
+            priority: vec![FilePriority::Normal; pieces as usize],
+            wanted: pieces,
+            buckets,
+            partials: Partials::new(pieces),
+            current: Vec::new(),
+            seeds: 0,
+            peers: 0,
+        }
+    }
+}
+
+/// What peers have. Every peer that is picked for must be counted here, once.
+impl Picker {
+    /// A peer that has these pieces joined. O(pieces it has).
+    pub fn add_peer_bitfield(&mut self, has: &Bitfield) {
+        self.peers += 1;
+        has.iter().for_each(|piece| self.peer_has(piece));
+    }
+
+    /// A peer that has these pieces left: as many as were counted for it. O(pieces it has).
+    pub fn remove_peer_bitfield(&mut self, has: &Bitfield) {
+        self.peers = self.peers.saturating_sub(1);
+        has.iter().for_each(|piece| self.peer_lost(piece));
+    }
+
+    /// A counted peer has one piece more. O(1).
+    pub fn peer_has(&mut self, piece: PieceIndex) {
+        if self.geometry.contains(piece) {
+            self.buckets.raise(lane(self.priority(piece)), piece);
+        }
+    }
+
+    /// A counted peer has one piece less (BEP 54, or it lied). O(1).
+    pub fn peer_lost(&mut self, piece: PieceIndex) {
+        if self.geometry.contains(piece) {
+            self.buckets.lower(lane(self.priority(piece)), piece);
+        }
+    }
+
+    /// A peer that has everything joined. Cheaper than its bitfield: O(1).
+    pub fn add_seed(&mut self) {
+        self.seeds += 1;
+    }
+
+    /// A peer that was counted as a seed left.
+    pub fn remove_seed(&mut self) {
+        self.seeds = self.seeds.saturating_sub(1);
+    }
+
+    /// A peer is gone, or chokes us for good: it goes on with no piece. Its requests are
+    /// [released](Picker::release) one by one, its pieces uncounted, by the caller.
+    pub fn peer_gone(&mut self, peer: PeerKey) {
+        if let Some(current) = self.current.get_mut(peer.0 as usize) {
+            *current = None;
+        }
+    }
+}
+
+/// What we want and have.
+impl Picker {
+    /// How much a piece is wanted. One in progress that is skipped asks for no further blocks, and
+    /// is had nonetheless if it completes.
+    pub fn set_priority(&mut self, piece: PieceIndex, priority: FilePriority) {
+        if self.geometry.contains(piece) && self.priority(piece) != priority {
+            self.unlist(piece);
+            let old = std::mem::replace(&mut self.priority[piece.at()], priority);
+            self.wanted -= u32::from(old != FilePriority::Skip);
+            self.wanted += u32::from(priority != FilePriority::Skip);
+            self.list(piece);
+        }
+    }
+
+    /// In which order pieces are begun.
+    pub fn set_order(&mut self, order: PieceOrder) {
+        self.order = order;
+    }
+
+    /// A piece is verified and on disk. Requests for its blocks, if any, are forgotten here.
+    pub fn mark_have(&mut self, piece: PieceIndex) {
+        self.unlist(piece);
+        self.partials.remove(piece);
+        self.failed.clear(piece);
+        self.have.set(piece);
+    }
+
+    /// A piece is no longer on disk.
+    pub fn unmark_have(&mut self, piece: PieceIndex) {
+        if self.have.clear(piece) {
+            self.list(piece);
+        }
+    }
+
+    /// Takes a piece out of the sets of what is to be fetched.
+    fn unlist(&mut self, piece: PieceIndex) {
+        self.missing.clear(piece);
+        if self.open.clear(piece) {
+            self.buckets.remove(lane(self.priority(piece)), piece);
+        }
+    }
+
+    /// Puts a piece into the sets that it belongs to.
+    fn list(&mut self, piece: PieceIndex) {
+        let wanted = self.priority(piece) != FilePriority::Skip && !self.have.has(piece);
+        if wanted {
+            self.missing.set(piece);
+        }
+        let in_progress = self.partials.update(piece, |p| p.set_wanted(wanted)).is_some();
+        if wanted && !in_progress && self.open.set(piece) {
+            self.buckets.insert(lane(self.priority(piece)), piece);
+        }
+    }
+
+    /// An open piece is in progress from now on.
+    fn begin(&mut self, piece: PieceIndex) {
+        if self.open.clear(piece) {
+            self.buckets.remove(lane(self.priority(piece)), piece);
+            self.partials.insert(&self.geometry, piece);
+        }
+    }
+}
+
+/// How things stand.
+impl Picker {
+    /// The pieces that are verified and on disk.
+    pub fn have(&self) -> &Bitfield {
+        &self.have
+    }
+
+    /// How many pieces are wanted and not had.
+    pub fn wanted_left(&self) -> u32 {
+        self.missing.count()
+    }
+
+    /// Bytes of the pieces that are wanted, had or not.
+    pub fn wanted_bytes(&self) -> u64 {
+        let last = self.last_piece().is_some_and(|p| self.priority(p) != FilePriority::Skip);
+        self.bytes_of(self.wanted, last)
+    }
+
+    /// Bytes of the pieces that are wanted and not had.
+    pub fn missing_bytes(&self) -> u64 {
+        self.bytes_of(self.missing.count(), self.last_piece().is_some_and(|p| self.missing.has(p)))
+    }
+
+    /// Whether everything wanted is had.
+    pub fn is_finished(&self) -> bool {
+        self.missing.is_none()
+    }
+
+    /// Whether a piece is wanted and not had.
+    pub fn is_interesting(&self, piece: PieceIndex) -> bool {
+        self.missing.has(piece)
+    }
+
+    /// How many of these pieces are wanted and not had. O(pieces / 64).
+    pub fn interesting_count(&self, has: &Bitfield) -> u32 {
+        let both = self.missing.words().iter().zip(has.words());
+        both.map(|(missing, has)| (missing & has).count_ones()).sum()
+    }
+
+    /// How many peers have a piece, seeds among them.
+    pub fn availability(&self, piece: PieceIndex) -> u32 {
+        u32::from(self.buckets.availability(piece)) + self.seeds
+    }
+
+    /// How much a piece is wanted; one that does not exist, not at all.
+    pub fn priority(&self, piece: PieceIndex) -> FilePriority {
+        self.priority.get(piece.at()).copied().unwrap_or(FilePriority::Skip)
+    }
+
+    /// How many pieces are in progress, those being verified among them.
+    pub fn num_in_progress(&self) -> usize {
+        self.partials.len()
+    }
+
+    /// How many blocks of a piece are neither received nor had.
+    pub fn blocks_left(&self, piece: PieceIndex) -> u32 {
+        match self.partials.get(piece) {
+            Some(partial) => partial.missing(),
+            None if self.have.has(piece) => 0,
+            None => self.geometry.blocks_of(piece),
+        }
+    }
+
+    /// Whether all blocks of a piece are here and its verdict is awaited.
+    pub fn is_verifying(&self, piece: PieceIndex) -> bool {
+        self.partials.get(piece).is_some_and(|partial| partial.missing() == 0)
+    }
+
+    fn last_piece(&self) -> Option<PieceIndex> {
+        self.geometry.pieces().checked_sub(1).map(PieceIndex)
+    }
+
+    fn bytes_of(&self, pieces: u32, with_last: bool) -> u64 {
+        let short = self
+            .last_piece()
+            .filter(|_| with_last)
+            .map_or(0, |last| self.geometry.piece_len() - self.geometry.len_of(last));
+        u64::from(pieces) * u64::from(self.geometry.piece_len()) - u64::from(short)
+    }
+}
+
+/// What became of requests.
+impl Picker {
+    /// A peer sent a block that it was asked for at some time.
+    ///
+    /// One that was given up since is as welcome as any.
+    pub fn received(&mut self, peer: PeerKey, block: Block) -> Received {
+        if !self.geometry.is_block(block) {
+            return Received::NotWanted;
+        }
+        if self.have.has(block.piece) {
+            return Received::Duplicate;
+        }
+        self.begin(block.piece);
+        let received = self.partials.update(block.piece, |partial| {
+            let also_requested_by = partial.receive(block, peer)?;
+            let piece_complete = partial.missing() == 0;
+            Some(Received::Accepted { piece_complete, also_requested_by })
+        });
+        match received {
+            Some(Some(accepted)) => accepted,
+            Some(None) => Received::Duplicate,
+            None => Received::NotWanted,
+        }
+    }
+
+    /// A request is given up: choked, rejected, timed out, or the peer is gone. Others may take the
+    /// piece over.
+    pub fn release(&mut self, peer: PeerKey, block: Block) {
+        let piece = block.piece;
+        let untouched = self.partials.update(piece, |partial| {
+            if partial.release(block, peer) && partial.owner.is_some_and(|(owner, _)| owner == peer)
+            {
+                partial.owner = None;
+            }
+            partial.is_untouched()
+        });
+        if self.current(peer) == Some(piece) {
+            self.peer_gone(peer);
+        }
+        if untouched == Some(true) {
+            self.give_up(piece);
+        }
+    }
+
+    /// A complete piece is verified: it is had from now on.
+    pub fn piece_passed(&mut self, piece: PieceIndex) {
+        self.mark_have(piece);
+    }
+
+    /// A complete piece failed its check: all of it is fetched again, from one peer if possible.
+    pub fn piece_failed(&mut self, piece: PieceIndex) {
+        self.failed.set(piece);
+        self.give_up(piece);
+    }
+
+    /// Some blocks of a complete piece are known to be wrong: these are fetched again.
+    pub fn blocks_failed(&mut self, piece: PieceIndex, blocks: &[Block]) {
+        self.failed.set(piece);
+        let untouched = self.partials.update(piece, |partial| {
+            partial.owner = None;
+            partial.reopen(blocks.iter().filter(|b| b.piece == piece).map(|b| b.number()));
+            partial.is_untouched()
+        });
+        if untouched == Some(true) {
+            self.give_up(piece);
+        }
+    }
+
+    /// A piece is no longer in progress, whatever there was of it.
+    fn give_up(&mut self, piece: PieceIndex) {
+        self.partials.remove(piece);
+        self.list(piece);
+    }
+
+    /// The piece that a peer goes on with.
+    fn current(&self, peer: PeerKey) -> Option<PieceIndex> {
+        self.current.get(peer.0 as usize).copied().flatten()
+    }
+
+    fn set_current(&mut self, peer: PeerKey, piece: PieceIndex) {
+        let at = peer.0 as usize;
+        if self.current.len() <= at {
+            self.current.resize(at + 1, None);
+        }
+        self.current[at] = Some(piece);
+    }
+}
+
+/// In which lane of the buckets pieces of a priority are.
+const fn lane(priority: FilePriority) -> usize {
+    match priority {
+        FilePriority::High => 0,
+        FilePriority::Normal => 1,
+        FilePriority::Low | FilePriority::Skip => LANES - 1,
+    }
+}

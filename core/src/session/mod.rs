@@ -1,1 +1,376 @@
-//! Not written yet.
+//! What all torrents of an engine share: identity, outbox, connections, operations, timers, limits.
+//!
+//! Torrents and trackers are handed `&mut Session` and push what they want done into its outbox at
+//! the moment they want it, so the order of actions is the order of causes.
+
+pub(crate) mod announces;
+pub mod bans;
+pub(crate) mod conn;
+pub(crate) mod op;
+pub(crate) mod rates;
+pub(crate) mod sockets;
+pub(crate) mod tracker_host;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::action::{Action, Close};
+use crate::config::Config;
+use crate::disk::DiskRequest;
+use crate::id::{ConnId, OpId, Slab, TorrentId};
+use crate::map::{HashKeys, Map};
+use crate::notice::{Notice, TorrentNotice};
+use crate::piece::PeerId;
+use crate::random::{PolicyRng, SecretRng};
+use crate::session::bans::{BanReason, Bans};
+use crate::session::conn::{Conn, ReadPause, Role, TimerKey};
+use crate::session::op::OpOwner;
+use crate::session::rates::RateGate;
+use crate::time::{Instant, UnixTime};
+use crate::timer::{TimerId, TimerWheel};
+
+/// What all torrents of an engine share.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) config: Config,
+    /// The time of the input being handled.
+    pub(crate) now: Instant,
+    /// Wall time at [`Instant::ZERO`].
+    pub(crate) born: UnixTime,
+    pub(crate) peer_id: PeerId,
+    /// Tells our announces apart from others' behind the same address (BEP 7, `key`).
+    pub(crate) announce_key: u32,
+    /// Listeners whose port is not known yet.
+    pub(crate) listeners_pending: usize,
+    /// Torrents that stop announcing: what they have under way is given up.
+    pub(crate) leaving: Vec<TorrentId>,
+    /// The TCP port peers reach us at; 0 until a listener is open.
+    pub(crate) listen_port: u16,
+    pub(crate) policy: PolicyRng,
+    pub(crate) secret: SecretRng,
+    pub(crate) hash_keys: HashKeys,
+
+    pub(crate) outbox: VecDeque<Action>,
+    pub(crate) timers: TimerWheel<TimerKey>,
+    pub(crate) ops: Slab<OpId, OpOwner>,
+    pub(crate) conns: Slab<ConnId, Conn>,
+    pub(crate) bans: Bans,
+    /// Banned addresses of this machine: they all have the same IP address.
+    loopback_bans: BTreeSet<SocketAddr>,
+
+    /// Upload allowance and those who wait for it.
+    pub(crate) upload: RateGate,
+    /// Download allowance and those who wait for it.
+    pub(crate) download: RateGate,
+
+    /// Connections to peers, established or not.
+    pub(crate) peer_conns: usize,
+    /// Outgoing connections not yet established.
+    pub(crate) half_open: usize,
+    /// Incoming connections that have not named a torrent.
+    pub(crate) unknown_conns: usize,
+    per_address: Map<IpAddr, usize>,
+
+    /// Bytes handed to the disk and not yet written.
+    pub(crate) write_backlog: usize,
+    /// Connections not read from until the disk has caught up.
+    waiting_for_disk: Vec<ConnId>,
+    /// Bytes read for peers, or being read, and not yet sent.
+    pub(crate) read_ahead: usize,
+    /// Bytes of blocks held for incomplete pieces.
+    pub(crate) assembly_bytes: usize,
+    /// Hashes of checks under way.
+    pub(crate) checks_running: usize,
+    /// Torrents that wait to hash what is on disk.
+    pub(crate) check_queue: VecDeque<TorrentId>,
+    /// Torrents that want to open connections, first come first served.
+    pub(crate) connect_queue: VecDeque<TorrentId>,
+    pub(crate) connect_queued: BTreeSet<TorrentId>,
+    /// Torrents that the present input concerned: their timers are set at its end.
+    pub(crate) touched: Vec<TorrentId>,
+    /// Whether [`Engine::stop`](crate::Engine::stop) was called.
+    pub(crate) stopping: bool,
+}
+
+impl Session {
+    pub(crate) fn new(config: Config, seed: [u8; 32], now: Instant, wall: UnixTime) -> Self {
+        let mut secret = SecretRng::from_seed(seed);
+        let policy = secret.fork_policy();
+        let hash_keys = HashKeys::draw(&mut secret);
+        let mut id = [0; 20];
+        id[..8].copy_from_slice(&config.peer_id_prefix);
+        id[8..].copy_from_slice(&secret.bytes::<12>());
+        let announce_key = secret.next_u32();
+        let mut timers = TimerWheel::new();
+        let upload_timer = timers.register(TimerKey::UploadRate);
+        let download_timer = timers.register(TimerKey::DownloadRate);
+        Session {
+            now,
+            born: UnixTime(wall.0.saturating_sub(now.as_nanos() / 1_000_000_000)),
+            peer_id: PeerId(id),
+            announce_key,
+            listeners_pending: 0,
+            leaving: Vec::new(),
+            listen_port: 0,
+            policy,
+            secret,
+            hash_keys,
+            outbox: VecDeque::new(),
+            ops: Slab::new(),
+            conns: Slab::new(),
+            bans: Bans::new(config.bounds.bans),
+            loopback_bans: BTreeSet::new(),
+            upload: RateGate::new(config.limits.up_bytes_per_s, now, upload_timer),
+            download: RateGate::new(config.limits.down_bytes_per_s, now, download_timer),
+            timers,
+            peer_conns: 0,
+            half_open: 0,
+            unknown_conns: 0,
+            per_address: Map::with_hasher(hash_keys),
+            write_backlog: 0,
+            waiting_for_disk: Vec::new(),
+            read_ahead: 0,
+            assembly_bytes: 0,
+            checks_running: 0,
+            check_queue: VecDeque::new(),
+            connect_queue: VecDeque::new(),
+            connect_queued: BTreeSet::new(),
+            touched: Vec::new(),
+            stopping: false,
+            config,
+        }
+    }
+
+    /// Wall time now.
+    pub(crate) fn wall(&self) -> UnixTime {
+        UnixTime(self.born.0.saturating_add(self.now.as_nanos() / 1_000_000_000))
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.outbox.push_back(action);
+    }
+
+    pub(crate) fn notify(&mut self, id: TorrentId, what: TorrentNotice) {
+        self.act(Action::Notify(Box::new(Notice::Torrent { id, what })));
+    }
+
+    /// Starts a disk request.
+    pub(crate) fn disk(&mut self, owner: OpOwner, request: DiskRequest) -> OpId {
+        let op = self.ops.insert(owner);
+        self.act(Action::Disk { op, request });
+        op
+    }
+
+    /// Starts a name look-up.
+    pub(crate) fn resolve(&mut self, owner: OpOwner, host: &str) -> OpId {
+        let op = self.ops.insert(owner);
+        self.act(Action::Resolve { op, host: host.into() });
+        op
+    }
+
+    // Connections.
+
+    /// Opens a connection.
+    pub(crate) fn connect(&mut self, to: SocketAddr, role: Role) -> ConnId {
+        let conn = self.add_conn(to, role, false);
+        self.act(Action::Connect { conn, to });
+        conn
+    }
+
+    /// Enters a connection into the books.
+    pub(crate) fn add_conn(&mut self, remote: SocketAddr, role: Role, incoming: bool) -> ConnId {
+        let timers = &mut self.timers;
+        let is_peer = role.is_peer();
+        self.unknown_conns += usize::from(matches!(role, Role::Unknown(_)));
+        let id = self.conns.insert_with(|id| {
+            Conn::new(remote, role, incoming, timers.register(TimerKey::Conn(id)))
+        });
+        if is_peer {
+            self.peer_conns += 1;
+            self.half_open += usize::from(!incoming);
+            *self.per_address.entry(remote.ip()).or_default() += 1;
+        }
+        id
+    }
+
+    /// A connection is established.
+    pub(crate) fn conn_opened(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && !conn.open
+        {
+            conn.open = true;
+            self.half_open -= usize::from(conn.role.is_peer());
+        }
+    }
+
+    /// An incoming connection has said which torrent it is for.
+    pub(crate) fn assign(&mut self, id: ConnId, role: Role) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            self.unknown_conns -= usize::from(matches!(conn.role, Role::Unknown(_)));
+            conn.role = role;
+        }
+    }
+
+    /// Takes a connection out of the books: it is closed, or about to be.
+    pub(crate) fn forget_conn(&mut self, id: ConnId) -> Option<Conn> {
+        let conn = self.conns.remove(id)?;
+        self.timers.unregister(conn.timer);
+        self.unknown_conns -= usize::from(matches!(conn.role, Role::Unknown(_)));
+        if conn.role.is_peer() {
+            self.peer_conns -= 1;
+            self.half_open -= usize::from(!conn.open);
+            let ip = conn.remote.ip();
+            if let Some(count) = self.per_address.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    self.per_address.remove(&ip);
+                }
+            }
+        }
+        Some(conn)
+    }
+
+    /// Closes a connection.
+    pub(crate) fn close(&mut self, id: ConnId, how: Close) {
+        if self.forget_conn(id).is_some() {
+            self.act(Action::Close { conn: id, how });
+        }
+    }
+
+    /// How many connections there are from or to an address. Loopback is not counted: there,
+    /// everybody has the same.
+    pub(crate) fn conns_of_address(&self, ip: IpAddr) -> usize {
+        if ip.is_loopback() { 0 } else { self.per_address.get(&ip).copied().unwrap_or(0) }
+    }
+
+    /// Bans an address: all of its ports, but for loopback, which everybody here shares.
+    pub(crate) fn ban(&mut self, remote: SocketAddr, why: BanReason) {
+        if !remote.ip().is_loopback() {
+            self.bans.ban(remote.ip(), why);
+        } else if self.loopback_bans.len() < self.config.bounds.bans {
+            self.loopback_bans.insert(remote);
+        }
+    }
+
+    /// Whether an address is banned.
+    pub(crate) fn is_banned(&self, remote: SocketAddr) -> bool {
+        self.bans.is_banned(remote.ip()) || self.loopback_bans.contains(&remote)
+    }
+
+    /// Sets a connection's timer, unless it goes off sooner.
+    pub(crate) fn set_deadline_sooner(&mut self, id: ConnId, at: Instant) {
+        if let Some(conn) = self.conns.get(id)
+            && self.timers.deadline(conn.timer).is_none_or(|set| at < set)
+        {
+            self.timers.set(conn.timer, at);
+        }
+    }
+
+    /// Asks the host to gather and send, unless it was asked already or is still sending.
+    pub(crate) fn ask_send(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.open
+            && !conn.send_asked
+            && conn.in_flight == 0
+        {
+            conn.send_asked = true;
+            self.outbox.push_back(Action::Send { conn: id });
+        }
+    }
+
+    /// Sets a connection's timer.
+    pub(crate) fn set_deadline(&mut self, id: ConnId, at: Instant) {
+        if let Some(conn) = self.conns.get(id) {
+            self.timers.set(conn.timer, at);
+        }
+    }
+
+    // Backpressure.
+
+    pub(crate) fn pause_reading(&mut self, id: ConnId, why: ReadPause) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.pause_reading(why)
+        {
+            self.outbox.push_back(Action::Read { conn: id, on: false });
+        }
+    }
+
+    pub(crate) fn resume_reading(&mut self, id: ConnId, why: ReadPause) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.resume_reading(why)
+        {
+            self.outbox.push_back(Action::Read { conn: id, on: true });
+        }
+    }
+
+    /// Stops reading from a connection while the disk is behind.
+    pub(crate) fn hold_for_disk(&mut self, id: ConnId) {
+        if self.write_backlog > self.config.bounds.write_backlog_bytes {
+            self.waiting_for_disk.push(id);
+            self.pause_reading(id, ReadPause::Disk);
+        }
+    }
+
+    /// Bytes handed to the disk are written, or given up.
+    pub(crate) fn backlog_done(&mut self, bytes: usize) {
+        self.write_backlog -= bytes;
+        if self.write_backlog <= self.config.bounds.write_backlog_bytes / 2 {
+            for id in std::mem::take(&mut self.waiting_for_disk) {
+                self.resume_reading(id, ReadPause::Disk);
+            }
+        }
+    }
+
+    /// Whether the disk holds up the transfer.
+    pub(crate) fn disk_is_behind(&self) -> bool {
+        !self.waiting_for_disk.is_empty()
+    }
+
+    // Rate limits.
+
+    /// Sets or clears a timer.
+    pub(crate) fn arm(&mut self, timer: TimerId, at: Option<Instant>) {
+        match at {
+            Some(at) => self.timers.set(timer, at),
+            None => self.timers.cancel(timer),
+        }
+    }
+
+    /// A connection that waited for upload allowance may send.
+    pub(crate) fn let_upload(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.waits_for_upload = false;
+        }
+        self.ask_send(id);
+    }
+
+    /// Lets those go who wait for the session's upload allowance.
+    pub(crate) fn wake_uploads(&mut self) {
+        for id in self.upload.let_go(self.now) {
+            self.let_upload(id);
+        }
+        self.arm(self.upload.timer, self.upload.next_at(self.now));
+    }
+
+    /// Lets those go who wait for the session's download allowance.
+    pub(crate) fn wake_downloads(&mut self) {
+        for id in self.download.let_go(self.now) {
+            self.resume_reading(id, ReadPause::Rate);
+        }
+        self.arm(self.download.timer, self.download.next_at(self.now));
+    }
+
+    /// A torrent wants to open connections.
+    pub(crate) fn queue_connects(&mut self, id: TorrentId) {
+        if self.connect_queued.insert(id) {
+            self.connect_queue.push_back(id);
+        }
+    }
+
+    /// Whether another outgoing peer connection may be opened.
+    pub(crate) fn may_connect(&self) -> bool {
+        !self.stopping
+            && self.half_open < self.config.connections.half_open
+            && self.peer_conns < self.config.connections.session
+    }
+}

@@ -1,9 +1,258 @@
 //! One torrent: wires picker, choker, peers and storage together.
+//!
+//! The files here route and keep the books; what to fetch, whom to serve, when to announce, whom to
+//! blame and when to save is decided by the machines they call:
+//!
+//! | file | what happens there |
+//! |---|---|
+//! | `start` | resume data, check, the way to running |
+//! | `announce` | trackers are told, and tell of peers |
+//! | `swarm` | peers come and go; handshakes, haves, interest |
+//! | `download` | requests out, blocks in, pieces verified and written |
+//! | `upload` | requests in, blocks out, choking |
+//! | `keep` | flushing, resume data, a disk that fails |
+//! | `end` | pause, resume, removal, the session's stop |
+//! | `report` | how it stands |
 
+mod announce;
+pub(crate) mod assembly;
+pub(crate) mod checker;
+pub(crate) mod disk_trouble;
+mod download;
+mod end;
+mod keep;
 pub mod options;
 pub mod peer_book;
+pub mod peer_priority;
+mod report;
+pub(crate) mod saver;
 pub mod smart_ban;
+mod start;
 pub mod status;
+mod swarm;
+mod upload;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::config::RateLimits;
+use crate::disk::{Allocation, StoreSpec};
+use crate::id::{Slab, StoreId, TorrentId};
+use crate::metainfo::Metainfo;
+use crate::peer::{Peer, PeerSlot};
+use crate::picker::Picker;
+use crate::piece::{Geometry, PieceIndex};
+use crate::random::PolicyRng;
+use crate::rate::RateMeter;
+use crate::session::Session;
+use crate::session::conn::{ReadPause, TimerKey};
+use crate::session::rates::RateGate;
+use crate::storage::layout::Layout;
+use crate::storage::resume::Resume;
+use crate::time::Instant;
+use crate::timer::TimerId;
+use crate::torrent::assembly::Assembly;
+use crate::torrent::checker::Checker;
+use crate::torrent::disk_trouble::DiskTrouble;
+use crate::torrent::peer_book::PeerBook;
+use crate::torrent::saver::Saver;
+use crate::torrent::smart_ban::SmartBan;
 
 pub use options::{AddTorrent, FilePriority, PieceOrder};
 pub use status::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
+
+/// One torrent of the session.
+#[derive(Debug)]
+pub(crate) struct Torrent {
+    pub(crate) id: TorrentId,
+    pub(crate) metainfo: Arc<Metainfo>,
+    geometry: Geometry,
+    layout: Layout,
+    store: StoreId,
+    spec: Arc<StoreSpec>,
+    files: Vec<FilePriority>,
+    allocation: Allocation,
+
+    phase: Phase,
+    paused: bool,
+    /// Whether `Finished` was told for what is wanted now.
+    told_finished: bool,
+    /// Whether `Saved` is still to be told.
+    saved_due: bool,
+
+    picker: Picker,
+    assembly: Assembly,
+    smart_ban: SmartBan<SocketAddr>,
+    checker: Checker,
+    resume: Option<Resume>,
+    saver: Saver,
+    trouble: Option<DiskTrouble>,
+    /// Verified pieces whose write failed: they wait in the assembly for the disk to recover.
+    unwritten: BTreeSet<PieceIndex>,
+    /// A piece that could not be read for a peer: the disk works again when it can.
+    unreadable: Option<PieceIndex>,
+    /// Requests to the disk under way; the store is closed when there are none.
+    disk_ops: usize,
+
+    peers: Slab<PeerSlot, Peer>,
+    pub(crate) book: PeerBook,
+    announcer: announce::Announcer,
+    /// Peers that could be asked for more than there was to pick.
+    hungry: BTreeSet<PeerSlot>,
+    /// Peers whose requests wait for the read-ahead budget.
+    read_waiters: BTreeSet<PeerSlot>,
+    choke_at: Option<Instant>,
+    optimistic_at: Instant,
+
+    gates: Option<Box<Gates>>,
+    down: RateMeter,
+    up: RateMeter,
+    pub(crate) totals: Totals,
+    policy: PolicyRng,
+    timer: TimerId,
+}
+
+/// How far a torrent's life has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Waiting for its resume data.
+    Loading,
+    /// Waiting for its files' sizes.
+    Opening,
+    /// Hashing what is on disk.
+    Checking,
+    /// Downloading or seeding, or paused.
+    Running,
+    /// Telling trackers, saving, closing files.
+    Ending { remove: Option<Removal>, closing: bool },
+    /// Nothing is under way any more.
+    Ended,
+}
+
+/// What is to become of a removed torrent's files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Removal {
+    KeepFiles,
+    DeleteFiles,
+}
+
+/// Rate limits of one torrent.
+#[derive(Debug)]
+struct Gates {
+    up: RateGate,
+    down: RateGate,
+}
+
+/// Bytes of blocks, counted over the session.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) downloaded: u64,
+    pub(crate) uploaded: u64,
+    /// Of pieces that failed their hash.
+    pub(crate) failed: u64,
+    /// There already, or not asked for.
+    pub(crate) redundant: u64,
+    /// Up- and download of earlier sessions.
+    pub(crate) uploaded_before: u64,
+    pub(crate) downloaded_before: u64,
+}
+
+impl Torrent {
+    /// Whether peers are welcome.
+    fn is_active(&self) -> bool {
+        self.phase == Phase::Running && !self.paused
+    }
+
+    /// Whether everything wanted is verified and written.
+    fn is_finished(&self) -> bool {
+        self.picker.is_finished()
+    }
+
+    /// Whether it fetches pieces now.
+    fn is_downloading(&self) -> bool {
+        self.is_active() && !self.is_finished() && self.trouble.is_none()
+    }
+
+    /// Whether nothing is left to do for it.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// Its name for the runtime's disk.
+    pub(crate) fn store(&self) -> StoreId {
+        self.store
+    }
+
+    /// Sets the torrent's timer to the earliest of its deadlines.
+    pub(crate) fn rearm(&mut self, session: &mut Session) {
+        let deadlines = [
+            self.choke_at,
+            self.announce_due_at(session),
+            self.save_due_at(session),
+            self.trouble.as_ref().and_then(DiskTrouble::retry_at),
+            self.connect_due_at(session),
+        ];
+        match deadlines.into_iter().flatten().min() {
+            Some(at) => session.timers.set(self.timer, at),
+            None => session.timers.cancel(self.timer),
+        }
+    }
+
+    /// Its timer went off.
+    pub(crate) fn handle_timeout(&mut self, session: &mut Session) {
+        let now = session.now;
+        if self.choke_at.is_some_and(|at| at <= now) {
+            self.decide_chokes(session);
+        }
+        if self.save_due_at(session).is_some_and(|at| at <= now) {
+            self.begin_save(session);
+        }
+        if self.trouble.as_ref().and_then(DiskTrouble::retry_at).is_some_and(|at| at <= now) {
+            self.probe_disk(session);
+        }
+        if self.connect_due_at(session).is_some_and(|at| at <= now) {
+            session.queue_connects(self.id);
+        }
+    }
+
+    /// Changes its rate limits.
+    pub(crate) fn set_limits(&mut self, session: &mut Session, limits: RateLimits) {
+        let now = session.now;
+        match &mut self.gates {
+            Some(gates) => {
+                gates.up.bucket().set_limit(limits.up_bytes_per_s, now);
+                gates.down.bucket().set_limit(limits.down_bytes_per_s, now);
+                self.wake_gates(session);
+            }
+            None if limits == RateLimits::default() => {}
+            None => {
+                let up = session.timers.register(TimerKey::TorrentRates(self.id));
+                let down = session.timers.register(TimerKey::TorrentRates(self.id));
+                self.gates = Some(Box::new(Gates {
+                    up: RateGate::new(limits.up_bytes_per_s, now, up),
+                    down: RateGate::new(limits.down_bytes_per_s, now, down),
+                }));
+            }
+        }
+    }
+
+    /// Its allowance may be positive again: lets those go who wait for it.
+    pub(crate) fn wake_gates(&mut self, session: &mut Session) {
+        let Some(gates) = &mut self.gates else { return };
+        let now = session.now;
+        for conn in gates.up.let_go(now) {
+            session.let_upload(conn);
+        }
+        for conn in gates.down.let_go(now) {
+            session.resume_reading(conn, ReadPause::TorrentRate);
+        }
+        session.arm(gates.up.timer, gates.up.next_at(now));
+        session.arm(gates.down.timer, gates.down.next_at(now));
+    }
+}
+
+/// Registers what the parts of a torrent need at its birth.
+pub(crate) fn register_timer(session: &mut Session, id: TorrentId) -> TimerId {
+    session.timers.register(TimerKey::Torrent(id))
+}

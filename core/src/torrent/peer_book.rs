@@ -1,1 +1,466 @@
-//! Not written yet.
+//! Addresses of a torrent's peers, and whom to connect to next.
+//!
+//! Every address that a source names is here once, connected or not. Candidates are ordered: what
+//! the user named, then local peers, then the least failures, then canonical priority (BEP 40).
+//! A failed address waits, twice as long each time, so that a source cannot use us to bombard a
+//! victim (defence 22). Everything is in ordered indexes: no operation scans all peers, but
+//! for the two that re-order them.
+//!
+//! Invariants: at most `capacity` addresses, and of each source at most its share; addresses that
+//! nobody can have, and our own, are never in it; what is connecting or connected is no candidate
+//! and is not evicted; an address named by the user is not evicted. Bans are the session's: the
+//! book asks. How many connections there may be is the caller's to know.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use super::peer_priority::peer_priority;
+use crate::random::PolicyRng;
+use crate::time::{Duration, Instant};
+
+/// Who told us of an address; the most trusted first. An address counts for the most trusted of
+/// those who named it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum PeerSource {
+    /// The user.
+    User,
+    /// Local service discovery (BEP 14).
+    Lsd,
+    /// A tracker.
+    Tracker,
+    /// The distributed hash table (BEP 5).
+    Dht,
+    /// Another peer (BEP 11).
+    Pex,
+    /// The peer itself: it connected to us and told its listening port (BEP 10, `p`).
+    Incoming,
+}
+
+/// What became of an address that was added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Added {
+    /// It is new.
+    New,
+    /// It was known.
+    Known,
+    /// Nobody can be reached there: port 0, or not a unicast address.
+    Invalid,
+    /// It is our own.
+    Own,
+    /// There is no room, and everything in the book is more promising.
+    Full,
+}
+
+/// How a connection, or the attempt at one, ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// It was not established, or ended before both handshakes were through.
+    Failed,
+    /// It worked, and either side ended it.
+    Normal,
+    /// Neither side had anything for the other.
+    Useless,
+    /// The peer broke the protocol.
+    Misbehaved,
+}
+
+/// First wait after a failure; doubled with each further one (chosen).
+const BACKOFF: Duration = Duration::from_secs(15);
+/// Longest wait (chosen).
+const BACKOFF_MOST: Duration = Duration::from_secs(3600);
+/// First wait for an address that the user named (chosen).
+const BACKOFF_USER: Duration = Duration::from_secs(2);
+/// Longest wait for an address that the user named (chosen).
+const BACKOFF_USER_MOST: Duration = Duration::from_secs(60);
+/// Wait after a connection that worked (chosen).
+const RECONNECT_WAIT: Duration = Duration::from_secs(30);
+/// Wait after a connection that was of no use (chosen).
+const USELESS_WAIT: Duration = Duration::from_secs(600);
+/// Failures that breaking the protocol counts for (chosen: a wait of about half an hour).
+const MISBEHAVED_FAILURES: u8 = 8;
+/// Own addresses remembered (chosen: some interfaces, and mistakes of NATs).
+const OWN_ADDRESSES: usize = 32;
+
+/// The known addresses of one torrent.
+#[derive(Debug)]
+pub struct PeerBook {
+    peers: BTreeMap<SocketAddr, Peer>,
+    /// Candidates to connect to now, the best first.
+    ready: BTreeSet<(ReadyRank, SocketAddr)>,
+    /// Candidates for later.
+    waiting: BTreeSet<(Instant, SocketAddr)>,
+    /// What may be evicted, by source, the least promising last.
+    evictable: BTreeSet<(PeerSource, EvictRank, SocketAddr)>,
+    /// Addresses per source.
+    counts: [usize; 6],
+    capacity: usize,
+    own: BTreeSet<SocketAddr>,
+    external: Vec<SocketAddr>,
+    seeding: bool,
+    rng: PolicyRng,
+}
+
+#[derive(Debug)]
+struct Peer {
+    source: PeerSource,
+    standing: Standing,
+    failures: u8,
+    is_seed: bool,
+    /// BEP 40's if our own address is known, else `lot`.
+    priority: u32,
+    lot: u32,
+    retry_at: Instant,
+    /// When a source last named it or it was last connected.
+    seen_at: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    Idle,
+    Connecting,
+    Connected,
+}
+
+/// Class, failures, priority: the best first.
+type ReadyRank = (u8, u8, Reverse<u32>);
+/// Failures, hours since it was seen, priority: the most promising first.
+type EvictRank = (u8, Reverse<u64>, Reverse<u32>);
+
+impl PeerBook {
+    /// A book for at most `capacity` addresses (`Bounds::known_peers`).
+    pub fn new(capacity: usize, rng: PolicyRng) -> Self {
+        PeerBook {
+            peers: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            evictable: BTreeSet::new(),
+            counts: [0; 6],
+            capacity,
+            own: BTreeSet::new(),
+            external: Vec::new(),
+            seeding: false,
+            rng,
+        }
+    }
+
+    /// How many addresses are known.
+    pub fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Who told us of an address.
+    pub fn source(&self, addr: SocketAddr) -> Option<PeerSource> {
+        self.peers.get(&canonical(addr)).map(|peer| peer.source)
+    }
+
+    /// Whether the address is connected.
+    pub fn is_connected(&self, addr: SocketAddr) -> bool {
+        let peer = self.peers.get(&canonical(addr));
+        peer.is_some_and(|peer| peer.standing == Standing::Connected)
+    }
+
+    /// Whether the address is known to be a seed's.
+    pub fn is_seed(&self, addr: SocketAddr) -> bool {
+        self.peers.get(&canonical(addr)).is_some_and(|peer| peer.is_seed)
+    }
+
+    /// Makes an address known. What the user names is a candidate at once, whatever it was before;
+    /// from other sources, naming an address again does not shorten its wait.
+    pub fn add(&mut self, addr: SocketAddr, source: PeerSource, now: Instant) -> Added {
+        let addr = canonical(addr);
+        if !is_dialable(addr) {
+            return Added::Invalid;
+        }
+        if self.own.contains(&addr) {
+            return Added::Own;
+        }
+        if self.peers.contains_key(&addr) {
+            self.seen_again(addr, source, now);
+            return Added::Known;
+        }
+        let lot = self.rng.next_u64() as u32;
+        let peer = Peer {
+            source,
+            standing: Standing::Idle,
+            failures: 0,
+            is_seed: false,
+            priority: self.priority_of(addr).unwrap_or(lot),
+            lot,
+            retry_at: now,
+            seen_at: now,
+        };
+        if !self.make_room_for(&peer) {
+            return Added::Full;
+        }
+        self.insert(addr, peer);
+        Added::New
+    }
+
+    /// The best candidate, which counts as connecting from now on: `connected` or `ended` must
+    /// follow. Addresses that turn out to be banned are forgotten on the way.
+    pub fn next_to_connect(
+        &mut self,
+        now: Instant,
+        is_banned: impl Fn(IpAddr) -> bool,
+    ) -> Option<SocketAddr> {
+        while let Some(&(at, addr)) = self.waiting.first()
+            && at <= now
+        {
+            self.waiting.pop_first();
+            if let Some(peer) = self.peers.get(&addr) {
+                self.ready.insert((peer.ready_rank(), addr));
+            }
+        }
+        while let Some(&(_, addr)) = self.ready.first() {
+            if !is_banned(addr.ip()) {
+                self.update(addr, |peer| peer.standing = Standing::Connecting);
+                return Some(addr);
+            }
+            self.forget(addr);
+        }
+        None
+    }
+
+    /// When there will be a candidate: in the past if there is one, `None` if there will be none.
+    pub fn next_at(&self) -> Option<Instant> {
+        if !self.ready.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        self.waiting.first().map(|(at, _)| *at)
+    }
+
+    /// A connection with this address is established, whoever opened it. For an incoming one the
+    /// address has the port that the peer listens on; if it is new, it is added.
+    pub fn connected(&mut self, addr: SocketAddr, now: Instant) {
+        let addr = canonical(addr);
+        self.add(addr, PeerSource::Incoming, now);
+        self.update(addr, |peer| {
+            peer.standing = Standing::Connected;
+            peer.seen_at = now;
+        });
+    }
+
+    /// The connection, or the attempt at one, is over.
+    pub fn ended(&mut self, addr: SocketAddr, now: Instant, how: Ended) {
+        // Up to a quarter more: peers that failed together do not come back together.
+        let jitter = self.rng.below(256);
+        self.update(canonical(addr), |peer| {
+            peer.standing = Standing::Idle;
+            peer.failures = match how {
+                Ended::Normal | Ended::Useless => 0,
+                Ended::Failed => peer.failures.saturating_add(1),
+                Ended::Misbehaved => peer.failures.saturating_add(MISBEHAVED_FAILURES),
+            };
+            let wait = match how {
+                Ended::Useless => USELESS_WAIT,
+                Ended::Normal if peer.source != PeerSource::User => RECONNECT_WAIT,
+                _ => peer.backoff(),
+            };
+            peer.retry_at = now + wait + wait * jitter as u32 / 1024;
+        });
+    }
+
+    /// Whether the address is a seed's, which is no candidate while we are one too.
+    pub fn set_seed(&mut self, addr: SocketAddr, is_seed: bool) {
+        self.update(canonical(addr), |peer| peer.is_seed = is_seed);
+    }
+
+    /// Whether we are a seed. Goes through all addresses if that changes.
+    pub fn set_seeding(&mut self, seeding: bool) {
+        if self.seeding != seeding {
+            self.seeding = seeding;
+            self.reindex();
+        }
+    }
+
+    /// Our addresses as others see them, with the port we listen on, at most one of each family:
+    /// what BEP 40's priorities depend on. Goes through all addresses if that changes.
+    pub fn set_external(&mut self, external: &[SocketAddr]) {
+        if self.external != external {
+            self.external = external.to_vec();
+            external.iter().for_each(|&addr| self.add_own(addr));
+            self.reindex();
+        }
+    }
+
+    /// Remembers an address as our own, which it is if our own peer id answers there.
+    pub fn add_own(&mut self, addr: SocketAddr) {
+        let addr = canonical(addr);
+        self.forget(addr);
+        if self.own.len() < OWN_ADDRESSES {
+            self.own.insert(addr);
+        }
+    }
+
+    /// Forgets an address; a connection with it is not known any more.
+    pub fn forget(&mut self, addr: SocketAddr) {
+        self.remove(canonical(addr));
+    }
+
+    /// The priority of a connection with an address (BEP 40), higher is better: whom to drop when
+    /// there are more connections than there may be. `None` if our own address is not known.
+    pub fn priority_of(&self, addr: SocketAddr) -> Option<u32> {
+        self.external.iter().find_map(|&own| peer_priority(own, addr))
+    }
+
+    fn seen_again(&mut self, addr: SocketAddr, source: PeerSource, now: Instant) {
+        let Some(mut peer) = self.remove(addr) else { return };
+        peer.seen_at = now;
+        peer.source = peer.source.min(source);
+        if source == PeerSource::User {
+            peer.failures = 0;
+            peer.retry_at = now;
+        }
+        self.insert(addr, peer);
+    }
+
+    /// Evicts what is less promising than a new peer, if there is no room for that.
+    fn make_room_for(&mut self, new: &Peer) -> bool {
+        let share = self.share_of(new.source);
+        if self.counts[new.source as usize] >= share {
+            let worst = self.worst_of(new.source);
+            return self.evict_for(new, worst);
+        }
+        if self.peers.len() >= self.capacity {
+            let sources = [
+                PeerSource::Lsd,
+                PeerSource::Tracker,
+                PeerSource::Dht,
+                PeerSource::Pex,
+                PeerSource::Incoming,
+            ];
+            let worst = sources.into_iter().filter_map(|source| self.worst_of(source)).max();
+            return self.evict_for(new, worst);
+        }
+        true
+    }
+
+    fn evict_for(&mut self, new: &Peer, worst: Option<(EvictRank, SocketAddr)>) -> bool {
+        match worst {
+            Some((rank, addr)) if new.source == PeerSource::User || rank > new.evict_rank() => {
+                self.forget(addr);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The least promising idle address of a source.
+    fn worst_of(&self, source: PeerSource) -> Option<(EvictRank, SocketAddr)> {
+        let below = self.evictable.range(..=(source, EVICT_LAST, SocketAddr::V6(ADDR_LAST)));
+        let (found, rank, addr) = below.last()?;
+        (*found == source).then_some((*rank, *addr))
+    }
+
+    /// How many addresses a source may fill the book with (chosen).
+    fn share_of(&self, source: PeerSource) -> usize {
+        match source {
+            PeerSource::User => self.capacity,
+            PeerSource::Tracker | PeerSource::Dht => self.capacity / 2,
+            PeerSource::Pex | PeerSource::Incoming => self.capacity / 4,
+            PeerSource::Lsd => self.capacity / 8,
+        }
+    }
+
+    fn update(&mut self, addr: SocketAddr, change: impl FnOnce(&mut Peer)) {
+        if let Some(mut peer) = self.remove(addr) {
+            change(&mut peer);
+            self.insert(addr, peer);
+        }
+    }
+
+    fn insert(&mut self, addr: SocketAddr, peer: Peer) {
+        self.counts[peer.source as usize] += 1;
+        if peer.standing == Standing::Idle {
+            if !(peer.is_seed && self.seeding) {
+                self.waiting.insert((peer.retry_at, addr));
+            }
+            if peer.source != PeerSource::User {
+                self.evictable.insert((peer.source, peer.evict_rank(), addr));
+            }
+        }
+        self.peers.insert(addr, peer);
+    }
+
+    fn remove(&mut self, addr: SocketAddr) -> Option<Peer> {
+        let peer = self.peers.remove(&addr)?;
+        self.counts[peer.source as usize] -= 1;
+        if peer.standing == Standing::Idle {
+            self.ready.remove(&(peer.ready_rank(), addr));
+            self.waiting.remove(&(peer.retry_at, addr));
+            self.evictable.remove(&(peer.source, peer.evict_rank(), addr));
+        }
+        Some(peer)
+    }
+
+    fn reindex(&mut self) {
+        self.ready.clear();
+        self.waiting.clear();
+        self.evictable.clear();
+        self.counts = [0; 6];
+        for (addr, mut peer) in std::mem::take(&mut self.peers) {
+            peer.priority = self.priority_of(addr).unwrap_or(peer.lot);
+            self.insert(addr, peer);
+        }
+    }
+}
+
+/// After every address and rank there can be.
+const EVICT_LAST: EvictRank = (u8::MAX, Reverse(0), Reverse(0));
+const ADDR_LAST: SocketAddrV6 =
+    SocketAddrV6::new(std::net::Ipv6Addr::from_bits(u128::MAX), u16::MAX, u32::MAX, u32::MAX);
+
+impl Peer {
+    fn ready_rank(&self) -> ReadyRank {
+        let class = match self.source {
+            PeerSource::User => 0,
+            PeerSource::Lsd => 1,
+            _ => 2,
+        };
+        (class, self.failures, Reverse(self.priority))
+    }
+
+    fn evict_rank(&self) -> EvictRank {
+        let seen_hour = self.seen_at.as_nanos() / (3600 * 1_000_000_000);
+        (self.failures, Reverse(seen_hour), Reverse(self.priority))
+    }
+
+    fn backoff(&self) -> Duration {
+        let (first, most) = match self.source {
+            PeerSource::User => (BACKOFF_USER, BACKOFF_USER_MOST),
+            _ => (BACKOFF, BACKOFF_MOST),
+        };
+        let doublings = u32::from(self.failures.saturating_sub(1)).min(16);
+        first.saturating_mul(1 << doublings).min(most)
+    }
+}
+
+/// One form for each address: IPv4 as IPv4, and no flow label.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V4(_) => addr,
+        SocketAddr::V6(v6) => match v6.ip().to_canonical() {
+            ip @ IpAddr::V4(_) => SocketAddr::new(ip, v6.port()),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, v6.port(), 0, v6.scope_id()).into(),
+        },
+    }
+}
+
+/// Whether a connection to a canonical address can make sense.
+fn is_dialable(addr: SocketAddr) -> bool {
+    let ip_fits = match addr.ip() {
+        // 0.0.0.0/8 is "this network", 240.0.0.0/4 is reserved and ends in the broadcast address.
+        IpAddr::V4(v4) => !v4.is_multicast() && !matches!(v4.octets()[0], 0 | 240..),
+        IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unspecified(),
+    };
+    addr.port() != 0 && ip_fits
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,322 @@
-//! Not written yet.
+//! Who sent the wrong block of a piece that failed its hash (defence 18).
+//!
+//! While a piece is fetched, the sender of each block is noted. If it fails and one peer sent all
+//! of it, that is proof. If several did, a digest of each block is kept with its sender; when the
+//! piece later passes, whoever sent a block that differs from the right one is guilty.
+//!
+//! Invariants: nobody is named without proof, so no honest peer is ever named (S9); digests kept
+//! are bounded, the piece that failed longest ago is forgotten first. Banning is the caller's; so
+//! is fetching the piece again.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use sha1::{Digest, Sha1};
+
+use crate::piece::{PieceIndex, Sha1Hash};
+
+/// Digests kept per torrent (chosen: about 3 MB, the blocks of four of the longest pieces).
+const MOST_DIGESTS: usize = 65_536;
+
+/// Senders of blocks, and digests of the blocks of failed pieces. `P` names a peer beyond its
+/// connection: its address.
+#[derive(Debug)]
+pub struct SmartBan<P> {
+    fetching: BTreeMap<PieceIndex, Senders<P>>,
+    failed: BTreeMap<PieceIndex, Vec<Evidence<P>>>,
+    /// The keys of `failed`, in the order in which they failed first.
+    order: VecDeque<PieceIndex>,
+    digests: usize,
+    most_digests: usize,
+}
+
+/// Who sent which block of a piece in the present attempt.
+#[derive(Debug)]
+struct Senders<P> {
+    peers: Vec<P>,
+    /// By block number: an index into `peers`, or `UNKNOWN`.
+    of_block: Vec<u16>,
+}
+
+/// The block was not sent by a peer in this session, or by too many to count.
+const UNKNOWN: u16 = u16::MAX;
+
+#[derive(Debug)]
+struct Evidence<P> {
+    block: u32,
+    peer: P,
+    digest: Sha1Hash,
+}
+
+impl<P: Copy + Ord> Default for SmartBan<P> {
+    fn default() -> Self {
+        SmartBan {
+            fetching: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            order: VecDeque::new(),
+            digests: 0,
+            most_digests: MOST_DIGESTS,
+        }
+    }
+}
+
+impl<P: Copy + Ord> SmartBan<P> {
+    /// Nothing noted.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes that `peer` sent the `block`th block of a piece, which was accepted.
+    pub fn received(&mut self, piece: PieceIndex, block: u32, peer: P) {
+        let senders = self.fetching.entry(piece).or_insert_with(Senders::new);
+        senders.note(block, peer);
+    }
+
+    /// Forgets the senders of a piece that is given up, but not its earlier failures.
+    pub fn abandoned(&mut self, piece: PieceIndex) {
+        self.fetching.remove(&piece);
+    }
+
+    /// A piece failed its hash. `blocks` are all its blocks in order, each cut anywhere.
+    /// Returns the peer that sent all of them, if one did: it is guilty. If not, keeps digests
+    /// (SHA-1 over the whole piece, here and now) until the piece passes.
+    pub fn failed<'a, B>(
+        &mut self,
+        piece: PieceIndex,
+        blocks: impl IntoIterator<Item = B>,
+    ) -> Option<P>
+    where
+        B: IntoIterator<Item = &'a [u8]>,
+    {
+        let senders = self.fetching.remove(&piece)?;
+        let mut evidence = Vec::new();
+        let mut count = 0;
+        for (block, data) in (0..).zip(blocks) {
+            count += 1;
+            if let Some(peer) = senders.of(block) {
+                evidence.push(Evidence { block, peer, digest: digest(data) });
+            }
+        }
+        if let [peer] = senders.peers[..]
+            && evidence.len() == count
+            && count > 0
+        {
+            return Some(peer);
+        }
+        self.keep(piece, evidence);
+        None
+    }
+
+    /// A piece passed its hash. `blocks` as for [`failed`](Self::failed); they are looked at only
+    /// if the piece failed before. Returns the peers that are guilty of that, in ascending order.
+    pub fn passed<'a, B>(
+        &mut self,
+        piece: PieceIndex,
+        blocks: impl IntoIterator<Item = B>,
+    ) -> Vec<P>
+    where
+        B: IntoIterator<Item = &'a [u8]>,
+    {
+        self.fetching.remove(&piece);
+        let Some(mut evidence) = self.take(piece) else { return Vec::new() };
+        evidence.sort_unstable_by_key(|entry| entry.block);
+        let mut entries = evidence.iter().peekable();
+        let mut guilty = Vec::new();
+        for (block, data) in (0..).zip(blocks) {
+            if entries.peek().is_some_and(|entry| entry.block == block) {
+                let right = digest(data);
+                while let Some(entry) = entries.next_if(|entry| entry.block == block) {
+                    if entry.digest != right {
+                        guilty.push(entry.peer);
+                    }
+                }
+            }
+        }
+        guilty.sort_unstable();
+        guilty.dedup();
+        guilty
+    }
+
+    /// Whether a piece failed and did not pass since. Fetched from one peer alone, it will either
+    /// pass or prove that peer guilty.
+    pub fn has_failed(&self, piece: PieceIndex) -> bool {
+        self.failed.contains_key(&piece)
+    }
+
+    fn keep(&mut self, piece: PieceIndex, evidence: Vec<Evidence<P>>) {
+        self.digests += evidence.len();
+        let of_piece = self.failed.entry(piece).or_insert_with(|| {
+            self.order.push_back(piece);
+            Vec::new()
+        });
+        of_piece.extend(evidence);
+        while self.digests > self.most_digests {
+            let oldest = self.order.front().copied().filter(|oldest| *oldest != piece);
+            if oldest.and_then(|oldest| self.take(oldest)).is_none() {
+                break;
+            }
+        }
+        // What is left over the bound is this piece's own.
+        if let Some(of_piece) = self.failed.get_mut(&piece) {
+            let excess = self.digests.saturating_sub(self.most_digests).min(of_piece.len());
+            of_piece.drain(..excess);
+            self.digests -= excess;
+        }
+    }
+
+    fn take(&mut self, piece: PieceIndex) -> Option<Vec<Evidence<P>>> {
+        let evidence = self.failed.remove(&piece)?;
+        self.order.retain(|kept| *kept != piece);
+        self.digests -= evidence.len();
+        Some(evidence)
+    }
+}
+
+impl<P: Copy + PartialEq> Senders<P> {
+    fn new() -> Self {
+        Senders { peers: Vec::new(), of_block: Vec::new() }
+    }
+
+    fn note(&mut self, block: u32, peer: P) {
+        let known = self.peers.iter().position(|known| *known == peer);
+        let index = known.unwrap_or_else(|| {
+            self.peers.push(peer);
+            self.peers.len() - 1
+        });
+        let at = block as usize;
+        if self.of_block.len() <= at {
+            self.of_block.resize(at + 1, UNKNOWN);
+        }
+        self.of_block[at] = u16::try_from(index).unwrap_or(UNKNOWN);
+    }
+
+    fn of(&self, block: u32) -> Option<P> {
+        let index = *self.of_block.get(block as usize)?;
+        if index == UNKNOWN { None } else { self.peers.get(usize::from(index)).copied() }
+    }
+}
+
+fn digest<'a>(data: impl IntoIterator<Item = &'a [u8]>) -> Sha1Hash {
+    let mut sha1 = Sha1::new();
+    data.into_iter().for_each(|part| sha1.update(part));
+    sha1.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::{TestResult, quickcheck};
+
+    use super::*;
+
+    const PIECE: PieceIndex = PieceIndex(3);
+
+    /// A block of one byte, in the shape in which blocks are handed in.
+    fn blocks(data: &[u8]) -> impl Iterator<Item = std::iter::Once<&[u8]>> {
+        data.chunks(1).map(std::iter::once)
+    }
+
+    fn receive(ban: &mut SmartBan<char>, senders: &str) {
+        (0..).zip(senders.chars()).for_each(|(block, peer)| ban.received(PIECE, block, peer));
+    }
+
+    #[test]
+    fn whoever_sent_all_of_a_failed_piece_is_guilty_at_once() {
+        let mut ban = SmartBan::new();
+        receive(&mut ban, "aaa");
+        assert_eq!(ban.failed(PIECE, blocks(b"xyz")), Some('a'));
+        assert!(!ban.has_failed(PIECE));
+    }
+
+    #[test]
+    fn of_many_senders_the_one_whose_block_differs_is_guilty() {
+        let mut ban = SmartBan::new();
+        receive(&mut ban, "abc");
+        assert_eq!(ban.failed(PIECE, blocks(b"1X3")), None);
+        assert!(ban.has_failed(PIECE));
+        receive(&mut ban, "ccc");
+        assert_eq!(ban.passed(PIECE, blocks(b"123")), ['b']);
+        assert!(!ban.has_failed(PIECE));
+        assert_eq!(ban.passed(PIECE, blocks(b"123")), []);
+        assert_eq!((ban.digests, ban.order.len()), (0, 0));
+    }
+
+    #[test]
+    fn wrong_blocks_of_several_attempts_are_all_held_against_their_senders() {
+        let mut ban = SmartBan::new();
+        receive(&mut ban, "aab");
+        assert_eq!(ban.failed(PIECE, blocks(b"X23")), None);
+        receive(&mut ban, "cdd");
+        assert_eq!(ban.failed(PIECE, blocks(b"12Y")), None);
+        receive(&mut ban, "aaa");
+        assert_eq!(ban.passed(PIECE, blocks(b"123")), ['a', 'd']);
+    }
+
+    #[test]
+    fn a_block_that_no_peer_sent_leaves_doubt() {
+        let mut ban = SmartBan::new();
+        ban.received(PIECE, 0, 'a');
+        ban.received(PIECE, 2, 'a');
+        assert_eq!(ban.failed(PIECE, blocks(b"1X3")), None);
+        assert_eq!(ban.passed(PIECE, blocks(b"123")), []);
+    }
+
+    #[test]
+    fn a_block_cut_in_two_has_the_same_digest() {
+        let mut ban = SmartBan::new();
+        receive(&mut ban, "ab");
+        ban.failed(PIECE, [vec![&b"he"[..], b"llo"], vec![b"wor", b"Xd"]]);
+        assert_eq!(ban.passed(PIECE, [vec![&b"hello"[..]], vec![b"w", b"or", b"ld"]]), ['b']);
+    }
+
+    #[test]
+    fn an_abandoned_attempt_blames_nobody() {
+        let mut ban = SmartBan::new();
+        ban.received(PIECE, 0, 'a');
+        ban.abandoned(PIECE);
+        ban.received(PIECE, 1, 'b');
+        assert_eq!(ban.failed(PIECE, blocks(b"XY")), None);
+        assert_eq!(ban.passed(PIECE, blocks(b"12")), ['b']);
+    }
+
+    #[test]
+    fn digests_are_bounded_and_the_oldest_failure_goes_first() {
+        let mut ban = SmartBan { most_digests: 5, ..SmartBan::new() };
+        for piece in 0..3 {
+            ban.received(PieceIndex(piece), 0, 'a');
+            ban.received(PieceIndex(piece), 1, 'b');
+            ban.failed(PieceIndex(piece), blocks(b"XX"));
+        }
+        assert_eq!(ban.digests, 4);
+        assert!(!ban.has_failed(PieceIndex(0)) && ban.has_failed(PieceIndex(1)));
+        for _ in 0..9 {
+            receive(&mut ban, "abab");
+            ban.failed(PIECE, blocks(b"XXXX"));
+        }
+        assert!(ban.digests <= 5 && ban.order == [PIECE]);
+        assert_eq!(ban.failed[&PIECE].len(), ban.digests);
+    }
+
+    quickcheck! {
+        // Defence: S9.
+        fn only_liars_are_ever_named(attempts: Vec<Vec<(u8, bool)>>, liars: u8) -> TestResult {
+            let mut ban = SmartBan::new();
+            let right = [0_u8; 6];
+            let is_liar = |peer: u8| liars >> (peer % 8) & 1 == 1;
+            let mut named = Vec::new();
+            for attempt in &attempts {
+                let mut data = right;
+                for (at, &(peer, lies)) in attempt.iter().take(6).enumerate() {
+                    ban.received(PIECE, at as u32, peer % 8);
+                    data[at] = u8::from(lies && is_liar(peer));
+                }
+                match data == right {
+                    true => named.extend(ban.passed(PIECE, blocks(&data))),
+                    false => named.extend(ban.failed(PIECE, blocks(&data))),
+                }
+            }
+            let lied = |peer: u8| attempts.iter().any(|attempt| {
+                attempt.iter().take(6).any(|&(p, lies)| p % 8 == peer && lies && is_liar(p))
+            });
+            TestResult::from_bool(named.into_iter().all(lied))
+        }
+    }
+}

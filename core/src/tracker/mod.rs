@@ -1,1 +1,27 @@
-//! Not written yet.
+//! Trackers: asking them for peers, and being one.
+//!
+//! - [`announce`]: what is asked and answered, and its form in HTTP (BEP 3, 7, 23, 24, 31).
+//! - [`scrape`]: a swarm's numbers without taking part in it (BEP 48).
+//! - [`error`]: why a tracker gave no answer.
+//! - [`list`]: the trackers of a torrent: when to announce, to whom, with which event (BEP 12).
+//! - [`exchange`]: one question to one tracker, from the URL to the answer.
+//! - [`packet`]: the packets of UDP trackers; [`udp`]: their client (BEP 15, 41).
+//!
+//! The machines decide and speak; connecting, resolving and sending are for their owner.
+
+pub mod announce;
+pub mod error;
+pub mod exchange;
+pub mod list;
+pub mod packet;
+pub mod question;
+pub mod scrape;
+pub mod udp;
+
+pub use announce::{AnnounceEvent, AnnounceRequest, AnnounceResponse};
+pub use error::{RetryIn, TrackerError};
+pub use exchange::{Exchange, Step};
+pub use list::{Announce, TrackerKey, TrackerList};
+pub use question::{Answer, Question};
+pub use scrape::{ScrapeEntry, ScrapeResponse};
+pub use udp::UdpTracker;

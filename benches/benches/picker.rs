@@ -1,0 +1,161 @@
+//! The picker at the size the project promises: 100,000 pieces, 500 peers with random bitfields.
+
+use std::hint::black_box;
+
+use bitswarm_core::bitfield::Bitfield;
+use bitswarm_core::picker::{PeerKey, PickHints, Picker, Received};
+use bitswarm_core::piece::{BLOCK_LEN, Block, Geometry, PieceIndex};
+use bitswarm_core::random::PolicyRng;
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+
+const PIECES: u32 = 100_000;
+const BLOCKS_PER_PIECE: u32 = 64;
+const PEERS: u32 = 500;
+
+struct Swarm {
+    picker: Picker,
+    peers: Vec<Bitfield>,
+    rng: PolicyRng,
+}
+
+/// Peers whose shares of the torrent are spread evenly, so that pieces differ in rarity.
+fn swarm() -> Swarm {
+    let piece_len = BLOCKS_PER_PIECE * BLOCK_LEN;
+    let geometry = Geometry::new(u64::from(PIECES) * u64::from(piece_len), piece_len)
+        .expect("within the limits");
+    let mut rng = PolicyRng::from_seed([1; 32]);
+    let mut picker = Picker::new(geometry, rng.fork());
+    // Past the random first pieces.
+    (0..4).for_each(|piece| picker.mark_have(PieceIndex(piece)));
+    let peers: Vec<_> = (0..PEERS).map(|_| random_bitfield(&mut rng)).collect();
+    peers.iter().for_each(|has| picker.add_peer_bitfield(has));
+    Swarm { picker, peers, rng }
+}
+
+fn random_bitfield(rng: &mut PolicyRng) -> Bitfield {
+    let percent = rng.below(100);
+    bitfield(rng, percent)
+}
+
+fn bitfield(rng: &mut PolicyRng, percent: u64) -> Bitfield {
+    let mut has = Bitfield::new(PIECES);
+    for piece in (0..PIECES).map(PieceIndex) {
+        if rng.below(100) < percent {
+            has.set(piece);
+        }
+    }
+    has
+}
+
+fn pick(c: &mut Criterion) {
+    let mut group = c.benchmark_group("picker/pick");
+    let swarm = swarm();
+    group.bench_function("one block, received, next (steady state of a download)", |b| {
+        let Swarm { mut picker, peers, .. } = Swarm {
+            picker: swarm.picker.clone(),
+            peers: swarm.peers.clone(),
+            rng: swarm.rng.clone(),
+        };
+        let mut out: Vec<Block> = Vec::new();
+        let mut turn = 0;
+        b.iter(|| {
+            turn = (turn + 1) % peers.len();
+            let peer = PeerKey(turn as u32);
+            picker.pick(peer, &peers[turn], 1, PickHints::default(), &mut out);
+            for block in out.drain(..) {
+                if let Received::Accepted { piece_complete: true, .. } =
+                    picker.received(peer, block)
+                {
+                    picker.piece_passed(block.piece);
+                    // The download never ends.
+                    picker.unmark_have(block.piece);
+                }
+            }
+        });
+    });
+    group.bench_function("a new piece, and giving it up", |b| {
+        let mut picker = swarm.picker.clone();
+        let mut out = Vec::new();
+        let mut turn = 0;
+        b.iter(|| {
+            turn = (turn + 1) % swarm.peers.len();
+            let peer = PeerKey(turn as u32);
+            picker.pick(peer, &swarm.peers[turn], 1, PickHints::default(), &mut out);
+            out.drain(..).for_each(|block| picker.release(peer, block));
+        });
+    });
+    group.bench_function("a new piece while 500 are in progress, and giving it up", |b| {
+        let mut picker = swarm.picker.clone();
+        let mut out = Vec::new();
+        for (turn, has) in swarm.peers.iter().enumerate() {
+            picker.pick(PeerKey(turn as u32), has, 1, PickHints::default(), &mut out);
+        }
+        let all = Bitfield::full(PIECES);
+        picker.add_seed();
+        out.clear();
+        b.iter(|| {
+            picker.pick(PeerKey(PEERS), &all, 1, PickHints::default(), &mut out);
+            out.drain(..).for_each(|block| picker.release(PeerKey(PEERS), block));
+        });
+    });
+    group.bench_function("a new piece from a peer that lacks all rare ones", |b| {
+        let mut picker = swarm.picker.clone();
+        let mut common = Bitfield::new(PIECES);
+        (50_000..PIECES).map(PieceIndex).for_each(|piece| {
+            common.set(piece);
+        });
+        (0..200).for_each(|_| picker.add_peer_bitfield(&common));
+        let mut out = Vec::new();
+        b.iter(|| {
+            picker.pick(PeerKey(PEERS), &common, 1, PickHints::default(), &mut out);
+            out.drain(..).for_each(|block| picker.release(PeerKey(PEERS), block));
+        });
+    });
+    group.bench_function("a new piece from a peer that has three", |b| {
+        let mut picker = swarm.picker.clone();
+        let mut few = Bitfield::new(PIECES);
+        for piece in [10_000, 50_000, 90_000] {
+            few.set(PieceIndex(piece));
+        }
+        picker.add_peer_bitfield(&few);
+        let mut out = Vec::new();
+        b.iter(|| {
+            picker.pick(PeerKey(PEERS), &few, 1, PickHints::default(), &mut out);
+            out.drain(..).for_each(|block| picker.release(PeerKey(PEERS), block));
+        });
+    });
+    group.finish();
+}
+
+fn availability(c: &mut Criterion) {
+    let mut group = c.benchmark_group("picker/availability");
+    let mut swarm = swarm();
+    group.bench_function("have", |b| {
+        b.iter(|| swarm.picker.peer_has(PieceIndex(swarm.rng.below(PIECES.into()) as u32)));
+    });
+    for percent in [5, 20, 30, 50, 80] {
+        let mut swarm = self::swarm();
+        group.bench_function(
+            format!("peer joins with {percent} % of the pieces, and leaves"),
+            |b| {
+                b.iter_batched(
+                    || bitfield(&mut swarm.rng, percent),
+                    |has| {
+                        swarm.picker.add_peer_bitfield(&has);
+                        swarm.picker.remove_peer_bitfield(&has);
+                    },
+                    BatchSize::LargeInput,
+                );
+            },
+        );
+    }
+    let mut swarm = self::swarm();
+    let has = random_bitfield(&mut swarm.rng);
+    group.bench_function("interesting pieces of a peer", |b| {
+        b.iter(|| black_box(swarm.picker.interesting_count(&has)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, pick, availability);
+criterion_main!(benches);

@@ -1,0 +1,128 @@
+//! Why bytes are not a metainfo file that we can use.
+
+use std::fmt;
+
+use super::{MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN};
+use crate::bencode::ParseError;
+use crate::piece::{MAX_PIECE_LEN, MAX_PIECES};
+
+/// Why bytes are not a metainfo file that we can use. Files are numbered from 0 in its own order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MetainfoError {
+    /// Longer than [`MAX_METAINFO_LEN`].
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// Not bencoding at all, or cut off.
+    Bencode(ParseError),
+    /// Bencoding, but not a dictionary.
+    NotADictionary,
+    /// A key that must be there is not.
+    Missing(&'static str),
+    /// A key has a value of the wrong type.
+    WrongType(&'static str),
+    /// A torrent of BitTorrent v2 without a v1 part (BEP 52).
+    V2Only,
+    /// The piece length is not between 1 and [`MAX_PIECE_LEN`].
+    PieceLength(i64),
+    /// The length of `pieces` is not a multiple of 20.
+    PieceHashes {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// There are not as many piece hashes as the content has pieces.
+    PieceCount {
+        /// Hashes there are.
+        hashes: usize,
+        /// Pieces that the content's length makes.
+        pieces: u32,
+    },
+    /// The content has more than [`MAX_PIECES`] pieces.
+    TooManyPieces {
+        /// How many.
+        pieces: u64,
+    },
+    /// Both `length` and `files` are given, or neither (BEP 3 wants one of them).
+    LengthOrFiles,
+    /// The list of files is empty.
+    NoFiles,
+    /// More than [`MAX_FILES`] files.
+    TooManyFiles,
+    /// A file's length is missing, negative or no integer.
+    FileLength {
+        /// Which file.
+        file: usize,
+    },
+    /// A file's path is missing, empty or not a list of strings.
+    FilePath {
+        /// Which file.
+        file: usize,
+    },
+    /// A file's path is longer than [`MAX_PATH_LEN`].
+    PathTooLong {
+        /// Which file.
+        file: usize,
+    },
+    /// The files' lengths add up to 2^63 bytes or more.
+    TotalOverflow,
+}
+
+impl fmt::Display for MetainfoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::TooLong { len } => write!(
+                f,
+                "metainfo of {len} bytes is longer than {MAX_METAINFO_LEN}; is it a torrent file?"
+            ),
+            Self::Bencode(error) => write!(f, "not a torrent file: {error}"),
+            Self::NotADictionary => write!(f, "not a torrent file: no dictionary"),
+            Self::Missing(key) => write!(f, "not a usable torrent file: `{key}` is missing"),
+            Self::WrongType(key) => {
+                write!(f, "not a usable torrent file: `{key}` has the wrong type")
+            }
+            Self::V2Only => write!(
+                f,
+                "a torrent of BitTorrent v2 alone, which is not supported yet; use a v1 or hybrid one"
+            ),
+            Self::PieceLength(len) => {
+                write!(f, "piece length {len} is not between 1 and {MAX_PIECE_LEN} bytes")
+            }
+            Self::PieceHashes { len } => {
+                write!(f, "`pieces` has {len} bytes, which is no multiple of 20")
+            }
+            Self::PieceCount { hashes, pieces } => {
+                write!(f, "{hashes} piece hashes for content of {pieces} pieces")
+            }
+            Self::TooManyPieces { pieces } => {
+                write!(f, "{pieces} pieces, more than the {MAX_PIECES} that are supported")
+            }
+            Self::LengthOrFiles => write!(f, "one of `length` and `files` must be given, not both"),
+            Self::NoFiles => write!(f, "the list of files is empty"),
+            Self::TooManyFiles => write!(f, "more than the {MAX_FILES} files that are supported"),
+            Self::FileLength { file } => {
+                write!(f, "the length of file {file} is missing or negative")
+            }
+            Self::FilePath { file } => write!(f, "file {file} has no usable path"),
+            Self::PathTooLong { file } => {
+                write!(f, "the path of file {file} is longer than {MAX_PATH_LEN} bytes")
+            }
+            Self::TotalOverflow => write!(f, "the files' lengths add up to 2^63 bytes or more"),
+        }
+    }
+}
+
+impl std::error::Error for MetainfoError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Bencode(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<ParseError> for MetainfoError {
+    fn from(error: ParseError) -> Self {
+        Self::Bencode(error)
+    }
+}

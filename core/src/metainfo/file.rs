@@ -1,0 +1,75 @@
+//! One file of a torrent.
+
+use std::path::PathBuf;
+
+/// One file of a torrent, as the metainfo lists it but with a safe path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct File {
+    pub(super) path: String,
+    pub(super) length: u64,
+    pub(super) offset: u64,
+    pub(super) attributes: Attributes,
+}
+
+/// What a file is besides its content (BEP 47, `attr`). Unknown attributes are ignored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Attributes {
+    /// `p`: zeros that let the next file begin with a piece. Never on disk, never displaced by or
+    /// displacing another file; its path may be that of another pad file.
+    pub pad: bool,
+    /// `l`: a symbolic link. We make no links (defence 2): it counts as a file of no bytes that is
+    /// not on disk either.
+    pub symlink: bool,
+    /// `x`: to be made executable.
+    pub executable: bool,
+    /// `h`: to be hidden, where the system knows how. Nothing is done about it.
+    pub hidden: bool,
+}
+
+impl File {
+    /// Its path inside the torrent with `/` between the components; for a torrent of one file, the
+    /// torrent's name. Sanitised: see [`Metainfo`](super::Metainfo), "Names and paths".
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// [`File::path`] as the host writes it, relative.
+    pub fn to_path_buf(&self) -> PathBuf {
+        self.path.split('/').collect()
+    }
+
+    /// Length in bytes; 0 for a symbolic link.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Where it begins in the torrent's content, in bytes.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Its attributes.
+    pub fn attributes(&self) -> Attributes {
+        self.attributes
+    }
+
+    /// Whether it lies on disk: everything but pad files and symbolic links.
+    pub fn is_stored(&self) -> bool {
+        !self.attributes.pad && !self.attributes.symlink
+    }
+}
+
+impl Attributes {
+    /// From the letters of `attr`.
+    pub(super) fn from_letters(letters: &[u8]) -> Self {
+        let has = |letter| letters.contains(&letter);
+        Attributes { pad: has(b'p'), symlink: has(b'l'), executable: has(b'x'), hidden: has(b'h') }
+    }
+
+    /// As the letters of `attr`, in alphabetical order.
+    pub(super) fn to_letters(self) -> String {
+        let letters =
+            [(self.hidden, 'h'), (self.symlink, 'l'), (self.pad, 'p'), (self.executable, 'x')];
+        letters.iter().filter_map(|&(is, letter)| is.then_some(letter)).collect()
+    }
+}

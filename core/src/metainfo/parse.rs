@@ -1,0 +1,235 @@
+//! From bytes to [`Metainfo`]: which key becomes what, and which numbers are refused (defence 8).
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use sha1::{Digest, Sha1};
+
+use super::path::{self, PathRules};
+use super::text::printable;
+use super::{
+    Attributes, File, MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, Metainfo, MetainfoError, Outer,
+};
+use crate::bencode::{Document, Limits, Value};
+use crate::piece::{Geometry, InfoHash, MAX_PIECE_LEN, MAX_PIECES};
+
+/// Reads a metainfo file.
+pub(super) fn metainfo(bytes: Bytes, rules: PathRules) -> Result<Metainfo, MetainfoError> {
+    if bytes.len() > MAX_METAINFO_LEN {
+        return Err(MetainfoError::TooLong { len: bytes.len() });
+    }
+    let document = Document::parse_prefix(&bytes, Limits::METAINFO)?;
+    let root = document.root();
+    if root.as_dict().is_none() {
+        return Err(MetainfoError::NotADictionary);
+    }
+    let info = root.get("info").ok_or(MetainfoError::Missing("info"))?;
+    if info.as_dict().is_none() {
+        return Err(MetainfoError::WrongType("info"));
+    }
+    if info.get("pieces").is_none() && info.get("meta version").is_some() {
+        return Err(MetainfoError::V2Only);
+    }
+
+    let infohash = InfoHash(Sha1::digest(info.raw()).into());
+    let name = name(info, infohash, rules)?;
+    let (files, is_multi_file) = files(info, &name, rules)?;
+    let (geometry, hashes) = pieces(info, &files)?;
+    Ok(Metainfo {
+        info: info.span(),
+        infohash,
+        name,
+        geometry,
+        piece_hashes: hashes,
+        files,
+        is_multi_file,
+        // BEP 27 says "private=1"; any other number than 0 is taken for the same wish.
+        is_private: info.get("private").and_then(Value::as_int).is_some_and(|flag| flag != 0),
+        source: text(info, "source"),
+        outer: outer(root),
+        bytes: bytes.clone(),
+    })
+}
+
+fn name(info: Value<'_>, infohash: InfoHash, rules: PathRules) -> Result<String, MetainfoError> {
+    let raw = match info.get("name.utf-8").and_then(Value::as_bytes) {
+        Some(raw) => raw,
+        None => {
+            let name = info.get("name").ok_or(MetainfoError::Missing("info.name"))?;
+            name.as_bytes().ok_or(MetainfoError::WrongType("info.name"))?
+        }
+    };
+    let name = path::component(raw, rules);
+    // Two torrents that both come to nothing must not share a folder.
+    Ok(if name == "_" { infohash.to_string() } else { name })
+}
+
+/// The files with safe paths, and whether there may be many.
+fn files(
+    info: Value<'_>,
+    name: &str,
+    rules: PathRules,
+) -> Result<(Vec<File>, bool), MetainfoError> {
+    match (info.get("length"), info.get("files")) {
+        (Some(length), None) => Ok((vec![single_file(info, length, name)?], false)),
+        (None, Some(list)) => Ok((listed_files(list, rules)?, true)),
+        _ => Err(MetainfoError::LengthOrFiles),
+    }
+}
+
+fn single_file(info: Value<'_>, length: Value<'_>, name: &str) -> Result<File, MetainfoError> {
+    let length = length.as_uint().ok_or(MetainfoError::FileLength { file: 0 })?;
+    // Neither padding nor a link makes sense where there is nothing else.
+    let attributes = Attributes { pad: false, symlink: false, ..attributes(info) };
+    Ok(File { path: name.to_owned(), length, offset: 0, attributes })
+}
+
+fn listed_files(list: Value<'_>, rules: PathRules) -> Result<Vec<File>, MetainfoError> {
+    let list = list.as_list().ok_or(MetainfoError::WrongType("info.files"))?;
+    let mut files = Vec::new();
+    let mut offset = 0_u64;
+    for (index, entry) in list.enumerate() {
+        if index >= MAX_FILES {
+            return Err(MetainfoError::TooManyFiles);
+        }
+        let file = listed_file(entry, index, offset, rules)?;
+        offset = offset
+            .checked_add(file.length)
+            .filter(|&total| i64::try_from(total).is_ok())
+            .ok_or(MetainfoError::TotalOverflow)?;
+        files.push(file);
+    }
+    if files.is_empty() {
+        return Err(MetainfoError::NoFiles);
+    }
+    path::make_distinct(files.iter_mut().filter(|f| f.is_stored()).map(|f| &mut f.path));
+    Ok(files)
+}
+
+fn listed_file(
+    entry: Value<'_>,
+    index: usize,
+    offset: u64,
+    rules: PathRules,
+) -> Result<File, MetainfoError> {
+    let attributes = attributes(entry);
+    // BEP 47: the length of a link is always zero and may be missing.
+    let length = if attributes.symlink {
+        0
+    } else {
+        let length = entry.get("length").and_then(Value::as_uint);
+        length.ok_or(MetainfoError::FileLength { file: index })?
+    };
+    let path = match listed_path(entry, index, rules) {
+        // BEP 47: the path of a pad file may be missing.
+        Err(MetainfoError::FilePath { .. }) if attributes.pad => format!(".pad/{length}"),
+        path => path?,
+    };
+    Ok(File { path, length, offset, attributes })
+}
+
+fn listed_path(entry: Value<'_>, file: usize, rules: PathRules) -> Result<String, MetainfoError> {
+    let list = entry.get("path.utf-8").filter(|path| path.as_list().is_some());
+    let list = list.or_else(|| entry.get("path")).and_then(Value::as_list);
+    let mut path = String::new();
+    for raw in list.ok_or(MetainfoError::FilePath { file })? {
+        let raw = raw.as_bytes().ok_or(MetainfoError::FilePath { file })?;
+        if !path.is_empty() {
+            path.push('/');
+        }
+        path.push_str(&path::component(raw, rules));
+        if path.len() > MAX_PATH_LEN {
+            return Err(MetainfoError::PathTooLong { file });
+        }
+    }
+    if path.is_empty() { Err(MetainfoError::FilePath { file }) } else { Ok(path) }
+}
+
+fn attributes(entry: Value<'_>) -> Attributes {
+    entry.get("attr").and_then(Value::as_bytes).map(Attributes::from_letters).unwrap_or_default()
+}
+
+/// How the content is cut, and where the hashes of the pieces lie.
+fn pieces(info: Value<'_>, files: &[File]) -> Result<(Geometry, Range<usize>), MetainfoError> {
+    let piece_len = info.get("piece length").ok_or(MetainfoError::Missing("info.piece length"))?;
+    let piece_len = piece_len.as_int().ok_or(MetainfoError::WrongType("info.piece length"))?;
+    let hashes = info.get("pieces").ok_or(MetainfoError::Missing("info.pieces"))?;
+    let len = hashes.as_bytes().ok_or(MetainfoError::WrongType("info.pieces"))?.len();
+    if !len.is_multiple_of(20) {
+        return Err(MetainfoError::PieceHashes { len });
+    }
+    let total_len = files.last().map_or(0, |last| last.offset + last.length);
+    let geometry = geometry(total_len, piece_len)?;
+    if len / 20 != geometry.pieces() as usize {
+        return Err(MetainfoError::PieceCount { hashes: len / 20, pieces: geometry.pieces() });
+    }
+    // A string's content is the end of its encoding.
+    let end = hashes.span().end;
+    Ok((geometry, end - len..end))
+}
+
+fn geometry(total_len: u64, piece_len: i64) -> Result<Geometry, MetainfoError> {
+    let len = u32::try_from(piece_len).ok().filter(|len| (1..=MAX_PIECE_LEN).contains(len));
+    let len = len.ok_or(MetainfoError::PieceLength(piece_len))?;
+    let pieces = total_len.div_ceil(u64::from(len));
+    if pieces > u64::from(MAX_PIECES) {
+        return Err(MetainfoError::TooManyPieces { pieces });
+    }
+    Geometry::new(total_len, len).ok_or(MetainfoError::TooManyPieces { pieces })
+}
+
+/// What stands beside `info`. None of it is needed, so what is malformed is left out.
+fn outer(root: Value<'_>) -> Outer {
+    Outer {
+        trackers: trackers(root),
+        web_seeds: web_seeds(root),
+        nodes: nodes(root),
+        comment: text(root, "comment"),
+        created_by: text(root, "created by"),
+        creation_date: root.get("creation date").and_then(Value::as_int),
+    }
+}
+
+/// The text under `key`, of which `key.utf-8` is the better version if it exists.
+fn text(dict: Value<'_>, key: &str) -> Option<String> {
+    let better = dict.get(format!("{key}.utf-8")).and_then(Value::as_bytes);
+    better.or_else(|| dict.get(key).and_then(Value::as_bytes)).map(printable)
+}
+
+fn trackers(root: Value<'_>) -> Vec<Vec<String>> {
+    let list = root.get("announce-list").and_then(Value::as_list).into_iter().flatten();
+    let tiers = super::tiers(list.map(|tier| match tier.as_list() {
+        Some(urls) => urls.filter_map(Value::as_str).collect(),
+        // Some write a list of URLs instead of a list of tiers: each is a tier.
+        None => tier.as_str().into_iter().collect::<Vec<_>>(),
+    }));
+    if !tiers.is_empty() {
+        return tiers;
+    }
+    // BEP 12: `announce` counts only without a list.
+    super::tiers(root.get("announce").and_then(Value::as_str).map(|url| [url]))
+}
+
+fn url(value: Value<'_>) -> Option<&str> {
+    value.as_str().map(str::trim).filter(|url| !url.is_empty())
+}
+
+/// BEP 19: one URL or a list of them.
+fn web_seeds(root: Value<'_>) -> Vec<String> {
+    let Some(value) = root.get("url-list") else { return Vec::new() };
+    match value.as_list() {
+        Some(urls) => urls.filter_map(url).map(str::to_owned).collect(),
+        None => url(value).map(str::to_owned).into_iter().collect(),
+    }
+}
+
+fn nodes(root: Value<'_>) -> Vec<(String, u16)> {
+    let list = root.get("nodes").and_then(Value::as_list).into_iter().flatten();
+    list.filter_map(|node| {
+        let mut pair = node.as_list()?;
+        let host = pair.next()?.as_str().filter(|host| !host.is_empty())?;
+        let port = u16::try_from(pair.next()?.as_int()?).ok().filter(|&port| port > 0)?;
+        Some((host.to_owned(), port))
+    })
+    .collect()
+}

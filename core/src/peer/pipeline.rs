@@ -1,0 +1,431 @@
+//! Our outstanding requests at one peer, and how many there should be (BEP 3: "downloaders should
+//! keep several piece requests queued up at once").
+//!
+//! The depth follows the path: measured rate times round trip, and as much again (a quarter second's
+//! worth at least), so it doubles each round trip while the rate follows, fills a long fat pipe, and
+//! leaves a slow peer two blocks. Round trips are measured by block, which includes the wait in the
+//! peer's queue; every ten seconds or so the depth is halved for a moment to see the path without it.
+//!
+//! A request in its life is awaited, then late (older than the peer's round trips let expect: its
+//! block is released to others, but welcome), then forgotten (older than the snub time). A peer
+//! that owes blocks and sends none for the snub time snubs us. Time in which we do not read counts
+//! for nothing. Invariants: never more requests than the peer's `reqq` and our bound (S4); each
+//! request ends exactly once; each block is released at most once. Which blocks is the picker's.
+
+use std::collections::VecDeque;
+
+use crate::piece::{BLOCK_LEN, Block};
+use crate::time::{Duration, Instant};
+
+/// What a peer takes that does not say (BEP 10: `reqq`, libtorrent's default).
+const DEFAULT_REQQ: usize = 250;
+/// Depth before anything is measured (chosen).
+const START_DEPTH: usize = 4;
+/// Blocks besides those that fill the path: one on its way while one is asked for.
+const SLACK: usize = 2;
+/// Least time's worth of requests beyond the round trip (chosen: covers ticks of rate limiters).
+const QUEUE_TIME: Duration = Duration::from_millis(250);
+/// Longest round trip that the depth follows (chosen).
+const LONGEST_RTT: Duration = Duration::from_secs(2);
+/// Between two looks at the path without our queue (chosen, as in BBR).
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// Round trips between two such looks, at least: each costs half of one (chosen: 1 %).
+const PROBE_TRIPS: u32 = 50;
+/// Round trips that make a look (chosen).
+const PROBE_SAMPLES: u8 = 4;
+/// The rate is the best of this time and of what is begun of the next (chosen).
+const RATE_WINDOW: Duration = Duration::from_secs(3);
+/// A request is late at the earliest after this (chosen).
+const SOONEST_LATE: Duration = Duration::from_secs(3);
+/// A request is late after this while no round trip was measured (chosen).
+const FIRST_LATE: Duration = Duration::from_secs(10);
+/// Most requests held back to be sent together (chosen: they fit half a packet).
+const LARGEST_BATCH: usize = 32;
+
+/// Our requests at one peer, in the order in which they were sent.
+#[derive(Debug)]
+pub struct Pipeline {
+    queue: VecDeque<Request>,
+    /// How many requests at the front are late.
+    late: usize,
+    /// Whether a request was given up that the peer may still answer.
+    forgot: bool,
+    most: usize,
+    reqq: usize,
+    snub: Duration,
+    snubbed: bool,
+    patience: Patience,
+    /// When the peer began to owe us the next block, by `patience`.
+    owed_since: Instant,
+    trip: RoundTrip,
+    rate: DeliveryRate,
+}
+
+/// How a request stood when it ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It was in time.
+    Awaited,
+    /// Its block was released to others before.
+    Late,
+    /// It was cancelled before.
+    Cancelled,
+}
+
+#[derive(Debug)]
+struct Request {
+    block: Block,
+    standing: Standing,
+    /// Whether it was sent into an emptied queue, to measure the path.
+    probe: bool,
+    sent_at: Instant,
+    /// When it was sent, by `patience`.
+    owed_since: Instant,
+    /// What had been delivered when it was sent, and when.
+    delivered: Delivered,
+}
+
+impl Pipeline {
+    /// No requests. At most `most` are ever outstanding (`Bounds::own_requests`); a peer snubs us
+    /// after `snub` without a block (`Timeouts::snub`).
+    pub fn new(most: usize, snub: Duration) -> Self {
+        Pipeline {
+            queue: VecDeque::new(),
+            late: 0,
+            forgot: false,
+            most,
+            reqq: DEFAULT_REQQ,
+            snub,
+            snubbed: false,
+            patience: Patience::default(),
+            owed_since: Instant::ZERO,
+            trip: RoundTrip::default(),
+            rate: DeliveryRate::default(),
+        }
+    }
+
+    /// How many requests the peer says it takes (BEP 10, `reqq`). At least one is sent.
+    pub fn set_reqq(&mut self, reqq: usize) {
+        self.reqq = reqq.max(1);
+    }
+
+    /// Requests outstanding: awaited, late, or cancelled and not answered.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether none is outstanding.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether this block is outstanding here. O(n).
+    pub fn contains(&self, block: Block) -> bool {
+        self.position(block).is_some()
+    }
+
+    /// How many more requests to send now. They come in batches: 0 until it is worth a packet.
+    pub fn want(&self, now: Instant) -> usize {
+        let depth = self.depth(now);
+        let missing = depth.saturating_sub(self.queue.len());
+        let batch = (depth / 8).clamp(1, LARGEST_BATCH);
+        if missing >= batch || self.queue.is_empty() { missing } else { 0 }
+    }
+
+    /// How many requests should be outstanding.
+    pub fn depth(&self, now: Instant) -> usize {
+        let most = self.most.min(self.reqq);
+        if self.snubbed {
+            return most.min(1);
+        }
+        let Some(path) = self.trip.least else { return most.min(START_DEPTH) };
+        let rate = self.rate.best(now);
+        // A block's round trip ends with the block's own transfer, which is not the path's.
+        let transfer = u64::from(BLOCK_LEN) * 1_000_000_000 / rate.max(1);
+        let path = path.min(LONGEST_RTT).saturating_sub(Duration::from_nanos(transfer));
+        let worth = if self.trip.probing { path / 2 } else { path + path.max(QUEUE_TIME) };
+        let bytes = u128::from(rate) * worth.as_nanos() / 1_000_000_000;
+        let blocks = usize::try_from(bytes / u128::from(BLOCK_LEN)).unwrap_or(usize::MAX);
+        blocks.saturating_add(SLACK).min(most)
+    }
+
+    /// A request was sent.
+    pub fn sent(&mut self, block: Block, now: Instant) {
+        let owed_since = self.patience.clock(now);
+        if self.queue.is_empty() {
+            self.owed_since = owed_since;
+            self.rate.restart(now);
+        }
+        self.trip.start_probe_if_due(now);
+        self.queue.push_back(Request {
+            block,
+            standing: Standing::Awaited,
+            probe: self.trip.probing && self.queue.len() < self.depth(now),
+            sent_at: now,
+            owed_since,
+            delivered: self.rate.delivered,
+        });
+    }
+
+    /// A block came in: ends its request and says how that stood. `None` if it was not asked for;
+    /// see [`forgot`](Self::forgot). O(1) for a peer that answers in order, else O(n).
+    pub fn received(&mut self, block: Block, now: Instant) -> Option<Standing> {
+        let request = self.take(block)?;
+        self.snubbed = false;
+        self.owed_since = self.patience.clock(now);
+        self.trip.add(now, now - request.sent_at, request.probe);
+        self.rate.add(now, block.length, request.delivered);
+        Some(request.standing)
+    }
+
+    /// The peer rejected a request (BEP 6): ends it and says how it stood.
+    pub fn rejected(&mut self, block: Block) -> Option<Standing> {
+        self.take(block).map(|request| request.standing)
+    }
+
+    /// A request was cancelled; says how it stood. If an answer is due all the same (BEP 6: every
+    /// request is answered) it stays outstanding until that.
+    pub fn cancelled(&mut self, block: Block, answer_due: bool) -> Option<Standing> {
+        if !answer_due {
+            self.forgot = true;
+            return self.take(block).map(|request| request.standing);
+        }
+        let at = self.position(block)?;
+        let request = self.queue.get_mut(at)?;
+        Some(std::mem::replace(&mut request.standing, Standing::Cancelled))
+    }
+
+    /// Ends all requests (the peer chokes us without the fast extension, or is gone). Returns the
+    /// blocks that were awaited.
+    pub fn clear(&mut self) -> impl Iterator<Item = Block> + '_ {
+        self.late = 0;
+        self.forgot |= !self.queue.is_empty();
+        let awaited = |request: &Request| request.standing == Standing::Awaited;
+        self.queue.drain(..).filter(awaited).map(|request| request.block)
+    }
+
+    /// Whether a request was ever given up that the peer may still answer. Until then a block not
+    /// asked for is a violation where the fast extension is on (BEP 6).
+    pub fn forgot(&self) -> bool {
+        self.forgot
+    }
+
+    /// Whether the peer owed us blocks and sent none for the snub time, and none since.
+    pub fn is_snubbed(&self) -> bool {
+        self.snubbed
+    }
+
+    /// Whether we read from the peer. While we do not, it is not to blame for anything.
+    pub fn set_reading(&mut self, reading: bool, now: Instant) {
+        self.patience.set_running(reading, now);
+    }
+
+    /// When to call [`pop_late`](Self::pop_late). May change with every other call.
+    pub fn deadline(&self) -> Option<Instant> {
+        let front = self.queue.front()?;
+        let forget = (self.late > 0).then_some(front.owed_since + self.snub);
+        let late = self.queue.get(self.late).map(|first| first.owed_since + self.late_after());
+        let snub = (!self.snubbed).then_some(self.owed_since + self.snub);
+        [forget, late, snub].into_iter().flatten().min().and_then(|at| self.patience.real(at))
+    }
+
+    /// A block that is late now: to be released to others. To be called until there is none.
+    pub fn pop_late(&mut self, now: Instant) -> Option<Block> {
+        let clock = self.patience.running_clock(now)?;
+        if !self.queue.is_empty() && clock >= self.owed_since + self.snub {
+            self.snubbed = true;
+        }
+        while self.late > 0 && self.queue.front().is_some_and(|r| clock >= r.owed_since + self.snub)
+        {
+            self.queue.pop_front();
+            self.late -= 1;
+            self.forgot = true;
+        }
+        let late_after = self.late_after();
+        while let Some(request) = self.queue.get_mut(self.late)
+            && clock >= request.owed_since + late_after
+        {
+            self.late += 1;
+            if clock >= self.owed_since + late_after {
+                self.rate.stalled();
+            }
+            if request.standing == Standing::Awaited {
+                request.standing = Standing::Late;
+                return Some(request.block);
+            }
+        }
+        None
+    }
+
+    /// The path's round trip, if it was measured.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.trip.least
+    }
+
+    /// Bytes per second at which blocks come, at their best of the last seconds.
+    pub fn rate_bytes_per_s(&self, now: Instant) -> u64 {
+        self.rate.best(now)
+    }
+
+    fn late_after(&self) -> Duration {
+        self.trip.late_after().clamp(SOONEST_LATE.min(self.snub / 2), self.snub / 2)
+    }
+
+    fn position(&self, block: Block) -> Option<usize> {
+        self.queue.iter().position(|request| request.block == block)
+    }
+
+    fn take(&mut self, block: Block) -> Option<Request> {
+        let at = self.position(block)?;
+        if at < self.late {
+            self.late -= 1;
+        }
+        self.queue.remove(at)
+    }
+}
+
+/// A clock that stands while we do not read.
+#[derive(Debug, Default)]
+struct Patience {
+    stood: Duration,
+    standing_since: Option<Instant>,
+}
+
+impl Patience {
+    fn clock(&self, now: Instant) -> Instant {
+        self.standing_since.unwrap_or(now).min(now).saturating_sub(self.stood)
+    }
+
+    /// `None` while the clock stands.
+    fn running_clock(&self, now: Instant) -> Option<Instant> {
+        self.standing_since.is_none().then(|| self.clock(now))
+    }
+
+    /// When the clock will show `at`; `None` while it stands.
+    fn real(&self, at: Instant) -> Option<Instant> {
+        self.standing_since.is_none().then_some(at + self.stood)
+    }
+
+    fn set_running(&mut self, running: bool, now: Instant) {
+        match (running, self.standing_since) {
+            (true, Some(since)) => {
+                self.stood = self.stood.saturating_add(now - since);
+                self.standing_since = None;
+            }
+            (false, None) => self.standing_since = Some(now),
+            _ => {}
+        }
+    }
+}
+
+/// The time from a request to its block.
+#[derive(Debug, Default)]
+struct RoundTrip {
+    /// Shortest since the last probe: the path.
+    least: Option<Duration>,
+    /// Smoothed, and its variation (RFC 6298), queues included: what to expect.
+    smooth: Duration,
+    variation: Duration,
+    probing: bool,
+    probe_samples: u8,
+    probe_least: Duration,
+    probed_at: Instant,
+}
+
+impl RoundTrip {
+    fn add(&mut self, now: Instant, trip: Duration, probe: bool) {
+        let Some(least) = self.least else {
+            (self.smooth, self.variation) = (trip, trip / 2);
+            (self.least, self.probed_at) = (Some(trip), now);
+            return;
+        };
+        self.least = Some(least.min(trip));
+        self.variation = (self.variation * 3 + self.smooth.abs_diff(trip)) / 4;
+        self.smooth = (self.smooth * 7 + trip) / 8;
+        if !(probe && self.probing) {
+            return;
+        }
+        self.probe_least = self.probe_least.min(trip);
+        self.probe_samples += 1;
+        if self.probe_samples >= PROBE_SAMPLES {
+            self.least = Some(self.probe_least);
+            self.probing = false;
+            self.probed_at = now;
+        }
+    }
+
+    fn start_probe_if_due(&mut self, now: Instant) {
+        let Some(least) = self.least else { return };
+        let interval = PROBE_INTERVAL.max(least * PROBE_TRIPS);
+        if !self.probing && now >= self.probed_at + interval {
+            (self.probing, self.probe_samples, self.probe_least) = (true, 0, Duration::MAX);
+        }
+    }
+
+    fn late_after(&self) -> Duration {
+        match self.least {
+            Some(_) => self.smooth + self.variation * 4,
+            None => FIRST_LATE,
+        }
+    }
+}
+
+/// Bytes that came in so far, and when the last of them did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Delivered {
+    bytes: u64,
+    at: Instant,
+}
+
+/// How fast the peer delivers: over the flight of each request, what came in by the time it took
+/// (so a burst is spread over a round trip at least); of these the best in a few seconds.
+#[derive(Debug, Default)]
+struct DeliveryRate {
+    delivered: Delivered,
+    best: u64,
+    best_before: u64,
+    window: u64,
+}
+
+impl DeliveryRate {
+    /// A request goes out into silence: time counts from here.
+    fn restart(&mut self, now: Instant) {
+        self.delivered.at = now;
+    }
+
+    fn add(&mut self, now: Instant, bytes: u32, when_sent: Delivered) {
+        self.delivered.bytes = self.delivered.bytes.saturating_add(bytes.into());
+        self.delivered.at = now;
+        let over = (now - when_sent.at).max(Duration::from_millis(1)).as_nanos();
+        let came = self.delivered.bytes.saturating_sub(when_sent.bytes);
+        let per_s = u128::from(came) * 1_000_000_000 / over;
+        self.best_before = self.best_of_window_before(now);
+        self.best = if self.window == window_of(now) { self.best } else { 0 };
+        self.window = window_of(now);
+        self.best = self.best.max(u64::try_from(per_s).unwrap_or(u64::MAX));
+    }
+
+    fn best(&self, now: Instant) -> u64 {
+        let this = if self.window == window_of(now) { self.best } else { 0 };
+        this.max(self.best_of_window_before(now))
+    }
+
+    fn best_of_window_before(&self, now: Instant) -> u64 {
+        match window_of(now).saturating_sub(self.window) {
+            0 => self.best_before,
+            1 => self.best,
+            _ => 0,
+        }
+    }
+
+    fn stalled(&mut self) {
+        (self.best, self.best_before) = (0, 0);
+    }
+}
+
+fn window_of(now: Instant) -> u64 {
+    now.as_nanos() / RATE_WINDOW.as_nanos() as u64
+}
+
+#[cfg(test)]
+mod tests;

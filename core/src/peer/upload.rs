@@ -1,0 +1,226 @@
+//! What a peer has asked us for: its requests in order, the reads under way, the blocks ready.
+//!
+//! Requests are served in the order they came. Adjacent ones are read from disk in one run; the
+//! blocks sent are slices of what was read. A request can be cancelled until its bytes are handed
+//! to the socket. The queue is bounded: past the bound a request is refused.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::piece::{Block, PieceIndex};
+
+/// Longest run read at once, in bytes (chosen: amortises the hop to a worker, stays in cache).
+const RUN_LEN: u32 = 256 * 1024;
+
+/// A peer's requests.
+#[derive(Debug, Default)]
+pub(crate) struct UploadQueue {
+    queue: VecDeque<Upload>,
+    /// Bytes being read or ready to be sent.
+    held: usize,
+}
+
+#[derive(Debug)]
+struct Upload {
+    block: Block,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Reading,
+    Ready(Bytes),
+}
+
+/// Adjacent blocks of a piece, read at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ReadRun {
+    pub(crate) piece: PieceIndex,
+    pub(crate) begin: u32,
+    pub(crate) length: u32,
+}
+
+impl ReadRun {
+    /// The run as one long block.
+    pub(crate) fn as_block(self) -> Block {
+        Block { piece: self.piece, begin: self.begin, length: self.length }
+    }
+
+    fn covers(self, block: Block) -> bool {
+        block.piece == self.piece
+            && block.begin >= self.begin
+            && block.begin - self.begin + block.length <= self.length
+    }
+}
+
+impl UploadQueue {
+    /// How many requests wait, in whatever state.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Bytes being read or ready to be sent.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held
+    }
+
+    /// Appends a request.
+    pub(crate) fn push(&mut self, block: Block) {
+        self.queue.push_back(Upload { block, state: State::Waiting });
+    }
+
+    /// Drops a request; whether it was there.
+    pub(crate) fn cancel(&mut self, block: Block) -> bool {
+        let Some(at) = self.queue.iter().position(|upload| upload.block == block) else {
+            return false;
+        };
+        self.forget_held(at);
+        self.queue.remove(at);
+        true
+    }
+
+    /// Drops all requests and returns them in order.
+    pub(crate) fn clear(&mut self) -> impl Iterator<Item = Block> + '_ {
+        self.held = 0;
+        self.queue.drain(..).map(|upload| upload.block)
+    }
+
+    /// The next adjacent requests to read, if less than `held_limit` bytes are held.
+    pub(crate) fn next_run(&mut self, held_limit: usize) -> Option<ReadRun> {
+        if self.held >= held_limit {
+            return None;
+        }
+        let first = self.queue.iter().position(|upload| matches!(upload.state, State::Waiting))?;
+        let start = self.queue[first].block;
+        let mut run = ReadRun { piece: start.piece, begin: start.begin, length: 0 };
+        for upload in self.queue.range_mut(first..) {
+            let block = upload.block;
+            let adjacent =
+                block.piece == run.piece && block.begin == run.begin.saturating_add(run.length);
+            let fits = run.length == 0 || run.length.saturating_add(block.length) <= RUN_LEN;
+            if !matches!(upload.state, State::Waiting) || !adjacent || !fits {
+                break;
+            }
+            upload.state = State::Reading;
+            run.length += block.length;
+        }
+        self.held += run.length as usize;
+        Some(run)
+    }
+
+    /// A run was read: its blocks are ready, those of them that were not cancelled.
+    pub(crate) fn run_read(&mut self, run: ReadRun, data: &Bytes) {
+        for upload in &mut self.queue {
+            if matches!(upload.state, State::Reading) && run.covers(upload.block) {
+                let from = (upload.block.begin - run.begin) as usize;
+                let to = from + upload.block.length as usize;
+                if to <= data.len() {
+                    upload.state = State::Ready(data.slice(from..to));
+                }
+            }
+        }
+    }
+
+    /// A run could not be read: its blocks are dropped and returned.
+    pub(crate) fn run_failed(&mut self, run: ReadRun) -> Vec<Block> {
+        let mut failed = Vec::new();
+        let held = &mut self.held;
+        self.queue.retain(|upload| {
+            let dropped = matches!(upload.state, State::Reading) && run.covers(upload.block);
+            if dropped {
+                *held = held.saturating_sub(upload.block.length as usize);
+                failed.push(upload.block);
+            }
+            !dropped
+        });
+        failed
+    }
+
+    /// Whether the first request can be sent now.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.queue.front(), Some(Upload { state: State::Ready(_), .. }))
+    }
+
+    /// Takes the first request out if its bytes are there.
+    pub(crate) fn pop_ready(&mut self) -> Option<(Block, Bytes)> {
+        if !self.is_ready() {
+            return None;
+        }
+        match self.queue.pop_front()? {
+            Upload { block, state: State::Ready(data) } => {
+                self.held = self.held.saturating_sub(data.len());
+                Some((block, data))
+            }
+            _ => None,
+        }
+    }
+
+    fn forget_held(&mut self, at: usize) {
+        let upload = &self.queue[at];
+        if !matches!(upload.state, State::Waiting) {
+            self.held = self.held.saturating_sub(upload.block.length as usize);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(piece: u32, number: u32) -> Block {
+        Block { piece: PieceIndex(piece), begin: number * 16_384, length: 16_384 }
+    }
+
+    #[test]
+    fn adjacent_requests_are_read_in_one_run() {
+        let mut queue = UploadQueue::default();
+        for request in [block(0, 0), block(0, 1), block(0, 3), block(1, 0)] {
+            queue.push(request);
+        }
+        let run = queue.next_run(1 << 20).unwrap();
+        assert_eq!((run.begin, run.length), (0, 32_768));
+        let next = queue.next_run(1 << 20).unwrap();
+        assert_eq!((next.begin, next.length), (3 * 16_384, 16_384));
+        queue.run_read(run, &Bytes::from(vec![7; 32_768]));
+        assert_eq!(queue.pop_ready().unwrap().0, block(0, 0));
+        assert_eq!(queue.pop_ready().unwrap().0, block(0, 1));
+        assert!(queue.pop_ready().is_none(), "the third is still being read");
+    }
+
+    #[test]
+    fn a_cancelled_request_is_not_sent_though_it_was_read() {
+        let mut queue = UploadQueue::default();
+        queue.push(block(0, 0));
+        queue.push(block(0, 1));
+        let run = queue.next_run(1 << 20).unwrap();
+        assert!(queue.cancel(block(0, 0)));
+        assert!(!queue.cancel(block(0, 0)));
+        queue.run_read(run, &Bytes::from(vec![7; 32_768]));
+        assert_eq!(queue.pop_ready().unwrap().0, block(0, 1));
+        assert_eq!(queue.held_bytes(), 0);
+    }
+
+    #[test]
+    fn reading_ahead_stops_at_the_limit_and_runs_have_a_bound() {
+        let mut queue = UploadQueue::default();
+        for number in 0..64 {
+            queue.push(block(0, number));
+        }
+        assert_eq!(queue.next_run(RUN_LEN as usize).unwrap().length, RUN_LEN);
+        assert_eq!(queue.next_run(RUN_LEN as usize), None);
+    }
+
+    #[test]
+    fn a_failed_read_returns_its_requests_once() {
+        let mut queue = UploadQueue::default();
+        queue.push(block(0, 0));
+        queue.push(block(2, 0));
+        let run = queue.next_run(1 << 20).unwrap();
+        assert_eq!(queue.run_failed(run), [block(0, 0)]);
+        assert!(queue.run_failed(run).is_empty());
+        assert_eq!(queue.held_bytes(), 0);
+        assert_eq!(queue.len(), 1);
+    }
+}

@@ -1,0 +1,208 @@
+//! The order in which pieces would be begun: by priority, then by how few peers have them.
+//!
+//! One lane for each priority holds the *open* pieces (wanted, not had, not in progress) sorted by
+//! availability. Pieces of equal availability lie together as a bucket, in no particular order, so
+//! a piece moves to the neighbouring bucket by one swap across their border: O(1) for each have.
+//! Entering and leaving a lane passes one piece across each border behind it: O(buckets), which
+//! happens a few times in a piece's life.
+//!
+//! Seeds are not counted here: they have every piece and change no order.
+
+use std::ops::Range;
+
+use crate::piece::PieceIndex;
+
+/// Lanes, the most wanted first: high, normal and low priority.
+pub(super) const LANES: usize = 3;
+
+/// Not in any lane.
+const NOWHERE: u32 = u32::MAX;
+
+/// Every piece's availability, and the open pieces in order.
+#[derive(Clone, Debug)]
+pub(super) struct Buckets {
+    lanes: [Lane; LANES],
+    /// Per piece, peers that have it, seeds not counted. Sticks at the ends of `u16`: with more
+    /// peers than that the order is less exact, nothing else.
+    availability: Vec<u16>,
+    /// Per piece, where in its lane's `order`.
+    position: Vec<u32>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Lane {
+    order: Vec<PieceIndex>,
+    /// End of each availability's bucket in `order`, which begins where the one before ends.
+    ends: Vec<u32>,
+}
+
+impl Buckets {
+    /// No piece open, no peer has any.
+    pub(super) fn new(pieces: u32) -> Self {
+        Buckets {
+            lanes: Default::default(),
+            availability: vec![0; pieces as usize],
+            position: vec![NOWHERE; pieces as usize],
+        }
+    }
+
+    /// Peers that have the piece, seeds not counted.
+    pub(super) fn availability(&self, piece: PieceIndex) -> u16 {
+        self.availability.get(piece.at()).copied().unwrap_or(0)
+    }
+
+    /// Whether the piece is in a lane.
+    pub(super) fn contains(&self, piece: PieceIndex) -> bool {
+        self.position.get(piece.at()).is_some_and(|at| *at != NOWHERE)
+    }
+
+    /// How many pieces are in a lane.
+    pub(super) fn lane_len(&self, lane: usize) -> usize {
+        self.lanes[lane].order.len()
+    }
+
+    /// How many pieces are open that no peer has but for seeds.
+    pub(super) fn unavailable(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.bucket(0).len()).sum()
+    }
+
+    /// Puts a piece that is in no lane into one.
+    pub(super) fn insert(&mut self, lane: usize, piece: PieceIndex) {
+        debug_assert!(!self.contains(piece), "an open piece is in one lane, once");
+        let bucket = usize::from(self.availability[piece.at()]);
+        let lane = &mut self.lanes[lane];
+        lane.grow(bucket);
+        lane.order.push(piece);
+        let mut hole = lane.order.len() - 1;
+        for later in (bucket + 1..lane.ends.len()).rev() {
+            let first = lane.ends[later - 1] as usize;
+            lane.ends[later] += 1;
+            if first != hole {
+                let moved = lane.order[first];
+                lane.order[hole] = moved;
+                self.position[moved.at()] = hole as u32;
+                hole = first;
+            }
+        }
+        lane.ends[bucket] += 1;
+        lane.order[hole] = piece;
+        self.position[piece.at()] = hole as u32;
+    }
+
+    /// Takes a piece out of its lane.
+    pub(super) fn remove(&mut self, lane: usize, piece: PieceIndex) {
+        debug_assert!(self.contains(piece), "only what is in the lane is taken out");
+        let bucket = usize::from(self.availability[piece.at()]);
+        let lane = &mut self.lanes[lane];
+        let mut hole = std::mem::replace(&mut self.position[piece.at()], NOWHERE) as usize;
+        for end in &mut lane.ends[bucket..] {
+            *end -= 1;
+            let last = *end as usize;
+            if last != hole {
+                let moved = lane.order[last];
+                lane.order[hole] = moved;
+                self.position[moved.at()] = hole as u32;
+                hole = last;
+            }
+        }
+        lane.order.pop();
+        lane.trim();
+    }
+
+    /// One more peer has the piece, which is in this lane, if in any.
+    pub(super) fn raise(&mut self, lane: usize, piece: PieceIndex) {
+        let count = &mut self.availability[piece.at()];
+        let bucket = usize::from(*count);
+        if *count == u16::MAX {
+            return;
+        }
+        *count += 1;
+        if !self.contains(piece) {
+            return;
+        }
+        self.lanes[lane].grow(bucket + 1);
+        self.lanes[lane].ends[bucket] -= 1;
+        let last = self.lanes[lane].ends[bucket];
+        self.swap(lane, self.position[piece.at()], last);
+    }
+
+    /// One peer less has the piece, which is in this lane, if in any.
+    pub(super) fn lower(&mut self, lane: usize, piece: PieceIndex) {
+        let count = &mut self.availability[piece.at()];
+        let Some(less) = count.checked_sub(1) else { return };
+        *count = less;
+        if !self.contains(piece) {
+            return;
+        }
+        let first = self.lanes[lane].ends[usize::from(less)];
+        self.swap(lane, self.position[piece.at()], first);
+        self.lanes[lane].ends[usize::from(less)] += 1;
+        self.lanes[lane].trim();
+    }
+
+    /// A lane's pieces, the rarest first.
+    pub(super) fn order(&self, lane: usize) -> &[PieceIndex] {
+        &self.lanes[lane].order
+    }
+
+    /// The ranges of a lane's order that are equally available, from the rarest, without those
+    /// below `least`.
+    pub(super) fn ranges(&self, lane: usize, least: usize) -> impl Iterator<Item = Range<usize>> {
+        let lane = &self.lanes[lane];
+        (least..lane.ends.len()).map(|bucket| lane.bucket(bucket)).filter(|range| !range.is_empty())
+    }
+
+    fn swap(&mut self, lane: usize, a: u32, b: u32) {
+        let order = &mut self.lanes[lane].order;
+        order.swap(a as usize, b as usize);
+        self.position[order[a as usize].at()] = a;
+        self.position[order[b as usize].at()] = b;
+    }
+}
+
+impl Lane {
+    fn bucket(&self, availability: usize) -> Range<usize> {
+        let end = |bucket: usize| self.ends.get(bucket).map_or(self.order.len(), |e| *e as usize);
+        let start = availability.checked_sub(1).map_or(0, end);
+        start..end(availability)
+    }
+
+    /// Makes room for buckets up to this one.
+    fn grow(&mut self, bucket: usize) {
+        if self.ends.len() <= bucket {
+            self.ends.resize(bucket + 1, self.order.len() as u32);
+        }
+    }
+
+    /// Drops empty buckets at the end.
+    fn trim(&mut self) {
+        while let [.., before, last] = self.ends[..]
+            && before == last
+        {
+            self.ends.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+impl Buckets {
+    /// Compares every index with what it is an index of; the pieces in each lane.
+    pub(super) fn check(&self) -> [Vec<PieceIndex>; LANES] {
+        let mut listed = 0;
+        for lane in &self.lanes {
+            for (at, piece) in lane.order.iter().enumerate() {
+                assert_eq!(self.position[piece.at()], at as u32);
+                let bucket = lane.bucket(self.availability[piece.at()].into());
+                assert!(bucket.contains(&at), "{piece:?} at {at} is not in {bucket:?}");
+            }
+            assert_eq!(lane.ends.last().map_or(0, |end| *end as usize), lane.order.len());
+            listed += lane.order.len();
+        }
+        assert_eq!(listed, self.position.iter().filter(|at| **at != NOWHERE).count());
+        std::array::from_fn(|lane| {
+            let mut pieces = self.lanes[lane].order.clone();
+            pieces.sort();
+            pieces
+        })
+    }
+}

@@ -1,0 +1,300 @@
+//! The picker's policy: which piece a peer gets its next blocks from.
+//!
+//! In this order, for each priority from high to low:
+//! 1. the piece that the peer is at (whatever its priority): one peer tends to send whole pieces;
+//! 2. a piece in progress that nobody goes on with, the one with the fewest missing blocks first;
+//! 3. if the peer is slow, if pieces in progress are many, or if the order is sequential: a piece
+//!    of another peer that is no faster;
+//! 4. a new piece: the rarest that the peer has, by chance among equals; the first few of a torrent
+//!    entirely by chance, to have something to trade soon; or the next one in sequence;
+//! 5. a piece of another peer, last of all of a faster one or one that failed its check once.
+//!
+//! When every missing block that can be had is requested, the end game begins: a block may then be
+//! requested of [`MAX_REQUESTERS`] peers.
+//!
+//! A new piece is found by walking the buckets from the rarest piece for as long as reading the
+//! peer's bitfield would take, and then by reading it: at most twice the cheaper way.
+
+use std::cmp::Reverse;
+
+use super::buckets::LANES;
+use super::partial::Partial;
+use super::{MAX_REQUESTERS, Pace, PeerKey, PickHints, Picker, lane};
+use crate::bitfield::Bitfield;
+use crate::piece::{Block, PieceIndex};
+use crate::torrent::PieceOrder;
+
+/// How many pieces are begun by chance rather than by rarity (chosen, as is the field's custom).
+const RANDOM_FIRST: usize = 4;
+
+/// Unfinished pieces with open blocks for each peer, past which they are continued before new ones
+/// are begun (chosen: each peer is at one, and as many may be left behind).
+const LOOSE_PER_PEER: usize = 2;
+
+/// What a walk over the buckets found.
+pub(super) enum Walk {
+    Found(PieceIndex),
+    Nothing,
+    GaveUp,
+}
+
+impl Picker {
+    /// Appends up to `count` blocks to request of this peer, which has the pieces `has`, and marks
+    /// them as requested. They come from as few pieces as possible.
+    ///
+    /// Each must come back through [`Picker::received`] or [`Picker::release`].
+    pub fn pick(
+        &mut self,
+        peer: PeerKey,
+        has: &Bitfield,
+        count: usize,
+        hints: PickHints<'_>,
+        out: &mut Vec<Block>,
+    ) {
+        let end = out.len() + count;
+        while out.len() < end {
+            let Some(piece) = self.choose(peer, has, hints) else { break };
+            self.begin(piece);
+            self.join(peer, hints.pace, piece);
+            let left = end - out.len();
+            let geometry = self.geometry;
+            self.partials.update(piece, |partial| partial.request(&geometry, peer, left, out));
+        }
+        if out.len() < end && self.is_end_game() {
+            self.pick_again(peer, has, end, hints, out);
+        }
+    }
+
+    /// Whether every missing block that some peer has is requested.
+    pub fn is_end_game(&self) -> bool {
+        let hopeless = if self.seeds == 0 { self.buckets.unavailable() } else { 0 };
+        self.open.count() as usize == hopeless
+            && self.partials.loose().iter().all(|partial| self.availability(partial.piece) == 0)
+    }
+
+    /// The next piece to take blocks from; it has open ones.
+    fn choose(
+        &mut self,
+        peer: PeerKey,
+        has: &Bitfield,
+        hints: PickHints<'_>,
+    ) -> Option<PieceIndex> {
+        if let Some(allowed) = hints.allowed {
+            return self.choose_allowed(has, allowed);
+        }
+        if let Some(current) = self.current(peer)
+            && has.has(current)
+            && self.partials.get(current).is_some_and(|partial| partial.open() > 0)
+        {
+            return Some(current);
+        }
+        (0..LANES).find_map(|lane| self.choose_in_lane(lane, peer, has, hints))
+    }
+
+    fn choose_in_lane(
+        &mut self,
+        lane: usize,
+        peer: PeerKey,
+        has: &Bitfield,
+        hints: PickHints<'_>,
+    ) -> Option<PieceIndex> {
+        let abandoned = self.best_loose(lane, has, |_, owner| owner.is_none());
+        if abandoned.is_some() {
+            return abandoned;
+        }
+        let peers = (self.peers + self.seeds) as usize;
+        let crowded = self.partials.loose().len() > peers * LOOSE_PER_PEER;
+        let sequential = self.order == PieceOrder::Sequential;
+        if crowded || sequential || hints.pace == Pace::Slow {
+            let shared = self.best_shared(lane, peer, has, hints.pace);
+            if shared.is_some() {
+                return shared;
+            }
+        }
+        self.choose_new(lane, has, hints.suggested)
+            .or_else(|| self.best_shared(lane, peer, has, hints.pace))
+            .or_else(|| self.best_loose(lane, has, |_, _| true))
+    }
+
+    /// The best piece in progress of another peer that is at most this fast. Pieces that failed
+    /// once are left to their owner, so that one peer is to blame if they fail again.
+    fn best_shared(
+        &self,
+        lane: usize,
+        peer: PeerKey,
+        has: &Bitfield,
+        pace: Pace,
+    ) -> Option<PieceIndex> {
+        self.best_loose(lane, has, |piece, owner| {
+            owner.is_some_and(|(owner, its_pace)| owner != peer && its_pace <= pace)
+                && !self.failed.has(piece)
+        })
+    }
+
+    /// The piece in progress that is nearest to its end (or the torrent's beginning, if the order
+    /// is sequential) among those whose owner suits.
+    fn best_loose(
+        &self,
+        wanted_lane: usize,
+        has: &Bitfield,
+        suits: impl Fn(PieceIndex, Option<(PeerKey, Pace)>) -> bool,
+    ) -> Option<PieceIndex> {
+        let candidates = self.partials.loose().iter().filter(|partial| {
+            lane(self.priority(partial.piece)) == wanted_lane
+                && suits(partial.piece, self.owner(partial))
+                && has.has(partial.piece)
+        });
+        let best = match self.order {
+            PieceOrder::RarestFirst => candidates.min_by_key(|p| (p.missing(), p.piece)),
+            PieceOrder::Sequential => candidates.min_by_key(|p| p.piece),
+        };
+        best.map(|partial| partial.piece)
+    }
+
+    /// Whoever began or took over a piece and is still at it.
+    fn owner(&self, partial: &Partial) -> Option<(PeerKey, Pace)> {
+        partial.owner.filter(|(owner, _)| self.current(*owner) == Some(partial.piece))
+    }
+
+    /// The peer goes on with this piece, as its owner if nobody else is.
+    fn join(&mut self, peer: PeerKey, pace: Pace, piece: PieceIndex) {
+        let owner = self.partials.get(piece).and_then(|partial| self.owner(partial));
+        if owner.is_none_or(|(owner, _)| owner == peer) {
+            self.partials.update(piece, |partial| partial.owner = Some((peer, pace)));
+        }
+        self.set_current(peer, piece);
+    }
+
+    /// Of the pieces that a choking peer sends all the same: one in progress, else the rarest.
+    fn choose_allowed(&self, has: &Bitfield, allowed: &[PieceIndex]) -> Option<PieceIndex> {
+        let candidates = || allowed.iter().copied().filter(|piece| has.has(*piece));
+        let in_progress = candidates()
+            .filter_map(|piece| self.partials.get(piece))
+            .filter(|partial| partial.open() > 0)
+            .min_by_key(|partial| (Reverse(self.priority(partial.piece)), partial.missing()))
+            .map(|partial| partial.piece);
+        in_progress.or_else(|| {
+            candidates()
+                .filter(|piece| self.open.has(*piece))
+                .min_by_key(|piece| (Reverse(self.priority(*piece)), self.availability(*piece)))
+        })
+    }
+
+    /// An open piece of this lane that the peer has.
+    fn choose_new(
+        &mut self,
+        wanted_lane: usize,
+        has: &Bitfield,
+        suggested: &[PieceIndex],
+    ) -> Option<PieceIndex> {
+        if self.buckets.lane_len(wanted_lane) == 0 {
+            return None;
+        }
+        if self.order == PieceOrder::Sequential {
+            return self.first(wanted_lane, has, 0, 0);
+        }
+        let suits = |piece: &PieceIndex| {
+            self.open.has(*piece) && has.has(*piece) && lane(self.priority(*piece)) == wanted_lane
+        };
+        if let Some(piece) = suggested.iter().copied().find(suits) {
+            return Some(piece);
+        }
+        if self.have.count() as usize + self.partials.len() < RANDOM_FIRST {
+            let (word, bit) = self.random_start();
+            return self.first(wanted_lane, has, word, bit);
+        }
+        let lane_len = self.buckets.lane_len(wanted_lane);
+        let reading = self.open.words().len() + lane_len.min(has.count() as usize);
+        match self.walk(wanted_lane, has, reading.max(64)) {
+            Walk::Found(piece) => Some(piece),
+            Walk::Nothing => None,
+            Walk::GaveUp => self.rarest(wanted_lane, has),
+        }
+    }
+
+    /// The rarest, looked for from the rarest upwards, by chance among equals; looks at no more
+    /// than `budget` pieces.
+    pub(super) fn walk(&mut self, lane: usize, has: &Bitfield, mut budget: usize) -> Walk {
+        let order = self.buckets.order(lane);
+        // Whatever a peer has is counted, so none but a seed has what nobody has.
+        let least = usize::from(!has.is_all());
+        for range in self.buckets.ranges(lane, least) {
+            let bucket = order.get(range).unwrap_or_default();
+            let (before, after) = bucket.split_at(self.rng.index(bucket.len()));
+            for piece in after.iter().chain(before) {
+                if has.has(*piece) {
+                    return Walk::Found(*piece);
+                }
+                budget -= 1;
+                if budget == 0 {
+                    return Walk::GaveUp;
+                }
+            }
+        }
+        Walk::Nothing
+    }
+
+    /// The rarest, looked for by reading the peer's bitfield, by chance among equals.
+    pub(super) fn rarest(&mut self, wanted_lane: usize, has: &Bitfield) -> Option<PieceIndex> {
+        let (word, bit) = self.random_start();
+        self.candidates(has, word, bit)
+            .filter(|piece| lane(self.priority(*piece)) == wanted_lane)
+            .min_by_key(|piece| self.buckets.availability(*piece))
+    }
+
+    /// The first at or after this place, and then from the beginning.
+    fn first(
+        &self,
+        wanted_lane: usize,
+        has: &Bitfield,
+        word: usize,
+        bit: u32,
+    ) -> Option<PieceIndex> {
+        self.candidates(has, word, bit).find(|piece| lane(self.priority(*piece)) == wanted_lane)
+    }
+
+    /// Open pieces that the peer has: word by word from `word`, in each from `bit`, all around.
+    fn candidates<'a>(
+        &'a self,
+        has: &'a Bitfield,
+        word: usize,
+        bit: u32,
+    ) -> impl Iterator<Item = PieceIndex> + 'a {
+        let both = || self.open.words().iter().zip(has.words()).enumerate();
+        both().skip(word).chain(both().take(word)).flat_map(move |(at, (open, has))| {
+            let mut left = (open & has).rotate_right(bit);
+            std::iter::from_fn(move || {
+                let next = left.trailing_zeros();
+                (next < 64).then(|| {
+                    left &= left - 1;
+                    PieceIndex(at as u32 * 64 + (next + bit) % 64)
+                })
+            })
+        })
+    }
+
+    fn random_start(&mut self) -> (usize, u32) {
+        (self.rng.index(self.open.words().len()), self.rng.below(64) as u32)
+    }
+
+    /// End game: blocks that others were asked for, those asked of the fewest first.
+    fn pick_again(
+        &mut self,
+        peer: PeerKey,
+        has: &Bitfield,
+        end: usize,
+        hints: PickHints<'_>,
+        out: &mut Vec<Block>,
+    ) {
+        let geometry = self.geometry;
+        for most in 2..=MAX_REQUESTERS {
+            for partial in self.partials.iter_mut() {
+                let may = hints.allowed.is_none_or(|allowed| allowed.contains(&partial.piece));
+                if may && has.has(partial.piece) && self.missing.has(partial.piece) {
+                    let left = end - out.len();
+                    partial.request_again(&geometry, peer, left, most, out);
+                }
+            }
+        }
+    }
+}

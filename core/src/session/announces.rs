@@ -1,0 +1,261 @@
+//! Announces under way: the hands of the exchanges that torrents begin with their trackers.
+//!
+//! A torrent says whom to ask what ([`Errand`]); here names are looked up, connections opened and
+//! datagrams passed on until there is a result, which goes back to the torrent. A bounded number
+//! runs at once, the others wait in the order in which they came; who leaves a swarm goes first.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+
+use crate::action::Close;
+use crate::event::{Datagram, NetError, ResolveError};
+use crate::id::{ConnId, Slab, TorrentId, id_type};
+use crate::segments::Segments;
+use crate::session::Session;
+use crate::session::conn::{Role, TimerKey};
+use crate::session::op::OpOwner;
+use crate::timer::TimerId;
+use crate::tracker::exchange::{Exchange, Step};
+use crate::tracker::list::{Announce, TrackerKey};
+use crate::tracker::udp::UdpTracker;
+use crate::tracker::{AnnounceEvent, AnnounceRequest, AnnounceResponse, TrackerError};
+
+id_type!(
+    /// One announce under way.
+    pub(crate) AnnounceId
+);
+
+/// What came of an announce.
+pub(crate) type AnnounceResult = Result<AnnounceResponse, TrackerError>;
+
+/// An announce that a torrent wants made.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    pub(crate) announce: Announce,
+    pub(crate) request: AnnounceRequest,
+}
+
+/// An announce that is done, for its torrent.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) torrent: TorrentId,
+    pub(crate) tracker: TrackerKey,
+    pub(crate) result: AnnounceResult,
+}
+
+/// All announces of a session.
+#[derive(Debug)]
+pub(crate) struct Announces {
+    running: Slab<AnnounceId, Running>,
+    waiting: VecDeque<(TorrentId, Errand)>,
+    udp: UdpTracker<AnnounceId>,
+    udp_timer: TimerId,
+    finished: Vec<Finished>,
+}
+
+#[derive(Debug)]
+struct Running {
+    torrent: TorrentId,
+    tracker: TrackerKey,
+    exchange: Exchange,
+    conn: Option<ConnId>,
+    /// What waits to be gathered.
+    request: Bytes,
+    timer: TimerId,
+}
+
+impl Announces {
+    pub(crate) fn new(session: &mut Session) -> Self {
+        Announces {
+            running: Slab::new(),
+            waiting: VecDeque::new(),
+            udp: UdpTracker::new(session.secret.fork()),
+            udp_timer: session.timers.register(TimerKey::UdpTrackers),
+            finished: Vec::new(),
+        }
+    }
+
+    /// Whether none is under way or waiting.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Makes an announce, now or when its turn comes.
+    pub(crate) fn start(&mut self, session: &mut Session, torrent: TorrentId, errand: Errand) {
+        if errand.request.event == Some(AnnounceEvent::Stopped) {
+            self.waiting.push_front((torrent, errand));
+        } else {
+            self.waiting.push_back((torrent, errand));
+        }
+        self.start_waiting(session);
+    }
+
+    /// A torrent does not wait for its announces any more, except to take its leave.
+    pub(crate) fn abandon(&mut self, session: &mut Session, torrent: TorrentId) {
+        let stays = |request: &AnnounceRequest| request.event == Some(AnnounceEvent::Stopped);
+        self.waiting.retain(|(of, errand)| *of != torrent || stays(&errand.request));
+        let of_torrent = self.running.iter().filter(|(_, running)| running.torrent == torrent);
+        let given_up: Vec<AnnounceId> = of_torrent
+            .filter(|(_, running)| !running.exchange.question().is_farewell())
+            .map(|(id, _)| id)
+            .collect();
+        for id in given_up {
+            self.udp.cancel(id);
+            self.remove(session, id);
+        }
+        self.start_waiting(session);
+    }
+
+    fn start_waiting(&mut self, session: &mut Session) {
+        while self.running.len() < session.config.bounds.announces {
+            let Some((torrent, errand)) = self.waiting.pop_front() else { return };
+            let Errand { announce, request } = errand;
+            let user_agent = session.config.client_name.replace(' ', "/");
+            let exchange = Exchange::new(session.now, announce.url, request.into(), &user_agent);
+            let timers = &mut session.timers;
+            let id = self.running.insert_with(|id| Running {
+                torrent,
+                tracker: announce.tracker,
+                exchange,
+                conn: None,
+                request: Bytes::new(),
+                timer: timers.register(TimerKey::Announce(id)),
+            });
+            self.advance(session, id);
+        }
+    }
+
+    // What happened.
+
+    pub(crate) fn resolved(
+        &mut self,
+        session: &mut Session,
+        id: AnnounceId,
+        result: Result<Vec<IpAddr>, ResolveError>,
+    ) {
+        let now = session.now;
+        self.input(session, id, |exchange| exchange.handle_resolved(now, result));
+    }
+
+    pub(crate) fn connected(&mut self, session: &mut Session, id: AnnounceId) {
+        let now = session.now;
+        self.input(session, id, |exchange| exchange.handle_connected(now));
+    }
+
+    pub(crate) fn received(&mut self, session: &mut Session, id: AnnounceId, data: &[u8]) {
+        let now = session.now;
+        self.input(session, id, |exchange| exchange.handle_received(now, data));
+    }
+
+    pub(crate) fn closed(&mut self, session: &mut Session, id: AnnounceId, why: Option<NetError>) {
+        let now = session.now;
+        if let Some(running) = self.running.get_mut(id) {
+            running.conn = None;
+        }
+        self.input(session, id, |exchange| exchange.handle_closed(now, why));
+    }
+
+    pub(crate) fn timeout(&mut self, session: &mut Session, id: AnnounceId) {
+        let now = session.now;
+        self.input(session, id, |exchange| exchange.handle_timeout(now));
+    }
+
+    pub(crate) fn datagram(&mut self, session: &mut Session, datagram: &Datagram) {
+        self.udp.handle_datagram(session.now, datagram.remote, &datagram.data);
+        self.advance_udp(session);
+    }
+
+    pub(crate) fn udp_timeout(&mut self, session: &mut Session) {
+        self.udp.handle_timeout(session.now);
+        self.advance_udp(session);
+    }
+
+    // What follows.
+
+    /// What an announce's connection is to be sent.
+    pub(crate) fn gather(&mut self, id: AnnounceId, out: &mut Segments) {
+        if let Some(running) = self.running.get_mut(id) {
+            out.push(std::mem::take(&mut running.request));
+        }
+    }
+
+    /// The announces that are done.
+    pub(crate) fn take_finished(&mut self) -> Vec<Finished> {
+        std::mem::take(&mut self.finished)
+    }
+
+    /// The datagrams to send.
+    pub(crate) fn take_datagrams(&mut self) -> Vec<Datagram> {
+        std::iter::from_fn(|| self.udp.poll_transmit()).collect()
+    }
+
+    fn input(&mut self, session: &mut Session, id: AnnounceId, input: impl FnOnce(&mut Exchange)) {
+        if let Some(running) = self.running.get_mut(id) {
+            input(&mut running.exchange);
+            self.advance(session, id);
+            self.start_waiting(session);
+        }
+    }
+
+    /// Does what an exchange wants done.
+    fn advance(&mut self, session: &mut Session, id: AnnounceId) {
+        while let Some(running) = self.running.get_mut(id) {
+            let Some(step) = running.exchange.poll_step() else {
+                let (timer, at) = (running.timer, running.exchange.poll_timeout());
+                return session.arm(timer, at);
+            };
+            match step {
+                Step::Resolve(host) => {
+                    session.resolve(OpOwner::Announce(id), &host);
+                }
+                Step::Connect(to) => {
+                    running.conn = Some(session.connect(to, Role::Announce(id)));
+                }
+                Step::Send(bytes) => {
+                    running.request = bytes;
+                    if let Some(conn) = running.conn {
+                        session.ask_send(conn);
+                    }
+                }
+                Step::Close => {
+                    if let Some(conn) = running.conn.take() {
+                        session.close(conn, Close::Abort);
+                    }
+                }
+                Step::Ask { to, patience } => {
+                    let url = running.exchange.tracker().clone();
+                    let question = running.exchange.question().clone();
+                    self.udp.ask(session.now, id, to, &url, question, patience);
+                    self.advance_udp(session);
+                }
+                Step::Done(result) => {
+                    let result = result.and_then(|answer| {
+                        answer.into_announce().ok_or(TrackerError::Malformed("not an announce's"))
+                    });
+                    let (torrent, tracker) = (running.torrent, running.tracker);
+                    self.finished.push(Finished { torrent, tracker, result });
+                    self.remove(session, id);
+                }
+            }
+        }
+    }
+
+    fn advance_udp(&mut self, session: &mut Session) {
+        let now = session.now;
+        while let Some((id, result)) = self.udp.poll_output() {
+            self.input(session, id, |exchange| exchange.handle_answer(now, result));
+        }
+        session.arm(self.udp_timer, self.udp.poll_timeout());
+    }
+
+    fn remove(&mut self, session: &mut Session, id: AnnounceId) {
+        if let Some(running) = self.running.remove(id) {
+            session.timers.unregister(running.timer);
+            if let Some(conn) = running.conn {
+                session.close(conn, Close::Abort);
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Whose request to the disk or the resolver an operation is.
+
+use crate::id::TorrentId;
+use crate::peer::PeerSlot;
+use crate::peer::upload::ReadRun;
+use crate::piece::PieceIndex;
+use crate::session::announces::AnnounceId;
+
+/// Who waits for an operation. The owner may be gone when it completes; then the answer is dropped.
+#[derive(Clone, Debug)]
+pub(crate) enum OpOwner {
+    /// A torrent.
+    Torrent(TorrentId, TorrentOp),
+    /// An announce that looks up its tracker.
+    Announce(AnnounceId),
+}
+
+/// What a torrent asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum TorrentOp {
+    /// Its resume data.
+    LoadResume,
+    /// Its files' sizes.
+    Open,
+    /// Its wanted files made.
+    Prepare,
+    /// A piece hashed from disk, at its check.
+    Check(PieceIndex),
+    /// A verified piece written: the piece and how many of its bytes.
+    WritePiece(PieceIndex, u32),
+    /// Blocks of an incomplete piece written early: the piece, how many bytes.
+    WriteEarly(PieceIndex, u32),
+    /// A piece that was written early hashed from disk.
+    HashPiece(PieceIndex),
+    /// A piece that could not be read, tried again.
+    ProbeRead(PieceIndex),
+    /// Blocks read for a peer.
+    ReadForPeer(PeerSlot, ReadRun),
+    /// What was written flushed.
+    Sync,
+    /// The resume data written.
+    SaveResume,
+    /// The resume data deleted.
+    ForgetResume,
+    /// The files closed, and deleted if it was asked for.
+    Close,
+}

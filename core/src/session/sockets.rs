@@ -1,0 +1,215 @@
+//! The sockets a session listens on, and the datagrams that wait for them.
+//!
+//! Peers reach us by TCP; the UDP socket on the same port speaks with UDP trackers. Both are opened
+//! for every listen address; the TCP listener first, since with port 0 it decides the port.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::action::{Action, SocketKind, SocketSpec};
+use crate::event::{Datagram, NetError};
+use crate::id::{Slab, SocketId};
+use crate::notice::{Notice, Service};
+use crate::session::Session;
+
+/// Datagrams that may wait for a socket; past it, new ones are dropped, as a network would
+/// (chosen).
+const QUEUE_LEN: usize = 1024;
+
+/// The sockets of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    sockets: Slab<SocketId, Socket>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    purpose: Purpose,
+    spec: SocketSpec,
+    open: bool,
+    /// Whether a second try on any port was made.
+    fell_back: bool,
+    send_asked: bool,
+    queue: VecDeque<Datagram>,
+}
+
+/// What a socket is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// Peers dial in here.
+    Peers,
+    /// We ask UDP trackers from here.
+    PeersUdp,
+    /// Clients of the embedded tracker dial in here.
+    Tracker,
+    /// The embedded tracker answers datagrams here.
+    TrackerUdp,
+}
+
+impl Purpose {
+    fn kind(self) -> SocketKind {
+        match self {
+            Purpose::Peers | Purpose::Tracker => SocketKind::TcpListener,
+            Purpose::PeersUdp | Purpose::TrackerUdp => SocketKind::Udp,
+        }
+    }
+
+    fn service(self) -> Service {
+        match self {
+            Purpose::Peers | Purpose::PeersUdp => Service::Peers,
+            Purpose::Tracker | Purpose::TrackerUdp => Service::Tracker,
+        }
+    }
+
+    /// The datagram socket that shares the port of this listener.
+    fn companion(self) -> Option<Purpose> {
+        match self {
+            Purpose::Peers => Some(Purpose::PeersUdp),
+            Purpose::Tracker => Some(Purpose::TrackerUdp),
+            Purpose::PeersUdp | Purpose::TrackerUdp => None,
+        }
+    }
+}
+
+impl Sockets {
+    /// Has the session's sockets opened.
+    pub(crate) fn open(session: &mut Session) -> Self {
+        let mut sockets = Sockets::default();
+        let listen = session.config.listen.clone();
+        session.listeners_pending = listen.len();
+        for &addr in &listen {
+            sockets.bind(session, Purpose::Peers, addr);
+        }
+        if listen.is_empty() {
+            let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+            sockets.bind(session, Purpose::PeersUdp, any);
+        }
+        if let Some(addr) = session.config.tracker_listen {
+            sockets.bind(session, Purpose::Tracker, addr);
+        }
+        sockets
+    }
+
+    fn bind(&mut self, session: &mut Session, purpose: Purpose, addr: SocketAddr) {
+        let spec = SocketSpec { kind: purpose.kind(), addr };
+        let socket = self.sockets.insert(Socket {
+            purpose,
+            spec,
+            open: false,
+            fell_back: false,
+            send_asked: false,
+            queue: VecDeque::new(),
+        });
+        session.act(Action::Bind { socket, spec });
+    }
+
+    /// What a socket is for, if it is one of ours.
+    pub(crate) fn purpose(&self, socket: SocketId) -> Option<Purpose> {
+        self.sockets.get(socket).map(|socket| socket.purpose)
+    }
+
+    /// A socket is open, or could not be opened.
+    pub(crate) fn bound(
+        &mut self,
+        session: &mut Session,
+        id: SocketId,
+        result: Result<SocketAddr, NetError>,
+    ) {
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        let (purpose, spec) = (socket.purpose, socket.spec);
+        match result {
+            Ok(addr) => {
+                socket.open = true;
+                let waiting = !socket.queue.is_empty();
+                if purpose == Purpose::Peers {
+                    session.listeners_pending -= 1;
+                    if session.listen_port == 0 {
+                        session.listen_port = addr.port();
+                    }
+                }
+                session.act(Action::Notify(Box::new(Notice::Listening {
+                    service: purpose.service(),
+                    kind: spec.kind,
+                    addr,
+                })));
+                if let Some(companion) = purpose.companion() {
+                    self.bind(session, companion, SocketAddr::new(spec.addr.ip(), addr.port()));
+                }
+                if waiting {
+                    self.ready(session, id);
+                }
+            }
+            Err(why) => {
+                // A peer listener falls back if that was asked for, our own datagrams always do.
+                let may_fall_back = match purpose {
+                    Purpose::Peers => session.config.listen_fallback,
+                    Purpose::PeersUdp => true,
+                    Purpose::Tracker | Purpose::TrackerUdp => false,
+                };
+                if why == NetError::AddrInUse && may_fall_back && !socket.fell_back {
+                    socket.fell_back = true;
+                    let spec = SocketSpec { addr: SocketAddr::new(spec.addr.ip(), 0), ..spec };
+                    session.act(Action::Bind { socket: id, spec });
+                    return;
+                }
+                session.listeners_pending -= usize::from(purpose == Purpose::Peers);
+                self.sockets.remove(id);
+                session.act(Action::Notify(Box::new(Notice::ListenFailed {
+                    service: purpose.service(),
+                    kind: spec.kind,
+                    addr: spec.addr,
+                    why,
+                })));
+            }
+        }
+    }
+
+    /// Queues a datagram for a socket.
+    pub(crate) fn send(&mut self, session: &mut Session, id: SocketId, datagram: Option<Datagram>) {
+        let (Some(socket), Some(datagram)) = (self.sockets.get_mut(id), datagram) else { return };
+        if socket.queue.len() >= QUEUE_LEN {
+            return;
+        }
+        socket.queue.push_back(datagram);
+        if socket.open && !socket.send_asked {
+            socket.send_asked = true;
+            session.act(Action::SendDatagrams { socket: id });
+        }
+    }
+
+    /// Queues datagrams of ours, each for the socket of its address family.
+    pub(crate) fn send_all(
+        &mut self,
+        session: &mut Session,
+        datagrams: impl IntoIterator<Item = Datagram>,
+    ) {
+        for datagram in datagrams {
+            let v4 = datagram.remote.is_ipv4();
+            let fits = |socket: &Socket| {
+                socket.purpose == Purpose::PeersUdp && socket.spec.addr.is_ipv4() == v4
+            };
+            let found = self.sockets.iter().find(|(_, socket)| fits(socket)).map(|(id, _)| id);
+            if let Some(id) = found {
+                self.send(session, id, Some(datagram));
+            }
+        }
+    }
+
+    /// A socket takes datagrams again.
+    pub(crate) fn ready(&mut self, session: &mut Session, id: SocketId) {
+        if let Some(socket) = self.sockets.get_mut(id)
+            && !socket.queue.is_empty()
+            && !socket.send_asked
+        {
+            socket.send_asked = true;
+            session.act(Action::SendDatagrams { socket: id });
+        }
+    }
+
+    /// The next datagram for a socket.
+    pub(crate) fn next_datagram(&mut self, id: SocketId) -> Option<Datagram> {
+        let socket = self.sockets.get_mut(id)?;
+        socket.send_asked = false;
+        socket.queue.pop_front()
+    }
+}

@@ -1,0 +1,144 @@
+//! Announces of one torrent: what trackers are told, and the peers they tell of.
+//!
+//! When and to whom is decided by [`TrackerList`]; here the numbers are filled in, and answers
+//! become known peers, notices and status.
+
+use std::net::SocketAddr;
+
+use crate::metainfo::Metainfo;
+use crate::notice::TorrentNotice;
+use crate::random::PolicyRng;
+use crate::session::Session;
+use crate::session::announces::{AnnounceResult, Errand};
+use crate::time::Instant;
+use crate::torrent::peer_book::PeerSource;
+use crate::torrent::{Torrent, TrackerStatus};
+use crate::tracker::AnnounceRequest;
+use crate::tracker::list::{TrackerKey, TrackerList};
+
+/// With fewer peers than this a download asks trackers again early (chosen).
+const ENOUGH_PEERS: usize = 30;
+
+/// The trackers of one torrent, and whether they are to be spoken with now.
+#[derive(Debug)]
+pub(super) struct Announcer {
+    list: TrackerList,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// No tracker knows of us, or is to.
+    Silent,
+    Announcing,
+    /// Trackers are told that we leave.
+    Leaving,
+}
+
+impl Announcer {
+    /// The metainfo's trackers; those that the user adds are each a tier of its own.
+    pub(super) fn new(metainfo: &Metainfo, more: Vec<String>, rng: PolicyRng) -> Self {
+        let mut tiers: Vec<Vec<String>> = metainfo.trackers().to_vec();
+        tiers.extend(more.into_iter().map(|url| vec![url]));
+        Announcer { list: TrackerList::new(&tiers, rng), state: State::Silent }
+    }
+}
+
+impl Torrent {
+    pub(super) fn start_announcing(&mut self, session: &mut Session) {
+        self.announcer.state = State::Announcing;
+        self.announcer.list.restart(session.now);
+    }
+
+    pub(super) fn stop_announcing(&mut self, session: &mut Session) {
+        if self.announcer.state == State::Announcing {
+            self.announcer.state = State::Leaving;
+            self.announcer.list.stop(session.now);
+            session.leaving.push(self.id);
+        }
+    }
+
+    /// It became complete by downloading.
+    pub(super) fn announce_completed(&mut self, session: &mut Session) {
+        self.announcer.list.complete(session.now);
+    }
+
+    pub(super) fn announce_due_at(&self, session: &Session) -> Option<Instant> {
+        if self.announcer.state == State::Silent || session.listeners_pending > 0 {
+            return None;
+        }
+        self.announcer.list.poll_timeout()
+    }
+
+    pub(super) fn tracker_status(&self, now: Instant) -> Vec<TrackerStatus> {
+        self.announcer.list.status(now).collect()
+    }
+
+    /// Whether every tracker that knew of us was told that we leave, or could not be.
+    pub(super) fn has_left_trackers(&self) -> bool {
+        match self.announcer.state {
+            State::Silent => true,
+            State::Announcing => false,
+            State::Leaving => self.announcer.list.is_stopped(),
+        }
+    }
+
+    /// The next announce that is due. None is before it is known where peers reach us.
+    pub(crate) fn next_announce(&mut self, session: &mut Session) -> Option<Errand> {
+        self.announce_due_at(session).filter(|&at| at <= session.now)?;
+        let need_peers = self.is_downloading() && self.peers.len() < ENOUGH_PEERS;
+        let announce = self.announcer.list.poll(session.now, need_peers)?;
+        let request = AnnounceRequest {
+            infohash: self.metainfo.infohash(),
+            peer_id: session.peer_id,
+            port: session.listen_port,
+            uploaded: self.totals.uploaded,
+            downloaded: self.totals.downloaded,
+            left: self.picker.missing_bytes(),
+            event: announce.event,
+            numwant: Some(announce.numwant),
+            key: session.announce_key,
+            tracker_id: announce.tracker_id.clone(),
+            ip: None,
+            compact: true,
+        };
+        Some(Errand { announce, request })
+    }
+
+    /// A tracker answered, or did not.
+    pub(crate) fn announced(
+        &mut self,
+        session: &mut Session,
+        tracker: TrackerKey,
+        result: AnnounceResult,
+    ) {
+        if !self.announcer.list.handle_result(session.now, tracker, &result) {
+            return;
+        }
+        let url = self.announcer.list.url(tracker).map(ToString::to_string).unwrap_or_default();
+        match result {
+            Ok(answer) => {
+                for &peer in &answer.peers {
+                    self.book.add(peer, PeerSource::Tracker, session.now);
+                }
+                if let Some(ip) = answer.external_ip {
+                    self.learn_address(session, SocketAddr::new(ip, session.listen_port));
+                }
+                let (peers, warning) = (answer.peers.len(), answer.warning);
+                session.notify(self.id, TorrentNotice::TrackerAnswered { url, peers, warning });
+                session.queue_connects(self.id);
+            }
+            Err(error) => {
+                let why = error.to_string();
+                session.notify(self.id, TorrentNotice::TrackerFailed { url, why });
+            }
+        }
+        self.end_if_idle(session);
+    }
+
+    /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).
+    fn learn_address(&mut self, session: &mut Session, addr: SocketAddr) {
+        self.book.set_external(&[addr]);
+        session.notify(self.id, TorrentNotice::ExternalAddress { ip: addr.ip() });
+    }
+}

@@ -1,0 +1,157 @@
+//! Blocks of incomplete pieces, held by reference until their piece is verified and written.
+//!
+//! Memory is counted. When it runs past the session's budget, the piece that holds most is written
+//! through before it is complete (unverified and unclaimed), and is hashed from disk at its end.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::piece::{Block, Geometry, PieceIndex};
+use crate::wire::BlockData;
+
+/// The blocks of a torrent's incomplete pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Assembly {
+    pieces: BTreeMap<PieceIndex, PieceBlocks>,
+    held: usize,
+}
+
+#[derive(Debug)]
+struct PieceBlocks {
+    blocks: Vec<Slot>,
+    held: usize,
+    missing: u32,
+    /// Writes of single blocks that have not completed.
+    early_writes: u32,
+    /// Whether a block of it went to disk before the piece was complete.
+    written_early: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Slot {
+    Empty,
+    Held(BlockData),
+    /// On disk, not verified.
+    Written,
+}
+
+/// Consecutive blocks taken out to be written early.
+#[derive(Debug)]
+pub(crate) struct EarlyRun {
+    /// Where they lie; `length` spans them all.
+    pub(crate) range: Block,
+    /// Their bytes.
+    pub(crate) data: Vec<Bytes>,
+}
+
+impl Assembly {
+    /// Bytes held in all.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held
+    }
+
+    /// Keeps a block; the caller knows that it was wanted and not there yet.
+    pub(crate) fn insert(&mut self, geometry: &Geometry, block: Block, data: BlockData) {
+        let piece = self.pieces.entry(block.piece).or_insert_with(|| {
+            let blocks = geometry.blocks_of(block.piece);
+            PieceBlocks {
+                blocks: vec![Slot::Empty; blocks as usize],
+                held: 0,
+                missing: blocks,
+                early_writes: 0,
+                written_early: false,
+            }
+        });
+        let Some(slot @ Slot::Empty) = piece.blocks.get_mut(block.number() as usize) else {
+            return;
+        };
+        *slot = Slot::Held(data);
+        piece.held += block.length as usize;
+        piece.missing -= 1;
+        self.held += block.length as usize;
+    }
+
+    /// Whether every block of a piece is here and no early write is under way.
+    pub(crate) fn is_settled(&self, piece: PieceIndex) -> bool {
+        self.pieces.get(&piece).is_some_and(|piece| piece.missing == 0 && piece.early_writes == 0)
+    }
+
+    /// Whether a part of the piece went to disk before it was complete.
+    pub(crate) fn was_written_early(&self, piece: PieceIndex) -> bool {
+        self.pieces.get(&piece).is_some_and(|piece| piece.written_early)
+    }
+
+    /// The bytes of a complete piece in order, by reference; they stay here until
+    /// [`Assembly::remove`], since a failed write is tried again and a failed hash is investigated.
+    pub(crate) fn bytes_of(&self, piece: PieceIndex) -> Vec<Bytes> {
+        let Some(piece) = self.pieces.get(&piece) else { return Vec::new() };
+        let mut data = Vec::with_capacity(piece.blocks.len() + piece.blocks.len() / 8);
+        for slot in &piece.blocks {
+            if let Slot::Held(block) = slot {
+                data.extend(block.chunks().iter().cloned());
+            }
+        }
+        data
+    }
+
+    /// All blocks of a piece in order; none if a part of it was written early.
+    pub(crate) fn blocks_of(&self, piece: PieceIndex) -> impl Iterator<Item = &BlockData> {
+        let whole = self.pieces.get(&piece).filter(|piece| !piece.written_early);
+        let blocks = whole.map_or(&[][..], |piece| &piece.blocks);
+        blocks.iter().filter_map(|slot| match slot {
+            Slot::Held(block) => Some(block),
+            _ => None,
+        })
+    }
+
+    /// Drops a piece: it is written, or it was wrong.
+    pub(crate) fn remove(&mut self, piece: PieceIndex) {
+        if let Some(piece) = self.pieces.remove(&piece) {
+            self.held -= piece.held;
+        }
+    }
+
+    /// The piece that holds the most bytes.
+    pub(crate) fn largest(&self) -> Option<PieceIndex> {
+        let held = |piece: &PieceBlocks| if piece.missing == 0 { 0 } else { piece.held };
+        let (&index, piece) = self.pieces.iter().max_by_key(|(_, piece)| held(piece))?;
+        (held(piece) > 0).then_some(index)
+    }
+
+    /// Takes the held blocks of a piece out, in runs of consecutive ones, to be written early.
+    pub(crate) fn take_for_early_write(
+        &mut self,
+        geometry: &Geometry,
+        index: PieceIndex,
+    ) -> Vec<EarlyRun> {
+        let mut runs: Vec<EarlyRun> = Vec::new();
+        let Some(piece) = self.pieces.get_mut(&index) else { return runs };
+        for (number, slot) in (0..).zip(&mut piece.blocks) {
+            if !matches!(slot, Slot::Held(_)) {
+                continue;
+            }
+            let Slot::Held(block) = std::mem::replace(slot, Slot::Written) else { continue };
+            let at = geometry.block(index, number);
+            match runs.last_mut() {
+                Some(run) if run.range.begin + run.range.length == at.begin => {
+                    run.range.length += at.length;
+                    run.data.extend(block.chunks().iter().cloned());
+                }
+                _ => runs.push(EarlyRun { range: at, data: block.chunks().to_vec() }),
+            }
+        }
+        self.held -= piece.held;
+        piece.held = 0;
+        piece.early_writes += runs.len() as u32;
+        piece.written_early |= !runs.is_empty();
+        runs
+    }
+
+    /// An early write is done.
+    pub(crate) fn early_write_done(&mut self, index: PieceIndex) {
+        if let Some(piece) = self.pieces.get_mut(&index) {
+            piece.early_writes = piece.early_writes.saturating_sub(1);
+        }
+    }
+}

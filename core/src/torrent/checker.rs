@@ -1,0 +1,60 @@
+//! What is on disk: which pieces to hash when a torrent starts, and how far that has come.
+//!
+//! Resume data answers for pieces whose files did not change since; the others are hashed, as many
+//! at once as the session allows. A piece that touches a file which is missing or too short cannot
+//! be there and is not read.
+
+use std::collections::VecDeque;
+
+use crate::bitfield::Bitfield;
+use crate::piece::PieceIndex;
+
+/// The check of one torrent.
+#[derive(Debug, Default)]
+pub(crate) struct Checker {
+    queue: VecDeque<PieceIndex>,
+    running: u32,
+    done: u32,
+    total: u32,
+}
+
+impl Checker {
+    /// A check of these pieces.
+    pub(crate) fn new(pieces: &Bitfield) -> Self {
+        let queue: VecDeque<_> = pieces.iter().collect();
+        Checker { running: 0, done: 0, total: queue.len() as u32, queue }
+    }
+
+    /// The next piece to hash.
+    pub(crate) fn start_next(&mut self) -> Option<PieceIndex> {
+        let piece = self.queue.pop_front()?;
+        self.running += 1;
+        Some(piece)
+    }
+
+    /// A piece was hashed, or could not be read.
+    pub(crate) fn finish_one(&mut self) {
+        self.running = self.running.saturating_sub(1);
+        self.done += 1;
+    }
+
+    /// Whether pieces wait to be hashed.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Whether all is hashed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.queue.is_empty() && self.running == 0
+    }
+
+    /// Pieces hashed, and pieces to hash in all.
+    pub(crate) fn progress(&self) -> (u32, u32) {
+        (self.done, self.total)
+    }
+
+    /// Gives up what has not begun.
+    pub(crate) fn abandon(&mut self) {
+        self.queue.clear();
+    }
+}

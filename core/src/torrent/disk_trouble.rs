@@ -1,0 +1,52 @@
+//! A disk that fails: the torrent waits, says why, and tries again by itself.
+//!
+//! Nothing is fetched anew because of it: what is verified stays in memory until it can be written.
+//! Each failed probe doubles the wait.
+
+use crate::disk::DiskError;
+use crate::time::{Duration, Instant};
+
+/// First wait before the disk is tried again (chosen).
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait (chosen: a freed disk is noticed within this).
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The state of a disk that failed.
+#[derive(Debug)]
+pub(crate) struct DiskTrouble {
+    error: DiskError,
+    wait: Duration,
+    /// `None` while a probe is under way.
+    retry_at: Option<Instant>,
+}
+
+impl DiskTrouble {
+    /// The disk failed for the first time.
+    pub(crate) fn new(error: DiskError, now: Instant) -> Self {
+        DiskTrouble { error, wait: FIRST_WAIT, retry_at: Some(now + FIRST_WAIT) }
+    }
+
+    /// It failed again.
+    pub(crate) fn failed_again(&mut self, error: DiskError, now: Instant) {
+        self.error = error;
+        if self.retry_at.is_none() {
+            self.wait = (self.wait * 2).min(LONGEST_WAIT);
+            self.retry_at = Some(now + self.wait);
+        }
+    }
+
+    /// What failed.
+    pub(crate) fn error(&self) -> &DiskError {
+        &self.error
+    }
+
+    /// When to try again.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// A probe begins.
+    pub(crate) fn probe(&mut self) {
+        self.retry_at = None;
+    }
+}

@@ -1,0 +1,467 @@
+//! Downloading: requests go out, blocks come in, pieces are verified, written and announced.
+
+use crate::disk::{DiskDone, DiskError, DiskRequest, WriteRequest};
+use crate::notice::TorrentNotice;
+use crate::peer::pipeline::Standing;
+use crate::peer::{Peer, PeerSlot};
+use crate::picker::{Pace, PeerKey, PickHints, Received};
+use crate::piece::{BLOCK_LEN, Block, PieceIndex};
+use crate::session::Session;
+use crate::session::bans::BanReason;
+use crate::session::op::TorrentOp;
+use crate::torrent::swarm::UNASKED_LIMIT;
+use crate::torrent::{Phase, Torrent};
+use crate::wire::{BlockData, Message, Violation};
+
+/// Seconds of a rate limit's worth that may be requested ahead (chosen: keeps the kernel's buffers
+/// from holding more than the limit lets through soon).
+const REQUEST_AHEAD_S: u64 = 3;
+
+/// A peer that sends less than this part of the torrent's rate is slow (chosen).
+const SLOW_PART: u64 = 32;
+/// One that sends at least this part of it is fast (chosen).
+const FAST_PART: u64 = 4;
+
+impl Torrent {
+    // Requests.
+
+    /// Requests as many blocks of a peer as its pipeline wants.
+    pub(super) fn request_blocks(&mut self, session: &mut Session, slot: PeerSlot) {
+        if !self.is_downloading() {
+            return;
+        }
+        let limit = self.request_limit(session);
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if !peer.is_open() || !peer.can_request() {
+            self.hungry.remove(&slot);
+            return;
+        }
+        let want = peer.pipeline.want(session.now).min(limit.saturating_sub(peer.pipeline.len()));
+        if want == 0 {
+            return;
+        }
+        let hints = PickHints {
+            pace: pace(peer.pipeline.rate_bytes_per_s(session.now), self.down.rate(session.now)),
+            allowed: peer.peer_choking.then_some(peer.allowed_to_us.as_slice()),
+            suggested: &peer.suggested,
+        };
+        let mut blocks = Vec::with_capacity(want);
+        self.picker.pick(slot.key(), &peer.has, want, hints, &mut blocks);
+        for &block in &blocks {
+            peer.pipeline.sent(block, session.now);
+            peer.send(Message::Request(block));
+        }
+        if blocks.len() < want {
+            self.hungry.insert(slot);
+        } else {
+            self.hungry.remove(&slot);
+        }
+        if !blocks.is_empty() {
+            let (conn, deadline) = (peer.conn, peer.pipeline.deadline());
+            session.ask_send(conn);
+            if let Some(deadline) = deadline {
+                session.set_deadline_sooner(conn, deadline);
+            }
+        }
+    }
+
+    /// Most requests outstanding at one peer under the rate limits in force.
+    fn request_limit(&self, session: &Session) -> usize {
+        let own = self.gates.as_ref().and_then(|gates| gates.down.limit());
+        let limit = [own, session.download.limit()].into_iter().flatten().min();
+        limit.map_or(usize::MAX, |limit| {
+            let blocks = limit.saturating_mul(REQUEST_AHEAD_S) / u64::from(BLOCK_LEN);
+            usize::try_from(blocks / self.peers.len().max(1) as u64).unwrap_or(usize::MAX).max(1)
+        })
+    }
+
+    /// Something can be picked again: asks those peers for it that had nothing to give.
+    pub(super) fn feed_hungry(&mut self, session: &mut Session) {
+        if self.hungry.is_empty() || !self.is_downloading() {
+            return;
+        }
+        let hungry: Vec<PeerSlot> = self.hungry.iter().copied().collect();
+        for slot in hungry {
+            self.request_blocks(session, slot);
+        }
+    }
+
+    /// Gives back what was requested of a peer; whether there was anything.
+    pub(super) fn release_requests(&mut self, slot: PeerSlot, peer: &mut Peer) -> bool {
+        let mut any = false;
+        for block in peer.pipeline.clear() {
+            self.picker.release(slot.key(), block);
+            any = true;
+        }
+        any
+    }
+
+    /// The peer serves us no longer. Without the fast extension that drops all requests (BEP 3);
+    /// with it each is answered (BEP 6).
+    pub(super) fn choked_by(&mut self, session: &mut Session, slot: PeerSlot) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        peer.peer_choking = true;
+        if peer.fast {
+            return;
+        }
+        let mut released = false;
+        for block in peer.pipeline.clear() {
+            self.picker.release(slot.key(), block);
+            released = true;
+        }
+        if released {
+            self.feed_hungry(session);
+        }
+    }
+
+    /// The peer serves us from now on.
+    pub(super) fn unchoked_by(&mut self, slot: PeerSlot) {
+        if let Some(peer) = self.peers.get_mut(slot) {
+            peer.peer_choking = false;
+            self.hungry.insert(slot);
+        }
+    }
+
+    /// The peer will not serve a request.
+    pub(super) fn rejected(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let standing = peer.pipeline.rejected(block);
+        peer.allowed_to_us.retain(|piece| *piece != block.piece);
+        if standing != Some(Standing::Awaited) {
+            return;
+        }
+        self.picker.release(slot.key(), block);
+        self.hungry.insert(slot);
+        self.feed_hungry_but(session, slot);
+    }
+
+    /// As [`Torrent::feed_hungry`], leaving out the one that is being handled: its turn comes when
+    /// all of its messages are.
+    fn feed_hungry_but(&mut self, session: &mut Session, but: PeerSlot) {
+        if !self.is_downloading() {
+            return;
+        }
+        let hungry: Vec<PeerSlot> =
+            self.hungry.iter().copied().filter(|&slot| slot != but).collect();
+        for slot in hungry {
+            self.request_blocks(session, slot);
+        }
+    }
+
+    /// Requests that a peer is too late with go to others.
+    pub(super) fn mind_late_requests(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        reading: bool,
+    ) {
+        let now = session.now;
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        // While we do not read, what it sent may be waiting in the kernel because of us.
+        peer.pipeline.set_reading(reading, now);
+        let mut any = false;
+        while let Some(block) = peer.pipeline.pop_late(now) {
+            self.picker.release(slot.key(), block);
+            any = true;
+        }
+        if !any {
+            return;
+        }
+        self.hungry.insert(slot);
+        self.feed_hungry(session);
+    }
+
+    // Blocks.
+
+    /// A block has come.
+    pub(super) fn block_arrived(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        piece: PieceIndex,
+        begin: u32,
+        data: BlockData,
+    ) -> Result<(), Violation> {
+        let now = session.now;
+        let len = data.len() as u64;
+        let block = Block { piece, begin, length: data.len() as u32 };
+        self.totals.downloaded += len;
+        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        if peer.pipeline.received(block, now).is_none() {
+            peer.unasked_bytes += len;
+            self.totals.redundant += len;
+            // BEP 6 answers every request once; without it a cancel and its block may cross.
+            let excused =
+                peer.unasked_bytes <= UNASKED_LIMIT && (!peer.fast || peer.pipeline.forgot());
+            return if excused { Ok(()) } else { Err(Violation::UnrequestedBlock(block)) };
+        }
+        peer.down.add(now, len);
+        peer.downloaded += len;
+        let remote = peer.remote;
+        self.down.add(now, len);
+        match self.picker.received(slot.key(), block) {
+            Received::Accepted { piece_complete, also_requested_by } => {
+                self.smart_ban.received(piece, block.number(), remote);
+                let held = self.assembly.held_bytes();
+                self.assembly.insert(&self.geometry, block, data);
+                session.assembly_bytes += self.assembly.held_bytes() - held;
+                for other in also_requested_by {
+                    self.cancel_request(session, other, block);
+                }
+                if piece_complete {
+                    self.piece_complete(session, piece);
+                } else if session.assembly_bytes > session.config.bounds.assembly_bytes {
+                    self.write_early(session);
+                }
+            }
+            Received::Duplicate | Received::NotWanted => self.totals.redundant += len,
+        }
+        Ok(())
+    }
+
+    /// A block has come from somebody else.
+    fn cancel_request(&mut self, session: &mut Session, key: PeerKey, block: Block) {
+        let Some(slot) = self.peers.key_at(key.0) else { return };
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if peer.pipeline.cancelled(block, peer.fast).is_some() {
+            peer.send(Message::Cancel(block));
+            let conn = peer.conn;
+            session.ask_send(conn);
+            self.hungry.insert(slot);
+        }
+    }
+
+    // Pieces.
+
+    /// All blocks of a piece are here: have it verified and written, in one go.
+    fn piece_complete(&mut self, session: &mut Session, piece: PieceIndex) {
+        if self.assembly.was_written_early(piece) {
+            return self.write_rest(session, piece);
+        }
+        self.write_piece(session, piece);
+    }
+
+    /// Has a complete piece verified and written.
+    pub(super) fn write_piece(&mut self, session: &mut Session, piece: PieceIndex) {
+        let len = self.geometry.len_of(piece);
+        session.write_backlog += len as usize;
+        let request = WriteRequest {
+            store: self.store,
+            spans: self.layout.piece_spans(piece),
+            data: self.assembly.bytes_of(piece),
+            expect: self.metainfo.piece_hash(piece),
+        };
+        self.disk(
+            session,
+            TorrentOp::WritePiece(piece, len),
+            DiskRequest::Write(Box::new(request)),
+        );
+    }
+
+    /// Memory is short: writes the blocks of the piece that holds most.
+    fn write_early(&mut self, session: &mut Session) {
+        if let Some(piece) = self.assembly.largest() {
+            self.write_blocks(session, piece);
+        }
+    }
+
+    /// A piece of which a part is on disk already is complete: writes the rest, then hashes it.
+    fn write_rest(&mut self, session: &mut Session, piece: PieceIndex) {
+        self.write_blocks(session, piece);
+        self.hash_if_settled(session, piece);
+    }
+
+    fn write_blocks(&mut self, session: &mut Session, piece: PieceIndex) {
+        let held = self.assembly.held_bytes();
+        let runs = self.assembly.take_for_early_write(&self.geometry, piece);
+        session.assembly_bytes -= held - self.assembly.held_bytes();
+        for run in runs {
+            let len = run.range.length;
+            session.write_backlog += len as usize;
+            let request = WriteRequest {
+                store: self.store,
+                spans: self.layout.spans(run.range),
+                data: run.data,
+                expect: None,
+            };
+            self.disk(
+                session,
+                TorrentOp::WriteEarly(piece, len),
+                DiskRequest::Write(Box::new(request)),
+            );
+        }
+    }
+
+    fn hash_if_settled(&mut self, session: &mut Session, piece: PieceIndex) {
+        if self.assembly.is_settled(piece) && self.assembly.was_written_early(piece) {
+            let spans = self.layout.piece_spans(piece);
+            let request = DiskRequest::Hash { store: self.store, spans };
+            self.disk(session, TorrentOp::HashPiece(piece), request);
+        }
+    }
+
+    /// An early write is done, or failed.
+    pub(super) fn early_write_done(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        len: u32,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        session.backlog_done(len as usize);
+        self.assembly.early_write_done(piece);
+        match result {
+            Ok(_) => self.hash_if_settled(session, piece),
+            Err(error) => {
+                // Its bytes are gone from memory: the piece is fetched again once the disk works.
+                self.disk_failed(session, *error);
+                self.forget_piece(session, piece);
+            }
+        }
+    }
+
+    /// A piece written early was hashed.
+    pub(super) fn piece_hashed(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        match result {
+            Ok(DiskDone::Hash(hash)) if self.metainfo.piece_hash(piece) == Some(hash) => {
+                self.piece_passed(session, piece);
+            }
+            Ok(_) => self.piece_failed(session, piece),
+            Err(error) => {
+                self.disk_failed(session, *error);
+                self.forget_piece(session, piece);
+            }
+        }
+    }
+
+    /// A complete piece was verified and written, or is wrong, or could not be written.
+    pub(super) fn piece_written(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        len: u32,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        session.backlog_done(len as usize);
+        match result {
+            Ok(DiskDone::HashMismatch) => self.piece_failed(session, piece),
+            Ok(_) => {
+                self.unwritten.remove(&piece);
+                self.piece_passed(session, piece);
+                self.disk_works(session);
+            }
+            Err(error) => {
+                self.unwritten.insert(piece);
+                self.disk_failed(session, *error);
+            }
+        }
+    }
+
+    /// A piece is verified and on disk: it is ours, and everybody may know.
+    fn piece_passed(&mut self, session: &mut Session, piece: PieceIndex) {
+        if self.picker.have().has(piece) {
+            // A write tried again while the first was still under way.
+            return;
+        }
+        let blocks = self.assembly.blocks_of(piece);
+        let liars = self
+            .smart_ban
+            .passed(piece, blocks.map(|data| data.chunks().iter().map(AsRef::as_ref)));
+        self.drop_blocks(session, piece);
+        self.picker.piece_passed(piece);
+        self.saver.mark_dirty(session.now);
+        self.announce_have(session, piece);
+        for liar in liars {
+            self.ban(session, liar, BanReason::WrongData);
+        }
+        if self.is_finished() {
+            self.finished(session);
+        }
+    }
+
+    /// A piece does not have its hash: its blocks are fetched again, and whoever is proved to have
+    /// sent a wrong one is banned, nobody else.
+    fn piece_failed(&mut self, session: &mut Session, piece: PieceIndex) {
+        self.totals.failed += u64::from(self.geometry.len_of(piece));
+        let blocks = self.assembly.blocks_of(piece);
+        let liar = self
+            .smart_ban
+            .failed(piece, blocks.map(|data| data.chunks().iter().map(AsRef::as_ref)));
+        self.forget_piece(session, piece);
+        if let Some(liar) = liar {
+            self.ban(session, liar, BanReason::WrongData);
+        }
+        self.feed_hungry(session);
+    }
+
+    /// Starts a piece anew.
+    fn forget_piece(&mut self, session: &mut Session, piece: PieceIndex) {
+        self.drop_blocks(session, piece);
+        self.smart_ban.abandoned(piece);
+        self.picker.piece_failed(piece);
+    }
+
+    fn drop_blocks(&mut self, session: &mut Session, piece: PieceIndex) {
+        let held = self.assembly.held_bytes();
+        self.assembly.remove(piece);
+        session.assembly_bytes -= held - self.assembly.held_bytes();
+    }
+
+    /// Tells all who lack it that we have a piece, and minds who has lost interest for us by it.
+    fn announce_have(&mut self, session: &mut Session, piece: PieceIndex) {
+        let wanting = self.is_active() && !self.is_finished();
+        for (_, peer) in self.peers.iter_mut() {
+            if !peer.is_open() {
+                continue;
+            }
+            if peer.has.has(piece) {
+                peer.interesting = peer.interesting.saturating_sub(1);
+                peer.set_interest(wanting && peer.interesting > 0);
+            } else {
+                peer.send(Message::Have(piece));
+            }
+            if !peer.outbox.is_empty() {
+                session.ask_send(peer.conn);
+            }
+        }
+    }
+
+    /// Everything wanted is here.
+    pub(super) fn finished(&mut self, session: &mut Session) {
+        if self.told_finished || self.phase != Phase::Running {
+            return;
+        }
+        self.told_finished = true;
+        self.saved_due = true;
+        self.hungry.clear();
+        session.notify(self.id, TorrentNotice::Finished);
+        if self.totals.downloaded > 0 {
+            self.announce_completed(session);
+        }
+        self.saver.mark_dirty(session.now);
+        self.saver.hurry();
+        let slots: Vec<PeerSlot> = self.peers.keys().collect();
+        for slot in slots {
+            self.part_if_both_seed(session, slot);
+        }
+        self.choke_soon(session);
+    }
+}
+
+/// A peer's pace: what it would take to send the torrent's whole rate alone.
+fn pace(peer_bytes_per_s: u64, torrent_bytes_per_s: u64) -> Pace {
+    if peer_bytes_per_s == 0 {
+        Pace::Medium
+    } else if peer_bytes_per_s.saturating_mul(SLOW_PART) < torrent_bytes_per_s {
+        Pace::Slow
+    } else if peer_bytes_per_s.saturating_mul(FAST_PART) >= torrent_bytes_per_s {
+        Pace::Fast
+    } else {
+        Pace::Medium
+    }
+}

@@ -1,0 +1,136 @@
+//! Pause and resume, removal, the session's stop; and the way completions of the disk take.
+
+use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
+use crate::notice::TorrentNotice;
+use crate::peer::PeerSlot;
+use crate::session::Session;
+use crate::session::op::TorrentOp;
+use crate::torrent::peer_book::Ended;
+use crate::torrent::{Phase, Removal, Torrent};
+
+impl Torrent {
+    /// Stops transfers and closes connections, until [`Torrent::unpause`].
+    pub(crate) fn pause(&mut self, session: &mut Session) {
+        if self.paused {
+            return;
+        }
+        self.paused = true;
+        if self.phase == Phase::Running {
+            self.drop_all_peers(session);
+            self.stop_announcing(session);
+            self.choke_at = None;
+        }
+        session.notify(self.id, TorrentNotice::Paused);
+    }
+
+    /// Undoes [`Torrent::pause`].
+    pub(crate) fn unpause(&mut self, session: &mut Session) {
+        if !self.paused {
+            return;
+        }
+        self.paused = false;
+        session.notify(self.id, TorrentNotice::Resumed);
+        if self.phase == Phase::Running {
+            self.open_for_peers(session);
+        }
+    }
+
+    /// Takes the torrent out of the session for good.
+    pub(crate) fn remove(&mut self, session: &mut Session, delete_files: bool) {
+        let removal = if delete_files { Removal::DeleteFiles } else { Removal::KeepFiles };
+        self.end(session, Some(removal));
+    }
+
+    /// The session stops: the torrent is kept for the next.
+    pub(crate) fn stop(&mut self, session: &mut Session) {
+        self.end(session, None);
+    }
+
+    fn end(&mut self, session: &mut Session, remove: Option<Removal>) {
+        if let Phase::Ending { remove: known, .. } = &mut self.phase {
+            *known = remove.or(*known);
+            return;
+        }
+        let was_running = self.phase == Phase::Running;
+        self.phase = Phase::Ending { remove, closing: false };
+        self.checker.abandon();
+        self.drop_all_peers(session);
+        self.stop_announcing(session);
+        self.choke_at = None;
+        // What is complete but could not be written is lost with the session, not the files.
+        if was_running && remove.is_none() && self.trouble.is_none() && !self.saver.is_busy() {
+            self.saver.mark_dirty(session.now);
+            self.begin_save(session);
+        }
+        self.end_if_idle(session);
+    }
+
+    fn drop_all_peers(&mut self, session: &mut Session) {
+        let slots: Vec<PeerSlot> = self.peers.keys().collect();
+        for slot in slots {
+            self.drop_peer(session, slot, Ended::Normal);
+        }
+    }
+
+    /// Goes a step further with the farewell once the disk has nothing to do for this torrent.
+    pub(super) fn end_if_idle(&mut self, session: &mut Session) {
+        let Phase::Ending { remove, closing } = self.phase else { return };
+        if self.disk_ops > 0 {
+            return;
+        }
+        if closing {
+            if !self.has_left_trackers() {
+                return;
+            }
+            self.phase = Phase::Ended;
+            session.assembly_bytes -= self.assembly.held_bytes();
+            session.timers.unregister(self.timer);
+            if let Some(gates) = self.gates.take() {
+                session.timers.unregister(gates.up.timer);
+                session.timers.unregister(gates.down.timer);
+            }
+            if remove.is_some() {
+                session.notify(self.id, TorrentNotice::Removed);
+            }
+            return;
+        }
+        self.phase = Phase::Ending { remove, closing: true };
+        if remove.is_some() {
+            let name = StateName::Resume(self.metainfo.infohash());
+            self.disk(session, TorrentOp::ForgetResume, DiskRequest::Forget { name });
+        }
+        let delete = remove == Some(Removal::DeleteFiles);
+        let request = DiskRequest::Close { store: self.store, delete };
+        self.disk(session, TorrentOp::Close, request);
+    }
+
+    /// A disk request of this torrent is done.
+    pub(crate) fn disk_done(
+        &mut self,
+        session: &mut Session,
+        op: TorrentOp,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        self.disk_ops -= 1;
+        match op {
+            TorrentOp::LoadResume => self.resume_loaded(session, result),
+            TorrentOp::Open => self.files_opened(session, result),
+            TorrentOp::Prepare => self.files_prepared(session, result),
+            TorrentOp::Check(piece) => self.piece_checked(session, piece, result),
+            TorrentOp::WritePiece(piece, len) => self.piece_written(session, piece, len, result),
+            TorrentOp::WriteEarly(piece, len) => self.early_write_done(session, piece, len, result),
+            TorrentOp::HashPiece(piece) => self.piece_hashed(session, piece, result),
+            TorrentOp::ReadForPeer(slot, run) => self.blocks_read(session, slot, run, result),
+            TorrentOp::ProbeRead(piece) => self.read_probed(session, piece, result),
+            TorrentOp::Sync => self.synced(session, result),
+            TorrentOp::SaveResume => self.resume_saved(session, result),
+            TorrentOp::ForgetResume | TorrentOp::Close => {}
+        }
+        self.end_if_idle(session);
+    }
+
+    /// Whether the check of this torrent has more to hash.
+    pub(crate) fn is_checking(&self) -> bool {
+        self.phase == Phase::Checking
+    }
+}

@@ -1,0 +1,154 @@
+//! Keeping what was downloaded: flushing, resume data, and a disk that fails for a while.
+
+use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
+use crate::notice::TorrentNotice;
+use crate::piece::PieceIndex;
+use crate::session::Session;
+use crate::session::op::TorrentOp;
+use crate::storage::resume::Resume;
+use crate::time::Instant;
+use crate::torrent::disk_trouble::DiskTrouble;
+use crate::torrent::{Phase, Torrent};
+
+impl Torrent {
+    // Saving.
+
+    /// When to flush and save next.
+    pub(super) fn save_due_at(&self, session: &Session) -> Option<Instant> {
+        match self.phase {
+            Phase::Running | Phase::Ending { closing: false, .. } => {
+                self.saver.due_at(session.config.resume_interval)
+            }
+            _ => None,
+        }
+    }
+
+    /// Flushes what was written; the save follows.
+    pub(super) fn begin_save(&mut self, session: &mut Session) {
+        self.saver.begin(self.picker.have());
+        self.disk(session, TorrentOp::Sync, DiskRequest::Sync { store: self.store });
+    }
+
+    /// What was written is flushed: claim it.
+    pub(super) fn synced(
+        &mut self,
+        session: &mut Session,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        let files = match result {
+            Ok(DiskDone::Files(files)) => files,
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                self.saver.failed(session.now);
+                return self.disk_failed(session, *error);
+            }
+        };
+        let Some(have) = self.saver.synced() else { return };
+        let resume = Resume {
+            pieces: have,
+            files,
+            uploaded_bytes: self.totals.uploaded_before + self.totals.uploaded,
+            downloaded_bytes: self.totals.downloaded_before + self.totals.downloaded,
+            priorities: self.files.clone(),
+            saved_at: session.wall(),
+            stopped_cleanly: self.phase != Phase::Running,
+        };
+        let infohash = self.metainfo.infohash();
+        let request =
+            DiskRequest::Save { name: StateName::Resume(infohash), data: resume.encode(infohash) };
+        self.disk(session, TorrentOp::SaveResume, request);
+    }
+
+    /// The resume data is written, or could not be.
+    pub(super) fn resume_saved(
+        &mut self,
+        session: &mut Session,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        match result {
+            Ok(_) => {
+                self.saver.saved();
+                if self.saved_due && self.saver.is_clean() {
+                    self.saved_due = false;
+                    session.notify(self.id, TorrentNotice::Saved);
+                }
+            }
+            Err(error) => {
+                self.saver.failed(session.now);
+                self.disk_failed(session, *error);
+            }
+        }
+    }
+
+    // A disk that fails.
+
+    /// The disk failed: say so, stop fetching, try again by and by.
+    pub(super) fn disk_failed(&mut self, session: &mut Session, error: DiskError) {
+        match &mut self.trouble {
+            Some(trouble) => trouble.failed_again(error, session.now),
+            None => {
+                session.notify(self.id, TorrentNotice::DiskFailed { error: error.clone() });
+                self.trouble = Some(DiskTrouble::new(error, session.now));
+                self.choke_soon(session);
+            }
+        }
+    }
+
+    /// Tries whether the disk works again, with what failed.
+    pub(super) fn probe_disk(&mut self, session: &mut Session) {
+        let Some(trouble) = &mut self.trouble else { return };
+        trouble.probe();
+        if self.phase == Phase::Opening {
+            let request = DiskRequest::Open { store: self.store, spec: self.spec.clone() };
+            self.disk(session, TorrentOp::Open, request);
+        } else if let Some(&piece) = self.unwritten.first() {
+            self.write_piece(session, piece);
+        } else if let Some(piece) = self.unreadable {
+            let spans = self.layout.piece_spans(piece);
+            let request = DiskRequest::Hash { store: self.store, spans };
+            self.disk(session, TorrentOp::ProbeRead(piece), request);
+        } else {
+            self.prepare_files(session);
+        }
+    }
+
+    /// A piece that could not be read was read again.
+    pub(super) fn read_probed(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        match result {
+            Ok(DiskDone::Hash(hash)) if self.metainfo.piece_hash(piece) == Some(hash) => {
+                self.unreadable = None;
+                self.disk_works(session);
+            }
+            Ok(_) => {
+                let error = self.trouble.as_ref().map(|trouble| trouble.error().clone());
+                if let Some(error) = error {
+                    self.disk_failed(session, error);
+                }
+            }
+            Err(error) => self.disk_failed(session, *error),
+        }
+    }
+
+    /// Something that failed has worked: go on with what waited.
+    pub(super) fn disk_works(&mut self, session: &mut Session) {
+        if self.trouble.is_none() || self.unreadable.is_some() {
+            return;
+        }
+        self.trouble = None;
+        session.notify(self.id, TorrentNotice::DiskRecovered);
+        let waiting: Vec<PieceIndex> = self.unwritten.iter().copied().collect();
+        for piece in waiting {
+            self.write_piece(session, piece);
+        }
+        self.choke_soon(session);
+        let slots: Vec<_> = self.peers.keys().collect();
+        for slot in slots {
+            self.request_blocks(session, slot);
+        }
+    }
+}

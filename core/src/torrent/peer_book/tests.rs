@@ -1,0 +1,287 @@
+use quickcheck::{Arbitrary, Gen, quickcheck};
+
+use super::*;
+
+const NOW: Instant = Instant::from_secs(100);
+
+fn book(capacity: usize) -> PeerBook {
+    PeerBook::new(capacity, PolicyRng::from_seed([9; 32]))
+}
+
+fn addr(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, last], 6881))
+}
+
+fn after(secs: u64) -> Instant {
+    NOW + Duration::from_secs(secs)
+}
+
+fn next(book: &mut PeerBook, now: Instant) -> Option<SocketAddr> {
+    book.next_to_connect(now, |_| false)
+}
+
+#[test]
+fn an_address_is_handed_out_once_until_it_ended() {
+    let mut book = book(10);
+    assert_eq!(book.add(addr(1), PeerSource::Tracker, NOW), Added::New);
+    assert_eq!(book.add(addr(1), PeerSource::Pex, NOW), Added::Known);
+    assert_eq!(book.source(addr(1)), Some(PeerSource::Tracker));
+    assert_eq!(next(&mut book, NOW), Some(addr(1)));
+    assert_eq!((next(&mut book, NOW), book.next_at()), (None, None));
+    book.connected(addr(1), NOW);
+    assert!(book.is_connected(addr(1)));
+    book.ended(addr(1), NOW, Ended::Normal);
+    assert_eq!(next(&mut book, NOW), None);
+    let at = book.next_at().unwrap();
+    assert!((after(30)..after(38)).contains(&at), "{at:?}");
+    assert_eq!(next(&mut book, at), Some(addr(1)));
+}
+
+#[test]
+fn failures_double_the_wait_up_to_an_hour() {
+    let mut book = book(10);
+    book.add(addr(1), PeerSource::Dht, NOW);
+    let mut now = NOW;
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        assert_eq!(next(&mut book, now), Some(addr(1)));
+        book.ended(addr(1), now, Ended::Failed);
+        let at = book.next_at().unwrap();
+        waits.push((at - now).as_secs());
+        now = at;
+    }
+    let least = [15, 30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600, 3600];
+    for (wait, least) in waits.into_iter().zip(least) {
+        assert!((least..=least + least / 4).contains(&wait), "{wait} instead of {least}");
+    }
+}
+
+#[test]
+fn naming_an_address_again_shortens_its_wait_only_for_the_user() {
+    let mut book = book(10);
+    book.add(addr(1), PeerSource::Tracker, NOW);
+    next(&mut book, NOW);
+    book.ended(addr(1), NOW, Ended::Misbehaved);
+    assert!(book.next_at().unwrap() > after(1900));
+    book.add(addr(1), PeerSource::Pex, after(60));
+    assert_eq!(next(&mut book, after(60)), None);
+    book.add(addr(1), PeerSource::User, after(60));
+    assert_eq!(next(&mut book, after(60)), Some(addr(1)));
+    book.ended(addr(1), after(60), Ended::Failed);
+    assert!(book.next_at().unwrap() <= after(63), "the user's are tried again soon");
+}
+
+#[test]
+fn candidates_come_by_class_then_failures_then_priority() {
+    let mut book = book(100);
+    book.set_external(&[SocketAddr::from(([80, 1, 2, 3], 6881))]);
+    book.add(addr(1), PeerSource::Tracker, NOW);
+    next(&mut book, NOW);
+    book.ended(addr(1), NOW, Ended::Failed);
+    let fresh: Vec<_> = (2..10).map(|n| SocketAddr::from(([10, n, 0, 1], 6881))).collect();
+    fresh.iter().for_each(|&addr| _ = book.add(addr, PeerSource::Tracker, NOW));
+    let user = addr(200);
+    book.add(user, PeerSource::User, NOW);
+    let order: Vec<_> = std::iter::from_fn(|| next(&mut book, after(60))).collect();
+    assert_eq!((order.first(), order.last()), (Some(&user), Some(&addr(1))));
+    let priorities: Vec<_> = order[1..9].iter().map(|&a| book.priority_of(a).unwrap()).collect();
+    assert!(priorities.is_sorted_by(|a, b| a > b), "{priorities:?}");
+}
+
+#[test]
+fn a_seed_is_no_candidate_while_we_are_one() {
+    let mut book = book(10);
+    book.add(addr(1), PeerSource::Tracker, NOW);
+    book.set_seed(addr(1), true);
+    book.set_seeding(true);
+    assert_eq!((next(&mut book, NOW), book.next_at()), (None, None));
+    book.set_seeding(false);
+    assert_eq!(next(&mut book, NOW), Some(addr(1)));
+    assert!(book.is_seed(addr(1)));
+}
+
+#[test]
+fn a_banned_address_is_forgotten_instead_of_handed_out() {
+    let mut book = book(10);
+    book.add(addr(1), PeerSource::Tracker, NOW);
+    book.add(addr(2), PeerSource::Tracker, NOW);
+    let is_banned = |ip| ip == addr(1).ip();
+    assert_eq!(book.next_to_connect(NOW, is_banned), Some(addr(2)));
+    assert_eq!(book.next_to_connect(NOW, is_banned), None);
+    assert_eq!(book.len(), 1);
+}
+
+#[test]
+fn addresses_that_nobody_has_are_refused() {
+    let mut book = book(10);
+    for bad in [
+        "1.2.3.4:0",
+        "0.0.0.0:1",
+        "0.1.2.3:1",
+        "224.0.0.1:1",
+        "255.255.255.255:1",
+        "240.0.0.1:1",
+        "[::]:1",
+        "[ff02::1]:1",
+        "[::ffff:0.0.0.0]:1",
+    ] {
+        assert_eq!(book.add(bad.parse().unwrap(), PeerSource::Tracker, NOW), Added::Invalid);
+    }
+    assert!(book.is_empty());
+}
+
+#[test]
+fn one_address_in_two_forms_is_one_peer() {
+    let mut book = book(10);
+    book.add("[::ffff:1.2.3.4]:5".parse().unwrap(), PeerSource::Pex, NOW);
+    assert_eq!(book.add("1.2.3.4:5".parse().unwrap(), PeerSource::Pex, NOW), Added::Known);
+}
+
+#[test]
+fn our_own_address_is_never_in_it() {
+    let mut book = book(10);
+    book.add(addr(1), PeerSource::Tracker, NOW);
+    book.set_external(&[addr(1)]);
+    assert!(book.is_empty());
+    assert_eq!(book.add(addr(1), PeerSource::Tracker, NOW), Added::Own);
+}
+
+#[test]
+fn a_full_book_evicts_the_least_promising_but_nothing_of_the_users() {
+    let mut book = book(4);
+    book.add(addr(1), PeerSource::User, NOW);
+    book.add(addr(2), PeerSource::Tracker, NOW);
+    book.add(addr(3), PeerSource::Tracker, NOW);
+    book.add(addr(4), PeerSource::Dht, NOW);
+    // The user's goes first, so its failure is the user's.
+    assert_eq!(next(&mut book, NOW), Some(addr(1)));
+    book.ended(addr(1), NOW, Ended::Failed);
+    let failing = next(&mut book, NOW).unwrap();
+    book.ended(failing, NOW, Ended::Failed);
+    assert_eq!(book.add(addr(5), PeerSource::Dht, NOW), Added::New);
+    assert_eq!((book.len(), book.source(failing)), (4, None));
+    assert_eq!(book.source(addr(1)), Some(PeerSource::User));
+    // A user's address gets in even where everything else is as good.
+    assert_eq!(book.add(addr(6), PeerSource::User, NOW), Added::New);
+    assert_eq!(book.len(), 4);
+}
+
+#[test]
+fn one_source_fills_its_share_and_no_more() {
+    let mut book = book(100);
+    for n in 0..=255 {
+        book.add(SocketAddr::from(([n, 1, 1, 1], 6881)), PeerSource::Pex, NOW);
+    }
+    assert_eq!(book.len(), 25);
+    assert_eq!(book.add(addr(1), PeerSource::Tracker, NOW), Added::New);
+}
+
+#[test]
+fn an_incoming_peer_becomes_known_by_its_listening_port() {
+    let mut book = book(10);
+    book.connected(addr(7), NOW);
+    assert!(book.is_connected(addr(7)));
+    assert_eq!(next(&mut book, NOW), None);
+    book.ended(addr(7), NOW, Ended::Useless);
+    assert!((after(600)..=after(750)).contains(&book.next_at().unwrap()));
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Add(u8, u8),
+    Connect,
+    Connected(u8),
+    Ended(u8, u8),
+    Seed(u8, bool),
+    Seeding(bool),
+    External(u8),
+    Forget(u8),
+    Advance(u16),
+}
+
+impl Arbitrary for Op {
+    fn arbitrary(g: &mut Gen) -> Self {
+        let last = u8::arbitrary(g) % 40;
+        match u8::arbitrary(g) % 14 {
+            0..=4 => Op::Add(last, u8::arbitrary(g)),
+            5..=6 => Op::Connect,
+            7 => Op::Connected(last),
+            8..=9 => Op::Ended(last, u8::arbitrary(g)),
+            10 => Op::Seed(last, bool::arbitrary(g)),
+            11 => match u8::arbitrary(g) % 8 {
+                0 => Op::Seeding(bool::arbitrary(g)),
+                1 => Op::External(u8::arbitrary(g)),
+                _ => Op::Forget(last),
+            },
+            _ => Op::Advance(u16::arbitrary(g) >> (u8::arbitrary(g) % 16)),
+        }
+    }
+}
+
+const SOURCES: [PeerSource; 6] = [
+    PeerSource::User,
+    PeerSource::Lsd,
+    PeerSource::Tracker,
+    PeerSource::Dht,
+    PeerSource::Pex,
+    PeerSource::Incoming,
+];
+
+impl PeerBook {
+    /// Everything that the indexes say, recounted from the peers.
+    fn is_consistent(&self, now: Instant) -> bool {
+        let mut evictable = BTreeSet::new();
+        let mut candidates = BTreeSet::new();
+        let mut counts = [0; 6];
+        for (&addr, peer) in &self.peers {
+            counts[peer.source as usize] += 1;
+            if peer.standing == Standing::Idle {
+                if !(peer.is_seed && self.seeding) {
+                    candidates.insert(addr);
+                }
+                if peer.source != PeerSource::User {
+                    evictable.insert((peer.source, peer.evict_rank(), addr));
+                }
+            }
+        }
+        let ready = self.ready.iter().map(|(_, addr)| *addr);
+        let indexed: Vec<_> = ready.chain(self.waiting.iter().map(|(_, addr)| *addr)).collect();
+        counts == self.counts
+            && evictable == self.evictable
+            && indexed.len() == candidates.len()
+            && indexed.into_iter().collect::<BTreeSet<_>>() == candidates
+            && self.ready.iter().all(|(_, addr)| self.peers[addr].retry_at <= now)
+            && self.peers.len() <= self.capacity
+    }
+}
+
+quickcheck! {
+    fn whatever_happens_the_indexes_agree_with_the_peers(ops: Vec<Op>) -> bool {
+        let mut book = book(16);
+        let mut now = NOW;
+        ops.into_iter().all(|op| {
+            match op {
+                Op::Add(last, source) => {
+                    book.add(addr(last), SOURCES[usize::from(source) % 6], now);
+                }
+                Op::Connect => {
+                    let expected = book.next_at().is_some_and(|at| at <= now);
+                    if next(&mut book, now).is_some() != expected {
+                        return false;
+                    }
+                }
+                Op::Connected(last) => book.connected(addr(last), now),
+                Op::Ended(last, how) => {
+                    let ways = [Ended::Failed, Ended::Normal, Ended::Useless, Ended::Misbehaved];
+                    book.ended(addr(last), now, ways[usize::from(how) % 4]);
+                }
+                Op::Seed(last, is_seed) => book.set_seed(addr(last), is_seed),
+                Op::Seeding(seeding) => book.set_seeding(seeding),
+                Op::External(last) => book.set_external(&[addr(last)]),
+                Op::Forget(last) => book.forget(addr(last)),
+                Op::Advance(secs) => now += Duration::from_secs(secs.into()),
+            }
+            book.is_consistent(now)
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! How a torrent stands, and what keeps it from being faster.
+
+use crate::session::Session;
+use crate::time::{Duration, Instant};
+use crate::torrent::{Bottleneck, FilePriority, Phase, Torrent, TorrentState, TorrentStatus};
+
+/// A torrent that got nothing for this long is not limited by its peers' speed (chosen).
+const STILL: u64 = 1;
+
+impl Torrent {
+    /// A snapshot.
+    pub(crate) fn status(&self, session: &Session, now: Instant) -> TorrentStatus {
+        let down = self.down.rate(now);
+        let wanted_bytes = self.wanted_bytes();
+        let left = self.picker.missing_bytes();
+        let done_bytes = match self.phase {
+            Phase::Checking => self.checked_bytes(),
+            _ => wanted_bytes.saturating_sub(left),
+        };
+        let open = || self.peers.iter().filter(|(_, peer)| peer.is_open());
+        TorrentStatus {
+            id: self.id,
+            name: self.metainfo.name().to_owned(),
+            infohash: self.metainfo.infohash(),
+            state: self.state(),
+            bottleneck: self.bottleneck(session, down),
+            pieces: self.geometry.pieces(),
+            pieces_have: self.picker.have().count(),
+            total_bytes: self.geometry.total_len(),
+            wanted_bytes,
+            done_bytes,
+            down_bytes_per_s: down,
+            up_bytes_per_s: self.up.rate(now),
+            downloaded_bytes: self.totals.downloaded,
+            uploaded_bytes: self.totals.uploaded,
+            failed_bytes: self.totals.failed,
+            redundant_bytes: self.totals.redundant,
+            peers: open().count(),
+            seeds: open().filter(|(_, peer)| peer.is_seed()).count(),
+            known_peers: self.book.len(),
+            unchoked_us: open().filter(|(_, peer)| !peer.peer_choking).count(),
+            eta: left.checked_div(down).filter(|_| left > 0).map(Duration::from_secs),
+            trackers: self.tracker_status(now),
+            disk_error: self.trouble.as_ref().map(|trouble| trouble.error().clone()),
+        }
+    }
+
+    fn state(&self) -> TorrentState {
+        match self.phase {
+            Phase::Ending { .. } | Phase::Ended => TorrentState::Stopping,
+            _ if self.trouble.is_some() => TorrentState::DiskFailed,
+            Phase::Loading | Phase::Opening | Phase::Checking => TorrentState::Checking,
+            Phase::Running if self.paused => TorrentState::Paused,
+            Phase::Running if self.is_finished() => TorrentState::Seeding,
+            Phase::Running => TorrentState::Downloading,
+        }
+    }
+
+    fn bottleneck(&self, session: &Session, down: u64) -> Bottleneck {
+        match self.state() {
+            TorrentState::Checking => return Bottleneck::Checking,
+            TorrentState::DiskFailed => return Bottleneck::Disk,
+            TorrentState::Downloading => {}
+            TorrentState::Seeding | TorrentState::Paused | TorrentState::Stopping => {
+                return Bottleneck::None;
+            }
+        }
+        let open = || self.peers.iter().map(|(_, peer)| peer).filter(|peer| peer.is_open());
+        if open().next().is_none() {
+            return Bottleneck::NoPeers;
+        }
+        if open().all(|peer| peer.interesting == 0) {
+            return Bottleneck::NothingOffered;
+        }
+        let near = |limit: u64| down >= limit - limit / 10;
+        let own = self.gates.as_ref().and_then(|gates| gates.down.limit());
+        if session.download.limit().is_some_and(near) || own.is_some_and(near) {
+            return Bottleneck::RateLimit;
+        }
+        if session.disk_is_behind() {
+            return Bottleneck::Disk;
+        }
+        let choked = open().all(|peer| peer.interesting == 0 || peer.peer_choking);
+        if choked && down < STILL { Bottleneck::Choked } else { Bottleneck::Peers }
+    }
+
+    fn wanted_bytes(&self) -> u64 {
+        if self.files.iter().all(|&priority| priority != FilePriority::Skip) {
+            return self.geometry.total_len();
+        }
+        self.picker.wanted_bytes()
+    }
+
+    fn checked_bytes(&self) -> u64 {
+        let (done, total) = self.checker.progress();
+        let trusted = u64::from(self.picker.have().count().saturating_sub(done));
+        let checked = u64::from(done) + if total == 0 { 0 } else { trusted };
+        (checked * u64::from(self.geometry.piece_len())).min(self.geometry.total_len())
+    }
+}

@@ -1,0 +1,298 @@
+//! The way of a torrent to running: resume data, the files' sizes, the check.
+
+use std::sync::Arc;
+
+use crate::bitfield::Bitfield;
+use crate::disk::{DiskDone, DiskError, DiskRequest, FileIndex, FileStat, Span, StateName};
+use crate::id::{Slab, StoreId, TorrentId};
+use crate::notice::TorrentNotice;
+use crate::picker::Picker;
+use crate::piece::PieceIndex;
+use crate::rate::RateMeter;
+use crate::session::Session;
+use crate::session::op::{OpOwner, TorrentOp};
+use crate::storage::layout::Layout;
+use crate::storage::resume::{Resume, Trust};
+use crate::torrent::announce::Announcer;
+use crate::torrent::assembly::Assembly;
+use crate::torrent::checker::Checker;
+use crate::torrent::peer_book::{PeerBook, PeerSource};
+use crate::torrent::saver::Saver;
+use crate::torrent::smart_ban::SmartBan;
+use crate::torrent::{
+    AddTorrent, FilePriority, Phase, PieceOrder, Torrent, Totals, register_timer,
+};
+
+impl Torrent {
+    /// A torrent that has done nothing yet; [`Torrent::start`] follows.
+    pub(crate) fn new(
+        session: &mut Session,
+        id: TorrentId,
+        store: StoreId,
+        add: AddTorrent,
+    ) -> Self {
+        let metainfo = add.metainfo;
+        let geometry = metainfo.geometry();
+        let mut policy = session.policy.fork();
+        let mut picker = Picker::new(geometry, policy.fork());
+        picker.set_order(add.order);
+        let layout = Layout::new(&metainfo);
+        let announcer = Announcer::new(&metainfo, add.trackers, policy.fork());
+        let mut book = PeerBook::new(session.config.bounds.known_peers, policy.fork());
+        for peer in add.peers {
+            book.add(peer, PeerSource::User, session.now);
+        }
+        let mut torrent = Torrent {
+            id,
+            spec: Arc::new(metainfo.store_spec(&add.root)),
+            geometry,
+            layout,
+            store,
+            files: Vec::new(),
+            allocation: add.allocation,
+            phase: Phase::Loading,
+            paused: add.paused,
+            told_finished: false,
+            saved_due: false,
+            picker,
+            assembly: Assembly::default(),
+            smart_ban: SmartBan::new(),
+            checker: Checker::default(),
+            resume: None,
+            saver: Saver::new(),
+            trouble: None,
+            unwritten: Default::default(),
+            unreadable: None,
+            disk_ops: 0,
+            peers: Slab::new(),
+            book,
+            announcer,
+            hungry: Default::default(),
+            read_waiters: Default::default(),
+            choke_at: None,
+            optimistic_at: session.now,
+            gates: None,
+            down: RateMeter::default(),
+            up: RateMeter::default(),
+            totals: Totals::default(),
+            policy,
+            timer: register_timer(session, id),
+            metainfo,
+        };
+        torrent.set_limits(session, add.limits);
+        torrent.apply_priorities(add.files);
+        torrent
+    }
+
+    /// Begins by looking for resume data, or straight away with the files if it is to be ignored.
+    pub(crate) fn start(&mut self, session: &mut Session, recheck: bool) {
+        if recheck {
+            self.open_files(session);
+        } else {
+            let name = StateName::Resume(self.metainfo.infohash());
+            self.disk(session, TorrentOp::LoadResume, DiskRequest::Load { name });
+        }
+    }
+
+    /// Starts a disk request of this torrent.
+    pub(super) fn disk(&mut self, session: &mut Session, op: TorrentOp, request: DiskRequest) {
+        self.disk_ops += 1;
+        session.disk(OpOwner::Torrent(self.id, op), request);
+    }
+
+    fn apply_priorities(&mut self, files: Vec<FilePriority>) {
+        self.files = files;
+        if self.files.iter().all(|&priority| priority == FilePriority::Normal) {
+            return;
+        }
+        for (piece, priority) in (0..).zip(self.layout.pieces_wanted(&self.files)) {
+            self.picker.set_priority(PieceIndex(piece), priority);
+        }
+    }
+
+    /// Resume data is here, or there is none.
+    pub(super) fn resume_loaded(
+        &mut self,
+        session: &mut Session,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        if self.phase != Phase::Loading {
+            return;
+        }
+        // A file that is broken or not ours means a full check, nothing worse.
+        if let Ok(DiskDone::Loaded(Some(data))) = result {
+            self.resume = Resume::decode(&data, self.metainfo.infohash())
+                .ok()
+                .filter(|resume| resume.pieces.len() == self.geometry.pieces());
+        }
+        if let Some(resume) = &self.resume {
+            self.totals.uploaded_before = resume.uploaded_bytes;
+            self.totals.downloaded_before = resume.downloaded_bytes;
+        }
+        self.open_files(session);
+    }
+
+    fn open_files(&mut self, session: &mut Session) {
+        self.phase = Phase::Opening;
+        let request = DiskRequest::Open { store: self.store, spec: self.spec.clone() };
+        self.disk(session, TorrentOp::Open, request);
+    }
+
+    /// The files' sizes are known: decide what has to be hashed.
+    pub(super) fn files_opened(
+        &mut self,
+        session: &mut Session,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        if self.phase != Phase::Opening {
+            return;
+        }
+        let stats = match result {
+            Ok(DiskDone::Files(stats)) => stats,
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                // Without its files' sizes nothing can be claimed; the error shows, and each
+                // retry of the disk looks again.
+                self.disk_failed(session, *error);
+                return;
+            }
+        };
+        self.trouble = None;
+        let mut trust = self.trust(&stats);
+        for piece in trust.have.iter() {
+            self.picker.mark_have(piece);
+        }
+        self.skip_what_is_short(&mut trust.check, &stats);
+        self.checker = Checker::new(&trust.check);
+        self.phase = Phase::Checking;
+        if self.checker.is_done() {
+            self.check_done(session);
+        } else {
+            session.check_queue.push_back(self.id);
+        }
+    }
+
+    /// What is there without hashing, and what is to be hashed.
+    fn trust(&mut self, stats: &[Option<FileStat>]) -> Trust {
+        let pieces = self.geometry.pieces();
+        let layout = &self.layout;
+        let pieces_of =
+            |file| layout.file_of_store(file).map_or(0..0, |file| layout.pieces_of_file(file));
+        match self.resume.take() {
+            Some(resume) => resume.trust(stats, pieces, pieces_of),
+            None => Trust::check_all(stats, pieces, pieces_of),
+        }
+    }
+
+    /// Leaves out of a check what cannot be there, because a file ends before it.
+    fn skip_what_is_short(&self, check: &mut Bitfield, stats: &[Option<FileStat>]) {
+        for (index, (file, stat)) in (0..).zip(self.spec.files.iter().zip(stats)) {
+            let Some(stat) = stat.filter(|stat| stat.length < file.length) else { continue };
+            let Some(listed) = self.layout.file_of_store(FileIndex(index)) else { continue };
+            for piece in self.layout.pieces_of_file(listed).map(PieceIndex) {
+                let ends_early = |span: &Span| {
+                    span.file == Some(FileIndex(index))
+                        && span.offset + u64::from(span.length) > stat.length
+                };
+                if self.layout.piece_spans(piece).iter().any(ends_early) {
+                    check.clear(piece);
+                }
+            }
+        }
+    }
+
+    /// Starts hashing the next piece; whether more are waiting.
+    pub(crate) fn check_next(&mut self, session: &mut Session) -> bool {
+        if let Some(piece) = self.checker.start_next() {
+            session.checks_running += 1;
+            let spans = self.layout.piece_spans(piece);
+            let request = DiskRequest::Hash { store: self.store, spans };
+            self.disk(session, TorrentOp::Check(piece), request);
+        }
+        self.checker.has_more()
+    }
+
+    /// A piece was hashed, or could not be read: then it counts as missing.
+    pub(super) fn piece_checked(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        session.checks_running -= 1;
+        self.checker.finish_one();
+        if let Ok(DiskDone::Hash(hash)) = &result
+            && self.metainfo.piece_hash(piece) == Some(*hash)
+        {
+            self.picker.mark_have(piece);
+        }
+        if self.phase == Phase::Checking && self.checker.is_done() {
+            self.check_done(session);
+        }
+    }
+
+    fn check_done(&mut self, session: &mut Session) {
+        let (hashed, _) = self.checker.progress();
+        self.phase = Phase::Running;
+        session.notify(
+            self.id,
+            TorrentNotice::Checked {
+                have: self.picker.have().count(),
+                pieces: self.geometry.pieces(),
+                from_resume: hashed == 0,
+            },
+        );
+        if hashed > 0 {
+            self.saver.mark_dirty(session.now);
+        }
+        if !self.is_finished() || self.has_empty_files() {
+            self.prepare_files(session);
+        }
+        self.smart_ban = SmartBan::new();
+        if self.is_finished() {
+            self.finished(session);
+        }
+        if !self.paused {
+            self.open_for_peers(session);
+        }
+    }
+
+    fn has_empty_files(&self) -> bool {
+        self.spec.files.iter().any(|file| file.length == 0)
+    }
+
+    /// Makes the wanted files, so that empty ones exist and a full disk shows early.
+    pub(super) fn prepare_files(&mut self, session: &mut Session) {
+        let wanted = (0..self.spec.files.len() as u32)
+            .map(FileIndex)
+            .filter(|&file| self.is_wanted(file))
+            .collect();
+        let request =
+            DiskRequest::Prepare { store: self.store, files: wanted, allocation: self.allocation };
+        self.disk(session, TorrentOp::Prepare, request);
+    }
+
+    fn is_wanted(&self, file: FileIndex) -> bool {
+        let listed = self.layout.file_of_store(file);
+        let priority = listed.and_then(|listed| self.files.get(listed));
+        priority.is_none_or(|&priority| priority != FilePriority::Skip)
+    }
+
+    /// The wanted files are made, or could not be.
+    pub(super) fn files_prepared(
+        &mut self,
+        session: &mut Session,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        match result {
+            Ok(_) if self.unwritten.is_empty() => self.disk_works(session),
+            Ok(_) => {}
+            Err(error) => self.disk_failed(session, *error),
+        }
+    }
+
+    /// Fetches pieces in this order from now on.
+    pub(crate) fn set_order(&mut self, order: PieceOrder) {
+        self.picker.set_order(order);
+    }
+}

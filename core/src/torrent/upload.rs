@@ -1,0 +1,324 @@
+//! Uploading: requests come in, blocks are read and go out; choking.
+
+use crate::choke::{self, AddressGroup, Decision, Mode, PeerSnapshot, State};
+use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest};
+use crate::peer::PeerSlot;
+use crate::peer::upload::ReadRun;
+use crate::piece::Block;
+use crate::segments::Segments;
+use crate::session::Session;
+use crate::session::conn::ReadPause;
+use crate::session::op::TorrentOp;
+use crate::time::Duration;
+use crate::torrent::Torrent;
+use crate::wire::message::id;
+use crate::wire::{Message, Violation};
+
+/// Longest request served, in bytes (BEP 3: clients "close connections which request an amount
+/// greater than 2^17").
+const LONGEST_REQUEST: u32 = 128 * 1024;
+/// Bytes read ahead for one peer (chosen: two runs, one being sent while the other is read).
+const READ_AHEAD_PER_PEER: usize = 512 * 1024;
+/// Wait before a decision that an event asks for (chosen: bounds the work of flapping peers).
+const CHOKE_SOON: Duration = Duration::from_secs(1);
+
+impl Torrent {
+    // Requests.
+
+    /// A peer asks for a block.
+    pub(super) fn requested(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        block: Block,
+    ) -> Result<(), Violation> {
+        if !self.geometry.contains_range(block) {
+            return Err(Violation::BlockOutOfRange { id: id::REQUEST, block });
+        }
+        if block.length > LONGEST_REQUEST {
+            return Err(Violation::RequestTooLong(block));
+        }
+        let has = self.picker.have().has(block.piece) && self.is_active() && !self.cannot_read();
+        let bound = session.config.bounds.peer_requests;
+        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let allowed = !peer.am_choking || peer.allowed_by_us.contains(&block.piece);
+        if has && allowed && peer.uploads.len() < bound {
+            peer.uploads.push(block);
+        } else if peer.fast {
+            peer.send(Message::Reject(block));
+        }
+        Ok(())
+    }
+
+    /// A peer no longer wants a block. With the fast extension it gets a reject (BEP 6: every
+    /// request is answered).
+    pub(super) fn cancelled(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let held = peer.uploads.held_bytes();
+        if peer.uploads.cancel(block) && peer.fast {
+            peer.send(Message::Reject(block));
+        }
+        session.read_ahead -= held - peer.uploads.held_bytes();
+    }
+
+    // Reads.
+
+    /// Starts reading what a peer asked for, as far ahead as the budgets allow.
+    pub(super) fn read_for(&mut self, session: &mut Session, slot: PeerSlot) {
+        loop {
+            if session.read_ahead >= session.config.bounds.read_ahead_bytes {
+                self.read_waiters.insert(slot);
+                return;
+            }
+            let Some(peer) = self.peers.get_mut(slot) else { return };
+            let Some(run) = peer.uploads.next_run(READ_AHEAD_PER_PEER) else { return };
+            session.read_ahead += run.length as usize;
+            let spans = self.layout.spans(run.as_block());
+            let request = DiskRequest::Read { store: self.store, spans };
+            self.disk(session, TorrentOp::ReadForPeer(slot, run), request);
+        }
+    }
+
+    /// The read-ahead budget has room again.
+    fn read_for_waiting(&mut self, session: &mut Session) {
+        while session.read_ahead < session.config.bounds.read_ahead_bytes {
+            let Some(slot) = self.read_waiters.pop_first() else { return };
+            self.read_for(session, slot);
+        }
+    }
+
+    /// Blocks for a peer were read, or could not be.
+    pub(super) fn blocks_read(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        run: ReadRun,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        match result {
+            Ok(DiskDone::Read(data)) if data.len() == run.length as usize => {
+                if let Some(peer) = self.peers.get_mut(slot) {
+                    peer.uploads.run_read(run, &data);
+                    if peer.uploads.is_ready() {
+                        session.ask_send(peer.conn);
+                    }
+                }
+            }
+            Ok(_) => self.read_failed(session, slot, run),
+            Err(error) => {
+                self.read_failed(session, slot, run);
+                if error.kind != DiskErrorKind::UnknownStore {
+                    self.unreadable = Some(run.piece);
+                    self.disk_failed(session, *error);
+                }
+            }
+        }
+    }
+
+    fn read_failed(&mut self, session: &mut Session, slot: PeerSlot, run: ReadRun) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let held = peer.uploads.held_bytes();
+        for block in peer.uploads.run_failed(run) {
+            if peer.fast {
+                peer.send(Message::Reject(block));
+            }
+        }
+        session.read_ahead -= held - peer.uploads.held_bytes();
+        self.flush_outbox(session, slot);
+    }
+
+    // Sending.
+
+    /// Hands out what a peer is to be sent: messages first, then blocks as the limits allow.
+    pub(crate) fn gather(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        limit: usize,
+        out: &mut Segments,
+    ) {
+        let now = session.now;
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let before = out.len();
+        let conn = peer.conn;
+        out.append(&mut peer.outbox);
+        let held = peer.uploads.held_bytes();
+        let mut payload = 0;
+        while out.len() - before < limit && peer.uploads.is_ready() {
+            let gate = match &mut self.gates {
+                Some(gates) if gates.up.is_used_up(now) => Some(&mut gates.up),
+                _ if session.upload.is_used_up(now) => Some(&mut session.upload),
+                _ => None,
+            };
+            if let Some(gate) = gate {
+                if let Some(conn_state) = session.conns.get_mut(conn)
+                    && !conn_state.waits_for_upload
+                {
+                    conn_state.waits_for_upload = true;
+                    gate.wait(conn);
+                }
+                let (timer, at) = (gate.timer, gate.next_at(now));
+                session.arm(timer, at);
+                break;
+            }
+            let Some((block, data)) = peer.uploads.pop_ready() else { break };
+            let len = data.len();
+            session.upload.bucket().take(now, len);
+            if let Some(gates) = &mut self.gates {
+                gates.up.bucket().take(now, len);
+            }
+            Message::Piece { piece: block.piece, begin: block.begin, data: data.into() }
+                .encode(out);
+            payload += len as u64;
+        }
+        session.read_ahead -= held - peer.uploads.held_bytes();
+        if out.len() > before {
+            peer.last_spoke = now;
+        }
+        if payload > 0 {
+            peer.up.add(now, payload);
+            peer.uploaded += payload;
+            peer.uploaded_since_unchoke += payload;
+            self.up.add(now, payload);
+            self.totals.uploaded += payload;
+            self.read_for(session, slot);
+            self.read_for_waiting(session);
+        }
+        session.resume_reading(conn, ReadPause::Output);
+    }
+
+    /// All that was gathered is sent: more, if there is more.
+    pub(crate) fn peer_sent(&mut self, session: &mut Session, slot: PeerSlot, all: bool) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        peer.last_spoke = session.now;
+        let waits = session.conns.get(peer.conn).is_some_and(|conn| conn.waits_for_upload);
+        if all && (!peer.outbox.is_empty() || (peer.uploads.is_ready() && !waits)) {
+            session.ask_send(peer.conn);
+        }
+    }
+
+    // Choking.
+
+    /// A peer wants something of us, or nothing any more.
+    pub(super) fn peer_interest(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        interested: bool,
+    ) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if peer.peer_interested == interested {
+            return;
+        }
+        peer.peer_interested = interested;
+        if interested {
+            if peer.am_choking {
+                self.unchoke_if_free(session, slot);
+            }
+            let rhythm = session.now + session.config.choking.interval;
+            self.choke_at.get_or_insert(rhythm);
+        } else if !peer.am_choking {
+            self.choke_soon(session);
+        }
+    }
+
+    /// Slots in use: peers that we let download and that want to.
+    fn slots_used(&self) -> usize {
+        self.peers.iter().filter(|(_, peer)| !peer.am_choking && peer.peer_interested).count()
+    }
+
+    /// Unchokes a peer at once if a slot is free: nothing waits for a tick.
+    fn unchoke_if_free(&mut self, session: &mut Session, slot: PeerSlot) {
+        if !self.is_active()
+            || self.cannot_read()
+            || !choke::may_unchoke_at_once(self.slots_used(), session.config.choking.slots)
+        {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.is_open()) {
+            peer.unchoke(session.now);
+            session.ask_send(peer.conn);
+        }
+    }
+
+    /// A slot is free: whoever waits for one is chosen soon.
+    pub(super) fn unchoke_waiting(&mut self, session: &mut Session) {
+        let waiting = self.peers.iter().any(|(_, peer)| peer.am_choking && peer.peer_interested);
+        if waiting {
+            self.choke_soon(session);
+        }
+    }
+
+    pub(super) fn choke_soon(&mut self, session: &Session) {
+        let soon = session.now + CHOKE_SOON;
+        self.choke_at = Some(self.choke_at.map_or(soon, |at| at.min(soon)));
+    }
+
+    /// Decides who may download from now on.
+    pub(super) fn decide_chokes(&mut self, session: &mut Session) {
+        let now = session.now;
+        self.choke_at = None;
+        if !self.is_active() {
+            return;
+        }
+        let rotate = now >= self.optimistic_at;
+        if rotate {
+            self.optimistic_at = now + session.config.choking.optimistic_interval;
+        }
+        let snapshot: Vec<PeerSnapshot<PeerSlot>> = self.choke_snapshot(session);
+        let state = State {
+            now,
+            mode: if self.is_finished() { Mode::Seeding } else { Mode::Leeching },
+            slots: if self.cannot_read() { 0 } else { session.config.choking.slots },
+            rotate_optimistic: rotate,
+            piece_len: self.geometry.piece_len(),
+        };
+        let decision = choke::decide(&snapshot, &state, &mut self.policy);
+        self.apply_chokes(session, &decision);
+        if self.peers.iter().any(|(_, peer)| peer.peer_interested) {
+            self.choke_at = Some(now + session.config.choking.interval);
+        }
+    }
+
+    fn choke_snapshot(&self, session: &Session) -> Vec<PeerSnapshot<PeerSlot>> {
+        let now = session.now;
+        let open = self.peers.iter().filter(|(_, peer)| peer.is_open());
+        open.map(|(slot, peer)| PeerSnapshot {
+            key: slot,
+            interested: peer.peer_interested,
+            am_choking: peer.am_choking,
+            optimistic: peer.optimistic,
+            snubs_us: peer.pipeline.is_snubbed(),
+            down_bytes_per_s: peer.down.rate(now),
+            up_bytes_per_s: peer.up.rate(now),
+            connected_at: peer.connected_at,
+            unchoked_at: peer.unchoked_at,
+            uploaded_since_unchoke: peer.uploaded_since_unchoke,
+            group: AddressGroup::of(peer.remote.ip()),
+        })
+        .collect()
+    }
+
+    fn apply_chokes(&mut self, session: &mut Session, decision: &Decision<PeerSlot>) {
+        for &slot in &decision.choke {
+            let Some(peer) = self.peers.get_mut(slot) else { continue };
+            let held = peer.uploads.held_bytes();
+            peer.choke();
+            session.read_ahead -= held - peer.uploads.held_bytes();
+            session.ask_send(peer.conn);
+        }
+        for &slot in &decision.unchoke {
+            let Some(peer) = self.peers.get_mut(slot) else { continue };
+            peer.unchoke(session.now);
+            session.ask_send(peer.conn);
+        }
+        for (slot, peer) in self.peers.iter_mut() {
+            peer.optimistic = decision.optimistic.binary_search(&slot).is_ok();
+        }
+    }
+
+    /// Whether the disk does not give what we have.
+    fn cannot_read(&self) -> bool {
+        self.unreadable.is_some()
+    }
+}

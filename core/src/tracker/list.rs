@@ -1,0 +1,738 @@
+//! The trackers of one torrent: when to announce, to whom, and with which event (BEP 3, BEP 12).
+//!
+//! Within a tier the trackers back each other up: shuffled once, one is used, the next is tried
+//! when it fails, and the one that answers moves to the front. The tiers are announced to side by
+//! side and not, as BEP 12 has it, one after the other: trackers of different tiers seldom know the
+//! same peers, and asking all is what finds most of them (libtorrent's `announce_to_all_tiers`).
+//!
+//! Each tracker hears `started` first, `completed` if the torrent became complete after that, and
+//! `stopped` if it answered a `started`. No announce without an event comes before the minimum
+//! interval; one that fails is followed by longer and longer pauses.
+
+use bytes::Bytes;
+
+use super::announce::{AnnounceEvent, AnnounceResponse};
+use super::error::{TrackerError, shown_text};
+use crate::http::Url;
+use crate::random::PolicyRng;
+use crate::time::{Duration, Instant};
+use crate::torrent::TrackerStatus;
+
+/// Trackers of one torrent; the rest is ignored (chosen, defence 33).
+pub const MAX_TRACKERS: usize = 64;
+
+/// Peers to ask for (chosen; trackers give 50 by default and up to 200).
+const NUMWANT: u32 = 100;
+
+/// Pause after a first failure; doubles with each (chosen).
+const FIRST_RETRY: Duration = Duration::from_secs(15);
+
+/// Longest pause after failures, also if the tracker wants a longer one (chosen).
+const MAX_RETRY: Duration = Duration::from_secs(60 * 60);
+
+/// Minimum interval of trackers that give none (chosen: BEP 3 lets downloaders announce early
+/// when they need peers).
+const DEFAULT_MIN_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The trackers of one torrent.
+#[derive(Debug)]
+pub struct TrackerList {
+    trackers: Vec<Tracker>,
+    tiers: Vec<Tier>,
+    rng: PolicyRng,
+    stopping: bool,
+    need_peers: bool,
+    /// Counts announces, so that a late result is known from the one awaited.
+    serial: u32,
+    /// When the next announce is due.
+    due: Option<Instant>,
+}
+
+/// One announce to one tracker.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TrackerKey {
+    index: usize,
+    serial: u32,
+}
+
+/// An announce to be made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Announce {
+    /// Names it to [`TrackerList::handle_result`].
+    pub tracker: TrackerKey,
+    /// Whom to ask.
+    pub url: Url,
+    /// What to say.
+    pub event: Option<AnnounceEvent>,
+    /// How many peers to ask for.
+    pub numwant: u32,
+    /// The tracker id to repeat.
+    pub tracker_id: Option<Bytes>,
+}
+
+#[derive(Debug)]
+struct Tracker {
+    /// `None` if the URL cannot be used.
+    url: Option<Url>,
+    /// The URL as shown.
+    shown: String,
+    tier: usize,
+    /// It answered a `started`, and was not told of a `stopped`.
+    registered: bool,
+    owes_completed: bool,
+    in_flight: Option<InFlight>,
+    /// Failures since the last answer.
+    failures: u32,
+    retry_at: Instant,
+    /// Asking it again cannot help.
+    dead: bool,
+    tracker_id: Option<Bytes>,
+    last: Option<Result<usize, String>>,
+    complete: Option<u64>,
+    incomplete: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    serial: u32,
+    event: Option<AnnounceEvent>,
+}
+
+#[derive(Debug, Default)]
+struct Tier {
+    /// Indices of its trackers, the one to try first in front.
+    order: Vec<usize>,
+    /// When the regular announce is due.
+    next_at: Instant,
+    /// When an announce is allowed if peers are needed.
+    early_at: Instant,
+    /// Early announces since peers were not needed: they get rarer.
+    early: u32,
+}
+
+impl TrackerList {
+    /// The trackers of a torrent, in tiers; announces are due at once. What is no URL is listed
+    /// and never asked; a URL that comes twice counts once.
+    pub fn new(tiers: &[Vec<String>], rng: PolicyRng) -> Self {
+        let mut list = TrackerList {
+            trackers: Vec::new(),
+            tiers: Vec::new(),
+            rng,
+            stopping: false,
+            need_peers: false,
+            serial: 0,
+            due: None,
+        };
+        for urls in tiers {
+            list.add_tier(urls);
+        }
+        list.refresh(Instant::ZERO);
+        list
+    }
+
+    /// Whether there is no tracker.
+    pub fn is_empty(&self) -> bool {
+        self.trackers.is_empty()
+    }
+
+    /// The next announce that is due; to be called until it returns `None`. `need_peers` says
+    /// whether more peers would help now, which may bring the next announce forward.
+    pub fn poll(&mut self, now: Instant, need_peers: bool) -> Option<Announce> {
+        if need_peers != self.need_peers {
+            self.need_peers = need_peers;
+            if !need_peers {
+                self.tiers.iter_mut().for_each(|tier| tier.early = 0);
+            }
+            self.refresh(now);
+        }
+        if self.due? > now {
+            return None;
+        }
+        let index = if self.stopping { self.next_to_leave() } else { self.next_due(now) };
+        let announce = index.and_then(|index| self.begin(now, index));
+        self.refresh(now);
+        announce
+    }
+
+    /// When to call [`TrackerList::poll`]; changes with every other call.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// What came of an announce. False: it is not awaited any more.
+    pub fn handle_result(
+        &mut self,
+        now: Instant,
+        key: TrackerKey,
+        result: &Result<AnnounceResponse, TrackerError>,
+    ) -> bool {
+        let Some(tracker) = self.trackers.get_mut(key.index) else { return false };
+        let Some(InFlight { event, .. }) =
+            tracker.in_flight.take_if(|in_flight| in_flight.serial == key.serial)
+        else {
+            return false;
+        };
+        if event == Some(AnnounceEvent::Stopped) {
+            tracker.registered = false;
+        }
+        match result {
+            Ok(response) => self.answered(now, key.index, event, response),
+            Err(error) => self.failed(now, key.index, error),
+        }
+        self.refresh(now);
+        true
+    }
+
+    /// The torrent became complete, by downloading what was missing.
+    pub fn complete(&mut self, now: Instant) {
+        for tracker in &mut self.trackers {
+            let event = tracker.in_flight.and_then(|in_flight| in_flight.event);
+            tracker.owes_completed |= tracker.registered || event == Some(AnnounceEvent::Started);
+        }
+        self.refresh(now);
+    }
+
+    /// The torrent stops: the announces due are now those that tell trackers so. Announces under
+    /// way are not awaited any more and may be cancelled.
+    pub fn stop(&mut self, now: Instant) {
+        self.stopping = true;
+        self.tiers.iter_mut().for_each(|tier| tier.early = 0);
+        self.trackers.iter_mut().for_each(|tracker| tracker.in_flight = None);
+        self.refresh(now);
+    }
+
+    /// Whether, after [`TrackerList::stop`], every tracker was told or could not be.
+    pub fn is_stopped(&self) -> bool {
+        self.stopping && !self.trackers.iter().any(|tracker| tracker.registered)
+    }
+
+    /// The torrent starts again after [`TrackerList::stop`]. Announces under way are not awaited
+    /// any more.
+    pub fn restart(&mut self, now: Instant) {
+        self.stopping = false;
+        for tracker in &mut self.trackers {
+            tracker.in_flight = None;
+            tracker.registered = false;
+            tracker.owes_completed = false;
+        }
+        for tier in &mut self.tiers {
+            (tier.next_at, tier.early_at) = (now, now);
+        }
+        self.refresh(now);
+    }
+
+    /// The URL of an announce's tracker.
+    pub fn url(&self, key: TrackerKey) -> Option<&Url> {
+        self.trackers.get(key.index)?.url.as_ref()
+    }
+
+    /// How the trackers stand, in the order of their tiers.
+    pub fn status(&self, now: Instant) -> impl Iterator<Item = TrackerStatus> {
+        let in_tiers = self.tiers.iter().flat_map(|tier| &tier.order);
+        in_tiers.filter_map(|index| self.trackers.get(*index)).map(move |tracker| TrackerStatus {
+            url: tracker.shown.clone(),
+            tier: tracker.tier,
+            last: tracker.last.clone(),
+            next_announce: self
+                .next_announce(now, tracker)
+                .map(|at| at.saturating_duration_since(now)),
+            complete: tracker.complete,
+            incomplete: tracker.incomplete,
+        })
+    }
+
+    fn add_tier(&mut self, urls: &[String]) {
+        let number = self.tiers.len();
+        let mut tier = Tier::default();
+        for text in urls {
+            let url = Url::parse(text);
+            let known = self
+                .trackers
+                .iter()
+                .any(|tracker| url.as_ref().is_ok_and(|url| tracker.url.as_ref() == Some(url)));
+            if known || self.trackers.len() >= MAX_TRACKERS {
+                continue;
+            }
+            tier.order.push(self.trackers.len());
+            self.trackers.push(match url {
+                Ok(url) => Tracker::new(number, url.to_string(), Some(url)),
+                Err(why) => Tracker {
+                    last: Some(Err(why.to_string())),
+                    ..Tracker::new(number, shown_text(text.as_bytes()), None)
+                },
+            });
+        }
+        self.rng.shuffle(&mut tier.order);
+        if !tier.order.is_empty() {
+            self.tiers.push(tier);
+        }
+    }
+
+    /// The tracker to announce to, if one is due.
+    fn next_due(&self, now: Instant) -> Option<usize> {
+        self.tiers.iter().find_map(|tier| {
+            let (at, index) = self.tier_due(now, tier)?;
+            (at <= now).then_some(index)
+        })
+    }
+
+    /// A tracker that does not know yet that we leave.
+    fn next_to_leave(&self) -> Option<usize> {
+        self.trackers.iter().position(|tracker| tracker.registered && tracker.in_flight.is_none())
+    }
+
+    /// When a tier is due, and which of its trackers then.
+    fn tier_due(&self, now: Instant, tier: &Tier) -> Option<(Instant, usize)> {
+        let trackers =
+            || tier.order.iter().filter_map(|&index| Some((index, self.trackers.get(index)?)));
+        if trackers().any(|(_, tracker)| tracker.in_flight.is_some()) {
+            return None;
+        }
+        let alive = || trackers().filter(|(_, tracker)| !tracker.dead);
+        let (index, tracker) = alive()
+            .find(|(_, tracker)| tracker.retry_at <= now)
+            .or_else(|| alive().min_by_key(|(_, tracker)| tracker.retry_at))?;
+        let wanted_at = if tracker.registered && tracker.owes_completed {
+            Instant::ZERO
+        } else if self.need_peers {
+            tier.next_at.min(tier.early_at)
+        } else {
+            tier.next_at
+        };
+        Some((wanted_at.max(tracker.retry_at), index))
+    }
+
+    fn begin(&mut self, now: Instant, index: usize) -> Option<Announce> {
+        self.serial = self.serial.wrapping_add(1);
+        let serial = self.serial;
+        let tracker = self.trackers.get_mut(index)?;
+        let event = if self.stopping {
+            Some(AnnounceEvent::Stopped)
+        } else if !tracker.registered {
+            // It learns from `left` whether we are complete already.
+            tracker.owes_completed = false;
+            Some(AnnounceEvent::Started)
+        } else if tracker.owes_completed {
+            Some(AnnounceEvent::Completed)
+        } else {
+            None
+        };
+        tracker.in_flight = Some(InFlight { serial, event });
+        if let Some(tier) = self.tiers.get_mut(tracker.tier)
+            && event.is_none()
+            && now < tier.next_at
+        {
+            tier.early = tier.early.saturating_add(1);
+        }
+        Some(Announce {
+            tracker: TrackerKey { index, serial },
+            url: tracker.url.clone()?,
+            event,
+            numwant: if self.stopping { 0 } else { NUMWANT },
+            tracker_id: tracker.tracker_id.clone(),
+        })
+    }
+
+    fn answered(
+        &mut self,
+        now: Instant,
+        index: usize,
+        event: Option<AnnounceEvent>,
+        response: &AnnounceResponse,
+    ) {
+        let Some(tracker) = self.trackers.get_mut(index) else { return };
+        tracker.failures = 0;
+        tracker.last = Some(Ok(response.peers.len()));
+        tracker.complete = response.complete.or(tracker.complete);
+        tracker.incomplete = response.incomplete.or(tracker.incomplete);
+        if response.tracker_id.is_some() {
+            tracker.tracker_id = response.tracker_id.clone();
+        }
+        match event {
+            Some(AnnounceEvent::Started) => tracker.registered = true,
+            Some(AnnounceEvent::Completed) => tracker.owes_completed = false,
+            Some(AnnounceEvent::Stopped) | None => {}
+        }
+        let Some(tier) = self.tiers.get_mut(tracker.tier) else { return };
+        tier.move_to_front(index);
+        let min = response.min_interval.unwrap_or(DEFAULT_MIN_INTERVAL);
+        let early = min.saturating_mul(2_u32.saturating_pow(tier.early)).min(response.interval);
+        tier.next_at = now + response.interval;
+        tier.early_at = now + early;
+    }
+
+    fn failed(&mut self, now: Instant, index: usize, error: &TrackerError) {
+        let Some(tracker) = self.trackers.get_mut(index) else { return };
+        let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(tracker.failures));
+        // A quarter more or less, so that the peers of a swarm do not come back all at once.
+        let percent = 75 + self.rng.below(51);
+        let pause = doubled.min(MAX_RETRY) * u32::try_from(percent).unwrap_or(100) / 100;
+        let wanted = error.retry_after().unwrap_or_default();
+        tracker.failures = tracker.failures.saturating_add(1);
+        tracker.retry_at = now + pause.max(wanted).min(MAX_RETRY);
+        tracker.dead = error.is_permanent();
+        tracker.last = Some(Err(error.to_string()));
+    }
+
+    /// Computes again when the next announce is due.
+    fn refresh(&mut self, now: Instant) {
+        self.due = if self.stopping {
+            self.next_to_leave().map(|_| now)
+        } else {
+            self.tiers.iter().filter_map(|tier| Some(self.tier_due(now, tier)?.0)).min()
+        };
+    }
+
+    fn next_announce(&self, now: Instant, tracker: &Tracker) -> Option<Instant> {
+        if tracker.in_flight.is_some() {
+            return Some(now);
+        }
+        let tier = self.tiers.get(tracker.tier).filter(|_| !self.stopping)?;
+        let (at, index) = self.tier_due(now, tier)?;
+        self.trackers.get(index).filter(|next| std::ptr::eq(*next, tracker)).map(|_| at)
+    }
+}
+
+impl Tracker {
+    fn new(tier: usize, shown: String, url: Option<Url>) -> Self {
+        Tracker {
+            dead: url.is_none(),
+            url,
+            shown,
+            tier,
+            registered: false,
+            owes_completed: false,
+            in_flight: None,
+            failures: 0,
+            retry_at: Instant::ZERO,
+            tracker_id: None,
+            last: None,
+            complete: None,
+            incomplete: None,
+        }
+    }
+}
+
+impl Tier {
+    fn move_to_front(&mut self, index: usize) {
+        if let Some(position) = self.order.iter().position(|other| *other == index)
+            && let Some(front) = self.order.get_mut(..=position)
+        {
+            front.rotate_right(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    /// A list and the engine's side of a ladder. Times are in seconds.
+    struct Ladder {
+        list: TrackerList,
+        need_peers: bool,
+    }
+
+    type Outcome = Result<AnnounceResponse, TrackerError>;
+
+    fn ladder(tiers: &[&[&str]]) -> Ladder {
+        let tiers: Vec<Vec<String>> = tiers
+            .iter()
+            .map(|tier| tier.iter().map(|name| format!("http://{name}/announce")).collect())
+            .collect();
+        let list = TrackerList::new(&tiers, PolicyRng::from_seed([1; 32]));
+        Ladder { list, need_peers: false }
+    }
+
+    fn answer(interval: u64, min: Option<u64>) -> Outcome {
+        let mut response = AnnounceResponse::new(Duration::from_secs(interval));
+        response.min_interval = min.map(Duration::from_secs);
+        Ok(response)
+    }
+
+    impl Ladder {
+        fn poll(&mut self, at: u64) -> Option<Announce> {
+            self.list.poll(Instant::from_secs(at), self.need_peers)
+        }
+
+        /// An announce to this host with this event is due.
+        fn expect(&mut self, at: u64, host: &str, event: Option<AnnounceEvent>) -> TrackerKey {
+            let announce = self.poll(at).expect("an announce");
+            assert_eq!((&*announce.url.authority(), announce.event), (host, event));
+            announce.tracker
+        }
+
+        fn expect_any(&mut self, at: u64) -> (String, TrackerKey) {
+            let announce = self.poll(at).expect("an announce");
+            (announce.url.authority(), announce.tracker)
+        }
+
+        fn expect_silence_until(&mut self, at: u64, until: Option<u64>) {
+            assert_eq!(self.poll(at), None);
+            assert_eq!(self.list.poll_timeout(), until.map(Instant::from_secs));
+        }
+
+        fn result(&mut self, at: u64, key: TrackerKey, result: &Outcome) {
+            assert!(self.list.handle_result(Instant::from_secs(at), key, result));
+        }
+
+        fn started(&mut self, host: &str) {
+            let key = self.expect(0, host, Some(AnnounceEvent::Started));
+            self.result(0, key, &answer(1800, None));
+        }
+    }
+
+    #[test]
+    fn started_comes_first_then_announces_at_the_interval() {
+        let mut ladder = ladder(&[&["a"]]);
+        let key = ladder.expect(0, "a", Some(AnnounceEvent::Started));
+        ladder.expect_silence_until(1, None);
+        ladder.result(2, key, &answer(1800, None));
+        ladder.expect_silence_until(3, Some(1802));
+        ladder.expect_silence_until(1801, Some(1802));
+        let key = ladder.expect(1802, "a", None);
+        ladder.result(1803, key, &answer(900, None));
+        ladder.expect_silence_until(1804, Some(2703));
+    }
+
+    #[test]
+    fn started_is_repeated_until_it_is_answered() {
+        let mut ladder = ladder(&[&["a"]]);
+        let mut at = 0;
+        for _ in 0..20 {
+            let key = ladder.expect(at, "a", Some(AnnounceEvent::Started));
+            ladder.result(at, key, &Err(TrackerError::TimedOut));
+            assert_eq!(ladder.poll(at), None);
+            let next = ladder.list.poll_timeout().unwrap();
+            at = next.as_nanos().div_ceil(1_000_000_000);
+        }
+        let key = ladder.expect(at, "a", Some(AnnounceEvent::Started));
+        ladder.result(at, key, &answer(1800, None));
+        ladder.expect(at + 1800, "a", None);
+    }
+
+    #[test]
+    fn pauses_after_failures_grow_from_15_seconds_to_an_hour() {
+        let mut ladder = ladder(&[&["a"]]);
+        let mut now = Instant::ZERO;
+        for failure in 0..15 {
+            let key = ladder.list.poll(now, true).unwrap().tracker;
+            ladder.list.handle_result(now, key, &Err(TrackerError::TimedOut));
+            let next = ladder.list.poll_timeout().unwrap();
+            let pause = (next - now).as_secs_f64();
+            let expected = (15.0 * f64::from(1 << failure)).min(3600.0);
+            assert!((0.75 * expected..=1.25 * expected).contains(&pause), "{pause} {expected}");
+            assert!(pause <= 3600.0);
+            now = next;
+        }
+    }
+
+    #[test]
+    fn within_a_tier_the_next_is_tried_at_once_and_the_answering_one_moves_to_the_front() {
+        let mut ladder = ladder(&[&["a", "b", "c"]]);
+        let (first, key) = ladder.expect_any(0);
+        ladder.result(1, key, &Err(TrackerError::TimedOut));
+        let (second, key) = ladder.expect_any(1);
+        ladder.result(2, key, &answer(1800, None));
+        assert_ne!(first, second);
+        ladder.expect_silence_until(3, Some(1802));
+        let key = ladder.expect(1802, &second, None);
+        ladder.result(1803, key, &Err(TrackerError::TimedOut));
+        // As in BEP 12's example: the order is now second, first, third.
+        let key = ladder.expect(1803, &first, Some(AnnounceEvent::Started));
+        ladder.result(1804, key, &Err(TrackerError::TimedOut));
+        let (third, key) = ladder.expect_any(1804);
+        ladder.result(1805, key, &answer(1800, None));
+        assert!(third != first && third != second);
+        ladder.expect(1805 + 1800, &third, None);
+    }
+
+    #[test]
+    fn tiers_are_announced_to_side_by_side() {
+        let mut ladder = ladder(&[&["a"], &["b"]]);
+        let a = ladder.expect(0, "a", Some(AnnounceEvent::Started));
+        let b = ladder.expect(0, "b", Some(AnnounceEvent::Started));
+        ladder.expect_silence_until(0, None);
+        ladder.result(0, b, &answer(900, None));
+        ladder.result(0, a, &answer(1800, None));
+        ladder.expect(900, "b", None);
+        ladder.expect(1800, "a", None);
+    }
+
+    #[test]
+    fn completed_is_told_once_to_those_that_heard_started_before() {
+        let mut ladder = ladder(&[&["a"], &["b"], &["c"]]);
+        ladder.started("a");
+        let b = ladder.expect(0, "b", Some(AnnounceEvent::Started));
+        let c = ladder.expect(0, "c", Some(AnnounceEvent::Started));
+        ladder.result(0, c, &Err(TrackerError::TimedOut));
+        ladder.list.complete(Instant::from_secs(10));
+        let a = ladder.expect(10, "a", Some(AnnounceEvent::Completed));
+        ladder.result(11, b, &answer(1800, None));
+        let b = ladder.expect(11, "b", Some(AnnounceEvent::Completed));
+        ladder.result(12, a, &Err(TrackerError::TimedOut));
+        ladder.result(12, b, &answer(1800, None));
+        let a = ladder.expect(40, "a", Some(AnnounceEvent::Completed));
+        ladder.result(40, a, &answer(1800, None));
+        let c = ladder.expect(40, "c", Some(AnnounceEvent::Started));
+        ladder.result(40, c, &answer(3000, None));
+        ladder.expect(1812, "b", None);
+        ladder.expect(1840, "a", None);
+        ladder.expect(3040, "c", None);
+    }
+
+    #[test]
+    fn stopped_is_told_to_those_that_answered_started() {
+        let mut ladder = ladder(&[&["a"], &["b"], &["c"]]);
+        ladder.started("a");
+        let b = ladder.expect(0, "b", Some(AnnounceEvent::Started));
+        let c = ladder.expect(0, "c", Some(AnnounceEvent::Started));
+        ladder.result(0, c, &Err(TrackerError::TimedOut));
+        ladder.list.stop(Instant::from_secs(5));
+        assert!(!ladder.list.is_stopped());
+        let announce = ladder.poll(5).unwrap();
+        assert_eq!(announce.event, Some(AnnounceEvent::Stopped));
+        assert_eq!((&*announce.url.authority(), announce.numwant), ("a", 0));
+        ladder.expect_silence_until(5, None);
+        assert!(!ladder.list.handle_result(Instant::from_secs(5), b, &answer(1800, None)));
+        ladder.result(6, announce.tracker, &Err(TrackerError::TimedOut));
+        ladder.expect_silence_until(100, None);
+        assert!(ladder.list.is_stopped());
+        ladder.list.restart(Instant::from_secs(100));
+        ladder.expect(115, "a", Some(AnnounceEvent::Started));
+        ladder.expect(115, "b", Some(AnnounceEvent::Started));
+    }
+
+    #[test]
+    fn need_of_peers_brings_the_announce_forward_but_not_under_the_minimum_interval() {
+        let mut ladder = ladder(&[&["a"]]);
+        ladder.need_peers = true;
+        let key = ladder.expect(0, "a", Some(AnnounceEvent::Started));
+        ladder.result(0, key, &answer(1800, Some(300)));
+        ladder.expect_silence_until(1, Some(300));
+        ladder.need_peers = false;
+        ladder.expect_silence_until(2, Some(1800));
+        ladder.need_peers = true;
+        ladder.expect_silence_until(299, Some(300));
+        let key = ladder.expect(300, "a", None);
+        ladder.result(300, key, &answer(1800, Some(300)));
+        ladder.expect_silence_until(301, Some(900));
+        let key = ladder.expect(900, "a", None);
+        ladder.result(900, key, &answer(1800, Some(300)));
+        ladder.expect_silence_until(901, Some(2100));
+    }
+
+    #[test]
+    fn early_announces_end_at_the_interval() {
+        let mut ladder = ladder(&[&["a"]]);
+        ladder.need_peers = true;
+        let mut now = Instant::ZERO;
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let key = ladder.list.poll(now, true).unwrap().tracker;
+            ladder.list.handle_result(now, key, &answer(600, None));
+            let next = ladder.list.poll_timeout().unwrap();
+            pauses.push((next - now).as_secs());
+            now = next;
+        }
+        assert_eq!(pauses, [60, 120, 240, 480, 600, 600, 600, 600]);
+    }
+
+    #[test]
+    fn tracker_id_is_repeated() {
+        let mut ladder = ladder(&[&["a"]]);
+        let key = ladder.expect(0, "a", Some(AnnounceEvent::Started));
+        let mut response = AnnounceResponse::new(Duration::from_secs(900));
+        response.tracker_id = Some(Bytes::from_static(b"id"));
+        ladder.result(0, key, &Ok(response));
+        let announce = ladder.poll(900).unwrap();
+        assert_eq!(announce.tracker_id.as_deref(), Some(&b"id"[..]));
+        ladder.result(900, announce.tracker, &answer(900, None));
+        assert!(ladder.poll(1800).unwrap().tracker_id.is_some());
+    }
+
+    #[test]
+    fn tracker_that_says_when_to_come_back_is_obeyed() {
+        use crate::tracker::RetryIn;
+        let refused =
+            |retry| Err(TrackerError::Refused { reason: String::new(), retry: Some(retry) });
+        let mut later = ladder(&[&["a"]]);
+        let key = later.expect(0, "a", Some(AnnounceEvent::Started));
+        later.result(0, key, &refused(RetryIn::After(Duration::from_secs(600))));
+        later.expect_silence_until(1, Some(600));
+        let mut never = ladder(&[&["a"]]);
+        let key = never.expect(0, "a", Some(AnnounceEvent::Started));
+        never.result(0, key, &refused(RetryIn::Never));
+        never.expect_silence_until(1, None);
+    }
+
+    #[test]
+    fn what_is_no_url_is_listed_with_its_error_and_doubles_are_dropped() {
+        let tiers = [
+            vec!["wss://x/\u{1b}".to_owned()],
+            vec!["http://A/".to_owned(), "http://a".to_owned()],
+        ];
+        let mut list = TrackerList::new(&tiers, PolicyRng::from_seed([1; 32]));
+        assert_eq!(list.poll(Instant::ZERO, false).unwrap().url.authority(), "a");
+        assert_eq!(list.poll(Instant::ZERO, false), None);
+        let status: Vec<_> = list.status(Instant::ZERO).collect();
+        assert_eq!(status.len(), 2);
+        assert_eq!((&*status[0].url, status[0].tier), ("wss://x/", 0));
+        assert!(matches!(status[0].last, Some(Err(_))) && status[0].next_announce.is_none());
+        assert_eq!((&*status[1].url, status[1].tier), ("http://a/", 1));
+        let many: Vec<String> = (0..1000).map(|n| format!("http://t{n}/")).collect();
+        let list = TrackerList::new(&[many], PolicyRng::from_seed([1; 32]));
+        assert_eq!(list.status(Instant::ZERO).count(), MAX_TRACKERS);
+    }
+
+    #[test]
+    fn status_tells_the_last_answer_and_the_next_announce() {
+        let mut ladder = ladder(&[&["a"]]);
+        let key = ladder.expect(0, "a", Some(AnnounceEvent::Started));
+        let mut response = AnnounceResponse::new(Duration::from_secs(900));
+        response.peers = vec!["1.1.1.1:1".parse().unwrap()];
+        (response.complete, response.incomplete) = (Some(5), Some(6));
+        ladder.result(0, key, &Ok(response));
+        let status = ladder.list.status(Instant::from_secs(100)).next().unwrap();
+        assert_eq!(status.last, Some(Ok(1)));
+        assert_eq!((status.complete, status.incomplete), (Some(5), Some(6)));
+        assert_eq!(status.next_announce, Some(Duration::from_secs(800)));
+    }
+
+    quickcheck! {
+        /// Whatever trackers answer: one announce at a time per tier, events in order, no spin, and
+        /// after each silence a time that is later.
+        fn whatever_is_answered_the_order_of_events_holds(steps: Vec<(u8, u8, bool)>) -> bool {
+            let mut ladder = ladder(&[&["a", "b"], &["c"], &["d", "e", "f"]]);
+            let mut now = Instant::ZERO;
+            let mut open: Vec<Announce> = Vec::new();
+            let mut heard = std::collections::BTreeMap::new();
+            for (kind, pick, need_peers) in steps {
+                while let Some(announce) = ladder.list.poll(now, need_peers) {
+                    let registered = *heard.get(&announce.url.authority()).unwrap_or(&false);
+                    assert_eq!(registered, announce.event != Some(AnnounceEvent::Started));
+                    open.push(announce);
+                    assert!(open.len() <= 3);
+                }
+                assert!(ladder.list.poll_timeout().is_none_or(|at| at > now));
+                match kind % 4 {
+                    0 => now = ladder.list.poll_timeout().unwrap_or(now),
+                    1 => ladder.list.complete(now),
+                    _ if open.is_empty() => {}
+                    outcome => {
+                        let announce = open.remove(usize::from(pick) % open.len());
+                        let ok = outcome == 2;
+                        let result =
+                            if ok { answer(60, Some(5)) } else { Err(TrackerError::TimedOut) };
+                        assert!(ladder.list.handle_result(now, announce.tracker, &result));
+                        if ok {
+                            heard.insert(announce.url.authority(), true);
+                        }
+                    }
+                }
+            }
+            true
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Two engines joined in memory: a torrent goes from one to the other, the same way each time.
+//!
+//! The smallest host there is: no latency, no faults, files in a map. Time stands still until both
+//! have nothing to do; then it jumps to the next deadline. A hash over all that happened is the
+//! run's fingerprint.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat, Span, StoreSpec};
+use bitswarm_core::metainfo::Metainfo;
+use bitswarm_core::metainfo::create::Creator;
+use bitswarm_core::torrent::AddTorrent;
+use bitswarm_core::{
+    Action, Config, ConnId, Engine, Event, Instant, Notice, Segments, StoreId, TorrentNotice,
+    UnixTime,
+};
+use bytes::BytesMut;
+use sha1::{Digest, Sha1};
+
+const ADDRESSES: [&str; 2] = ["10.0.0.1:6881", "10.0.0.2:6881"];
+
+/// One engine with its files.
+struct Node {
+    engine: Engine,
+    stores: BTreeMap<StoreId, Arc<StoreSpec>>,
+    files: BTreeMap<String, Vec<u8>>,
+    /// Our connection → theirs.
+    wires: BTreeMap<ConnId, ConnId>,
+    notices: Vec<Notice>,
+}
+
+struct Pair {
+    nodes: [Node; 2],
+    now: Instant,
+    trace: Sha1,
+    events: VecDeque<(usize, Event)>,
+}
+
+impl Node {
+    fn new(seed: u8) -> Self {
+        let config = Config::default();
+        Node {
+            engine: Engine::new(config, [seed; 32], Instant::ZERO, UnixTime(1_700_000_000)),
+            stores: BTreeMap::new(),
+            files: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    fn path(&self, store: StoreId, span: &Span) -> Option<String> {
+        let file = &self.stores[&store].files[span.file?.0 as usize];
+        Some(file.path.display().to_string())
+    }
+
+    fn read(&self, store: StoreId, spans: &[Span]) -> Option<Vec<u8>> {
+        let mut data = Vec::new();
+        for span in spans {
+            let from = span.offset as usize;
+            match self.path(store, span) {
+                Some(path) => data.extend_from_slice(
+                    self.files.get(&path)?.get(from..from + span.length as usize)?,
+                ),
+                None => data.resize(data.len() + span.length as usize, 0),
+            }
+        }
+        Some(data)
+    }
+
+    fn write(&mut self, store: StoreId, spans: &[Span], mut data: &[u8]) {
+        for span in spans {
+            let (now, rest) = data.split_at(span.length as usize);
+            data = rest;
+            if let Some(path) = self.path(store, span) {
+                let file = self.files.entry(path).or_default();
+                let to = span.offset as usize + now.len();
+                file.resize(file.len().max(to), 0);
+                file[span.offset as usize..to].copy_from_slice(now);
+            }
+        }
+    }
+
+    fn stats(&self, store: StoreId) -> Vec<Option<FileStat>> {
+        let stat = |data: &Vec<u8>| FileStat { length: data.len() as u64, modified_ns: 1 };
+        let files = self.stores[&store].files.iter();
+        files.map(|file| self.files.get(&file.path.display().to_string()).map(stat)).collect()
+    }
+
+    fn disk(&mut self, request: DiskRequest) -> DiskDone {
+        match request {
+            DiskRequest::Open { store, spec } => {
+                self.stores.insert(store, spec);
+                DiskDone::Files(self.stats(store))
+            }
+            DiskRequest::Sync { store } => DiskDone::Files(self.stats(store)),
+            DiskRequest::Read { store, spans } => {
+                DiskDone::Read(self.read(store, &spans).expect("reads what it has").into())
+            }
+            DiskRequest::Hash { store, spans } => {
+                let data = self.read(store, &spans).expect("hashes what is there");
+                DiskDone::Hash(Sha1::digest(data).into())
+            }
+            DiskRequest::Write(write) => {
+                let data = write.data.concat();
+                if write.expect.is_some_and(|hash| hash != <[u8; 20]>::from(Sha1::digest(&data))) {
+                    return DiskDone::HashMismatch;
+                }
+                self.write(write.store, &write.spans, &data);
+                DiskDone::Done
+            }
+            DiskRequest::Load { .. } => DiskDone::Loaded(None),
+            _ => DiskDone::Done,
+        }
+    }
+}
+
+impl Pair {
+    fn new() -> Self {
+        let nodes = [Node::new(1), Node::new(2)];
+        Pair { nodes, now: Instant::ZERO, trace: Sha1::new(), events: VecDeque::new() }
+    }
+
+    fn perform(&mut self, at: usize, action: Action) {
+        self.trace.update(format!("{at} {:?} {action:?}\n", self.now));
+        let other = 1 - at;
+        match action {
+            Action::Bind { socket, spec } => {
+                self.events.push_back((at, Event::Bound { socket, result: Ok(spec.addr) }));
+            }
+            Action::Connect { conn, to } => {
+                assert_eq!(to, ADDRESSES[other].parse().unwrap());
+                let from: SocketAddr = ADDRESSES[at].parse().unwrap();
+                // The first socket of an engine is its first listener.
+                let listener = bitswarm_core::id::Id::new(0, 0);
+                let accepted = self.nodes[other].engine.accept(self.now, listener, from);
+                let Some(theirs) = accepted else {
+                    let why = Some(bitswarm_core::event::NetError::Refused);
+                    return self.events.push_back((at, Event::Closed { conn, why }));
+                };
+                self.nodes[at].wires.insert(conn, theirs);
+                self.nodes[other].wires.insert(theirs, conn);
+                self.events.push_back((at, Event::Connected { conn, local: from }));
+            }
+            Action::Send { conn } => {
+                let mut out = Segments::new();
+                self.nodes[at].engine.gather(self.now, conn, 1 << 18, &mut out);
+                let data: BytesMut = out.take_all();
+                self.trace.update(&data);
+                if data.is_empty() {
+                    return;
+                }
+                let bytes = data.len();
+                if let Some(&theirs) = self.nodes[at].wires.get(&conn) {
+                    self.events.push_back((other, Event::Received { conn: theirs, data }));
+                }
+                self.events.push_back((at, Event::Sent { conn, bytes }));
+            }
+            Action::Close { conn, .. } => {
+                if let Some(theirs) = self.nodes[at].wires.remove(&conn) {
+                    self.nodes[other].wires.remove(&theirs);
+                    self.events.push_back((other, Event::Closed { conn: theirs, why: None }));
+                }
+            }
+            Action::Disk { op, request } => {
+                let done = self.nodes[at].disk(request);
+                self.events.push_back((at, Event::Disk { op, result: Ok(done) }));
+            }
+            Action::Notify(notice) => self.nodes[at].notices.push(*notice),
+            Action::Read { .. } | Action::Unbind { .. } | Action::SendDatagrams { .. } => {}
+            Action::Resolve { .. } => unreachable!("nobody names a host"),
+        }
+    }
+
+    /// Runs until `done`, or for an hour of engine time.
+    fn run_until(&mut self, done: impl Fn(&Pair) -> bool) {
+        while self.now < Instant::from_secs(3600) {
+            for at in [0, 1] {
+                while let Some(action) = self.nodes[at].engine.poll_action() {
+                    self.perform(at, action);
+                }
+            }
+            if done(self) {
+                return;
+            }
+            match self.events.pop_front() {
+                Some((at, event)) => self.nodes[at].engine.handle(self.now, event),
+                None => self.wait(),
+            }
+        }
+        panic!("not done in an hour");
+    }
+
+    /// Lets time pass until the next deadline.
+    fn wait(&mut self) {
+        let next = [0, 1]
+            .into_iter()
+            .filter_map(|at| self.nodes[at].engine.poll_timeout().map(|deadline| (deadline, at)));
+        let (deadline, at) = next.min().expect("an engine with torrents has a deadline");
+        assert!(deadline >= self.now, "deadline in the past");
+        self.now = self.now.max(deadline);
+        self.nodes[at].engine.handle(self.now, Event::Timeout);
+        let again = self.nodes[at].engine.poll_timeout();
+        assert!(again.is_none_or(|again| again > self.now), "spins at {:?}", self.now);
+    }
+
+    fn heard(&self, at: usize, what: &TorrentNotice) -> bool {
+        let is_it =
+            |notice: &Notice| matches!(notice, Notice::Torrent { what: w, .. } if w == what);
+        self.nodes[at].notices.iter().any(is_it)
+    }
+}
+
+fn content(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+fn torrent(content: &[u8]) -> Arc<Metainfo> {
+    let creator = Creator::single_file("file", content.len() as u64);
+    Arc::new(creator.finish_with_content(content).expect("makes a torrent"))
+}
+
+/// Node 0 has the content, node 1 fetches it; returns the run's fingerprint.
+fn transfer(len: usize) -> Vec<u8> {
+    let content = content(len);
+    let metainfo = torrent(&content);
+    let mut pair = Pair::new();
+    pair.nodes[0].files.insert("file".to_owned(), content.clone());
+    let seed = AddTorrent::new(metainfo.clone(), Path::new("/"));
+    let mut leech = AddTorrent::new(metainfo, Path::new("/"));
+    leech.peers.push(ADDRESSES[0].parse().unwrap());
+    let now = pair.now;
+    pair.nodes[0].engine.add_torrent(now, seed).expect("adds");
+    pair.run_until(|pair| pair.heard(0, &TorrentNotice::Finished));
+    pair.nodes[1].engine.add_torrent(pair.now, leech).expect("adds");
+    pair.run_until(|pair| pair.heard(1, &TorrentNotice::Saved));
+    assert_eq!(pair.nodes[1].files["file"], content);
+    for at in [0, 1] {
+        pair.nodes[at].engine.stop(pair.now);
+    }
+    let stopped = |pair: &Pair, at: usize| pair.nodes[at].notices.contains(&Notice::Stopped);
+    pair.run_until(|pair| stopped(pair, 0) && stopped(pair, 1));
+    assert!(pair.nodes.iter().all(|node| node.engine.torrents().next().is_none()));
+    pair.trace.finalize().to_vec()
+}
+
+#[test]
+fn a_torrent_goes_from_one_engine_to_the_other_the_same_way_twice() {
+    assert_eq!(transfer(3_000_000), transfer(3_000_000));
+}
+
+#[test]
+fn odd_sizes_go_through() {
+    for len in [1, 16_383, 16_384, 16_385, 262_144, 262_145] {
+        transfer(len);
+    }
+}
