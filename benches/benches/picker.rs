@@ -124,6 +124,28 @@ fn pick(c: &mut Criterion) {
             out.drain(..).for_each(|block| picker.release(PeerKey(PEERS), block));
         });
     });
+    group.bench_function("end game: one of 100 x 64 blocks again, and giving it up", |b| {
+        let geometry = Geometry::new(104 * 64 * u64::from(BLOCK_LEN), 64 * BLOCK_LEN)
+            .expect("within the limits");
+        let mut picker = Picker::new(geometry, PolicyRng::from_seed([1; 32]));
+        (0..4).for_each(|piece| picker.mark_have(PieceIndex(piece)));
+        let all = Bitfield::full(104);
+        picker.add_seed();
+        let mut out = Vec::new();
+        picker.pick(PeerKey(0), &all, usize::MAX, PickHints::default(), &mut out);
+        // Half of the blocks have come; another peer was asked for most of the others.
+        out.iter().step_by(2).for_each(|block| {
+            picker.received(PeerKey(0), *block);
+        });
+        out.clear();
+        picker.pick(PeerKey(1), &all, 3100, PickHints::default(), &mut out);
+        out.clear();
+        b.iter(|| {
+            picker.pick(PeerKey(2), &all, 1, PickHints::default(), &mut out);
+            assert_eq!(out.len(), 1);
+            out.drain(..).for_each(|block| picker.release(PeerKey(2), block));
+        });
+    });
     group.finish();
 }
 

@@ -21,6 +21,8 @@ pub struct Config {
     pub listen_fallback: bool,
     /// Run a tracker on this address (HTTP, and UDP on the same port).
     pub tracker_listen: Option<SocketAddr>,
+    /// Time between announces that the embedded tracker asks its clients to keep.
+    pub tracker_interval: Duration,
     /// Session-wide rate limits.
     pub limits: RateLimits,
     /// Bounds on connections.
@@ -128,6 +130,7 @@ impl Default for Config {
             ],
             listen_fallback: true,
             tracker_listen: None,
+            tracker_interval: Duration::from_secs(30 * 60),
             limits: RateLimits::default(),
             connections: ConnectionLimits {
                 session: 500,

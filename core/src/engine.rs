@@ -26,6 +26,7 @@ use crate::session::tracker_host::TrackerHost;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::timer::TimerId;
 use crate::torrent::{AddTorrent, PieceOrder, Torrent, TorrentStatus};
+use crate::tracker::server::Stats as TrackerStats;
 use crate::wire::handshake::HandshakeDecoder;
 
 /// Longest time that [`Engine::stop`] takes (chosen: a host may promise to stop within a second).
@@ -325,6 +326,11 @@ impl Engine {
         self.torrents.keys()
     }
 
+    /// How much the embedded tracker holds, if there is one.
+    pub fn tracker_stats(&self) -> Option<TrackerStats> {
+        self.tracker.as_ref().map(TrackerHost::stats)
+    }
+
     /// The settings, as they are now.
     pub fn config(&self) -> &Config {
         &self.session.config
@@ -390,7 +396,12 @@ impl Engine {
                 self.route(torrent, |torrent, session| torrent.peer_timeout(session, slot));
             }
             // Whoever says nothing in time is shown the door.
-            Role::Unknown(_) | Role::TrackerClient(_) => self.session.close(conn, Close::Abort),
+            Role::Unknown(_) => self.session.close(conn, Close::Abort),
+            Role::TrackerClient(_) => {
+                if let Some(tracker) = &mut self.tracker {
+                    tracker.expired(&mut self.session, conn);
+                }
+            }
             &Role::Announce(id) => self.announces.timeout(&mut self.session, id),
         }
     }
@@ -495,7 +506,12 @@ impl Engine {
                 self.route(torrent, |torrent, session| torrent.peer_closed(session, slot, why));
             }
             Role::Announce(id) => self.announces.closed(&mut self.session, id, why),
-            Role::Unknown(_) | Role::TrackerClient(_) => {}
+            Role::TrackerClient(_) => {
+                if let Some(tracker) = &mut self.tracker {
+                    tracker.closed();
+                }
+            }
+            Role::Unknown(_) => {}
         }
     }
 

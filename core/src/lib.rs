@@ -23,6 +23,7 @@ pub mod picker;
 pub mod piece;
 pub mod random;
 pub mod rate;
+pub mod record;
 pub mod segments;
 pub mod session;
 pub mod storage;

@@ -12,19 +12,19 @@ use std::sync::Arc;
 use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat, Span, StoreSpec};
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Creator;
+use bitswarm_core::record::{Recorder, replay};
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::{
-    Action, Config, ConnId, Engine, Event, Instant, Notice, Segments, StoreId, TorrentNotice,
-    UnixTime,
+    Action, Config, ConnId, Event, Instant, Notice, Segments, StoreId, TorrentNotice, UnixTime,
 };
 use bytes::BytesMut;
 use sha1::{Digest, Sha1};
 
 const ADDRESSES: [&str; 2] = ["10.0.0.1:6881", "10.0.0.2:6881"];
 
-/// One engine with its files.
+/// One engine with its files. It is recorded.
 struct Node {
-    engine: Engine,
+    engine: Recorder,
     stores: BTreeMap<StoreId, Arc<StoreSpec>>,
     files: BTreeMap<String, Vec<u8>>,
     /// Our connection → theirs.
@@ -43,7 +43,7 @@ impl Node {
     fn new(seed: u8) -> Self {
         let config = Config::default();
         Node {
-            engine: Engine::new(config, [seed; 32], Instant::ZERO, UnixTime(1_700_000_000)),
+            engine: Recorder::recording(config, [seed; 32], Instant::ZERO, UnixTime(1_700_000_000)),
             stores: BTreeMap::new(),
             files: BTreeMap::new(),
             wires: BTreeMap::new(),
@@ -242,8 +242,18 @@ fn transfer(len: usize) -> Vec<u8> {
     }
     let stopped = |pair: &Pair, at: usize| pair.nodes[at].notices.contains(&Notice::Stopped);
     pair.run_until(|pair| stopped(pair, 0) && stopped(pair, 1));
-    assert!(pair.nodes.iter().all(|node| node.engine.torrents().next().is_none()));
+    assert!(pair.nodes.iter().all(|node| node.engine.engine().torrents().next().is_none()));
+    pair.nodes.iter_mut().for_each(replays);
     pair.trace.finalize().to_vec()
+}
+
+/// A fresh engine that is fed a node's recording does the same.
+fn replays(node: &mut Node) {
+    node.engine.checkpoint();
+    let log = node.engine.take_log();
+    let replayed = replay(&log).expect("replays");
+    assert_eq!(Some(replayed.fingerprint), node.engine.fingerprint());
+    assert!(!replayed.cut_off && replayed.fingerprint.actions > 0);
 }
 
 #[test]

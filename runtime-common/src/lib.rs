@@ -1,1 +1,29 @@
-//! placeholder
+//! What every bitswarm runtime shares: the blocking parts, and the handle that applications see.
+//!
+//! Applications: [`ClientConfig`] and a runtime's `start` give a [`Client`] and its [`Events`].
+//!
+//! Runtimes: [`launch`] gives the loop a [`Host`], which holds the engine and everything that is not
+//! the network: clock, disk, resolver, inputs from other threads. Sockets with their options and
+//! errors are in [`net`], buffers to read them into in [`buffers`]. A runtime adds the loop.
+//!
+//! Tools: [`hashing`] hashes files with all processors.
+
+pub mod buffers;
+mod client;
+mod clock;
+mod config;
+pub mod disk;
+mod events;
+pub mod hashing;
+mod host;
+mod inbox;
+pub mod net;
+pub mod resolve;
+mod session;
+mod sys;
+
+pub use client::{Client, ClientError, STOP_TIMEOUT, StoppedEarly, launch};
+pub use config::{ClientConfig, StartError};
+pub use events::Events;
+pub use host::Host;
+pub use inbox::Wake;

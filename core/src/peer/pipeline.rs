@@ -48,6 +48,8 @@ pub struct Pipeline {
     queue: VecDeque<Request>,
     /// How many requests at the front are late.
     late: usize,
+    /// How many requests were cancelled and are not answered.
+    cancelled: usize,
     /// Whether a request was given up that the peer may still answer.
     forgot: bool,
     most: usize,
@@ -92,6 +94,7 @@ impl Pipeline {
         Pipeline {
             queue: VecDeque::new(),
             late: 0,
+            cancelled: 0,
             forgot: false,
             most,
             reqq: DEFAULT_REQQ,
@@ -122,6 +125,11 @@ impl Pipeline {
     /// Whether this block is outstanding here. O(n).
     pub fn contains(&self, block: Block) -> bool {
         self.position(block).is_some()
+    }
+
+    /// Whether there are requests here that were given up to others and may still be answered.
+    pub fn has_given_up(&self) -> bool {
+        self.late > 0 || self.cancelled > 0
     }
 
     /// How many more requests to send now. They come in batches: 0 until it is worth a packet.
@@ -192,13 +200,16 @@ impl Pipeline {
         }
         let at = self.position(block)?;
         let request = self.queue.get_mut(at)?;
-        Some(std::mem::replace(&mut request.standing, Standing::Cancelled))
+        let standing = std::mem::replace(&mut request.standing, Standing::Cancelled);
+        self.cancelled += usize::from(standing != Standing::Cancelled);
+        Some(standing)
     }
 
     /// Ends all requests (the peer chokes us without the fast extension, or is gone). Returns the
     /// blocks that were awaited.
     pub fn clear(&mut self) -> impl Iterator<Item = Block> + '_ {
         self.late = 0;
+        self.cancelled = 0;
         self.forgot |= !self.queue.is_empty();
         let awaited = |request: &Request| request.standing == Standing::Awaited;
         self.queue.drain(..).filter(awaited).map(|request| request.block)
@@ -237,7 +248,9 @@ impl Pipeline {
         }
         while self.late > 0 && self.queue.front().is_some_and(|r| clock >= r.owed_since + self.snub)
         {
-            self.queue.pop_front();
+            let forgotten = self.queue.pop_front();
+            let cancelled = |request: Request| request.standing == Standing::Cancelled;
+            self.cancelled -= usize::from(forgotten.is_some_and(cancelled));
             self.late -= 1;
             self.forgot = true;
         }
@@ -280,7 +293,9 @@ impl Pipeline {
         if at < self.late {
             self.late -= 1;
         }
-        self.queue.remove(at)
+        let request = self.queue.remove(at)?;
+        self.cancelled -= usize::from(request.standing == Standing::Cancelled);
+        Some(request)
     }
 }
 

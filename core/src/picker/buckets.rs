@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 
+use crate::bitfield::Bitfield;
 use crate::piece::PieceIndex;
 
 /// Lanes, the most wanted first: high, normal and low priority.
@@ -140,6 +141,44 @@ impl Buckets {
         self.lanes[lane].trim();
     }
 
+    /// One more peer has all of these. For many pieces this is cheaper than one by one: each
+    /// bucket is parted in one pass.
+    pub(super) fn raise_all(&mut self, has: &Bitfield) {
+        for lane in &mut self.lanes {
+            let top = lane.ends.len().min(usize::from(u16::MAX));
+            lane.grow(top);
+            // From the top, so that what moved up is not met again.
+            for bucket in (0..top).rev() {
+                let range = lane.bucket(bucket);
+                let end = part(&mut lane.order, &mut self.position, range, |p| !has.has(p));
+                lane.ends[bucket] = end as u32;
+            }
+            lane.trim();
+        }
+        for piece in has.iter() {
+            if let Some(count) = self.availability.get_mut(piece.at()) {
+                *count = count.saturating_add(1);
+            }
+        }
+    }
+
+    /// One peer less has all of these.
+    pub(super) fn lower_all(&mut self, has: &Bitfield) {
+        for lane in &mut self.lanes {
+            for bucket in 1..lane.ends.len() {
+                let range = lane.bucket(bucket);
+                let end = part(&mut lane.order, &mut self.position, range, |p| has.has(p));
+                lane.ends[bucket - 1] = end as u32;
+            }
+            lane.trim();
+        }
+        for piece in has.iter() {
+            if let Some(count) = self.availability.get_mut(piece.at()) {
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+
     /// A lane's pieces, the rarest first.
     pub(super) fn order(&self, lane: usize) -> &[PieceIndex] {
         &self.lanes[lane].order
@@ -184,6 +223,30 @@ impl Lane {
     }
 }
 
+/// Moves the pieces of a range that go first before those that do not; where the latter begin.
+fn part(
+    order: &mut [PieceIndex],
+    position: &mut [u32],
+    range: Range<usize>,
+    goes_first: impl Fn(PieceIndex) -> bool,
+) -> usize {
+    let (mut low, mut high) = (range.start, range.end);
+    while low < high {
+        if goes_first(order[low]) {
+            low += 1;
+        } else if !goes_first(order[high - 1]) {
+            high -= 1;
+        } else {
+            high -= 1;
+            order.swap(low, high);
+            position[order[low].at()] = low as u32;
+            position[order[high].at()] = high as u32;
+            low += 1;
+        }
+    }
+    low
+}
+
 #[cfg(test)]
 impl Buckets {
     /// Compares every index with what it is an index of; the pieces in each lane.
@@ -204,5 +267,31 @@ impl Buckets {
             pieces.sort();
             pieces
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn availability_sticks_at_its_largest_value_and_the_order_holds() {
+        let mut buckets = Buckets::new(3);
+        (0..3).for_each(|piece| buckets.insert(1, PieceIndex(piece)));
+        for _ in 0..=u16::MAX {
+            buckets.raise(1, PieceIndex(0));
+        }
+        let all = Bitfield::full(3);
+        buckets.raise_all(&all);
+        buckets.raise_all(&all);
+        buckets.check();
+        assert_eq!(buckets.availability(PieceIndex(0)), u16::MAX);
+        assert_eq!(buckets.availability(PieceIndex(1)), 2);
+        buckets.remove(1, PieceIndex(0));
+        buckets.insert(1, PieceIndex(0));
+        (0..3).for_each(|_| buckets.lower_all(&all));
+        buckets.check();
+        assert_eq!(buckets.availability(PieceIndex(1)), 0);
+        assert_eq!(buckets.order(1).last(), Some(&PieceIndex(0)));
     }
 }

@@ -1,19 +1,19 @@
 //! The picker's policy: which piece a peer gets its next blocks from.
 //!
-//! In this order, for each priority from high to low:
-//! 1. the piece that the peer is at (whatever its priority): one peer tends to send whole pieces;
-//! 2. a piece in progress that nobody goes on with, the one with the fewest missing blocks first;
-//! 3. if the peer is slow, if pieces in progress are many, or if the order is sequential: a piece
+//! First the piece that the peer is at: one peer tends to send whole pieces. Then, for each priority
+//! from high to low:
+//! 1. a piece in progress that nobody goes on with, the one with the fewest missing blocks first;
+//! 2. if the peer is slow, if pieces in progress are many, or if the order is sequential: a piece
 //!    of another peer that is no faster;
-//! 4. a new piece: the rarest that the peer has, by chance among equals; the first few of a torrent
+//! 3. a new piece: the rarest that the peer has, by chance among equals; the first few of a torrent
 //!    entirely by chance, to have something to trade soon; or the next one in sequence;
-//! 5. a piece of another peer, last of all of a faster one or one that failed its check once.
+//! 4. a piece of another peer, last of all of a faster one or one that failed its check once.
 //!
 //! When every missing block that can be had is requested, the end game begins: a block may then be
 //! requested of [`MAX_REQUESTERS`] peers.
 //!
-//! A new piece is found by walking the buckets from the rarest piece for as long as reading the
-//! peer's bitfield would take, and then by reading it: at most twice the cheaper way.
+//! A new piece is found by walking the buckets from the rarest piece, which ends soon for a peer
+//! that has much; after as many steps as its bitfield has words, by reading that.
 
 use std::cmp::Reverse;
 
@@ -51,7 +51,7 @@ impl Picker {
         hints: PickHints<'_>,
         out: &mut Vec<Block>,
     ) {
-        let end = out.len() + count;
+        let end = out.len().saturating_add(count);
         while out.len() < end {
             let Some(piece) = self.choose(peer, has, hints) else { break };
             self.begin(piece);
@@ -203,9 +203,8 @@ impl Picker {
             let (word, bit) = self.random_start();
             return self.first(wanted_lane, has, word, bit);
         }
-        let lane_len = self.buckets.lane_len(wanted_lane);
-        let reading = self.open.words().len() + lane_len.min(has.count() as usize);
-        match self.walk(wanted_lane, has, reading.max(64)) {
+        let patience = self.open.words().len().max(64);
+        match self.walk(wanted_lane, has, patience) {
             Walk::Found(piece) => Some(piece),
             Walk::Nothing => None,
             Walk::GaveUp => self.rarest(wanted_lane, has),
@@ -289,6 +288,9 @@ impl Picker {
         let geometry = self.geometry;
         for most in 2..=MAX_REQUESTERS {
             for partial in self.partials.iter_mut() {
+                if out.len() == end {
+                    return;
+                }
                 let may = hints.allowed.is_none_or(|allowed| allowed.contains(&partial.piece));
                 if may && has.has(partial.piece) && self.missing.has(partial.piece) {
                     let left = end - out.len();

@@ -4,13 +4,36 @@
 //! request, and answers with blocks. It knows no time, no connection and no content.
 //!
 //! A piece is had, unwanted, *open* (wanted and not begun) or *in progress*. Invariants: open
-//! pieces and only those are in [`buckets`]; pieces in progress and only those are in [`partial`],
+//! pieces and only those are in `buckets`; pieces in progress and only those are in `partial`,
 //! where each block is open, requested or received; a block is requested of two peers only in the
 //! end game; no block is requested of a peer that lacks its piece.
 //!
-//! Which piece a peer gets next is decided in [`choose`]. Identity of peers is the caller's: a
+//! Which piece a peer gets next is decided in `choose`. Identity of peers is the caller's: a
 //! [`PeerKey`] may be used again once all its requests were released and [`Picker::peer_gone`] was
 //! called.
+//!
+//! ```
+//! use bitswarm_core::bitfield::Bitfield;
+//! use bitswarm_core::picker::{PeerKey, PickHints, Picker, Received};
+//! use bitswarm_core::piece::Geometry;
+//! use bitswarm_core::random::PolicyRng;
+//!
+//! let geometry = Geometry::new(100_000, 32_768).expect("4 pieces");
+//! let mut picker = Picker::new(geometry, PolicyRng::from_seed([0; 32]));
+//! let (peer, has) = (PeerKey(0), Bitfield::full(4));
+//! picker.add_seed();
+//!
+//! let mut requests = Vec::new();
+//! picker.pick(peer, &has, 100, PickHints::default(), &mut requests);
+//! assert_eq!(requests.len(), 7);
+//! for block in requests {
+//!     if let Received::Accepted { piece_complete: true, .. } = picker.received(peer, block) {
+//!         // Here the piece is hashed and written.
+//!         picker.piece_passed(block.piece);
+//!     }
+//! }
+//! assert!(picker.is_finished());
+//! ```
 
 mod buckets;
 mod choose;
@@ -129,13 +152,26 @@ impl Picker {
     /// A peer that has these pieces joined. O(pieces it has).
     pub fn add_peer_bitfield(&mut self, has: &Bitfield) {
         self.peers += 1;
-        has.iter().for_each(|piece| self.peer_has(piece));
+        if self.is_bulk(has) {
+            self.buckets.raise_all(has);
+        } else {
+            has.iter().for_each(|piece| self.peer_has(piece));
+        }
     }
 
     /// A peer that has these pieces left: as many as were counted for it. O(pieces it has).
     pub fn remove_peer_bitfield(&mut self, has: &Bitfield) {
         self.peers = self.peers.saturating_sub(1);
-        has.iter().for_each(|piece| self.peer_lost(piece));
+        if self.is_bulk(has) {
+            self.buckets.lower_all(has);
+        } else {
+            has.iter().for_each(|piece| self.peer_lost(piece));
+        }
+    }
+
+    /// Whether going through all open pieces is cheaper than through these (measured).
+    fn is_bulk(&self, has: &Bitfield) -> bool {
+        has.count() > self.open.count() / 4
     }
 
     /// A counted peer has one piece more. O(1).

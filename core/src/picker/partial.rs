@@ -6,6 +6,8 @@
 //!
 //! Policy (which of them a peer should continue) is not here.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use super::{Pace, PeerKey};
@@ -31,7 +33,7 @@ pub(super) struct Partial {
     /// Who fetches it, and how fast; whether it still does is for [`super::Picker`] to know.
     pub(super) owner: Option<(PeerKey, Pace)>,
     blocks: Box<[BlockState]>,
-    /// Further requesters of a block, in the end game.
+    /// Further requesters of a block, in the end game; sorted.
     doubles: Vec<(u32, PeerKey)>,
     /// No open block lies before this one.
     first_open: u32,
@@ -97,7 +99,8 @@ impl Partials {
     /// A piece is no longer in progress.
     pub(super) fn remove(&mut self, piece: PieceIndex) {
         self.update(piece, |partial| partial.wanted = false);
-        let slot = std::mem::replace(&mut self.slot[piece.at()], NOWHERE) as usize;
+        let Some(slot) = self.slot.get_mut(piece.at()) else { return };
+        let slot = std::mem::replace(slot, NOWHERE) as usize;
         if slot < self.list.len() {
             self.list.swap_remove(slot);
             if let Some(moved) = self.list.get(slot) {
@@ -190,14 +193,21 @@ impl Partial {
         most: usize,
         out: &mut Vec<Block>,
     ) {
+        let requested = self.blocks.len() - (self.open + self.received) as usize;
+        if self.doubles.len() >= requested * (most - 1) {
+            return;
+        }
         let end = out.len() + count;
         for number in 0..self.blocks.len() as u32 {
             if out.len() >= end {
                 return;
             }
-            let requesters = self.requesters(number);
-            if !requesters.is_empty() && requesters.len() < most && !requesters.contains(&peer) {
-                self.doubles.push((number, peer));
+            let Some(BlockState::Requested(first)) = self.blocks.get(number as usize) else {
+                continue;
+            };
+            let Err(at) = self.doubles.binary_search(&(number, peer)) else { continue };
+            if *first != peer && self.doubles_of(number).len() + 1 < most {
+                self.doubles.insert(at, (number, peer));
                 out.push(geometry.block(self.piece, number));
             }
         }
@@ -210,37 +220,39 @@ impl Partial {
         peer: PeerKey,
     ) -> Option<SmallVec<[PeerKey; 2]>> {
         let number = block.number();
-        let others = self.requesters(number).into_iter().filter(|other| *other != peer).collect();
+        let doubles = self.doubles_of(number);
         let state = self.blocks.get_mut(number as usize)?;
-        match *state {
+        let first = match std::mem::replace(state, BlockState::Received) {
             BlockState::Received => return None,
-            BlockState::Open => self.open -= 1,
-            BlockState::Requested(_) => {}
-        }
-        *state = BlockState::Received;
+            BlockState::Requested(first) => Some(first),
+            BlockState::Open => {
+                self.open -= 1;
+                None
+            }
+        };
         self.received += 1;
-        self.doubles.retain(|(double, _)| *double != number);
-        Some(others)
+        let doubles = self.doubles.drain(doubles).map(|(_, double)| double);
+        Some(first.into_iter().chain(doubles).filter(|other| *other != peer).collect())
     }
 
     /// Takes a request back; whether there was one.
     pub(super) fn release(&mut self, block: Block, peer: PeerKey) -> bool {
         let number = block.number();
-        let double = self.doubles.iter().position(|double| *double == (number, peer));
-        if let Some(at) = double {
-            self.doubles.swap_remove(at);
+        if let Ok(at) = self.doubles.binary_search(&(number, peer)) {
+            self.doubles.remove(at);
             return true;
         }
+        let doubles = self.doubles_of(number);
         let Some(state) = self.blocks.get_mut(number as usize) else { return false };
         if *state != BlockState::Requested(peer) {
             return false;
         }
-        if let Some(at) = self.doubles.iter().position(|(double, _)| *double == number) {
-            *state = BlockState::Requested(self.doubles.swap_remove(at).1);
-        } else {
+        if doubles.is_empty() {
             *state = BlockState::Open;
             self.open += 1;
             self.first_open = self.first_open.min(number);
+        } else {
+            *state = BlockState::Requested(self.doubles.remove(doubles.start).1);
         }
         true
     }
@@ -257,12 +269,11 @@ impl Partial {
         }
     }
 
-    fn requesters(&self, number: u32) -> SmallVec<[PeerKey; 2]> {
-        let Some(BlockState::Requested(first)) = self.blocks.get(number as usize) else {
-            return SmallVec::new();
-        };
-        let doubles = self.doubles.iter().filter(|(double, _)| *double == number);
-        std::iter::once(*first).chain(doubles.map(|(_, peer)| *peer)).collect()
+    /// Where a block's further requesters lie.
+    fn doubles_of(&self, number: u32) -> Range<usize> {
+        let start = self.doubles.partition_point(|(double, _)| *double < number);
+        let end = self.doubles.partition_point(|(double, _)| *double <= number);
+        start..end
     }
 }
 
@@ -281,6 +292,11 @@ impl Partials {
             let first_open = partial.blocks.iter().position(|state| *state == BlockState::Open);
             assert!(first_open.is_none_or(|first| first as u32 >= partial.first_open));
             assert!(!partial.is_untouched());
+            assert!(partial.doubles.is_sorted());
+            for (number, _) in &partial.doubles {
+                let state = partial.blocks[*number as usize];
+                assert!(matches!(state, BlockState::Requested(_)), "{number} is {state:?}");
+            }
         }
         let listed = self.slot.iter().filter(|slot| **slot != NOWHERE).count();
         assert_eq!(listed, self.list.len());

@@ -46,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) leaving: Vec<TorrentId>,
     /// The TCP port peers reach us at; 0 until a listener is open.
     pub(crate) listen_port: u16,
+    /// Our IPv4 and IPv6 address as trackers see them (BEP 24).
+    pub(crate) external: [Option<IpAddr>; 2],
     pub(crate) policy: PolicyRng,
     pub(crate) secret: SecretRng,
     pub(crate) hash_keys: HashKeys,
@@ -112,6 +114,7 @@ impl Session {
             listeners_pending: 0,
             leaving: Vec::new(),
             listen_port: 0,
+            external: [None; 2],
             policy,
             secret,
             hash_keys,

@@ -3,7 +3,7 @@
 //! When and to whom is decided by [`TrackerList`]; here the numbers are filled in, and answers
 //! become known peers, notices and status.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
@@ -122,7 +122,7 @@ impl Torrent {
                     self.book.add(peer, PeerSource::Tracker, session.now);
                 }
                 if let Some(ip) = answer.external_ip {
-                    self.learn_address(session, SocketAddr::new(ip, session.listen_port));
+                    self.learn_address(session, ip);
                 }
                 let (peers, warning) = (answer.peers.len(), answer.warning);
                 session.notify(self.id, TorrentNotice::TrackerAnswered { url, peers, warning });
@@ -137,8 +137,14 @@ impl Torrent {
     }
 
     /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).
-    fn learn_address(&mut self, session: &mut Session, addr: SocketAddr) {
-        self.book.set_external(&[addr]);
-        session.notify(self.id, TorrentNotice::ExternalAddress { ip: addr.ip() });
+    fn learn_address(&mut self, session: &mut Session, ip: IpAddr) {
+        let known = if ip.is_ipv4() { &mut session.external[0] } else { &mut session.external[1] };
+        if known.replace(ip) != Some(ip) {
+            session.notify(self.id, TorrentNotice::ExternalAddress { ip });
+        }
+        let port = session.listen_port;
+        let ours: Vec<SocketAddr> =
+            session.external.iter().flatten().map(|&ip| SocketAddr::new(ip, port)).collect();
+        self.book.set_external(&ours);
     }
 }

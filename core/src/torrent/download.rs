@@ -45,18 +45,36 @@ impl Torrent {
             allowed: peer.peer_choking.then_some(peer.allowed_to_us.as_slice()),
             suggested: &peer.suggested,
         };
-        let mut blocks = Vec::with_capacity(want);
-        self.picker.pick(slot.key(), &peer.has, want, hints, &mut blocks);
-        for &block in &blocks {
-            peer.pipeline.sent(block, session.now);
-            peer.send(Message::Request(block));
+        let mut picked = Vec::with_capacity(want);
+        let mut given_up = Vec::new();
+        let mut sent = 0;
+        loop {
+            self.picker.pick(slot.key(), &peer.has, want - sent, hints, &mut picked);
+            let last_round = picked.is_empty() || !peer.pipeline.has_given_up();
+            for block in picked.drain(..) {
+                // What it is late with it is not asked for twice.
+                if !last_round && peer.pipeline.contains(block) {
+                    given_up.push(block);
+                    continue;
+                }
+                peer.pipeline.sent(block, session.now);
+                // Not `peer.send`: the hints borrow the peer.
+                Message::Request(block).encode(&mut peer.outbox);
+                sent += 1;
+            }
+            if last_round || sent == want {
+                break;
+            }
         }
-        if blocks.len() < want {
+        for block in given_up {
+            self.picker.release(slot.key(), block);
+        }
+        if sent < want {
             self.hungry.insert(slot);
         } else {
             self.hungry.remove(&slot);
         }
-        if !blocks.is_empty() {
+        if sent > 0 {
             let (conn, deadline) = (peer.conn, peer.pipeline.deadline());
             session.ask_send(conn);
             if let Some(deadline) = deadline {
@@ -437,6 +455,7 @@ impl Torrent {
             return;
         }
         self.told_finished = true;
+        self.book.set_seeding(true);
         self.saved_due = true;
         self.hungry.clear();
         session.notify(self.id, TorrentNotice::Finished);

@@ -6,6 +6,7 @@
 //! - [`list`]: the trackers of a torrent: when to announce, to whom, with which event (BEP 12).
 //! - [`exchange`]: one question to one tracker, from the URL to the answer.
 //! - [`packet`]: the packets of UDP trackers; [`udp`]: their client (BEP 15, 41).
+//! - [`server`]: a tracker of our own.
 //!
 //! The machines decide and speak; connecting, resolving and sending are for their owner.
 
@@ -16,6 +17,7 @@ pub mod list;
 pub mod packet;
 pub mod question;
 pub mod scrape;
+pub mod server;
 pub mod udp;
 
 pub use announce::{AnnounceEvent, AnnounceRequest, AnnounceResponse};
@@ -24,4 +26,5 @@ pub use exchange::{Exchange, Step};
 pub use list::{Announce, TrackerKey, TrackerList};
 pub use question::{Answer, Question};
 pub use scrape::{ScrapeEntry, ScrapeResponse};
+pub use server::{ServerConfig, TrackerServer};
 pub use udp::UdpTracker;

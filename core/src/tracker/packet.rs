@@ -3,7 +3,7 @@
 //! Both sides are here, since one's requests are the other's. Packets may be longer than is read:
 //! BEP 15 leaves room for extensions at the end. All numbers are big-endian.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::BufMut;
 
@@ -208,6 +208,21 @@ pub(super) fn scrape_entries(infohashes: &[InfoHash], numbers: &[u8]) -> Vec<Scr
         }
     };
     infohashes.iter().zip(numbers.as_chunks::<12>().0).map(entry).collect()
+}
+
+/// Appends a scrape response's numbers for one torrent.
+pub(super) fn push_scrape_entry(out: &mut impl BufMut, entry: &ScrapeEntry) {
+    let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    push_u32s(out, [entry.complete, entry.downloaded, entry.incomplete].map(number));
+}
+
+/// Appends a peer as 6 or 18 bytes (BEP 23, BEP 7).
+pub(super) fn push_compact(out: &mut impl BufMut, peer: SocketAddr) {
+    match peer.ip() {
+        IpAddr::V4(ip) => out.put_slice(&ip.octets()),
+        IpAddr::V6(ip) => out.put_slice(&ip.octets()),
+    }
+    out.put_u16(peer.port());
 }
 
 fn parse_announce(data: &mut &[u8]) -> Option<AnnounceRequest> {

@@ -154,8 +154,12 @@ impl Decoder {
             id::BITFIELD => Message::Bitfield(self.unread.take(content).contiguous()),
             id::REQUEST => Message::Request(self.block()),
             id::PIECE => {
-                let (piece, begin) = (self.piece(), self.number());
-                Message::Piece { piece, begin, data: self.unread.take(content - 8) }
+                let [p0, p1, p2, p3, b0, b1, b2, b3] = self.unread.array();
+                Message::Piece {
+                    piece: PieceIndex(u32::from_be_bytes([p0, p1, p2, p3])),
+                    begin: u32::from_be_bytes([b0, b1, b2, b3]),
+                    data: self.unread.take(content - 8),
+                }
             }
             id::CANCEL => Message::Cancel(self.block()),
             id::PORT => Message::Port(u16::from_be_bytes(self.unread.array())),
@@ -177,16 +181,17 @@ impl Decoder {
         })
     }
 
-    fn number(&mut self) -> u32 {
-        u32::from_be_bytes(self.unread.array())
-    }
-
     fn piece(&mut self) -> PieceIndex {
-        PieceIndex(self.number())
+        PieceIndex(u32::from_be_bytes(self.unread.array()))
     }
 
     fn block(&mut self) -> Block {
-        Block { piece: self.piece(), begin: self.number(), length: self.number() }
+        let [p0, p1, p2, p3, b0, b1, b2, b3, l0, l1, l2, l3] = self.unread.array();
+        Block {
+            piece: PieceIndex(u32::from_be_bytes([p0, p1, p2, p3])),
+            begin: u32::from_be_bytes([b0, b1, b2, b3]),
+            length: u32::from_be_bytes([l0, l1, l2, l3]),
+        }
     }
 
     fn drop_unwanted(&mut self) {

@@ -6,6 +6,22 @@
 //!
 //! What a message *means* at some moment (is this piece in range, were we asked for it) is not
 //! decided here but in `peer`; [`Violation`] names what both can find wrong.
+//!
+//! ```
+//! use bitswarm_core::Segments;
+//! use bitswarm_core::piece::PieceIndex;
+//! use bitswarm_core::wire::{Decoder, Message};
+//!
+//! let mut out = Segments::new();
+//! Message::Interested.encode(&mut out);
+//! Message::Have(PieceIndex(7)).encode(&mut out);
+//!
+//! let mut decoder = Decoder::new();
+//! decoder.push(out.take_all());
+//! assert_eq!(decoder.next_message(), Ok(Some(Message::Interested)));
+//! assert_eq!(decoder.next_message(), Ok(Some(Message::Have(PieceIndex(7)))));
+//! assert_eq!(decoder.next_message(), Ok(None));
+//! ```
 
 pub mod allowed_fast;
 pub mod block_data;

@@ -48,6 +48,10 @@ impl Unread {
     /// Copies the first bytes into `out`; how many there were.
     pub(super) fn peek(&self, out: &mut [u8]) -> usize {
         let wanted = out.len();
+        if let Some(first) = self.reads.front().and_then(|first| first.get(..wanted)) {
+            out.copy_from_slice(first);
+            return wanted;
+        }
         let mut left = out;
         for run in self.reads.iter().map(|read| &read[..]).chain([&self.short[..]]) {
             let part = run.len().min(left.len());
@@ -88,9 +92,10 @@ impl Unread {
         while left > 0 {
             let Some(first) = self.front() else { break };
             let part = first.len().min(left);
-            first.advance(part);
-            if first.is_empty() {
-                self.reads.pop_front();
+            if part == first.len() {
+                self.pop();
+            } else {
+                first.advance(part);
             }
             left -= part;
             self.len -= part;

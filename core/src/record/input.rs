@@ -1,0 +1,142 @@
+//! Everything that can change an engine's state, as a value.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::config::RateLimits;
+use crate::disk::Allocation;
+use crate::event::Event;
+use crate::id::{ConnId, SocketId, TorrentId};
+use crate::metainfo::{Metainfo, MetainfoError, PathRules};
+use crate::torrent::{AddTorrent, FilePriority, PieceOrder};
+
+/// A call of an [`Engine`](crate::Engine) method that changes its state; each variant is the
+/// method of that name. `E` is [`Event`], or a reference to one where it is only written.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Input<E = Event> {
+    /// `handle`
+    Event(E),
+    /// `accept`
+    Accept {
+        /// The listener.
+        socket: SocketId,
+        /// Who connected.
+        from: SocketAddr,
+    },
+    /// `gather`, into empty segments
+    Gather {
+        /// For which connection.
+        conn: ConnId,
+        /// How many bytes.
+        limit: usize,
+    },
+    /// `gather_datagram`
+    GatherDatagram {
+        /// For which socket.
+        socket: SocketId,
+    },
+    /// `add_torrent`
+    AddTorrent(Box<RecordedTorrent>),
+    /// `remove_torrent`
+    RemoveTorrent {
+        /// Which one.
+        id: TorrentId,
+        /// With its files.
+        delete_files: bool,
+    },
+    /// `pause`
+    Pause(TorrentId),
+    /// `resume`
+    Resume(TorrentId),
+    /// `add_peers`
+    AddPeers {
+        /// To which torrent.
+        id: TorrentId,
+        /// Their addresses.
+        peers: Vec<SocketAddr>,
+    },
+    /// `set_order`
+    SetOrder {
+        /// Of which torrent.
+        id: TorrentId,
+        /// The order.
+        order: PieceOrder,
+    },
+    /// `set_limits`
+    SetLimits(RateLimits),
+    /// `set_torrent_limits`
+    SetTorrentLimits {
+        /// Of which torrent.
+        id: TorrentId,
+        /// The limits.
+        limits: RateLimits,
+    },
+    /// `stop`
+    Stop,
+}
+
+/// An [`AddTorrent`] with its metainfo as the bytes of its file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecordedTorrent {
+    metainfo: Bytes,
+    root: PathBuf,
+    trackers: Vec<String>,
+    peers: Vec<SocketAddr>,
+    files: Vec<FilePriority>,
+    order: PieceOrder,
+    limits: RateLimits,
+    allocation: Allocation,
+    paused: bool,
+    recheck: bool,
+}
+
+impl From<&AddTorrent> for RecordedTorrent {
+    fn from(add: &AddTorrent) -> Self {
+        // Every field by name: one that is added must be recorded too.
+        let AddTorrent {
+            metainfo,
+            root,
+            trackers,
+            peers,
+            files,
+            order,
+            limits,
+            allocation,
+            paused,
+            recheck,
+        } = add;
+        RecordedTorrent {
+            metainfo: metainfo.to_bytes(),
+            root: root.clone(),
+            trackers: trackers.clone(),
+            peers: peers.clone(),
+            files: files.clone(),
+            order: *order,
+            limits: *limits,
+            allocation: *allocation,
+            paused: *paused,
+            recheck: *recheck,
+        }
+    }
+}
+
+impl RecordedTorrent {
+    /// What was recorded, with names made safe by the rules of the system it was recorded on.
+    pub(super) fn into_add(self, rules: PathRules) -> Result<AddTorrent, MetainfoError> {
+        Ok(AddTorrent {
+            metainfo: Metainfo::from_bytes(self.metainfo, rules)?.into(),
+            root: self.root,
+            trackers: self.trackers,
+            peers: self.peers,
+            files: self.files,
+            order: self.order,
+            limits: self.limits,
+            allocation: self.allocation,
+            paused: self.paused,
+            recheck: self.recheck,
+        })
+    }
+}

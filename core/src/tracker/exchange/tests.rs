@@ -1,0 +1,271 @@
+//! Exchanges, on ladders of steps and what came of them.
+
+use super::*;
+use crate::piece::{InfoHash, PeerId};
+use crate::tracker::announce::{AnnounceEvent, AnnounceRequest};
+
+/// An exchange and the world's side of a ladder. Times are in seconds.
+struct Ladder {
+    exchange: Exchange,
+}
+
+fn request(event: Option<AnnounceEvent>) -> Question {
+    AnnounceRequest {
+        infohash: InfoHash([b'i'; 20]),
+        peer_id: PeerId([b'p'; 20]),
+        port: 6881,
+        uploaded: 0,
+        downloaded: 0,
+        left: 1,
+        event,
+        numwant: None,
+        key: 0,
+        tracker_id: None,
+        ip: None,
+        compact: true,
+    }
+    .into()
+}
+
+fn announce(url: &str) -> Ladder {
+    ask(url, request(None))
+}
+
+fn ask(url: &str, question: Question) -> Ladder {
+    let url = Url::parse(url).unwrap();
+    Ladder { exchange: Exchange::new(Instant::ZERO, url, question, "bitswarm/1") }
+}
+
+impl Ladder {
+    fn expect(&mut self, step: &Step) {
+        assert_eq!(self.exchange.poll_step().as_ref(), Some(step));
+    }
+
+    fn expect_resolve(&mut self, host: &str) {
+        self.expect(&Step::Resolve(host.into()));
+    }
+
+    fn expect_connect(&mut self, to: &str) {
+        self.expect(&Step::Connect(to.parse().unwrap()));
+    }
+
+    fn expect_send(&mut self) -> String {
+        match self.exchange.poll_step() {
+            Some(Step::Send(data)) => String::from_utf8(data.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn expect_done(&mut self) -> Result<Answer, TrackerError> {
+        match self.exchange.poll_step() {
+            Some(Step::Done(result)) => {
+                assert_eq!(self.exchange.poll_step(), None);
+                assert_eq!(self.exchange.poll_timeout(), None);
+                result
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn expect_error(&mut self, error: &TrackerError) {
+        assert_eq!(self.expect_done().as_ref(), Err(error));
+    }
+
+    fn resolved(&mut self, addresses: &[&str]) {
+        let addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+        self.exchange.handle_resolved(Instant::ZERO, Ok(addresses));
+    }
+
+    fn connected(&mut self) {
+        self.exchange.handle_connected(Instant::ZERO);
+    }
+
+    fn recv(&mut self, data: &str) {
+        self.exchange.handle_received(Instant::ZERO, data.as_bytes());
+    }
+
+    fn closed(&mut self, why: Option<NetError>) {
+        self.exchange.handle_closed(Instant::ZERO, why);
+    }
+
+    fn timeout(&mut self, at: u64) {
+        assert_eq!(self.exchange.poll_timeout(), Some(Instant::from_secs(at)));
+        self.exchange.handle_timeout(Instant::from_secs(at));
+    }
+
+    /// Up to where the request is sent to `to`, an address.
+    fn up_to_request(&mut self, to: &str) -> String {
+        self.expect_connect(to);
+        self.connected();
+        self.expect_send()
+    }
+}
+
+const ANSWER: &str = "HTTP/1.1 200 OK\r\n\r\nd8:intervali900e5:peers0:e";
+
+#[test]
+fn announce_goes_from_the_name_to_the_answer() {
+    let mut ladder = announce("http://t.example:6969/announce?k=v");
+    ladder.expect_resolve("t.example");
+    ladder.resolved(&["1.1.1.1"]);
+    let request = ladder.up_to_request("1.1.1.1:6969");
+    assert!(request.starts_with("GET /announce?k=v&info_hash=iiiiiiii"), "{request}");
+    assert!(request.contains("\r\nUser-Agent: bitswarm/1\r\n"));
+    ladder.recv(ANSWER);
+    assert_eq!(ladder.exchange.poll_step(), None);
+    ladder.closed(None);
+    let answer = ladder.expect_done().unwrap().into_announce().unwrap();
+    assert_eq!(answer.interval, Duration::from_secs(900));
+}
+
+#[test]
+fn complete_answer_closes_the_connection() {
+    let mut ladder = announce("http://1.1.1.1/announce");
+    ladder.up_to_request("1.1.1.1:80");
+    ladder.recv("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nde");
+    ladder.expect(&Step::Close);
+    assert!(ladder.expect_done().is_ok());
+}
+
+#[test]
+fn addresses_are_tried_one_after_another() {
+    let mut ladder = announce("http://t.example/announce");
+    ladder.expect_resolve("t.example");
+    ladder.resolved(&["2606:4700::1", "1.1.1.1", "1.1.1.2"]);
+    ladder.expect_connect("[2606:4700::1]:80");
+    ladder.closed(Some(NetError::Unreachable));
+    ladder.expect_connect("1.1.1.1:80");
+    ladder.timeout(10);
+    ladder.expect(&Step::Close);
+    ladder.expect_connect("1.1.1.2:80");
+    ladder.closed(Some(NetError::Refused));
+    ladder.expect_error(&TrackerError::Connect(NetError::Refused));
+}
+
+#[test]
+fn deadline_ends_it_in_any_state() {
+    let mut resolving = announce("http://t.example/announce");
+    resolving.expect_resolve("t.example");
+    resolving.timeout(30);
+    resolving.expect_error(&TrackerError::TimedOut);
+
+    let mut waiting = announce("http://1.1.1.1/announce");
+    waiting.up_to_request("1.1.1.1:80");
+    waiting.recv("HTTP/1.1 200 OK\r\n\r\nd");
+    waiting.timeout(30);
+    waiting.expect(&Step::Close);
+    waiting.expect_error(&TrackerError::TimedOut);
+    waiting.recv("e");
+    waiting.closed(None);
+    assert_eq!(waiting.exchange.poll_step(), None);
+
+    let stopped = ask("http://t/announce", request(Some(AnnounceEvent::Stopped)));
+    assert_eq!(stopped.exchange.poll_timeout(), Some(Instant::from_secs(5)));
+}
+
+#[test]
+fn redirects_are_followed_five_times() {
+    let mut ladder = announce("http://1.1.1.1/announce");
+    for number in 0..5 {
+        ladder.up_to_request("1.1.1.1:80");
+        ladder.recv(&format!("HTTP/1.1 302 Found\r\nLocation: /announce/{number}\r\n\r\n"));
+        ladder.expect(&Step::Close);
+    }
+    let request = ladder.up_to_request("1.1.1.1:80");
+    assert!(request.starts_with("GET /announce/4 HTTP"));
+    ladder.recv("HTTP/1.1 302 Found\r\nLocation: /announce/5\r\n\r\n");
+    ladder.expect(&Step::Close);
+    ladder.expect_error(&TrackerError::TooManyRedirects);
+}
+
+#[test]
+fn redirect_from_public_to_private_is_not_followed() {
+    for location in ["http://192.168.1.1/announce", "http://127.0.0.1/announce"] {
+        let mut ladder = announce("http://1.1.1.1/announce");
+        ladder.up_to_request("1.1.1.1:80");
+        ladder.recv(&format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n"));
+        ladder.expect(&Step::Close);
+        let ip = Url::parse(location).unwrap();
+        let Host::Ip(ip) = *ip.host() else { panic!() };
+        ladder.expect_error(&TrackerError::ForbiddenAddress(ip));
+    }
+    let mut ladder = announce("http://1.1.1.1/announce");
+    ladder.up_to_request("1.1.1.1:80");
+    ladder.recv("HTTP/1.1 302 Found\r\nLocation: http://inside.example/announce\r\n\r\n");
+    ladder.expect(&Step::Close);
+    ladder.expect_resolve("inside.example");
+    ladder.resolved(&["10.0.0.1", "1.1.1.2"]);
+    ladder.expect_connect("1.1.1.2:80");
+}
+
+#[test]
+fn loopback_is_asked_only_for_announces() {
+    announce("http://127.0.0.1:6969/announce").expect_connect("127.0.0.1:6969");
+    let ip = "127.0.0.1".parse().unwrap();
+    announce("http://127.0.0.1:631/jobs").expect_error(&TrackerError::ForbiddenAddress(ip));
+}
+
+#[test]
+fn https_is_not_spoken_yet_and_says_so() {
+    announce("https://t.example/announce").expect_error(&TrackerError::HttpsUnsupported);
+    let mut ladder = announce("http://1.1.1.1/announce");
+    ladder.up_to_request("1.1.1.1:80");
+    ladder.recv("HTTP/1.1 301 Moved\r\nLocation: https://1.1.1.1/announce\r\n\r\n");
+    ladder.expect(&Step::Close);
+    ladder.expect_error(&TrackerError::HttpsUnsupported);
+}
+
+#[test]
+fn http_error_is_one_unless_it_carries_a_refusal() {
+    let after = |answer: &str| {
+        let mut ladder = announce("http://1.1.1.1/announce");
+        ladder.up_to_request("1.1.1.1:80");
+        ladder.recv(answer);
+        ladder.closed(None);
+        ladder.expect_done().unwrap_err()
+    };
+    assert_eq!(after("HTTP/1.1 404 No\r\n\r\n<html>"), TrackerError::Status(404));
+    assert_eq!(after("HTTP/1.1 500 No\r\n\r\nde"), TrackerError::Status(500));
+    let refusal = after("HTTP/1.1 403 No\r\n\r\nd14:failure reason2:noe");
+    assert_eq!(refusal, TrackerError::Refused { reason: "no".to_owned(), retry: None });
+    assert!(matches!(after("HTTP/1.1 200 OK\r\n\r\n<html>"), TrackerError::Malformed(_)));
+    assert_eq!(after("HTTP/1.1 200 OK\r\n"), TrackerError::Http(HttpError::UnexpectedEnd));
+}
+
+#[test]
+fn lookup_that_fails_is_the_error() {
+    let mut ladder = announce("http://t.example/announce");
+    ladder.expect_resolve("t.example");
+    ladder.exchange.handle_resolved(Instant::ZERO, Err(ResolveError::NotFound));
+    ladder.expect_error(&TrackerError::Resolve(ResolveError::NotFound));
+    let mut empty = announce("http://t.example/announce");
+    empty.expect_resolve("t.example");
+    empty.resolved(&[]);
+    empty.expect_error(&TrackerError::Resolve(ResolveError::NotFound));
+}
+
+#[test]
+fn scrape_asks_the_scrape_url() {
+    let mut ladder = ask("http://1.1.1.1/announce", Question::Scrape(vec![InfoHash([b'i'; 20])]));
+    let request = ladder.up_to_request("1.1.1.1:80");
+    assert!(request.starts_with("GET /scrape?info_hash=iiiiiiiiiiiiiiiiiiii HTTP"));
+    ladder.recv("HTTP/1.1 200 OK\r\n\r\nd5:filesdee");
+    ladder.closed(None);
+    assert_eq!(ladder.expect_done(), Ok(Answer::Scrape(ScrapeResponse::default())));
+    ask("http://1.1.1.1/x", Question::Scrape(vec![])).expect_error(&TrackerError::NoScrape);
+}
+
+#[test]
+fn udp_tracker_is_asked_at_each_address() {
+    let mut ladder = announce("udp://t.example:6969");
+    ladder.expect_resolve("t.example");
+    ladder.resolved(&["127.0.0.1", "1.1.1.1"]);
+    let ask =
+        |to: &str, secs| Step::Ask { to: to.parse().unwrap(), patience: Duration::from_secs(secs) };
+    ladder.expect(&ask("127.0.0.1:6969", 10));
+    ladder.exchange.handle_answer(Instant::from_secs(10), Err(TrackerError::TimedOut));
+    ladder.expect(&ask("1.1.1.1:6969", 20));
+    let answer = Answer::Announce(AnnounceResponse::new(Duration::from_secs(900)));
+    ladder.exchange.handle_answer(Instant::from_secs(11), Ok(answer.clone()));
+    assert_eq!(ladder.expect_done(), Ok(answer));
+}

@@ -1,0 +1,397 @@
+//! Who is in which swarm, and whom to name to whom.
+//!
+//! A peer is its address and port. Each swarm keeps its peers in four pools, by family and by
+//! whether they are seeds, from which answers are drawn at random; and in the order in which they
+//! will expire, which is the order of their last announces. Announcing, expiring and evicting are
+//! O(log n), drawing k peers is O(k log k). An empty swarm is forgotten, with its count of
+//! downloads.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use super::ServerConfig;
+use crate::http::origin::is_global;
+use crate::map::{HashKeys, Map};
+use crate::piece::{InfoHash, PeerId};
+use crate::random::PolicyRng;
+use crate::time::{Duration, Instant};
+use crate::tracker::announce::{AnnounceEvent, AnnounceRequest};
+use crate::tracker::scrape::ScrapeEntry;
+
+/// Peers named if a request does not say how many (BEP 3 leaves it open; chosen as most trackers).
+const DEFAULT_NUMWANT: u32 = 50;
+
+/// All swarms of a tracker.
+#[derive(Debug)]
+pub(super) struct Swarms {
+    config: ServerConfig,
+    rng: PolicyRng,
+    keys: HashKeys,
+    swarms: Map<InfoHash, Swarm>,
+    /// Each swarm, by when its first peer expires.
+    expiry: BTreeSet<(Instant, InfoHash)>,
+    peers: usize,
+    announces: u64,
+}
+
+/// The answer to an announce.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AnnounceReply {
+    /// Time to keep between announces.
+    pub interval: Duration,
+    /// Time not to go below.
+    pub min_interval: Duration,
+    /// Seeds in the swarm.
+    pub complete: u32,
+    /// Leeches in the swarm.
+    pub incomplete: u32,
+    /// How many became seeds in it.
+    pub downloaded: u64,
+    /// Some of its peers, those of the asker's family first; the asker is not among them.
+    pub peers: Vec<ListedPeer>,
+}
+
+/// A peer as others are told of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListedPeer {
+    /// Where it accepts connections.
+    pub addr: SocketAddr,
+    /// What it calls itself.
+    pub peer_id: PeerId,
+}
+
+/// Why an announce is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Refusal {
+    /// The tracker holds as many swarms as it may.
+    Full,
+}
+
+/// How much a tracker holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// Swarms.
+    pub swarms: usize,
+    /// Peers in them.
+    pub peers: usize,
+    /// Announces since it began.
+    pub announces: u64,
+}
+
+#[derive(Debug)]
+struct Swarm {
+    members: Map<SocketAddr, Member>,
+    /// In the order of [`pool_of`].
+    pools: [Vec<ListedPeer>; 4],
+    by_expiry: BTreeSet<(Instant, SocketAddr)>,
+    downloaded: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    expires: Instant,
+    pool: Pool,
+    /// Where it stands in its pool.
+    position: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pool {
+    SeedsV4,
+    SeedsV6,
+    LeechesV4,
+    LeechesV6,
+}
+
+impl Swarms {
+    pub(super) fn new(config: ServerConfig, rng: PolicyRng, keys: HashKeys) -> Self {
+        Swarms {
+            config,
+            rng,
+            keys,
+            swarms: Map::with_hasher(keys),
+            expiry: BTreeSet::new(),
+            peers: 0,
+            announces: 0,
+        }
+    }
+
+    pub(super) fn announce(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        request: &AnnounceRequest,
+    ) -> Result<AnnounceReply, Refusal> {
+        self.expire(now);
+        self.announces += 1;
+        let addr = peer_address(from.ip(), request);
+        let stopped = request.event == Some(AnnounceEvent::Stopped);
+        if stopped {
+            self.remove(request.infohash, addr);
+        } else if addr.port() != 0 {
+            self.insert(now, addr, request)?;
+        }
+        let wanted = if stopped { 0 } else { self.numwant(request) };
+        Ok(self.reply(addr, request, wanted))
+    }
+
+    /// The numbers of a swarm, if it is known.
+    pub(super) fn scrape(&self, infohash: InfoHash) -> Option<ScrapeEntry> {
+        let swarm = self.swarms.get(&infohash)?;
+        Some(ScrapeEntry {
+            infohash,
+            complete: swarm.seeds() as u64,
+            incomplete: swarm.leeches() as u64,
+            downloaded: swarm.downloaded,
+        })
+    }
+
+    /// Forgets the peers that were silent for too long.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while self.expiry.first().is_some_and(|(at, _)| *at <= now) {
+            self.forget_oldest();
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.expiry.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        Stats { swarms: self.swarms.len(), peers: self.peers, announces: self.announces }
+    }
+
+    fn numwant(&self, request: &AnnounceRequest) -> usize {
+        let wanted = request.numwant.unwrap_or(DEFAULT_NUMWANT).min(self.config.max_numwant);
+        usize::try_from(wanted).unwrap_or(usize::MAX)
+    }
+
+    fn reply(
+        &mut self,
+        addr: SocketAddr,
+        request: &AnnounceRequest,
+        wanted: usize,
+    ) -> AnnounceReply {
+        let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let swarm = self.swarms.get(&request.infohash);
+        AnnounceReply {
+            interval: self.config.interval,
+            min_interval: self.config.min_interval,
+            complete: swarm.map_or(0, |swarm| count(swarm.seeds())),
+            incomplete: swarm.map_or(0, |swarm| count(swarm.leeches())),
+            downloaded: swarm.map_or(0, |swarm| swarm.downloaded),
+            peers: swarm.map_or_else(Vec::new, |swarm| {
+                swarm.draw(&mut self.rng, addr, request.left == 0, wanted)
+            }),
+        }
+    }
+
+    fn insert(
+        &mut self,
+        now: Instant,
+        addr: SocketAddr,
+        request: &AnnounceRequest,
+    ) -> Result<(), Refusal> {
+        let infohash = request.infohash;
+        let known = self.swarms.contains_key(&infohash);
+        if !known && self.swarms.len() >= self.config.max_swarms {
+            return Err(Refusal::Full);
+        }
+        self.make_room(infohash, addr);
+        let keys = self.keys;
+        let expires = now + self.config.interval * 2;
+        let swarm = self.swarms.entry(infohash).or_insert_with(|| Swarm::new(keys));
+        let head = swarm.head();
+        let before = swarm.members.len();
+        swarm.insert(addr, expires, request);
+        self.peers = self.peers + swarm.members.len() - before;
+        let new_head = swarm.head();
+        self.move_head(infohash, head, new_head);
+        Ok(())
+    }
+
+    /// Sees to it that one more peer is within the bounds.
+    fn make_room(&mut self, infohash: InfoHash, addr: SocketAddr) {
+        let swarm = self.swarms.get(&infohash);
+        if swarm.is_some_and(|swarm| swarm.members.contains_key(&addr)) {
+            return;
+        }
+        let full = swarm.filter(|swarm| swarm.members.len() >= self.config.max_peers_per_swarm);
+        match full.and_then(Swarm::head) {
+            Some((_, oldest)) => self.remove(infohash, oldest),
+            None if self.peers >= self.config.max_peers => self.forget_oldest(),
+            None => {}
+        }
+    }
+
+    /// Forgets the peer that was silent for longest.
+    fn forget_oldest(&mut self) {
+        let Some((at, infohash)) = self.expiry.first().copied() else { return };
+        match self.swarms.get(&infohash).and_then(Swarm::head) {
+            Some((_, addr)) => self.remove(infohash, addr),
+            // Cannot happen; but this must not go on forever.
+            None => {
+                debug_assert!(false, "a swarm is listed as expiring that has no peers");
+                self.expiry.remove(&(at, infohash));
+            }
+        }
+    }
+
+    fn remove(&mut self, infohash: InfoHash, addr: SocketAddr) {
+        let Some(swarm) = self.swarms.get_mut(&infohash) else { return };
+        let head = swarm.head();
+        if !swarm.remove(addr) {
+            return;
+        }
+        self.peers -= 1;
+        let new_head = swarm.head();
+        if new_head.is_none() {
+            self.swarms.remove(&infohash);
+        }
+        self.move_head(infohash, head, new_head);
+    }
+
+    /// The first peer to expire of a swarm is another one now.
+    fn move_head(
+        &mut self,
+        infohash: InfoHash,
+        before: Option<(Instant, SocketAddr)>,
+        after: Option<(Instant, SocketAddr)>,
+    ) {
+        if let Some((at, _)) = before {
+            self.expiry.remove(&(at, infohash));
+        }
+        if let Some((at, _)) = after {
+            self.expiry.insert((at, infohash));
+        }
+    }
+}
+
+impl Swarm {
+    fn new(keys: HashKeys) -> Self {
+        Swarm {
+            members: Map::with_hasher(keys),
+            pools: Default::default(),
+            by_expiry: BTreeSet::new(),
+            downloaded: 0,
+        }
+    }
+
+    /// The first peer to expire, and when.
+    fn head(&self) -> Option<(Instant, SocketAddr)> {
+        self.by_expiry.first().copied()
+    }
+
+    fn seeds(&self) -> usize {
+        self.pool(Pool::SeedsV4).len() + self.pool(Pool::SeedsV6).len()
+    }
+
+    fn leeches(&self) -> usize {
+        self.pool(Pool::LeechesV4).len() + self.pool(Pool::LeechesV6).len()
+    }
+
+    fn pool(&self, pool: Pool) -> &[ListedPeer] {
+        &self.pools[pool as usize]
+    }
+
+    fn insert(&mut self, addr: SocketAddr, expires: Instant, request: &AnnounceRequest) {
+        let seed = request.left == 0;
+        let was = self.members.get(&addr).map(|member| member.pool);
+        let leeched = matches!(was, Some(Pool::LeechesV4 | Pool::LeechesV6));
+        if leeched && seed && request.event == Some(AnnounceEvent::Completed) {
+            self.downloaded += 1;
+        }
+        self.remove(addr);
+        let pool = pool_of(addr, seed);
+        let peers = &mut self.pools[pool as usize];
+        self.members.insert(addr, Member { expires, pool, position: peers.len() });
+        peers.push(ListedPeer { addr, peer_id: request.peer_id });
+        self.by_expiry.insert((expires, addr));
+    }
+
+    fn remove(&mut self, addr: SocketAddr) -> bool {
+        let Some(Member { expires, pool, position }) = self.members.remove(&addr) else {
+            return false;
+        };
+        self.by_expiry.remove(&(expires, addr));
+        let peers = &mut self.pools[pool as usize];
+        peers.swap_remove(position);
+        if let Some(moved) = peers.get(position)
+            && let Some(member) = self.members.get_mut(&moved.addr)
+        {
+            member.position = position;
+        }
+        true
+    }
+
+    /// Up to `wanted` peers at random, for the one at `asker`: of its family first, and no seeds
+    /// for a seed.
+    fn draw(
+        &self,
+        rng: &mut PolicyRng,
+        asker: SocketAddr,
+        is_seed: bool,
+        wanted: usize,
+    ) -> Vec<ListedPeer> {
+        let v4 = [self.pool(Pool::LeechesV4), self.pool(Pool::SeedsV4)];
+        let v6 = [self.pool(Pool::LeechesV6), self.pool(Pool::SeedsV6)];
+        let families = if asker.is_ipv4() { [v4, v6] } else { [v6, v4] };
+        let mut peers = Vec::new();
+        for [leeches, seeds] in families {
+            let seeds = if is_seed { &[] } else { seeds };
+            let left = wanted - peers.len();
+            // One more, in case the asker is among them.
+            let drawn = draw_indices(rng, leeches.len() + seeds.len(), left.saturating_add(1));
+            let at = |index: usize| leeches.get(index).or_else(|| seeds.get(index - leeches.len()));
+            let others = drawn.into_iter().filter_map(at).filter(|peer| peer.addr != asker);
+            peers.extend(others.copied().take(left));
+        }
+        peers
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Full => f.write_str("the tracker is full; try another one"),
+        }
+    }
+}
+
+fn pool_of(addr: SocketAddr, seed: bool) -> Pool {
+    match (addr, seed) {
+        (SocketAddr::V4(_), true) => Pool::SeedsV4,
+        (SocketAddr::V6(_), true) => Pool::SeedsV6,
+        (SocketAddr::V4(_), false) => Pool::LeechesV4,
+        (SocketAddr::V6(_), false) => Pool::LeechesV6,
+    }
+}
+
+/// Where the peer accepts connections. Only from a private network is the address taken that it
+/// gives: others could name a victim (BEP 7).
+fn peer_address(from: IpAddr, request: &AnnounceRequest) -> SocketAddr {
+    let from = from.to_canonical();
+    let ip = request.ip.filter(|_| !is_global(from)).map_or(from, |ip| ip.to_canonical());
+    let possible = !ip.is_unspecified() && !ip.is_multicast();
+    SocketAddr::new(if possible { ip } else { from }, request.port)
+}
+
+/// `count` different numbers below `len` in no particular order (Floyd's algorithm), or all.
+fn draw_indices(rng: &mut PolicyRng, len: usize, count: usize) -> Vec<usize> {
+    if count >= len {
+        return (0..len).collect();
+    }
+    let mut seen = BTreeSet::new();
+    let mut drawn = Vec::with_capacity(count);
+    for last in len - count..len {
+        let index = rng.index(last + 1);
+        let index = if seen.insert(index) { index } else { last };
+        seen.insert(index);
+        drawn.push(index);
+    }
+    drawn
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! The handle that applications hold.
+//!
+//! A session runs on a thread of its own; a [`Client`] talks to it from any thread. Calls are
+//! carried out in the order in which they were made, by the thread that owns the engine, and answer
+//! when that is done: soon, since the engine never blocks.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use bitswarm_core::TorrentId;
+use bitswarm_core::config::RateLimits;
+use bitswarm_core::engine::{AddTorrentError, NoSuchTorrent};
+use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
+
+use crate::config::{ClientConfig, StartError};
+use crate::events::{Events, Listeners};
+use crate::host::Host;
+use crate::inbox::{Inbox, Input, Wake};
+use crate::session::Session;
+
+/// How long [`Client::stop`] usually waits (chosen: trackers get that long to hear of it).
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a session that was told to end at once still takes at most: its writes under way.
+const HALT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A session. Clones are handles of the same one. (The documentation of each runtime begins with an
+/// example.)
+///
+/// When the last handle is dropped, the session stops in order by itself, in the background;
+/// [`Client::stop`] waits for that.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Handle>);
+
+/// Ends the session when the last client is gone.
+#[derive(Debug)]
+struct Handle(Arc<Shared>);
+
+/// What the clients of a session share with its thread.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) inbox: Inbox,
+    pub(crate) listeners: Listeners,
+    pub(crate) turns: AtomicU64,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    ended: Mutex<bool>,
+    ended_changed: Condvar,
+}
+
+/// Why a call failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientError {
+    /// The torrent cannot be added.
+    Add(AddTorrentError),
+    /// The torrent is not in the session.
+    NoSuchTorrent(TorrentId),
+    /// The session is over.
+    Stopped,
+}
+
+/// The session did not end in order in the time given. It was ended all the same; what was not
+/// saved is checked again at the next start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoppedEarly;
+
+impl Client {
+    /// Adds a torrent. Its check begins at once.
+    pub fn add_torrent(&self, add: AddTorrent) -> Result<TorrentId, ClientError> {
+        let added = self.call(|session, now| session.add_torrent(now, add))?;
+        added.map_err(ClientError::Add)
+    }
+
+    /// Takes a torrent out of the session. With `delete_files`, its files and resume data are
+    /// deleted. `TorrentNotice::Removed` follows.
+    pub fn remove_torrent(&self, id: TorrentId, delete_files: bool) -> Result<(), ClientError> {
+        self.call_on_torrent(move |session, now| session.remove_torrent(now, id, delete_files))
+    }
+
+    /// Stops transfers of a torrent and closes its connections.
+    pub fn pause(&self, id: TorrentId) -> Result<(), ClientError> {
+        self.call_on_torrent(move |session, now| session.pause(now, id))
+    }
+
+    /// Undoes [`Client::pause`].
+    pub fn resume(&self, id: TorrentId) -> Result<(), ClientError> {
+        self.call_on_torrent(move |session, now| session.resume(now, id))
+    }
+
+    /// Makes peers known to a torrent.
+    pub fn add_peers(&self, id: TorrentId, peers: Vec<SocketAddr>) -> Result<(), ClientError> {
+        self.call_on_torrent(move |session, now| session.add_peers(now, id, &peers))
+    }
+
+    /// Changes the order in which a torrent's pieces are fetched.
+    pub fn set_order(&self, id: TorrentId, order: PieceOrder) -> Result<(), ClientError> {
+        self.call_on_torrent(move |session, now| session.set_order(now, id, order))
+    }
+
+    /// Changes the session's rate limits.
+    pub fn set_limits(&self, limits: RateLimits) -> Result<(), ClientError> {
+        self.call(move |session, now| session.set_limits(now, limits))
+    }
+
+    /// Changes one torrent's rate limits.
+    pub fn set_torrent_limits(&self, id: TorrentId, limits: RateLimits) -> Result<(), ClientError> {
+        self.call_on_torrent(move |session, now| session.set_torrent_limits(now, id, limits))
+    }
+
+    /// How a torrent stands. `None`: it is not in the session, or the session is over.
+    pub fn status(&self, id: TorrentId) -> Option<TorrentStatus> {
+        self.call(move |session, now| session.status(now, id)).ok().flatten()
+    }
+
+    /// How every torrent stands, in a fixed order. Empty when the session is over.
+    pub fn statuses(&self) -> Vec<TorrentStatus> {
+        self.call(|session, now| session.statuses(now)).unwrap_or_default()
+    }
+
+    /// Another stream of notices, of what happens from now on. The stream that the session was
+    /// started with misses nothing.
+    pub fn events(&self) -> Events {
+        self.shared().listeners.listen()
+    }
+
+    /// Turns of the event loop so far. A session with nothing to do takes none.
+    pub fn turns(&self) -> u64 {
+        self.shared().turns.load(Ordering::Relaxed)
+    }
+
+    /// Whether the session is over.
+    pub fn is_stopped(&self) -> bool {
+        *self.shared().ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the session in order: trackers are told, data is flushed, resume data is saved. After
+    /// `timeout` (usually [`STOP_TIMEOUT`]) it is ended out of order. When this returns, the
+    /// session's thread and its workers are gone, except one that a device or the system's resolver
+    /// holds up.
+    pub fn stop(&self, timeout: Duration) -> Result<(), StoppedEarly> {
+        let shared = self.shared();
+        shared.inbox.push(Input::Stop);
+        let in_order = shared.wait_for_end(timeout);
+        if !in_order {
+            shared.inbox.halt();
+            shared.wait_for_end(HALT_PATIENCE);
+        }
+        shared.join();
+        if in_order { Ok(()) } else { Err(StoppedEarly) }
+    }
+
+    fn call<R: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut Session, bitswarm_core::Instant) -> R + Send + 'static,
+    ) -> Result<R, ClientError> {
+        let (sender, answer) = mpsc::sync_channel(1);
+        let call = Box::new(move |session: &mut Session, now| {
+            // Nobody waits if the caller's thread is gone.
+            let _ = sender.send(run(session, now));
+        });
+        self.shared().inbox.push(Input::Call(call));
+        // A call that will not be run is dropped, and its sender with it.
+        answer.recv().map_err(|mpsc::RecvError| ClientError::Stopped)
+    }
+
+    fn call_on_torrent(
+        &self,
+        run: impl FnOnce(&mut Session, bitswarm_core::Instant) -> Result<(), NoSuchTorrent>
+        + Send
+        + 'static,
+    ) -> Result<(), ClientError> {
+        self.call(run)?.map_err(|NoSuchTorrent(id)| ClientError::NoSuchTorrent(id))
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.0
+    }
+}
+
+/// Starts a session whose loop is `run`, on a thread of its own. For runtimes: applications call the
+/// runtime's own `start`.
+///
+/// `wake` makes the loop take its inputs. `run` returns when [`Host::is_finished`], after
+/// [`Host::finish`].
+pub fn launch(
+    config: &ClientConfig,
+    wake: Arc<dyn Wake>,
+    run: impl FnOnce(Host) + Send + 'static,
+) -> Result<(Client, Events), StartError> {
+    let shared = Arc::new(Shared {
+        inbox: Inbox::new(wake),
+        listeners: Listeners::default(),
+        turns: AtomicU64::new(0),
+        thread: Mutex::new(None),
+        ended: Mutex::new(false),
+        ended_changed: Condvar::new(),
+    });
+    let host = Host::new(config, Arc::clone(&shared))?;
+    let events = shared.listeners.listen();
+    let end = End(Arc::clone(&shared));
+    let body = move || {
+        let _end = end;
+        run(host);
+    };
+    let thread = thread::Builder::new().name("bitswarm".to_owned());
+    let thread = thread.spawn(body).map_err(StartError::System)?;
+    *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+    Ok((Client(Arc::new(Handle(shared))), events))
+}
+
+/// Tells everyone that the session is over, also when its thread panics.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.inbox.close();
+        self.0.listeners.end();
+        *self.0.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.ended_changed.notify_all();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.inbox.push(Input::Stop);
+    }
+}
+
+impl Shared {
+    /// Whether the session ended within `timeout`.
+    fn wait_for_end(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*ended {
+            let left = match deadline {
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                None => timeout,
+            };
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.ended_changed.wait_timeout(ended, left);
+            ended = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Waits for the thread's last instructions, if the session is over.
+    fn join(&self) {
+        if !*self.ended.lock().unwrap_or_else(PoisonError::into_inner) {
+            return;
+        }
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(_)) = thread.map(JoinHandle::join) {
+            tracing::error!("the session's thread panicked");
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::Add(error) => write!(f, "{error}"),
+            ClientError::NoSuchTorrent(_) => f.write_str("the torrent is not in the session"),
+            ClientError::Stopped => f.write_str("the session is over"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl fmt::Display for StoppedEarly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the session did not end in time and was cut off; \
+             what was not saved is checked again at the next start",
+        )
+    }
+}
+
+impl std::error::Error for StoppedEarly {}

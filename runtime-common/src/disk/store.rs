@@ -1,0 +1,377 @@
+//! A torrent's files on disk: which exist, which are open, which were written and not yet synced.
+//!
+//! Many workers use a store at once; only moving and closing it exclude the others. A request that
+//! comes after `Close` finds the store shut. What `Sync` has to flush is noted after each write is
+//! done and before it is reported, so a completed write is always covered by the next `Sync`.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bitswarm_core::StoreId;
+use bitswarm_core::disk::{
+    Allocation, DiskError, DiskErrorKind, FileIndex, FileStat, StoreFile, StoreSpec,
+};
+use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::beneath;
+use super::error::{disk_error, told};
+use super::files::{Access, FileCache};
+
+/// More files than this are synced by one call for the whole file system (chosen: each sync of a
+/// file waits for the device at least once).
+const SYNC_ONE_BY_ONE: usize = 64;
+
+/// One open store.
+#[derive(Debug)]
+pub(crate) struct Store {
+    id: StoreId,
+    spec: Arc<StoreSpec>,
+    place: RwLock<Place>,
+    unsynced: Mutex<Unsynced>,
+    /// As of `Open`, or of the `Sync` that flushed the file. Never taken anew for a file that was
+    /// not written here, so that a change behind our back shows.
+    stats: Mutex<Vec<Option<FileStat>>>,
+}
+
+/// Where a store lies now. Whoever works on its files holds it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) root: PathBuf,
+    open: bool,
+}
+
+#[derive(Debug, Default)]
+struct Unsynced {
+    files: BTreeSet<u32>,
+    /// Directories that got a new entry, with their root.
+    dirs: BTreeSet<PathBuf>,
+}
+
+impl Store {
+    pub(crate) fn new(id: StoreId, spec: Arc<StoreSpec>) -> Self {
+        let place = Place { root: spec.root.clone(), open: true };
+        let stats = vec![None; spec.files.len()];
+        Store {
+            id,
+            spec,
+            place: RwLock::new(place),
+            unsynced: Mutex::default(),
+            stats: Mutex::new(stats),
+        }
+    }
+
+    pub(crate) fn id(&self) -> StoreId {
+        self.id
+    }
+
+    pub(crate) fn files(&self) -> &[StoreFile] {
+        &self.spec.files
+    }
+
+    /// For work on single files, many at a time.
+    pub(crate) fn enter(&self) -> Result<RwLockReadGuard<'_, Place>, DiskError> {
+        let place = self.place.read().unwrap_or_else(PoisonError::into_inner);
+        if place.open { Ok(place) } else { Err(unknown()) }
+    }
+
+    /// For work on the store as a whole, alone.
+    pub(crate) fn enter_alone(&self) -> Result<RwLockWriteGuard<'_, Place>, DiskError> {
+        let place = self.place.write().unwrap_or_else(PoisonError::into_inner);
+        if place.open { Ok(place) } else { Err(unknown()) }
+    }
+
+    /// An open file, made with its directories if it is missing and to be written.
+    pub(crate) fn file(
+        &self,
+        place: &Place,
+        cache: &FileCache,
+        index: FileIndex,
+        access: Access,
+    ) -> Result<Arc<OwnedFd>, DiskError> {
+        let key = (self.id, index.0);
+        if let Some(file) = cache.get(key, access) {
+            return Ok(file);
+        }
+        let entry = self.entry(index)?;
+        let opened = with_descriptors(cache, || match access {
+            Access::Read => open_to_read(&place.root, &entry.path),
+            Access::Write => self.open_to_write(&place.root, entry),
+        });
+        match opened {
+            Ok(file) => Ok(cache.put(key, access, file)),
+            Err(errno) => Err(disk_error(&place.root.join(&entry.path), errno)),
+        }
+    }
+
+    /// Makes a file and, if asked, reserves its space.
+    pub(crate) fn prepare(
+        &self,
+        place: &Place,
+        cache: &FileCache,
+        index: FileIndex,
+        allocation: Allocation,
+    ) -> Result<(), DiskError> {
+        let file = self.file(place, cache, index, Access::Write)?;
+        let entry = self.entry(index)?;
+        if allocation == Allocation::Full && entry.length > 0 {
+            reserve(&file, entry.length)
+                .map_err(|errno| disk_error(&place.root.join(&entry.path), errno))?;
+        }
+        self.written(index);
+        Ok(())
+    }
+
+    /// Notes that a file was changed: the next `Sync` flushes it.
+    pub(crate) fn written(&self, index: FileIndex) {
+        self.unsynced().files.insert(index.0);
+    }
+
+    /// Looks at every file.
+    pub(crate) fn look(&self, place: &Place) -> Result<Vec<Option<FileStat>>, DiskError> {
+        let every = 0..self.spec.files.len();
+        self.look_at(place, every)
+    }
+
+    /// Flushes what was written since the last time. What could not be flushed stays to be done.
+    pub(crate) fn sync(
+        &self,
+        place: &Place,
+        cache: &FileCache,
+    ) -> Result<Vec<Option<FileStat>>, DiskError> {
+        let todo = std::mem::take(&mut *self.unsynced());
+        if let Err(error) = self.flush(place, cache, &todo) {
+            let mut unsynced = self.unsynced();
+            unsynced.files.extend(todo.files);
+            unsynced.dirs.extend(todo.dirs);
+            return Err(error);
+        }
+        self.look_at(place, todo.files.iter().map(|&index| index as usize))
+    }
+
+    /// Shuts the store; with `delete`, removes its files and the directories that are empty then.
+    pub(crate) fn close(
+        &self,
+        place: &mut Place,
+        cache: &FileCache,
+        delete: bool,
+    ) -> Result<(), DiskError> {
+        place.open = false;
+        cache.forget(self.id);
+        if delete { remove_files(&place.root, &self.spec.files) } else { Ok(()) }
+    }
+
+    fn entry(&self, index: FileIndex) -> Result<&StoreFile, DiskError> {
+        let no_file = || told(DiskErrorKind::Io, &self.spec.root, "no such file in the store");
+        self.spec.files.get(index.0 as usize).ok_or_else(no_file)
+    }
+
+    fn open_to_write(&self, root: &Path, entry: &StoreFile) -> Result<OwnedFd, Errno> {
+        let root_fd = match beneath::open_root(root) {
+            Err(Errno::NOENT) => self.make_root(root)?,
+            opened => opened?,
+        };
+        let (path, fd) = (entry.path.as_path(), root_fd.as_fd());
+        match beneath::open_file(fd, path, OFlags::RDWR, Mode::empty()) {
+            Err(Errno::NOENT) => {}
+            opened => return opened,
+        }
+        let mode = Mode::from_raw_mode(if entry.executable { 0o777 } else { 0o666 });
+        let create =
+            || beneath::open_file(fd, path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode);
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let created = match create() {
+            Err(Errno::NOENT) => {
+                let changed = beneath::make_dirs(fd, parent)?;
+                self.unsynced().dirs.extend(changed.iter().map(|dir| root.join(dir)));
+                create()
+            }
+            created => created,
+        };
+        match created {
+            // Another worker was faster.
+            Err(Errno::EXIST) => beneath::open_file(fd, path, OFlags::RDWR, Mode::empty()),
+            Err(errno) => Err(errno),
+            Ok(file) => {
+                self.unsynced().dirs.insert(root.join(parent));
+                Ok(file)
+            }
+        }
+    }
+
+    fn make_root(&self, root: &Path) -> Result<OwnedFd, Errno> {
+        let missing: Vec<&Path> = root.ancestors().take_while(|dir| !dir.exists()).collect();
+        std::fs::create_dir_all(root)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        let changed = missing.iter().filter_map(|dir| dir.parent()).map(Path::to_owned);
+        self.unsynced().dirs.extend(changed);
+        beneath::open_root(root)
+    }
+
+    fn flush(&self, place: &Place, cache: &FileCache, todo: &Unsynced) -> Result<(), DiskError> {
+        if todo.files.len() > SYNC_ONE_BY_ONE && sync_file_system(&place.root) {
+            return Ok(());
+        }
+        for &index in &todo.files {
+            let file = match self.file(place, cache, FileIndex(index), Access::Read) {
+                Ok(file) => file,
+                // Removed behind our back: nothing of it can be lost any more.
+                Err(error) if error.kind == DiskErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let path = || place.root.join(&self.spec.files[index as usize].path);
+            fs::fdatasync(&file).map_err(|errno| disk_error(&path(), errno))?;
+        }
+        todo.dirs.iter().try_for_each(|dir| sync_dir(dir))
+    }
+
+    /// Takes the stats of some files anew and returns those of all.
+    fn look_at(
+        &self,
+        place: &Place,
+        files: impl Iterator<Item = usize>,
+    ) -> Result<Vec<Option<FileStat>>, DiskError> {
+        let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let root = match beneath::open_root(&place.root) {
+            Ok(root) => root,
+            Err(Errno::NOENT) => {
+                stats.fill(None);
+                return Ok(stats.clone());
+            }
+            Err(errno) => return Err(disk_error(&place.root, errno)),
+        };
+        // Files of one directory mostly follow each other: its descriptor serves them all.
+        let mut dir: Option<(&Path, Option<OwnedFd>)> = None;
+        for index in files {
+            let path = self.spec.files[index].path.as_path();
+            let parent = path.parent().unwrap_or(Path::new(""));
+            if dir.as_ref().is_none_or(|(last, _)| *last != parent) {
+                let opened = beneath::dir_of(root.as_fd(), path)
+                    .map_err(|errno| disk_error(&place.root.join(parent), errno))?;
+                dir = Some((parent, opened.map(|(fd, _)| fd)));
+            }
+            let fd = dir.as_ref().and_then(|(_, fd)| fd.as_ref());
+            stats[index] = match (fd, path.file_name()) {
+                (Some(fd), Some(name)) => stat(fd, name.as_ref())
+                    .map_err(|errno| disk_error(&place.root.join(path), errno))?,
+                _ => None,
+            };
+        }
+        Ok(stats.clone())
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The error for a store that is not open.
+pub(crate) fn unknown() -> DiskError {
+    told(DiskErrorKind::UnknownStore, Path::new("store"), "")
+}
+
+/// Makes a directory's entries survive a loss of power.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), DiskError> {
+    let path = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match fs::open(path, flags, Mode::empty()).and_then(fs::fsync) {
+        // Gone, not ours to read, or of a kind that cannot be synced.
+        Ok(()) | Err(Errno::NOENT | Errno::ACCESS | Errno::INVAL) => Ok(()),
+        Err(errno) => Err(disk_error(dir, errno)),
+    }
+}
+
+/// Removes listed files, then the directories between them and the root that are empty.
+pub(crate) fn remove_files(root: &Path, files: &[StoreFile]) -> Result<(), DiskError> {
+    let root_fd = match beneath::open_root(root) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(disk_error(root, errno)),
+    };
+    let mut dirs = BTreeSet::new();
+    let mut failed = None;
+    for file in files {
+        if let Err(errno) = beneath::remove_file(root_fd.as_fd(), &file.path) {
+            failed.get_or_insert_with(|| disk_error(&root.join(&file.path), errno));
+        }
+        let parents = file.path.ancestors().skip(1);
+        dirs.extend(parents.filter(|dir| !dir.as_os_str().is_empty()));
+    }
+    // A directory sorts before what lies in it.
+    for dir in dirs.into_iter().rev() {
+        if let Err(errno) = beneath::remove_empty_dir(root_fd.as_fd(), dir) {
+            failed.get_or_insert_with(|| disk_error(&root.join(dir), errno));
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Does what needs a descriptor; when there is none left, closes cached files and tries again.
+pub(crate) fn with_descriptors<T>(
+    cache: &FileCache,
+    mut work: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    loop {
+        match work() {
+            Err(Errno::MFILE | Errno::NFILE) if cache.shrink() => {}
+            result => return result,
+        }
+    }
+}
+
+fn open_to_read(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
+    let root = beneath::open_root(root)?;
+    beneath::open_file(root.as_fd(), path, OFlags::RDONLY, Mode::empty())
+}
+
+fn stat(dir: &OwnedFd, name: &Path) -> Result<Option<FileStat>, Errno> {
+    let stat = match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(errno),
+    };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(None);
+    }
+    let modified_ns = stat.st_mtime.saturating_mul(1_000_000_000);
+    Ok(Some(FileStat {
+        length: u64::try_from(stat.st_size).unwrap_or(0),
+        modified_ns: modified_ns.saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+    }))
+}
+
+/// Reserves `length` bytes. Where the file system cannot, looks whether there is room now and
+/// extends the file sparsely.
+fn reserve(file: &OwnedFd, length: u64) -> Result<(), Errno> {
+    match fs::fallocate(file, FallocateFlags::empty(), 0, length) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+        result => return result,
+    }
+    let stat = fs::fstat(file)?;
+    let taken = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+    let system = fs::fstatvfs(file)?;
+    if system.f_bavail.saturating_mul(system.f_frsize) < length.saturating_sub(taken) {
+        return Err(Errno::NOSPC);
+    }
+    if u64::try_from(stat.st_size).unwrap_or(0) < length {
+        fs::ftruncate(file, length)?;
+    }
+    Ok(())
+}
+
+/// Flushes the file system that holds `root`. `false` where there is no such call or it failed:
+/// then each file says for itself what is wrong.
+fn sync_file_system(root: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        fs::open(root, flags, Mode::empty()).and_then(fs::syncfs).is_ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = root;
+        false
+    }
+}

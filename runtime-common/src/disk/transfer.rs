@@ -1,0 +1,241 @@
+//! Reading, hashing and writing runs of bytes that span files.
+//!
+//! Positional and vectored: no shared file offset, no copy between the buffers received and the
+//! system call. Padding reads as zeros and is not written.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use bitswarm_core::disk::{DiskDone, DiskError, DiskErrorKind, FileIndex, Span, WriteRequest};
+use bitswarm_core::piece::Sha1Hash;
+use bytes::{Buf, Bytes};
+use rustix::buffer::spare_capacity;
+use rustix::io::{self, Errno, retry_on_intr};
+use sha1::{Digest, Sha1};
+
+use super::error::{disk_error, told};
+use super::files::{Access, FileCache};
+use super::store::{Place, Store};
+
+/// What is read at once for hashing, in bytes (chosen: fits the second-level cache, and is large
+/// enough that system calls do not count).
+const HASH_CHUNK: usize = 256 * 1024;
+
+/// Slices of one vectored write; the system's limit (IOV_MAX) on all that we know.
+const MAX_SLICES: usize = 1024;
+
+/// Zeros, for padding.
+static ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
+
+/// A buffer that a worker uses again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch(Vec<u8>);
+
+/// A store entered, with the files that are open.
+pub(crate) struct Transfer<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) place: &'a Place,
+    pub(crate) cache: &'a FileCache,
+}
+
+impl Transfer<'_> {
+    /// Reads all spans into one buffer.
+    pub(crate) fn read(&self, spans: &[Span]) -> Result<Bytes, DiskError> {
+        let total = spans.iter().map(|span| span.length as usize).sum();
+        let mut data: Vec<u8> = Vec::with_capacity(total);
+        for span in spans {
+            let start = data.len();
+            let end = start + span.length as usize;
+            let Some(index) = span.file else {
+                data.resize(end, 0);
+                continue;
+            };
+            let file = self.store.file(self.place, self.cache, index, Access::Read)?;
+            while data.len() < end {
+                let at = span.offset + (data.len() - start) as u64;
+                let read = retry_on_intr(|| io::pread(&file, spare_capacity(&mut data), at));
+                self.expect_some(index, read)?;
+            }
+            // The file may go on where the span ends.
+            data.truncate(end);
+        }
+        Ok(Bytes::from(data))
+    }
+
+    /// Reads all spans and hashes them.
+    pub(crate) fn hash(
+        &self,
+        spans: &[Span],
+        scratch: &mut Scratch,
+    ) -> Result<Sha1Hash, DiskError> {
+        let mut sha1 = Sha1::new();
+        scratch.0.resize(HASH_CHUNK, 0);
+        for span in spans {
+            let Some(index) = span.file else {
+                hash_zeros(&mut sha1, span.length as usize);
+                continue;
+            };
+            let file = self.store.file(self.place, self.cache, index, Access::Read)?;
+            let mut at = span.offset;
+            let mut left = span.length as usize;
+            while left > 0 {
+                let chunk = &mut scratch.0[..left.min(HASH_CHUNK)];
+                let read = retry_on_intr(|| io::pread(&file, &mut *chunk, at));
+                let count = self.expect_some(index, read)?;
+                sha1.update(&chunk[..count]);
+                at += count as u64;
+                left -= count;
+            }
+        }
+        Ok(sha1.finalize().into())
+    }
+
+    /// Writes data to its spans; if a hash is given, only data that has it.
+    pub(crate) fn write(&self, request: WriteRequest) -> Result<DiskDone, DiskError> {
+        let WriteRequest { spans, data, expect, .. } = request;
+        let wanted: u64 = spans.iter().map(|span| u64::from(span.length)).sum();
+        let given: u64 = data.iter().map(|part| part.len() as u64).sum();
+        if wanted != given {
+            let cause = format!("{given} bytes to write where {wanted} belong");
+            return Err(told(DiskErrorKind::Io, &self.place.root, &cause));
+        }
+        if expect.is_some_and(|expected| sha1_of(&data) != expected) {
+            return Ok(DiskDone::HashMismatch);
+        }
+        let mut data = Gather::new(data);
+        for span in &spans {
+            let Some(index) = span.file else {
+                data.skip(span.length as usize);
+                continue;
+            };
+            let file = self.store.file(self.place, self.cache, index, Access::Write)?;
+            let result = write_span(&file, span, &mut data);
+            // Also after a failure: a part may have been written.
+            self.store.written(index);
+            result.map_err(|errno| disk_error(&self.path(index), errno))?;
+        }
+        Ok(DiskDone::Done)
+    }
+
+    /// The count of a read that must bring something.
+    fn expect_some(
+        &self,
+        index: FileIndex,
+        read: Result<usize, Errno>,
+    ) -> Result<usize, DiskError> {
+        match read {
+            Ok(0) => Err(told(DiskErrorKind::Short, &self.path(index), "")),
+            Ok(count) => Ok(count),
+            Err(errno) => Err(disk_error(&self.path(index), errno)),
+        }
+    }
+
+    fn path(&self, index: FileIndex) -> PathBuf {
+        let file = self.store.files().get(index.0 as usize);
+        file.map_or_else(|| self.place.root.clone(), |file| self.place.root.join(&file.path))
+    }
+}
+
+fn write_span(file: &OwnedFd, span: &Span, data: &mut Gather) -> Result<(), Errno> {
+    let mut at = span.offset;
+    let mut left = span.length as usize;
+    while left > 0 {
+        let slices = data.slices(left);
+        match retry_on_intr(|| io::pwritev(file.as_fd(), &slices, at))? {
+            0 => return Err(Errno::IO),
+            count => {
+                drop(slices);
+                data.skip(count);
+                at += count as u64;
+                left -= count;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn sha1_of(data: &[Bytes]) -> Sha1Hash {
+    let mut sha1 = Sha1::new();
+    for part in data {
+        sha1.update(part);
+    }
+    sha1.finalize().into()
+}
+
+fn hash_zeros(sha1: &mut Sha1, mut length: usize) {
+    while length > 0 {
+        let count = length.min(ZEROS.len());
+        sha1.update(&ZEROS[..count]);
+        length -= count;
+    }
+}
+
+/// The data of a write on its way out: parts of which the first may be used up in part.
+struct Gather {
+    parts: Vec<Bytes>,
+    first: usize,
+}
+
+impl Gather {
+    fn new(parts: Vec<Bytes>) -> Self {
+        Gather { parts, first: 0 }
+    }
+
+    /// The next bytes, at most `limit`.
+    fn slices(&self, limit: usize) -> Vec<IoSlice<'_>> {
+        let mut left = limit;
+        let mut slices = Vec::with_capacity((self.parts.len() - self.first).min(MAX_SLICES));
+        for part in self.parts[self.first..].iter().filter(|part| !part.is_empty()) {
+            if left == 0 || slices.len() == MAX_SLICES {
+                break;
+            }
+            let count = part.len().min(left);
+            slices.push(IoSlice::new(&part[..count]));
+            left -= count;
+        }
+        slices
+    }
+
+    fn skip(&mut self, mut count: usize) {
+        while let Some(part) = self.parts.get_mut(self.first) {
+            if part.len() > count {
+                part.advance(count);
+                return;
+            }
+            count -= part.len();
+            *part = Bytes::new();
+            self.first += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    quickcheck::quickcheck! {
+        fn gather_gives_the_same_bytes_however_they_are_cut_and_taken(
+            parts: Vec<Vec<u8>>,
+            takes: Vec<u8>
+        ) -> bool {
+            let whole: Vec<u8> = parts.concat();
+            let mut gather = Gather::new(parts.into_iter().map(Bytes::from).collect());
+            let mut got = Vec::new();
+            for take in takes.iter().map(|&take| usize::from(take)).chain([whole.len()]) {
+                let taken: Vec<u8> =
+                    gather.slices(take).iter().flat_map(|slice| slice.to_vec()).collect();
+                gather.skip(taken.len());
+                got.extend(taken);
+            }
+            got == whole
+        }
+    }
+
+    #[test]
+    fn zeros_hash_as_if_they_were_there() {
+        let mut padded = Sha1::new();
+        hash_zeros(&mut padded, 100_000);
+        assert_eq!(padded.finalize(), Sha1::digest(vec![0; 100_000]));
+    }
+}

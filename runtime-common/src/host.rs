@@ -1,0 +1,197 @@
+//! What a runtime's loop holds besides its sockets: the engine and all that is not the network.
+//!
+//! A runtime is then a match over `Action`: sockets are its own; for the rest there is one method
+//! each here. Its loop:
+//!
+//! ```text
+//! perform every action                        Host::poll_action, and the methods below
+//! until Host::is_finished {
+//!     wait for sockets, a wake, a deadline    Wake, Host::poll_timeout
+//!     begin a turn                            Host::begin_turn
+//!     hand in what came                       Host::handle_next_input, Host::handle
+//!     (performing every action after each)
+//! }
+//! close sockets                               Host::finish
+//! ```
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bitswarm_core::disk::DiskRequest;
+use bitswarm_core::event::Datagram;
+use bitswarm_core::{Action, ConnId, Event, Instant, Notice, OpId, Segments, SocketId};
+
+use crate::client::Shared;
+use crate::clock::{self, Clock};
+use crate::config::{ClientConfig, StartError};
+use crate::disk::{DiskOptions, DiskPool, StateDir};
+use crate::inbox::Input;
+use crate::resolve::Resolver;
+use crate::session::Session;
+
+/// How long the end of a session waits for writes that are under way (chosen: a session is to end
+/// within a second). A worker that the device holds up longer ends by itself.
+const DISK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The engine, its clock, its disk and its resolver.
+#[derive(Debug)]
+pub struct Host {
+    session: Session,
+    clock: Clock,
+    /// When this turn began, or when the loop last said that time has passed.
+    now: Instant,
+    disk: DiskPool,
+    resolver: Resolver,
+    shared: Arc<Shared>,
+    /// Inputs of this turn.
+    batch: VecDeque<Input>,
+    bind: Option<IpAddr>,
+    finished: bool,
+}
+
+impl Host {
+    pub(crate) fn new(config: &ClientConfig, shared: Arc<Shared>) -> Result<Self, StartError> {
+        let state = config.state_dir.as_deref().map(StateDir::open).transpose()?;
+        let seed = config.seed.map_or_else(random_seed, Ok)?;
+        let options = DiskOptions {
+            threads: config.disk_thread_count(),
+            open_files: config.open_files,
+            state,
+        };
+        let disk_done = {
+            let shared = Arc::clone(&shared);
+            move |op, result| shared.inbox.put(Event::Disk { op, result })
+        };
+        let resolved = {
+            let shared = Arc::clone(&shared);
+            move |op, result| shared.inbox.put(Event::Resolved { op, result })
+        };
+        let clock = Clock::start();
+        let now = clock.now();
+        Ok(Host {
+            session: Session::new(config, seed, now, clock::wall())?,
+            clock,
+            now,
+            disk: DiskPool::start(options, Box::new(disk_done)).map_err(StartError::System)?,
+            resolver: Resolver::new(Box::new(resolved)),
+            shared,
+            batch: VecDeque::new(),
+            bind: config.bind,
+            finished: false,
+        })
+    }
+
+    /// Time as of the turn's beginning, or of [`Host::refresh_now`].
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Looks at the clock again, for when a turn takes long.
+    pub fn refresh_now(&mut self) -> Instant {
+        self.now = self.clock.now();
+        self.now
+    }
+
+    /// The address that outgoing connections come from.
+    pub fn bind_address(&self) -> Option<IpAddr> {
+        self.bind
+    }
+
+    /// Begins a turn: the clock is read and what applications and workers have put in is taken.
+    pub fn begin_turn(&mut self) {
+        self.refresh_now();
+        self.session.store_log();
+        self.shared.turns.fetch_add(1, Ordering::Relaxed);
+        let halted = self.shared.inbox.take(&mut self.batch);
+        self.finished |= halted;
+    }
+
+    /// Hands one of the turn's inputs to the engine. `false`: there was none left.
+    pub fn handle_next_input(&mut self) -> bool {
+        let Some(input) = self.batch.pop_front() else { return false };
+        match input {
+            Input::Event(event) => self.session.handle(self.now, event),
+            Input::Call(call) => call(&mut self.session, self.now),
+            Input::Stop => self.session.stop(self.now),
+        }
+        true
+    }
+
+    /// Hands in something that happened to a socket.
+    pub fn handle(&mut self, event: Event) {
+        self.session.handle(self.now, event);
+    }
+
+    /// Hands in `Timeout` if the deadline has come; whether it had.
+    pub fn handle_timeout(&mut self) -> bool {
+        let due = self.session.poll_timeout().is_some_and(|deadline| deadline <= self.now);
+        if due {
+            self.session.handle(self.now, Event::Timeout);
+        }
+        due
+    }
+
+    /// Offers a connection that was accepted. `None`: it is not wanted, close it.
+    pub fn accept(&mut self, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
+        self.session.accept(self.now, socket, from)
+    }
+
+    /// What to do next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.session.poll_action()
+    }
+
+    /// How long the engine can be left alone. `None`: until something happens.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.session.poll_timeout()
+    }
+
+    /// Bytes for a connection, in answer to `Action::Send`.
+    pub fn gather(&mut self, conn: ConnId, limit: usize, out: &mut Segments) {
+        self.session.gather(self.now, conn, limit, out);
+    }
+
+    /// The next datagram, in answer to `Action::SendDatagrams`.
+    pub fn gather_datagram(&mut self, socket: SocketId) -> Option<Datagram> {
+        self.session.gather_datagram(self.now, socket)
+    }
+
+    /// Performs `Action::Disk`.
+    pub fn disk(&mut self, op: OpId, request: DiskRequest) {
+        self.disk.submit(op, request);
+    }
+
+    /// Performs `Action::Resolve`.
+    pub fn resolve(&mut self, op: OpId, host: Box<str>) {
+        self.resolver.start(op, host);
+    }
+
+    /// Performs `Action::Notify`.
+    pub fn notify(&mut self, notice: &Notice) {
+        self.finished |= *notice == Notice::Stopped;
+        self.shared.listeners.tell(notice);
+    }
+
+    /// Whether the loop is to end: the engine has stopped, or nobody waits for it any longer.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Ends the workers. To be called last, after the sockets are closed.
+    pub fn finish(self) {
+        let Host { mut session, disk, .. } = self;
+        session.finish_log();
+        if !disk.shutdown(DISK_PATIENCE) {
+            tracing::warn!("the disk is still busy with the session that ended");
+        }
+    }
+}
+
+fn random_seed() -> Result<[u8; 32], StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(StartError::Random)?;
+    Ok(seed)
+}

@@ -1,0 +1,179 @@
+//! Sockets as every runtime wants them, and their errors as the engine knows them.
+//!
+//! All sockets made here do not block. Listeners and datagram sockets on IPv6 addresses take IPv6
+//! only, so that both families can have the same port.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use bitswarm_core::action::{SocketKind, SocketSpec};
+use bitswarm_core::event::NetError;
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// Connections that wait to be accepted (chosen; the system has its own maximum).
+const BACKLOG: i32 = 1024;
+
+/// Begins to open a TCP connection. It is open, or has failed, when it becomes writable: see
+/// [`connected`].
+///
+/// With `bind`, it comes from that address; an address of the other family is then unreachable
+/// rather than reached some other way.
+pub fn connect(to: SocketAddr, bind: Option<IpAddr>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    prepare_stream(SockRef::from(&socket));
+    if let Some(ip) = bind {
+        if ip.is_ipv4() != to.is_ipv4() {
+            return Err(Errno::NETUNREACH.into());
+        }
+        socket.bind(&SocketAddr::new(ip, 0).into())?;
+    }
+    match socket.connect(&to.into()) {
+        Err(error) if !is_in_progress(&error) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
+/// Whether a connection that has become writable is open: its own address, or why not. `None`: it is
+/// not decided yet.
+pub fn connected(socket: &SockRef<'_>) -> Option<io::Result<SocketAddr>> {
+    match socket.take_error() {
+        Ok(None) => {}
+        Ok(Some(error)) | Err(error) => return Some(Err(error)),
+    }
+    match socket.peer_addr() {
+        Ok(_) => Some(local_addr(socket)),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// Sets the options of a connection, made or accepted: small messages are not held back.
+pub fn prepare_stream(socket: SockRef<'_>) {
+    // Without it the connection is slower, not wrong.
+    if let Err(error) = socket.set_tcp_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY not set");
+    }
+}
+
+/// Opens a listener or datagram socket.
+pub fn bind(spec: SocketSpec) -> io::Result<Socket> {
+    let (kind, protocol) = match spec.kind {
+        SocketKind::TcpListener => (Type::STREAM, Protocol::TCP),
+        SocketKind::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(spec.addr), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    if spec.addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if spec.kind == SocketKind::TcpListener {
+        // A restart finds old connections of the port still in TIME_WAIT.
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&spec.addr.into())?;
+    if spec.kind == SocketKind::TcpListener {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket)
+}
+
+/// The address a socket is bound to.
+pub fn local_addr(socket: &SockRef<'_>) -> io::Result<SocketAddr> {
+    let addr = socket.local_addr()?.as_socket();
+    addr.ok_or_else(|| io::Error::other("neither an IPv4 nor an IPv6 address"))
+}
+
+/// Whether the system or the process is out of file descriptors or memory for sockets.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
+/// The engine's word for an error of a socket.
+pub fn net_error(error: &io::Error) -> NetError {
+    match Errno::from_io_error(error) {
+        Some(Errno::CONNREFUSED) => NetError::Refused,
+        Some(Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE) => NetError::Reset,
+        Some(Errno::TIMEDOUT) => NetError::TimedOut,
+        Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::NETDOWN | Errno::HOSTDOWN) => {
+            NetError::Unreachable
+        }
+        Some(Errno::ADDRINUSE) => NetError::AddrInUse,
+        // A family that the system does not have has no addresses either.
+        Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => NetError::AddrNotAvailable,
+        Some(Errno::ACCESS | Errno::PERM) => NetError::Denied,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => NetError::TooManyOpen,
+        _ if error.kind() == io::ErrorKind::UnexpectedEof => NetError::UnexpectedEnd,
+        _ => NetError::Other,
+    }
+}
+
+fn is_in_progress(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+        || Errno::from_io_error(error) == Some(Errno::INPROGRESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(addr: &str) -> io::Result<Socket> {
+        bind(SocketSpec { kind: SocketKind::TcpListener, addr: addr.parse().unwrap() })
+    }
+
+    /// Waits until the connection is decided.
+    fn outcome(socket: &Socket) -> io::Result<SocketAddr> {
+        loop {
+            if let Some(outcome) = connected(&SockRef::from(socket)) {
+                return outcome;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn connection_to_a_listener_opens() {
+        let listener = listener("127.0.0.1:0").unwrap();
+        let to = local_addr(&SockRef::from(&listener)).unwrap();
+        let socket = connect(to, Some(IpAddr::from([127, 0, 0, 1]))).unwrap();
+        assert_eq!(outcome(&socket).unwrap().ip(), to.ip());
+        assert!(socket.tcp_nodelay().unwrap());
+    }
+
+    #[test]
+    fn connection_to_nobody_is_refused() {
+        let listener = listener("127.0.0.1:0").unwrap();
+        let to = local_addr(&SockRef::from(&listener)).unwrap();
+        drop(listener);
+        let failed = connect(to, None).and_then(|socket| outcome(&socket)).unwrap_err();
+        assert_eq!(net_error(&failed), NetError::Refused);
+    }
+
+    #[test]
+    fn address_of_the_family_not_bound_is_unreachable() {
+        let bound = Some(IpAddr::from([127, 0, 0, 1]));
+        let failed = connect("[::1]:1".parse().unwrap(), bound).unwrap_err();
+        assert_eq!(net_error(&failed), NetError::Unreachable);
+    }
+
+    #[test]
+    fn port_taken_is_in_use_and_the_families_share_one() {
+        let first = listener("127.0.0.1:0").unwrap();
+        let addr = local_addr(&SockRef::from(&first)).unwrap();
+        let taken = listener(&addr.to_string()).unwrap_err();
+        assert_eq!(net_error(&taken), NetError::AddrInUse);
+        let any = listener("0.0.0.0:0").unwrap();
+        let port = local_addr(&SockRef::from(&any)).unwrap().port();
+        match listener(&format!("[::]:{port}")) {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(net_error(&error), NetError::AddrNotAvailable);
+                eprintln!("skipped: no IPv6 here");
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Whole sessions over loopback: the engine, this runtime, real sockets and files.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bitswarm_core::metainfo::{Creator, Metainfo};
+use bitswarm_core::torrent::{AddTorrent, TorrentState};
+use bitswarm_core::{Notice, TorrentId, TorrentNotice};
+use bitswarm_runtime_common::{ClientError, STOP_TIMEOUT};
+use bitswarm_runtime_mio::{Client, ClientConfig, Events, StartError, start};
+use tempfile::TempDir;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Descriptors, threads and turns are counted: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn content(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+/// One file of that content.
+fn torrent(data: &[u8]) -> Arc<Metainfo> {
+    let mut new = Creator::single_file("file", data.len() as u64);
+    new.piece_length = 64 * 1024;
+    Arc::new(new.finish_with_content(data).unwrap())
+}
+
+/// A session with a directory for its files, and one for its state.
+struct Session {
+    client: Client,
+    events: Events,
+    dir: TempDir,
+    addr: SocketAddr,
+}
+
+impl Session {
+    fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    fn start_in(dir: TempDir) -> Self {
+        let (client, events) = start(&config(dir.path())).unwrap();
+        let mut session =
+            Session { client, events, dir, addr: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        session.addr = session.wait_for(|notice| match notice {
+            Notice::Listening { addr, .. } => Some(*addr),
+            _ => None,
+        });
+        session
+    }
+
+    fn root(&self) -> std::path::PathBuf {
+        self.dir.path().join("files")
+    }
+
+    fn add(&self, torrent: &Arc<Metainfo>) -> TorrentId {
+        self.client.add_torrent(AddTorrent::new(Arc::clone(torrent), self.root())).unwrap()
+    }
+
+    fn seed(&mut self, torrent: &Arc<Metainfo>, data: &[u8]) -> TorrentId {
+        fs::create_dir_all(self.root()).unwrap();
+        fs::write(self.root().join("file"), data).unwrap();
+        let id = self.add(torrent);
+        self.wait_for_torrent(|what| matches!(what, TorrentNotice::Checked { .. }));
+        id
+    }
+
+    fn wait_for<T>(&mut self, mut wanted: impl FnMut(&Notice) -> Option<T>) -> T {
+        let deadline = Instant::now() + LONG;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let notice = self.events.next_timeout(left).expect("the notice comes");
+            if let Some(found) = wanted(&notice) {
+                return found;
+            }
+        }
+    }
+
+    fn wait_for_torrent(
+        &mut self,
+        mut wanted: impl FnMut(&TorrentNotice) -> bool,
+    ) -> TorrentNotice {
+        self.wait_for(|notice| match notice {
+            Notice::Torrent { what, .. } if wanted(what) => Some(what.clone()),
+            _ => None,
+        })
+    }
+
+    fn stop(self) -> TempDir {
+        let began = Instant::now();
+        assert_eq!(self.client.stop(STOP_TIMEOUT), Ok(()));
+        assert!(began.elapsed() < STOP_TIMEOUT);
+        assert_eq!(self.events.last(), Some(Notice::Stopped));
+        self.dir
+    }
+}
+
+fn config(dir: &Path) -> ClientConfig {
+    let mut config = ClientConfig { state_dir: Some(dir.join("state")), ..ClientConfig::default() };
+    config.core.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    config
+}
+
+fn entries(path: &str) -> usize {
+    fs::read_dir(path).unwrap().count()
+}
+
+#[test]
+fn file_goes_from_seed_to_leech_whole_and_nothing_is_left_open() {
+    let _alone = alone();
+    let (descriptors, threads) = (entries("/proc/self/fd"), entries("/proc/self/task"));
+    let data = content((20 << 20) + 12_345);
+    let torrent = torrent(&data);
+    let mut seed = Session::start();
+    seed.seed(&torrent, &data);
+    let mut leech = Session::start();
+    let id = leech.add(&torrent);
+    leech.client.add_peers(id, vec![seed.addr]).unwrap();
+    leech.wait_for_torrent(|what| *what == TorrentNotice::Finished);
+    let status = leech.client.status(id).unwrap();
+    assert_eq!(status.state, TorrentState::Seeding);
+    assert_eq!(status.downloaded_bytes, data.len() as u64);
+    leech.wait_for_torrent(|what| *what == TorrentNotice::Saved);
+    assert!(fs::read(leech.root().join("file")).unwrap() == data);
+    leech.stop();
+    seed.stop();
+    assert_eq!(entries("/proc/self/fd"), descriptors);
+    assert_eq!(entries("/proc/self/task"), threads);
+}
+
+#[test]
+fn session_that_starts_again_resumes_without_hashing() {
+    let _alone = alone();
+    let data = content(1 << 20);
+    let torrent = torrent(&data);
+    let mut session = Session::start();
+    session.seed(&torrent, &data);
+    let mut session = Session::start_in(session.stop());
+    session.add(&torrent);
+    let checked = session.wait_for_torrent(|what| matches!(what, TorrentNotice::Checked { .. }));
+    assert_eq!(checked, TorrentNotice::Checked { have: 16, pieces: 16, from_resume: true });
+    session.stop();
+}
+
+#[test]
+fn session_with_nothing_to_do_takes_no_turns() {
+    let _alone = alone();
+    let mut session = Session::start();
+    let data = content(1 << 20);
+    session.seed(&torrent(&data), &data);
+    std::thread::sleep(Duration::from_millis(200));
+    let before = session.client.turns();
+    std::thread::sleep(Duration::from_secs(2));
+    let turns = session.client.turns() - before;
+    assert!(turns <= 2, "{turns} turns");
+    session.stop();
+}
+
+#[test]
+fn calls_after_the_end_say_so() {
+    let _alone = alone();
+    let mut session = Session::start();
+    let data = content(100_000);
+    let torrent = torrent(&data);
+    let id = session.seed(&torrent, &data);
+    let client = session.client.clone();
+    session.stop();
+    assert!(client.is_stopped());
+    assert_eq!(client.pause(id), Err(ClientError::Stopped));
+    assert!(client.status(id).is_none());
+    assert!(client.statuses().is_empty());
+    assert_eq!(client.events().next_notice(), None);
+    assert_eq!(client.stop(STOP_TIMEOUT), Ok(()));
+}
+
+#[test]
+fn session_ends_by_itself_when_the_last_handle_is_dropped() {
+    let _alone = alone();
+    let Session { client, events, .. } = Session::start();
+    let other = client.clone();
+    drop(client);
+    assert!(other.statuses().is_empty() && !other.is_stopped());
+    drop(other);
+    assert_eq!(events.last(), Some(Notice::Stopped));
+}
+
+#[test]
+fn second_session_with_the_same_state_is_refused() {
+    let _alone = alone();
+    let session = Session::start();
+    let refused = start(&config(session.dir.path())).map(drop);
+    assert!(matches!(refused, Err(StartError::State(_))), "{refused:?}");
+    let dir = session.stop();
+    let (client, _events) = start(&config(dir.path())).unwrap();
+    client.stop(STOP_TIMEOUT).unwrap();
+}
+
+#[test]
+fn torrent_is_paused_resumed_and_removed_with_its_files() {
+    let _alone = alone();
+    let mut session = Session::start();
+    let data = content(300_000);
+    let torrent = torrent(&data);
+    let id = session.seed(&torrent, &data);
+    session.client.pause(id).unwrap();
+    session.wait_for_torrent(|what| *what == TorrentNotice::Paused);
+    session.client.resume(id).unwrap();
+    session.wait_for_torrent(|what| *what == TorrentNotice::Resumed);
+    session.client.remove_torrent(id, true).unwrap();
+    session.wait_for_torrent(|what| *what == TorrentNotice::Removed);
+    assert!(!session.root().join("file").exists());
+    assert_eq!(session.client.pause(id), Err(ClientError::NoSuchTorrent(id)));
+    session.stop();
+}
