@@ -21,7 +21,7 @@ impl Aria2 {
         command.env("HOME", &home).current_dir(&home).args([
             "--no-conf",
             "--log=-",
-            "--log-level=notice",
+            "--log-level=info",
             "--show-console-readout=false",
             "--enable-dht=false",
             "--enable-dht6=false",
