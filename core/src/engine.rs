@@ -171,6 +171,7 @@ impl Engine {
         if let Some(state) = self.session.conns.get_mut(conn) {
             state.in_flight += out.len() - before;
         }
+        self.continue_reads();
     }
 
     /// The next datagram to send through a socket. To be called until it returns `None` or the
@@ -546,6 +547,7 @@ impl Engine {
     /// connections that may begin, timers, farewells.
     fn settle(&mut self) {
         self.continue_checks();
+        self.continue_reads();
         self.open_connections();
         while let Some(id) = self.session.touched.pop() {
             self.settle_torrent(id);
@@ -592,6 +594,16 @@ impl Engine {
             };
             if !more {
                 self.session.check_queue.pop_front();
+            }
+        }
+    }
+
+    /// Lets those read on who waited for the read-ahead budget, in turn, as far as it goes.
+    fn continue_reads(&mut self) {
+        while self.session.may_read_ahead() {
+            let Some((id, slot)) = self.session.read_waiters.pop_front() else { return };
+            if let Some(torrent) = self.torrents.get_mut(id) {
+                torrent.read_for_waiting(&mut self.session, slot);
             }
         }
     }

@@ -82,6 +82,8 @@ pub(crate) struct Peer {
     pub(crate) allowed_by_us: SmallVec<[PieceIndex; 4]>,
     pub(crate) suggested: SmallVec<[PieceIndex; 4]>,
     pub(crate) uploads: UploadQueue,
+    /// Whether it waits in the session's line for the read-ahead budget.
+    pub(crate) waits_to_read: bool,
     /// Messages waiting to be gathered.
     pub(crate) outbox: Segments,
 
@@ -148,6 +150,7 @@ impl Peer {
             allowed_by_us: SmallVec::new(),
             suggested: SmallVec::new(),
             uploads: UploadQueue::default(),
+            waits_to_read: false,
             outbox: Segments::new(),
             down: RateMeter::default(),
             up: RateMeter::default(),

@@ -87,6 +87,11 @@ impl UploadQueue {
         self.queue.drain(..).map(|upload| upload.block)
     }
 
+    /// Whether a request has not begun to be read.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.queue.iter().any(|upload| matches!(upload.state, State::Waiting))
+    }
+
     /// The next adjacent requests to read, if less than `held_limit` bytes are held.
     pub(crate) fn next_run(&mut self, held_limit: usize) -> Option<ReadRun> {
         if self.held >= held_limit {

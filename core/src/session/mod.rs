@@ -20,6 +20,7 @@ use crate::disk::DiskRequest;
 use crate::id::{ConnId, OpId, Slab, TorrentId};
 use crate::map::{HashKeys, Map};
 use crate::notice::{Notice, TorrentNotice};
+use crate::peer::PeerSlot;
 use crate::piece::PeerId;
 use crate::random::{PolicyRng, SecretRng};
 use crate::session::bans::{BanReason, Bans};
@@ -79,6 +80,8 @@ pub(crate) struct Session {
     waiting_for_disk: Vec<ConnId>,
     /// Bytes read for peers, or being read, and not yet sent.
     pub(crate) read_ahead: usize,
+    /// Peers whose requests wait for that to shrink, first come first served.
+    pub(crate) read_waiters: VecDeque<(TorrentId, PeerSlot)>,
     /// Bytes of blocks held for incomplete pieces.
     pub(crate) assembly_bytes: usize,
     /// Hashes of checks under way.
@@ -133,6 +136,7 @@ impl Session {
             write_backlog: 0,
             waiting_for_disk: Vec::new(),
             read_ahead: 0,
+            read_waiters: VecDeque::new(),
             assembly_bytes: 0,
             checks_running: 0,
             check_queue: VecDeque::new(),
@@ -322,6 +326,11 @@ impl Session {
                 self.resume_reading(id, ReadPause::Disk);
             }
         }
+    }
+
+    /// Whether more may be read for peers.
+    pub(crate) fn may_read_ahead(&self) -> bool {
+        self.read_ahead < self.config.bounds.read_ahead_bytes
     }
 
     /// Whether the disk holds up the transfer.

@@ -28,8 +28,8 @@ pub(crate) enum TorrentOp {
     Check(PieceIndex),
     /// A verified piece written: the piece and how many of its bytes.
     WritePiece(PieceIndex, u32),
-    /// Blocks of an incomplete piece written early: the piece, how many bytes.
-    WriteEarly(PieceIndex, u32),
+    /// Blocks of an incomplete piece written early: how many bytes, for which attempt at it.
+    WriteEarly { piece: PieceIndex, len: u32, attempt: u32 },
     /// A piece that was written early hashed from disk.
     HashPiece(PieceIndex),
     /// A piece that could not be read, tried again.

@@ -15,6 +15,8 @@ use crate::wire::BlockData;
 pub(crate) struct Assembly {
     pieces: BTreeMap<PieceIndex, PieceBlocks>,
     held: usize,
+    /// Pieces begun so far.
+    attempts: u32,
 }
 
 #[derive(Debug)]
@@ -26,6 +28,8 @@ struct PieceBlocks {
     early_writes: u32,
     /// Whether a block of it went to disk before the piece was complete.
     written_early: bool,
+    /// Tells this attempt at the piece from earlier ones.
+    attempt: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ enum Slot {
 pub(crate) struct EarlyRun {
     /// Where they lie; `length` spans them all.
     pub(crate) range: Block,
+    /// Which attempt at the piece they are part of.
+    pub(crate) attempt: u32,
     /// Their bytes.
     pub(crate) data: Vec<Bytes>,
 }
@@ -53,7 +59,9 @@ impl Assembly {
 
     /// Keeps a block; the caller knows that it was wanted and not there yet.
     pub(crate) fn insert(&mut self, geometry: &Geometry, block: Block, data: BlockData) {
+        let attempts = &mut self.attempts;
         let piece = self.pieces.entry(block.piece).or_insert_with(|| {
+            *attempts = attempts.wrapping_add(1);
             let blocks = geometry.blocks_of(block.piece);
             PieceBlocks {
                 blocks: vec![Slot::Empty; blocks as usize],
@@ -61,6 +69,7 @@ impl Assembly {
                 missing: blocks,
                 early_writes: 0,
                 written_early: false,
+                attempt: *attempts,
             }
         });
         let Some(slot @ Slot::Empty) = piece.blocks.get_mut(block.number() as usize) else {
@@ -138,7 +147,11 @@ impl Assembly {
                     run.range.length += at.length;
                     run.data.extend(block.chunks().iter().cloned());
                 }
-                _ => runs.push(EarlyRun { range: at, data: block.chunks().to_vec() }),
+                _ => runs.push(EarlyRun {
+                    range: at,
+                    attempt: piece.attempt,
+                    data: block.chunks().to_vec(),
+                }),
             }
         }
         self.held -= piece.held;
@@ -148,10 +161,72 @@ impl Assembly {
         runs
     }
 
-    /// An early write is done.
-    pub(crate) fn early_write_done(&mut self, index: PieceIndex) {
-        if let Some(piece) = self.pieces.get_mut(&index) {
-            piece.early_writes = piece.early_writes.saturating_sub(1);
+    /// An early write is done; whether it was one of the present attempt at the piece.
+    pub(crate) fn early_write_done(&mut self, index: PieceIndex, attempt: u32) -> bool {
+        let piece = self.pieces.get_mut(&index).filter(|piece| piece.attempt == attempt);
+        piece.is_some_and(|piece| {
+            piece.early_writes -= 1;
+            true
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn geometry() -> Geometry {
+        Geometry::new(200_000, 65_536).expect("within limits")
+    }
+
+    fn fill(assembly: &mut Assembly, piece: u32, numbers: &[u32]) {
+        let geometry = geometry();
+        for &number in numbers {
+            let block = geometry.block(PieceIndex(piece), number);
+            let bytes = Bytes::from(vec![number as u8; block.length as usize]);
+            assembly.insert(&geometry, block, bytes.into());
         }
+    }
+
+    #[test]
+    fn bytes_are_counted_until_the_piece_is_dropped() {
+        let mut assembly = Assembly::default();
+        fill(&mut assembly, 0, &[1, 0, 1]);
+        assert_eq!(assembly.held_bytes(), 32_768, "the second block 1 was there already");
+        assert!(!assembly.is_settled(PieceIndex(0)));
+        fill(&mut assembly, 0, &[3, 2]);
+        assert!(assembly.is_settled(PieceIndex(0)));
+        let bytes = assembly.bytes_of(PieceIndex(0)).concat();
+        assert_eq!((bytes.len(), bytes[0], bytes[65_535]), (65_536, 0, 3));
+        assembly.remove(PieceIndex(0));
+        assert_eq!(assembly.held_bytes(), 0);
+    }
+
+    #[test]
+    fn early_write_takes_runs_of_consecutive_blocks_of_the_largest_piece() {
+        let mut assembly = Assembly::default();
+        fill(&mut assembly, 0, &[0]);
+        fill(&mut assembly, 1, &[0, 1, 3]);
+        assert_eq!(assembly.largest(), Some(PieceIndex(1)));
+        let runs = assembly.take_for_early_write(&geometry(), PieceIndex(1));
+        let ranges: Vec<_> = runs.iter().map(|run| (run.range.begin, run.range.length)).collect();
+        assert_eq!(ranges, [(0, 32_768), (49_152, 16_384)]);
+        assert_eq!(assembly.held_bytes(), 16_384);
+        fill(&mut assembly, 1, &[2]);
+        assert!(!assembly.is_settled(PieceIndex(1)), "its early writes are under way");
+        assert!(assembly.early_write_done(PieceIndex(1), runs[0].attempt));
+        assert!(assembly.early_write_done(PieceIndex(1), runs[1].attempt));
+        assert!(assembly.is_settled(PieceIndex(1)) && assembly.was_written_early(PieceIndex(1)));
+        assert_eq!(assembly.blocks_of(PieceIndex(1)).count(), 0, "no evidence of a part");
+    }
+
+    #[test]
+    fn early_write_of_an_earlier_attempt_does_not_count() {
+        let mut assembly = Assembly::default();
+        fill(&mut assembly, 0, &[0]);
+        let runs = assembly.take_for_early_write(&geometry(), PieceIndex(0));
+        assembly.remove(PieceIndex(0));
+        fill(&mut assembly, 0, &[1]);
+        assert!(!assembly.early_write_done(PieceIndex(0), runs[0].attempt));
     }
 }

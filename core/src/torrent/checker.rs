@@ -58,3 +58,24 @@ impl Checker {
         self.queue.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_is_done_when_nothing_waits_and_nothing_runs() {
+        let mut pieces = Bitfield::new(5);
+        pieces.set(PieceIndex(1));
+        pieces.set(PieceIndex(4));
+        let mut checker = Checker::new(&pieces);
+        assert_eq!(checker.start_next(), Some(PieceIndex(1)));
+        assert_eq!(checker.start_next(), Some(PieceIndex(4)));
+        assert_eq!(checker.start_next(), None);
+        assert!(!checker.has_more() && !checker.is_done());
+        checker.finish_one();
+        checker.finish_one();
+        assert!(checker.is_done());
+        assert_eq!(checker.progress(), (2, 2));
+    }
+}

@@ -50,3 +50,36 @@ impl DiskTrouble {
         self.retry_at = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::DiskErrorKind;
+
+    fn full() -> DiskError {
+        DiskError { kind: DiskErrorKind::Full, path: "file".into(), cause: String::new() }
+    }
+
+    #[test]
+    fn each_failed_probe_doubles_the_wait_up_to_the_longest() {
+        let mut now = Instant::from_secs(10);
+        let mut trouble = DiskTrouble::new(full(), now);
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            let at = trouble.retry_at().expect("waits");
+            waits.push((at - now).as_secs());
+            now = at;
+            trouble.probe();
+            assert_eq!(trouble.retry_at(), None, "one probe at a time");
+            trouble.failed_again(full(), now);
+        }
+        assert_eq!(waits, [2, 4, 8, 16, 30, 30]);
+    }
+
+    #[test]
+    fn failures_while_waiting_do_not_lengthen_the_wait() {
+        let mut trouble = DiskTrouble::new(full(), Instant::ZERO);
+        trouble.failed_again(full(), Instant::from_secs(1));
+        assert_eq!(trouble.retry_at(), Some(Instant::ZERO + FIRST_WAIT));
+    }
+}

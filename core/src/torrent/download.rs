@@ -304,7 +304,7 @@ impl Torrent {
             };
             self.disk(
                 session,
-                TorrentOp::WriteEarly(piece, len),
+                TorrentOp::WriteEarly { piece, len, attempt: run.attempt },
                 DiskRequest::Write(Box::new(request)),
             );
         }
@@ -323,11 +323,12 @@ impl Torrent {
         &mut self,
         session: &mut Session,
         piece: PieceIndex,
-        len: u32,
+        attempt: u32,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        session.backlog_done(len as usize);
-        self.assembly.early_write_done(piece);
+        if !self.assembly.early_write_done(piece, attempt) {
+            return;
+        }
         match result {
             Ok(_) => self.hash_if_settled(session, piece),
             Err(error) => {
@@ -467,6 +468,9 @@ impl Torrent {
         let slots: Vec<PeerSlot> = self.peers.keys().collect();
         for slot in slots {
             self.part_if_both_seed(session, slot);
+            // BEP 21: now we only upload.
+            self.tell_extensions(session, slot);
+            self.flush_outbox(session, slot);
         }
         self.choke_soon(session);
     }

@@ -118,7 +118,10 @@ impl Torrent {
             TorrentOp::Prepare => self.files_prepared(session, result),
             TorrentOp::Check(piece) => self.piece_checked(session, piece, result),
             TorrentOp::WritePiece(piece, len) => self.piece_written(session, piece, len, result),
-            TorrentOp::WriteEarly(piece, len) => self.early_write_done(session, piece, len, result),
+            TorrentOp::WriteEarly { piece, len, attempt } => {
+                session.backlog_done(len as usize);
+                self.early_write_done(session, piece, attempt, result);
+            }
             TorrentOp::HashPiece(piece) => self.piece_hashed(session, piece, result),
             TorrentOp::ReadForPeer(slot, run) => self.blocks_read(session, slot, run, result),
             TorrentOp::ProbeRead(piece) => self.read_probed(session, piece, result),

@@ -100,8 +100,6 @@ pub(crate) struct Torrent {
     announcer: announce::Announcer,
     /// Peers that could be asked for more than there was to pick.
     hungry: BTreeSet<PeerSlot>,
-    /// Peers whose requests wait for the read-ahead budget.
-    read_waiters: BTreeSet<PeerSlot>,
     choke_at: Option<Instant>,
     optimistic_at: Instant,
 

@@ -68,7 +68,6 @@ impl Torrent {
             book,
             announcer,
             hungry: Default::default(),
-            read_waiters: Default::default(),
             choke_at: None,
             optimistic_at: session.now,
             gates: None,

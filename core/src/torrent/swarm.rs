@@ -109,8 +109,12 @@ impl Torrent {
         remote: SocketAddr,
         handshake: HandshakeDecoder,
     ) -> Option<PeerSlot> {
-        if !self.wants_peers(session) || session.is_banned(remote) {
+        if !self.is_active() || session.is_banned(remote) {
             return None;
+        }
+        if !self.wants_peers(session) {
+            let useless = self.useless_peer(session)?;
+            self.drop_peer(session, useless, Ended::Useless);
         }
         let peer = Peer::new(
             conn,
@@ -125,6 +129,18 @@ impl Torrent {
         session.assign(conn, Role::Peer(self.id, slot));
         self.send_handshake(session, slot);
         Some(slot)
+    }
+
+    /// A peer that neither side has wanted anything of for a while: its place is better used by
+    /// somebody new.
+    fn useless_peer(&self, session: &Session) -> Option<PeerSlot> {
+        let patience = session.config.timeouts.useless;
+        let is_useless = |peer: &Peer| {
+            !peer.am_interested
+                && !peer.peer_interested
+                && session.now - peer.connected_at >= patience
+        };
+        self.peers.iter().find(|(_, peer)| is_useless(peer)).map(|(slot, _)| slot)
     }
 
     fn send_handshake(&mut self, session: &mut Session, slot: PeerSlot) {
@@ -287,7 +303,7 @@ impl Torrent {
         }
     }
 
-    fn tell_extensions(&mut self, session: &Session, slot: PeerSlot) {
+    pub(super) fn tell_extensions(&mut self, session: &Session, slot: PeerSlot) {
         let upload_only = self.is_finished();
         let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.extended) else { return };
         let ours = ExtensionHandshake {
@@ -562,7 +578,6 @@ impl Torrent {
     fn remove_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         let Some(mut peer) = self.peers.remove(slot) else { return };
         self.hungry.remove(&slot);
-        self.read_waiters.remove(&slot);
         let released = self.release_requests(slot, &mut peer);
         if peer.counted_as_seed {
             self.picker.remove_seed();

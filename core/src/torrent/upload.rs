@@ -64,13 +64,15 @@ impl Torrent {
     // Reads.
 
     /// Starts reading what a peer asked for, as far ahead as the budgets allow.
-    pub(super) fn read_for(&mut self, session: &mut Session, slot: PeerSlot) {
+    pub(crate) fn read_for(&mut self, session: &mut Session, slot: PeerSlot) {
         loop {
-            if session.read_ahead >= session.config.bounds.read_ahead_bytes {
-                self.read_waiters.insert(slot);
+            let Some(peer) = self.peers.get_mut(slot) else { return };
+            if !session.may_read_ahead() {
+                if peer.uploads.has_waiting() && !std::mem::replace(&mut peer.waits_to_read, true) {
+                    session.read_waiters.push_back((self.id, slot));
+                }
                 return;
             }
-            let Some(peer) = self.peers.get_mut(slot) else { return };
             let Some(run) = peer.uploads.next_run(READ_AHEAD_PER_PEER) else { return };
             session.read_ahead += run.length as usize;
             let spans = self.layout.spans(run.as_block());
@@ -79,10 +81,10 @@ impl Torrent {
         }
     }
 
-    /// The read-ahead budget has room again.
-    fn read_for_waiting(&mut self, session: &mut Session) {
-        while session.read_ahead < session.config.bounds.read_ahead_bytes {
-            let Some(slot) = self.read_waiters.pop_first() else { return };
+    /// The read-ahead budget has room again, and it is this peer's turn.
+    pub(crate) fn read_for_waiting(&mut self, session: &mut Session, slot: PeerSlot) {
+        if let Some(peer) = self.peers.get_mut(slot) {
+            peer.waits_to_read = false;
             self.read_for(session, slot);
         }
     }
@@ -182,7 +184,6 @@ impl Torrent {
             self.up.add(now, payload);
             self.totals.uploaded += payload;
             self.read_for(session, slot);
-            self.read_for_waiting(session);
         }
         session.resume_reading(conn, ReadPause::Output);
     }
