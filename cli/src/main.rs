@@ -1,2 +1,54 @@
-//! The command line.
-fn main() {}
+//! bitswarm, a BitTorrent client on the command line. Dispatch only.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod content;
+mod exit;
+mod hashing;
+mod input;
+mod json;
+mod logging;
+mod output;
+mod progress;
+mod selection;
+mod session;
+mod signals;
+mod state;
+mod status_line;
+mod swarm;
+mod text;
+mod torrents;
+mod units;
+mod watch;
+
+use std::process::ExitCode;
+
+use args::Command;
+use exit::Failure;
+
+fn main() -> ExitCode {
+    match args::parse(std::env::args_os()).and_then(|cli| run(&cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("bitswarm: {}", text::clean(&failure.to_string()));
+            failure.code.into()
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<(), Failure> {
+    logging::start(command.verbosity());
+    match command {
+        Command::Download(args) => commands::download::run(args),
+        Command::Seed(args) => commands::seed::run(args),
+        Command::Create(args) => commands::create::run(args),
+        Command::Info(args) => commands::info::run(args),
+        Command::Verify(args) => commands::verify::run(args),
+        Command::Tracker(args) => commands::tracker::run(args),
+        Command::Demo(args) => commands::demo::run(args),
+        Command::Completions(args) => commands::scripts::completions(args),
+        Command::Man(args) => commands::scripts::man(args),
+    }
+}

@@ -1,0 +1,436 @@
+//! The command line's shape: commands, options, their help, and what a usage error looks like.
+//!
+//! Values are parsed here into the types that the commands use, so that a command never sees a
+//! number it has to doubt. What depends on the torrent (does file 7 exist?) is for the command.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::exit::{Code, Failure};
+use crate::selection::Selection;
+use crate::units::{parse_duration, parse_rate, parse_size};
+
+/// A BitTorrent client.
+#[derive(Parser, Debug)]
+#[command(name = "bitswarm", version, about, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 unknown error, 2 usage, 4 bad input, 6 no peers or \
+    network down, 7 interrupted, 8 stalled, 9 disk full, 11 file error, 13 data does not match, \
+    15 cannot listen.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Download torrents; stops when they are complete, unless told to go on seeding
+    Download(Download),
+    /// Share data that is already here, until stopped
+    Seed(Seed),
+    /// Make a torrent of a file or a directory
+    Create(Create),
+    /// Show what is in a torrent
+    Info(Info),
+    /// Compare data on disk with a torrent
+    Verify(Verify),
+    /// Run a tracker, over HTTP and UDP on the same port
+    Tracker(Tracker),
+    /// Show it all at work on this machine: a tracker, a seeder and downloaders on loopback
+    Demo(Demo),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Print a manual page (roff; try `bitswarm man | man -l -`)
+    Man(Man),
+}
+
+impl Command {
+    /// How many times `--verbose` was given.
+    pub(crate) fn verbosity(&self) -> u8 {
+        match self {
+            Command::Download(args) => args.transfer.reporting.verbose,
+            Command::Seed(args) => args.transfer.reporting.verbose,
+            Command::Create(args) => args.reporting.verbose,
+            Command::Verify(args) => args.reporting.verbose,
+            Command::Tracker(args) => args.reporting.verbose,
+            Command::Demo(args) => args.reporting.verbose,
+            Command::Info(_) | Command::Completions(_) | Command::Man(_) => 0,
+        }
+    }
+}
+
+/// `bitswarm download`
+#[derive(Args, Debug)]
+pub(crate) struct Download {
+    /// Torrent files
+    #[arg(value_name = "INPUT", required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Directory to save in; made if it is missing
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub(crate) output: PathBuf,
+    /// Go on sharing after the download, until stopped or until a goal below is reached
+    #[arg(long)]
+    pub(crate) seed: bool,
+    /// Share until this many times the content was uploaded (0 stops at once)
+    #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
+    pub(crate) seed_ratio: Option<f64>,
+    /// Share for this long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) seed_time: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
+}
+
+/// `bitswarm seed`
+#[derive(Args, Debug)]
+pub(crate) struct Seed {
+    /// Torrent files
+    #[arg(value_name = "INPUT", required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Directory that contains each torrent's file or folder, under the torrent's name
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
+}
+
+/// Options of download and seed.
+#[derive(Args, Debug)]
+pub(crate) struct Transfer {
+    /// Port to listen on for peers [default: 6881, or another when that is taken]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Local address to listen on and to connect from [default: all]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bind: Option<IpAddr>,
+    /// A peer to connect to (may be repeated)
+    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = PeerName::parse)]
+    pub(crate) peers: Vec<PeerName>,
+    /// A tracker to ask besides those of the torrent (may be repeated)
+    #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
+    pub(crate) trackers: Vec<String>,
+    /// Only these files, numbered as --list shows them, such as 1,3-5
+    #[arg(long, value_name = "NUMBERS", value_parser = Selection::parse)]
+    pub(crate) files: Option<Selection>,
+    /// List the files of the torrents and exit
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Fetch pieces from first to last instead of rarest first
+    #[arg(long)]
+    pub(crate) sequential: bool,
+    /// Most bytes per second to receive, such as 500K, 2MiB or 1.5MB
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) down: Option<u64>,
+    /// Most bytes per second to send
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) up: Option<u64>,
+    /// Most peers to be connected to at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_peers: Option<u32>,
+    /// Exit (code 8) when no content has moved for this long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) stall_timeout: Option<Duration>,
+    /// Reserve the space on disk at the start
+    #[arg(long)]
+    pub(crate) preallocate: bool,
+    /// Where to keep what is needed to resume [default: bitswarm in the XDG state directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Record everything the engine is told into this file, to be replayed
+    #[arg(long, value_name = "LOG")]
+    pub(crate) record: Option<PathBuf>,
+    /// Do not use the DHT (there is none yet)
+    #[arg(long)]
+    pub(crate) no_dht: bool,
+    /// Do not look for peers on the local network (not done yet)
+    #[arg(long)]
+    pub(crate) no_lsd: bool,
+    /// Do not exchange peers with peers (not done yet)
+    #[arg(long)]
+    pub(crate) no_pex: bool,
+    /// What drives the engine
+    #[arg(long, value_enum, default_value_t = Runtime::Mio)]
+    pub(crate) runtime: Runtime,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// How much is said, and in which form.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Reporting {
+    /// Write results to stdout as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Say nothing but errors and results
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more on stderr; twice for still more
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What drives the engine.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Runtime {
+    // No doc comment: it would turn the whole help into its long form.
+    Mio,
+}
+
+/// `bitswarm create`
+#[derive(Args, Debug)]
+pub(crate) struct Create {
+    /// The file or directory to share
+    pub(crate) path: PathBuf,
+    /// Where to write the torrent
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// A tracker to announce to (may be repeated; each is a tier of its own)
+    #[arg(short, long = "tracker", value_name = "URL", value_parser = parse_tracker)]
+    pub(crate) trackers: Vec<String>,
+    /// Length of a piece, a power of two from 16KiB on [default: by the size of the content]
+    #[arg(long, value_name = "SIZE", value_parser = parse_piece_length)]
+    pub(crate) piece_length: Option<u32>,
+    /// Let peers be found by the trackers only
+    #[arg(long)]
+    pub(crate) private: bool,
+    /// A comment
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
+    /// Which program to name as the maker, or none
+    #[arg(long, value_name = "TEXT", default_value = concat!("bitswarm ", env!("CARGO_PKG_VERSION")))]
+    pub(crate) created_by: String,
+    /// Date of creation in seconds since 1970, or none [default: now]
+    #[arg(long, value_name = "UNIX", value_parser = parse_date)]
+    pub(crate) date: Option<CreationDate>,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// Which date a new torrent bears.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CreationDate {
+    /// None at all.
+    Absent,
+    /// Seconds since 1970.
+    At(u64),
+}
+
+/// `bitswarm info`
+#[derive(Args, Debug)]
+pub(crate) struct Info {
+    /// A torrent file
+    pub(crate) input: PathBuf,
+    /// Write one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `bitswarm verify`
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// A torrent file
+    pub(crate) torrent: PathBuf,
+    /// Directory that contains the torrent's file or folder, under the torrent's name
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// `bitswarm tracker`
+#[derive(Args, Debug)]
+pub(crate) struct Tracker {
+    /// Address and port to listen on; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:6969")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// `bitswarm demo`
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// How much to transfer
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_demo_size)]
+    pub(crate) size: u64,
+    /// How many downloaders
+    #[arg(long, value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) peers: u32,
+    /// Work in this directory and leave the files there [default: a temporary one, removed]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// `bitswarm completions`
+#[derive(Args, Debug)]
+pub(crate) struct Completions {
+    /// Which shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `bitswarm man`
+#[derive(Args, Debug)]
+pub(crate) struct Man {
+    /// The page of one command instead of the overview
+    pub(crate) command: Option<String>,
+}
+
+/// A peer as the user names it: a host name or address, and a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PeerName {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl PeerName {
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(addr) = text.parse::<SocketAddr>() {
+            return match addr.port() {
+                0 => Err("no peer listens on port 0".to_owned()),
+                port => Ok(PeerName { host: addr.ip().to_string(), port }),
+            };
+        }
+        let (host, port) = text.rsplit_once(':').unwrap_or_default();
+        match port.parse() {
+            Ok(port) if port > 0 && !host.is_empty() && !host.contains([':', '[', '/']) => {
+                Ok(PeerName { host: host.to_owned(), port })
+            }
+            _ => Err("write HOST:PORT, and an IPv6 address as [::1]:6881".to_owned()),
+        }
+    }
+}
+
+/// The process's arguments, or how to end: with help, or with a usage error in one line.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Failure> {
+    Cli::try_parse_from(args).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+        _ => usage_error(&error),
+    })
+}
+
+/// The parser's words joined to one line, without its usage summary.
+fn usage_error(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let summary = text.find("\nUsage:").or_else(|| text.find("\nFor more information"));
+    let words: Vec<&str> = text[..summary.unwrap_or(text.len())]
+        .lines()
+        .map(|line| line.trim().trim_start_matches("error: "))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let sentence = words.join(" ").replace(" tip: ", "; ");
+    Failure::new(Code::Usage, format!("{sentence}; see --help"))
+}
+
+/// The whole command, for manual pages and completions.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(ratio) if ratio.is_finite() && ratio >= 0.0 => Ok(ratio),
+        _ => Err("write a ratio such as 1, 1.5 or 0".to_owned()),
+    }
+}
+
+fn parse_tracker(text: &str) -> Result<String, String> {
+    let known = ["http://", "https://", "udp://"].iter().any(|scheme| {
+        text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            && text.len() > scheme.len()
+    });
+    let plain = text.bytes().all(|b| b.is_ascii_graphic());
+    match known && plain {
+        true => Ok(text.to_owned()),
+        false => Err("write a tracker URL such as http://HOST:PORT/announce or udp://HOST:PORT \
+                      (percent-encode what is not ASCII)"
+            .to_owned()),
+    }
+}
+
+fn parse_piece_length(text: &str) -> Result<u32, String> {
+    let advice = "write a power of two from 16KiB to 256MiB";
+    match u32::try_from(parse_size(text)?) {
+        Ok(length) if length.is_power_of_two() && (1 << 14..=1 << 28).contains(&length) => {
+            Ok(length)
+        }
+        _ => Err(advice.to_owned()),
+    }
+}
+
+fn parse_demo_size(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        size @ 1..=0x100_0000_0000 => Ok(size),
+        _ => Err("write a size from 1 byte to 1TiB".to_owned()),
+    }
+}
+
+fn parse_date(text: &str) -> Result<CreationDate, String> {
+    match (text, text.parse()) {
+        ("none", _) => Ok(CreationDate::Absent),
+        (_, Ok(seconds)) => Ok(CreationDate::At(seconds)),
+        _ => Err("write seconds since 1970, or none".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, Failure> {
+        parse(line.split(' ').map(OsString::from)).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn download_takes_every_option_of_the_contract() {
+        let line = "bitswarm download a.torrent b.torrent -o out --seed --seed-ratio 1.5 \
+            --seed-time 1h30m --port 7000 --bind ::1 --peer localhost:1 \
+            --peer [::1]:2 --tracker udp://t:3 --files 1,3-5 --list --sequential --down 500K \
+            --up 2MiB --max-peers 9 --record log --no-dht --no-lsd --no-pex --runtime mio \
+            --preallocate --stall-timeout 10 --json -v --state-dir s";
+        let Ok(Command::Download(d)) = parsed(&line.replace("             ", " ")) else {
+            panic!("refused");
+        };
+        assert_eq!(d.inputs.len(), 2);
+        assert_eq!(d.seed_ratio, Some(1.5));
+        assert_eq!(d.transfer.down, Some(512_000));
+        assert_eq!(d.transfer.peers[1], PeerName { host: "::1".to_owned(), port: 2 });
+        assert_eq!(d.transfer.stall_timeout, Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn a_usage_error_is_one_line() {
+        for line in [
+            "bitswarm download",
+            "bitswarm download x --down fast",
+            "bitswarm nonsense",
+            "bitswarm seed x",
+            "bitswarm download x --peer nowhere",
+            "bitswarm download x --peer ::1:5",
+            "bitswarm download x --tracker ftp://x",
+            "bitswarm download x --seed-ratio -1",
+            "bitswarm create x -o y --piece-length 1000",
+            "bitswarm download x -q -v",
+            "bitswarm tracker --listen here",
+        ] {
+            let failure = parsed(line).expect_err(line);
+            assert_eq!(failure.code, Code::Usage, "{line}");
+            let text = failure.to_string();
+            assert!(!text.contains('\n') && !text.contains("Usage") && text.len() > 20, "{text}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `download`: gets what the torrents describe, and shares it as long as told.
+
+use bitswarm_core::disk::Allocation;
+use bitswarm_core::metainfo::Metainfo;
+use bitswarm_core::torrent::{AddTorrent, PieceOrder};
+
+use crate::args::{Download, Transfer};
+use crate::exit::{Code, Failure};
+use crate::progress::Progress;
+use crate::session::{Session, make_dir, resolve_peers};
+use crate::signals::Interrupt;
+use crate::state::{Lock, State, Use};
+use crate::swarm::Swarm;
+use crate::torrents::{list, load_all, priorities};
+use crate::watch::{Purpose, Share};
+
+/// Downloads until everything is complete, on disk, and shared enough.
+pub(crate) fn run(args: &Download) -> Result<(), Failure> {
+    let transfer = &args.transfer;
+    let torrents = load_all(&args.inputs)?;
+    if transfer.list {
+        return list(&torrents, transfer.reporting.json);
+    }
+    if transfer.files.is_some() && torrents.len() > 1 {
+        let message = "--files chooses from one torrent; download these one by one";
+        return Err(Failure::new(Code::Usage, message));
+    }
+    let interrupt = Interrupt::catch()?;
+    make_dir(&args.output)?;
+    let state = State::open(transfer.state_dir.as_deref(), &args.output)?;
+    let mut adds = Vec::new();
+    for metainfo in torrents {
+        let lock = Lock::take(&state, metainfo.infohash(), Use::Write)?;
+        adds.push((add(args, metainfo)?, lock));
+    }
+    let peers = resolve_peers(&transfer.peers)?;
+    let progress = Progress::new(transfer.reporting);
+    let (session, dir) = Session::for_transfer(transfer, &state)?;
+    let purpose = Purpose::Download(share(args));
+    let mut swarm = Swarm::new(session, purpose, transfer, progress);
+    for (add, lock) in adds {
+        // Without its resume data a torrent is checked in full: slower, and as good.
+        let _ = state.fetch(add.metainfo.infohash(), &dir);
+        swarm.add(AddTorrent { peers: peers.clone(), ..add }, lock)?;
+    }
+    swarm.run(&interrupt)
+}
+
+fn add(args: &Download, metainfo: Metainfo) -> Result<AddTorrent, Failure> {
+    let Transfer { files, sequential, preallocate, trackers, .. } = &args.transfer;
+    let files = priorities(&metainfo, files.as_ref())?;
+    Ok(AddTorrent {
+        trackers: trackers.clone(),
+        files,
+        order: if *sequential { PieceOrder::Sequential } else { PieceOrder::RarestFirst },
+        allocation: if *preallocate { Allocation::Full } else { Allocation::Sparse },
+        ..AddTorrent::new(metainfo, &args.output)
+    })
+}
+
+fn share(args: &Download) -> Share {
+    let (ratio, time) = (args.seed_ratio, args.seed_time);
+    if args.seed || ratio.is_some() || time.is_some() {
+        Share::Until { ratio, time }
+    } else {
+        Share::No
+    }
+}

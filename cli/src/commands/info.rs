@@ -1,0 +1,145 @@
+//! `info`: shows what is in a torrent. `--list` of download and seed uses its table of files.
+
+use bitswarm_core::metainfo::{File, Metainfo};
+use serde_json::{Value, json};
+
+use crate::args::Info;
+use crate::exit::Failure;
+use crate::input;
+use crate::output::{Object, print};
+use crate::units::Size;
+
+/// Shows a torrent as a table, or as one JSON object.
+pub(crate) fn run(args: &Info) -> Result<(), Failure> {
+    let metainfo = input::load(&args.input)?;
+    if args.json { object(&metainfo).print() } else { print_table(&metainfo) }
+}
+
+/// What `--json` prints.
+pub(crate) fn object(metainfo: &Metainfo) -> Object {
+    let nodes = metainfo.nodes().iter().map(|(host, port)| json!([host, port]));
+    Object::new()
+        .with("name", metainfo.name())
+        .with("infohash_v1", metainfo.infohash().to_string())
+        .with("infohash_v2", Value::Null)
+        .with("piece_length", metainfo.geometry().piece_len())
+        .with("pieces", metainfo.geometry().pieces())
+        .with("total_size", size_of_files(metainfo))
+        .with("files", files_json(metainfo))
+        .with("private", metainfo.is_private())
+        .with("trackers", metainfo.trackers().to_vec())
+        .with("comment", metainfo.comment())
+        .with("created_by", metainfo.created_by())
+        .with("creation_date", metainfo.creation_date())
+        .with("source", metainfo.source())
+        .with("web_seeds", metainfo.web_seeds().to_vec())
+        .with("nodes", nodes.collect::<Vec<_>>())
+}
+
+/// The files as a JSON array, in the order in which `--files` counts them.
+pub(crate) fn files_json(metainfo: &Metainfo) -> Vec<Value> {
+    listed(metainfo).map(|file| json!({ "path": file.path(), "length": file.length() })).collect()
+}
+
+/// The files that the user gets, in order: no padding, no links.
+pub(crate) fn listed(metainfo: &Metainfo) -> impl Iterator<Item = &File> {
+    metainfo.files().iter().filter(|file| file.is_stored())
+}
+
+/// The bytes of the files listed.
+pub(crate) fn size_of_files(metainfo: &Metainfo) -> u64 {
+    listed(metainfo).map(File::length).sum()
+}
+
+fn print_table(metainfo: &Metainfo) -> Result<(), Failure> {
+    let geometry = metainfo.geometry();
+    let size = size_of_files(metainfo);
+    row("name", metainfo.name())?;
+    row("infohash", &metainfo.infohash().to_string())?;
+    row("size", &format!("{} ({size} bytes)", Size(size)))?;
+    let piece_len = Size(geometry.piece_len().into());
+    row("pieces", &format!("{} of {piece_len}", geometry.pieces()))?;
+    row("private", if metainfo.is_private() { "yes" } else { "no" })?;
+    for (number, tier) in (1..).zip(metainfo.trackers()) {
+        for url in tier {
+            row(&format!("tracker, tier {number}"), url)?;
+        }
+    }
+    for url in metainfo.web_seeds() {
+        row("web seed", url)?;
+    }
+    for (host, port) in metainfo.nodes() {
+        row("DHT node", &format!("{host} port {port}"))?;
+    }
+    let date = metainfo.creation_date().map(date);
+    let texts = [
+        ("source", metainfo.source()),
+        ("comment", metainfo.comment()),
+        ("created by", metainfo.created_by()),
+        ("created", date.as_deref()),
+    ];
+    for (label, text) in texts {
+        if let Some(text) = text {
+            row(label, text)?;
+        }
+    }
+    row("files", &listed(metainfo).count().to_string())?;
+    print_files(metainfo)
+}
+
+/// One line a file: its number, its length, its path.
+pub(crate) fn print_files(metainfo: &Metainfo) -> Result<(), Failure> {
+    for (number, file) in (1..).zip(listed(metainfo)) {
+        print(&format!("{number:>6}  {:>10}  {}", Size(file.length()), file.path()))?;
+    }
+    Ok(())
+}
+
+fn row(label: &str, text: &str) -> Result<(), Failure> {
+    print(&format!("{label:<16}{text}"))
+}
+
+/// Seconds since 1970 as a date and time in UTC; as a number if the year would not have four digits.
+fn date(seconds: i64) -> String {
+    const LAST_OF_9999: i64 = 253_402_300_799;
+    if !(0..=LAST_OF_9999).contains(&seconds) {
+        return format!("{seconds} seconds since 1970");
+    }
+    let (days, time) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+/// Year, month and day of the day this many days after 1970-01-01, in the Gregorian calendar.
+///
+/// Years are counted from March, so that the leap day is the last of its year; 400 years have
+/// 146,097 days, and month lengths from March on follow `(153 m + 2) / 5`.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let since_march_0 = days + 719_468;
+    let (era, day_of_era) = (since_march_0 / 146_097, since_march_0 % 146_097);
+    let leap_days = day_of_era / 1_460 - day_of_era / 36_524 + day_of_era / 146_096;
+    let year_of_era = (day_of_era - leap_days) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(date(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(date(951_782_399), "2000-02-28 23:59:59 UTC");
+        assert_eq!(date(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(date(1_709_251_199), "2024-02-29 23:59:59 UTC");
+        assert_eq!(date(4_107_542_400), "2100-03-01 00:00:00 UTC");
+        assert_eq!(date(253_402_300_799), "9999-12-31 23:59:59 UTC");
+        assert_eq!(date(-1), "-1 seconds since 1970");
+        assert_eq!(date(i64::MAX), "9223372036854775807 seconds since 1970");
+    }
+}

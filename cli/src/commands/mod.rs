@@ -1,0 +1,10 @@
+//! One file a command. Each takes its arguments and ends well or with a `Failure`.
+
+pub(crate) mod create;
+pub(crate) mod demo;
+pub(crate) mod download;
+pub(crate) mod info;
+pub(crate) mod scripts;
+pub(crate) mod seed;
+pub(crate) mod tracker;
+pub(crate) mod verify;

@@ -1,0 +1,78 @@
+//! `seed`: shares data that is already here, until stopped.
+//!
+//! It never writes to the data: nothing is wanted of any torrent, so what is missing or was changed
+//! is not fetched. What is here and right is shared.
+
+use std::fs;
+
+use bitswarm_core::metainfo::Metainfo;
+use bitswarm_core::torrent::{AddTorrent, FilePriority};
+
+use crate::args::Seed;
+use crate::exit::{Code, Failure};
+use crate::progress::Progress;
+use crate::session::{Session, resolve_peers};
+use crate::signals::Interrupt;
+use crate::state::{Lock, State, Use};
+use crate::swarm::Swarm;
+use crate::torrents::{list, load_all, place};
+use crate::watch::Purpose;
+
+/// Shares until Ctrl-C or SIGTERM.
+pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
+    let transfer = &args.transfer;
+    let torrents = load_all(&args.inputs)?;
+    if transfer.list {
+        return list(&torrents, transfer.reporting.json);
+    }
+    fs::read_dir(&args.data).map_err(|error| Failure::file("cannot read", &args.data, &error))?;
+    let interrupt = Interrupt::catch()?;
+    let (here, missing): (Vec<_>, Vec<_>) =
+        torrents.into_iter().partition(|metainfo| has_files(args, metainfo));
+    let mut missing = missing.iter().map(|metainfo| nothing_here(args, metainfo));
+    if here.is_empty()
+        && let Some(failure) = missing.next()
+    {
+        return Err(failure);
+    }
+    let state = State::open(transfer.state_dir.as_deref(), &args.data)?;
+    let mut locked = Vec::new();
+    for metainfo in here {
+        let lock = Lock::take(&state, metainfo.infohash(), Use::Read)?;
+        locked.push((metainfo, lock));
+    }
+    let peers = resolve_peers(&transfer.peers)?;
+    let progress = Progress::new(transfer.reporting);
+    let (session, dir) = Session::for_transfer(transfer, &state)?;
+    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress);
+    missing.for_each(|failure| swarm.leave_out(failure));
+    for (metainfo, lock) in locked {
+        let _ = state.fetch(metainfo.infohash(), &dir);
+        let files = vec![FilePriority::Skip; metainfo.files().len()];
+        let add = AddTorrent {
+            trackers: transfer.trackers.clone(),
+            peers: peers.clone(),
+            files,
+            ..AddTorrent::new(metainfo, &args.data)
+        };
+        swarm.add(add, lock)?;
+    }
+    swarm.run(&interrupt)
+}
+
+/// Whether anything of the torrent lies where it should.
+fn has_files(args: &Seed, metainfo: &Metainfo) -> bool {
+    let spec = metainfo.store_spec(&args.data);
+    metainfo.total_len() == 0 || spec.files.iter().any(|file| args.data.join(&file.path).exists())
+}
+
+fn nothing_here(args: &Seed, metainfo: &Metainfo) -> Failure {
+    let place = place(metainfo, &args.data);
+    Failure::new(
+        Code::File,
+        format!(
+            "there is nothing to share in {}; --data names the directory that contains it",
+            place.display()
+        ),
+    )
+}

@@ -1,0 +1,40 @@
+//! `tracker`: a tracker over HTTP and UDP, until stopped.
+
+use std::time::Duration;
+
+use bitswarm_core::action::SocketKind;
+use bitswarm_core::config::Config;
+use bitswarm_core::notice::{Notice, Service};
+use bitswarm_runtime_common::ClientConfig;
+
+use crate::args::Tracker;
+use crate::exit::Failure;
+use crate::json;
+use crate::output::print;
+use crate::session::{MustListen, Session};
+use crate::signals::Interrupt;
+
+/// Longest wait for a notice, and so for a signal to be seen (chosen).
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Runs until Ctrl-C or SIGTERM. Says where it listens, once it does.
+pub(crate) fn run(args: &Tracker) -> Result<(), Failure> {
+    let interrupt = Interrupt::catch()?;
+    let core =
+        Config { listen: Vec::new(), tracker_listen: Some(args.listen), ..Config::default() };
+    let config = ClientConfig { core, ..ClientConfig::default() };
+    let session = Session::start(&config, MustListen::Yes)?;
+    while !interrupt.is_set() {
+        if let Some(Notice::Listening { kind, addr, service: Service::Tracker }) =
+            session.next_notice(PATIENCE)?
+        {
+            match kind {
+                _ if args.reporting.json => json::listening(kind, addr).print()?,
+                SocketKind::TcpListener => print(&format!("http://{addr}/announce"))?,
+                SocketKind::Udp => print(&format!("udp://{addr}"))?,
+            }
+        }
+    }
+    session.stop();
+    Ok(())
+}

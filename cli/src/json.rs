@@ -1,0 +1,90 @@
+//! What happens during download and seed, as JSON objects: see docs/CLI.md, "JSON".
+
+use std::net::SocketAddr;
+
+use bitswarm_core::action::SocketKind;
+use bitswarm_core::notice::TorrentNotice;
+use bitswarm_core::torrent::{TorrentState, TorrentStatus};
+use serde_json::Value;
+
+use crate::output::Object;
+
+/// A socket is open.
+pub(crate) fn listening(kind: SocketKind, addr: SocketAddr) -> Object {
+    let kind = match kind {
+        SocketKind::TcpListener => "tcp",
+        SocketKind::Udp => "udp",
+    };
+    Object::event("listening").with("kind", kind).with("addr", addr.to_string())
+}
+
+/// An object about one torrent.
+pub(crate) fn event(name: &str, infohash: &str) -> Object {
+    Object::event(name).with("infohash_v1", infohash)
+}
+
+/// What a notice says; `None` where other objects say it better.
+pub(crate) fn notice(what: &TorrentNotice, infohash: &str) -> Option<Object> {
+    let event = |name| event(name, infohash);
+    Some(match what {
+        TorrentNotice::Checked { have, pieces, from_resume } => event("checked")
+            .with("pieces_have", *have)
+            .with("pieces", *pieces)
+            .with("from_resume", *from_resume),
+        TorrentNotice::PeerBanned { addr, why } => {
+            event("peer_banned").with("addr", addr.to_string()).with("why", why.to_string())
+        }
+        TorrentNotice::TrackerAnswered { url, peers, warning } => event("tracker_answered")
+            .with("url", url.as_str())
+            .with("peers", *peers)
+            .with("warning", warning.as_deref()),
+        TorrentNotice::TrackerFailed { url, why } => {
+            event("tracker_failed").with("url", url.as_str()).with("why", why.as_str())
+        }
+        TorrentNotice::ExternalAddress { ip } => {
+            event("external_address").with("ip", ip.to_string())
+        }
+        TorrentNotice::DiskFailed { error } => event("disk_failed")
+            .with("path", error.path.to_string_lossy())
+            .with("why", error.to_string()),
+        TorrentNotice::DiskRecovered => event("disk_recovered"),
+        TorrentNotice::Finished
+        | TorrentNotice::Saved
+        | TorrentNotice::Paused
+        | TorrentNotice::Resumed
+        | TorrentNotice::Removed => return None,
+    })
+}
+
+/// How a torrent stands, under the given event's name.
+pub(crate) fn status(name: &str, status: &TorrentStatus) -> Object {
+    let limit = match status.bottleneck.word() {
+        "" => Value::Null,
+        word => word.into(),
+    };
+    event(name, &status.infohash.to_string())
+        .with("state", state(status.state))
+        .with("limit", limit)
+        .with("done", status.done_bytes)
+        .with("wanted", status.wanted_bytes)
+        .with("total", status.total_bytes)
+        .with("down_rate", status.down_bytes_per_s)
+        .with("up_rate", status.up_bytes_per_s)
+        .with("downloaded", status.downloaded_bytes)
+        .with("uploaded", status.uploaded_bytes)
+        .with("peers", status.peers)
+        .with("seeds", status.seeds)
+        .with("known_peers", status.known_peers)
+        .with("eta", status.eta.map(|eta| eta.as_secs()))
+}
+
+fn state(state: TorrentState) -> &'static str {
+    match state {
+        TorrentState::Checking => "checking",
+        TorrentState::Downloading => "downloading",
+        TorrentState::Seeding => "seeding",
+        TorrentState::Paused => "paused",
+        TorrentState::DiskFailed => "disk_failed",
+        TorrentState::Stopping => "stopping",
+    }
+}

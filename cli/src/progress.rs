@@ -1,0 +1,169 @@
+//! stderr: progress and messages.
+//!
+//! On a terminal each task has one line with a bar, redrawn in place. Elsewhere (a log, a pipe)
+//! each task writes one plain line every few seconds. With `--quiet` there is neither; with
+//! `--verbose` lines are plain, so that bars and log lines do not overwrite each other.
+
+use std::io::{IsTerminal as _, stderr};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::args::Reporting;
+use crate::text::clean;
+
+/// Between two plain lines of one task (chosen: a log of an hour stays readable).
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Steps of a bar: tenths of a percent.
+const BAR_LEN: u64 = 1000;
+
+/// Where progress and messages go.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Bars(MultiProgress),
+    Lines,
+    Silent,
+}
+
+impl Progress {
+    /// Bars, lines or silence, by what stderr is and what the user asked for.
+    pub(crate) fn new(reporting: Reporting) -> Self {
+        let form = if reporting.quiet {
+            Form::Silent
+        } else if stderr().is_terminal() && reporting.verbose == 0 {
+            // Ten times a second is smooth, and costs nothing beside a transfer.
+            Form::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)))
+        } else {
+            Form::Lines
+        };
+        Progress { form }
+    }
+
+    /// A new line for a task.
+    pub(crate) fn task(&self, label: &str) -> Task {
+        let label = clean(label).into_owned();
+        let shown = match &self.form {
+            Form::Bars(bars) => {
+                let bar = ProgressBar::new(BAR_LEN).with_style(style());
+                Shown::Bar(bars.add(bar.with_prefix(label.clone())))
+            }
+            Form::Lines => Shown::Lines { written: None },
+            Form::Silent => Shown::Nothing,
+        };
+        Task { label, shown }
+    }
+
+    /// A sentence for the user, above the bars.
+    pub(crate) fn say(&self, message: &str) {
+        let message = clean(message);
+        match &self.form {
+            Form::Bars(bars) => bars.suspend(|| eprintln!("{message}")),
+            Form::Lines => eprintln!("{message}"),
+            Form::Silent => {}
+        }
+    }
+}
+
+/// The progress of one task.
+#[derive(Debug)]
+pub(crate) struct Task {
+    label: String,
+    shown: Shown,
+}
+
+#[derive(Debug)]
+enum Shown {
+    Bar(ProgressBar),
+    /// When a line was written last, and what it said.
+    Lines {
+        written: Option<(Instant, String)>,
+    },
+    Nothing,
+}
+
+impl Task {
+    /// How many bytes are done, of how many, and what else there is to say.
+    pub(crate) fn set(&mut self, done: u64, total: u64, message: &str) {
+        match &mut self.shown {
+            Shown::Bar(bar) => {
+                bar.set_position(permille(done, total));
+                bar.set_message(line(done, total, message));
+            }
+            Shown::Lines { written } => {
+                let now = Instant::now();
+                let line = line(done, total, message);
+                let is_due = written.as_ref().is_none_or(|(when, before)| {
+                    now.saturating_duration_since(*when) >= LINE_INTERVAL && *before != line
+                });
+                if is_due {
+                    eprintln!("{}: {}", self.label, line.trim_start());
+                    *written = Some((now, line));
+                }
+            }
+            Shown::Nothing => {}
+        }
+    }
+
+    /// The last word on this task: its line stays as it is.
+    pub(crate) fn finish(self, done: u64, total: u64, message: &str) {
+        let line = line(done, total, message);
+        match self.shown {
+            Shown::Bar(bar) => {
+                bar.set_position(permille(done, total));
+                bar.abandon_with_message(line);
+            }
+            Shown::Lines { .. } => eprintln!("{}: {}", self.label, line.trim_start()),
+            Shown::Nothing => {}
+        }
+    }
+}
+
+/// What stands beside the bar.
+fn line(done: u64, total: u64, message: &str) -> String {
+    let permille = permille(done, total);
+    format!("{:>3}.{}% {}", permille / 10, permille % 10, clean(message))
+}
+
+/// How much of it is done, rounded down: [`BAR_LEN`] means all of it.
+fn permille(done: u64, total: u64) -> u64 {
+    match total {
+        0 => BAR_LEN,
+        _ => (u128::from(done.min(total)) * u128::from(BAR_LEN) / u128::from(total)) as u64,
+    }
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{prefix:24!} {bar:20} {wide_msg}")
+        .expect("the template is a constant that tests draw")
+        .progress_chars("=> ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_percent_is_all_of_it_and_no_less() {
+        assert_eq!(line(0, 10, "x"), "  0.0% x");
+        assert_eq!(line(9_999, 10_000, "x"), " 99.9% x");
+        assert_eq!(line(10, 10, "x"), "100.0% x");
+        assert_eq!(line(0, 0, "x"), "100.0% x");
+        assert_eq!(line(u64::MAX, u64::MAX, "x"), "100.0% x");
+    }
+
+    #[test]
+    fn a_task_can_be_drawn() {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        let progress = Progress { form: Form::Bars(bars) };
+        let mut task = progress.task("a\u{1b}b");
+        assert_eq!(task.label, "a\\u{1b}b");
+        task.set(50, 100, "x");
+        task.finish(100, 100, "y");
+    }
+}

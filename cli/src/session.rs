@@ -1,0 +1,180 @@
+//! A running engine, started the way the user asked for.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use bitswarm_core::TorrentId;
+use bitswarm_core::action::SocketKind;
+use bitswarm_core::config::{Config, RateLimits};
+use bitswarm_core::event::NetError;
+use bitswarm_core::notice::Notice;
+use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
+use bitswarm_runtime_common::disk::StateDirError;
+use bitswarm_runtime_common::{Client, ClientConfig, Events, STOP_TIMEOUT, StartError};
+
+use crate::args::{PeerName, Transfer};
+use crate::exit::{Code, Failure};
+use crate::state::State;
+
+/// An engine at work, and the ear at it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+    events: Events,
+    must_listen: MustListen,
+}
+
+/// What becomes of a session that cannot listen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MustListen {
+    /// It goes on with the connections that it opens itself.
+    No,
+    /// It is of no use: the user named the address or the port.
+    Yes,
+}
+
+impl Session {
+    /// Starts a session.
+    pub(crate) fn start(config: &ClientConfig, must_listen: MustListen) -> Result<Self, Failure> {
+        let (client, events) =
+            bitswarm_runtime_mio::start(config).map_err(|error| start_failure(&error))?;
+        Ok(Session { client, events, must_listen })
+    }
+
+    /// Starts a session with the options of download and seed, in a state directory of its own.
+    pub(crate) fn for_transfer(
+        transfer: &Transfer,
+        state: &State,
+    ) -> Result<(Self, PathBuf), Failure> {
+        let explicit = transfer.port.is_some() || transfer.bind.is_some();
+        let must_listen = if explicit { MustListen::Yes } else { MustListen::No };
+        for dir in state.session_dirs() {
+            let config = ClientConfig {
+                core: core_config(transfer),
+                state_dir: Some(dir.clone()),
+                bind: transfer.bind,
+                record: transfer.record.clone(),
+                ..ClientConfig::default()
+            };
+            match bitswarm_runtime_mio::start(&config) {
+                Ok((client, events)) => return Ok((Session { client, events, must_listen }, dir)),
+                Err(StartError::State(StateDirError::InUse(_))) => {}
+                Err(error) => return Err(start_failure(&error)),
+            }
+        }
+        let message = "too many sessions work on this directory; stop one of them";
+        Err(Failure::new(Code::File, message))
+    }
+
+    /// Waits for the next notice; `None` if none came in time. A socket that had to be opened and
+    /// could not be is a failure.
+    pub(crate) fn next_notice(&self, timeout: Duration) -> Result<Option<Notice>, Failure> {
+        match self.events.next_timeout(timeout) {
+            Ok(Notice::ListenFailed { kind, addr, why, .. })
+                if self.must_listen == MustListen::Yes && !is_missing_ipv6(addr, why) =>
+            {
+                Err(listen_failure(kind, addr, why))
+            }
+            Ok(notice) => Ok(Some(notice)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(gone()),
+        }
+    }
+
+    /// Adds a torrent.
+    pub(crate) fn add(&self, add: AddTorrent) -> Result<TorrentId, Failure> {
+        let name = add.metainfo.name().to_owned();
+        self.client
+            .add_torrent(add)
+            .map_err(|error| Failure::new(Code::Unknown, format!("cannot add {name}: {error}")))
+    }
+
+    /// How all torrents stand.
+    pub(crate) fn statuses(&self) -> Result<Vec<TorrentStatus>, Failure> {
+        let statuses = self.client.statuses();
+        if statuses.is_empty() && self.client.is_stopped() { Err(gone()) } else { Ok(statuses) }
+    }
+
+    /// Takes a torrent out of the session; its files stay.
+    pub(crate) fn remove(&self, id: TorrentId) {
+        // One that is gone already is as good.
+        let _ = self.client.remove_torrent(id, false);
+    }
+
+    /// Ends the session in order: tells the trackers, flushes, saves resume data.
+    pub(crate) fn stop(self) {
+        // What was not saved in time is checked again at the next start.
+        let _ = self.client.stop(STOP_TIMEOUT);
+    }
+}
+
+fn core_config(transfer: &Transfer) -> Config {
+    let mut config = Config::default();
+    let port = transfer.port.unwrap_or(6881);
+    match transfer.bind {
+        Some(ip) => config.listen = vec![SocketAddr::new(ip, port)],
+        None => config.listen.iter_mut().for_each(|addr| addr.set_port(port)),
+    }
+    config.listen_fallback = transfer.port.is_none();
+    config.limits = RateLimits { down_bytes_per_s: transfer.down, up_bytes_per_s: transfer.up };
+    if let Some(most) = transfer.max_peers {
+        config.connections.session = most as usize;
+        config.connections.torrent = most as usize;
+    }
+    config
+}
+
+/// Whether this only says that the host has no IPv6: then IPv4 will do.
+fn is_missing_ipv6(addr: SocketAddr, why: NetError) -> bool {
+    addr.ip() == IpAddr::from([0_u16; 8]) && !matches!(why, NetError::AddrInUse | NetError::Denied)
+}
+
+fn listen_failure(kind: SocketKind, addr: SocketAddr, why: NetError) -> Failure {
+    let kind = match kind {
+        SocketKind::TcpListener => "TCP",
+        SocketKind::Udp => "UDP",
+    };
+    let advice = match why {
+        NetError::AddrInUse => "stop who uses it, or choose another port",
+        NetError::Denied => "choose a port from 1024 on",
+        _ => "choose an address of this machine",
+    };
+    Failure::new(Code::Listen, format!("cannot listen on {addr} ({kind}): {why}; {advice}"))
+}
+
+fn start_failure(error: &StartError) -> Failure {
+    match error {
+        StartError::State(StateDirError::Io(path, error)) => {
+            Failure::file("cannot keep state in", path, error)
+        }
+        StartError::State(_) => Failure::new(Code::File, error.to_string()),
+        StartError::Record(path, error) => Failure::file("cannot record to", path, error),
+        StartError::Random(_) | StartError::System(_) => {
+            Failure::new(Code::Unknown, error.to_string())
+        }
+    }
+}
+
+fn gone() -> Failure {
+    Failure::new(Code::Unknown, "the session ended by itself; run with -v and report this")
+}
+
+/// The addresses of the peers that the user named.
+pub(crate) fn resolve_peers(names: &[PeerName]) -> Result<Vec<SocketAddr>, Failure> {
+    let mut addrs = Vec::new();
+    for PeerName { host, port } in names {
+        let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
+            let advice = "check its spelling and the network";
+            Failure::new(Code::NoPeers, format!("cannot find the peer {host}: {error}; {advice}"))
+        })?;
+        addrs.extend(found);
+    }
+    Ok(addrs)
+}
+
+/// Makes a directory with its parents, if it is missing.
+pub(crate) fn make_dir(dir: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(dir).map_err(|error| Failure::file("cannot make", dir, &error))
+}

@@ -1,0 +1,102 @@
+//! How a torrent stands, in the words of its progress line.
+
+use bitswarm_core::torrent::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
+
+use crate::units::{Rate, Span};
+use crate::watch::tracker_host;
+
+/// How far a torrent is: bytes done, of how many.
+pub(crate) fn extent(status: &TorrentStatus) -> (u64, u64) {
+    match status.state {
+        TorrentState::Checking => (status.done_bytes, status.total_bytes),
+        // Nothing is wanted of what is only shared: then it counts what is there.
+        _ if status.wanted_bytes == 0 && status.pieces > 0 => {
+            let have = u128::from(status.total_bytes) * u128::from(status.pieces_have);
+            let bytes = have / u128::from(status.pieces);
+            (u64::try_from(bytes).unwrap_or(u64::MAX), status.total_bytes)
+        }
+        _ => (status.done_bytes, status.wanted_bytes),
+    }
+}
+
+/// What is said beside the bar: rates, peers, time left, and what limits it now.
+pub(crate) fn words(status: &TorrentStatus) -> String {
+    let rates =
+        format!("{} down, {} up", Rate(status.down_bytes_per_s), Rate(status.up_bytes_per_s));
+    let peers = match status.peers {
+        1 => "1 peer".to_owned(),
+        n => format!("{n} peers"),
+    };
+    match status.state {
+        TorrentState::Checking => "checking".to_owned(),
+        TorrentState::Downloading => {
+            let mut words = format!("{rates}, {peers}");
+            if let Some(eta) = status.eta {
+                words += &format!(", ETA {}", Span(eta));
+            }
+            words + ", " + &limit(status)
+        }
+        TorrentState::Seeding => {
+            format!("{} up, {peers}, seeding", Rate(status.up_bytes_per_s))
+        }
+        TorrentState::Paused => "paused".to_owned(),
+        TorrentState::DiskFailed => match &status.disk_error {
+            Some(error) => format!("waiting for the disk: {error}"),
+            None => "waiting for the disk".to_owned(),
+        },
+        TorrentState::Stopping => "stopping".to_owned(),
+    }
+}
+
+/// The word for what limits it, with the reason where the trackers know it.
+fn limit(status: &TorrentStatus) -> String {
+    let word = status.bottleneck.word();
+    match (status.bottleneck, tracker_trouble(&status.trackers)) {
+        (Bottleneck::NoPeers, Some(trouble)) => format!("{word} ({trouble})"),
+        (Bottleneck::Peers, _) => "limited by peers".to_owned(),
+        _ => word.to_owned(),
+    }
+}
+
+/// Why the trackers are of no help, unless one of them is or may still be.
+fn tracker_trouble(trackers: &[TrackerStatus]) -> Option<String> {
+    let Some(first) = trackers.first() else { return Some("no tracker, no --peer".to_owned()) };
+    if trackers.iter().any(|tracker| tracker.last.is_none()) {
+        return None;
+    }
+    if trackers.iter().any(|tracker| matches!(tracker.last, Some(Ok(_)))) {
+        return Some("the tracker knows of none we can reach".to_owned());
+    }
+    match &first.last {
+        Some(Err(why)) => Some(format!("{}: {why}", tracker_host(&first.url))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tracker(last: Option<Result<usize, String>>) -> TrackerStatus {
+        TrackerStatus {
+            url: "http://t.example/key/announce".to_owned(),
+            tier: 0,
+            last,
+            next_announce: None,
+            complete: None,
+            incomplete: None,
+        }
+    }
+
+    #[test]
+    fn no_peers_is_explained_by_the_trackers() {
+        let failed = || tracker(Some(Err("no such host".to_owned())));
+        assert_eq!(
+            tracker_trouble(&[failed(), failed()]).as_deref(),
+            Some("t.example: no such host")
+        );
+        assert_eq!(tracker_trouble(&[failed(), tracker(None)]), None);
+        assert!(tracker_trouble(&[failed(), tracker(Some(Ok(0)))]).unwrap().contains("knows"));
+        assert!(tracker_trouble(&[]).unwrap().contains("--peer"));
+    }
+}

@@ -1,0 +1,288 @@
+//! The loop of download and seed: hears what the engine tells, looks how the torrents stand, shows
+//! it, and ends when the watch says so.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bitswarm_core::TorrentId;
+use bitswarm_core::notice::{Notice, TorrentNotice};
+use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
+
+use crate::args::Transfer;
+use crate::exit::{Code, Failure};
+use crate::json;
+use crate::output::{Object, print};
+use crate::progress::{Progress, Task};
+use crate::session::Session;
+use crate::signals::Interrupt;
+use crate::state::Lock;
+use crate::status_line::{extent, words};
+use crate::units::{Rate, Size, Span};
+use crate::watch::{Purpose, Watch};
+
+/// Between two looks at all torrents (chosen: a bar moves smoothly enough).
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Between two `progress` objects of one torrent.
+const JSON_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A session with its torrents, from the user's side.
+#[derive(Debug)]
+pub(crate) struct Swarm {
+    session: Session,
+    purpose: Purpose,
+    watch: Watch,
+    progress: Progress,
+    json: bool,
+    torrents: BTreeMap<TorrentId, Torrent>,
+    /// Why a torrent was left out, if one was.
+    failed: Option<Failure>,
+}
+
+/// A torrent as the user sees it.
+#[derive(Debug)]
+struct Torrent {
+    name: String,
+    infohash: String,
+    place: PathBuf,
+    added: Instant,
+    task: Task,
+    told: Option<(Instant, String)>,
+    last: Option<TorrentStatus>,
+    _lock: Lock,
+}
+
+impl Swarm {
+    /// A session without torrents.
+    pub(crate) fn new(
+        session: Session,
+        purpose: Purpose,
+        transfer: &Transfer,
+        progress: Progress,
+    ) -> Self {
+        Swarm {
+            session,
+            purpose,
+            watch: Watch::new(purpose, transfer.stall_timeout, Instant::now()),
+            progress,
+            json: transfer.reporting.json,
+            torrents: BTreeMap::new(),
+            failed: None,
+        }
+    }
+
+    /// A torrent is left out; the others go on, but the run does not end well.
+    pub(crate) fn leave_out(&mut self, failure: Failure) {
+        self.progress.say(&format!("bitswarm: {failure}"));
+        self.failed.get_or_insert(failure);
+    }
+
+    /// Adds a torrent, whose lock is held as long as it is here.
+    pub(crate) fn add(&mut self, add: AddTorrent, lock: Lock) -> Result<(), Failure> {
+        let name = add.metainfo.name().to_owned();
+        let infohash = add.metainfo.infohash().to_string();
+        let (size, pieces) = (add.metainfo.total_len(), add.metainfo.geometry().pieces());
+        let place = crate::torrents::place(&add.metainfo, &add.root);
+        let id = self.session.add(add)?;
+        self.watch.add(id);
+        if self.json {
+            json::event("added", &infohash)
+                .with("name", name.as_str())
+                .with("path", place.to_string_lossy())
+                .with("total", size)
+                .with("pieces", pieces)
+                .print()?;
+        }
+        let torrent = Torrent {
+            task: self.progress.task(&name),
+            name,
+            infohash,
+            place,
+            added: Instant::now(),
+            told: None,
+            last: None,
+            _lock: lock,
+        };
+        self.torrents.insert(id, torrent);
+        Ok(())
+    }
+
+    /// Runs until the purpose is reached, something fails, or the user has enough; then ends the
+    /// session in order.
+    pub(crate) fn run(mut self, interrupt: &Interrupt) -> Result<(), Failure> {
+        let verdict = self.until_over(interrupt);
+        let farewell = self.say_farewell();
+        self.session.stop();
+        verdict.and(farewell)
+    }
+
+    fn until_over(&mut self, interrupt: &Interrupt) -> Result<(), Failure> {
+        let mut look_at = Instant::now();
+        while !interrupt.is_set() {
+            let until_look = look_at.saturating_duration_since(Instant::now());
+            let mut look_now = until_look.is_zero();
+            if let Some(notice) = self.session.next_notice(until_look)? {
+                look_now |= self.hear(&notice)?;
+            }
+            if look_now {
+                look_at = Instant::now() + LOOK_INTERVAL;
+                if self.look()? {
+                    return Ok(());
+                }
+            }
+        }
+        self.progress.say("stopping; once more to exit at once");
+        self.look()?;
+        self.watch.interrupted()?;
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Takes notice of something. `Ok(true)`: it may be over now.
+    fn hear(&mut self, notice: &Notice) -> Result<bool, Failure> {
+        match notice {
+            Notice::Listening { kind, addr, .. } => {
+                if self.json {
+                    json::listening(*kind, *addr).print()?;
+                }
+            }
+            Notice::ListenFailed { addr, why, .. } => {
+                self.progress.say(&format!("cannot listen on {addr}: {why}"));
+            }
+            Notice::Torrent { id, what } => return self.hear_of_torrent(*id, what),
+            Notice::Stopped => {}
+        }
+        Ok(false)
+    }
+
+    fn hear_of_torrent(&mut self, id: TorrentId, what: &TorrentNotice) -> Result<bool, Failure> {
+        let Some(torrent) = self.torrents.get(&id) else { return Ok(false) };
+        if self.json
+            && let Some(object) = json::notice(what, &torrent.infohash)
+        {
+            object.print()?;
+        }
+        let name = &torrent.name;
+        match what {
+            TorrentNotice::Checked { have, pieces, .. }
+                if self.purpose == Purpose::Seed && have < pieces =>
+            {
+                if *have == 0 {
+                    return self.give_up(id);
+                }
+                self.progress.say(&format!(
+                    "{name}: {have} of {pieces} pieces are here and right; sharing those \
+                     (bitswarm download fetches the others)"
+                ));
+            }
+            TorrentNotice::PeerBanned { addr, why } => {
+                self.progress.say(&format!("{name}: peer {addr} is banned: {why}"));
+            }
+            TorrentNotice::TrackerAnswered { warning: Some(warning), .. } => {
+                self.progress.say(&format!("{name}: the tracker warns: {warning}"));
+            }
+            TorrentNotice::DiskFailed { error } if self.purpose == Purpose::Seed => {
+                self.progress.say(&format!("{name}: {error}; trying again by and by"));
+            }
+            TorrentNotice::DiskRecovered => {
+                self.progress.say(&format!("{name}: the disk works again"));
+            }
+            _ => {}
+        }
+        let was_complete = self.watch.is_torrent_complete(id);
+        self.watch.handle(id, what, Instant::now())?;
+        let is_complete = self.watch.is_torrent_complete(id);
+        if is_complete && !was_complete && self.purpose != Purpose::Seed {
+            self.tell_complete(id)?;
+        }
+        Ok(is_complete)
+    }
+
+    /// Nothing of a torrent to be shared is what it should be.
+    fn give_up(&mut self, id: TorrentId) -> Result<bool, Failure> {
+        let Some(torrent) = self.torrents.remove(&id) else { return Ok(false) };
+        self.session.remove(id);
+        self.watch.remove(id);
+        let place = torrent.place.display();
+        let failure = Failure::new(
+            Code::Mismatch,
+            format!("nothing in {place} is what the torrent says; see bitswarm verify"),
+        );
+        if self.torrents.is_empty() {
+            return Err(failure);
+        }
+        self.leave_out(failure);
+        Ok(false)
+    }
+
+    /// The result of a download: where it is, and how it went.
+    fn tell_complete(&mut self, id: TorrentId) -> Result<(), Failure> {
+        let statuses = self.session.statuses()?;
+        let status = statuses.iter().find(|status| status.id == id);
+        let downloaded = status.map_or(0, |status| status.downloaded_bytes);
+        let Some(torrent) = self.torrents.get(&id) else { return Ok(()) };
+        let time = torrent.added.elapsed();
+        if self.json {
+            return json::event("complete", &torrent.infohash)
+                .with("name", torrent.name.as_str())
+                .with("path", torrent.place.to_string_lossy())
+                .with("downloaded", downloaded)
+                .with("seconds", time.as_secs_f64())
+                .print();
+        }
+        let how = match downloaded {
+            0 => "was complete already".to_owned(),
+            _ => {
+                let (size, rate) = (Size(downloaded), Rate::mean(downloaded, time));
+                format!("complete, {size} in {} ({rate})", Span(time))
+            }
+        };
+        print(&format!("{}: {how}", torrent.place.display()))
+    }
+
+    /// Looks at all torrents and shows how they stand. `Ok(true)`: the run is over.
+    fn look(&mut self) -> Result<bool, Failure> {
+        let statuses = self.session.statuses()?;
+        let now = Instant::now();
+        for status in &statuses {
+            let Some(torrent) = self.torrents.get_mut(&status.id) else { continue };
+            let (done, total) = extent(status);
+            torrent.task.set(done, total, &words(status));
+            if self.json {
+                torrent.tell_progress(status, now)?;
+            }
+            torrent.last = Some(status.clone());
+        }
+        self.watch.look(&statuses, now)
+    }
+
+    /// The last word on every torrent.
+    fn say_farewell(&mut self) -> Result<(), Failure> {
+        for (id, torrent) in std::mem::take(&mut self.torrents) {
+            let Some(status) = torrent.last else { continue };
+            let (done, total) = extent(&status);
+            torrent.task.finish(done, total, &words(&status));
+            if self.json {
+                json::status("stopped", &status)
+                    .with("complete", self.watch.is_torrent_complete(id))
+                    .print()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Torrent {
+    /// Writes a `progress` object if it is time and something has changed.
+    fn tell_progress(&mut self, status: &TorrentStatus, now: Instant) -> Result<(), Failure> {
+        let object: Object = json::status("progress", status);
+        let text = object.to_string();
+        if let Some((when, before)) = &self.told
+            && (now.saturating_duration_since(*when) < JSON_INTERVAL || *before == text)
+        {
+            return Ok(());
+        }
+        self.told = Some((now, text));
+        object.print()
+    }
+}

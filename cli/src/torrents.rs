@@ -1,0 +1,82 @@
+//! The torrents of one run of download or seed: loaded, and checked against each other.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bitswarm_core::metainfo::{File, Metainfo};
+use bitswarm_core::torrent::FilePriority;
+
+use crate::commands::info::{files_json, listed, print_files};
+use crate::exit::{Code, Failure};
+use crate::input;
+use crate::output::{Object, print};
+use crate::selection::Selection;
+
+/// Loads every input. A torrent named twice counts once; two different ones of one name would
+/// write over each other and are refused.
+pub(crate) fn load_all(inputs: &[PathBuf]) -> Result<Vec<Metainfo>, Failure> {
+    let mut torrents: Vec<Metainfo> = Vec::new();
+    let mut names = BTreeMap::new();
+    for path in inputs {
+        let metainfo = input::load(path)?;
+        // As file systems compare that do not tell case apart.
+        let name = metainfo.name().to_lowercase();
+        match names.insert(name, (path, metainfo.infohash())) {
+            None => torrents.push(metainfo),
+            Some((_, infohash)) if infohash == metainfo.infohash() => {}
+            Some((other, _)) => {
+                let (a, b, name) = (other.display(), path.display(), metainfo.name());
+                return Err(Failure::new(
+                    Code::Usage,
+                    format!("{a} and {b} are both called {name}; give each its own directory"),
+                ));
+            }
+        }
+    }
+    Ok(torrents)
+}
+
+/// A priority for each file of the torrent, in its own order: [`FilePriority::Normal`] for what is
+/// selected. Empty when everything is.
+pub(crate) fn priorities(
+    metainfo: &Metainfo,
+    selection: Option<&Selection>,
+) -> Result<Vec<FilePriority>, Failure> {
+    let Some(selection) = selection else { return Ok(Vec::new()) };
+    let count = listed(metainfo).count();
+    if selection.largest() as usize > count {
+        let (largest, name) = (selection.largest(), metainfo.name());
+        return Err(Failure::new(
+            Code::Usage,
+            format!("there is no file {largest} in {name}, which has {count}; see --list"),
+        ));
+    }
+    let mut numbers = 1..;
+    let priority = |stored: bool| match stored.then(|| numbers.next()).flatten() {
+        Some(number) if selection.contains(number) => FilePriority::Normal,
+        _ => FilePriority::Skip,
+    };
+    Ok(metainfo.files().iter().map(File::is_stored).map(priority).collect())
+}
+
+/// What `--list` prints: the files of each torrent with their numbers.
+pub(crate) fn list(torrents: &[Metainfo], json: bool) -> Result<(), Failure> {
+    for metainfo in torrents {
+        if json {
+            Object::new()
+                .with("name", metainfo.name())
+                .with("infohash_v1", metainfo.infohash().to_string())
+                .with("files", files_json(metainfo))
+                .print()?;
+        } else {
+            print(metainfo.name())?;
+            print_files(metainfo)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a torrent lies in `root`: its file or its folder.
+pub(crate) fn place(metainfo: &Metainfo, root: &Path) -> PathBuf {
+    root.join(metainfo.name())
+}

@@ -1,0 +1,245 @@
+//! The commands that work on files alone: create, info, verify, completions, man; and usage errors.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn usage_errors_are_one_line_and_end_in_code_2() {
+    let sandbox = Sandbox::new();
+    for line in [
+        "frobnicate",
+        "download",
+        "seed x.torrent",
+        "download x.torrent --down fast",
+        "download x.torrent --down 0",
+        "download x.torrent --files 0",
+        "download x.torrent --seed-ratio -1",
+        "download x.torrent --runtime tokio",
+        "info x.torrent --jsn",
+        "create x -o y --piece-length 1000",
+        "tracker --listen somewhere",
+        "man frobnicate",
+    ] {
+        let ended = sandbox.run(line);
+        ended.fails(2, &["--help"]);
+        assert_eq!(ended.stdout, "", "{line}");
+    }
+    assert_eq!(sandbox.run("").code, 2);
+}
+
+#[test]
+fn help_and_version_are_results() {
+    let sandbox = Sandbox::new();
+    for line in ["--help", "--version", "download --help", "help seed"] {
+        let ended = sandbox.run(line);
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{line}");
+        assert!(!ended.stdout.is_empty());
+    }
+}
+
+#[test]
+fn info_says_what_create_was_told() {
+    let sandbox = Sandbox::new();
+    sandbox.write("tree/b/ü 文.bin", 70_000, 1);
+    sandbox.write("tree/a.bin", 40_000, 2);
+    sandbox.write("tree/empty", 0, 3);
+    let created = sandbox.run_with([
+        "create",
+        "tree",
+        "-o",
+        "t.torrent",
+        "-t",
+        "http://a/announce",
+        "--tracker",
+        "udp://b:1",
+        "--piece-length",
+        "32KiB",
+        "--private",
+        "--comment",
+        "two words",
+        "--created-by",
+        "me",
+        "--date",
+        "951782400",
+        "--json",
+    ]);
+    assert_eq!(created.code, 0, "{}", created.stderr);
+    let info = sandbox.run("info t.torrent --json").json();
+    let mut expected = created.json();
+    assert_eq!(expected.as_object_mut().unwrap().remove("path"), Some(json!("t.torrent")));
+    assert_eq!(info, expected);
+    assert_eq!(info["v"], 1);
+    assert_eq!(info["name"], "tree");
+    assert_eq!(info["infohash_v1"].as_str().unwrap().len(), 40);
+    assert_eq!(info["infohash_v2"], json!(null));
+    assert_eq!(info["piece_length"], 32_768);
+    assert_eq!(info["pieces"], 4);
+    assert_eq!(info["total_size"], 110_000);
+    assert_eq!(
+        info["files"],
+        json!([
+            { "path": "a.bin", "length": 40_000 },
+            { "path": "b/ü 文.bin", "length": 70_000 },
+            { "path": "empty", "length": 0 },
+        ])
+    );
+    assert_eq!(info["private"], true);
+    assert_eq!(info["trackers"], json!([["http://a/announce"], ["udp://b:1"]]));
+    assert_eq!(info["comment"], "two words");
+    assert_eq!(info["created_by"], "me");
+    assert_eq!(info["creation_date"], 951_782_400);
+
+    let shown = sandbox.run("info t.torrent").stdout;
+    for part in ["tree", "b/ü 文.bin", "udp://b:1", "two words", "2000-02-29 00:00:00 UTC"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+}
+
+#[test]
+fn create_gives_the_same_torrent_for_the_same_content() {
+    let sandbox = Sandbox::new();
+    sandbox.write("one.bin", 100_000, 1);
+    let make = |name: &str| {
+        let line = format!("create one.bin -o {name} --date none --created-by none -q");
+        assert_eq!(sandbox.run(&line).code, 0);
+        fs::read(sandbox.path(name)).unwrap()
+    };
+    let first = make("first.torrent");
+    assert_eq!(first, make("second.torrent"));
+    assert!(!String::from_utf8_lossy(&first).contains("creation date"));
+    assert!(!String::from_utf8_lossy(&first).contains("created by"));
+    let names: Vec<_> = fs::read_dir(sandbox.path("")).unwrap().map(|e| e.unwrap()).collect();
+    assert_eq!(names.len(), 3, "nothing else is left: {names:?}");
+}
+
+#[test]
+fn create_refuses_what_makes_no_torrent() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("nothing")).unwrap();
+    sandbox.write("empty", 0, 1);
+    sandbox.write("file", 10, 1);
+    sandbox.run("create nothing -o x.torrent").fails(4, &["nothing"]);
+    sandbox.run("create empty -o x.torrent").fails(4, &["empty"]);
+    sandbox.run("create missing -o x.torrent").fails(11, &["missing"]);
+    sandbox.run("create file -o nowhere/x.torrent").fails(11, &["nowhere"]);
+    sandbox.run("create file -o file/x.torrent").fails(11, &["file"]);
+    assert!(!sandbox.path("x.torrent").exists());
+}
+
+#[test]
+fn bad_input_ends_in_code_4_and_missing_input_in_11() {
+    let sandbox = Sandbox::new();
+    sandbox.write("content", 100_000, 1);
+    let good = fs::read(sandbox.torrent("content", "")).unwrap();
+    fs::write(sandbox.path("text.torrent"), "This is no torrent.\n").unwrap();
+    fs::write(sandbox.path("empty.torrent"), "").unwrap();
+    fs::write(sandbox.path("cut.torrent"), &good[..good.len() / 2]).unwrap();
+    fs::write(sandbox.path("other.torrent"), "d3:fooi1ee").unwrap();
+    for name in ["text.torrent", "empty.torrent", "cut.torrent", "other.torrent"] {
+        sandbox.run(&format!("info {name}")).fails(4, &[name]);
+        sandbox.run(&format!("verify {name} --data .")).fails(4, &[name]);
+        sandbox.run(&format!("download {name}")).fails(4, &[name]);
+        sandbox.run(&format!("seed {name} --data .")).fails(4, &[name]);
+    }
+    sandbox.run("info magnet:?xt=urn:btih:00").fails(4, &["magnet links are not supported yet"]);
+    sandbox.run("download magnet:?xt=urn:btih:00").fails(4, &["not supported yet"]);
+    sandbox.run("info missing.torrent").fails(11, &["missing.torrent", "check the path"]);
+    fs::create_dir(sandbox.path("dir")).unwrap();
+    sandbox.run("info dir").fails(11, &["dir"]);
+}
+
+#[test]
+fn names_from_a_torrent_reach_the_terminal_without_escapes() {
+    let sandbox = Sandbox::new();
+    let torrent = "d7:comment7:\x1b[2J\u{202e}4:infod6:lengthi1e4:name9:a\x1b[2J\u{9b}.c\
+                   12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee";
+    fs::write(sandbox.path("evil.torrent"), torrent).unwrap();
+    for line in ["info evil.torrent", "info evil.torrent --json", "download evil.torrent --list"] {
+        let ended = sandbox.run(line);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let is_safe = |c: char| c == '\n' || (!c.is_control() && c != '\u{202e}');
+        assert!(ended.stdout.chars().all(is_safe), "{:?}", ended.stdout);
+    }
+}
+
+#[test]
+fn verify_tells_whole_changed_missing_and_longer_files() {
+    let sandbox = Sandbox::new();
+    let a = sandbox.write("tree/a", 50_000, 1);
+    let b = sandbox.write("tree/b", 50_000, 2);
+    let empty = sandbox.write("tree/empty", 0, 3);
+    sandbox.torrent("tree", "--piece-length 16KiB");
+    let verify = || sandbox.run("verify tree.torrent --data . -q --json");
+    let status = |number: usize| verify().json()["files"][number]["status"].clone();
+
+    assert_eq!(verify().code, 0);
+    assert_eq!(verify().json()["ok"], true);
+
+    let original = fs::read(&a).unwrap();
+    let mut changed = original.clone();
+    changed[20_000] ^= 1;
+    fs::write(&a, &changed).unwrap();
+    let ended = verify();
+    ended.fails(13, &["tree", "1 of 3 files", "bitswarm download"]);
+    assert_eq!(ended.json()["pieces_ok"], 6);
+    assert_eq!(ended.json()["files"][0]["path"], "a");
+    assert_eq!(status(0), "differs");
+    assert_eq!(status(1), "ok");
+
+    // The last piece of the first file is shared with the second.
+    changed = original.clone();
+    changed[49_999] ^= 1;
+    fs::write(&a, &changed).unwrap();
+    assert_eq!((status(0), status(1)), (json!("unsure"), json!("unsure")));
+
+    fs::write(&a, &original[..49_999]).unwrap();
+    assert_eq!(status(0), "too_short");
+    fs::write(&a, [&original[..], b"more"].concat()).unwrap();
+    assert_eq!(verify().code, 13);
+    assert_eq!(status(0), "too_long");
+    fs::write(&a, &original).unwrap();
+
+    fs::remove_file(&empty).unwrap();
+    assert_eq!(verify().code, 13);
+    assert_eq!(status(2), "missing");
+    fs::create_dir(&empty).unwrap();
+    assert_eq!(status(2), "not_a_file");
+    fs::remove_dir(&empty).unwrap();
+    fs::write(&empty, "").unwrap();
+
+    fs::remove_file(&b).unwrap();
+    let shown = sandbox.run("verify tree.torrent --data .");
+    assert_eq!(shown.code, 13);
+    assert!(shown.stdout.contains("tree/b: is missing"), "{}", shown.stdout);
+    sandbox.run("verify tree.torrent --data nowhere").fails(11, &["nowhere"]);
+}
+
+#[test]
+fn scripts_and_manual_pages_are_printed() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = sandbox.run(&format!("completions {shell}"));
+        assert_eq!(script.code, 0);
+        assert!(script.stdout.contains("download"), "{shell}");
+    }
+    assert!(sandbox.run("man").stdout.contains(".TH bitswarm 1"));
+    assert!(sandbox.run("man download").stdout.contains("stall"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_written_ends_in_code_9() {
+    use std::process::Stdio;
+
+    let sandbox = Sandbox::new();
+    sandbox.write("content", 100, 1);
+    sandbox.torrent("content", "");
+    sandbox.run("create content -o /dev/full -q").fails(9, &["/dev/full", "disk is full"]);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut info = sandbox.command(["info", "content.torrent"]);
+    let status = info.stdout(Stdio::from(full)).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(9));
+}

@@ -1,0 +1,174 @@
+//! Running the binary as its users do, in a directory of its own.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A directory with a home for one test, removed with it.
+pub(crate) struct Sandbox(tempfile::TempDir);
+
+/// What a run left.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Sandbox {
+    pub(crate) fn new() -> Self {
+        Sandbox(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A file of `len` bytes that no two pieces have in common; `salt` tells files apart.
+    pub(crate) fn write(&self, name: &str, len: usize, salt: u64) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut state = 0x9e37_79b9_7f4a_7c15 ^ salt;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        };
+        fs::write(&path, (0..len).map(|_| next()).collect::<Vec<u8>>()).unwrap();
+        path
+    }
+
+    /// `bitswarm` in this directory.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bitswarm"));
+        command.args(args).current_dir(self.0.path());
+        command.env("HOME", self.path("home")).env("TMPDIR", self.0.path());
+        command.env_remove("XDG_STATE_HOME").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `bitswarm` with arguments in which no space is meant, to its end.
+    pub(crate) fn run(&self, args: &str) -> Ended {
+        self.run_with(args.split_whitespace())
+    }
+
+    pub(crate) fn run_with<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ended {
+        let output = self.command(args).output().unwrap();
+        Ended {
+            code: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Starts `bitswarm` and lets it run.
+    pub(crate) fn start(&self, args: &str) -> Running {
+        let mut command = self.command(args.split_whitespace());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Running { child, stdout }
+    }
+
+    /// A torrent of `content` made by `bitswarm create`.
+    pub(crate) fn torrent(&self, content: &str, options: &str) -> PathBuf {
+        let torrent = self.path(&format!("{content}.torrent"));
+        let line = format!("create {content} -o {content}.torrent -q {options}");
+        let made = self.run(&line);
+        assert_eq!(made.code, 0, "{}", made.stderr);
+        torrent
+    }
+}
+
+impl Ended {
+    /// It ended in this code, and all it said is one line with each of `words` in it.
+    #[track_caller]
+    pub(crate) fn fails(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, code, "{}", self.stderr);
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        assert_eq!(lines.len(), 1, "not one line: {}", self.stderr);
+        assert!(lines[0].starts_with("bitswarm: "), "{}", self.stderr);
+        for word in words {
+            assert!(lines[0].contains(word), "{word:?} is missing: {}", self.stderr);
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.stdout.lines().count(), 1, "{}", self.stdout);
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+}
+
+/// A process that is killed if the test forgets it.
+pub(crate) struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Running {
+    /// The next line of stdout, which must come.
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.stdout.read_line(&mut line).unwrap() > 0, "it ended: {}", self.stderr());
+        line.trim_end().to_owned()
+    }
+
+    /// Reads objects until one is the event named.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, event: &str) -> Value {
+        loop {
+            let object: Value = serde_json::from_str(&self.line()).unwrap();
+            assert_eq!(object["v"], 1, "{object}");
+            if object["event"] == event {
+                return object;
+            }
+        }
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end and returns the exit code.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> i32 {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().expect("it ended by itself");
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(stderr) = &mut self.child.stderr {
+            let _ = stderr.read_to_string(&mut text);
+        }
+        text
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether two files have the same bytes.
+pub(crate) fn same(a: &Path, b: &Path) -> bool {
+    fs::read(a).unwrap() == fs::read(b).unwrap()
+}

@@ -1,0 +1,203 @@
+//! download, seed and tracker: how they end, and what passes between two of them on loopback.
+
+use std::fs;
+use std::net::TcpListener;
+
+use crate::sandbox::{Running, Sandbox, same};
+
+/// Keeps a run to this machine, on a port that the system chooses.
+const LOCAL: &str = "--bind 127.0.0.1 --port 0 --no-dht --no-lsd --no-pex";
+
+/// The address at which a run with `--json` listens for peers.
+#[track_caller]
+fn address(running: &mut Running) -> String {
+    running.wait_for("listening")["addr"].as_str().unwrap().to_owned()
+}
+
+/// A sandbox with `data/content` and its torrent, `content.torrent`.
+fn with_content(len: usize) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/content", len, 1);
+    let made = sandbox.run("create data/content -o content.torrent -q --piece-length 16KiB");
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    sandbox
+}
+
+#[test]
+fn a_seed_and_a_download_pass_a_file_from_one_to_the_other() {
+    let sandbox = with_content(1_000_001);
+    let mut seed = sandbox.start(&format!("seed content.torrent --data data --json {LOCAL}"));
+    let addr = address(&mut seed);
+    let line = format!("download content.torrent -o out --peer {addr} {LOCAL}");
+    let ended = sandbox.run(&line);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stdout.starts_with("out/content: complete"), "{}", ended.stdout);
+    assert!(same(&sandbox.path("data/content"), &sandbox.path("out/content")));
+
+    let again = sandbox.run(&line);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    assert_eq!(again.stdout, "out/content: was complete already\n");
+
+    seed.signal("TERM");
+    assert_eq!(seed.end(), 0, "a seed that is told to stop has done its work");
+}
+
+#[test]
+fn a_download_with_a_sharing_goal_goes_on_until_it_is_reached() {
+    let sandbox = with_content(100_000);
+    let mut seed = sandbox.start(&format!("seed content.torrent --data data --json {LOCAL}"));
+    let addr = address(&mut seed);
+    let line =
+        format!("download content.torrent -o out --json --peer {addr} --seed-ratio 1 {LOCAL}");
+    let mut first = sandbox.start(&line);
+    let addr = address(&mut first);
+    first.wait_for("complete");
+    seed.signal("INT");
+    assert_eq!(seed.end(), 0);
+    let second = sandbox.run(&format!("download content.torrent -o two --peer {addr} -q {LOCAL}"));
+    assert_eq!(second.code, 0, "{}", second.stderr);
+    assert_eq!(first.end(), 0);
+    assert!(same(&sandbox.path("data/content"), &sandbox.path("two/content")));
+}
+
+#[test]
+fn only_the_files_chosen_are_fetched() {
+    let sandbox = Sandbox::new();
+    for (number, name) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
+        sandbox.write(&format!("data/tree/{name}"), 200_000, number);
+    }
+    let made = sandbox.run("create data/tree -o tree.torrent -q --piece-length 16KiB");
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let list = sandbox.run("download tree.torrent --list").stdout;
+    assert!(list.contains("     3   195.3 KiB  c"), "{list}");
+    let mut seed = sandbox.start(&format!("seed tree.torrent --data data --json {LOCAL}"));
+    let addr = address(&mut seed);
+    let line = format!("download tree.torrent -o out -q --peer {addr} {LOCAL}");
+    let ended = sandbox.run(&format!("{line} --files 1,3"));
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    for name in ["a", "c"] {
+        let [there, here] = ["data", "out"].map(|dir| sandbox.path(&format!("{dir}/tree/{name}")));
+        assert!(same(&there, &here), "{name}");
+    }
+    // The piece that d shares with c comes with c; of the rest nothing does.
+    let [d_there, d_here] = ["data", "out"].map(|dir| sandbox.path(&format!("{dir}/tree/d")));
+    let whole = fs::read(&d_there).unwrap();
+    assert!(fs::read(&d_here).map_or(true, |here| here != whole));
+
+    sandbox.run(&format!("{line} --files 5")).fails(2, &["no file 5 in tree", "--list"]);
+    sandbox.run(&format!("{line} x.torrent --files 1")).fails(11, &["x.torrent"]);
+}
+
+#[test]
+fn seed_without_data_says_what_is_wrong() {
+    let sandbox = with_content(100_000);
+    let seed = |data: &str| sandbox.run(&format!("seed content.torrent --data {data} -q {LOCAL}"));
+    seed("nowhere").fails(11, &["nowhere"]);
+    fs::create_dir(sandbox.path("elsewhere")).unwrap();
+    seed("elsewhere").fails(11, &["elsewhere/content", "--data"]);
+    sandbox.write("other/content", 100_000, 77);
+    seed("other").fails(13, &["other/content", "bitswarm verify"]);
+}
+
+#[test]
+fn seed_of_part_of_the_data_shares_that_part_and_changes_nothing() {
+    let sandbox = with_content(100_000);
+    let path = sandbox.path("data/content");
+    let mut changed = fs::read(&path).unwrap();
+    changed[99_999] ^= 1;
+    fs::write(&path, &changed).unwrap();
+    let mut seed = sandbox.start(&format!("seed content.torrent --data data --json {LOCAL}"));
+    let addr = address(&mut seed);
+    let checked = seed.wait_for("checked");
+    assert_eq!((checked["pieces_have"].as_u64(), checked["pieces"].as_u64()), (Some(6), Some(7)));
+    let line = format!("download content.torrent -o out -q --peer {addr} {LOCAL}");
+    sandbox.run(&format!("{line} --stall-timeout 1")).fails(8, &["1.0 s", "again"]);
+    let got = fs::read(sandbox.path("out/content")).unwrap();
+    assert_eq!(got[..6 * 16_384], changed[..6 * 16_384]);
+    seed.signal("TERM");
+    assert_eq!(seed.end(), 0);
+    assert_eq!(fs::read(&path).unwrap(), changed, "seed writes nothing");
+}
+
+#[test]
+fn a_download_that_nobody_helps_ends_by_its_stall_timeout_or_by_hand() {
+    let sandbox = with_content(100_000);
+    let line = format!("download content.torrent -o out {LOCAL}");
+    sandbox.run(&format!("{line} -q --stall-timeout 500ms")).fails(6, &["no peer", "--peer"]);
+    for signal in ["INT", "TERM"] {
+        let mut running = sandbox.start(&format!("{line} --json"));
+        running.wait_for("checked");
+        running.signal(signal);
+        assert_eq!(running.wait_for("stopped")["complete"], false);
+        assert_eq!(running.end(), 7, "work is unfinished");
+    }
+}
+
+#[test]
+fn a_taken_port_ends_in_code_15() {
+    let sandbox = with_content(1_000);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let options = format!("--bind 127.0.0.1 --port {} -q", addr.port());
+    let place = addr.to_string();
+    sandbox.run(&format!("download content.torrent -o out {options}")).fails(15, &[&place]);
+    sandbox.run(&format!("seed content.torrent --data data {options}")).fails(15, &[&place]);
+    sandbox.run(&format!("tracker --listen {addr}")).fails(15, &[&place, "another port"]);
+    sandbox.run("tracker --listen 192.0.2.1:80").fails(15, &["192.0.2.1"]);
+}
+
+#[test]
+fn tracker_says_where_it_listens_and_ends_well() {
+    let sandbox = Sandbox::new();
+    let mut tracker = sandbox.start("tracker --listen 127.0.0.1:0");
+    let (http, udp) = (tracker.line(), tracker.line());
+    let addr = http.strip_prefix("http://").unwrap().strip_suffix("/announce").unwrap();
+    assert_eq!(udp, format!("udp://{addr}"));
+    tracker.signal("TERM");
+    assert_eq!(tracker.end(), 0);
+}
+
+#[test]
+fn places_that_cannot_be_written_end_in_code_11() {
+    let sandbox = with_content(1_000);
+    sandbox.write("file", 10, 1);
+    sandbox.run("download content.torrent -o file").fails(11, &["file"]);
+    sandbox.run("download content.torrent -o out --state-dir file/x").fails(11, &["file/x"]);
+    sandbox.run("download content.torrent -o out --record nowhere/log").fails(11, &["nowhere/log"]);
+    // A directory in the place of the torrent's file.
+    fs::create_dir_all(sandbox.path("out/content")).unwrap();
+    let line = format!("download content.torrent -o out -q {LOCAL}");
+    sandbox.run(&line).fails(11, &["out/content"]);
+}
+
+#[test]
+fn one_download_at_a_time_works_on_a_torrent_and_others_beside_it() {
+    let sandbox = with_content(1_000);
+    sandbox.write("more/other", 1_000, 2);
+    assert_eq!(sandbox.run("create more/other -o other.torrent -q").code, 0);
+    let mut first = sandbox.start(&format!("download content.torrent -o out --json {LOCAL}"));
+    first.wait_for("checked");
+    let line = format!("download content.torrent -o out -q {LOCAL}");
+    sandbox.run(&line).fails(11, &["another bitswarm"]);
+    let mut beside = sandbox.start(&format!("download other.torrent -o out --json {LOCAL}"));
+    beside.wait_for("checked");
+    let mut elsewhere = sandbox.start(&format!("download content.torrent -o two --json {LOCAL}"));
+    elsewhere.wait_for("checked");
+}
+
+#[test]
+fn torrents_of_one_name_are_not_downloaded_into_one_directory() {
+    let sandbox = with_content(1_000);
+    sandbox.write("more/content", 1_000, 2);
+    assert_eq!(sandbox.run("create more/content -o other.torrent -q").code, 0);
+    let ended = sandbox.run("download content.torrent other.torrent -o out");
+    ended.fails(2, &["content.torrent", "other.torrent", "own directory"]);
+    sandbox.run("download content.torrent other.torrent --files 1").fails(2, &["content"]);
+}
+
+#[test]
+fn a_peer_that_has_no_address_ends_in_code_6() {
+    let sandbox = with_content(1_000);
+    let line = format!("download content.torrent -o out -q --peer no-such-host.invalid:1 {LOCAL}");
+    sandbox.run(&line).fails(6, &["no-such-host.invalid"]);
+}
