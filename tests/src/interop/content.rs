@@ -59,6 +59,17 @@ impl Content {
         Ok(Content { root, name: name.to_owned(), files })
     }
 
+    /// Without the files of length 0 that `is_named` does not know: transmission-create leaves
+    /// them out. That any other is missing is an error.
+    pub fn only_named(mut self, is_named: impl Fn(&Path) -> bool) -> Outcome<Content> {
+        let missing = |(path, _): &(PathBuf, u64)| !is_named(path);
+        if let Some((path, _)) = self.files.iter().find(|file| file.1 > 0 && missing(file)) {
+            return Err(format!("{}: not in the torrent", path.display()).into());
+        }
+        self.files.retain(|file| !missing(file));
+        Ok(self)
+    }
+
     /// The directory that contains the torrent's name.
     pub fn root(&self) -> &Path {
         &self.root

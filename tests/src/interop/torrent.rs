@@ -86,6 +86,8 @@ impl Torrent {
                 files.iter().map(|file| read_file(name, file)).collect::<Outcome<Vec<_>>>()?
             }
         };
+        let is_named = |path: &Path| files.iter().any(|(named, _)| named.as_deref() == Some(path));
+        let content = content.only_named(is_named)?;
         Ok(Torrent {
             path,
             infohash: Sha1::digest(&bytes[span]).into(),
