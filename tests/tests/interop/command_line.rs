@@ -13,19 +13,19 @@ use bitswarm_tests::interop::content::compare_files;
 use bitswarm_tests::interop::mount::Tmpfs;
 use bitswarm_tests::interop::{
     Bitswarm, Case, Content, Creator, Lab, Need, Outcome, Process, Torrent, Tracker, bitswarm,
-    namespace,
 };
 
 /// Longest a command may take that has nothing to wait for.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn cases() -> Vec<Case> {
+    let setpriv: &[Need] = &[Need::Program("setpriv")];
     let leech = [Libtorrent.needs()];
     let creator = [Creator::Libtorrent.needs()];
     vec![
         Case::new("usage_errors_end_in_code_2", &[], usage_errors),
         Case::new("bad_torrent_files_end_in_their_code", &[], bad_torrent_files),
-        Case::new("unwritable_directory_ends_in_code_11", &[], unwritable_directory),
+        Case::new("unwritable_directory_ends_in_code_11", &[setpriv], unwritable_directory),
         Case::new("full_disk_ends_in_code_9_and_resumes_with_space", &[&[Need::Mount]], full_disk),
         Case::new("taken_port_ends_in_code_15", &[], taken_port),
         Case::new("unknown_tracker_host_ends_in_code_6", &[], unknown_tracker_host),
@@ -148,14 +148,13 @@ fn unwritable_directory(lab: &Lab) -> Outcome {
 
 /// The same command without root's right to write everywhere, if we have that.
 fn without_privileges(command: &Command) -> Command {
-    if !namespace::is_private() {
-        let mut same = Command::new(command.get_program());
-        same.args(command.get_args()).envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
-        return same;
+    let mut bound = Command::new("env");
+    if rustix::process::geteuid().is_root() {
+        bound = Command::new("setpriv");
+        bound.args(["--bounding-set=-all", "--inh-caps=-all", "--"]);
     }
-    let mut bound = Command::new("setpriv");
-    bound.args(["--bounding-set=-all", "--inh-caps=-all", "--"]).arg(command.get_program());
-    bound.args(command.get_args()).envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    bound.arg(command.get_program()).args(command.get_args());
+    bound.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
     bound
 }
 
