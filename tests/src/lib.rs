@@ -1,5 +1,6 @@
-//! What shows that bitswarm works: the simulator and, later, the conformance suite and interop.
+//! What shows that bitswarm works: the simulator, and interop with real clients.
 
 #![forbid(unsafe_code)]
 
+pub mod interop;
 pub mod sim;

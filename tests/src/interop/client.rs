@@ -1,0 +1,122 @@
+//! The clients that take part, behind one face: start one with a task, ask whether it is done,
+//! stop it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::process::Signal;
+use super::{Lab, Need, Outcome, Process, Seat, Torrent};
+use super::{aria2::Aria2, bitswarm::Bitswarm, libtorrent::Libtorrent, transmission::Transmission};
+
+/// Longest a client may take to leave after it was asked to. Transmission waits for its tracker.
+const STOP_WITHIN: Duration = Duration::from_secs(25);
+
+/// A BitTorrent client that can take part in a test.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Client {
+    /// Ours.
+    Bitswarm,
+    /// `transmission-daemon`.
+    Transmission,
+    /// `aria2c`.
+    Aria2,
+    /// libtorrent, through its Python bindings.
+    Libtorrent,
+}
+
+/// What a client is to do with a torrent.
+#[derive(Clone, Debug)]
+pub struct Task<'a> {
+    /// The torrent.
+    pub torrent: &'a Torrent,
+    /// The directory that contains (or is to contain) the torrent's name.
+    pub root: PathBuf,
+    /// Give or get.
+    pub role: Role,
+    /// Bytes per second it may send; `None`: as fast as it can.
+    pub up_bytes_per_s: Option<u64>,
+}
+
+/// Whether a client has the content or wants it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It has everything.
+    Seed,
+    /// It has nothing (or some of it) and wants all.
+    Leech,
+}
+
+impl<'a> Task<'a> {
+    /// Seed from the torrent's original content.
+    pub fn seed(torrent: &'a Torrent) -> Self {
+        let root = torrent.content.root().to_owned();
+        Task { torrent, root, role: Role::Seed, up_bytes_per_s: None }
+    }
+
+    /// Download into `root`.
+    pub fn leech(torrent: &'a Torrent, root: impl Into<PathBuf>) -> Self {
+        Task { torrent, root: root.into(), role: Role::Leech, up_bytes_per_s: None }
+    }
+
+    /// The same with a limit on what it sends.
+    pub fn up(self, bytes_per_s: u64) -> Self {
+        Task { up_bytes_per_s: Some(bytes_per_s), ..self }
+    }
+}
+
+/// A running client.
+pub trait Peer {
+    /// Where it sits.
+    fn seat(&self) -> Seat;
+
+    /// Its process.
+    fn process(&mut self) -> &mut Process;
+
+    /// Whether it says itself that it has everything.
+    fn is_complete(&mut self) -> Outcome<bool>;
+
+    /// Asks it to leave, and waits until it has.
+    fn stop(&mut self) -> Outcome {
+        if self.process().ended()?.is_none() {
+            self.process().signal(Signal::TERM)?;
+            self.process().wait(STOP_WITHIN)?;
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    /// A seed for cases that are about our download and not about who gives: libtorrent if it is
+    /// there, else our own.
+    pub fn any_seed() -> Client {
+        match Need::Libtorrent.missing() {
+            None => Client::Libtorrent,
+            Some(_) => Client::Bitswarm,
+        }
+    }
+
+    /// What it takes to run it.
+    pub fn needs(self) -> &'static [Need] {
+        match self {
+            Client::Bitswarm => &[],
+            Client::Transmission => &[Need::Transmission],
+            Client::Aria2 => &[Need::Aria2],
+            Client::Libtorrent => &[Need::Libtorrent],
+        }
+    }
+
+    /// Whether it makes a torrent's files of length 0.
+    pub fn makes_empty_files(self) -> bool {
+        matches!(self, Client::Bitswarm | Client::Libtorrent)
+    }
+
+    /// Starts it on a task, at a new seat.
+    pub fn start(self, lab: &Lab, task: &Task<'_>) -> Outcome<Box<dyn Peer>> {
+        Ok(match self {
+            Client::Bitswarm => Box::new(Bitswarm::start(lab, task)?),
+            Client::Transmission => Box::new(Transmission::start(lab, task)?),
+            Client::Aria2 => Box::new(Aria2::start(lab, task)?),
+            Client::Libtorrent => Box::new(Libtorrent::start(lab, task)?),
+        })
+    }
+}

@@ -1,0 +1,113 @@
+"""A libtorrent peer for the interop tests. Prints one JSON object a line.
+
+    lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S   (0: unlimited)
+    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S
+    lt_peer.py create PATH OUT PIECE_LENGTH TRACKER v1|hybrid
+
+A peer says "listening", then "status" once a second, "finished" when everything is on disk and
+flushed, "error" when something fails, and "peer_error" or "peer_ban" with what libtorrent thinks
+of the others. It lives until SIGTERM. Its peers come from the torrent's tracker and nowhere else.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import libtorrent as lt
+
+
+def say(event, **fields):
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
+def create(path, out, piece_length, tracker, version):
+    storage = lt.file_storage()
+    lt.add_files(storage, path)
+    flags = lt.create_torrent.v1_only if version == "v1" else 0
+    torrent = lt.create_torrent(storage, int(piece_length), flags)
+    torrent.add_tracker(tracker)
+    lt.set_piece_hashes(torrent, os.path.dirname(os.path.abspath(path)))
+    with open(out, "wb") as file:
+        file.write(lt.bencode(torrent.generate()))
+
+
+def session(address):
+    kinds = lt.alert.category_t
+    mask = kinds.status_notification | kinds.error_notification | kinds.storage_notification
+    mask |= kinds.peer_notification | kinds.tracker_notification | kinds.ip_block_notification
+    settings = {
+        "listen_interfaces": address,
+        "outgoing_interfaces": address.rpartition(":")[0],
+        "alert_mask": mask,
+        "enable_dht": False,
+        "enable_lsd": False,
+        "enable_upnp": False,
+        "enable_natpmp": False,
+        "enable_outgoing_utp": False,
+        "enable_incoming_utp": False,
+        # Plain text going out, whatever comes in.
+        "out_enc_policy": 2,
+        "in_enc_policy": 1,
+        # Trackers and peers in these tests are on loopback or private addresses.
+        "ssrf_mitigation": False,
+        "allow_multiple_connections_per_ip": True,
+        "tracker_completion_timeout": 5,
+        "stop_tracker_timeout": 2,
+        "min_reconnect_time": 1,
+    }
+    return lt.session(settings)
+
+
+def run(role, torrent, directory, address, up):
+    stopping = []
+    signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
+    ses = session(address)
+    params = lt.add_torrent_params()
+    params.ti = lt.torrent_info(torrent)
+    params.save_path = directory
+    # No peer exchange: every peer is to come from the tracker.
+    params.flags = lt.torrent_flags.update_subscribe | lt.torrent_flags.disable_pex
+    handle = ses.add_torrent(params)
+    if int(up):
+        handle.set_upload_limit(int(up))
+    flushing, next_status = False, 0
+    while not stopping:
+        ses.wait_for_alert(200)
+        for alert in ses.pop_alerts():
+            kind, text = type(alert).__name__, alert.message()
+            if kind == "listen_succeeded_alert":
+                say("listening", message=text)
+            elif kind == "torrent_finished_alert" and not flushing:
+                # "Finished" may come before the last write.
+                flushing = True
+                handle.flush_cache()
+            elif kind == "cache_flushed_alert" and flushing:
+                say("finished")
+            elif kind in ("torrent_error_alert", "file_error_alert", "listen_failed_alert"):
+                say("error", kind=kind, message=text)
+            elif kind in ("peer_error_alert", "peer_ban_alert", "peer_disconnected_alert"):
+                say(kind.removesuffix("_alert"), message=text)
+            elif kind in ("tracker_error_alert", "tracker_reply_alert"):
+                say(kind.removesuffix("_alert"), message=text)
+        if time.monotonic() >= next_status:
+            next_status = time.monotonic() + 1
+            status = handle.status()
+            say("status", state=str(status.state), progress=status.progress, peers=status.num_peers,
+                done=status.total_wanted_done, uploaded=status.total_payload_upload,
+                failed=status.total_failed_bytes)
+    handle.pause()
+    ses.pause()
+    # Long enough for the tracker to hear "stopped".
+    time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "create":
+        create(*sys.argv[2:])
+    else:
+        run(*sys.argv[1:])
+    # The session's destructor waits for its threads; there is nothing left to do.
+    sys.stdout.flush()
+    os._exit(0)

@@ -1,0 +1,18 @@
+//! Interop with real clients. See `bitswarm_tests::interop` for the harness.
+
+mod between_peers;
+mod command_line;
+mod hostile_peers;
+mod interruptions;
+mod transfers;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut cases = between_peers::cases();
+    cases.extend(transfers::cases());
+    cases.extend(interruptions::cases());
+    cases.extend(hostile_peers::cases());
+    cases.extend(command_line::cases());
+    bitswarm_tests::interop::runner::run(cases)
+}
