@@ -4,7 +4,7 @@
 //! each task writes one plain line every few seconds. With `--quiet` there is neither; with
 //! `--verbose` lines are plain, so that bars and log lines do not overwrite each other.
 
-use std::io::{IsTerminal as _, stderr};
+use std::io::{IsTerminal as _, stderr, stdout};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -14,6 +14,9 @@ use crate::text::clean;
 
 /// Between two plain lines of one task (chosen: a log of an hour stays readable).
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Before the first plain line of a task (chosen: what is done at once needs none but the last).
+const FIRST_LINE: Duration = Duration::from_secs(1);
 
 /// Steps of a bar: tenths of a percent.
 const BAR_LEN: u64 = 1000;
@@ -34,9 +37,11 @@ enum Form {
 impl Progress {
     /// Bars, lines or silence, by what stderr is and what the user asked for.
     pub(crate) fn new(reporting: Reporting) -> Self {
+        // A stream of objects on the same terminal leaves no place for bars.
+        let has_stream = reporting.verbose > 0 || (reporting.json && stdout().is_terminal());
         let form = if reporting.quiet {
             Form::Silent
-        } else if stderr().is_terminal() && reporting.verbose == 0 {
+        } else if stderr().is_terminal() && !has_stream {
             // Ten times a second is smooth, and costs nothing beside a transfer.
             Form::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)))
         } else {
@@ -53,7 +58,7 @@ impl Progress {
                 let bar = ProgressBar::new(BAR_LEN).with_style(style());
                 Shown::Bar(bars.add(bar.with_prefix(label.clone())))
             }
-            Form::Lines => Shown::Lines { written: None },
+            Form::Lines => Shown::Lines { due: Instant::now() + FIRST_LINE, said: String::new() },
             Form::Silent => Shown::Nothing,
         };
         Task { label, shown }
@@ -61,11 +66,16 @@ impl Progress {
 
     /// A sentence for the user, above the bars.
     pub(crate) fn say(&self, message: &str) {
-        let message = clean(message);
+        if !matches!(self.form, Form::Silent) {
+            self.above_bars(|| eprintln!("{}", clean(message)));
+        }
+    }
+
+    /// Writes a result while the bars are out of the way: stdout may be the same terminal.
+    pub(crate) fn above_bars<R>(&self, write: impl FnOnce() -> R) -> R {
         match &self.form {
-            Form::Bars(bars) => bars.suspend(|| eprintln!("{message}")),
-            Form::Lines => eprintln!("{message}"),
-            Form::Silent => {}
+            Form::Bars(bars) => bars.suspend(write),
+            Form::Lines | Form::Silent => write(),
         }
     }
 }
@@ -80,9 +90,10 @@ pub(crate) struct Task {
 #[derive(Debug)]
 enum Shown {
     Bar(ProgressBar),
-    /// When a line was written last, and what it said.
+    /// When the next line is due, and what the last one said.
     Lines {
-        written: Option<(Instant, String)>,
+        due: Instant,
+        said: String,
     },
     Nothing,
 }
@@ -95,15 +106,12 @@ impl Task {
                 bar.set_position(permille(done, total));
                 bar.set_message(line(done, total, message));
             }
-            Shown::Lines { written } => {
-                let now = Instant::now();
-                let line = line(done, total, message);
-                let is_due = written.as_ref().is_none_or(|(when, before)| {
-                    now.saturating_duration_since(*when) >= LINE_INTERVAL && *before != line
-                });
-                if is_due {
+            Shown::Lines { due, said } => {
+                let (now, line) = (Instant::now(), line(done, total, message));
+                if now >= *due && *said != line {
                     eprintln!("{}: {}", self.label, line.trim_start());
-                    *written = Some((now, line));
+                    *due = now + LINE_INTERVAL;
+                    *said = line;
                 }
             }
             Shown::Nothing => {}
@@ -139,7 +147,7 @@ fn permille(done: u64, total: u64) -> u64 {
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix:24!} {bar:20} {wide_msg}")
+    ProgressStyle::with_template("{prefix:15!} {bar:9} {wide_msg}")
         .expect("the template is a constant that tests draw")
         .progress_chars("=> ")
 }

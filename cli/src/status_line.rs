@@ -1,5 +1,7 @@
 //! How a torrent stands, in the words of its progress line.
 
+use std::time::Duration;
+
 use bitswarm_core::torrent::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
 
 use crate::units::{Rate, Span};
@@ -19,10 +21,10 @@ pub(crate) fn extent(status: &TorrentStatus) -> (u64, u64) {
     }
 }
 
-/// What is said beside the bar: rates, peers, time left, and what limits it now.
+/// What is said beside the bar: rates, peers, time left, and what limits it now. Short, so that it
+/// fits on a terminal of 80 columns.
 pub(crate) fn words(status: &TorrentStatus) -> String {
-    let rates =
-        format!("{} down, {} up", Rate(status.down_bytes_per_s), Rate(status.up_bytes_per_s));
+    let (down, up) = (Rate(status.down_bytes_per_s), Rate(status.up_bytes_per_s));
     let peers = match status.peers {
         1 => "1 peer".to_owned(),
         n => format!("{n} peers"),
@@ -30,15 +32,12 @@ pub(crate) fn words(status: &TorrentStatus) -> String {
     match status.state {
         TorrentState::Checking => "checking".to_owned(),
         TorrentState::Downloading => {
-            let mut words = format!("{rates}, {peers}");
-            if let Some(eta) = status.eta {
-                words += &format!(", ETA {}", Span(eta));
-            }
-            words + ", " + &limit(status)
+            // Whole seconds, and none is never the truth while something is missing.
+            let eta = status.eta.map(|eta| Span(eta.max(Duration::from_secs(1))));
+            let eta = eta.map(|eta| format!(" ETA {eta}")).unwrap_or_default();
+            format!("↓{down} ↑{up} {peers}{eta} [{}]", limit(status))
         }
-        TorrentState::Seeding => {
-            format!("{} up, {peers}, seeding", Rate(status.up_bytes_per_s))
-        }
+        TorrentState::Seeding => format!("↑{up} {peers} seeding"),
         TorrentState::Paused => "paused".to_owned(),
         TorrentState::DiskFailed => match &status.disk_error {
             Some(error) => format!("waiting for the disk: {error}"),
@@ -52,8 +51,7 @@ pub(crate) fn words(status: &TorrentStatus) -> String {
 fn limit(status: &TorrentStatus) -> String {
     let word = status.bottleneck.word();
     match (status.bottleneck, tracker_trouble(&status.trackers)) {
-        (Bottleneck::NoPeers, Some(trouble)) => format!("{word} ({trouble})"),
-        (Bottleneck::Peers, _) => "limited by peers".to_owned(),
+        (Bottleneck::NoPeers, Some(trouble)) => format!("{word}: {trouble}"),
         _ => word.to_owned(),
     }
 }

@@ -132,7 +132,7 @@ impl Swarm {
                 }
             }
         }
-        self.progress.say("stopping; once more to exit at once");
+        self.progress.say("stopping (Ctrl-C again exits at once)");
         self.look()?;
         self.watch.interrupted()?;
         self.failed.take().map_or(Ok(()), Err)
@@ -237,7 +237,8 @@ impl Swarm {
                 format!("complete, {size} in {} ({rate})", Span(time))
             }
         };
-        print(&format!("{}: {how}", torrent.place.display()))
+        let line = format!("{}: {how}", torrent.place.display());
+        self.progress.above_bars(|| print(&line))
     }
 
     /// Looks at all torrents and shows how they stand. `Ok(true)`: the run is over.

@@ -85,7 +85,7 @@ fn scale(number: &str, unit: u64) -> Option<u64> {
     bytes.checked_add(u64::try_from(part).ok()?)
 }
 
-/// Shows a number of bytes: `512 B`, `1.5 MiB`, `64.0 GiB`.
+/// Shows a number of bytes, rounded: `512 B`, `1.5 MiB`, `640 GiB`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Size(pub(crate) u64);
 
@@ -95,14 +95,16 @@ impl fmt::Display for Size {
         if self.0 < 1024 {
             return f.pad(&format!("{} B", self.0));
         }
-        // Past 1023.95 the rounded figure would read 1024.0 of the smaller unit.
+        // Past 1023.5 the rounded figure would read 1024 of the smaller unit.
         let mut amount = self.0 as f64 / 1024.0;
         let mut unit = 0;
-        while amount >= 1023.95 && unit + 1 < UNITS.len() {
+        while amount >= 1023.5 && unit + 1 < UNITS.len() {
             amount /= 1024.0;
             unit += 1;
         }
-        f.pad(&format!("{amount:.1} {}", UNITS[unit]))
+        // Likewise past 99.95 of one decimal.
+        let decimals = usize::from(amount < 99.95);
+        f.pad(&format!("{amount:.decimals$} {}", UNITS[unit]))
     }
 }
 
@@ -123,7 +125,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// Shows a length of time with two units at most: `0.4 s`, `42 s`, `3 min 20 s`, `2 h 5 min`.
+/// Shows a length of time, rounded down: `0.4 s`, `42 s`, `3 min 20 s`, `17 min`, `2 h 5 min`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Span(pub(crate) Duration);
 
@@ -131,11 +133,15 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = self.0.as_secs();
         let text = match s {
+            1..10 if self.0.subsec_millis() == 0 => format!("{s} s"),
             0..10 => format!("{:.1} s", self.0.as_secs_f64()),
             10..60 => format!("{s} s"),
-            60..3_600 => format!("{} min {} s", s / 60, s % 60),
-            3_600..86_400 => format!("{} h {} min", s / 3_600, s / 60 % 60),
-            _ => format!("{} d {} h", s / 86_400, s / 3_600 % 24),
+            60..600 => format!("{} min {} s", s / 60, s % 60),
+            600..3_600 => format!("{} min", s / 60),
+            3_600..36_000 => format!("{} h {} min", s / 3_600, s / 60 % 60),
+            36_000..86_400 => format!("{} h", s / 3_600),
+            86_400..864_000 => format!("{} d {} h", s / 86_400, s / 3_600 % 24),
+            _ => format!("{} d", s / 86_400),
         };
         f.pad(&text)
     }
@@ -204,24 +210,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_rounds_to_one_decimal() {
+    fn what_is_shown_rounds_to_three_digits_or_so() {
         assert_eq!(Size(0).to_string(), "0 B");
         assert_eq!(Size(1023).to_string(), "1023 B");
         assert_eq!(Size(1024).to_string(), "1.0 KiB");
         assert_eq!(Size((1 << 20) - 1).to_string(), "1.0 MiB");
         assert_eq!(Size(64 << 20).to_string(), "64.0 MiB");
+        assert_eq!(Size((100 << 20) - 1).to_string(), "100 MiB");
+        assert_eq!(Size(640 << 20).to_string(), "640 MiB");
+        assert_eq!(Size((1 << 30) - 1).to_string(), "1.0 GiB");
         assert_eq!(Size(u64::MAX).to_string(), "16.0 EiB");
         assert_eq!(Rate(1536).to_string(), "1.5 KiB/s");
         assert_eq!(Rate::mean(1 << 20, Duration::from_secs(2)), Rate(1 << 19));
     }
 
     #[test]
-    fn spans_have_two_units_at_most() {
+    fn spans_have_two_units_where_they_matter() {
         let show = |ms| Span(Duration::from_millis(ms)).to_string();
         assert_eq!(show(420), "0.4 s");
+        assert_eq!(show(4_000), "4 s");
+        assert_eq!(show(4_200), "4.2 s");
         assert_eq!(show(42_000), "42 s");
         assert_eq!(show(200_000), "3 min 20 s");
+        assert_eq!(show(1_023_000), "17 min");
         assert_eq!(show(7_500_000), "2 h 5 min");
+        assert_eq!(show(40_000_000), "11 h");
         assert_eq!(show(90_000_000), "1 d 1 h");
+        assert_eq!(show(900_000_000), "10 d");
     }
 }

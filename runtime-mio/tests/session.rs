@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bitswarm_core::metainfo::{Creator, Metainfo};
+use bitswarm_core::record::replay;
 use bitswarm_core::torrent::{AddTorrent, TorrentState};
 use bitswarm_core::{Notice, TorrentId, TorrentNotice};
 use bitswarm_runtime_common::{ClientError, STOP_TIMEOUT};
@@ -219,4 +220,29 @@ fn torrent_is_paused_resumed_and_removed_with_its_files() {
     assert!(!session.root().join("file").exists());
     assert_eq!(session.client.pause(id), Err(ClientError::NoSuchTorrent(id)));
     session.stop();
+}
+
+#[test]
+fn recorded_session_replays_to_the_same_fingerprint() {
+    let _alone = alone();
+    let data = content(2 << 20);
+    let torrent = torrent(&data);
+    let mut seed = Session::start();
+    seed.seed(&torrent, &data);
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut config = config(dir.path());
+    config.record = Some(log.clone());
+    let (client, mut events) = start(&config).unwrap();
+    let mut add = AddTorrent::new(torrent, dir.path().join("files"));
+    add.peers.push(seed.addr);
+    client.add_torrent(add).unwrap();
+    let finished =
+        |notice: &Notice| matches!(notice, Notice::Torrent { what: TorrentNotice::Finished, .. });
+    assert!(events.any(|notice| finished(&notice)));
+    client.stop(STOP_TIMEOUT).unwrap();
+    seed.stop();
+    let replayed = replay(&fs::read(log).unwrap()).unwrap();
+    assert!(!replayed.cut_off, "{replayed:?}");
+    assert!(replayed.fingerprint.inputs > 32, "{replayed:?}");
 }

@@ -58,6 +58,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     let metainfo = make_torrent(root, args.size, &url, &progress, &interrupt)?;
 
     let mut nodes = vec![Node::start("seeder", &root.join("seeder"), &metainfo, &progress)?];
+    until_all_complete(&mut nodes, &interrupt)?;
     let began = Instant::now();
     for number in 1..=args.peers {
         let label = format!("downloader {number}");
@@ -322,16 +323,14 @@ fn report(args: &Demo, took: Duration, uploaded: &[u64]) -> Result<(), Failure> 
         n => format!("{n} downloaders have"),
     };
     print(&format!(
-        "{everyone} all {} after {} ({} in all), every byte compared and equal",
+        "{everyone} all {} after {} ({} in all)",
         Size(args.size),
         Span(took),
         Rate::mean(args.size * u64::from(args.peers), took),
     ))?;
-    print(&format!(
-        "the seeder sent {}, the downloaders sent each other {}",
-        Size(by_seeder),
-        Size(by_others)
-    ))
+    let (seeder, others) = (Size(by_seeder), Size(by_others));
+    print(&format!("the seeder sent {seeder}, the downloaders sent each other {others}"))?;
+    print("every byte was compared: the copies are equal to the original")
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ fn demo_keeps_its_files_where_it_was_told_to() {
     let sandbox = Sandbox::new();
     let ended = sandbox.run("demo --size 100K --peers 1 --dir here");
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    assert!(ended.stdout.contains("every byte compared and equal"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("the copies are equal to the original"), "{}", ended.stdout);
     let [original, copy] =
         ["here/seeder/demo.bin", "here/downloader-1/demo.bin"].map(|name| sandbox.path(name));
     assert_eq!(fs::metadata(&original).unwrap().len(), 102_400);

@@ -1,9 +1,9 @@
 //! What the engine asks of the disk, done: the blocking half of `bitswarm_core::disk`.
 //!
 //! [`DiskPool`] runs requests on worker threads; each ends in exactly one completion. Below it:
-//! [`store`] knows a torrent's files, [`beneath`] opens them so that no link leads out of the root,
-//! [`files`] keeps a bounded number open, [`transfer`] moves bytes, [`relocate`] moves files,
-//! [`state`] keeps resume data.
+//! `store` knows a torrent's files, `beneath` opens them so that no link leads out of the root,
+//! `files` keeps a bounded number open, `transfer` moves bytes, `relocate` moves files,
+//! `state` keeps resume data.
 
 mod beneath;
 mod error;
