@@ -1,0 +1,480 @@
+//! One connection as both sides' messages make it, and the rules for what the engine may say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bitswarm_core::bitfield::Bitfield;
+use bitswarm_core::piece::{BLOCK_LEN, InfoHash, PieceIndex};
+use bitswarm_core::time::Instant;
+
+use super::{LATE, Lines, Settings, Tally, Watched};
+use crate::sim::bencode::Value;
+use crate::sim::disk::Disk;
+use crate::sim::peer_wire::{Hello, Item, Msg, Reader, Run};
+
+/// One connection.
+#[derive(Debug, Default)]
+pub(super) struct Conn {
+    kind: Kind,
+    outgoing: Reader,
+    incoming: Reader,
+    /// The remote spoke nonsense: nothing it said counts any more.
+    incoming_broken: bool,
+    us: Side,
+    them: Side,
+    torrent: Option<InfoHash>,
+    /// Requests of the engine that the remote owes an answer.
+    requests: BTreeMap<Run, Request>,
+    /// Requests of the remote that the engine owes an answer; a block may be asked for twice.
+    owed: BTreeMap<Run, u32>,
+    /// The `reqq` of the remote (BEP 10).
+    their_queue: Option<usize>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Unknown,
+    Peer,
+    Other,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    at: Instant,
+    cancelled: bool,
+}
+
+/// What one side has said.
+#[derive(Debug)]
+struct Side {
+    hello: Option<Hello>,
+    /// Messages other than extended ones.
+    messages: u64,
+    choking: bool,
+    interested: bool,
+    has: Bitfield,
+    allowed_fast: BTreeSet<u32>,
+}
+
+impl Default for Side {
+    fn default() -> Self {
+        Side {
+            hello: None,
+            messages: 0,
+            // BEP 3: "Connections start out choked and not interested."
+            choking: true,
+            interested: false,
+            has: Bitfield::default(),
+            allowed_fast: BTreeSet::new(),
+        }
+    }
+}
+
+/// What the rules look at besides the connection.
+pub(super) struct Around<'a> {
+    pub(super) now: Instant,
+    pub(super) torrents: &'a mut BTreeMap<InfoHash, Watched>,
+    pub(super) tally: &'a mut Tally,
+    pub(super) settings: Settings,
+    pub(super) disk: &'a Disk,
+    pub(super) lines: &'a mut Lines,
+}
+
+impl Conn {
+    pub(super) fn torrent(&self) -> Option<InfoHash> {
+        self.torrent
+    }
+
+    pub(super) fn is_peer(&self) -> bool {
+        self.kind == Kind::Peer
+    }
+
+    /// Whether the engine lets the remote download.
+    pub(super) fn unchokes(&self) -> bool {
+        !self.us.choking
+    }
+
+    pub(super) fn requests(&self) -> impl Iterator<Item = Run> + '_ {
+        self.requests.keys().copied()
+    }
+
+    /// Both sides know the fast extension (BEP 6).
+    fn fast(&self) -> bool {
+        let knows = |side: &Side| side.hello.is_some_and(|hello| hello.fast());
+        knows(&self.us) && knows(&self.them)
+    }
+
+    fn see(&mut self, bytes: &[u8]) {
+        if self.kind == Kind::Unknown
+            && let Some(first) = bytes.first()
+        {
+            self.kind = if *first == 0x13 { Kind::Peer } else { Kind::Other };
+        }
+    }
+
+    pub(super) fn received(
+        &mut self,
+        bytes: &[u8],
+        torrents: &mut BTreeMap<InfoHash, Watched>,
+        tally: &mut Tally,
+        lines: &mut Lines,
+    ) {
+        self.see(bytes);
+        if self.kind != Kind::Peer || self.incoming_broken {
+            return;
+        }
+        let mut reader = std::mem::take(&mut self.incoming);
+        reader.feed(bytes);
+        loop {
+            match reader.try_next() {
+                Ok(Some(item)) => {
+                    if let Item::Msg(message) = &item {
+                        lines.note("hears", message);
+                    }
+                    self.hear(item, torrents, tally);
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    self.incoming_broken = true;
+                    break;
+                }
+            }
+        }
+        self.incoming = reader;
+    }
+
+    /// The engine hears this from the remote, who may say anything.
+    fn hear(
+        &mut self,
+        item: Item<'_>,
+        torrents: &mut BTreeMap<InfoHash, Watched>,
+        tally: &mut Tally,
+    ) {
+        let message = match item {
+            Item::Hello(hello) => {
+                self.them.hello = Some(hello);
+                let infohash = InfoHash(hello.infohash);
+                if let Some(watched) = torrents.get(&infohash) {
+                    self.torrent = Some(infohash);
+                    self.them.has = Bitfield::new(watched.content.pieces());
+                }
+                return;
+            }
+            Item::Msg(message) => message,
+        };
+        let fast = self.fast();
+        let Some(watched) = self.torrent.and_then(|infohash| torrents.get_mut(&infohash)) else {
+            return;
+        };
+        let them = &mut self.them;
+        them.messages += u64::from(!matches!(message, Msg::Extended { .. } | Msg::KeepAlive));
+        match message {
+            Msg::Choke => {
+                them.choking = true;
+                if !fast {
+                    for run in std::mem::take(&mut self.requests).into_keys() {
+                        watched.miss(run);
+                    }
+                }
+            }
+            Msg::Unchoke => them.choking = false,
+            Msg::Interested => them.interested = true,
+            Msg::NotInterested => them.interested = false,
+            Msg::Have(piece) => drop(them.has.set(PieceIndex(piece))),
+            Msg::Bitfield(bits) => {
+                if let Ok(has) = Bitfield::from_bytes(bits, watched.content.pieces()) {
+                    them.has = has;
+                }
+            }
+            Msg::HaveAll => them.has = Bitfield::full(watched.content.pieces()),
+            Msg::AllowedFast(piece) => drop(them.allowed_fast.insert(piece)),
+            Msg::Piece { piece, begin, data } => {
+                let run = Run { piece, begin, length: data.len() as u32 };
+                tally.blocks_received += 1;
+                tally.payload_received += data.len() as u64;
+                if self.requests.remove(&run).is_some() {
+                    watched.settle(run);
+                }
+            }
+            Msg::Reject(run) if self.requests.remove(&run).is_some() => watched.miss(run),
+            Msg::Request(run) => *self.owed.entry(run).or_default() += 1,
+            Msg::Cancel(run) if !fast => drop(self.owed.remove(&run)),
+            Msg::Extended { id: 0, payload } => {
+                let reqq = Value::parse(payload).ok().and_then(|dict| dict.get("reqq")?.as_int());
+                self.their_queue = reqq.and_then(|reqq| usize::try_from(reqq).ok());
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn sent(&mut self, bytes: &[u8], around: &mut Around<'_>) -> Result<(), String> {
+        self.see(bytes);
+        if self.kind != Kind::Peer {
+            return Ok(());
+        }
+        let mut reader = std::mem::take(&mut self.outgoing);
+        reader.feed(bytes);
+        let verdict = self.judge_all(&mut reader, around);
+        self.outgoing = reader;
+        verdict
+    }
+
+    fn judge_all(&mut self, reader: &mut Reader, around: &mut Around<'_>) -> Result<(), String> {
+        while let Some(item) = reader.try_next()? {
+            match item {
+                Item::Hello(hello) => self.greet(hello, around)?,
+                Item::Msg(message) => {
+                    around.lines.note("says", &message);
+                    self.judge(message, around)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn greet(&mut self, hello: Hello, around: &Around<'_>) -> Result<(), String> {
+        let infohash = InfoHash(hello.infohash);
+        let watched = around.torrents.get(&infohash);
+        let watched = watched.ok_or_else(|| format!("greets with unknown torrent {infohash}"))?;
+        if self.torrent.is_some_and(|theirs| theirs != infohash) {
+            return Err(format!("answers a handshake with another torrent, {infohash}"));
+        }
+        self.us.hello = Some(hello);
+        self.us.has = Bitfield::new(watched.content.pieces());
+        Ok(())
+    }
+
+    /// Whether the engine may say this now.
+    fn judge(&mut self, message: Msg<'_>, around: &mut Around<'_>) -> Result<(), String> {
+        self.judge_order(&message)?;
+        let infohash = self.us.hello.map(|hello| InfoHash(hello.infohash));
+        let Some(watched) = infohash.and_then(|infohash| around.torrents.get_mut(&infohash)) else {
+            return Err("speaks without a handshake".to_owned());
+        };
+        let (now, settings, disk) = (around.now, around.settings, around.disk);
+        let tally = &mut *around.tally;
+        match message {
+            Msg::Have(_) | Msg::Bitfield(_) | Msg::HaveAll => {
+                self.judge_claim(message, watched, disk, settings)
+            }
+            Msg::Choke | Msg::Unchoke | Msg::Interested | Msg::NotInterested => {
+                self.judge_switch(message, tally)
+            }
+            Msg::Request(run) => {
+                self.judge_request(now, run, watched, settings)?;
+                if self.requests.insert(run, Request { at: now, cancelled: false }).is_some() {
+                    watched.settle(run);
+                }
+                tally.requests += 1;
+                tally.fast_requests += u64::from(self.them.choking);
+                if let Some(first) = watched.ask(now, run) {
+                    tally.duplicate_requests += 1;
+                    let young = now - first < LATE;
+                    tally.early_duplicates += u64::from(young && !watched.is_end_game());
+                }
+                Ok(())
+            }
+            Msg::Cancel(run) => {
+                tally.cancels += 1;
+                self.judge_cancel(run, watched)
+            }
+            Msg::Piece { piece, begin, data } => {
+                tally.blocks_sent += 1;
+                tally.payload_sent += data.len() as u64;
+                self.judge_block(piece, begin, data, watched, settings)
+            }
+            Msg::Reject(run) => {
+                tally.rejects += 1;
+                answer(&mut self.owed, run)
+            }
+            Msg::AllowedFast(piece) if piece >= watched.content.pieces() => {
+                Err(format!("allows piece {piece} fast, which does not exist"))
+            }
+            Msg::AllowedFast(piece) => {
+                self.us.allowed_fast.insert(piece);
+                Ok(())
+            }
+            Msg::Extended { id, payload } => self.judge_extended(id, payload),
+            Msg::Suggest(_) | Msg::HaveNone | Msg::KeepAlive | Msg::Port(_) => Ok(()),
+        }
+    }
+
+    /// What may be said at which point of a connection (BEP 3, 6, 10).
+    fn judge_order(&mut self, message: &Msg<'_>) -> Result<(), String> {
+        let fast = self.fast();
+        if self.them.hello.is_none() {
+            return Err(format!("says {} before the other's handshake", name(message)));
+        }
+        let counts = !matches!(message, Msg::Extended { .. } | Msg::KeepAlive);
+        let first = counts && self.us.messages == 0;
+        self.us.messages += u64::from(counts);
+        let opens = matches!(message, Msg::Bitfield(_) | Msg::HaveAll | Msg::HaveNone);
+        if opens && !first {
+            return Err(format!("says {} as a later message", name(message)));
+        }
+        if fast && first && !opens {
+            return Err(format!("begins with {} despite the fast extension", name(message)));
+        }
+        let needs_fast = matches!(
+            message,
+            Msg::Suggest(_) | Msg::HaveAll | Msg::HaveNone | Msg::Reject(_) | Msg::AllowedFast(_)
+        );
+        if needs_fast && !fast {
+            return Err(format!("says {} without the fast extension", name(message)));
+        }
+        Ok(())
+    }
+
+    fn judge_claim(
+        &mut self,
+        message: Msg<'_>,
+        watched: &mut Watched,
+        disk: &Disk,
+        settings: Settings,
+    ) -> Result<(), String> {
+        let has = match message {
+            Msg::Have(piece) => {
+                watched.claim(piece, disk, settings)?;
+                let new = self.us.has.set(PieceIndex(piece));
+                return new.then_some(()).ok_or_else(|| format!("announces piece {piece} twice"));
+            }
+            Msg::Bitfield(bits) => Bitfield::from_bytes(bits, watched.content.pieces())
+                .map_err(|_| "sends a malformed bitfield".to_owned())?,
+            _ => Bitfield::full(watched.content.pieces()),
+        };
+        has.iter().try_for_each(|piece| watched.claim(piece.0, disk, settings))?;
+        self.us.has = has;
+        Ok(())
+    }
+
+    fn judge_switch(&mut self, message: Msg<'_>, tally: &mut Tally) -> Result<(), String> {
+        let (switch, to) = match message {
+            Msg::Choke => (&mut self.us.choking, true),
+            Msg::Unchoke => (&mut self.us.choking, false),
+            Msg::Interested => (&mut self.us.interested, true),
+            _ => (&mut self.us.interested, false),
+        };
+        if std::mem::replace(switch, to) == to {
+            return Err(format!("says {} again", name(&message)));
+        }
+        match message {
+            Msg::Choke => {
+                tally.chokes += 1;
+                // BEP 3 drops all requests at a choke; with BEP 6 each is still answered.
+                if !self.fast() {
+                    self.owed.clear();
+                }
+            }
+            Msg::Unchoke => tally.unchokes += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn judge_cancel(&mut self, run: Run, watched: &mut Watched) -> Result<(), String> {
+        let fast = self.fast();
+        let request = self.requests.get_mut(&run);
+        let request = request.ok_or_else(|| format!("cancels {run}, not asked for"))?;
+        if std::mem::replace(&mut request.cancelled, true) {
+            return Err(format!("cancels {run} twice"));
+        }
+        // With BEP 6 the peer still answers, with the block or a reject.
+        if !fast {
+            self.requests.remove(&run);
+            watched.settle(run);
+        }
+        Ok(())
+    }
+
+    fn judge_block(
+        &mut self,
+        piece: u32,
+        begin: u32,
+        data: &[u8],
+        watched: &Watched,
+        settings: Settings,
+    ) -> Result<(), String> {
+        let run = Run { piece, begin, length: data.len() as u32 };
+        if self.us.choking && !self.us.allowed_fast.contains(&piece) {
+            return Err(format!("sends {run} to one it chokes"));
+        }
+        answer(&mut self.owed, run)?;
+        if !self.us.has.has(PieceIndex(piece)) {
+            return Err(format!("sends {run} of a piece it never claimed"));
+        }
+        let truth = watched.content.run(piece, begin, run.length);
+        if settings.trust_disk && truth.as_deref() != Some(data) {
+            return Err(format!("sends wrong bytes for {run}"));
+        }
+        Ok(())
+    }
+
+    fn judge_extended(&self, id: u8, payload: &[u8]) -> Result<(), String> {
+        if !self.them.hello.is_some_and(|hello| hello.extended()) {
+            return Err("sends an extended message to one who does not know them".to_owned());
+        }
+        if id != 0 {
+            return Ok(());
+        }
+        match Value::parse(payload) {
+            Ok(Value::Dict(_)) => Ok(()),
+            Ok(_) => Err("sends an extension handshake that is no dictionary".to_owned()),
+            Err(why) => Err(format!("sends a malformed extension handshake: {why}")),
+        }
+    }
+
+    fn judge_request(
+        &self,
+        now: Instant,
+        run: Run,
+        watched: &Watched,
+        settings: Settings,
+    ) -> Result<(), String> {
+        let piece = PieceIndex(run.piece);
+        let broken = |what: &str| Err(format!("asks for {run} {what}"));
+        if watched.content.run(run.piece, run.begin, run.length).is_none() || run.length == 0 {
+            return broken("outside of the torrent");
+        }
+        if run.length > BLOCK_LEN || !run.begin.is_multiple_of(BLOCK_LEN) {
+            return broken("which is not a block");
+        }
+        if !self.them.has.has(piece) {
+            return broken("which the peer lacks");
+        }
+        if self.us.has.has(piece) {
+            return broken("of a piece that it has");
+        }
+        if self.them.choking && !(self.fast() && self.them.allowed_fast.contains(&run.piece)) {
+            return broken("while choked");
+        }
+        if !self.us.interested {
+            return broken("without being interested");
+        }
+        // What a peer has owed for the snub time, it may be taken to have forgotten.
+        if self.requests.get(&run).is_some_and(|request| now - request.at < settings.snub) {
+            return broken("which the peer already owes");
+        }
+        if self.requests.len() >= settings.own_requests {
+            return broken("past its own bound on requests");
+        }
+        if self.their_queue.is_some_and(|bound| self.requests.len() >= bound.max(1)) {
+            return broken("past what the peer queues");
+        }
+        Ok(())
+    }
+}
+
+/// A request of the remote is answered.
+fn answer(owed: &mut BTreeMap<Run, u32>, run: Run) -> Result<(), String> {
+    let count = owed.get_mut(&run).ok_or_else(|| format!("answers {run}, not asked for"))?;
+    *count -= 1;
+    if *count == 0 {
+        owed.remove(&run);
+    }
+    Ok(())
+}
+
+fn name(message: &Msg<'_>) -> String {
+    let text = format!("{message:?}");
+    text.split(['(', ' ', '{']).next().unwrap_or_default().to_owned()
+}

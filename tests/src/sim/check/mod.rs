@@ -1,0 +1,278 @@
+//! What must hold on every connection of an engine, judged from the bytes that go in and out.
+//!
+//! The checker keeps, per connection, what either side has said: handshake, choke, interest,
+//! bitfield, allowed fast, requests. It learns what the engine was told when bytes are handed to
+//! the engine, and judges what the engine says when bytes are gathered from it, so there is no
+//! moment in between that could excuse a message. The rules are those of DESIGN.md, section 8
+//! (1, 2, 5) and DEFENCES.md, section 2 (S1, S2, S4, S5, S11). Streams that begin with anything
+//! but the peer protocol (HTTP to and from trackers) are left alone.
+
+mod conn;
+mod meter;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bitswarm_core::bitfield::Bitfield;
+use bitswarm_core::id::ConnId;
+use bitswarm_core::piece::{InfoHash, PieceIndex};
+use bitswarm_core::time::{Duration, Instant};
+
+use super::content::Content;
+use super::disk::Disk;
+use super::peer_wire::{Msg, Run};
+use conn::Conn;
+pub use meter::Meter;
+
+/// Watches all connections of one engine.
+#[derive(Debug, Default)]
+pub struct Checker {
+    conns: BTreeMap<ConnId, Conn>,
+    torrents: BTreeMap<InfoHash, Watched>,
+    settings: Settings,
+    tally: Tally,
+    lines: Lines,
+}
+
+/// Messages for the log, if one is kept.
+#[derive(Debug, Default)]
+struct Lines(Option<Vec<String>>);
+
+impl Lines {
+    fn note(&mut self, verb: &str, message: &Msg<'_>) {
+        if let Some(lines) = &mut self.0 {
+            lines.push(format!("{verb} {message}"));
+        }
+    }
+}
+
+/// What the checker must know of the engine's settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Most requests outstanding at one peer.
+    pub own_requests: usize,
+    /// How long a peer that owes a block may be silent before it counts as snubbing.
+    pub snub: Duration,
+    /// Whether the disk holds what was written: not if it was tampered with behind the engine.
+    pub trust_disk: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { own_requests: usize::MAX, snub: Duration::from_secs(60), trust_disk: true }
+    }
+}
+
+/// How often interesting things happened, over all connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Requests sent.
+    pub requests: u64,
+    /// Of those, for a block that was outstanding at another peer.
+    pub duplicate_requests: u64,
+    /// Of those, when other blocks had not been asked for yet and the first request was younger
+    /// than [`LATE`].
+    pub early_duplicates: u64,
+    /// Cancels sent.
+    pub cancels: u64,
+    /// Rejects sent.
+    pub rejects: u64,
+    /// Chokes sent.
+    pub chokes: u64,
+    /// Unchokes sent.
+    pub unchokes: u64,
+    /// Blocks sent.
+    pub blocks_sent: u64,
+    /// Blocks received.
+    pub blocks_received: u64,
+    /// Bytes of blocks sent.
+    pub payload_sent: u64,
+    /// Bytes of blocks received.
+    pub payload_received: u64,
+    /// Requests sent for a piece allowed fast while choked.
+    pub fast_requests: u64,
+}
+
+/// A request older than this may be repeated elsewhere without being in the end game: its peer is
+/// late (chosen: longer than a round trip with queues, shorter than any snub).
+const LATE: Duration = Duration::from_secs(1);
+
+/// A torrent of the engine.
+#[derive(Debug)]
+struct Watched {
+    content: Arc<Content>,
+    root: PathBuf,
+    /// Pieces that were found right on disk already.
+    verified: Bitfield,
+    /// Requests outstanding at any peer, with the time of the first and how many.
+    outstanding: BTreeMap<Run, (Instant, u32)>,
+    /// Blocks that came, or are outstanding, or were there from the beginning.
+    asked: BTreeMap<Run, ()>,
+    blocks: u64,
+}
+
+impl Checker {
+    /// Watches an engine with these settings.
+    pub fn new(settings: Settings) -> Self {
+        Checker { settings, ..Checker::default() }
+    }
+
+    /// The engine was given this torrent, to be kept under this root.
+    pub fn watch(&mut self, content: Arc<Content>, root: PathBuf) {
+        let blocks = (0..content.pieces()).map(|piece| u64::from(content.blocks_of(piece))).sum();
+        let watched = Watched {
+            verified: Bitfield::new(content.pieces()),
+            root,
+            outstanding: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            blocks,
+            content,
+        };
+        self.torrents.insert(watched.content.infohash(), watched);
+    }
+
+    /// Keeps a line for each message from now on.
+    pub fn log(&mut self) {
+        self.lines.0 = Some(Vec::new());
+    }
+
+    /// The messages since this was asked last.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        self.lines.0.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// From now on the disk may hold something else than what was written.
+    pub fn distrust_disk(&mut self) {
+        self.settings.trust_disk = false;
+    }
+
+    /// The engine is gone; its disk may have lost what was not synced.
+    pub fn crashed(&mut self) {
+        self.conns.clear();
+        for watched in self.torrents.values_mut() {
+            watched.verified = Bitfield::new(watched.content.pieces());
+            watched.outstanding.clear();
+            watched.asked.clear();
+        }
+    }
+
+    /// A connection begins.
+    pub fn opened(&mut self, conn: ConnId) {
+        self.conns.insert(conn, Conn::default());
+    }
+
+    /// A connection is over.
+    pub fn closed(&mut self, conn: ConnId) {
+        let Some(state) = self.conns.remove(&conn) else { return };
+        if let Some(watched) = state.torrent().and_then(|infohash| self.torrents.get_mut(&infohash))
+        {
+            state.requests().for_each(|run| watched.settle(run));
+        }
+    }
+
+    /// Bytes are about to be handed to the engine.
+    pub fn received(&mut self, conn: ConnId, bytes: &[u8]) {
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.received(bytes, &mut self.torrents, &mut self.tally, &mut self.lines);
+        }
+    }
+
+    /// The engine has committed these bytes to the connection. What it broke, if anything.
+    pub fn sent(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        bytes: &[u8],
+        disk: &Disk,
+    ) -> Result<(), String> {
+        let Some(state) = self.conns.get_mut(&conn) else {
+            return Err(format!("sends on {conn:?}, which is not open"));
+        };
+        let mut around = conn::Around {
+            now,
+            torrents: &mut self.torrents,
+            tally: &mut self.tally,
+            settings: self.settings,
+            disk,
+            lines: &mut self.lines,
+        };
+        state.sent(bytes, &mut around).map_err(|broken| format!("{conn:?}: {broken}"))
+    }
+
+    /// Whether the connection speaks the peer protocol, as far as it has spoken.
+    pub fn is_peer(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(Conn::is_peer)
+    }
+
+    /// How often interesting things happened.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Connections whose peer the engine lets download.
+    pub fn unchoked(&self) -> usize {
+        self.conns.values().filter(|conn| conn.unchokes()).count()
+    }
+
+    /// Requests that the engine has outstanding.
+    pub fn outstanding(&self) -> usize {
+        self.torrents.values().map(|watched| watched.outstanding.len()).sum()
+    }
+}
+
+impl Watched {
+    /// The engine says it has a piece: its bytes must be on disk.
+    fn claim(&mut self, piece: u32, disk: &Disk, settings: Settings) -> Result<(), String> {
+        if piece >= self.content.pieces() {
+            return Err(format!("claims piece {piece} of {}", self.content.pieces()));
+        }
+        if !settings.trust_disk || self.verified.has(PieceIndex(piece)) {
+            return Ok(());
+        }
+        if !self.content.piece_on_disk(disk, &self.root, piece) {
+            return Err(format!("claims piece {piece}, whose bytes are not on disk"));
+        }
+        self.verified.set(PieceIndex(piece));
+        Ok(())
+    }
+
+    /// The engine asks for a block. Whether another peer owes it, and since when.
+    fn ask(&mut self, now: Instant, run: Run) -> Option<Instant> {
+        self.asked.insert(run, ());
+        let (first, count) = self.outstanding.entry(run).or_insert((now, 0));
+        *count += 1;
+        (*count > 1).then_some(*first)
+    }
+
+    /// A peer no longer owes a block.
+    fn settle(&mut self, run: Run) {
+        if let Some((_, count)) = self.outstanding.get_mut(&run) {
+            *count -= 1;
+            if *count == 0 {
+                self.outstanding.remove(&run);
+            }
+        }
+    }
+
+    /// A block that was owed did not come: it counts as not asked for again.
+    fn miss(&mut self, run: Run) {
+        self.settle(run);
+        if !self.outstanding.contains_key(&run) {
+            self.asked.remove(&run);
+        }
+    }
+
+    /// Whether every block has been asked for or was there.
+    fn is_end_game(&self) -> bool {
+        let mut there = 0;
+        for piece in self.verified.iter() {
+            there += u64::from(self.content.blocks_of(piece.0));
+        }
+        let fresh = self.asked.keys().filter(|run| !self.verified.has(PieceIndex(run.piece)));
+        there + fresh.count() as u64 >= self.blocks
+    }
+}
+
+#[cfg(test)]
+mod tests;

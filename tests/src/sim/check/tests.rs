@@ -1,0 +1,239 @@
+//! That the checks can fail: for each rule, a conversation that breaks it and one that does not.
+
+use std::path::Path;
+
+use bitswarm_core::id::Id;
+
+use super::*;
+use crate::sim::peer_wire::{Hello, Msg};
+use bitswarm_core::piece::BLOCK_LEN;
+
+const ROOT: &str = "/data";
+const BLOCK: Run = Run { piece: 0, begin: 0, length: 16_384 };
+
+/// An engine's connection, spoken by hand.
+struct Talk {
+    checker: Checker,
+    disk: Disk,
+    content: Arc<Content>,
+    conn: ConnId,
+    now: Instant,
+}
+
+impl Talk {
+    /// A connection after both handshakes. `seed`: the engine's disk holds everything.
+    fn new(fast: bool, seed: bool) -> Self {
+        let content = Content::single(1, "talk", 100_000, 32_768);
+        let mut disk = Disk::new(1, "disk", 0);
+        if seed {
+            content.plant(&mut disk, Path::new(ROOT));
+        }
+        let mut checker = Checker::new(Settings { own_requests: 2, ..Settings::default() });
+        checker.watch(content.clone(), PathBuf::from(ROOT));
+        let conn = ConnId::new(0, 0);
+        checker.opened(conn);
+        let mut talk = Talk { checker, disk, content, conn, now: Instant::ZERO };
+        let hello = Hello::new(talk.content.infohash().0, [1; 20], fast, true).to_bytes();
+        assert_eq!(talk.say_bytes(&hello), Ok(()));
+        talk.checker.received(conn, &hello);
+        talk
+    }
+
+    fn say_bytes(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.checker.sent(self.now, self.conn, bytes, &self.disk)
+    }
+
+    fn say(&mut self, message: Msg<'_>) -> Result<(), String> {
+        self.say_bytes(&message.to_bytes())
+    }
+
+    fn hear(&mut self, message: Msg<'_>) {
+        self.checker.received(self.conn, &message.to_bytes());
+    }
+
+    /// The conversation is fine up to here.
+    fn fine(&mut self, message: Msg<'_>) {
+        assert_eq!(self.say(message), Ok(()));
+    }
+
+    /// The message breaks a rule, named by these words.
+    fn breaks(&mut self, message: Msg<'_>, words: &str) {
+        let broken = self.say(message).expect_err("no rule was broken");
+        assert!(broken.contains(words), "{broken:?} does not say {words:?}");
+    }
+}
+
+#[test]
+fn a_download_by_the_rules_passes() {
+    for fast in [false, true] {
+        let mut talk = Talk::new(fast, false);
+        if fast {
+            talk.fine(Msg::HaveNone);
+        }
+        talk.hear(Msg::Bitfield(&[0xf0]));
+        talk.fine(Msg::Interested);
+        talk.hear(Msg::Unchoke);
+        talk.fine(Msg::Request(BLOCK));
+        let data = talk.content.run(0, 0, 16_384).unwrap();
+        talk.hear(Msg::Piece { piece: 0, begin: 0, data: &data });
+        talk.fine(Msg::Request(Run { begin: 16_384, ..BLOCK }));
+        talk.fine(Msg::Cancel(Run { begin: 16_384, ..BLOCK }));
+        talk.content.clone().plant(&mut talk.disk, Path::new(ROOT));
+        talk.fine(Msg::Have(0));
+        talk.fine(Msg::NotInterested);
+        assert_eq!(talk.checker.tally().requests, 2);
+        assert_eq!(talk.checker.tally().payload_received, 16_384);
+    }
+}
+
+#[test]
+fn an_upload_by_the_rules_passes() {
+    let mut talk = Talk::new(true, true);
+    talk.fine(Msg::HaveAll);
+    talk.fine(Msg::AllowedFast(1));
+    talk.hear(Msg::Interested);
+    let fast = Run { piece: 1, ..BLOCK };
+    talk.hear(Msg::Request(fast));
+    let data = talk.content.run(1, 0, 16_384).unwrap();
+    talk.fine(Msg::Piece { piece: 1, begin: 0, data: &data });
+    talk.fine(Msg::Unchoke);
+    talk.hear(Msg::Request(BLOCK));
+    talk.fine(Msg::Choke);
+    talk.fine(Msg::Reject(BLOCK));
+}
+
+#[test]
+fn requests_that_break_a_rule_are_caught() {
+    let ready = || {
+        let mut talk = Talk::new(true, false);
+        talk.fine(Msg::HaveNone);
+        talk.hear(Msg::Bitfield(&[0x80]));
+        talk
+    };
+    let mut talk = ready();
+    talk.fine(Msg::Interested);
+    talk.breaks(Msg::Request(BLOCK), "while choked");
+    talk.hear(Msg::AllowedFast(0));
+    talk.fine(Msg::Request(BLOCK));
+    talk.breaks(Msg::Request(BLOCK), "already owes");
+    talk.now += Duration::from_secs(60);
+    talk.fine(Msg::Request(BLOCK));
+
+    let mut talk = ready();
+    talk.hear(Msg::Unchoke);
+    talk.breaks(Msg::Request(BLOCK), "without being interested");
+    talk.fine(Msg::Interested);
+    talk.breaks(Msg::Request(Run { piece: 1, ..BLOCK }), "which the peer lacks");
+    talk.breaks(Msg::Request(Run { piece: 4, ..BLOCK }), "outside");
+    talk.breaks(Msg::Request(Run { begin: 1, ..BLOCK }), "not a block");
+    talk.breaks(Msg::Cancel(BLOCK), "not asked for");
+    talk.hear(Msg::Have(2));
+    talk.hear(Msg::Extended { id: 0, payload: b"d4:reqqi1ee" });
+    talk.fine(Msg::Request(BLOCK));
+    talk.breaks(Msg::Request(Run { piece: 2, ..BLOCK }), "past what the peer queues");
+
+    let mut talk = ready();
+    talk.hear(Msg::Unchoke);
+    talk.fine(Msg::Interested);
+    talk.content.clone().plant(&mut talk.disk, Path::new(ROOT));
+    talk.fine(Msg::Have(0));
+    talk.breaks(Msg::Request(BLOCK), "that it has");
+}
+
+#[test]
+fn claims_of_what_is_not_on_disk_are_caught() {
+    let mut talk = Talk::new(true, false);
+    talk.breaks(Msg::HaveAll, "not on disk");
+    let mut talk = Talk::new(false, false);
+    talk.breaks(Msg::Bitfield(&[0x40]), "not on disk");
+    let mut talk = Talk::new(false, true);
+    talk.fine(Msg::Have(1));
+    talk.breaks(Msg::Have(1), "twice");
+    talk.breaks(Msg::Have(9), "of 4");
+    let path = talk.content.paths(Path::new(ROOT))[0].0.clone();
+    talk.disk.tamper(Instant::ZERO, &path, 70_000, &[0; 64]);
+    talk.breaks(Msg::Have(2), "not on disk");
+    talk.fine(Msg::Have(3));
+}
+
+#[test]
+fn uploads_that_break_a_rule_are_caught() {
+    let mut talk = Talk::new(false, true);
+    let data = talk.content.run(0, 0, 16_384).unwrap();
+    let block = Msg::Piece { piece: 0, begin: 0, data: &data };
+    talk.fine(Msg::Bitfield(&[0xf0]));
+    talk.breaks(block, "one it chokes");
+    talk.fine(Msg::Unchoke);
+    talk.breaks(block, "not asked for");
+    talk.hear(Msg::Request(BLOCK));
+    let wrong = Msg::Piece { piece: 0, begin: 0, data: &[0; 16_384] };
+    talk.breaks(wrong, "wrong bytes");
+    talk.hear(Msg::Request(BLOCK));
+    talk.fine(Msg::Choke);
+    talk.fine(Msg::Unchoke);
+    talk.breaks(block, "not asked for");
+}
+
+#[test]
+fn messages_out_of_order_are_caught() {
+    let mut talk = Talk::new(true, true);
+    talk.breaks(Msg::Interested, "despite the fast extension");
+    let mut talk = Talk::new(false, true);
+    talk.breaks(Msg::HaveAll, "without the fast extension");
+    let mut talk = Talk::new(false, true);
+    talk.fine(Msg::Interested);
+    talk.breaks(Msg::Interested, "again");
+    talk.breaks(Msg::Choke, "again");
+    talk.breaks(Msg::Bitfield(&[0xf0]), "later message");
+    talk.breaks(Msg::Extended { id: 0, payload: b"d1:b0:1:a0:e" }, "malformed");
+    assert!(talk.say_bytes(&[0, 0, 0, 1, 77]).is_err(), "an unknown message passed");
+    let stranger = ConnId::new(5, 0);
+    assert!(talk.checker.sent(talk.now, stranger, b"x", &talk.disk).is_err());
+}
+
+#[test]
+fn a_repeated_request_is_early_unless_it_is_late_or_the_end_game() {
+    let two_peers = |content_blocks: u32| {
+        let mut talk = Talk::new(false, false);
+        talk.checker.settings.own_requests = 100;
+        talk.hear(Msg::Bitfield(&[0xf0]));
+        talk.fine(Msg::Interested);
+        talk.hear(Msg::Unchoke);
+        let first = talk.conn;
+        let all = (0..4).flat_map(|piece| {
+            let blocks = talk.content.blocks_of(piece);
+            (0..blocks).map(move |block| (piece, block * BLOCK_LEN))
+        });
+        let runs: Vec<Run> = all
+            .map(|(piece, begin)| {
+                let left = talk.content.piece(piece).len() as u32 - begin;
+                Run { piece, begin, length: left.min(BLOCK_LEN) }
+            })
+            .take(content_blocks as usize)
+            .collect();
+        runs.into_iter().for_each(|run| talk.fine(Msg::Request(run)));
+        talk.conn = ConnId::new(1, 0);
+        talk.checker.opened(talk.conn);
+        let hello = Hello::new(talk.content.infohash().0, [1; 20], false, false).to_bytes();
+        assert_eq!(talk.say_bytes(&hello), Ok(()));
+        talk.checker.received(talk.conn, &hello);
+        talk.hear(Msg::Bitfield(&[0xf0]));
+        talk.fine(Msg::Interested);
+        talk.hear(Msg::Unchoke);
+        assert_ne!(first, talk.conn);
+        talk
+    };
+    let early = |talk: &Talk| {
+        (talk.checker.tally().duplicate_requests, talk.checker.tally().early_duplicates)
+    };
+    let mut talk = two_peers(3);
+    talk.fine(Msg::Request(BLOCK));
+    assert_eq!(early(&talk), (1, 1));
+    let mut talk = two_peers(3);
+    talk.now += LATE;
+    talk.fine(Msg::Request(BLOCK));
+    assert_eq!(early(&talk), (1, 0));
+    let mut talk = two_peers(7);
+    talk.fine(Msg::Request(BLOCK));
+    assert_eq!(early(&talk), (1, 0));
+}

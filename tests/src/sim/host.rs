@@ -1,0 +1,661 @@
+//! The host loop around one engine: carries out each action, hands in each event, and checks at
+//! every step that the engine keeps its side of the contract.
+//!
+//! The loop is a runtime's: after each input the outbox is drained, what the actions bring about at
+//! once (`Bound`, `Sent`) is handed in after that, and one deadline is kept. Checked here: the
+//! outbox drains; a timeout that was handled is followed by a later deadline; at most one `Send` is
+//! outstanding per connection; no action names a connection or socket that is dead, no id is used
+//! while it lives; disk requests keep their contract; nothing is left when the engine has stopped.
+//! What goes over the peer wire is judged by the [`Checker`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bitswarm_core::action::{Action, Close, SocketKind, SocketSpec};
+use bitswarm_core::config::Config;
+use bitswarm_core::disk::DiskRequest;
+use bitswarm_core::event::{Datagram, Event, NetError, ResolveError};
+use bitswarm_core::id::{ConnId, OpId, SocketId};
+use bitswarm_core::notice::Notice;
+use bitswarm_core::record::Recorder;
+use bitswarm_core::time::{Instant, UnixTime};
+use bitswarm_core::{Engine, Segments};
+
+use super::check::{Checker, Meter, Settings};
+use super::dice::{Dice, seed_bytes};
+use super::disk::{Disk, Ticket};
+use super::network::{Death, EndId, HostId, NetEvent, SocketKey};
+use super::world::{Cx, Wake};
+
+/// Wall time at the beginning of virtual time (chosen: a day in 2026).
+pub const EPOCH: UnixTime = UnixTime(1_780_000_000);
+
+/// Most actions after one input (chosen: far above what any one input can cause).
+const MOST_ACTIONS: usize = 1_000_000;
+
+/// How long a flushing close may take, as `Close::Flush` says "a few seconds".
+const LINGER: Duration = Duration::from_secs(5);
+
+/// One engine and what is around it on its host.
+#[derive(Debug)]
+pub struct EngineHost {
+    id: HostId,
+    seed: u64,
+    name: String,
+    config: Config,
+    dice: Dice,
+    engine: Option<Recorder>,
+    /// The engine's zero on the world's clock.
+    birth: Instant,
+    /// Counts the engines that ran here; what is due for an earlier one is dropped.
+    incarnation: u32,
+    conns: BTreeMap<ConnId, Conn>,
+    ends: BTreeMap<EndId, ConnId>,
+    /// Streams whose connection was closed with bytes to flush.
+    lingering: BTreeMap<EndId, Segments>,
+    sockets: BTreeMap<SocketId, Bound>,
+    keys: BTreeMap<SocketKey, SocketId>,
+    lookups: BTreeMap<OpId, Result<Vec<IpAddr>, ResolveError>>,
+    /// Events that actions brought about at once.
+    pending: VecDeque<Event>,
+    /// When the host wakes for the engine's deadline.
+    armed: Option<Instant>,
+    stopped: bool,
+    notices: Vec<(Instant, Notice)>,
+    counts: Counts,
+    checker: Checker,
+    /// Its disk; survives the engine.
+    pub disk: Disk,
+    /// How it hosts.
+    pub manners: Manners,
+    /// Measures bytes sent to and received from peers, if a limit is to be checked.
+    pub meters: Option<(Meter, Meter)>,
+}
+
+/// How a host carries out actions, within what the contract allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Manners {
+    /// Most bytes asked for in one `gather`.
+    pub gather_limit: usize,
+    /// Gathers with a limit drawn from one byte up, of 1000.
+    pub odd_gather_per_mille: u32,
+    /// Sends reported in two parts, of 1000.
+    pub split_sent_per_mille: u32,
+    /// Events for ids that are dead, handed in after a close, of 1000.
+    pub stale_event_per_mille: u32,
+    /// Most that a timeout comes late.
+    pub timer_slack: Duration,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Manners {
+            gather_limit: 64 << 10,
+            odd_gather_per_mille: 50,
+            split_sent_per_mille: 50,
+            stale_event_per_mille: 50,
+            timer_slack: Duration::from_micros(200),
+        }
+    }
+}
+
+/// How much a host has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Inputs to the engine: events, gathers, accepts, calls.
+    pub inputs: u64,
+    /// Actions of the engine.
+    pub actions: u64,
+}
+
+#[derive(Debug)]
+struct Conn {
+    end: EndId,
+    open: bool,
+    out: Segments,
+    /// Gathered and not reported as sent.
+    unreported: usize,
+}
+
+#[derive(Debug)]
+struct Bound {
+    key: Option<SocketKey>,
+    kind: SocketKind,
+    /// Gathered when the socket would have blocked.
+    held: Option<Datagram>,
+}
+
+impl EngineHost {
+    /// A host whose engine is not started yet.
+    pub fn new(seed: u64, id: HostId, name: &str, config: Config) -> Self {
+        let epoch_ns = i64::try_from(EPOCH.0).expect("fits") * 1_000_000_000;
+        EngineHost {
+            id,
+            seed,
+            name: name.to_owned(),
+            dice: Dice::new(seed, &format!("{name} host")),
+            disk: Disk::new(seed, &format!("{name} disk"), epoch_ns),
+            engine: None,
+            birth: Instant::ZERO,
+            incarnation: 0,
+            conns: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            lingering: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            lookups: BTreeMap::new(),
+            pending: VecDeque::new(),
+            armed: None,
+            stopped: false,
+            notices: Vec::new(),
+            counts: Counts::default(),
+            checker: Checker::new(Settings {
+                own_requests: config.bounds.own_requests,
+                snub: config.timeouts.snub,
+                ..Settings::default()
+            }),
+            config,
+            manners: Manners::default(),
+            meters: None,
+        }
+    }
+
+    /// Starts an engine, with a seed of its own.
+    pub(super) fn start(&mut self, cx: &mut Cx<'_>, record: bool) {
+        assert!(self.engine.is_none(), "{} runs already", self.name);
+        if cx.logs() {
+            self.checker.log();
+        }
+        self.birth = cx.now();
+        self.stopped = false;
+        let seed = seed_bytes(self.seed, &format!("{} engine {}", self.name, self.incarnation));
+        let wall = UnixTime(EPOCH.0 + self.birth.as_nanos() / 1_000_000_000);
+        cx.record(self.id, "start", &(seed, wall));
+        let config = self.config.clone();
+        self.engine = Some(if record {
+            Recorder::recording(config, seed, Instant::ZERO, wall)
+        } else {
+            Recorder::passing(Engine::new(config, seed, Instant::ZERO, wall))
+        });
+        self.counts.inputs += 1;
+        self.drain(cx);
+    }
+
+    /// The engine is gone in the middle of whatever it did; with `Death::Power` the disk loses
+    /// what was not synced.
+    pub(super) fn crash(&mut self, cx: &mut Cx<'_>, death: Death) {
+        cx.record(self.id, "crash", &(death == Death::Power));
+        self.engine = None;
+        self.incarnation += 1;
+        self.armed = None;
+        self.conns.clear();
+        self.ends.clear();
+        self.lingering.clear();
+        self.sockets.clear();
+        self.keys.clear();
+        self.lookups.clear();
+        self.pending.clear();
+        self.checker.crashed();
+        cx.end_process(self.id, death);
+        self.disk.crash(cx.now(), death == Death::Power);
+    }
+
+    /// Whether an engine runs.
+    pub fn is_running(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    /// The engine, to look at.
+    pub fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref().map(Recorder::engine)
+    }
+
+    /// The engine with its recording, if it is recorded.
+    pub fn recorder_mut(&mut self) -> Option<&mut Recorder> {
+        self.engine.as_mut()
+    }
+
+    /// Counts the engines that ran here before this one.
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    /// The engine's time at a point of the world's time.
+    pub fn local(&self, now: Instant) -> Instant {
+        Instant::ZERO + (now - self.birth)
+    }
+
+    /// What the application was told, in order, with the world's time.
+    pub fn notices(&self) -> &[(Instant, Notice)] {
+        &self.notices
+    }
+
+    /// How much the host has done.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What goes over the wire.
+    pub fn checker(&self) -> &Checker {
+        &self.checker
+    }
+
+    /// What goes over the wire, to tell it of torrents.
+    pub fn checker_mut(&mut self) -> &mut Checker {
+        &mut self.checker
+    }
+
+    /// Connections that the engine holds.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// A call of the application, recorded by its name; the outbox is drained after it.
+    pub(super) fn call<T>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        name: &'static str,
+        call: impl FnOnce(&mut Recorder, Instant) -> T,
+    ) -> T {
+        cx.record(self.id, "call", name);
+        let now = self.local(cx.now());
+        self.counts.inputs += 1;
+        let engine = self.engine.as_mut().expect("the host's engine runs");
+        let result = call(engine, now);
+        self.drain(cx);
+        result
+    }
+
+    /// Something the host waited for is due.
+    pub(super) fn wake(&mut self, cx: &mut Cx<'_>, incarnation: u32, wake: Wake) {
+        if incarnation != self.incarnation || self.engine.is_none() {
+            return;
+        }
+        match wake {
+            Wake::Deadline => self.deadline(cx),
+            Wake::Disk(ticket) => self.disk_done(cx, ticket),
+            Wake::Resolved(op) => {
+                if let Some(result) = self.lookups.remove(&op) {
+                    self.input(cx, Event::Resolved { op, result });
+                }
+            }
+            Wake::Linger(end) => {
+                if self.lingering.remove(&end).is_some() {
+                    cx.net.reset(cx.now(), end);
+                }
+            }
+            Wake::Script(_) => {}
+        }
+    }
+
+    /// Something came from the network.
+    pub(super) fn network(&mut self, cx: &mut Cx<'_>, event: NetEvent) {
+        if self.engine.is_none() {
+            return;
+        }
+        match event {
+            NetEvent::Connected { end, local } => {
+                let Some((conn, state)) = self.conn_of(end) else { return };
+                state.open = true;
+                self.input(cx, Event::Connected { conn, local });
+            }
+            NetEvent::Incoming { socket, end, from } => self.incoming(cx, socket, end, from),
+            NetEvent::Received { end, data } => {
+                let Some((conn, _)) = self.conn_of(end) else { return };
+                self.checker.received(conn, &data);
+                self.log_messages(cx, conn);
+                if let Some((_, down)) = &mut self.meters
+                    && self.checker.is_peer(conn)
+                {
+                    down.add(cx.now(), data.len());
+                }
+                self.input(cx, Event::Received { conn, data });
+            }
+            NetEvent::Writable { end } => self.writable(cx, end),
+            NetEvent::Ended { end } => {
+                let Some((conn, _)) = self.conn_of(end) else { return };
+                cx.net.close(cx.now(), end);
+                self.forget(conn);
+                self.input(cx, Event::Closed { conn, why: None });
+            }
+            NetEvent::Closed { end, why } => {
+                self.lingering.remove(&end);
+                let Some((conn, _)) = self.conn_of(end) else { return };
+                self.forget(conn);
+                self.input(cx, Event::Closed { conn, why: Some(why) });
+            }
+            NetEvent::Datagram { socket, from, data } => {
+                let Some(&socket) = self.keys.get(&socket) else { return };
+                let batch = vec![Datagram { remote: from, data }];
+                self.input(cx, Event::Datagrams { socket, batch });
+            }
+            NetEvent::DatagramReady { socket } => {
+                let Some(&socket) = self.keys.get(&socket) else { return };
+                if self.send_held(cx, socket) {
+                    self.input(cx, Event::DatagramReady { socket });
+                }
+            }
+        }
+    }
+
+    fn conn_of(&mut self, end: EndId) -> Option<(ConnId, &mut Conn)> {
+        let conn = *self.ends.get(&end)?;
+        Some((conn, self.conns.get_mut(&conn)?))
+    }
+
+    fn forget(&mut self, conn: ConnId) -> Option<Conn> {
+        let state = self.conns.remove(&conn)?;
+        self.ends.remove(&state.end);
+        self.checker.closed(conn);
+        Some(state)
+    }
+
+    fn adopt(&mut self, cx: &mut Cx<'_>, conn: ConnId, end: EndId, open: bool) {
+        let state = Conn { end, open, out: Segments::new(), unreported: 0 };
+        if self.conns.insert(conn, state).is_some() {
+            cx.violation(self.id, format!("{conn:?} is given out while it lives"));
+        }
+        self.ends.insert(end, conn);
+        self.checker.opened(conn);
+    }
+
+    fn incoming(&mut self, cx: &mut Cx<'_>, key: SocketKey, end: EndId, from: SocketAddr) {
+        let Some(&socket) = self.keys.get(&key) else { return cx.net.reset(cx.now(), end) };
+        let now = self.local(cx.now());
+        self.counts.inputs += 1;
+        let engine = self.engine.as_mut().expect("checked by the caller");
+        let conn = engine.accept(now, socket, from);
+        cx.record(self.id, "accept", &(socket, from, conn));
+        match conn {
+            Some(conn) => self.adopt(cx, conn, end, true),
+            None => cx.net.reset(cx.now(), end),
+        }
+        self.drain(cx);
+    }
+
+    fn deadline(&mut self, cx: &mut Cx<'_>) {
+        if self.armed != Some(cx.now()) {
+            return;
+        }
+        self.armed = None;
+        let now = self.local(cx.now());
+        let engine = self.engine.as_mut().expect("checked by the caller");
+        if engine.poll_timeout().is_none_or(|deadline| deadline > now) {
+            return self.arm(cx);
+        }
+        cx.record(self.id, "in", &Event::Timeout);
+        self.counts.inputs += 1;
+        engine.handle(now, Event::Timeout);
+        if let Some(deadline) = engine.poll_timeout().filter(|deadline| *deadline <= now) {
+            let text = format!("spins: after a timeout at {now:?} the next is due at {deadline:?}");
+            cx.violation(self.id, text);
+        }
+        self.drain(cx);
+    }
+
+    fn disk_done(&mut self, cx: &mut Cx<'_>, ticket: Ticket) {
+        if let Some((op, result)) = self.disk.finish(cx.now(), ticket) {
+            self.input(cx, Event::Disk { op, result });
+        }
+    }
+
+    fn input(&mut self, cx: &mut Cx<'_>, event: Event) {
+        self.hand_in(cx, event);
+        self.drain(cx);
+    }
+
+    fn hand_in(&mut self, cx: &mut Cx<'_>, event: Event) {
+        let now = self.local(cx.now());
+        cx.record(self.id, "in", &event);
+        self.counts.inputs += 1;
+        let engine = self.engine.as_mut().expect("checked by the caller");
+        engine.handle(now, event);
+    }
+
+    /// Carries out all actions, hands in what they bring about, and arms the deadline.
+    fn drain(&mut self, cx: &mut Cx<'_>) {
+        let mut actions = 0;
+        loop {
+            while let Some(action) = self.engine.as_mut().and_then(Recorder::poll_action) {
+                actions += 1;
+                if actions > MOST_ACTIONS {
+                    return cx.violation(self.id, "the outbox does not drain".to_owned());
+                }
+                cx.record(self.id, "out", &action);
+                self.perform(cx, action);
+            }
+            let Some(event) = self.pending.pop_front() else { break };
+            if !self.is_stale(&event) || self.dice.chance(self.manners.stale_event_per_mille) {
+                self.hand_in(cx, event);
+            }
+        }
+        self.counts.actions += actions as u64;
+        self.arm(cx);
+    }
+
+    /// The event is for something that has gone while it waited.
+    fn is_stale(&self, event: &Event) -> bool {
+        matches!(event, Event::Sent { conn, .. } if !self.conns.contains_key(conn))
+    }
+
+    fn arm(&mut self, cx: &mut Cx<'_>) {
+        let Some(deadline) = self.engine.as_ref().and_then(Recorder::poll_timeout) else { return };
+        let due = self.birth + (deadline - Instant::ZERO);
+        if self.armed.is_none_or(|armed| due < armed) {
+            let at = due.max(cx.now()) + self.dice.up_to(self.manners.timer_slack);
+            if self.armed.is_none_or(|armed| at < armed) {
+                self.armed = Some(at);
+                cx.wake(at, self.id, self.incarnation, Wake::Deadline);
+            }
+        }
+    }
+
+    fn perform(&mut self, cx: &mut Cx<'_>, action: Action) {
+        match action {
+            Action::Bind { socket, spec } => self.bind(cx, socket, spec),
+            Action::Unbind { socket } => match self.sockets.remove(&socket) {
+                Some(Bound { key: Some(key), .. }) => {
+                    self.keys.remove(&key);
+                    cx.net.unbind(key);
+                }
+                Some(Bound { key: None, .. }) => {}
+                None => cx.violation(self.id, format!("unbinds {socket:?}, which is not bound")),
+            },
+            Action::Connect { conn, to } => {
+                let end = cx.net.connect(cx.now(), self.id, to);
+                self.adopt(cx, conn, end, false);
+            }
+            Action::Send { conn } => self.send(cx, conn),
+            Action::Read { conn, on } => match self.conns.get(&conn) {
+                Some(state) => cx.net.set_reading(cx.now(), state.end, on),
+                None => cx.violation(self.id, format!("Read for {conn:?}, which is dead")),
+            },
+            Action::Close { conn, how } => self.close(cx, conn, how),
+            Action::SendDatagrams { socket } => self.send_datagrams(cx, socket),
+            Action::Disk { op, request } => self.submit(cx, op, request),
+            Action::Resolve { op, host } => {
+                if host.parse::<IpAddr>().is_ok() {
+                    cx.violation(self.id, format!("asks the resolver for the address {host}"));
+                }
+                let (took, result) = cx.resolver.look_up(&host);
+                self.lookups.insert(op, result);
+                cx.wake(cx.now() + took, self.id, self.incarnation, Wake::Resolved(op));
+            }
+            Action::Notify(notice) => {
+                cx.line(self.id, format_args!("notice {notice:?}"));
+                self.stopped |= *notice == Notice::Stopped;
+                self.notices.push((cx.now(), *notice));
+            }
+        }
+    }
+
+    fn bind(&mut self, cx: &mut Cx<'_>, socket: SocketId, spec: SocketSpec) {
+        let bound = match spec.kind {
+            SocketKind::TcpListener => cx.net.listen(self.id, spec.addr),
+            SocketKind::Udp => cx.net.bind_datagram(self.id, spec.addr),
+        };
+        let key = bound.as_ref().ok().map(|(key, _)| *key);
+        if self.sockets.insert(socket, Bound { key, kind: spec.kind, held: None }).is_some() {
+            cx.violation(self.id, format!("{socket:?} is bound twice"));
+        }
+        if let Some(key) = key {
+            self.keys.insert(key, socket);
+        }
+        let result: Result<SocketAddr, NetError> = bound.map(|(_, addr)| addr);
+        self.pending.push_back(Event::Bound { socket, result });
+    }
+
+    fn send(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let limit = if self.dice.chance(self.manners.odd_gather_per_mille) {
+            self.dice.between(1..=self.manners.gather_limit as u64) as usize
+        } else {
+            self.manners.gather_limit
+        };
+        let now = self.local(cx.now());
+        let Some(state) = self.conns.get_mut(&conn) else {
+            return cx.violation(self.id, format!("Send for {conn:?}, which is dead"));
+        };
+        if !state.open {
+            cx.violation(self.id, format!("Send for {conn:?}, which is not established"));
+        }
+        if state.unreported > 0 {
+            let text = format!("Send for {conn:?} while one is outstanding");
+            return cx.violation(self.id, text);
+        }
+        let Some(engine) = &mut self.engine else { return };
+        engine.gather(now, conn, limit, &mut state.out);
+        let gathered = state.out.len();
+        state.unreported += gathered;
+        self.counts.inputs += 1;
+        let mut checksum = crc32fast::Hasher::new();
+        let mut verdict = Ok(());
+        for part in state.out.iter() {
+            checksum.update(part);
+            verdict = verdict.and(self.checker.sent(cx.now(), conn, part, &self.disk));
+        }
+        cx.record(self.id, "gather", &(conn, limit, gathered, checksum.finalize()));
+        self.log_messages(cx, conn);
+        if let Err(broken) = verdict {
+            cx.violation(self.id, broken);
+        }
+        if let Some((up, _)) = &mut self.meters
+            && self.checker.is_peer(conn)
+        {
+            up.add(cx.now(), gathered);
+        }
+        self.write(cx, conn);
+    }
+
+    fn log_messages(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        for line in self.checker.take_lines() {
+            cx.line(self.id, format_args!("{conn:?} {line}"));
+        }
+    }
+
+    /// Writes what was gathered, as far as the stream takes it, and reports that.
+    fn write(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let mut taken = cx.net.write(cx.now(), state.end, &mut state.out);
+        state.unreported -= taken;
+        if taken > 1 && self.dice.chance(self.manners.split_sent_per_mille) {
+            let first = self.dice.between(1..=taken as u64 - 1) as usize;
+            self.pending.push_back(Event::Sent { conn, bytes: first });
+            taken -= first;
+        }
+        if taken > 0 {
+            self.pending.push_back(Event::Sent { conn, bytes: taken });
+        }
+    }
+
+    fn writable(&mut self, cx: &mut Cx<'_>, end: EndId) {
+        if let Some(&conn) = self.ends.get(&end) {
+            self.write(cx, conn);
+            return self.drain(cx);
+        }
+        if let Some(out) = self.lingering.get_mut(&end) {
+            cx.net.write(cx.now(), end, out);
+            if out.is_empty() {
+                self.lingering.remove(&end);
+                cx.net.close(cx.now(), end);
+            }
+        }
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_>, conn: ConnId, how: Close) {
+        let Some(state) = self.forget(conn) else {
+            return cx.violation(self.id, format!("Close for {conn:?}, which is dead"));
+        };
+        match how {
+            Close::Flush if !state.out.is_empty() => {
+                self.lingering.insert(state.end, state.out);
+                let at = cx.now() + LINGER;
+                cx.wake(at, self.id, self.incarnation, Wake::Linger(state.end));
+            }
+            Close::Flush => cx.net.close(cx.now(), state.end),
+            Close::Abort => cx.net.reset(cx.now(), state.end),
+        }
+    }
+
+    fn send_datagrams(&mut self, cx: &mut Cx<'_>, socket: SocketId) {
+        let now = self.local(cx.now());
+        let Some(bound) = self.sockets.get_mut(&socket) else {
+            return cx.violation(self.id, format!("SendDatagrams for {socket:?}, not bound"));
+        };
+        if bound.kind != SocketKind::Udp {
+            cx.violation(self.id, format!("SendDatagrams for {socket:?}, which is no UDP socket"));
+        }
+        let Some(key) = bound.key else { return };
+        while bound.held.is_none() {
+            let Some(engine) = &mut self.engine else { return };
+            self.counts.inputs += 1;
+            let Some(datagram) = engine.gather_datagram(now, socket) else { return };
+            cx.record(self.id, "datagram", &datagram);
+            if !cx.net.send_datagram(cx.now(), key, datagram.remote, datagram.data.clone()) {
+                bound.held = Some(datagram);
+            }
+        }
+    }
+
+    /// Sends the datagram that had to wait; whether the socket has room for more.
+    fn send_held(&mut self, cx: &mut Cx<'_>, socket: SocketId) -> bool {
+        let Some(Bound { key: Some(key), held, .. }) = self.sockets.get_mut(&socket) else {
+            return false;
+        };
+        let Some(datagram) = held.take() else { return true };
+        if cx.net.send_datagram(cx.now(), *key, datagram.remote, datagram.data.clone()) {
+            return true;
+        }
+        *held = Some(datagram);
+        false
+    }
+
+    fn submit(&mut self, cx: &mut Cx<'_>, op: OpId, request: DiskRequest) {
+        let (ticket, at) = self.disk.submit(cx.now(), op, request);
+        for breach in self.disk.take_breaches() {
+            cx.violation(self.id, breach);
+        }
+        cx.wake(at, self.id, self.incarnation, Wake::Disk(ticket));
+    }
+
+    /// Checks that nothing is left of an engine that has said `Stopped`.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        if !self.stopped {
+            left.push("the engine has not stopped".to_owned());
+        }
+        if !self.conns.is_empty() {
+            left.push(format!("connections {:?}", self.conns.keys().collect::<Vec<_>>()));
+        }
+        if !self.lookups.is_empty() {
+            left.push(format!("{} lookups", self.lookups.len()));
+        }
+        if self.disk.requests_under_way() > 0 {
+            left.push(format!("{} disk requests", self.disk.requests_under_way()));
+        }
+        if self.disk.open_stores() > 0 {
+            left.push(format!("{} open stores", self.disk.open_stores()));
+        }
+        left
+    }
+}

@@ -1,0 +1,241 @@
+//! Scripted hosts: whatever is to be on the other side of an engine, written from the BEPs without
+//! the core's help.
+//!
+//! A [`Script`] hears what happens to its host and acts through [`Io`]: it dials, writes, closes,
+//! resets, and sets timers. Bytes written are buffered without bound, as a script may want to
+//! flood. [`peer`] speaks the peer protocol, well or badly; [`tracker`] answers announces over HTTP,
+//! or does not.
+
+pub mod peer;
+pub mod tracker;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+use bitswarm_core::Segments;
+use bitswarm_core::time::{Duration, Instant};
+use bytes::Bytes;
+
+use super::network::{EndId, HostId, NetEvent};
+use super::world::{Cx, PEER_PORT, Wake};
+
+/// What happens to a scripted host.
+#[derive(Debug)]
+pub enum Happening {
+    /// The host begins.
+    Start,
+    /// A stream is established: accepted on this port of ours, or dialled.
+    Open {
+        /// The stream.
+        end: EndId,
+        /// The port on which it was accepted; `None` if it was dialled.
+        port: Option<u16>,
+        /// The other side.
+        remote: SocketAddr,
+    },
+    /// Bytes came in.
+    Bytes {
+        /// The stream.
+        end: EndId,
+        /// Never empty.
+        data: Bytes,
+    },
+    /// The stream is over, in whatever way.
+    Over {
+        /// The stream.
+        end: EndId,
+    },
+    /// A timer set with [`Io::wake_after`] is due.
+    Woken {
+        /// What was given to it.
+        token: u64,
+    },
+}
+
+impl Happening {
+    /// What the trace keeps of it: kind, stream, length, checksum.
+    fn summary(&self) -> (u8, Option<EndId>, usize, u32) {
+        match self {
+            Happening::Start => (0, None, 0, 0),
+            Happening::Open { end, .. } => (1, Some(*end), 0, 0),
+            Happening::Bytes { end, data } => (2, Some(*end), data.len(), crc32fast::hash(data)),
+            Happening::Over { end } => (3, Some(*end), 0, 0),
+            Happening::Woken { .. } => (4, None, 0, 0),
+        }
+    }
+}
+
+/// What a host does.
+pub trait Script: Any + fmt::Debug {
+    /// Ports to listen on.
+    fn ports(&self) -> Vec<u16> {
+        vec![PEER_PORT]
+    }
+
+    /// Something happened.
+    fn handle(&mut self, io: &mut Io<'_, '_>, happening: Happening);
+}
+
+/// What a script can do.
+pub struct Io<'a, 'w> {
+    cx: &'a mut Cx<'w>,
+    host: HostId,
+    links: &'a mut BTreeMap<EndId, Pending>,
+}
+
+/// A host that does what a script says.
+#[derive(Debug)]
+pub struct ScriptHost {
+    id: HostId,
+    name: String,
+    script: Box<dyn Script>,
+    links: BTreeMap<EndId, Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    out: Segments,
+    remote: SocketAddr,
+    /// To be ended when all is written.
+    closing: bool,
+}
+
+impl ScriptHost {
+    pub(super) fn new(id: HostId, name: &str, script: Box<dyn Script>) -> Self {
+        ScriptHost { id, name: name.to_owned(), script, links: BTreeMap::new() }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn script(&self) -> &dyn Script {
+        &*self.script
+    }
+
+    pub(super) fn start(&mut self, cx: &mut Cx<'_>) {
+        for port in self.script.ports() {
+            let addr = SocketAddr::from(([0, 0, 0, 0], port));
+            cx.net.listen(self.id, addr).expect("a script lists each port once");
+        }
+        self.tell(cx, Happening::Start);
+    }
+
+    pub(super) fn wake(&mut self, cx: &mut Cx<'_>, wake: Wake) {
+        if let Wake::Script(token) = wake {
+            self.tell(cx, Happening::Woken { token });
+        }
+    }
+
+    pub(super) fn network(&mut self, cx: &mut Cx<'_>, event: NetEvent) {
+        match event {
+            NetEvent::Connected { end, .. } => {
+                let Some(remote) = self.links.get(&end).map(|link| link.remote) else { return };
+                self.tell(cx, Happening::Open { end, port: None, remote });
+            }
+            NetEvent::Incoming { socket, end, from } => {
+                let port = cx.net.socket_addr(socket).map(|addr| addr.port());
+                let link = Pending { out: Segments::new(), remote: from, closing: false };
+                self.links.insert(end, link);
+                self.tell(cx, Happening::Open { end, port, remote: from });
+            }
+            NetEvent::Received { end, data } => {
+                if self.links.contains_key(&end) {
+                    self.tell(cx, Happening::Bytes { end, data: data.freeze() });
+                }
+            }
+            NetEvent::Writable { end } => {
+                Io { cx, host: self.id, links: &mut self.links }.push(end);
+            }
+            NetEvent::Ended { end } => {
+                cx.net.close(cx.now(), end);
+                self.over(cx, end);
+            }
+            NetEvent::Closed { end, .. } => self.over(cx, end),
+            NetEvent::Datagram { .. } | NetEvent::DatagramReady { .. } => {}
+        }
+    }
+
+    fn over(&mut self, cx: &mut Cx<'_>, end: EndId) {
+        if self.links.remove(&end).is_some() {
+            self.tell(cx, Happening::Over { end });
+        }
+    }
+
+    fn tell(&mut self, cx: &mut Cx<'_>, happening: Happening) {
+        cx.record(self.id, "script", &happening.summary());
+        let mut io = Io { cx, host: self.id, links: &mut self.links };
+        self.script.handle(&mut io, happening);
+    }
+}
+
+impl Io<'_, '_> {
+    /// The world's time.
+    pub fn now(&self) -> Instant {
+        self.cx.now()
+    }
+
+    /// Opens a stream; `Open` or `Over` follows.
+    pub fn dial(&mut self, to: SocketAddr) -> EndId {
+        let end = self.cx.net.connect(self.cx.now(), self.host, to);
+        self.links.insert(end, Pending { out: Segments::new(), remote: to, closing: false });
+        end
+    }
+
+    /// Sends bytes, as soon as the stream takes them.
+    pub fn write(&mut self, end: EndId, bytes: impl Into<Bytes>) {
+        if let Some(link) = self.links.get_mut(&end) {
+            link.out.push(bytes.into());
+            self.push(end);
+        }
+    }
+
+    /// Bytes written that the stream has not taken yet.
+    pub fn backlog(&self, end: EndId) -> usize {
+        self.links.get(&end).map_or(0, |link| link.out.len())
+    }
+
+    /// Stops or resumes reading.
+    pub fn read(&mut self, end: EndId, on: bool) {
+        self.cx.net.set_reading(self.cx.now(), end, on);
+    }
+
+    /// Ends the stream when all that was written is sent; nothing more is heard of it.
+    pub fn close(&mut self, end: EndId) {
+        if let Some(link) = self.links.get_mut(&end) {
+            link.closing = true;
+            self.push(end);
+        }
+    }
+
+    /// Kills the stream; nothing more is heard of it.
+    pub fn reset(&mut self, end: EndId) {
+        if self.links.remove(&end).is_some() {
+            self.cx.net.reset(self.cx.now(), end);
+        }
+    }
+
+    /// `Woken` with this token follows after that time.
+    pub fn wake_after(&mut self, time: Duration, token: u64) {
+        self.cx.wake(self.cx.now() + time, self.host, 0, Wake::Script(token));
+    }
+
+    /// The remote said what no engine may say.
+    pub fn complain(&mut self, what: String) {
+        self.cx.violation(self.host, what);
+    }
+
+    fn push(&mut self, end: EndId) {
+        let Some(link) = self.links.get_mut(&end) else { return };
+        self.cx.net.write(self.cx.now(), end, &mut link.out);
+        if link.closing && link.out.is_empty() {
+            self.cx.net.close(self.cx.now(), end);
+            self.links.remove(&end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

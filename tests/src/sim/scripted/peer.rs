@@ -1,0 +1,439 @@
+//! A peer that speaks the protocol of BEP 3, 6 and 10 by itself: a plain seeder or leecher, or one
+//! that corrupts, stalls, flaps its choke or vanishes, as its [`Behaviour`] says.
+//!
+//! It is simple on purpose: it unchokes everybody or nobody, serves requests at once in the order
+//! in which they come, and fetches the lowest block that nobody was asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bitswarm_core::bitfield::Bitfield;
+use bitswarm_core::piece::{BLOCK_LEN, PieceIndex};
+use bitswarm_core::time::Duration;
+
+use super::{Happening, Io, Script};
+use crate::sim::bencode::Value;
+use crate::sim::content::Content;
+use crate::sim::dice::Dice;
+use crate::sim::network::EndId;
+use crate::sim::peer_wire::{Hello, Item, Msg, Reader, Run};
+
+/// What a peer does.
+#[derive(Debug, Clone)]
+pub struct Behaviour {
+    /// Whom it dials at the start.
+    pub dial: Vec<SocketAddr>,
+    /// Whether it has everything from the start, or nothing.
+    pub seed: bool,
+    /// Offers the fast extension (BEP 6).
+    pub fast: bool,
+    /// Offers the extension protocol (BEP 10).
+    pub extended: bool,
+    /// Which blocks it sends with wrong bytes.
+    pub corrupt: Corrupt,
+    /// Whom it lets download.
+    pub unchoke: Unchoke,
+    /// After so many blocks it takes requests and never answers.
+    pub stall_after: Option<u64>,
+    /// After so many blocks it is gone: streams are reset, dialling it is in vain.
+    pub vanish_after: Option<u64>,
+    /// Requests outstanding at one remote; 0: it never asks for anything.
+    pub pipeline: usize,
+}
+
+/// Which blocks are sent with wrong bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Corrupt {
+    /// None.
+    Never,
+    /// All.
+    Always,
+    /// The first of each piece.
+    FirstOfPiece,
+    /// So many of 1000, drawn for each.
+    PerMille(u32),
+}
+
+/// Who may download.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unchoke {
+    /// Everybody who is interested.
+    Always,
+    /// Nobody.
+    Never,
+    /// Everybody and nobody, in turns of this length.
+    Flap(Duration),
+}
+
+impl Behaviour {
+    /// A seeder that does everything right.
+    pub fn seeder() -> Self {
+        Behaviour {
+            dial: Vec::new(),
+            seed: true,
+            fast: true,
+            extended: true,
+            corrupt: Corrupt::Never,
+            unchoke: Unchoke::Always,
+            stall_after: None,
+            vanish_after: None,
+            pipeline: 0,
+        }
+    }
+
+    /// A leecher that does everything right, and shares what it has.
+    pub fn leecher(dial: Vec<SocketAddr>) -> Self {
+        Behaviour { dial, seed: false, pipeline: 16, ..Self::seeder() }
+    }
+}
+
+/// How much a peer has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Streams on which handshakes were exchanged.
+    pub greeted: u64,
+    /// Blocks sent as they should be.
+    pub good_blocks: u64,
+    /// Blocks sent with wrong bytes.
+    pub bad_blocks: u64,
+    /// Blocks received.
+    pub received_blocks: u64,
+    /// Requests received.
+    pub requests: u64,
+    /// Cancels received.
+    pub cancels: u64,
+    /// Rejects received.
+    pub rejects: u64,
+}
+
+/// A peer.
+#[derive(Debug)]
+pub struct Peer {
+    content: Arc<Content>,
+    behaviour: Behaviour,
+    dice: Dice,
+    peer_id: [u8; 20],
+    links: BTreeMap<EndId, Link>,
+    has: Bitfield,
+    /// Blocks received of pieces that are not complete.
+    blocks: BTreeSet<Run>,
+    /// Blocks asked for anywhere.
+    asked: BTreeSet<Run>,
+    flapped_open: bool,
+    gone: bool,
+    counts: Counts,
+}
+
+#[derive(Debug)]
+struct Link {
+    reader: Reader,
+    greeted: bool,
+    fast: bool,
+    remote_has: Bitfield,
+    remote_choking: bool,
+    remote_interested: bool,
+    choking: bool,
+    interested: bool,
+    asked: BTreeSet<Run>,
+}
+
+impl Peer {
+    /// A peer of this torrent. `label` names its stream of randomness and its peer id.
+    pub fn new(seed: u64, label: &str, content: &Arc<Content>, behaviour: Behaviour) -> Self {
+        let mut dice = Dice::new(seed, label);
+        let mut peer_id = *b"-SC0001-............";
+        peer_id[8..].copy_from_slice(&dice.bytes(12));
+        let pieces = content.pieces();
+        let has = if behaviour.seed { Bitfield::full(pieces) } else { Bitfield::new(pieces) };
+        Peer {
+            content: content.clone(),
+            behaviour,
+            dice,
+            peer_id,
+            links: BTreeMap::new(),
+            has,
+            blocks: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            flapped_open: true,
+            gone: false,
+            counts: Counts::default(),
+        }
+    }
+
+    /// How much it has done.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Whether it has everything.
+    pub fn is_complete(&self) -> bool {
+        self.has.is_all()
+    }
+
+    fn lets_download(&self) -> bool {
+        match self.behaviour.unchoke {
+            Unchoke::Always => true,
+            Unchoke::Never => false,
+            Unchoke::Flap(_) => self.flapped_open,
+        }
+    }
+
+    fn open(&mut self, io: &mut Io<'_, '_>, end: EndId, dialled: bool) {
+        if self.gone {
+            return io.reset(end);
+        }
+        let link = Link {
+            reader: Reader::new(),
+            greeted: false,
+            fast: false,
+            remote_has: Bitfield::new(self.content.pieces()),
+            remote_choking: true,
+            remote_interested: false,
+            choking: true,
+            interested: false,
+            asked: BTreeSet::new(),
+        };
+        self.links.insert(end, link);
+        if dialled {
+            io.write(end, self.hello().to_bytes());
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let Behaviour { fast, extended, .. } = self.behaviour;
+        Hello::new(self.content.infohash().0, self.peer_id, fast, extended)
+    }
+
+    fn bytes(&mut self, io: &mut Io<'_, '_>, end: EndId, data: &[u8]) {
+        let Some(link) = self.links.get_mut(&end) else { return };
+        let mut reader = std::mem::take(&mut link.reader);
+        reader.feed(data);
+        loop {
+            match reader.try_next() {
+                Ok(Some(Item::Hello(hello))) => self.greet(io, end, hello),
+                Ok(Some(Item::Msg(message))) => self.message(io, end, message),
+                Ok(None) => break,
+                Err(why) => {
+                    io.complain(format!("got what is no peer protocol: {why}"));
+                    return io.reset(end);
+                }
+            }
+        }
+        if let Some(link) = self.links.get_mut(&end) {
+            link.reader = reader;
+        }
+    }
+
+    fn greet(&mut self, io: &mut Io<'_, '_>, end: EndId, hello: Hello) {
+        let own = self.hello();
+        let Some(link) = self.links.get_mut(&end) else { return };
+        if hello.infohash != own.infohash {
+            return io.complain("got a handshake for another torrent".to_owned());
+        }
+        self.counts.greeted += 1;
+        link.greeted = true;
+        link.fast = own.fast() && hello.fast();
+        let mut out = Vec::new();
+        // The accepting side (odd ends) has not greeted yet.
+        if !end.has_dialled() {
+            out.extend(own.to_bytes());
+        }
+        let say = match (link.fast, self.has.is_all(), self.has.is_none()) {
+            (true, true, _) => Msg::HaveAll.to_bytes(),
+            (true, _, true) => Msg::HaveNone.to_bytes(),
+            (false, _, true) => Vec::new(),
+            _ => Msg::Bitfield(&self.has.to_bytes()).to_bytes(),
+        };
+        out.extend(say);
+        if own.extended() && hello.extended() {
+            let handshake = Value::dict([
+                ("m", Value::dict([])),
+                ("reqq", Value::Int(250)),
+                ("v", Value::bytes("script 1")),
+            ]);
+            out.extend(Msg::Extended { id: 0, payload: &handshake.to_bytes() }.to_bytes());
+        }
+        io.write(end, out);
+    }
+
+    fn message(&mut self, io: &mut Io<'_, '_>, end: EndId, message: Msg<'_>) {
+        let pieces = self.content.pieces();
+        let lets_download = self.lets_download();
+        let Some(link) = self.links.get_mut(&end) else { return };
+        match message {
+            Msg::Choke => {
+                link.remote_choking = true;
+                if !link.fast {
+                    let asked = std::mem::take(&mut link.asked);
+                    self.asked.retain(|run| !asked.contains(run));
+                }
+            }
+            Msg::Unchoke => link.remote_choking = false,
+            Msg::Interested | Msg::NotInterested => {
+                link.remote_interested = message == Msg::Interested;
+                if link.remote_interested && link.choking && lets_download {
+                    link.choking = false;
+                    io.write(end, Msg::Unchoke.to_bytes());
+                }
+            }
+            Msg::Have(piece) => drop(link.remote_has.set(PieceIndex(piece))),
+            Msg::Bitfield(bits) => {
+                link.remote_has = Bitfield::from_bytes(bits, pieces).unwrap_or_default();
+            }
+            Msg::HaveAll => link.remote_has = Bitfield::full(pieces),
+            Msg::Request(run) => self.serve(io, end, run),
+            Msg::Cancel(_) => self.counts.cancels += 1,
+            Msg::Reject(run) => {
+                self.counts.rejects += 1;
+                link.asked.remove(&run);
+                self.asked.remove(&run);
+            }
+            Msg::Piece { piece, begin, data } => self.take(io, end, piece, begin, data),
+            _ => {}
+        }
+        self.fetch(io, end);
+    }
+
+    fn serve(&mut self, io: &mut Io<'_, '_>, end: EndId, run: Run) {
+        self.counts.requests += 1;
+        let served = self.counts.good_blocks + self.counts.bad_blocks;
+        if self.behaviour.stall_after.is_some_and(|most| served >= most) {
+            return;
+        }
+        let Some(link) = self.links.get(&end) else { return };
+        let data = self.content.run(run.piece, run.begin, run.length);
+        let Some(data) = data.filter(|_| self.has.has(PieceIndex(run.piece)) && !link.choking)
+        else {
+            if link.fast {
+                io.write(end, Msg::Reject(run).to_bytes());
+            }
+            return;
+        };
+        let wrong = match self.behaviour.corrupt {
+            Corrupt::Never => false,
+            Corrupt::Always => true,
+            Corrupt::FirstOfPiece => run.begin == 0,
+            Corrupt::PerMille(per_mille) => self.dice.chance(per_mille),
+        };
+        let mut data = data.to_vec();
+        if wrong {
+            let at = self.dice.index(data.len());
+            data[at] ^= 0xff;
+            self.counts.bad_blocks += 1;
+        } else {
+            self.counts.good_blocks += 1;
+        }
+        let Run { piece, begin, .. } = run;
+        io.write(end, Msg::Piece { piece, begin, data: &data }.to_bytes());
+        if self.behaviour.vanish_after.is_some_and(|most| served + 1 >= most) {
+            self.vanish(io);
+        }
+    }
+
+    fn vanish(&mut self, io: &mut Io<'_, '_>) {
+        self.gone = true;
+        for end in std::mem::take(&mut self.links).into_keys() {
+            io.reset(end);
+        }
+    }
+
+    fn take(&mut self, io: &mut Io<'_, '_>, end: EndId, piece: u32, begin: u32, data: &[u8]) {
+        let run = Run { piece, begin, length: data.len() as u32 };
+        if self.content.run(piece, begin, run.length).as_deref() != Some(data) {
+            return io.complain(format!("got wrong bytes for {run:?}"));
+        }
+        let Some(link) = self.links.get_mut(&end) else { return };
+        if !link.asked.remove(&run) {
+            return io.complain(format!("got {run:?}, which it did not ask for"));
+        }
+        self.counts.received_blocks += 1;
+        self.asked.remove(&run);
+        self.blocks.insert(run);
+        let there = self.blocks.iter().filter(|block| block.piece == piece).count();
+        if there == self.content.blocks_of(piece) as usize {
+            self.blocks.retain(|block| block.piece != piece);
+            self.has.set(PieceIndex(piece));
+            for (end, link) in &self.links {
+                if link.greeted {
+                    io.write(*end, Msg::Have(piece).to_bytes());
+                }
+            }
+        }
+    }
+
+    /// Shows interest and asks for blocks.
+    fn fetch(&mut self, io: &mut Io<'_, '_>, end: EndId) {
+        let Some(link) = self.links.get_mut(&end).filter(|_| self.behaviour.pipeline > 0) else {
+            return;
+        };
+        let wants = |piece: &PieceIndex| !self.has.has(*piece);
+        let interesting = link.remote_has.iter().any(|piece| wants(&piece));
+        if interesting != link.interested {
+            link.interested = interesting;
+            let say = if interesting { Msg::Interested } else { Msg::NotInterested };
+            io.write(end, say.to_bytes());
+        }
+        if link.remote_choking || !interesting {
+            return;
+        }
+        let candidates = link.remote_has.iter().filter(wants).flat_map(|piece| {
+            let length = self.content.piece(piece.0).len() as u32;
+            (0..self.content.blocks_of(piece.0)).map(move |block| {
+                let begin = block * BLOCK_LEN;
+                Run { piece: piece.0, begin, length: BLOCK_LEN.min(length - begin) }
+            })
+        });
+        let room = self.behaviour.pipeline.saturating_sub(link.asked.len());
+        let next: Vec<Run> = candidates
+            .filter(|run| !self.asked.contains(run) && !self.blocks.contains(run))
+            .take(room)
+            .collect();
+        for run in next {
+            link.asked.insert(run);
+            self.asked.insert(run);
+            io.write(end, Msg::Request(run).to_bytes());
+        }
+    }
+
+    /// Takes the choke off everybody who is interested, or puts it on everybody.
+    fn flap(&mut self, io: &mut Io<'_, '_>) {
+        let Unchoke::Flap(turn) = self.behaviour.unchoke else { return };
+        self.flapped_open = !self.flapped_open;
+        for (end, link) in &mut self.links {
+            if self.flapped_open && link.remote_interested && link.choking {
+                link.choking = false;
+                io.write(*end, Msg::Unchoke.to_bytes());
+            } else if !self.flapped_open && !link.choking {
+                link.choking = true;
+                io.write(*end, Msg::Choke.to_bytes());
+            }
+        }
+        io.wake_after(turn, 0);
+    }
+}
+
+impl Script for Peer {
+    fn handle(&mut self, io: &mut Io<'_, '_>, happening: Happening) {
+        match happening {
+            Happening::Start => {
+                for to in self.behaviour.dial.clone() {
+                    io.dial(to);
+                }
+                if let Unchoke::Flap(turn) = self.behaviour.unchoke {
+                    io.wake_after(turn, 0);
+                }
+            }
+            Happening::Open { end, port, .. } => self.open(io, end, port.is_none()),
+            Happening::Bytes { end, data } => self.bytes(io, end, &data),
+            Happening::Over { end } => {
+                if let Some(link) = self.links.remove(&end) {
+                    self.asked.retain(|run| !link.asked.contains(run));
+                }
+                let others: Vec<EndId> = self.links.keys().copied().collect();
+                others.into_iter().for_each(|end| self.fetch(io, end));
+            }
+            Happening::Woken { .. } => self.flap(io),
+        }
+    }
+}
