@@ -24,6 +24,8 @@ pub(super) struct Conn {
     torrent: Option<InfoHash>,
     /// Requests of the engine that the remote owes an answer.
     requests: BTreeMap<Run, Request>,
+    /// Requests that the remote has answered, not cancelled before.
+    answered: BTreeSet<Run>,
     /// Requests of the remote that the engine owes an answer; a block may be asked for twice.
     owed: BTreeMap<Run, u32>,
     /// The `reqq` of the remote (BEP 10).
@@ -192,8 +194,11 @@ impl Conn {
                 let run = Run { piece, begin, length: data.len() as u32 };
                 tally.blocks_received += 1;
                 tally.payload_received += data.len() as u64;
-                if self.requests.remove(&run).is_some() {
+                if let Some(request) = self.requests.remove(&run) {
                     watched.settle(run);
+                    if !request.cancelled {
+                        self.answered.insert(run);
+                    }
                 }
             }
             Msg::Reject(run) if self.requests.remove(&run).is_some() => watched.miss(run),
@@ -262,6 +267,7 @@ impl Conn {
             }
             Msg::Request(run) => {
                 self.judge_request(now, run, watched, settings)?;
+                self.answered.remove(&run);
                 if self.requests.insert(run, Request { at: now, cancelled: false }).is_some() {
                     watched.settle(run);
                 }
@@ -373,6 +379,10 @@ impl Conn {
 
     fn judge_cancel(&mut self, run: Run, watched: &mut Watched) -> Result<(), String> {
         let fast = self.fast();
+        // Its block came while the cancel waited to be sent: to the remote they have crossed.
+        if self.answered.remove(&run) {
+            return Ok(());
+        }
         let request = self.requests.get_mut(&run);
         let request = request.ok_or_else(|| format!("cancels {run}, not asked for"))?;
         if std::mem::replace(&mut request.cancelled, true) {
