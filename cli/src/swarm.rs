@@ -273,8 +273,10 @@ impl Swarm {
             let (done, total) = extent(status);
             torrent.task.finish(done, total, &words(status));
             if self.json {
+                // A part that is shared was all that was wanted, but it is not the torrent.
+                let is_whole = self.purpose != Purpose::Seed || status.pieces_have == status.pieces;
                 json::status("stopped", status)
-                    .with("complete", self.watch.is_torrent_complete(*id))
+                    .with("complete", is_whole && self.watch.is_torrent_complete(*id))
                     .print()?;
             }
         }

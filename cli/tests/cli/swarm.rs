@@ -115,6 +115,7 @@ fn seed_of_part_of_the_data_shares_that_part_and_changes_nothing() {
     let got = fs::read(sandbox.path("out/content")).unwrap();
     assert_eq!(got[..6 * 16_384], changed[..6 * 16_384]);
     seed.signal("TERM");
+    assert_eq!(seed.wait_for("stopped")["complete"], false);
     assert_eq!(seed.end(), 0);
     assert_eq!(fs::read(&path).unwrap(), changed, "seed writes nothing");
 }
