@@ -94,7 +94,7 @@ impl Torrent {
             port: session.listen_port,
             uploaded: self.totals.uploaded,
             downloaded: self.totals.downloaded,
-            left: self.picker.missing_bytes(),
+            left: self.bytes_not_had(),
             event: announce.event,
             numwant: Some(announce.numwant),
             key: session.announce_key,
@@ -134,6 +134,17 @@ impl Torrent {
             }
         }
         self.end_if_idle(session);
+    }
+
+    /// Bytes of all pieces that are missing here, wanted or not: whoever wants a part only is no
+    /// seed.
+    fn bytes_not_had(&self) -> u64 {
+        let missing =
+            self.geometry.iter().rev().take(1).filter(|&last| !self.picker.have().has(last));
+        let short: u32 =
+            missing.map(|last| self.geometry.piece_len() - self.geometry.len_of(last)).sum();
+        let pieces = self.geometry.pieces() - self.picker.have().count();
+        u64::from(pieces) * u64::from(self.geometry.piece_len()) - u64::from(short)
     }
 
     /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).
