@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
+use crate::piece::PieceIndex;
 use crate::random::PolicyRng;
 use crate::session::Session;
 use crate::session::announces::{AnnounceResult, Errand};
@@ -139,12 +140,11 @@ impl Torrent {
     /// Bytes of all pieces that are missing here, wanted or not: whoever wants a part only is no
     /// seed.
     fn bytes_not_had(&self) -> u64 {
-        let missing =
-            self.geometry.iter().rev().take(1).filter(|&last| !self.picker.have().has(last));
-        let short: u32 =
-            missing.map(|last| self.geometry.piece_len() - self.geometry.len_of(last)).sum();
-        let pieces = self.geometry.pieces() - self.picker.have().count();
-        u64::from(pieces) * u64::from(self.geometry.piece_len()) - u64::from(short)
+        let (geometry, have) = (&self.geometry, self.picker.have());
+        let last = geometry.pieces().checked_sub(1).map(PieceIndex).filter(|&last| !have.has(last));
+        let short = last.map_or(0, |last| geometry.piece_len() - geometry.len_of(last));
+        let missing = u64::from(geometry.pieces() - have.count());
+        missing * u64::from(geometry.piece_len()) - u64::from(short)
     }
 
     /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).
