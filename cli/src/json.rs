@@ -68,6 +68,8 @@ pub(crate) fn status(name: &str, status: &TorrentStatus) -> Object {
         .with("done", status.done_bytes)
         .with("wanted", status.wanted_bytes)
         .with("total", status.total_bytes)
+        .with("pieces_have", status.pieces_have)
+        .with("pieces", status.pieces)
         .with("down_rate", status.down_bytes_per_s)
         .with("up_rate", status.up_bytes_per_s)
         .with("downloaded", status.downloaded_bytes)

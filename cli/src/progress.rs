@@ -119,9 +119,9 @@ impl Task {
     }
 
     /// The last word on this task: its line stays as it is.
-    pub(crate) fn finish(self, done: u64, total: u64, message: &str) {
+    pub(crate) fn finish(&mut self, done: u64, total: u64, message: &str) {
         let line = line(done, total, message);
-        match self.shown {
+        match &self.shown {
             Shown::Bar(bar) => {
                 bar.set_position(permille(done, total));
                 bar.abandon_with_message(line);

@@ -68,12 +68,13 @@ impl Session {
         Err(Failure::new(Code::File, message))
     }
 
-    /// Waits for the next notice; `None` if none came in time. A socket that had to be opened and
+    /// Waits for the next notice; `None` if none came in time, or none worth telling. A socket that had to be opened and
     /// could not be is a failure.
     pub(crate) fn next_notice(&self, timeout: Duration) -> Result<Option<Notice>, Failure> {
         match self.events.next_timeout(timeout) {
+            Ok(Notice::ListenFailed { addr, why, .. }) if is_missing_ipv6(addr, why) => Ok(None),
             Ok(Notice::ListenFailed { kind, addr, why, .. })
-                if self.must_listen == MustListen::Yes && !is_missing_ipv6(addr, why) =>
+                if self.must_listen == MustListen::Yes =>
             {
                 Err(listen_failure(kind, addr, why))
             }
@@ -89,6 +90,11 @@ impl Session {
         self.client
             .add_torrent(add)
             .map_err(|error| Failure::new(Code::Unknown, format!("cannot add {name}: {error}")))
+    }
+
+    /// How a torrent stands; `None` if it is not there any more.
+    pub(crate) fn status(&self, id: TorrentId) -> Option<TorrentStatus> {
+        self.client.status(id)
     }
 
     /// How all torrents stand.

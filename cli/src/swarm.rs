@@ -24,6 +24,12 @@ use crate::watch::{Purpose, Watch};
 /// Between two looks at all torrents (chosen: a bar moves smoothly enough).
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// What each torrent adds to that, so that looking at many stays cheap (chosen).
+const LOOK_INTERVAL_EACH: Duration = Duration::from_millis(1);
+
+/// Longest wait, and so the time until Ctrl-C is noticed (chosen).
+const PATIENCE: Duration = Duration::from_millis(250);
+
 /// Between two `progress` objects of one torrent.
 const JSON_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -113,6 +119,7 @@ impl Swarm {
     pub(crate) fn run(mut self, interrupt: &Interrupt) -> Result<(), Failure> {
         let verdict = self.until_over(interrupt);
         let farewell = self.say_farewell();
+        // The locks are held until nothing is written any more.
         self.session.stop();
         verdict.and(farewell)
     }
@@ -122,11 +129,15 @@ impl Swarm {
         while !interrupt.is_set() {
             let until_look = look_at.saturating_duration_since(Instant::now());
             let mut look_now = until_look.is_zero();
-            if let Some(notice) = self.session.next_notice(until_look)? {
-                look_now |= self.hear(&notice)?;
+            // All that is there to hear is heard before the next look.
+            let mut notice = self.session.next_notice(until_look.min(PATIENCE))?;
+            while let Some(heard) = notice {
+                look_now |= self.hear(&heard)?;
+                notice = self.session.next_notice(Duration::ZERO)?;
             }
             if look_now {
-                look_at = Instant::now() + LOOK_INTERVAL;
+                let count = u32::try_from(self.torrents.len()).unwrap_or(u32::MAX);
+                look_at = Instant::now() + LOOK_INTERVAL + LOOK_INTERVAL_EACH * count;
                 if self.look()? {
                     return Ok(());
                 }
@@ -217,9 +228,7 @@ impl Swarm {
 
     /// The result of a download: where it is, and how it went.
     fn tell_complete(&mut self, id: TorrentId) -> Result<(), Failure> {
-        let statuses = self.session.statuses()?;
-        let status = statuses.iter().find(|status| status.id == id);
-        let downloaded = status.map_or(0, |status| status.downloaded_bytes);
+        let downloaded = self.session.status(id).map_or(0, |status| status.downloaded_bytes);
         let Some(torrent) = self.torrents.get(&id) else { return Ok(()) };
         let time = torrent.added.elapsed();
         if self.json {
@@ -259,13 +268,15 @@ impl Swarm {
 
     /// The last word on every torrent.
     fn say_farewell(&mut self) -> Result<(), Failure> {
-        for (id, torrent) in std::mem::take(&mut self.torrents) {
-            let Some(status) = torrent.last else { continue };
-            let (done, total) = extent(&status);
-            torrent.task.finish(done, total, &words(&status));
+        for (id, torrent) in &mut self.torrents {
+            let Some(status) = &torrent.last else { continue };
+            let (done, total) = extent(status);
+            torrent.task.finish(done, total, &words(status));
             if self.json {
-                json::status("stopped", &status)
-                    .with("complete", self.watch.is_torrent_complete(id))
+                // A part that is shared was all that was wanted, but it is not the torrent.
+                let is_whole = self.purpose != Purpose::Seed || status.pieces_have == status.pieces;
+                json::status("stopped", status)
+                    .with("complete", is_whole && self.watch.is_torrent_complete(*id))
                     .print()?;
             }
         }

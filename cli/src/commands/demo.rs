@@ -230,17 +230,17 @@ impl Node {
     }
 
     /// Shows how it stands; how many bytes it has received.
-    fn look(&mut self) -> Result<u64, Failure> {
-        let status = self.session.statuses()?.into_iter().find(|status| status.id == self.id);
+    fn look(&mut self) -> u64 {
+        let status = self.session.status(self.id);
         if let Some(status) = &status {
             let (done, total) = extent(status);
             self.task.set(done, total, &words(status));
             self.last = Some(status.clone());
         }
-        Ok(status.map_or(0, |status| status.downloaded_bytes))
+        status.map_or(0, |status| status.downloaded_bytes)
     }
 
-    fn stop(self) {
+    fn stop(mut self) {
         if let Some(status) = &self.last {
             let (done, total) = extent(status);
             let (down, up) = (Size(status.downloaded_bytes), Size(status.uploaded_bytes));
@@ -265,10 +265,7 @@ fn until_all_complete(nodes: &mut [Node], interrupt: &Interrupt) -> Result<(), F
             node.hear(wait)?;
             patience -= wait.min(patience);
         }
-        let mut sum = 0;
-        for node in nodes.iter_mut() {
-            sum += node.look()?;
-        }
+        let sum = nodes.iter_mut().map(Node::look).sum();
         if nodes.iter().all(|node| node.is_complete) {
             return Ok(());
         }

@@ -115,6 +115,7 @@ fn seed_of_part_of_the_data_shares_that_part_and_changes_nothing() {
     let got = fs::read(sandbox.path("out/content")).unwrap();
     assert_eq!(got[..6 * 16_384], changed[..6 * 16_384]);
     seed.signal("TERM");
+    assert_eq!(seed.wait_for("stopped")["complete"], false);
     assert_eq!(seed.end(), 0);
     assert_eq!(fs::read(&path).unwrap(), changed, "seed writes nothing");
 }
@@ -200,4 +201,41 @@ fn a_peer_that_has_no_address_ends_in_code_6() {
     let sandbox = with_content(1_000);
     let line = format!("download content.torrent -o out -q --peer no-such-host.invalid:1 {LOCAL}");
     sandbox.run(&line).fails(6, &["no-such-host.invalid"]);
+}
+
+#[test]
+fn peers_find_each_other_through_our_tracker() {
+    let sandbox = with_content(300_000);
+    let mut tracker = sandbox.start("tracker --listen 127.0.0.1:0");
+    for url in [tracker.line(), tracker.line()] {
+        let dir = url.split(':').next().unwrap();
+        let seed = format!("seed content.torrent --data data --json --tracker {url} {LOCAL}");
+        let mut seed = sandbox.start(&seed);
+        seed.wait_for("tracker_answered");
+        let line = format!("download content.torrent -o {dir} -q --tracker {url} {LOCAL}");
+        let ended = sandbox.run(&format!("{line} --stall-timeout 20"));
+        assert_eq!(ended.code, 0, "{url}: {}", ended.stderr);
+        assert!(same(&sandbox.path("data/content"), &sandbox.path(dir).join("content")));
+        seed.signal("TERM");
+        assert_eq!(seed.end(), 0);
+    }
+}
+
+#[test]
+fn a_tracker_that_cannot_be_asked_is_named_without_its_key() {
+    let sandbox = with_content(1_000);
+    let url = "http://no-such-host.invalid/announce?key=secret";
+    let line = format!("download content.torrent -o out -q --tracker {url} {LOCAL}");
+    let ended = sandbox.run(&format!("{line} --stall-timeout 2"));
+    ended.fails(6, &["no-such-host.invalid", "--peer"]);
+    assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_tracker_that_knows_nobody_leaves_a_download_stalled() {
+    let sandbox = with_content(1_000);
+    let mut tracker = sandbox.start("tracker --listen 127.0.0.1:0");
+    let url = tracker.line();
+    let line = format!("download content.torrent -o out -q --tracker {url} {LOCAL}");
+    sandbox.run(&format!("{line} --stall-timeout 2")).fails(8, &["2 s"]);
 }

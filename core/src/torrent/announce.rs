@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
+use crate::piece::PieceIndex;
 use crate::random::PolicyRng;
 use crate::session::Session;
 use crate::session::announces::{AnnounceResult, Errand};
@@ -94,7 +95,7 @@ impl Torrent {
             port: session.listen_port,
             uploaded: self.totals.uploaded,
             downloaded: self.totals.downloaded,
-            left: self.picker.missing_bytes(),
+            left: self.bytes_not_had(),
             event: announce.event,
             numwant: Some(announce.numwant),
             key: session.announce_key,
@@ -134,6 +135,16 @@ impl Torrent {
             }
         }
         self.end_if_idle(session);
+    }
+
+    /// Bytes of all pieces that are missing here, wanted or not: whoever wants a part only is no
+    /// seed.
+    fn bytes_not_had(&self) -> u64 {
+        let (geometry, have) = (&self.geometry, self.picker.have());
+        let last = geometry.pieces().checked_sub(1).map(PieceIndex).filter(|&last| !have.has(last));
+        let short = last.map_or(0, |last| geometry.piece_len() - geometry.len_of(last));
+        let missing = u64::from(geometry.pieces() - have.count());
+        missing * u64::from(geometry.piece_len()) - u64::from(short)
     }
 
     /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).

@@ -17,6 +17,8 @@ use crate::wire::{BlockData, Message, Violation};
 /// from holding more than the limit lets through soon).
 const REQUEST_AHEAD_S: u64 = 3;
 
+/// Requests outstanding at one peer up to which it joins the end game (chosen).
+const END_GAME_REQUESTS: usize = 8;
 /// A peer that sends less than this part of the torrent's rate is slow (chosen).
 const SLOW_PART: u64 = 32;
 /// One that sends at least this part of it is fast (chosen).
@@ -36,6 +38,9 @@ impl Torrent {
             self.hungry.remove(&slot);
             return;
         }
+        // In the end game whoever is idle asks for a few blocks that others owe us, no more: what
+        // crosses a cancel is sent for nothing.
+        let limit = if self.picker.is_end_game() { limit.min(END_GAME_REQUESTS) } else { limit };
         let want = peer.pipeline.want(session.now).min(limit.saturating_sub(peer.pipeline.len()));
         if want == 0 {
             return;

@@ -470,13 +470,13 @@ impl Torrent {
         field: Bitfield,
     ) -> Result<(), Violation> {
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        if peer.told_pieces {
-            return Err(Violation::BitfieldLate);
+        // BEP 3 has it only as the first message; aria2 sends another instead of many haves.
+        let is_news = !std::mem::replace(&mut peer.told_pieces, true);
+        if std::mem::replace(&mut peer.counted_as_seed, field.is_all()) {
+            self.picker.remove_seed();
+        } else {
+            self.picker.remove_peer_bitfield(&peer.has);
         }
-        peer.told_pieces = true;
-        peer.counted_as_seed = field.is_all();
-        // It was counted with nothing at its handshake.
-        self.picker.remove_peer_bitfield(&peer.has);
         if peer.counted_as_seed {
             self.picker.add_seed();
             if let Some(addr) = peer.listens_at {
@@ -488,7 +488,10 @@ impl Torrent {
         peer.interesting = self.picker.interesting_count(&field);
         peer.has = field;
         self.mind_interest(slot);
-        self.offer_allowed_fast(slot);
+        if is_news {
+            self.offer_allowed_fast(slot);
+        }
+        self.hungry.insert(slot);
         self.part_if_both_seed(session, slot);
         Ok(())
     }

@@ -35,10 +35,6 @@ pub enum Violation {
         /// The piece named.
         piece: PieceIndex,
     },
-    /// A second bitfield, have all or have none.
-    BitfieldTwice,
-    /// A bitfield, have all or have none after other messages (BEP 3, BEP 6: only as the first).
-    BitfieldLate,
     /// A bitfield has a spare bit set.
     BadBitfield,
     /// A request, cancel or reject reaches past its piece, or is empty (defence 15).
@@ -93,8 +89,6 @@ impl fmt::Display for Violation {
             Violation::PieceOutOfRange { id, piece } => {
                 write!(f, "message {id} names piece {}, which the torrent lacks", piece.0)
             }
-            Violation::BitfieldTwice => f.write_str("second bitfield"),
-            Violation::BitfieldLate => f.write_str("bitfield after other messages"),
             Violation::BadBitfield => f.write_str("bitfield with spare bits set"),
             Violation::BlockOutOfRange { id, block } => {
                 write!(f, "message {id} names ")?;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bitswarm_tests::interop::client::Client::{Aria2, Bitswarm, Libtorrent, Transmission};
 use bitswarm_tests::interop::client::{Client, Peer, Task};
-use bitswarm_tests::interop::process::Signal;
+use bitswarm_tests::interop::content::compare_files;
+use bitswarm_tests::interop::lab::until;
 use bitswarm_tests::interop::transfer::Whose;
 use bitswarm_tests::interop::{
-    Case, Content, Creator, Lab, Outcome, Torrent, Tracker, Transfer, bitswarm,
+    Case, Content, Creator, Lab, Outcome, Process, Torrent, Tracker, Transfer, bitswarm,
 };
 
 const OURS: &[Client] = &[Bitswarm];
@@ -20,10 +21,11 @@ pub(crate) fn cases() -> Vec<Case> {
         &[],
         download_from_named_peer_without_a_tracker,
     ));
+    cases.push(Case::new("two_torrents_at_once_in_one_process", &[], two_torrents_at_once));
     cases.push(Case::new(
-        "tracker_hears_started_completed_and_stopped",
+        "download_goes_on_with_another_seed_when_the_first_is_gone",
         &[],
-        tracker_hears_started_completed_and_stopped,
+        download_goes_on_with_another_seed,
     ));
     cases
 }
@@ -142,37 +144,54 @@ fn download_from_named_peer_without_a_tracker(lab: &Lab) -> Outcome {
     torrent.content.compare(&root)
 }
 
-fn tracker_hears_started_completed_and_stopped(lab: &Lab) -> Outcome {
+fn two_torrents_at_once(lab: &Lab) -> Outcome {
     let tracker = Tracker::start(lab)?;
-    let content = Content::odd_file(lab)?;
-    let torrent = Torrent::create(lab, content, Creator::Bitswarm, 1 << 16, &tracker.url())?;
-    let total = torrent.total();
-    let mut seed = bitswarm::Bitswarm::start(lab, &Task::seed(&torrent))?;
-    tracker.add_peer(torrent.infohash, seed.seat().addr());
-    let root = lab.make_dir("download")?;
-    let mut leech = bitswarm::Bitswarm::start(lab, &Task::leech(&torrent, &root))?;
-    assert_eq!(leech.process().exit_code(Duration::from_secs(60))?, 0);
-    seed.process().signal(Signal::INT)?;
-    assert_eq!(seed.process().exit_code(Duration::from_secs(10))?, 0, "a seed stopped by Ctrl-C");
-
-    let told = |port| -> Vec<(String, Option<u64>)> {
-        let history = tracker.history(port).into_iter().filter(|told| !told.event.is_empty());
-        history.map(|told| (told.event, told.left)).collect()
-    };
-    let event = |name: &str, left| (name.to_owned(), Some(left));
-    let whole = [event("started", total), event("completed", 0), event("stopped", 0)];
-    assert_eq!(told(leech.seat().port), whole);
-    assert_eq!(told(seed.seat().port), [event("started", 0), event("stopped", 0)]);
-
-    let leech_history = tracker.history(leech.seat().port);
-    let last = leech_history.last().ok_or("no announce")?;
-    assert!(last.downloaded >= Some(total), "{last:?}");
-    for told in leech_history {
-        assert_eq!(told.infohash, torrent.infohash);
-        assert_eq!(told.peer.ip(), leech.seat().ip, "announces come from the bound address");
-        assert!(told.compact);
+    let create =
+        |content| Torrent::create(lab, content, Creator::Bitswarm, 1 << 16, &tracker.url());
+    let first = create(Content::odd_file(lab)?)?;
+    let second = create(Content::awkward_tree(lab)?)?;
+    let seat = lab.seat();
+    let mut seed = bitswarm::command(lab);
+    // Each torrent is looked for under its own name in one directory.
+    let data = lab.make_dir("data")?;
+    for torrent in [&first, &second] {
+        std::fs::rename(torrent.content.path(), data.join(torrent.content.name()))?;
     }
-    let seed_history = tracker.history(seed.seat().port);
-    assert!(seed_history.last().ok_or("no announce")?.uploaded >= Some(total));
+    seed.arg("seed").args([&first.path, &second.path]).arg("--data").arg(&data);
+    let mut seed = Process::spawn(lab, "seed-two", seed.args(bitswarm::quiet_network(seat)))?;
+
+    let root = lab.make_dir("download")?;
+    let mut leech = bitswarm::command(lab);
+    leech.arg("download").args([&first.path, &second.path]).arg("-o").arg(&root);
+    let mut leech = Process::spawn(lab, "two", leech.args(bitswarm::quiet_network(lab.seat())))?;
+    assert_eq!(leech.exit_code(Duration::from_secs(60))?, 0);
+    seed.ensure_running()?;
+    for torrent in [&first, &second] {
+        assert!(torrent.verify(&root).iter().all(|valid| *valid));
+        for (path, _) in torrent.content.files() {
+            compare_files(&data.join(path), &root.join(path))?;
+        }
+    }
     Ok(())
+}
+
+fn download_goes_on_with_another_seed(lab: &Lab) -> Outcome {
+    let tracker = Tracker::start(lab)?;
+    let content = Content::single(lab, "file.bin", 12_345_678)?;
+    let torrent = Torrent::create(lab, content, Creator::Bitswarm, 1 << 16, &tracker.url())?;
+    let mut first = Client::any_seed().start(lab, &Task::seed(&torrent).up(2_000_000))?;
+    tracker.add_peer(torrent.infohash, first.seat().addr());
+    let root = lab.make_dir("download")?;
+    let mut ours = bitswarm::Bitswarm::start(lab, &Task::leech(&torrent, &root))?;
+    until("a third of the download", Duration::from_secs(60), || {
+        let valid = torrent.verify(&root).iter().filter(|valid| **valid).count();
+        Ok((valid > torrent.piece_hashes.len() / 3).then_some(()))
+    })?;
+    first.process().kill();
+    assert!(!ours.is_complete()?, "the first seed was gone too late");
+
+    let second = Client::any_seed().start(lab, &Task::seed(&torrent))?;
+    tracker.add_peer(torrent.infohash, second.seat().addr());
+    assert_eq!(ours.process().exit_code(Duration::from_secs(60))?, 0);
+    torrent.content.compare(&root)
 }

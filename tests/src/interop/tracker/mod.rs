@@ -4,25 +4,24 @@
 //! It answers at once and asks to be asked again every few seconds, so that nobody's order of
 //! arrival matters. It never forgets a peer but one that said `stopped`.
 
+mod http;
 mod udp;
 
+pub use http::Manner;
+
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::bencode::write_bytes;
 use super::{Lab, Outcome};
 
 /// Seconds between two announces that the tracker asks for.
 const INTERVAL_S: u32 = 5;
 /// How often the UDP side looks whether it is to stop.
 const STOP_WITHIN: Duration = Duration::from_millis(200);
-/// Longest a client may take over its request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running tracker. Dropping it stops it.
 #[derive(Debug)]
@@ -61,14 +60,18 @@ struct Shared {
 impl Tracker {
     /// Starts a tracker at a seat of its own.
     pub fn start(lab: &Lab) -> Outcome<Tracker> {
-        let addr = lab.seat().addr();
+        Tracker::start_at(lab.seat().addr())
+    }
+
+    /// Starts a tracker at an address.
+    pub fn start_at(addr: SocketAddr) -> Outcome<Tracker> {
         let listener = TcpListener::bind(addr)?;
         let socket = UdpSocket::bind(addr)?;
         socket.set_read_timeout(Some(STOP_WITHIN))?;
         let shared = Arc::new(Shared::default());
         let (for_http, for_udp) = (Arc::clone(&shared), Arc::clone(&shared));
         let threads = vec![
-            thread::spawn(move || serve(&listener, &for_http)),
+            thread::spawn(move || http::serve(&listener, &for_http)),
             thread::spawn(move || udp::serve(&socket, &for_udp)),
         ];
         Ok(Tracker { addr, shared, threads })
@@ -76,7 +79,12 @@ impl Tracker {
 
     /// Its announce URL.
     pub fn url(&self) -> String {
-        format!("http://{}/announce", self.addr)
+        self.url_with(Manner::Plain)
+    }
+
+    /// An announce URL whose answers come in another manner.
+    pub fn url_with(&self, manner: Manner) -> String {
+        format!("http://{}{}", self.addr, manner.path())
     }
 
     /// The same over UDP.
@@ -111,74 +119,6 @@ impl Drop for Tracker {
     }
 }
 
-fn serve(listener: &TcpListener, shared: &Shared) {
-    for stream in listener.incoming() {
-        if shared.stop.load(Ordering::SeqCst) {
-            return;
-        }
-        // One at a time: requests are small and clients of a test few. One that is cut off or
-        // sends nonsense loses its own answer only.
-        if let Ok(stream) = stream {
-            let _ = answer(stream, shared);
-        }
-    }
-}
-
-fn answer(mut stream: TcpStream, shared: &Shared) -> Outcome {
-    stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
-    let from = stream.peer_addr()?.ip();
-    let target = read_request(&stream)?;
-    let body = match target.split_once('?') {
-        Some(("/announce", query)) => announce_reply(shared, from, query),
-        _ => failure("this tracker answers /announce only"),
-    };
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes())?;
-    Ok(stream.write_all(&body)?)
-}
-
-/// Reads the request up to the empty line; returns its target.
-fn read_request(stream: &TcpStream) -> Outcome<String> {
-    let mut lines = BufReader::new(stream).lines();
-    let first = lines.next().ok_or("no request")??;
-    for line in lines {
-        if line?.is_empty() {
-            break;
-        }
-    }
-    Ok(first.split(' ').nth(1).ok_or("no target")?.to_owned())
-}
-
-fn announce_reply(shared: &Shared, from: IpAddr, query: &str) -> Vec<u8> {
-    let fields: HashMap<&str, Vec<u8>> = query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(key, value)| (key, percent_decode(value)))
-        .collect();
-    let text = |key| fields.get(key).and_then(|value| std::str::from_utf8(value).ok());
-    let number = |key| text(key).and_then(|value| value.parse::<u64>().ok());
-    let port = text("port").and_then(|port| port.parse::<u16>().ok());
-    let (Some(infohash), Some(port)) = (fields.get("info_hash"), port) else {
-        return failure("info_hash or port is missing");
-    };
-    let announce = Announce {
-        infohash: infohash.clone(),
-        peer: SocketAddr::new(from, port),
-        event: text("event").unwrap_or_default().to_owned(),
-        left: number("left"),
-        downloaded: number("downloaded"),
-        uploaded: number("uploaded"),
-        compact: text("compact") == Some("1"),
-    };
-    let others = others(shared, &announce);
-    lock(&shared.announces).push(announce);
-    success(&others)
-}
-
 /// Everyone in the swarm but the one who asks.
 fn others(shared: &Shared, asking: &Announce) -> Vec<SocketAddr> {
     let mut peers = lock(&shared.extra).get(&asking.infohash).cloned().unwrap_or_default();
@@ -194,15 +134,7 @@ fn others(shared: &Shared, asking: &Announce) -> Vec<SocketAddr> {
     peers
 }
 
-fn success(peers: &[SocketAddr]) -> Vec<u8> {
-    let head = format!("d8:intervali{INTERVAL_S}e12:min intervali{INTERVAL_S}e5:peers");
-    let mut out = head.into_bytes();
-    write_bytes(&mut out, &compact(peers));
-    out.push(b'e');
-    out
-}
-
-/// Peers as BEP 23 and BEP 15 have them: 4 bytes of address, 2 of port.
+/// The IPv4 peers as BEP 23 and BEP 15 have them: 4 bytes of address, 2 of port.
 fn compact(peers: &[SocketAddr]) -> Vec<u8> {
     let mut compact = Vec::new();
     for peer in peers {
@@ -213,49 +145,17 @@ fn compact(peers: &[SocketAddr]) -> Vec<u8> {
     compact
 }
 
-fn failure(reason: &str) -> Vec<u8> {
-    let mut out = b"d14:failure reason".to_vec();
-    write_bytes(&mut out, reason.as_bytes());
-    out.push(b'e');
-    out
-}
-
-fn percent_decode(text: &str) -> Vec<u8> {
-    let mut bytes = text.bytes();
-    let mut out = Vec::new();
-    while let Some(byte) = bytes.next() {
-        let escaped = (byte == b'%').then(|| {
-            let digits = [bytes.next()?, bytes.next()?];
-            u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()
-        });
-        out.push(escaped.flatten().unwrap_or(byte));
+/// The IPv6 peers as BEP 7 has them: 16 bytes of address, 2 of port.
+fn compact6(peers: &[SocketAddr]) -> Vec<u8> {
+    let mut compact = Vec::new();
+    for peer in peers {
+        let IpAddr::V6(ip) = peer.ip() else { continue };
+        compact.extend_from_slice(&ip.octets());
+        compact.extend_from_slice(&peer.port().to_be_bytes());
     }
-    out
+    compact
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-    use crate::interop::bencode::Value;
-
-    #[test]
-    fn announce_is_answered_with_the_others_until_they_stop() {
-        let shared = Shared::default();
-        let ask = |host: u8, event: &str| {
-            let query = format!("info_hash=%00a%ff&port=7{host}&left=5&event={event}&compact=1");
-            let body = announce_reply(&shared, Ipv4Addr::new(10, 0, 0, host).into(), &query);
-            Value::parse(&body).unwrap().get("peers").unwrap().bytes().unwrap().to_vec()
-        };
-        assert_eq!(ask(1, "started"), b"");
-        assert_eq!(ask(2, "started"), [10, 0, 0, 1, 0, 71]);
-        assert_eq!(ask(1, "stopped"), [10, 0, 0, 2, 0, 72]);
-        assert_eq!(ask(2, ""), b"");
-        assert_eq!(lock(&shared.announces)[0].infohash, [0, b'a', 0xff]);
-    }
 }
