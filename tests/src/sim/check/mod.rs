@@ -72,7 +72,7 @@ pub struct Tally {
     /// Of those, for a block that was outstanding at another peer.
     pub duplicate_requests: u64,
     /// Of those, when other blocks had not been asked for yet and the first request was younger
-    /// than [`LATE`].
+    /// than a second.
     pub early_duplicates: u64,
     /// Cancels sent.
     pub cancels: u64,
