@@ -1,1 +1,3 @@
-//! placeholder
+//! What shows that bitswarm works: the simulator, and the runtime conformance suite.
+
+pub mod conformance;
