@@ -4,7 +4,7 @@
 //! [`conformance!`](crate::conformance!) makes tests of all of them for one runtime.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -255,6 +255,25 @@ pub fn recorded_session_replays_to_the_same_fingerprint(start: Start) {
     assert!(replayed.fingerprint.inputs > 32, "{replayed:?}");
 }
 
+/// A peer that refuses and one that accepts and says nothing do not keep a download from its seed,
+/// and the session still ends in time.
+pub fn refusing_and_silent_peers_do_not_stop_a_download(start: Start) {
+    let _alone = alone();
+    let data = content(1 << 20);
+    let torrent = torrent(&data);
+    let mut seed = Session::start(start);
+    seed.seed(&torrent, &data);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut leech = Session::start(start);
+    let id = leech.add(&torrent);
+    let peers = vec![refusing, silent.local_addr().unwrap(), seed.addr];
+    leech.client.add_peers(id, peers).unwrap();
+    leech.wait_for_torrent(|what| *what == TorrentNotice::Finished);
+    leech.stop();
+    seed.stop();
+}
+
 /// Makes tests of every case for the runtime whose `start` is given, in a module of that name.
 #[macro_export]
 macro_rules! conformance {
@@ -269,6 +288,7 @@ macro_rules! conformance {
                 second_session_with_the_same_state_is_refused
                 torrent_is_paused_resumed_and_removed_with_its_files
                 recorded_session_replays_to_the_same_fingerprint
+                refusing_and_silent_peers_do_not_stop_a_download
             }
         }
     };
