@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bitswarm_runtime_common::{Client, ClientConfig, Events, StartError};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -179,6 +180,17 @@ pub(crate) struct Reporting {
 pub(crate) enum Runtime {
     // No doc comment: it would turn the whole help into its long form.
     Mio,
+    AsyncStd,
+}
+
+impl Runtime {
+    /// Starts a session on this runtime.
+    pub(crate) fn start(self, config: &ClientConfig) -> Result<(Client, Events), StartError> {
+        match self {
+            Runtime::Mio => bitswarm_runtime_mio::start(config),
+            Runtime::AsyncStd => bitswarm_runtime_async_std::start(config),
+        }
+    }
 }
 
 /// `bitswarm create`

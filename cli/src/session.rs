@@ -14,7 +14,7 @@ use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_runtime_common::disk::StateDirError;
 use bitswarm_runtime_common::{Client, ClientConfig, Events, STOP_TIMEOUT, StartError};
 
-use crate::args::{PeerName, Transfer};
+use crate::args::{PeerName, Runtime, Transfer};
 use crate::exit::{Code, Failure};
 use crate::state::State;
 
@@ -38,8 +38,7 @@ pub(crate) enum MustListen {
 impl Session {
     /// Starts a session.
     pub(crate) fn start(config: &ClientConfig, must_listen: MustListen) -> Result<Self, Failure> {
-        let (client, events) =
-            bitswarm_runtime_mio::start(config).map_err(|error| start_failure(&error))?;
+        let (client, events) = Runtime::Mio.start(config).map_err(|error| start_failure(&error))?;
         Ok(Session { client, events, must_listen })
     }
 
@@ -58,7 +57,7 @@ impl Session {
                 record: transfer.record.clone(),
                 ..ClientConfig::default()
             };
-            match bitswarm_runtime_mio::start(&config) {
+            match transfer.runtime.start(&config) {
                 Ok((client, events)) => return Ok((Session { client, events, must_listen }, dir)),
                 Err(StartError::State(StateDirError::InUse(_))) => {}
                 Err(error) => return Err(start_failure(&error)),

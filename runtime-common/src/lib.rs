@@ -21,6 +21,7 @@ pub mod net;
 pub mod resolve;
 mod session;
 mod sys;
+pub mod table;
 
 pub use client::{Client, ClientError, STOP_TIMEOUT, StoppedEarly, launch};
 pub use config::{ClientConfig, StartError};

@@ -16,13 +16,14 @@ use bitswarm_core::id::Id;
 use bitswarm_core::{ConnId, Event, Segments};
 use bitswarm_runtime_common::buffers::{BUFFER_LEN, BufferPool};
 use bitswarm_runtime_common::net;
+use bitswarm_runtime_common::table::Table;
 use mio::event::Event as Readiness;
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
 use socket2::SockRef;
 
 use crate::lingering::Lingering;
-use crate::table::{Source, Table};
+use crate::source::Source;
 
 /// Bytes gathered for one connection at once (chosen: 16 blocks; what is gathered can no longer be
 /// cancelled).

@@ -13,13 +13,14 @@ use bitswarm_core::event::Datagram;
 use bitswarm_core::id::Id;
 use bitswarm_core::{Event, SocketId};
 use bitswarm_runtime_common::net;
+use bitswarm_runtime_common::table::Table;
 use bytes::BytesMut;
 use mio::event::Event as Readiness;
 use mio::net::UdpSocket;
 use mio::{Interest, Registry};
 use socket2::SockRef;
 
-use crate::table::{Source, Table};
+use crate::source::Source;
 
 /// Datagrams in one `Event::Datagrams`, and from one socket in one turn.
 const BATCH: usize = 64;

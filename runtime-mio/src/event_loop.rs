@@ -18,7 +18,7 @@ use mio::{Events, Poll};
 use crate::connections::{Connections, READ_BUDGET};
 use crate::datagrams::DatagramSockets;
 use crate::listeners::{ACCEPT_BUDGET, Listeners};
-use crate::table::Source;
+use crate::source::Source;
 
 /// Readiness taken from the system at once (chosen).
 const READINESS: usize = 1024;

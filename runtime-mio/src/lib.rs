@@ -46,7 +46,7 @@ mod datagrams;
 mod event_loop;
 mod lingering;
 mod listeners;
-mod table;
+mod source;
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ use bitswarm_runtime_common::{Wake, launch};
 use mio::{Poll, Waker};
 
 use crate::event_loop::EventLoop;
-use crate::table::Source;
+use crate::source::Source;
 
 /// Starts a session on a thread of its own.
 ///

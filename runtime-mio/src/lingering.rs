@@ -16,7 +16,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry};
 
 use crate::connections::write_once;
-use crate::table::Source;
+use crate::source::Source;
 
 /// How long one lingers at most (chosen: "a few seconds").
 const LINGER: Duration = Duration::from_secs(3);

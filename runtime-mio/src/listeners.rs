@@ -13,11 +13,12 @@ use bitswarm_core::action::SocketSpec;
 use bitswarm_core::id::Id;
 use bitswarm_core::{Instant, SocketId};
 use bitswarm_runtime_common::net;
+use bitswarm_runtime_common::table::Table;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
 use socket2::SockRef;
 
-use crate::table::{Source, Table};
+use crate::source::Source;
 
 /// Connections accepted from one listener before others have their turn (chosen).
 pub(crate) const ACCEPT_BUDGET: usize = 64;

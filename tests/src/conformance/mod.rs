@@ -1,7 +1,10 @@
-//! Whole sessions over loopback: the engine, this runtime, real sockets and files.
+//! What every runtime must pass: whole sessions over loopback with real sockets and files.
+//!
+//! Each case is a function of the runtime's `start` and uses nothing else of it;
+//! [`conformance!`](crate::conformance!) makes tests of all of them for one runtime.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,9 +13,17 @@ use bitswarm_core::metainfo::{Creator, Metainfo};
 use bitswarm_core::record::replay;
 use bitswarm_core::torrent::{AddTorrent, TorrentState};
 use bitswarm_core::{Notice, TorrentId, TorrentNotice};
-use bitswarm_runtime_common::{ClientError, STOP_TIMEOUT};
-use bitswarm_runtime_mio::{Client, ClientConfig, Events, StartError, start};
+use bitswarm_runtime_common::{
+    Client, ClientConfig, ClientError, Events, STOP_TIMEOUT, StartError,
+};
 use tempfile::TempDir;
+
+mod held;
+
+use held::Held;
+
+/// A runtime.
+pub type Start = fn(&ClientConfig) -> Result<(Client, Events), StartError>;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -43,11 +54,11 @@ struct Session {
 }
 
 impl Session {
-    fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap())
+    fn start(start: Start) -> Self {
+        Self::start_in(start, tempfile::tempdir().unwrap())
     }
 
-    fn start_in(dir: TempDir) -> Self {
+    fn start_in(start: Start, dir: TempDir) -> Self {
         let (client, events) = start(&config(dir.path())).unwrap();
         let mut session =
             Session { client, events, dir, addr: SocketAddr::from(([127, 0, 0, 1], 0)) };
@@ -110,19 +121,17 @@ fn config(dir: &Path) -> ClientConfig {
     config
 }
 
-fn entries(path: &str) -> usize {
-    fs::read_dir(path).unwrap().count()
-}
-
-#[test]
-fn file_goes_from_seed_to_leech_whole_and_nothing_is_left_open() {
+/// 20 MiB from one session to another; no descriptor and no thread stays.
+pub fn file_goes_from_seed_to_leech_whole_and_nothing_is_left_open(start: Start) {
     let _alone = alone();
-    let (descriptors, threads) = (entries("/proc/self/fd"), entries("/proc/self/task"));
+    // What a runtime starts once for the whole process is there from now on.
+    Session::start(start).stop();
+    let before = Held::now();
     let data = content((20 << 20) + 12_345);
     let torrent = torrent(&data);
-    let mut seed = Session::start();
+    let mut seed = Session::start(start);
     seed.seed(&torrent, &data);
-    let mut leech = Session::start();
+    let mut leech = Session::start(start);
     let id = leech.add(&torrent);
     leech.client.add_peers(id, vec![seed.addr]).unwrap();
     leech.wait_for_torrent(|what| *what == TorrentNotice::Finished);
@@ -133,28 +142,27 @@ fn file_goes_from_seed_to_leech_whole_and_nothing_is_left_open() {
     assert!(fs::read(leech.root().join("file")).unwrap() == data);
     leech.stop();
     seed.stop();
-    assert_eq!(entries("/proc/self/fd"), descriptors);
-    assert_eq!(entries("/proc/self/task"), threads);
+    before.assert_again();
 }
 
-#[test]
-fn session_that_starts_again_resumes_without_hashing() {
+/// Resume data of an orderly end is taken at the next start.
+pub fn session_that_starts_again_resumes_without_hashing(start: Start) {
     let _alone = alone();
     let data = content(1 << 20);
     let torrent = torrent(&data);
-    let mut session = Session::start();
+    let mut session = Session::start(start);
     session.seed(&torrent, &data);
-    let mut session = Session::start_in(session.stop());
+    let mut session = Session::start_in(start, session.stop());
     session.add(&torrent);
     let checked = session.wait_for_torrent(|what| matches!(what, TorrentNotice::Checked { .. }));
     assert_eq!(checked, TorrentNotice::Checked { have: 16, pieces: 16, from_resume: true });
     session.stop();
 }
 
-#[test]
-fn session_with_nothing_to_do_takes_no_turns() {
+/// Turns are counted over two idle seconds.
+pub fn session_with_nothing_to_do_takes_no_turns(start: Start) {
     let _alone = alone();
-    let mut session = Session::start();
+    let mut session = Session::start(start);
     let data = content(1 << 20);
     session.seed(&torrent(&data), &data);
     std::thread::sleep(Duration::from_millis(200));
@@ -165,10 +173,10 @@ fn session_with_nothing_to_do_takes_no_turns() {
     session.stop();
 }
 
-#[test]
-fn calls_after_the_end_say_so() {
+/// A handle that outlives its session answers.
+pub fn calls_after_the_end_say_so(start: Start) {
     let _alone = alone();
-    let mut session = Session::start();
+    let mut session = Session::start(start);
     let data = content(100_000);
     let torrent = torrent(&data);
     let id = session.seed(&torrent, &data);
@@ -182,10 +190,10 @@ fn calls_after_the_end_say_so() {
     assert_eq!(client.stop(STOP_TIMEOUT), Ok(()));
 }
 
-#[test]
-fn session_ends_by_itself_when_the_last_handle_is_dropped() {
+/// Handles are counted.
+pub fn session_ends_by_itself_when_the_last_handle_is_dropped(start: Start) {
     let _alone = alone();
-    let Session { client, events, .. } = Session::start();
+    let Session { client, events, .. } = Session::start(start);
     let other = client.clone();
     drop(client);
     assert!(other.statuses().is_empty() && !other.is_stopped());
@@ -193,10 +201,10 @@ fn session_ends_by_itself_when_the_last_handle_is_dropped() {
     assert_eq!(events.last(), Some(Notice::Stopped));
 }
 
-#[test]
-fn second_session_with_the_same_state_is_refused() {
+/// A state directory is for one session at a time.
+pub fn second_session_with_the_same_state_is_refused(start: Start) {
     let _alone = alone();
-    let session = Session::start();
+    let session = Session::start(start);
     let refused = start(&config(session.dir.path())).map(drop);
     assert!(matches!(refused, Err(StartError::State(_))), "{refused:?}");
     let dir = session.stop();
@@ -204,10 +212,10 @@ fn second_session_with_the_same_state_is_refused() {
     client.stop(STOP_TIMEOUT).unwrap();
 }
 
-#[test]
-fn torrent_is_paused_resumed_and_removed_with_its_files() {
+/// The life of a torrent by calls.
+pub fn torrent_is_paused_resumed_and_removed_with_its_files(start: Start) {
     let _alone = alone();
-    let mut session = Session::start();
+    let mut session = Session::start(start);
     let data = content(300_000);
     let torrent = torrent(&data);
     let id = session.seed(&torrent, &data);
@@ -222,12 +230,12 @@ fn torrent_is_paused_resumed_and_removed_with_its_files() {
     session.stop();
 }
 
-#[test]
-fn recorded_session_replays_to_the_same_fingerprint() {
+/// What was recorded is all that the engine knew.
+pub fn recorded_session_replays_to_the_same_fingerprint(start: Start) {
     let _alone = alone();
     let data = content(2 << 20);
     let torrent = torrent(&data);
-    let mut seed = Session::start();
+    let mut seed = Session::start(start);
     seed.seed(&torrent, &data);
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
@@ -245,4 +253,57 @@ fn recorded_session_replays_to_the_same_fingerprint() {
     let replayed = replay(&fs::read(log).unwrap()).unwrap();
     assert!(!replayed.cut_off, "{replayed:?}");
     assert!(replayed.fingerprint.inputs > 32, "{replayed:?}");
+}
+
+/// A peer that refuses and one that accepts and says nothing do not keep a download from its seed,
+/// and the session still ends in time.
+pub fn refusing_and_silent_peers_do_not_stop_a_download(start: Start) {
+    let _alone = alone();
+    let data = content(1 << 20);
+    let torrent = torrent(&data);
+    let mut seed = Session::start(start);
+    seed.seed(&torrent, &data);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut leech = Session::start(start);
+    let id = leech.add(&torrent);
+    let peers = vec![refusing, silent.local_addr().unwrap(), seed.addr];
+    leech.client.add_peers(id, peers).unwrap();
+    leech.wait_for_torrent(|what| *what == TorrentNotice::Finished);
+    leech.stop();
+    seed.stop();
+}
+
+/// Makes tests of every case for the runtime whose `start` is given, in a module of that name.
+#[macro_export]
+macro_rules! conformance {
+    ($runtime:ident, $start:path) => {
+        mod $runtime {
+            $crate::conformance_cases! { $start;
+                file_goes_from_seed_to_leech_whole_and_nothing_is_left_open
+                session_that_starts_again_resumes_without_hashing
+                session_with_nothing_to_do_takes_no_turns
+                calls_after_the_end_say_so
+                session_ends_by_itself_when_the_last_handle_is_dropped
+                second_session_with_the_same_state_is_refused
+                torrent_is_paused_resumed_and_removed_with_its_files
+                recorded_session_replays_to_the_same_fingerprint
+                refusing_and_silent_peers_do_not_stop_a_download
+            }
+        }
+    };
+}
+
+/// One test for each case.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_cases {
+    ($start:path; $($case:ident)*) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::conformance::$case($start);
+            }
+        )*
+    };
 }

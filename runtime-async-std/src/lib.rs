@@ -1,0 +1,73 @@
+//! bitswarm on async-std: one task that owns the engine and the sockets, worker threads for the disk
+//! and for name resolution.
+//!
+//! async-std is discontinued upstream in favour of smol. With the feature `smol` this crate runs on
+//! smol, and nothing else about it changes; a new application better begins with that. Which of the
+//! two it is stands in one file, `rt.rs`.
+//!
+//! [`start`] is all there is to it: applications then use the [`Client`], which is the same with
+//! every runtime. One session seeds, another downloads from it:
+//!
+//! ```
+//! use bitswarm_core::metainfo::Creator;
+//! use bitswarm_core::torrent::AddTorrent;
+//! use bitswarm_core::{Notice, TorrentNotice};
+//! use bitswarm_runtime_async_std::{ClientConfig, STOP_TIMEOUT, start};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+//! # std::fs::create_dir(&here)?;
+//! let content = b"hello, swarm".repeat(10_000);
+//! std::fs::write(here.join("hello"), &content)?;
+//! let torrent = Creator::single_file("hello", 120_000).finish_with_content(&content)?;
+//! let mut config = ClientConfig::default();
+//! config.core.listen = vec!["127.0.0.1:0".parse()?];
+//!
+//! let (seed, mut events) = start(&config)?;
+//! let listening = events.find_map(|notice| match notice {
+//!     Notice::Listening { addr, .. } => Some(addr),
+//!     _ => None,
+//! });
+//! seed.add_torrent(AddTorrent::new(torrent.clone(), here))?;
+//!
+//! let (leech, mut events) = start(&config)?;
+//! let id = leech.add_torrent(AddTorrent::new(torrent, &there))?;
+//! leech.add_peers(id, listening.into_iter().collect())?;
+//! let finished = |notice: &Notice| {
+//!     matches!(notice, Notice::Torrent { what: TorrentNotice::Finished, .. })
+//! };
+//! events.find(finished).ok_or("the session ended early")?;
+//! assert_eq!(std::fs::read(there.join("hello"))?, content);
+//! leech.stop(STOP_TIMEOUT)?;
+//! seed.stop(STOP_TIMEOUT)?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod connections;
+mod datagrams;
+mod driver;
+mod farewell;
+mod listeners;
+mod ready;
+mod rt;
+
+use std::sync::Arc;
+
+use bitswarm_runtime_common::launch;
+pub use bitswarm_runtime_common::{
+    Client, ClientConfig, ClientError, Events, STOP_TIMEOUT, StartError, StoppedEarly,
+};
+
+use crate::driver::Driver;
+use crate::ready::Ready;
+
+/// Starts a session: a driver task on a thread of its own.
+///
+/// The stream of notices that is returned misses nothing, the sockets' opening included.
+pub fn start(config: &ClientConfig) -> Result<(Client, Events), StartError> {
+    let ready = Arc::new(Ready::default());
+    let wake = Arc::clone(&ready);
+    launch(config, wake, |host| rt::block_on(Driver::new(host, ready).run()))
+}

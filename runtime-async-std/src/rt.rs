@@ -1,0 +1,16 @@
+//! The runtime behind this crate: async-std, or smol with the feature of that name.
+//!
+//! The one file that names either. Both stand on the reactor of the crate async-io, whose [`Async`]
+//! is inside the sockets of async-std and is what smol calls `Async`. It is used here directly,
+//! because the sockets of async-std tell nothing of readiness: they only read, into memory that has
+//! to be initialised first, which costs as much as copying what comes.
+
+pub(crate) use async_io::{Async, Timer};
+
+/// Runs a future as a task on this thread, to its end.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    #[cfg(not(feature = "smol"))]
+    return async_std::task::block_on(future);
+    #[cfg(feature = "smol")]
+    return smol::block_on(future);
+}
