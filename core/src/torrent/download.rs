@@ -380,7 +380,10 @@ impl Torrent {
                 self.disk_works(session);
             }
             Err(error) => {
-                self.unwritten.insert(piece);
+                // A second try may fail after the first, late, has succeeded.
+                if !self.picker.have().has(piece) {
+                    self.unwritten.insert(piece);
+                }
                 self.disk_failed(session, *error);
             }
         }
