@@ -38,6 +38,12 @@ impl Checker {
         self.done += 1;
     }
 
+    /// A piece could not be read: it is tried again, after the others.
+    pub(crate) fn put_back(&mut self, piece: PieceIndex) {
+        self.running = self.running.saturating_sub(1);
+        self.queue.push_back(piece);
+    }
+
     /// Whether pieces wait to be hashed.
     pub(crate) fn has_more(&self) -> bool {
         !self.queue.is_empty()

@@ -101,6 +101,8 @@ impl Torrent {
         if self.phase == Phase::Opening {
             let request = DiskRequest::Open { store: self.store, spec: self.spec.clone() };
             self.disk(session, TorrentOp::Open, request);
+        } else if self.phase == Phase::Checking {
+            session.check_queue.push_back(self.id);
         } else if let Some(&piece) = self.unwritten.first() {
             self.write_piece(session, piece);
         } else if let Some(piece) = self.unreadable {
@@ -141,6 +143,9 @@ impl Torrent {
         }
         self.trouble = None;
         session.notify(self.id, TorrentNotice::DiskRecovered);
+        if self.phase == Phase::Checking {
+            session.check_queue.push_back(self.id);
+        }
         let waiting: Vec<PieceIndex> = self.unwritten.iter().copied().collect();
         for piece in waiting {
             self.write_piece(session, piece);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
-use crate::disk::{DiskDone, DiskError, DiskRequest, FileIndex, FileStat, Span, StateName};
+use crate::disk::{
+    DiskDone, DiskError, DiskErrorKind, DiskRequest, FileIndex, FileStat, Span, StateName,
+};
 use crate::id::{Slab, StoreId, TorrentId};
 use crate::notice::TorrentNotice;
 use crate::picker::Picker;
@@ -202,6 +204,9 @@ impl Torrent {
 
     /// Starts hashing the next piece; whether more are waiting.
     pub(crate) fn check_next(&mut self, session: &mut Session) -> bool {
+        if self.trouble.as_ref().is_some_and(|trouble| trouble.retry_at().is_some()) {
+            return false;
+        }
         if let Some(piece) = self.checker.start_next() {
             session.checks_running += 1;
             let spans = self.layout.piece_spans(piece);
@@ -211,7 +216,7 @@ impl Torrent {
         self.checker.has_more()
     }
 
-    /// A piece was hashed, or could not be read: then it counts as missing.
+    /// A piece was hashed, or is not there; one that the disk does not give is tried again.
     pub(super) fn piece_checked(
         &mut self,
         session: &mut Session,
@@ -219,6 +224,14 @@ impl Torrent {
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         session.checks_running -= 1;
+        match &result {
+            Err(error) if self.phase == Phase::Checking && !is_absence(error.kind) => {
+                self.checker.put_back(piece);
+                return self.disk_failed(session, error.as_ref().clone());
+            }
+            Ok(_) => self.disk_works(session),
+            Err(_) => {}
+        }
         self.checker.finish_one();
         if let Ok(DiskDone::Hash(hash)) = &result
             && self.metainfo.piece_hash(piece) == Some(*hash)
@@ -294,4 +307,9 @@ impl Torrent {
     pub(crate) fn set_order(&mut self, order: PieceOrder) {
         self.picker.set_order(order);
     }
+}
+
+/// Whether a file that cannot be read is simply not there, or not all of it.
+fn is_absence(kind: DiskErrorKind) -> bool {
+    matches!(kind, DiskErrorKind::NotFound | DiskErrorKind::Short | DiskErrorKind::InTheWay)
 }
