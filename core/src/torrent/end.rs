@@ -57,10 +57,8 @@ impl Torrent {
         self.drop_all_peers(session);
         self.stop_announcing(session);
         self.choke_at = None;
-        // What is complete but could not be written is lost with the session, not the files.
-        if was_running && remove.is_none() && self.trouble.is_none() && !self.saver.is_busy() {
+        if was_running && remove.is_none() {
             self.saver.mark_dirty(session.now);
-            self.begin_save(session);
         }
         self.end_if_idle(session);
     }
@@ -93,6 +91,11 @@ impl Torrent {
                 session.notify(self.id, TorrentNotice::Removed);
             }
             return;
+        }
+        // Now that no write is under way the last save counts everything in. What is complete but
+        // could not be written is lost with the session, not the files.
+        if remove.is_none() && self.trouble.is_none() && !self.saver.is_clean() {
+            return self.begin_save(session);
         }
         self.phase = Phase::Ending { remove, closing: true };
         if remove.is_some() {

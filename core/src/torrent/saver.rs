@@ -89,11 +89,6 @@ impl Saver {
     pub(crate) fn is_clean(&self) -> bool {
         self.dirty_since.is_none() && matches!(self.phase, Phase::Idle)
     }
-
-    /// Whether a flush or save is under way.
-    pub(crate) fn is_busy(&self) -> bool {
-        !matches!(self.phase, Phase::Idle)
-    }
 }
 
 #[cfg(test)]
