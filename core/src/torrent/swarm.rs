@@ -49,9 +49,11 @@ impl Torrent {
         self.is_active() && self.peers.len() < session.config.connections.torrent
     }
 
-    /// When the next known peer is due to be tried.
+    /// When the next known peer is due to be tried. While the torrent is in line for a connection,
+    /// that is not a matter of time.
     pub(super) fn connect_due_at(&self, session: &Session) -> Option<Instant> {
-        if self.wants_peers(session) { self.book.next_at() } else { None }
+        let in_line = session.connect_queued.contains(&self.id);
+        if self.wants_peers(session) && !in_line { self.book.next_at() } else { None }
     }
 
     /// Opens one connection, to the best peer that is due; whether there was one.

@@ -8,6 +8,7 @@ pub mod check;
 pub mod content;
 pub mod dice;
 pub mod disk;
+pub mod experiment;
 pub mod host;
 pub mod network;
 pub mod peer_wire;
