@@ -280,6 +280,27 @@ fn a_disk_that_fails_now_and_then_delays_but_does_not_corrupt() {
 }
 
 #[test]
+fn a_torrent_of_one_piece_completes_among_slow_peers_that_corrupt() {
+    for seed in 0..20 {
+        let content = Content::single(seed, "one", 200_000, 256 << 10);
+        let mut scene = Scene { world: World::new(seed), content, seed };
+        let slow = Link::home(8_000, 100_000);
+        let corrupt = Behaviour { corrupt: Corrupt::PerMille(500), ..Behaviour::seeder() };
+        let hosts = [
+            scene.seeder(slow),
+            scene.peer("corrupt 0", slow, corrupt.clone()),
+            scene.peer("corrupt 1", slow, corrupt.clone()),
+            scene.peer("corrupt 2", slow, corrupt),
+        ];
+        let peers = scene.addrs(&hosts);
+        let leecher = scene.leecher(home(), &peers);
+        scene.finish(leecher, 3600);
+        let honest = scene.world.addr(hosts[0]).ip();
+        assert!(!scene.banned(leecher).contains(&honest));
+    }
+}
+
+#[test]
 fn a_disk_that_fails_often_is_never_asked_to_write_nothing() {
     for seed in 0..10 {
         let content = Content::single(seed, "often", MIB, 16 << 10);

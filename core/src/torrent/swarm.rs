@@ -587,7 +587,7 @@ impl Torrent {
         } else if peer.is_open() {
             self.picker.remove_peer_bitfield(&peer.has);
         }
-        self.picker.peer_gone(slot.key());
+        let left_a_piece = self.picker.peer_gone(slot.key());
         session.read_ahead -= peer.uploads.held_bytes();
         if let Some(addr) = peer.listens_at {
             self.book.ended(addr, session.now, why);
@@ -595,7 +595,7 @@ impl Torrent {
         if !peer.am_choking {
             self.unchoke_waiting(session);
         }
-        if released {
+        if released || left_a_piece {
             self.feed_hungry(session);
         }
         session.queue_connects(self.id);
