@@ -8,7 +8,9 @@
 //!
 //! Invariants: only interested peers are unchoked, never more than there are slots; no slot stays
 //! empty while somebody waits; every interested peer is unchoked in bounded time (L5); the same
-//! snapshot and generator give the same decision. Not here: when to decide, and super-seeding.
+//! snapshot and generator give the same decision. Not here: when to decide.
+
+pub mod spread;
 
 use std::cmp::Reverse;
 use std::net::IpAddr;

@@ -61,6 +61,11 @@ impl UploadQueue {
         self.queue.len()
     }
 
+    /// The request that is served next.
+    pub(crate) fn first(&self) -> Option<Block> {
+        self.queue.front().map(|upload| upload.block)
+    }
+
     /// Bytes being read or ready to be sent.
     pub(crate) fn held_bytes(&self) -> usize {
         self.held

@@ -1,7 +1,7 @@
 //! The picker's policy: which piece a peer gets its next blocks from.
 //!
 //! First the piece that the peer is at: one peer tends to send whole pieces. Then, for each priority
-//! from high to low:
+//! from high to low (a seed among leeches is first asked for what none of those has: `only_at_seeds`):
 //! 1. a piece in progress that nobody goes on with, the one with the fewest missing blocks first;
 //! 2. if the peer is slow, if pieces in progress are many, or if the order is sequential: a piece
 //!    of another peer that is no faster;
@@ -83,7 +83,7 @@ impl Picker {
         reserved_for(&self.failed, partial)
     }
 
-    fn may_fetch(&self, peer: PeerKey, partial: &Partial) -> bool {
+    pub(super) fn may_fetch(&self, peer: PeerKey, partial: &Partial) -> bool {
         self.reserved_for(partial).is_none_or(|owner| owner == peer)
     }
 
@@ -116,13 +116,17 @@ impl Picker {
         has: &Bitfield,
         hints: PickHints<'_>,
     ) -> Option<PieceIndex> {
+        let peers = (self.peers + self.seeds) as usize;
+        let crowded = self.partials.loose().len() > peers * LOOSE_PER_PEER;
+        let sequential = self.order == PieceOrder::Sequential;
+        let only_at_seeds = self.choose_only_at_seeds(lane, peer, has, crowded, hints);
+        if only_at_seeds.is_some() {
+            return only_at_seeds;
+        }
         let abandoned = self.best_loose(lane, peer, has, |owner| owner.is_none());
         if abandoned.is_some() {
             return abandoned;
         }
-        let peers = (self.peers + self.seeds) as usize;
-        let crowded = self.partials.loose().len() > peers * LOOSE_PER_PEER;
-        let sequential = self.order == PieceOrder::Sequential;
         if crowded || sequential || hints.pace == Pace::Slow {
             let shared = self.best_shared(lane, peer, has, hints.pace);
             if shared.is_some() {
@@ -170,7 +174,7 @@ impl Picker {
     }
 
     /// Whoever began or took over a piece and is still at it.
-    fn owner(&self, partial: &Partial) -> Option<(PeerKey, Pace)> {
+    pub(super) fn owner(&self, partial: &Partial) -> Option<(PeerKey, Pace)> {
         partial.owner.filter(|(owner, _)| self.current(*owner) == Some(partial.piece))
     }
 

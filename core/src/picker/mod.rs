@@ -37,6 +37,7 @@
 
 mod buckets;
 mod choose;
+mod only_at_seeds;
 mod partial;
 #[cfg(test)]
 mod tests;
@@ -314,6 +315,11 @@ impl Picker {
     /// How many peers have a piece, seeds among them.
     pub fn availability(&self, piece: PieceIndex) -> u32 {
         u32::from(self.buckets.availability(piece)) + self.seeds
+    }
+
+    /// Whether no peer but seeds has a piece.
+    pub fn is_only_at_seeds(&self, piece: PieceIndex) -> bool {
+        self.buckets.availability(piece) == 0
     }
 
     /// How much a piece is wanted; one that does not exist, not at all.

@@ -36,6 +36,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::choke::spread::Spread;
 use crate::config::RateLimits;
 use crate::disk::{Allocation, StoreSpec};
 use crate::id::{Slab, StoreId, TorrentId};
@@ -100,6 +101,8 @@ pub(crate) struct Torrent {
     announcer: announce::Announcer,
     /// Peers that could be asked for more than there was to pick.
     hungry: BTreeSet<PeerSlot>,
+    /// What is suggested to whom while nobody else has everything; nothing if all is out.
+    spread: Option<Box<Spread<PeerSlot>>>,
     choke_at: Option<Instant>,
     optimistic_at: Instant,
 

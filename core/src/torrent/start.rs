@@ -70,6 +70,7 @@ impl Torrent {
             book,
             announcer,
             hungry: Default::default(),
+            spread: None,
             choke_at: None,
             optimistic_at: session.now,
             gates: None,

@@ -452,6 +452,7 @@ impl Torrent {
         if !peer.has.set(piece) {
             return Ok(());
         }
+        peer.allowed_by_us.retain(|allowed| *allowed != piece);
         self.picker.peer_has(piece);
         if self.picker.is_interesting(piece) {
             peer.interesting += 1;
@@ -460,6 +461,7 @@ impl Torrent {
         let everything = peer.has.is_all();
         let addr = peer.listens_at;
         self.mind_interest(slot);
+        self.suggest(slot);
         if everything {
             if let Some(addr) = addr {
                 self.book.set_seed(addr, true);
@@ -502,8 +504,13 @@ impl Torrent {
         Ok(())
     }
 
-    /// Newcomers get a few pieces they may fetch while choked (BEP 6).
+    /// Newcomers get a few pieces they may fetch while choked (BEP 6); not of a seed that has better
+    /// to do than to send the same pieces to everybody.
     fn offer_allowed_fast(&mut self, slot: PeerSlot) {
+        self.begin_spread();
+        if self.spread.is_some() {
+            return;
+        }
         let Some(peer) = self.peers.get_mut(slot) else { return };
         if !peer.fast || peer.has.count() >= ALLOWED_FAST_PIECES {
             return;
@@ -590,6 +597,9 @@ impl Torrent {
     fn remove_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         let Some(mut peer) = self.peers.remove(slot) else { return };
         self.hungry.remove(&slot);
+        if let Some(spread) = &mut self.spread {
+            spread.take_back(slot, |_| false);
+        }
         let released = self.release_requests(slot, &mut peer);
         if peer.counted_as_seed {
             self.picker.remove_seed();

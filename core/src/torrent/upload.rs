@@ -1,10 +1,11 @@
 //! Uploading: requests come in, blocks are read and go out; choking.
 
+use crate::choke::spread::Spread;
 use crate::choke::{self, AddressGroup, Decision, Mode, PeerSnapshot, State};
 use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest};
-use crate::peer::PeerSlot;
 use crate::peer::upload::ReadRun;
-use crate::piece::Block;
+use crate::peer::{Peer, PeerSlot};
+use crate::piece::{Block, PieceIndex};
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::conn::ReadPause;
@@ -236,10 +237,17 @@ impl Torrent {
         {
             return;
         }
-        if let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.is_open()) {
-            peer.unchoke(session.now);
-            session.ask_send(peer.conn);
+        if self.peers.get(slot).is_some_and(Peer::is_open) {
+            self.unchoke(session, slot);
         }
+    }
+
+    fn unchoke(&mut self, session: &mut Session, slot: PeerSlot) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        peer.unchoke(session.now);
+        session.ask_send(peer.conn);
+        self.begin_spread();
+        self.suggest(slot);
     }
 
     /// A slot is free: whoever waits for one is chosen soon.
@@ -302,6 +310,7 @@ impl Torrent {
 
     fn apply_chokes(&mut self, session: &mut Session, decision: &Decision<PeerSlot>) {
         for &slot in &decision.choke {
+            self.let_finish(slot);
             let Some(peer) = self.peers.get_mut(slot) else { continue };
             let held = peer.uploads.held_bytes();
             peer.choke();
@@ -309,13 +318,57 @@ impl Torrent {
             session.ask_send(peer.conn);
         }
         for &slot in &decision.unchoke {
-            let Some(peer) = self.peers.get_mut(slot) else { continue };
-            peer.unchoke(session.now);
-            session.ask_send(peer.conn);
+            self.unchoke(session, slot);
         }
         for (slot, peer) in self.peers.iter_mut() {
             peer.optimistic = decision.optimistic.binary_search(&slot).is_ok();
         }
+    }
+
+    // Seeding alone: each piece is to be sent once.
+
+    /// A seed begins to suggest what no leech has, if there is any of that. O(pieces), as often as
+    /// somebody is unchoked.
+    pub(super) fn begin_spread(&mut self) {
+        if !self.is_finished() || self.spread.is_some() {
+            return;
+        }
+        let picker = &self.picker;
+        let lacking =
+            |piece: &PieceIndex| picker.have().has(*piece) && picker.is_only_at_seeds(*piece);
+        let spread = Spread::new(self.geometry.iter().filter(lacking), &mut self.policy);
+        self.spread = (!spread.is_done()).then(|| Box::new(spread));
+    }
+
+    /// Suggests to a peer what it may go on with.
+    pub(super) fn suggest(&mut self, slot: PeerSlot) {
+        let Some(spread) = &mut self.spread else { return };
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if peer.fast && !peer.am_choking && peer.peer_interested {
+            let picker = &self.picker;
+            while let Some(piece) = spread.next(slot, |piece| !picker.is_only_at_seeds(piece)) {
+                peer.send(Message::Suggest(piece));
+            }
+        }
+        if spread.is_done() {
+            self.spread = None;
+        }
+    }
+
+    /// A peer is about to be choked in the middle of a piece that no leech has: it may finish that
+    /// one all the same (BEP 6, "allowed fast"), or what it has of it would have to be sent again.
+    fn let_finish(&mut self, slot: PeerSlot) {
+        let Some(spread) = &mut self.spread else { return };
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let asked = peer.uploads.first().map(|block| block.piece);
+        let lacking = asked.filter(|piece| peer.fast && self.picker.is_only_at_seeds(*piece));
+        if let Some(piece) = lacking
+            && !peer.allowed_by_us.contains(&piece)
+        {
+            peer.allowed_by_us.push(piece);
+            peer.send(Message::AllowedFast(piece));
+        }
+        spread.take_back(slot, |piece| Some(piece) == lacking);
     }
 
     /// Whether the disk does not give what we have.

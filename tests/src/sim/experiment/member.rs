@@ -39,6 +39,7 @@ pub(super) struct Around<'a> {
     pub(super) links: &'a mut Links,
     /// How many members that are there have each piece.
     pub(super) copies: &'a mut [u32],
+    pub(super) copies_changed: bool,
 }
 
 /// The torrent of the swarm.
@@ -380,6 +381,7 @@ impl Member {
     fn hold(&mut self, around: &mut Around<'_>, piece: PieceIndex) {
         if self.pieces.set(piece) {
             around.copies[piece.at()] += 1;
+            around.copies_changed = true;
         }
     }
 

@@ -16,6 +16,8 @@ pub struct Report {
     pub bound: Duration,
     /// When the last leecher finished, or the run was given up.
     pub took: Duration,
+    /// When leechers first had everything between them.
+    pub spread: Option<Duration>,
     /// Everybody but the tracker: seeds first, then leechers.
     pub peers: Vec<Peer>,
     /// The swarm every few seconds.
@@ -172,7 +174,7 @@ impl Report {
     }
 
     /// Heading of [`Report::row`].
-    pub const HEADING: &'static str = "swarm                     bound s   first s  median s    last s  last/bound  upload use  duplicates  from seeds  ratio min..median..max  rarest at 1/4 1/2 3/4  rider rate";
+    pub const HEADING: &'static str = "swarm                     bound s   first s  median s    last s  last/bound  upload use  duplicates    spread s  from seeds  ratio min..median..max  rarest at 1/4 1/2 3/4  rider rate";
 
     /// One line of figures.
     pub fn row(&self, name: &str) -> String {
@@ -186,7 +188,7 @@ impl Report {
             _ => format!("{:>9}", "-"),
         };
         format!(
-            "{name:<24} {:>8.1} {:>9.1} {:>9.1} {:>9.1} {:>11.3} {:>10.1}% {:>10.3}% {:>11.2}   {:>5.2} .. {:>4.2} .. {:>5.2}  {:>13} {:>3} {:>3}  {rider}",
+            "{name:<24} {:>8.1} {:>9.1} {:>9.1} {:>9.1} {:>11.3} {:>10.1}% {:>10.3}% {:>11.1} {:>11.2}   {:>5.2} .. {:>4.2} .. {:>5.2}  {:>13} {:>3} {:>3}  {rider}",
             self.bound.as_secs_f64(),
             at(0.0),
             at(0.5),
@@ -194,6 +196,7 @@ impl Report {
             self.last_of_bound(),
             self.upload_utilisation() * 100.0,
             self.duplicates() * 100.0,
+            self.spread.map_or(f64::NAN, |at| at.as_secs_f64()),
             self.copies_from_seeds(),
             ratio(0.0),
             ratio(0.5),

@@ -65,6 +65,7 @@ struct Swarm {
     copies: Vec<u32>,
     samples: Vec<Sample>,
     bound: Duration,
+    spread: Option<Instant>,
     unfinished: u32,
     steps: u64,
 }
@@ -90,6 +91,7 @@ impl Swarm {
             copies: Vec::new(),
             samples: Vec::new(),
             bound: Duration::ZERO,
+            spread: None,
             unfinished: settings.peers,
             steps: 0,
         };
@@ -199,9 +201,18 @@ impl Swarm {
     /// Lets a member act, and notices if that brought it to its end.
     fn with(&mut self, id: MemberId, act: impl FnOnce(&mut Member, &mut Around<'_>)) {
         let member = &mut self.members[id as usize];
-        let mut around =
-            Around { queue: &mut self.queue, links: &mut self.links, copies: &mut self.copies };
+        let mut around = Around {
+            queue: &mut self.queue,
+            links: &mut self.links,
+            copies: &mut self.copies,
+            copies_changed: false,
+        };
         act(member, &mut around);
+        if self.spread.is_none() && around.copies_changed {
+            let seeds = self.settings.seeds;
+            let all_out = self.copies.iter().all(|copies| *copies > seeds);
+            self.spread = all_out.then(|| self.queue.now());
+        }
         let plan = &mut self.plans[id as usize];
         if member.finished_at.is_some() && !plan.done && plan.role.is_leecher() {
             plan.done = true;
@@ -245,6 +256,7 @@ impl Swarm {
             settings: self.settings.clone(),
             bound: self.bound,
             took: now - Instant::ZERO,
+            spread: self.spread.map(|at| at - Instant::ZERO),
             peers: peers.filter(|peer| peer.role != Role::Tracker).collect(),
             samples: self.samples.clone(),
             inputs: self.members.iter().map(|member| member.inputs).sum(),
