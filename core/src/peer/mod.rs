@@ -81,6 +81,8 @@ pub(crate) struct Peer {
     /// Pieces it may fetch while we choke it.
     pub(crate) allowed_by_us: SmallVec<[PieceIndex; 4]>,
     pub(crate) suggested: SmallVec<[PieceIndex; 4]>,
+    /// Whether it ever suggested a piece: then it counts who has what, though it has everything.
+    pub(crate) suggests: bool,
     pub(crate) uploads: UploadQueue,
     /// Whether it waits in the session's line for the read-ahead budget.
     pub(crate) waits_to_read: bool,
@@ -149,6 +151,7 @@ impl Peer {
             allowed_to_us: SmallVec::new(),
             allowed_by_us: SmallVec::new(),
             suggested: SmallVec::new(),
+            suggests: false,
             uploads: UploadQueue::default(),
             waits_to_read: false,
             outbox: Segments::new(),
@@ -238,6 +241,7 @@ impl Peer {
         if self.suggested.len() == FAST_PIECES {
             self.suggested.remove(0);
         }
+        self.suggests = true;
         self.suggested.push(piece);
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct UploadQueue {
     queue: VecDeque<Upload>,
     /// Bytes being read or ready to be sent.
     held: usize,
+    /// The piece asked for last, served or not.
+    latest: Option<PieceIndex>,
 }
 
 #[derive(Debug)]
@@ -61,9 +63,10 @@ impl UploadQueue {
         self.queue.len()
     }
 
-    /// The request that is served next.
-    pub(crate) fn first(&self) -> Option<Block> {
-        self.queue.front().map(|upload| upload.block)
+    /// The pieces that the peer is in the middle of, as far as its requests tell: that of the
+    /// request served next, and that asked for last.
+    pub(crate) fn pieces_under_way(&self) -> [Option<PieceIndex>; 2] {
+        [self.queue.front().map(|upload| upload.block.piece), self.latest]
     }
 
     /// Bytes being read or ready to be sent.
@@ -73,6 +76,7 @@ impl UploadQueue {
 
     /// Appends a request.
     pub(crate) fn push(&mut self, block: Block) {
+        self.latest = Some(block.piece);
         self.queue.push_back(Upload { block, state: State::Waiting });
     }
 

@@ -226,7 +226,7 @@ impl Picker {
         if let Some(piece) = suggested.iter().copied().find(suits) {
             return Some(piece);
         }
-        if self.have.count() as usize + self.partials.len() < RANDOM_FIRST {
+        if self.begins_by_chance() {
             let (word, bit) = self.random_start();
             return self.first(wanted_lane, has, word, bit);
         }
@@ -236,6 +236,11 @@ impl Picker {
             Walk::Nothing => None,
             Walk::GaveUp => self.rarest(wanted_lane, has),
         }
+    }
+
+    /// Whether the next new piece is one of the first, which are begun by chance.
+    pub(super) fn begins_by_chance(&self) -> bool {
+        self.have.count() as usize + self.partials.len() < RANDOM_FIRST
     }
 
     /// The rarest, looked for from the rarest upwards, by chance among equals; looks at no more

@@ -7,7 +7,7 @@
 //! With nobody but seeds around, or if the order is sequential, this decides nothing.
 
 use super::choose::Walk;
-use super::{Pace, PeerKey, PickHints, Picker, lane};
+use super::{PeerKey, PickHints, Picker, lane};
 use crate::bitfield::Bitfield;
 use crate::piece::PieceIndex;
 use crate::torrent::PieceOrder;
@@ -24,7 +24,7 @@ impl Picker {
         hints: PickHints<'_>,
     ) -> Option<PieceIndex> {
         let among_leeches = has.is_all() && self.peers > 0;
-        if !among_leeches || self.order == PieceOrder::Sequential || hints.pace == Pace::Slow {
+        if !among_leeches || self.order == PieceOrder::Sequential {
             return None;
         }
         let begun = self.partials.loose().iter().filter(|partial| {
@@ -44,6 +44,9 @@ impl Picker {
         };
         if let Some(piece) = hints.suggested.iter().copied().find(suits) {
             return Some(piece);
+        }
+        if self.begins_by_chance() {
+            return None;
         }
         match self.walk(wanted_lane, has, 1) {
             Walk::Found(piece) if self.is_only_at_seeds(piece) => Some(piece),

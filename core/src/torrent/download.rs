@@ -442,7 +442,8 @@ impl Torrent {
         session.assembly_bytes -= held - self.assembly.held_bytes();
     }
 
-    /// Tells all who lack it that we have a piece, and minds who has lost interest for us by it.
+    /// Tells all who lack it that we have a piece, and those who suggest pieces, since they count
+    /// who has what; minds who has lost interest for us by it.
     fn announce_have(&mut self, session: &mut Session, piece: PieceIndex) {
         let wanting = self.is_active() && !self.is_finished();
         for (_, peer) in self.peers.iter_mut() {
@@ -452,7 +453,8 @@ impl Torrent {
             if peer.has.has(piece) {
                 peer.interesting = peer.interesting.saturating_sub(1);
                 peer.set_interest(wanting && peer.interesting > 0);
-            } else {
+            }
+            if peer.suggests || !peer.has.has(piece) {
                 peer.send(Message::Have(piece));
             }
             if !peer.outbox.is_empty() {

@@ -1,5 +1,7 @@
 //! Uploading: requests come in, blocks are read and go out; choking.
 
+use smallvec::SmallVec;
+
 use crate::choke::spread::Spread;
 use crate::choke::{self, AddressGroup, Decision, Mode, PeerSnapshot, State};
 use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest};
@@ -355,20 +357,24 @@ impl Torrent {
         }
     }
 
-    /// A peer is about to be choked in the middle of a piece that no leech has: it may finish that
-    /// one all the same (BEP 6, "allowed fast"), or what it has of it would have to be sent again.
+    /// A peer is about to be choked in the middle of pieces that no leech has: it may finish those
+    /// all the same (BEP 6, "allowed fast"), or what it has of it would have to be sent again.
     fn let_finish(&mut self, slot: PeerSlot) {
         let Some(spread) = &mut self.spread else { return };
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let asked = peer.uploads.first().map(|block| block.piece);
-        let lacking = asked.filter(|piece| peer.fast && self.picker.is_only_at_seeds(*piece));
-        if let Some(piece) = lacking
-            && !peer.allowed_by_us.contains(&piece)
-        {
-            peer.allowed_by_us.push(piece);
-            peer.send(Message::AllowedFast(piece));
+        let under_way = peer.uploads.pieces_under_way();
+        let keeps = |piece: PieceIndex| {
+            peer.fast && under_way.contains(&Some(piece)) && self.picker.is_only_at_seeds(piece)
+        };
+        spread.take_back(slot, keeps);
+        let kept: SmallVec<[PieceIndex; 2]> =
+            under_way.into_iter().flatten().filter(|piece| keeps(*piece)).collect();
+        for piece in kept {
+            if !peer.allowed_by_us.contains(&piece) {
+                peer.allowed_by_us.push(piece);
+                peer.send(Message::AllowedFast(piece));
+            }
         }
-        spread.take_back(slot, |piece| Some(piece) == lacking);
     }
 
     /// Whether the disk does not give what we have.
