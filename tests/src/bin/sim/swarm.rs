@@ -18,7 +18,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "64MiB", value_parser = bytes)]
     size: u64,
     /// Length of a piece.
-    #[arg(long, default_value = "256KiB", value_parser = bytes)]
+    #[arg(long, default_value = "128KiB", value_parser = bytes)]
     piece: u64,
     /// Upload rate of each.
     #[arg(long, default_value = "256KiB", value_parser = bytes)]

@@ -42,7 +42,7 @@ impl Default for Settings {
             peers: 100,
             seeds: 1,
             size: 64 << 20,
-            piece_len: 256 << 10,
+            piece_len: 128 << 10,
             up_bytes_per_s: 256 << 10,
             down_bytes_per_s: 2 << 20,
             seed_up_bytes_per_s: None,
