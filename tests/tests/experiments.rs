@@ -58,7 +58,7 @@ fn the_figures_of_the_swarms_are_those_of_the_snapshot_and_free_riders_get_less(
         |role| reports.last().and_then(|report| report.mean_rate(role)).expect("they finish");
     let (rider, giver) = (rate(Role::FreeRider), rate(Role::Leecher));
     assert!(rider < giver * 0.92, "free riders get {rider:.0} B/s, contributors {giver:.0} B/s");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/swarm.txt");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots/swarm.txt");
     if std::env::var_os(UPDATE).is_some() {
         std::fs::write(&path, &table).expect("the snapshot can be written");
         return;
