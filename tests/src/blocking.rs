@@ -123,7 +123,8 @@ impl Session {
                 self.perform_actions();
             }
             while self.lingering.front().is_some_and(|(until, _)| *until <= self.host.now()) {
-                self.lingering.pop_front().and_then(|(_, link)| Some(link.upgrade()?.shut_down()));
+                let cut_off = self.lingering.pop_front().and_then(|(_, link)| link.upgrade());
+                cut_off.inspect(|link| link.shut_down());
             }
             for one in news {
                 self.host.refresh_now();
