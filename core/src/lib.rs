@@ -8,8 +8,6 @@
 //!
 //! ```
 //! use std::collections::{HashMap, VecDeque};
-//!
-//! use bitswarm_core::action::SocketKind;
 //! use bitswarm_core::disk::MemoryDisk;
 //! use bitswarm_core::metainfo::Creator;
 //! use bitswarm_core::torrent::AddTorrent;
@@ -29,9 +27,8 @@
 //!     let other = 1 - at;
 //!     match action {
 //!         Action::Bind { socket, spec } => {
-//!             if spec.kind == SocketKind::TcpListener {
-//!                 nodes[at].listener = Some(socket);
-//!             }
+//!             // The first is for peers over TCP.
+//!             nodes[at].listener.get_or_insert(socket);
 //!             vec![(at, Event::Bound { socket, result: Ok(spec.addr) })]
 //!         }
 //!         Action::Connect { conn, to: local } => {
@@ -56,7 +53,6 @@
 //!     }
 //! }
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let content = b"hello, swarm".repeat(50_000);
 //! let torrent = Creator::single_file("hello", 600_000).finish_with_content(&content)?;
 //! let config = Config { listen: vec!["10.0.0.1:6881".parse()?], ..Config::default() };
@@ -89,8 +85,7 @@
 //!     });
 //!     nodes[at].engine.handle(now, event);
 //! }
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 #![forbid(unsafe_code)]

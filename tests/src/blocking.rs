@@ -2,7 +2,7 @@
 //! is the shortest way to a runtime, not to a fast one; `docs/RUNTIMES.md` goes through this file.
 //!
 //! Each thing that can be waited for has a thread that waits: one for each listener and datagram
-//! socket, one that reads and one that writes for each connection. What they learn goes as [`News`]
+//! socket, one that reads and one that writes for each connection. What they learn goes as `News`
 //! through one channel to the session's thread, which owns the engine and waits for nothing else.
 //! The channel is bounded: a reader that is faster than the engine waits, and its socket's window
 //! fills. A socket that is shut down ends the calls that block on it, and so its threads (on Linux
