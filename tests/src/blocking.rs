@@ -9,7 +9,7 @@
 //! also `accept`, `connect` and `recv_from`).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -28,7 +28,7 @@ use socket2::{SockRef, Socket};
 const NEWS: usize = 32;
 
 /// Bytes read or gathered at once (chosen; no datagram is longer).
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 64 * 1024;
 
 /// How long a closed connection sends what is left, and accepting rests when it fails (chosen).
 const LINGER: Duration = Duration::from_secs(3);
@@ -72,11 +72,9 @@ struct Session {
     /// Closed connections that still send, and until when; the oldest first.
     lingering: VecDeque<(Instant, Weak<Link>)>,
     threads: Vec<JoinHandle<()>>,
-    /// What happened while an action was performed.
     pending: VecDeque<Event>,
 }
 
-/// A connection, as the loop sees it.
 struct Connection {
     link: Arc<Link>,
     /// To the thread that writes. It ends when this is dropped.
@@ -87,7 +85,7 @@ struct Connection {
     unsent: usize,
 }
 
-/// A listener or datagram socket, and the thread that waits at it.
+/// A listener or datagram socket.
 struct Waiting {
     socket: Socket,
     ended: AtomicBool,
@@ -100,7 +98,6 @@ struct Link {
     changed: Condvar,
 }
 
-/// What becomes of what the peer sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
     On,
@@ -149,7 +146,6 @@ impl Session {
         match news {
             News::Wake => {}
             News::Accepted(socket, stream, from) => {
-                // Not wanted: dropping the stream closes it.
                 if let Some(conn) = self.host.accept(socket, from) {
                     net::prepare_stream(SockRef::from(&stream));
                     self.open(conn, Ok(stream), None);
@@ -186,7 +182,6 @@ impl Session {
         let _ = connection.writer.send(out);
     }
 
-    /// Performs every action, and hands in what happened by that, until there is nothing left.
     fn perform_actions(&mut self) {
         loop {
             while let Some(action) = self.host.poll_action() {
@@ -333,8 +328,14 @@ impl Link {
         let tell = |bytes| drop(teller.send(News::Connection(conn, Event::Sent { conn, bytes })));
         while let Ok(mut out) = gathered.recv() {
             while !out.is_empty() {
-                match net::send(&SockRef::from(&self.stream), &mut out) {
-                    Ok(written) => tell(written.count),
+                // Two blocks a call: what the peer has taken is to be told soon.
+                let mut slices = [IoSlice::new(&[]); 4];
+                let used = out.slices(&mut slices);
+                match (&self.stream).write_vectored(&slices[..used]) {
+                    Ok(count) => {
+                        out.advance(count);
+                        tell(count);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     // The reader reads what is left, and tells.
                     Err(_) => return self.shut_down(),

@@ -10,7 +10,7 @@ conformance!(async_std, bitswarm_runtime_async_std::start);
 #[cfg(feature = "smol")]
 conformance!(smol, bitswarm_runtime_async_std::start);
 
-conformance!(blocking, bitswarm_tests::blocking::start);
+conformance!(blocking, bitswarm_tests::blocking::start, core);
 
 /// The example is to show that a runtime is an afternoon's work.
 #[test]
