@@ -1,0 +1,75 @@
+//! The end of a session: in time, and nothing is left of it.
+
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bitswarm_core::torrent::AddTorrent;
+use bitswarm_runtime_common::STOP_TIMEOUT;
+
+use super::Runtime;
+use super::harness::{alone, in_own_process};
+use super::held::Held;
+use super::sample::Sample;
+use super::scripted::{BlackHole, become_unchoked, connect, listen};
+use super::session::Session;
+use crate::interop::wire::Message;
+
+/// Both ends of a transfer are stopped in the middle of it, while connects hang, a peer says
+/// nothing, and another does not read what it asked for.
+pub fn busy_sessions_end_within_a_second_and_leave_nothing(runtime: Runtime) {
+    let _turn = alone();
+    in_own_process(runtime, || {
+        // What a runtime starts once for the whole process is there from now on.
+        Session::start(runtime).stop();
+        let before = Held::now();
+        {
+            let sample = Sample::new(16 << 20);
+            let mut seed = Session::start(runtime);
+            seed.seed(&sample);
+            let (_silent, silent) = listen();
+            let hole = BlackHole::new();
+            let leech =
+                Session::with(runtime, |c| c.core.limits.down_bytes_per_s = Some(1_000_000));
+            let id = leech.add(&sample);
+            leech.client.add_peers(id, vec![hole.addr, silent, seed.addr()]).unwrap();
+            let mut greedy = connect(seed.addr(), &sample);
+            become_unchoked(&mut greedy);
+            for piece in 0..sample.pieces() as u32 {
+                greedy.send(&Message::Request(piece, 0, 16 << 10)).unwrap();
+            }
+            leech.wait_until(id, |status| status.downloaded_bytes > 1_000_000);
+            for session in [leech, seed] {
+                let began = Instant::now();
+                session.stop();
+                let took = began.elapsed();
+                assert!(took < STOP_TIMEOUT, "took {took:?}");
+            }
+        }
+        before.assert_again();
+    });
+}
+
+/// A tracker that takes the question and never answers.
+pub fn tracker_that_hangs_does_not_hold_up_the_end(runtime: Runtime) {
+    let _turn = alone();
+    in_own_process(runtime, || {
+        Session::start(runtime).stop();
+        let before = Held::now();
+        {
+            let tracker = TcpListener::bind("127.0.0.1:0").unwrap();
+            let sample = Sample::new(1 << 20);
+            let session = Session::start(runtime);
+            let mut add = AddTorrent::new(sample.metainfo.clone(), session.root());
+            add.trackers = vec![format!("http://{}/announce", tracker.local_addr().unwrap())];
+            session.client.add_torrent(add).unwrap();
+            let (_question, _) = tracker.accept().unwrap();
+            thread::sleep(Duration::from_millis(50));
+            let began = Instant::now();
+            session.stop();
+            let took = began.elapsed();
+            assert!(took < STOP_TIMEOUT, "took {took:?}");
+        }
+        before.assert_again();
+    });
+}
