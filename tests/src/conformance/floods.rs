@@ -60,23 +60,26 @@ pub fn exhausted_descriptors_are_survived_and_recovered_from(runtime: Runtime) {
     let _turn = alone();
     in_own_process(runtime, || {
         let sample = Sample::new(2 << 20);
-        let mut seed = Session::start(runtime);
+        let mut seed = Session::with(runtime, |config| {
+            // Who is let in after all, and says nothing, is shown out soon.
+            config.core.timeouts.handshake = Duration::from_secs(1);
+        });
         seed.seed(&sample);
         let leech = Session::start(runtime);
-        let before = connect(seed.addr(), &sample);
+        let mut before = connect(seed.addr(), &sample);
         let sockets: Vec<_> =
             (0..5).map(|_| Socket::new(Domain::IPV4, Type::STREAM, None).unwrap()).collect();
         let files = take_all_descriptors();
         for socket in &sockets {
             socket.connect(&seed.addr().into()).unwrap();
         }
-        let id = leech.fetch(&sample, seed.addr());
         for socket in sockets {
             let turned_away = wait_for_end(&socket.into(), Duration::from_secs(20));
             assert!(turned_away.is_some(), "a peer is left hanging");
         }
-        // The sockets just closed are not to be had by anyone.
+        // Those of the sockets just closed.
         let more = take_all_descriptors();
+        let id = leech.fetch(&sample, seed.addr());
         let turns = seed.client.turns() + leech.client.turns();
         thread::sleep(Duration::from_secs(1));
         let turns = seed.client.turns() + leech.client.turns() - turns;
@@ -84,7 +87,6 @@ pub fn exhausted_descriptors_are_survived_and_recovered_from(runtime: Runtime) {
         assert_ne!(leech.status(id).state, TorrentState::Seeding, "it did not need descriptors");
         drop((files, more));
 
-        let mut before = before;
         become_unchoked(&mut before);
         fetch_block(&mut before, &sample, 0, 0, 16 << 10);
         leech.wait_until(id, |status| status.state == TorrentState::Seeding);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Runtime;
 use super::harness::{alone, beside_others};
 use super::sample::Sample;
-use super::scripted::wait_for_end;
+use super::scripted::{connect, wait_for_end};
 use super::session::Session;
 
 /// How long turns are counted.
@@ -37,7 +37,7 @@ pub fn finished_peers_that_stay_connected_cost_no_turns(runtime: Runtime) {
     let sample = Sample::new(1 << 20);
     let mut seed = Session::start(runtime);
     let id = seed.seed(&sample);
-    let peer = super::scripted::connect(seed.addr(), &sample);
+    let peer = connect(seed.addr(), &sample);
     seed.wait_until(id, |status| status.peers == 1);
     thread::sleep(Duration::from_millis(200));
     let turns = turns(&seed);
@@ -54,7 +54,9 @@ pub fn deadlines_are_met_and_never_early(runtime: Runtime) {
     const USUALLY_LATE: Duration = Duration::from_millis(50);
     const LATE: Duration = Duration::from_secs(1);
     let _turn = alone();
-    let session = Session::with(runtime, |config| config.core.timeouts.handshake = GIVEN);
+    let mut session = Session::with(runtime, |config| config.core.timeouts.handshake = GIVEN);
+    // Without a torrent nobody is let in.
+    session.seed(&Sample::new(100_000));
     let addr = session.addr();
     let threads: Vec<_> = (0..9)
         .map(|number| {

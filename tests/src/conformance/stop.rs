@@ -1,9 +1,9 @@
 //! The end of a session: in time, and nothing is left of it.
 
-use std::net::TcpListener;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::io::{Read, Write};
+use std::time::Instant;
 
+use bitswarm_core::TorrentNotice;
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_runtime_common::STOP_TIMEOUT;
 
@@ -50,25 +50,33 @@ pub fn busy_sessions_end_within_a_second_and_leave_nothing(runtime: Runtime) {
     });
 }
 
-/// A tracker that takes the question and never answers.
+/// A tracker that answers once, and never when it is told of the end.
 pub fn tracker_that_hangs_does_not_hold_up_the_end(runtime: Runtime) {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 27\r\nConnection: close\r\n\r\n\
+        d8:intervali1800e5:peers0:e";
     let _turn = alone();
     in_own_process(runtime, || {
         Session::start(runtime).stop();
         let before = Held::now();
         {
-            let tracker = TcpListener::bind("127.0.0.1:0").unwrap();
+            let (tracker, addr) = listen();
             let sample = Sample::new(1 << 20);
-            let session = Session::start(runtime);
+            let mut session = Session::start(runtime);
             let mut add = AddTorrent::new(sample.metainfo.clone(), session.root());
-            add.trackers = vec![format!("http://{}/announce", tracker.local_addr().unwrap())];
+            add.trackers = vec![format!("http://{addr}/announce")];
             session.client.add_torrent(add).unwrap();
-            let (_question, _) = tracker.accept().unwrap();
-            thread::sleep(Duration::from_millis(50));
+            let (mut question, _) = tracker.accept().unwrap();
+            question.write_all(ANSWER).unwrap();
+            drop(question);
+            session.wait_for_torrent(|what| matches!(what, TorrentNotice::TrackerAnswered { .. }));
             let began = Instant::now();
             session.stop();
             let took = began.elapsed();
             assert!(took < STOP_TIMEOUT, "took {took:?}");
+            let (mut told, _) = tracker.accept().unwrap();
+            let mut request = [0; 12];
+            told.read_exact(&mut request).unwrap();
+            assert_eq!(&request, b"GET /announc", "it was told");
         }
         before.assert_again();
     });

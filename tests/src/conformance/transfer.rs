@@ -1,8 +1,8 @@
 //! Bytes from one session to another, and to and from scripted peers.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -150,14 +150,14 @@ pub fn gibibyte_arrives_with_equal_hash(runtime: Runtime) {
     let _turn = alone();
     in_own_process(runtime, || {
         let seed = Session::start(runtime);
-        let (metainfo, hash) = write_gibibyte(&seed.root());
+        let (metainfo, hashes) = write_gibibyte(&seed.root());
         let id = seed.client.add_torrent(AddTorrent::new(metainfo.clone(), seed.root())).unwrap();
         seed.wait_until(id, |status| status.state == TorrentState::Seeding);
         let mut leech = Session::start(runtime);
         let id = leech.client.add_torrent(AddTorrent::new(metainfo, leech.root())).unwrap();
         leech.client.add_peers(id, vec![seed.addr()]).unwrap();
         leech.wait_for_torrent(|what| *what == TorrentNotice::Finished);
-        assert!(hash_of(&leech.root().join("gibibyte")) == hash, "the hash is another");
+        assert!(hashes_of(&leech.root().join("gibibyte")) == hashes, "other hashes");
         let peak = peak_resident_bytes();
         assert!(peak < MOST_MEMORY, "{} MiB of memory", peak >> 20);
         // How long the last writes take to reach the device is not what this is about.
@@ -167,37 +167,47 @@ pub fn gibibyte_arrives_with_equal_hash(runtime: Runtime) {
     });
 }
 
-/// A file in which every block is another; its torrent and its hash.
-fn write_gibibyte(root: &Path) -> (Arc<Metainfo>, [u8; 20]) {
-    const PIECE: usize = 1 << 20;
-    const PIECES: u64 = 1024;
+const GIB_PIECE: u64 = 1 << 20;
+const GIB_PIECES: u64 = 1024;
+
+/// A file in which every block is another, and its torrent. The hashes are made here, not by what is
+/// tested.
+fn write_gibibyte(root: &Path) -> (Arc<Metainfo>, Vec<[u8; 20]>) {
     fs::create_dir_all(root).unwrap();
-    let mut file = BufWriter::with_capacity(PIECE, File::create(root.join("gibibyte")).unwrap());
-    let mut piece = Sample::new(PIECE).data.to_vec();
-    let mut piece_hashes = Vec::new();
-    let mut whole = Sha1::new();
-    for number in 0..PIECES {
+    let file = File::create(root.join("gibibyte")).unwrap();
+    let pattern = Sample::new(GIB_PIECE as usize).data;
+    let hashes = for_each_piece(|number, piece| {
+        piece.copy_from_slice(&pattern);
         for (at, block) in (0_u64..).zip(piece.chunks_mut(16 << 10)) {
             block[..8].copy_from_slice(&(number << 32 | at).to_le_bytes());
         }
-        piece_hashes.extend_from_slice(&Sha1::digest(&piece));
-        whole.update(&piece);
-        file.write_all(&piece).unwrap();
-    }
-    file.flush().unwrap();
-    let mut new = Creator::single_file("gibibyte", PIECES << 20);
-    new.piece_length = PIECE as u32;
-    (Arc::new(new.finish(&piece_hashes).unwrap()), whole.finalize().into())
+        file.write_all_at(piece, number * GIB_PIECE).unwrap();
+    });
+    let mut new = Creator::single_file("gibibyte", GIB_PIECES * GIB_PIECE);
+    new.piece_length = GIB_PIECE as u32;
+    (Arc::new(new.finish(&hashes.concat()).unwrap()), hashes)
 }
 
-fn hash_of(path: &Path) -> [u8; 20] {
-    let mut file = File::open(path).unwrap();
-    let mut buffer = vec![0; 1 << 20];
-    let mut hash = Sha1::new();
-    loop {
-        match file.read(&mut buffer).unwrap() {
-            0 => return hash.finalize().into(),
-            count => hash.update(&buffer[..count]),
-        }
-    }
+fn hashes_of(path: &Path) -> Vec<[u8; 20]> {
+    let file = File::open(path).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), GIB_PIECES * GIB_PIECE);
+    for_each_piece(|number, piece| file.read_exact_at(piece, number * GIB_PIECE).unwrap())
+}
+
+/// The hash of each piece that `fill` makes, on two threads.
+fn for_each_piece(fill: impl Fn(u64, &mut [u8]) + Sync) -> Vec<[u8; 20]> {
+    let hash = |pieces: std::ops::Range<u64>| -> Vec<[u8; 20]> {
+        let mut piece = vec![0; GIB_PIECE as usize];
+        pieces
+            .map(|number| {
+                fill(number, &mut piece);
+                Sha1::digest(&piece).into()
+            })
+            .collect()
+    };
+    thread::scope(|scope| {
+        let half = scope.spawn(|| hash(0..GIB_PIECES / 2));
+        let rest = hash(GIB_PIECES / 2..GIB_PIECES);
+        [half.join().unwrap(), rest].concat()
+    })
 }

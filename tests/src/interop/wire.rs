@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -13,6 +14,9 @@ use super::{Outcome, Torrent};
 const BLOCK: u32 = 1 << 14;
 /// Longest message that a scripted peer takes.
 const LONGEST: u32 = 1 << 20;
+
+/// Handshakes so far.
+static HANDSHAKES: AtomicU32 = AtomicU32::new(0);
 
 /// A message after the handshake.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -190,12 +194,14 @@ pub fn block(torrent: &Torrent, piece: u32, offset: u32, length: u32) -> Outcome
     Ok(bytes.get(span).ok_or("a request past the piece")?.to_vec())
 }
 
-/// BEP 3 with no extensions.
+/// BEP 3 with no extensions. Every connection is another peer's: a peer with two at once would have
+/// one of them closed.
 fn handshake(infohash: &[u8; 20]) -> Vec<u8> {
     let mut bytes = b"\x13BitTorrent protocol".to_vec();
     bytes.extend_from_slice(&[0; 8]);
     bytes.extend_from_slice(infohash);
-    bytes.extend_from_slice(b"-XX0001-by hand here");
+    let number = HANDSHAKES.fetch_add(1, Ordering::Relaxed);
+    bytes.extend_from_slice(format!("-XX0001-by{number:010}").as_bytes());
     bytes
 }
 
