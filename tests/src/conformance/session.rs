@@ -9,7 +9,7 @@ use bitswarm_core::action::SocketKind;
 use bitswarm_core::disk::DiskError;
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_core::{Notice, TorrentId, TorrentNotice};
-use bitswarm_runtime_common::{Client, ClientConfig, Events, STOP_TIMEOUT};
+use bitswarm_runtime_common::{Client, ClientConfig, Events};
 use tempfile::TempDir;
 
 use super::Runtime;
@@ -147,12 +147,18 @@ impl Session {
         })
     }
 
-    /// Ends it in order and in time.
-    pub(super) fn stop(self) -> TempDir {
+    /// Ends it in order; how long that took. (That it is soon, the cases of `stop` look at.)
+    pub(super) fn stop_timed(self) -> (TempDir, Duration) {
         let began = Instant::now();
-        assert_eq!(self.client.stop(STOP_TIMEOUT), Ok(()), "after {:?}", began.elapsed());
+        assert_eq!(self.client.stop(LONG), Ok(()));
+        let took = began.elapsed();
         assert_eq!(self.events.last(), Some(Notice::Stopped));
-        self.dir
+        (self.dir, took)
+    }
+
+    /// The same; the directory that is left.
+    pub(super) fn stop(self) -> TempDir {
+        self.stop_timed().0
     }
 
     /// Ends it; what was recorded.
