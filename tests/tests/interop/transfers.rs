@@ -35,6 +35,14 @@ pub(crate) fn cases() -> Vec<Case> {
     cases
 }
 
+/// What a runtime is called in the name of a case.
+fn name_of(runtime: Runtime) -> &'static str {
+    match runtime {
+        Runtime::Mio => "mio",
+        Runtime::AsyncStd => "async_std",
+    }
+}
+
 /// Our client on a runtime.
 fn ours(runtime: Runtime) -> &'static [Client] {
     match runtime {
@@ -57,7 +65,7 @@ fn one_file(runtime: Runtime) -> Vec<Case> {
     let get = |from| Transfer::new(from, ours(runtime), Creator::Transmission);
     let give = |to| Transfer::new(ours(runtime), to, Creator::Bitswarm);
     let case = |what: &str, transfer| {
-        case(format!("{what}_on_{}", runtime.word()), transfer, Content::odd_file)
+        case(format!("{what}_on_{}", name_of(runtime)), transfer, Content::odd_file)
     };
     vec![
         case("download_from_transmission", get(&[Transmission])),
@@ -79,7 +87,7 @@ fn many_files(runtime: Runtime) -> Vec<Case> {
     let case = |what: &str, from, to, creator, tracker| {
         let transfer =
             Transfer { piece_length: 32 << 10, tracker, ..Transfer::new(from, to, creator) };
-        case(format!("{what}_on_{}", runtime.word()), transfer, Content::awkward_tree)
+        case(format!("{what}_on_{}", name_of(runtime)), transfer, Content::awkward_tree)
     };
     let get = |what, from, creator, tracker| case(what, from, ours(runtime), creator, tracker);
     let give = |what, to, creator, tracker| case(what, ours(runtime), to, creator, tracker);
@@ -103,7 +111,7 @@ fn many_files(runtime: Runtime) -> Vec<Case> {
 fn between_runtimes() -> Vec<Case> {
     let pairs = Runtime::ALL.into_iter().flat_map(|from| Runtime::ALL.map(|to| (from, to)));
     let case = |(from, to): (Runtime, Runtime)| {
-        let name = format!("download_from_bitswarm_on_{}_on_{}", from.word(), to.word());
+        let name = format!("download_from_bitswarm_on_{}_on_{}", name_of(from), name_of(to));
         let transfer = Transfer::new(ours(from), ours(to), Creator::Bitswarm);
         case(name, transfer, Content::odd_file)
     };
