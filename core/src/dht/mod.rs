@@ -245,6 +245,17 @@ impl Dht {
         }
     }
 
+    /// Leaves a family, since nothing can be sent to it.
+    pub fn leave(&mut self, v6: bool) {
+        let [four, six] = &mut self.tables;
+        *(if v6 { six } else { four }) = None;
+    }
+
+    /// How many nodes the tables hold.
+    pub fn nodes(&self) -> usize {
+        self.tables.iter().flatten().map(Table::len).sum()
+    }
+
     /// Our id in a family, if we take part in it.
     pub fn id(&self, v6: bool) -> Option<NodeId> {
         self.table(v6).map(Table::own)

@@ -91,6 +91,12 @@ struct WishSigned {
     signature: Vec<u8>,
 }
 
+impl serde::Serialize for Item {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        WishItem::from(self).serialize(serializer)
+    }
+}
+
 impl From<&Item> for WishItem {
     fn from(item: &Item) -> Self {
         let signed = item.signed().map(|signed| WishSigned {
@@ -121,7 +127,7 @@ impl WishItem {
 }
 
 /// What came of a wish.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 pub struct Outcome {
     /// Nodes that were asked.
     pub asked: usize,

@@ -12,7 +12,7 @@ use crate::time::{Duration, Instant};
 /// Between two looks at a bucket (chosen).
 const TICK: Duration = Duration::from_secs(5);
 
-/// First wait until a node that reached nobody looks around again; doubled each time (chosen).
+/// First wait until a node that knows few looks around again; doubled each time (chosen).
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Longest such wait (chosen).
@@ -89,13 +89,13 @@ impl Dht {
         if !std::mem::replace(&mut self.upkeep.ready, true) {
             self.outputs.push_back(Output::Ready { nodes });
         }
-        if nodes == 0 {
+        if nodes < K {
             let wait = RETRY * 2_u32.saturating_pow(self.upkeep.retries.min(16));
             self.upkeep.retries += 1;
             self.upkeep.retry_at = Some(now + wait.min(RETRY_MOST));
-            return;
+        } else {
+            self.upkeep.retries = 0;
         }
-        self.upkeep.retries = 0;
         for v6 in [false, true] {
             if self.table(v6).is_some_and(|table| table.len() >= K) {
                 for _ in 0..FAR_LOOKUPS {
@@ -130,7 +130,7 @@ impl Dht {
         self.save_if_due(now, known);
         let idle = known == 0 && self.server.peers.is_empty() && self.server.items.is_empty();
         self.upkeep.tick_at = (!idle).then_some(now + TICK);
-        if known == 0 && self.upkeep.looking == 0 && self.upkeep.retry_at.is_none() {
+        if known < K && self.upkeep.looking == 0 && self.upkeep.retry_at.is_none() {
             self.upkeep.retry_at = Some(now + RETRY);
         }
     }

@@ -109,7 +109,7 @@ impl DhtHost {
         let request = DiskRequest::Load { name: StateName::Dht };
         session.disk(OpOwner::Dht(DhtOp::Load), request);
         for (name, port) in config.bootstrap {
-            host.look_up(session, &name, port, DhtOp::Router(port));
+            host.look_up(session, &name, DhtOp::Router(port));
         }
         Some(host)
     }
@@ -228,7 +228,7 @@ impl DhtHost {
             self.dht.meet(session.now, addr);
         }
         for (name, port) in std::mem::take(&mut session.dht.hosts) {
-            self.look_up(session, &name, port, DhtOp::Named(port));
+            self.look_up(session, &name, DhtOp::Named(port));
         }
         for wish in std::mem::take(&mut session.dht.forgotten) {
             self.wishes.remove(&wish);
@@ -288,7 +288,7 @@ impl DhtHost {
         session.disk(OpOwner::Dht(DhtOp::Save), request);
     }
 
-    fn look_up(&mut self, session: &mut Session, name: &str, port: u16, op: DhtOp) {
+    fn look_up(&mut self, session: &mut Session, name: &str, op: DhtOp) {
         let literal = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         self.resolving += usize::from(matches!(op, DhtOp::Router(_)));
         match literal {

@@ -16,6 +16,9 @@ use crate::hostile::Hostile;
 /// One-way latency in milliseconds: at least, and how much more at most.
 const LATENCY_MS: (u64, u64) = (10, 140);
 
+/// Nodes that a newcomer is told of.
+const ROUTERS: usize = 3;
+
 pub(crate) struct Network {
     pub(crate) now: Instant,
     pub(crate) nodes: Vec<Node>,
@@ -82,17 +85,17 @@ impl Network {
         index
     }
 
-    /// An honest node joins through one that is there.
+    /// An honest node joins through some that are there.
     pub(crate) fn join(&mut self) -> usize {
         let addr = self.new_addr();
         let settings = Settings { v4: true, v6: false, read_only: false, version: *b"bs00" };
         let mut dht = Dht::new(settings, self.secret.fork(), self.now);
         dht.set_id(self.now, false, NodeId::bound_to(addr.ip(), &mut self.secret));
-        let router = match self.nodes.len() {
-            0 => Vec::new(),
-            count => vec![self.nodes[self.rng.index(count)].addr],
-        };
-        dht.begin(self.now, router);
+        // With one router only, early loss can split the network in two that never meet.
+        let count = self.nodes.len();
+        let routers = (0..ROUTERS.min(count)).map(|_| self.nodes[self.rng.index(count)].addr);
+        let routers: Vec<SocketAddr> = routers.collect();
+        dht.begin(self.now, routers);
         let index = self.push(addr, Kind::Honest(Box::new(dht)));
         self.drain(index);
         index
@@ -193,14 +196,15 @@ impl Network {
             return;
         };
         let now = self.now;
+        let addr = self.nodes[index].addr;
         match &mut self.nodes[index].kind {
             Kind::Honest(dht) => {
                 dht.handle_datagram(now, from, &datagram.data);
                 self.drain(index);
             }
             Kind::Hostile(hostile) => {
-                let addr = self.nodes[index].addr;
-                for (claimed, answer) in hostile.answer(from, &datagram.data) {
+                let answers = hostile.answer(from, &datagram.data);
+                for (claimed, answer) in answers {
                     self.send(claimed.unwrap_or(addr), answer);
                 }
             }

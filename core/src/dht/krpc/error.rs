@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// What a node says about a query that it does not carry out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 pub enum ErrorCode {
     /// 201.
     Generic,
