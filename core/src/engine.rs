@@ -648,19 +648,19 @@ impl Engine {
         loop {
             let Some(dht) = &mut self.dht else { return };
             dht.run_errands(&mut self.session);
-            let Some(found) = dht.poll_found(&mut self.session) else { break };
-            self.found_in_dht(found);
+            if let Some(found) = dht.poll_found(&mut self.session) {
+                self.found_in_dht(found);
+            } else if dht.rearm(&mut self.session) {
+                // There are few nodes, and now more than before: worth announcing again.
+                self.touch_all();
+            } else {
+                break;
+            }
             while let Some(id) = self.session.touched.pop() {
                 self.settle_torrent(id);
             }
         }
         let Some(dht) = &mut self.dht else { return };
-        if dht.rearm(&mut self.session) {
-            // There are few nodes, and now more than before: worth announcing again.
-            for (_, torrent) in self.torrents.iter_mut() {
-                torrent.rearm(&mut self.session);
-            }
-        }
         self.sockets.send_all(&mut self.session, dht.take_datagrams());
     }
 
