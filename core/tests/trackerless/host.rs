@@ -243,7 +243,8 @@ impl Net {
             self.now = self.now.max(due);
             self.nodes[at].engine.handle(self.now, Event::Timeout);
             let again = self.nodes[at].engine.poll_timeout();
-            assert!(again.is_none_or(|again| again > self.now), "spins at {:?}", self.now);
+            let spins = again.is_some_and(|again| again <= self.now);
+            assert!(!spins, "{at} spins at {:?}: {:?} {:?}", self.now, self.nodes[at].notices, self.nodes[at].engine.engine());
         }
     }
 }
