@@ -656,6 +656,7 @@ impl Engine {
             } else {
                 break;
             }
+            self.open_connections();
             while let Some(id) = self.session.touched.pop() {
                 self.settle_torrent(id);
             }
