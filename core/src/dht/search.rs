@@ -433,8 +433,7 @@ impl Search {
         outcome.peers.extend(self.peers);
         outcome.samples.extend(self.samples);
         if matches!(self.wish, Wish::Get { .. })
-            && self.item.as_ref().map(|item| item.seq())
-                > outcome.item.as_ref().map(|item| item.seq())
+            && self.item.as_ref().map(Item::seq) > outcome.item.as_ref().map(Item::seq)
         {
             outcome.item = self.item;
         }

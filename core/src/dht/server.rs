@@ -11,7 +11,7 @@ use super::krpc::contact_len;
 use super::krpc::{Body, Contact, ErrorCode, Message, Method, Query, RawItem, Response, Want};
 use super::limiter::Limiter;
 use super::node_id::NodeId;
-use super::store::item::Item;
+use super::store::item::{Item, ItemError};
 use super::store::items::ItemStore;
 use super::store::peers::{PeerStore, SAMPLE_INTERVAL};
 use super::table::K;
@@ -142,7 +142,7 @@ impl Server {
         // First the token: verifying a signature costs more than hashing.
         self.check_token(question, token)?;
         let salt = raw.signed.map_or(&[][..], |signed| signed.salt);
-        let item = Item::verify(raw, salt).map_err(|error| error.code())?;
+        let item = Item::verify(raw, salt).map_err(ItemError::code)?;
         self.items.put(question.now, question.from.ip(), item, cas)
     }
 
