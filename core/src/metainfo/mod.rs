@@ -8,12 +8,16 @@
 //! [`Metainfo::to_bytes`] is the input, and [`Metainfo::with_trackers`] changes nothing but the
 //! trackers. [`create`] makes new ones.
 //!
-//! Not here: magnet links, v2 file trees and merkle hashes, `httpseeds` (BEP 17).
+//! [`Magnet`] is a torrent of which no more than the infohash is known.
+//!
+//! Not here: v2 file trees and merkle hashes, `httpseeds` (BEP 17).
 
 pub mod create;
 mod edit;
 mod error;
 mod file;
+pub mod file_ranges;
+pub mod magnet;
 mod parse;
 pub mod path;
 pub mod text;
@@ -31,6 +35,8 @@ use crate::piece::{Geometry, InfoHash, PieceIndex, Sha1Hash};
 pub use create::Creator;
 pub use error::MetainfoError;
 pub use file::{Attributes, File};
+pub use file_ranges::FileRanges;
+pub use magnet::Magnet;
 pub use path::PathRules;
 
 /// Longest metainfo accepted, in bytes (chosen: the hashes of the most pieces allowed take 40 MiB,
