@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bitswarm_core::TorrentId;
 use bitswarm_core::action::SocketKind;
 use bitswarm_core::config::{Config, RateLimits};
 use bitswarm_core::event::NetError;
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::notice::Notice;
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_runtime_common::disk::StateDirError;
@@ -38,7 +40,16 @@ pub(crate) enum MustListen {
 impl Session {
     /// Starts a session.
     pub(crate) fn start(config: &ClientConfig, must_listen: MustListen) -> Result<Self, Failure> {
-        let (client, events) = Runtime::Mio.start(config).map_err(|error| start_failure(&error))?;
+        Self::start_on(Runtime::Mio, config, must_listen)
+    }
+
+    /// Starts a session on this runtime.
+    pub(crate) fn start_on(
+        runtime: Runtime,
+        config: &ClientConfig,
+        must_listen: MustListen,
+    ) -> Result<Self, Failure> {
+        let (client, events) = runtime.start(config).map_err(|error| start_failure(&error))?;
         Ok(Session { client, events, must_listen })
     }
 
@@ -85,7 +96,7 @@ impl Session {
 
     /// Adds a torrent.
     pub(crate) fn add(&self, add: AddTorrent) -> Result<TorrentId, Failure> {
-        let name = add.metainfo.name().to_owned();
+        let name = add.source.shown_name();
         self.client
             .add_torrent(add)
             .map_err(|error| Failure::new(Code::Unknown, format!("cannot add {name}: {error}")))
@@ -94,6 +105,11 @@ impl Session {
     /// How a torrent stands; `None` if it is not there any more.
     pub(crate) fn status(&self, id: TorrentId) -> Option<TorrentStatus> {
         self.client.status(id)
+    }
+
+    /// What a torrent is, if that is known.
+    pub(crate) fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
+        self.client.metainfo(id)
     }
 
     /// How all torrents stand.

@@ -5,6 +5,7 @@
 //! the embedded tracker in `session/tracker_host`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
@@ -14,6 +15,7 @@ use crate::disk::{DiskDone, DiskError};
 use crate::event::{Datagram, Event, NetError};
 use crate::id::{ConnId, OpId, Slab, SocketId, StoreId, TorrentId};
 use crate::map::Map;
+use crate::metainfo::Metainfo;
 use crate::notice::Notice;
 use crate::piece::InfoHash;
 use crate::segments::Segments;
@@ -128,11 +130,17 @@ impl Engine {
             Event::Datagrams { socket, batch } => self.datagrams(socket, batch),
             Event::DatagramReady { socket } => self.sockets.ready(&mut self.session, socket),
             Event::Disk { op, result } => self.disk(op, result),
-            Event::Resolved { op, result } => {
-                if let Some(OpOwner::Announce(id)) = self.session.ops.remove(op) {
+            Event::Resolved { op, result } => match self.session.ops.remove(op) {
+                Some(OpOwner::Announce(id)) => {
                     self.announces.resolved(&mut self.session, id, result);
                 }
-            }
+                Some(OpOwner::Peer(id, port)) => {
+                    self.route(id, |torrent, session| {
+                        torrent.peer_resolved(session, port, result);
+                    });
+                }
+                Some(OpOwner::Torrent(..)) | None => {}
+            },
         }
         self.settle();
     }
@@ -203,21 +211,21 @@ impl Engine {
         if self.session.stopping {
             return Err(AddTorrentError::Stopping);
         }
-        let infohash = add.metainfo.infohash();
+        let infohash = add.source.infohash();
         if let Some(&known) = self.by_infohash.get(&infohash) {
             return Err(AddTorrentError::Duplicate(known));
         }
-        let files = add.metainfo.files().len();
+        // As many as there are, if that is known.
+        let files = add.source.metainfo().map_or(add.files.len(), |known| known.files().len());
         if !add.files.is_empty() && add.files.len() != files {
             return Err(AddTorrentError::WrongFileCount { given: add.files.len(), files });
         }
-        let recheck = add.recheck;
         let store = self.stores.insert(());
         let session = &mut self.session;
         let id = self.torrents.insert_with(|id| Torrent::new(session, id, store, add));
         self.by_infohash.insert(infohash, id);
         if let Some(torrent) = self.torrents.get_mut(id) {
-            torrent.start(&mut self.session, recheck);
+            torrent.start(&mut self.session);
         }
         self.settle();
         Ok(id)
@@ -320,6 +328,11 @@ impl Engine {
     /// How a torrent stands at `now`.
     pub fn status(&self, now: Instant, id: TorrentId) -> Option<TorrentStatus> {
         self.torrents.get(id).map(|torrent| torrent.status(&self.session, now))
+    }
+
+    /// What a torrent is; `None` while only a magnet link is known of it.
+    pub fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
+        self.torrents.get(id)?.metainfo.clone()
     }
 
     /// Every torrent, in a fixed order.
@@ -574,7 +587,7 @@ impl Engine {
             self.announces.start(&mut self.session, id, announce);
         }
         if torrent.is_ended() {
-            let infohash = torrent.metainfo.infohash();
+            let infohash = torrent.infohash;
             let store = torrent.store();
             self.by_infohash.remove(&infohash);
             self.stores.remove(store);

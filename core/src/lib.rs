@@ -13,6 +13,7 @@ pub mod config;
 pub mod disk;
 pub mod engine;
 pub mod event;
+pub mod extension;
 pub mod http;
 pub mod id;
 pub mod map;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use bitswarm_core::TorrentId;
 use bitswarm_core::config::RateLimits;
 use bitswarm_core::engine::{AddTorrentError, NoSuchTorrent};
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
 
 use crate::config::{ClientConfig, StartError};
@@ -113,6 +114,11 @@ impl Client {
     /// How a torrent stands. `None`: it is not in the session, or the session is over.
     pub fn status(&self, id: TorrentId) -> Option<TorrentStatus> {
         self.call(move |session, now| session.status(now, id)).ok().flatten()
+    }
+
+    /// What a torrent is. `None`: only a magnet link is known of it, or it is not in the session.
+    pub fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
+        self.call(move |session, _| session.metainfo(id)).ok().flatten()
     }
 
     /// How every torrent stands, in a fixed order. Empty when the session is over.

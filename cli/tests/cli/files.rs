@@ -144,8 +144,8 @@ fn bad_input_ends_in_code_4_and_missing_input_in_11() {
         sandbox.run(&format!("download {name}")).fails(4, &[name]);
         sandbox.run(&format!("seed {name} --data .")).fails(4, &[name]);
     }
-    sandbox.run("info magnet:?xt=urn:btih:00").fails(4, &["magnet links are not supported yet"]);
-    sandbox.run("download magnet:?xt=urn:btih:00").fails(4, &["not supported yet"]);
+    sandbox.run("info magnet:?xt=urn:btih:00").fails(4, &["40 hexadecimal"]);
+    sandbox.run("download magnet:?xt=urn:btih:00").fails(4, &["40 hexadecimal"]);
     sandbox.run("info missing.torrent").fails(11, &["missing.torrent", "check the path"]);
     fs::create_dir(sandbox.path("dir")).unwrap();
     sandbox.run("info dir").fails(11, &["dir"]);

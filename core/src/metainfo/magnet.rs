@@ -498,7 +498,7 @@ mod tests {
             let mut magnet = Magnet::new(InfoHash(std::array::from_fn(|_| u8::arbitrary(g))));
             magnet.v2 = bool::arbitrary(g).then(|| std::array::from_fn(|_| u8::arbitrary(g)));
             magnet.name = name(&percent_encoded(&text(g)));
-            let mut urls = |g: &mut Gen| {
+            let urls = |g: &mut Gen| {
                 let mut list = Entries::default();
                 (0..few(g)).for_each(|_| list.add(Some(text(g)).filter(|url| is_plain(url))));
                 list.list

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::bencode::encode_dict;
 use crate::disk::{StoreFile, StoreSpec};
 use crate::piece::{Geometry, InfoHash, PieceIndex, Sha1Hash};
 
@@ -100,6 +101,22 @@ impl Metainfo {
     /// Reads a metainfo file without copying it, for a file system with the given rules.
     pub fn from_bytes(bytes: Bytes, rules: PathRules) -> Result<Self, MetainfoError> {
         parse::metainfo(bytes, rules)
+    }
+
+    /// A torrent of an info dictionary that peers gave (BEP 9), with the trackers and web seeds of
+    /// its magnet link. That it has the link's infohash is for the caller to have seen.
+    pub fn from_info(info: Bytes, magnet: &Magnet) -> Result<Self, MetainfoError> {
+        let tiers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
+        let bytes = encode_dict(|root| {
+            edit::write_trackers(root, &tiers);
+            root.raw("info", &info);
+            if !magnet.web_seeds.is_empty() {
+                root.list("url-list", |list| {
+                    magnet.web_seeds.iter().for_each(|url| list.bytes(url))
+                });
+            }
+        });
+        Self::from_bytes(bytes.into(), PathRules::HOST)
     }
 
     /// The file as it was read.

@@ -78,6 +78,11 @@ impl Content {
         self.infohash
     }
 
+    /// The info dictionary.
+    pub fn info_bytes(&self) -> &[u8] {
+        &self.info
+    }
+
     /// All its bytes, file after file.
     pub fn data(&self) -> &Bytes {
         &self.data

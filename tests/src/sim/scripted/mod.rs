@@ -6,6 +6,7 @@
 //! flood. [`peer`] speaks the peer protocol, well or badly; [`tracker`] answers announces over HTTP,
 //! or does not.
 
+pub mod asker;
 pub mod peer;
 pub mod tracker;
 
