@@ -159,7 +159,7 @@ pub(crate) struct Transfer {
     /// Do not look for peers on the local network (not done yet)
     #[arg(long)]
     pub(crate) no_lsd: bool,
-    /// Do not exchange peers with peers (not done yet)
+    /// Do not exchange peers with peers
     #[arg(long)]
     pub(crate) no_pex: bool,
     /// What drives the engine

@@ -139,6 +139,7 @@ fn core_config(transfer: &Transfer) -> Config {
         None => config.listen.iter_mut().for_each(|addr| addr.set_port(port)),
     }
     config.listen_fallback = transfer.port.is_none();
+    config.peer_exchange = !transfer.no_pex;
     config.limits = RateLimits { down_bytes_per_s: transfer.down, up_bytes_per_s: transfer.up };
     if let Some(most) = transfer.max_peers {
         config.connections.session = most as usize;

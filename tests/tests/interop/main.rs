@@ -4,6 +4,7 @@ mod between_peers;
 mod command_line;
 mod hostile_peers;
 mod interruptions;
+mod magnets;
 mod trackers;
 mod transfers;
 
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut cases = between_peers::cases();
     cases.extend(transfers::cases());
+    cases.extend(magnets::cases());
     cases.extend(trackers::cases());
     cases.extend(interruptions::cases());
     cases.extend(hostile_peers::cases());

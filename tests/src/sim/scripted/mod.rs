@@ -7,6 +7,7 @@
 //! or does not.
 
 pub mod asker;
+pub mod gossip;
 pub mod peer;
 pub mod tracker;
 
