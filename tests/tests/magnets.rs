@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bitswarm_core::disk::StateName;
 use bitswarm_core::metainfo::Magnet;
 use bitswarm_core::notice::TorrentNotice;
+use bitswarm_core::record::Recorder;
 use bitswarm_core::time::Duration;
 use bitswarm_core::torrent::{AddTorrent, TorrentState};
 use bitswarm_tests::sim::content::Content;
@@ -268,6 +269,31 @@ fn a_link_that_selects_files_downloads_those() {
     let status = scene.world.status(leecher).expect("there");
     assert_eq!(status.state, TorrentState::Seeding, "{status:?}");
     assert_eq!(status.wanted_bytes, 320 * KIB);
+}
+
+#[test]
+fn pieces_that_a_peer_no_longer_has_come_from_others() {
+    for fast in [true, false] {
+        let mut scene = Scene::new(10);
+        let behaviour =
+            Behaviour { fast, loses: 3, metadata: Metadata::Gives, ..Behaviour::seeder() };
+        let forgetful = Peer::new(scene.seed, "forgetful", &scene.content, behaviour);
+        let forgetful = scene.world.add_script("forgetful", home(), Box::new(forgetful));
+        let leecher = scene.leecher(&scene.addrs(&[forgetful]));
+        scene.run(30);
+        let status = scene.world.status(leecher).expect("there");
+        assert_eq!(status.pieces_have, status.pieces - 3, "fast: {fast}");
+        let asked = scene.world.script::<Peer>(forgetful).counts().requests;
+        scene.run(30);
+        let again = scene.world.script::<Peer>(forgetful).counts().requests;
+        assert_eq!(again, asked, "it is not asked for what it said is gone");
+        let seeder = scene.seeder();
+        let peers = scene.addrs(&[seeder]);
+        let id = scene.world.torrent_id(leecher);
+        let call = |engine: &mut Recorder, now| engine.add_peers(now, id, &peers);
+        scene.world.call(leecher, "add_peers", call).expect("it is there");
+        scene.finish(leecher, 60);
+    }
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub struct Behaviour {
     pub pipeline: usize,
     /// What it does with the metadata.
     pub metadata: Metadata,
+    /// Its first so many pieces are gone as soon as it was greeted, and it says so (BEP 54).
+    pub loses: u32,
 }
 
 /// What a peer does with the metadata (BEP 9).
@@ -104,6 +106,7 @@ impl Behaviour {
             vanish_after: None,
             pipeline: 0,
             metadata: Metadata::No,
+            loses: 0,
         }
     }
 
@@ -330,6 +333,13 @@ impl Peer {
                 let m = said.as_ref().and_then(|said| said.get("m"));
                 let id = m.and_then(|m| m.get("ut_metadata")).and_then(Value::as_int);
                 link.remote_metadata = id.map(|id| id as u8);
+                let dont_have = m.and_then(|m| m.get("lt_donthave")).and_then(Value::as_int);
+                for piece in 0..self.behaviour.loses {
+                    self.has.clear(PieceIndex(piece));
+                    let payload = piece.to_be_bytes();
+                    let id = dont_have.unwrap_or(0) as u8;
+                    io.write(end, Msg::Extended { id, payload: &payload }.to_bytes());
+                }
                 if let Metadata::Floods(times) = self.behaviour.metadata {
                     (0..times).for_each(|_| self.give_metadata(io, end, 0));
                 }
