@@ -12,7 +12,8 @@ pub(crate) fn extent(status: &TorrentStatus) -> (u64, u64) {
     match status.state {
         TorrentState::Metadata => {
             let known = status.metadata.unwrap_or_default();
-            (known.received_bytes.into(), known.size_bytes.into())
+            // Of a size that is not known nothing is there.
+            (known.received_bytes.into(), known.size_bytes.max(1).into())
         }
         TorrentState::Checking => (status.done_bytes, status.total_bytes),
         // Nothing is wanted of what is only shared: then it counts what is there.

@@ -17,7 +17,7 @@ use crate::output::print;
 use crate::progress::Progress;
 use crate::session::{MustListen, Session, resolve_peers};
 use crate::signals::Interrupt;
-use crate::status_line::words;
+use crate::status_line::{extent, words};
 use crate::units::Span;
 
 /// Between two looks at the state and at signals (chosen).
@@ -67,8 +67,8 @@ fn fetch(
             return Ok(metainfo);
         }
         let Some(status) = session.status(id) else { break };
-        let known = status.metadata.unwrap_or_default();
-        task.set(known.received_bytes.into(), known.size_bytes.into(), &words(&status));
+        let (done, total) = extent(&status);
+        task.set(done, total, &words(&status));
         if let Some(timeout) = timeout.filter(|&timeout| began.elapsed() >= timeout) {
             let code = match status.bottleneck {
                 Bottleneck::NoPeers => Code::NoPeers,

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 
-use crate::bencode::{Document, Limits, encode_dict};
+use crate::bencode::{Document, Limits, Value, encode_dict};
 use crate::time::{Duration, Instant};
 use crate::wire::Violation;
 use crate::wire::extension::Extension;
@@ -69,7 +69,7 @@ impl PexMessage {
         if root.as_dict().is_none() {
             return Err(bad);
         }
-        let bytes = |key: &str| root.get(key).and_then(|value| value.as_bytes()).unwrap_or(&[]);
+        let bytes = |key: &str| root.get(key).and_then(Value::as_bytes).unwrap_or(&[]);
         let mut message = PexMessage::default();
         let with_flags = |addrs: Vec<SocketAddr>, flags: &[u8]| -> Vec<(SocketAddr, PexFlags)> {
             let flags = flags.iter().copied().chain(std::iter::repeat(0));

@@ -112,7 +112,7 @@ impl Metainfo {
             root.raw("info", &info);
             if !magnet.web_seeds.is_empty() {
                 root.list("url-list", |list| {
-                    magnet.web_seeds.iter().for_each(|url| list.bytes(url))
+                    magnet.web_seeds.iter().for_each(|url| list.bytes(url));
                 });
             }
         });

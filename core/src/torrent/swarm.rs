@@ -51,9 +51,11 @@ impl Torrent {
         self.welcomes_peers() && self.peers.len() < session.config.connections.torrent
     }
 
-    /// When the next known peer is due to be tried.
+    /// When the next known peer is due to be tried. Never while this torrent waits in the line for
+    /// connections: its turn comes when one is free.
     pub(super) fn connect_due_at(&self, session: &Session) -> Option<Instant> {
-        if self.wants_peers(session) { self.book.next_at() } else { None }
+        let waits = session.connect_queued.contains(&self.id);
+        if self.wants_peers(session) && !waits { self.book.next_at() } else { None }
     }
 
     /// Opens one connection, to the best peer that is due; whether there was one.
@@ -375,14 +377,20 @@ impl Torrent {
             Message::HaveAll => {
                 self.require_fast(slot, id::HAVE_ALL)?;
                 if self.metainfo.is_none() {
-                    return self.early(slot, |early| Ok(early.all()));
+                    return self.early(slot, |early| {
+                        early.all();
+                        Ok(())
+                    });
                 }
                 self.peer_pieces(session, slot, Bitfield::full(self.geometry.pieces()))
             }
             Message::HaveNone => {
                 self.require_fast(slot, id::HAVE_NONE)?;
                 if self.metainfo.is_none() {
-                    return self.early(slot, |early| Ok(early.none()));
+                    return self.early(slot, |early| {
+                        early.none();
+                        Ok(())
+                    });
                 }
                 self.peer_pieces(session, slot, Bitfield::new(self.geometry.pieces()))
             }
@@ -524,7 +532,10 @@ impl Torrent {
         piece: PieceIndex,
     ) -> Result<(), Violation> {
         if self.metainfo.is_none() {
-            return self.early(slot, |early| Ok(early.lost(piece)));
+            return self.early(slot, |early| {
+                early.lost(piece);
+                Ok(())
+            });
         }
         if !self.geometry.contains(piece) {
             return Err(Violation::PieceOutOfRange { id: id::EXTENDED, piece });

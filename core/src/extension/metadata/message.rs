@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::bencode::{Document, Limits, encode_dict};
+use crate::bencode::{Document, Limits, Value, encode_dict};
 use crate::wire::Violation;
 use crate::wire::extension::Extension;
 
@@ -41,8 +41,8 @@ impl MetadataMessage {
         let bad = Violation::BadExtensionMessage { id: Extension::Metadata.our_id() };
         let document = Document::parse_prefix(payload, LIMITS).map_err(|_| bad)?;
         let root = document.root();
-        let number = |key: &str| root.get(key).and_then(|value| value.as_uint());
-        let kind = root.get("msg_type").and_then(|value| value.as_int()).ok_or(bad)?;
+        let number = |key: &str| root.get(key).and_then(Value::as_uint);
+        let kind = root.get("msg_type").and_then(Value::as_int).ok_or(bad)?;
         let piece = || number("piece").and_then(|piece| u32::try_from(piece).ok()).ok_or(bad);
         Ok(match kind {
             0 => MetadataMessage::Request { piece: piece()? },
