@@ -23,7 +23,7 @@ impl Selection {
     }
 
     /// The same choice, counted from 0 as the engine does.
-    pub(crate) fn from_zero(&self) -> Option<FileRanges> {
+    pub(crate) fn zero_based(&self) -> Option<FileRanges> {
         FileRanges::new(self.0.iter().map(|range| range.start() - 1..=range.end() - 1)).ok()
     }
 

@@ -272,6 +272,7 @@ mod tests {
             unchoked_us: 0,
             eta: None,
             trackers: Vec::new(),
+            metadata: None,
             disk_error: None,
         }
     }

@@ -68,6 +68,19 @@ fn two_who_know_the_same_peer_find_each_other() {
 }
 
 #[test]
+fn seeds_that_have_left_each_other_are_told_to_who_comes_next() {
+    let mut scene = Scene::new(7);
+    let seed = scene.engine("seed", &[], true);
+    let middle = scene.engine("middle", &[seed], false);
+    scene.run(60);
+    let status = scene.world.status(middle).expect("there");
+    assert_eq!((status.done_bytes, status.peers), (status.total_bytes, 0));
+    let last = scene.engine("last", &[middle], false);
+    scene.run(10);
+    assert_eq!(scene.known(last), 2);
+}
+
+#[test]
 fn peers_are_told_at_most_once_a_minute_of_those_who_are_connected() {
     let mut scene = Scene::new(2);
     let middle = scene.engine("middle", &[], false);

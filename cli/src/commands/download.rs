@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
 fn add(args: &Download, source: TorrentSource) -> Result<AddTorrent, Failure> {
     let Transfer { files, sequential, preallocate, trackers, .. } = &args.transfer;
     // What is chosen of a magnet link is looked at when its files are known.
-    let only = files.as_ref().and_then(Selection::from_zero);
+    let only = files.as_ref().and_then(Selection::zero_based);
     let files = match source.metainfo() {
         Some(metainfo) => priorities(metainfo, files.as_ref())?,
         None => Vec::new(),

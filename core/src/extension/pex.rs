@@ -29,6 +29,11 @@ const INTERVAL_TAKEN: Duration = Duration::from_secs(45);
 const BURST: u32 = 2;
 /// Messages too many after which a peer counts as flooding (chosen).
 const FLOOD: u32 = 20;
+/// With fewer connections than this in an address family, peers that were left not long ago are told
+/// too, and so many of them are remembered (BEP 11, "filling underpopulated lists").
+const UNDERPOPULATED: usize = 25;
+/// How long ago is not long ago (chosen).
+const RECENT: Duration = Duration::from_secs(600);
 /// Addresses taken of one message (chosen: BEP 11 lets the first be longer).
 const MOST_TAKEN: usize = 100;
 /// Addresses taken of one peer in all that were not known before (chosen).
@@ -106,10 +111,47 @@ impl PexMessage {
     }
 }
 
+/// Whom we are connected to, as others may be told, and whom we have left of our own accord because
+/// neither side needed the other: seeds know each other only like this.
+#[derive(Debug, Default)]
+pub struct PexSwarm {
+    /// Connected now.
+    pub connected: BTreeMap<SocketAddr, PexFlags>,
+    left: BTreeMap<SocketAddr, (Instant, PexFlags)>,
+}
+
+impl PexSwarm {
+    /// We left a peer that worked, for want of anything to do.
+    pub fn left(&mut self, now: Instant, addr: SocketAddr, flags: PexFlags) {
+        self.left.insert(addr, (now, flags));
+        let of_family = |(_, (at, _)): &(&SocketAddr, &(Instant, PexFlags))| *at;
+        let family = self.left.iter().filter(|(other, _)| other.is_ipv4() == addr.is_ipv4());
+        if family.clone().count() > UNDERPOPULATED
+            && let Some(oldest) = family.min_by_key(of_family).map(|(&oldest, _)| oldest)
+        {
+            self.left.remove(&oldest);
+        }
+    }
+
+    /// Those that were left not long ago and may be told, since few are connected.
+    fn recent(&self, now: Instant) -> impl Iterator<Item = (SocketAddr, PexFlags)> + '_ {
+        let connected =
+            |v4: bool| self.connected.keys().filter(|addr| addr.is_ipv4() == v4).count();
+        let few = [connected(false) < UNDERPOPULATED, connected(true) < UNDERPOPULATED];
+        let is_told = move |addr: &SocketAddr| few[usize::from(addr.is_ipv4())];
+        let recent = self.left.iter().filter(move |(_, (at, _))| now - *at < RECENT);
+        recent
+            .filter(move |(addr, _)| is_told(addr) && !self.connected.contains_key(addr))
+            .map(|(addr, (_, flags))| (*addr, *flags))
+    }
+}
+
 /// What one peer was told.
 #[derive(Debug, Default)]
 pub struct PexOut {
     told: BTreeSet<SocketAddr>,
+    /// Of those that were not connected any more: each is told once.
+    told_recent: BTreeSet<SocketAddr>,
     next_at: Option<Instant>,
 }
 
@@ -119,39 +161,44 @@ impl PexOut {
         self.next_at.unwrap_or(Instant::ZERO)
     }
 
-    /// Whether there is news for the peer, if these are connected.
-    pub fn is_behind(&self, connected: &BTreeMap<SocketAddr, PexFlags>, to: SocketAddr) -> bool {
-        !self.news(connected, to).is_empty()
+    /// Whether there is news for the peer.
+    pub fn is_behind(&self, now: Instant, swarm: &PexSwarm, to: SocketAddr) -> bool {
+        !self.news(now, swarm, to).is_empty()
     }
 
-    /// What to tell the peer at `to` now, if these are connected.
+    /// What to tell the peer at `to` now.
     pub fn message(
         &mut self,
         now: Instant,
-        connected: &BTreeMap<SocketAddr, PexFlags>,
+        swarm: &PexSwarm,
         to: SocketAddr,
     ) -> Option<PexMessage> {
         if now < self.ready_at() {
             return None;
         }
-        let news = self.news(connected, to);
+        let news = self.news(now, swarm, to);
         if news.is_empty() {
             return None;
         }
         self.next_at = Some(now + INTERVAL);
-        self.told.extend(news.added.iter().map(|(addr, _)| *addr));
+        let added = news.added.iter().map(|(addr, _)| *addr);
+        self.told.extend(added.clone());
+        self.told_recent.retain(|addr| swarm.left.contains_key(addr));
+        self.told_recent.extend(added.filter(|addr| !swarm.connected.contains_key(addr)));
         news.dropped.iter().for_each(|addr| _ = self.told.remove(addr));
         Some(news)
     }
 
-    fn news(&self, connected: &BTreeMap<SocketAddr, PexFlags>, to: SocketAddr) -> PexMessage {
+    fn news(&self, now: Instant, swarm: &PexSwarm, to: SocketAddr) -> PexMessage {
         let fresh = |addr: &SocketAddr| {
             *addr != to && !self.told.contains(addr) && is_plausible(*addr, to.ip())
         };
-        let added = connected.iter().filter(|(addr, _)| fresh(addr));
-        let gone = self.told.iter().filter(|addr| !connected.contains_key(addr));
+        let connected = swarm.connected.iter().map(|(addr, flags)| (*addr, *flags));
+        let recent = swarm.recent(now).filter(|(addr, _)| !self.told_recent.contains(addr));
+        let added = connected.chain(recent).filter(|(addr, _)| fresh(addr));
+        let gone = self.told.iter().filter(|addr| !swarm.connected.contains_key(addr));
         PexMessage {
-            added: added.map(|(addr, flags)| (*addr, *flags)).take(MOST_TOLD).collect(),
+            added: added.take(MOST_TOLD).collect(),
             dropped: gone.copied().take(MOST_TOLD).collect(),
         }
     }
@@ -269,9 +316,10 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn many(count: u32) -> BTreeMap<SocketAddr, PexFlags> {
+    fn many(count: u32) -> PexSwarm {
         let addr = |n: u32| SocketAddr::from((Ipv4Addr::from(0x0100_0000 + n), 6881));
-        (0..count).map(|n| (addr(n), PexFlags(PexFlags::SEED))).collect()
+        let connected = (0..count).map(|n| (addr(n), PexFlags(PexFlags::SEED))).collect();
+        PexSwarm { connected, ..PexSwarm::default() }
     }
 
     fn at(seconds: u64) -> Instant {
@@ -309,30 +357,56 @@ mod tests {
     fn a_peer_is_told_who_came_and_who_went_at_most_once_a_minute() {
         let mut out = PexOut::default();
         let to = addr("1.0.0.0:6881");
-        let mut connected = many(3);
-        let first = out.message(at(100), &connected, to).unwrap();
+        let mut swarm = many(3);
+        let first = out.message(at(100), &swarm, to).unwrap();
         assert_eq!(first.added.len(), 2, "all but itself");
-        connected.remove(&addr("1.0.0.1:6881"));
-        connected.insert(addr("5.5.5.5:5"), PexFlags(0));
-        assert!(out.is_behind(&connected, to));
-        assert_eq!(out.message(at(160), &connected, to), None);
-        let second = out.message(at(161), &connected, to).unwrap();
+        swarm.connected.remove(&addr("1.0.0.1:6881"));
+        swarm.connected.insert(addr("5.5.5.5:5"), PexFlags(0));
+        assert!(out.is_behind(at(160), &swarm, to));
+        assert_eq!(out.message(at(160), &swarm, to), None);
+        let second = out.message(at(161), &swarm, to).unwrap();
         assert_eq!(second.added, [(addr("5.5.5.5:5"), PexFlags(0))]);
         assert_eq!(second.dropped, [addr("1.0.0.1:6881")]);
-        assert_eq!(out.message(at(300), &connected, to), None, "no news");
+        assert_eq!(out.message(at(300), &swarm, to), None, "no news");
+    }
+
+    #[test]
+    fn who_was_left_not_long_ago_is_told_once_while_few_are_connected() {
+        let to = addr("9.9.9.9:9");
+        let gone = addr("5.5.5.5:5");
+        let mut swarm = many(2);
+        swarm.left(at(100), gone, PexFlags(PexFlags::SEED));
+        let mut out = PexOut::default();
+        let first = out.message(at(100), &swarm, to).unwrap();
+        assert!(first.added.contains(&(gone, PexFlags(PexFlags::SEED))));
+        let second = out.message(at(200), &swarm, to).unwrap();
+        assert_eq!((second.added, second.dropped), (Vec::new(), vec![gone]));
+        assert_eq!(out.message(at(300), &swarm, to), None);
+        assert_eq!(PexOut::default().message(at(701), &swarm, to).unwrap().added.len(), 2);
+        let mut many = many(30);
+        many.left(at(100), gone, PexFlags(0));
+        assert_eq!(PexOut::default().message(at(100), &many, to).unwrap().added.len(), 30);
+        for n in 0..100 {
+            many.left(
+                at(n),
+                SocketAddr::from((Ipv4Addr::from(0x0300_0000 + n as u32), 1)),
+                PexFlags(0),
+            );
+        }
+        assert_eq!(many.left.len(), UNDERPOPULATED);
     }
 
     #[test]
     fn fifty_addresses_are_told_at_once_and_the_rest_later() {
         let mut out = PexOut::default();
         let to = addr("9.9.9.9:9");
-        let connected = many(120);
+        let swarm = many(120);
         let mut told = 0;
         for round in 1..=3 {
-            told += out.message(at(100 * round), &connected, to).unwrap().added.len();
+            told += out.message(at(100 * round), &swarm, to).unwrap().added.len();
         }
         assert_eq!(told, 120);
-        let dropped = out.message(at(400), &BTreeMap::new(), to).unwrap().dropped;
+        let dropped = out.message(at(400), &PexSwarm::default(), to).unwrap().dropped;
         assert_eq!(dropped.len(), MOST_TOLD);
     }
 
@@ -341,8 +415,9 @@ mod tests {
         let local = addr("192.168.1.7:1");
         let connected: BTreeMap<_, _> =
             [local, addr("127.0.0.1:2"), addr("8.8.8.8:3")].map(|a| (a, PexFlags(0))).into();
+        let swarm = PexSwarm { connected: connected.clone(), ..PexSwarm::default() };
         let told =
-            |to: &str| PexOut::default().message(at(1), &connected, addr(to)).unwrap().added.len();
+            |to: &str| PexOut::default().message(at(1), &swarm, addr(to)).unwrap().added.len();
         assert_eq!((told("5.5.5.5:5"), told("10.0.0.1:5"), told("127.0.0.1:5")), (1, 2, 3));
         let message = PexMessage { added: connected.into_iter().collect(), dropped: Vec::new() };
         let mut taken = Vec::new();

@@ -29,6 +29,15 @@ impl Torrent {
         }
     }
 
+    /// A peer is gone that others may have been told of; `useless`: we left it, since neither side
+    /// had anything for the other.
+    pub(super) fn tell_that_peer_left(&mut self, session: &Session, peer: &Peer, useless: bool) {
+        if useless && let Some(addr) = peer.listens_at {
+            self.pex_swarm.left(session.now, addr, flags(peer));
+        }
+        self.tell_peers_soon(session);
+    }
+
     /// When peers are to be told next.
     pub(super) fn pex_due_at(&self) -> Option<Instant> {
         self.pex_at
@@ -41,16 +50,17 @@ impl Torrent {
             return;
         }
         let now = session.now;
-        let connected = self.connected_peers();
+        self.pex_swarm.connected = self.connected_peers();
+        let swarm = &self.pex_swarm;
         for (_, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.is_open()) {
             let Some(id) = peer.extensions.get(Extension::PeerExchange) else { continue };
             // Its own address, so that it is not told of itself.
             let to = peer.listens_at.unwrap_or(peer.remote);
-            if let Some(message) = peer.pex_out.message(now, &connected, to) {
+            if let Some(message) = peer.pex_out.message(now, swarm, to) {
                 peer.send(Message::Extended { id, payload: message.encode() });
                 session.ask_send(peer.conn);
             }
-            if peer.pex_out.is_behind(&connected, to) {
+            if peer.pex_out.is_behind(now, swarm, to) {
                 let at = peer.pex_out.ready_at().max(now + GATHER);
                 self.pex_at = Some(self.pex_at.map_or(at, |soonest| soonest.min(at)));
             }

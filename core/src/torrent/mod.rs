@@ -44,6 +44,7 @@ use std::sync::Arc;
 use crate::config::RateLimits;
 use crate::disk::{Allocation, StoreSpec};
 use crate::extension::metadata::MetadataFetch;
+use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
 use crate::metainfo::{FileRanges, Magnet, Metainfo};
 use crate::peer::{Peer, PeerSlot};
@@ -117,6 +118,7 @@ pub(crate) struct Torrent {
     announcer: announce::Announcer,
     /// When peers are told of each other next, if there is news.
     pex_at: Option<Instant>,
+    pex_swarm: PexSwarm,
     /// Peers that could be asked for more than there was to pick.
     hungry: BTreeSet<PeerSlot>,
     choke_at: Option<Instant>,

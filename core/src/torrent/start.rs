@@ -6,6 +6,7 @@ use crate::bitfield::Bitfield;
 use crate::disk::{
     DiskDone, DiskError, DiskErrorKind, DiskRequest, FileIndex, FileStat, Span, StateName,
 };
+use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
 use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
@@ -79,6 +80,7 @@ impl Torrent {
             book,
             announcer: Announcer::new(Vec::new(), policy.fork()),
             pex_at: None,
+            pex_swarm: PexSwarm::default(),
             hungry: Default::default(),
             choke_at: None,
             optimistic_at: session.now,

@@ -699,7 +699,7 @@ impl Torrent {
         let Some(mut peer) = self.peers.remove(slot) else { return };
         self.metadata_source_gone(session, &peer);
         if peer.is_open() {
-            self.tell_peers_soon(session);
+            self.tell_that_peer_left(session, &peer, why == Ended::Useless);
         }
         self.hungry.remove(&slot);
         let released = self.release_requests(slot, &mut peer);
