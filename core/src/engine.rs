@@ -575,6 +575,10 @@ impl Engine {
             }
         }
         self.open_connections();
+        // Their timers depend on whether they still wait for connections.
+        while let Some(id) = self.session.touched.pop() {
+            self.settle_torrent(id);
+        }
         self.sockets.send_all(&mut self.session, self.announces.take_datagrams());
         if self.session.stopping && self.torrents.is_empty() && self.announces.is_empty() {
             self.tell_stopped();
