@@ -3,6 +3,7 @@
 mod between_peers;
 mod command_line;
 mod hostile_peers;
+mod https_trackers;
 mod interruptions;
 mod magnets;
 mod trackers;
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     cases.extend(transfers::cases());
     cases.extend(magnets::cases());
     cases.extend(trackers::cases());
+    cases.extend(https_trackers::cases());
     cases.extend(interruptions::cases());
     cases.extend(hostile_peers::cases());
     cases.extend(command_line::cases());
