@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bitswarm_tests::interop::client::Client::{Aria2, Bitswarm, Libtorrent, Transmission};
-use bitswarm_tests::interop::client::{Client, Peer, Task};
+use bitswarm_tests::interop::client::Client::{Aria2, Libtorrent, Transmission};
+use bitswarm_tests::interop::client::{Client, Peer, Runtime, Task};
 use bitswarm_tests::interop::lab::until;
 use bitswarm_tests::interop::transfer::Whose;
 use bitswarm_tests::interop::{
     Case, Content, Creator, Lab, Outcome, Torrent, Tracker, Transfer, bitswarm,
 };
 
-const OURS: &[Client] = &[Bitswarm];
+const BITSWARM: Client = Client::Bitswarm(Runtime::Mio);
+const OURS: &[Client] = &[BITSWARM];
 const FOREIGN: &[Client] = &[Transmission, Aria2, Libtorrent];
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -34,10 +35,10 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("shared_path_is_downloaded_by_its_link", &[], shared_path_is_downloaded),
         Case::new("magnet_is_taken_up_again_after_a_kill", &[], magnet_is_taken_up_again),
         Case::new("pex_from_libtorrent_leads_us_to_a_seed", &lt, |lab| {
-            pex_leads_to_a_seed(lab, Libtorrent, Bitswarm)
+            pex_leads_to_a_seed(lab, Libtorrent, BITSWARM)
         }),
         Case::new("pex_from_us_leads_libtorrent_to_a_seed", &lt, |lab| {
-            pex_leads_to_a_seed(lab, Bitswarm, Libtorrent)
+            pex_leads_to_a_seed(lab, BITSWARM, Libtorrent)
         }),
     ]
 }
@@ -52,7 +53,7 @@ fn magnet_takes_less_than_a_second(lab: &Lab) -> Outcome {
     let tracker = Tracker::start(lab)?;
     let content = Content::single(lab, "sixteen", 16 << 20)?;
     let torrent = Torrent::create(lab, content, Creator::Bitswarm, 256 << 10, &tracker.url())?;
-    let mut seed = Bitswarm.start(lab, &Task::seed(&torrent))?;
+    let mut seed = BITSWARM.start(lab, &Task::seed(&torrent))?;
     tracker.add_peer(torrent.infohash, seed.seat().addr());
     let mut fastest = Duration::MAX;
     for _ in 0..3 {
@@ -60,7 +61,7 @@ fn magnet_takes_less_than_a_second(lab: &Lab) -> Outcome {
         let escaped = tracker.url().replace(':', "%3A").replace('/', "%2F");
         let task = Task::leech(&torrent, &root).by_magnet(&format!("&tr={escaped}"));
         let began = Instant::now();
-        let mut leech = Bitswarm.start(lab, &task)?;
+        let mut leech = BITSWARM.start(lab, &task)?;
         until("the download", Duration::from_secs(30), || {
             seed.process().ensure_running()?;
             Ok(leech.is_complete()?.then_some(()))
@@ -80,7 +81,7 @@ fn metadata_command_writes_the_torrent(lab: &Lab) -> Outcome {
     let tracker = Tracker::start(lab)?;
     let content = Content::awkward_tree(lab)?;
     let torrent = Torrent::create(lab, content, Creator::Bitswarm, 32 << 10, &tracker.url())?;
-    let seed = Bitswarm.start(lab, &Task::seed(&torrent))?;
+    let seed = BITSWARM.start(lab, &Task::seed(&torrent))?;
     let link =
         Task::leech(&torrent, lab.path()).by_magnet(&format!("&x.pe={}", seed.seat().addr()));
     let out = lab.path().join("fetched.torrent");
@@ -120,7 +121,7 @@ fn shared_path_is_downloaded(lab: &Lab) -> Outcome {
     let root = lab.make_dir("download")?;
     let mut task = Task::leech(&torrent, &root);
     task.magnet = Some(link);
-    let mut leech = Bitswarm.start(lab, &task)?;
+    let mut leech = BITSWARM.start(lab, &task)?;
     until("the download", Duration::from_secs(30), || Ok(leech.is_complete()?.then_some(())))?;
     torrent.content.compare(&root)
 }
@@ -130,7 +131,7 @@ fn magnet_is_taken_up_again(lab: &Lab) -> Outcome {
     let tracker = Tracker::start(lab)?;
     let content = Content::single(lab, "killed", 8 << 20)?;
     let torrent = Torrent::create(lab, content, Creator::Bitswarm, 64 << 10, &tracker.url())?;
-    let seed = Bitswarm.start(lab, &Task::seed(&torrent).up(2_000_000))?;
+    let seed = BITSWARM.start(lab, &Task::seed(&torrent).up(2_000_000))?;
     let root = lab.make_dir("download")?;
     let link = format!("&x.pe={}", seed.seat().addr());
     let task = Task::leech(&torrent, &root).by_magnet(&link);
@@ -151,13 +152,15 @@ fn pex_leads_to_a_seed(lab: &Lab, between: Client, learns: Client) -> Outcome {
     let tracker = Tracker::start(lab)?;
     let content = Content::single(lab, "exchanged", 4 << 20)?;
     let torrent = Torrent::create(lab, content, Creator::Bitswarm, 64 << 10, &tracker.url())?;
-    let mut seed = Bitswarm.start(lab, &Task::seed(&torrent).with_pex())?;
+    let mut seed = BITSWARM.start(lab, &Task::seed(&torrent).with_pex())?;
     tracker.add_peer(torrent.infohash, seed.seat().addr());
     let elsewhere = lab.make_dir("between")?;
     let task = Task::leech(&torrent, &elsewhere).with_pex().up(5_000);
     // It goes on when it is complete, as seeds do, at the same pace.
     let mut broker: Box<dyn Peer> = match between {
-        Bitswarm => Box::new(bitswarm::Bitswarm::start_with(lab, lab.seat(), &task, &["--seed"])?),
+        Client::Bitswarm(_) => {
+            Box::new(bitswarm::Bitswarm::start_with(lab, lab.seat(), &task, &["--seed"])?)
+        }
         _ => between.start(lab, &task)?,
     };
     let root = lab.make_dir("download")?;
