@@ -15,6 +15,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::exit::{Code, Failure};
 use crate::selection::Selection;
+use crate::session::dht_config;
 use crate::units::{parse_duration, parse_rate, parse_size};
 
 /// A BitTorrent client.
@@ -37,8 +38,14 @@ pub(crate) enum Command {
     Seed(Seed),
     /// Make a torrent of a file or a directory
     Create(Create),
-    /// Show what is in a torrent
+    /// Make a torrent of a file or a directory in memory, print its magnet link and share it
+    Share(Share),
+    /// Show what is in a torrent, or what a magnet link says
     Info(Info),
+    /// Print the magnet link of a torrent
+    Magnet(Magnet),
+    /// Make a torrent file of a magnet link, asking peers
+    Metadata(Metadata),
     /// Compare data on disk with a torrent
     Verify(Verify),
     /// Run a tracker, over HTTP and UDP on the same port
@@ -60,11 +67,13 @@ impl Command {
             Command::Download(args) => args.transfer.reporting.verbose,
             Command::Seed(args) => args.transfer.reporting.verbose,
             Command::Create(args) => args.reporting.verbose,
+            Command::Share(args) => args.transfer.reporting.verbose,
+            Command::Metadata(args) => args.reporting.verbose,
             Command::Verify(args) => args.reporting.verbose,
             Command::Tracker(args) => args.reporting.verbose,
             Command::Dht(args) => args.command.options().reporting.verbose,
             Command::Demo(args) => args.reporting.verbose,
-            Command::Info(_) | Command::Completions(_) | Command::Man(_) => 0,
+            Command::Info(_) | Command::Magnet(_) | Command::Completions(_) | Command::Man(_) => 0,
         }
     }
 }
@@ -72,7 +81,7 @@ impl Command {
 /// `bitswarm download`
 #[derive(Args, Debug)]
 pub(crate) struct Download {
-    /// Torrent files
+    /// Torrent files or magnet links
     #[arg(value_name = "INPUT", required = true)]
     pub(crate) inputs: Vec<PathBuf>,
     /// Directory to save in; made if it is missing
@@ -161,7 +170,7 @@ pub(crate) struct Transfer {
     /// Do not look for peers on the local network (not done yet)
     #[arg(long)]
     pub(crate) no_lsd: bool,
-    /// Do not exchange peers with peers (not done yet)
+    /// Do not exchange peers with peers
     #[arg(long)]
     pub(crate) no_pex: bool,
     #[command(flatten)]
@@ -252,11 +261,83 @@ pub(crate) enum CreationDate {
 /// `bitswarm info`
 #[derive(Args, Debug)]
 pub(crate) struct Info {
-    /// A torrent file
+    /// A torrent file or a magnet link
     pub(crate) input: PathBuf,
     /// Write one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `bitswarm magnet`
+#[derive(Args, Debug)]
+pub(crate) struct Magnet {
+    /// A torrent file
+    pub(crate) torrent: PathBuf,
+    /// A peer to name in the link (may be repeated)
+    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = PeerName::parse)]
+    pub(crate) peers: Vec<PeerName>,
+}
+
+/// `bitswarm share`
+#[derive(Args, Debug)]
+pub(crate) struct Share {
+    /// The file or directory to share
+    pub(crate) path: PathBuf,
+    /// Let peers be found by the trackers only
+    #[arg(long)]
+    pub(crate) private: bool,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
+}
+
+/// `bitswarm metadata`
+#[derive(Args, Debug)]
+pub(crate) struct Metadata {
+    /// A magnet link
+    pub(crate) magnet: String,
+    /// Where to write the torrent
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Port to listen on for peers [default: 6881, or another when that is taken]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Local address to listen on and to connect from [default: all]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bind: Option<IpAddr>,
+    /// A peer to connect to (may be repeated)
+    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = PeerName::parse)]
+    pub(crate) peers: Vec<PeerName>,
+    /// A tracker to ask besides those of the link (may be repeated)
+    #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
+    pub(crate) trackers: Vec<String>,
+    /// Do not look for peers in the DHT
+    #[arg(long)]
+    pub(crate) no_dht: bool,
+    /// A node of the DHT to begin with instead of the well-known ones (may be repeated)
+    #[arg(long, value_name = "HOST:PORT", value_parser = PeerName::parse)]
+    pub(crate) dht_bootstrap: Vec<PeerName>,
+    /// Give up (code 6 or 8) after this long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) driven: Driven,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+impl Metadata {
+    /// A session with these options that keeps nothing.
+    pub(crate) fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig { bind: self.bind, ..ClientConfig::default() };
+        let port = self.port.unwrap_or(6881);
+        match self.bind {
+            Some(ip) => config.core.listen = vec![SocketAddr::new(ip, port)],
+            None => config.core.listen.iter_mut().for_each(|addr| addr.set_port(port)),
+        }
+        config.core.listen_fallback = self.port.is_none();
+        config.core.dht = (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, true));
+        config
+    }
 }
 
 /// `bitswarm verify`
@@ -381,6 +462,8 @@ pub(crate) struct DhtOptions {
     /// Longest time to look
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
 }

@@ -31,6 +31,16 @@ pub(crate) fn notice(what: &TorrentNotice, infohash: &str) -> Option<Object> {
             .with("pieces_have", *have)
             .with("pieces", *pieces)
             .with("from_resume", *from_resume),
+        TorrentNotice::MetadataReceived { name, total_bytes, pieces } => event("metadata")
+            .with("name", name.as_str())
+            .with("total", *total_bytes)
+            .with("pieces", *pieces),
+        TorrentNotice::MetadataUnusable { why } => {
+            event("metadata_unusable").with("why", why.as_str())
+        }
+        TorrentNotice::MetadataTooLong { bytes, limit } => {
+            event("metadata_too_long").with("bytes", *bytes).with("limit", *limit)
+        }
         TorrentNotice::PeerBanned { addr, why } => {
             event("peer_banned").with("addr", addr.to_string()).with("why", why.to_string())
         }
@@ -80,11 +90,13 @@ pub(crate) fn status(name: &str, status: &TorrentStatus) -> Object {
         .with("peers", status.peers)
         .with("seeds", status.seeds)
         .with("known_peers", status.known_peers)
+        .with("metadata_sources", status.metadata.map(|metadata| metadata.sources))
         .with("eta", status.eta.map(|eta| eta.as_secs()))
 }
 
 fn state(state: TorrentState) -> &'static str {
     match state {
+        TorrentState::Metadata => "metadata",
         TorrentState::Checking => "checking",
         TorrentState::Downloading => "downloading",
         TorrentState::Seeding => "seeding",

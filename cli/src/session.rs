@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use bitswarm_core::action::SocketKind;
 use bitswarm_core::config::{Config, DhtConfig, RateLimits};
 use bitswarm_core::dht::{Stats, Wish, WishId};
 use bitswarm_core::event::NetError;
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::notice::Notice;
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_runtime_common::disk::StateDirError;
@@ -37,7 +39,7 @@ pub(crate) enum MustListen {
 }
 
 impl Session {
-    /// Starts a session.
+    /// Starts a session on this runtime.
     pub(crate) fn start(
         runtime: Runtime,
         config: &ClientConfig,
@@ -91,7 +93,7 @@ impl Session {
 
     /// Adds a torrent.
     pub(crate) fn add(&self, add: AddTorrent) -> Result<TorrentId, Failure> {
-        let name = add.metainfo.name().to_owned();
+        let name = add.source.shown_name();
         self.client
             .add_torrent(add)
             .map_err(|error| Failure::new(Code::Unknown, format!("cannot add {name}: {error}")))
@@ -111,6 +113,11 @@ impl Session {
     /// How a torrent stands; `None` if it is not there any more.
     pub(crate) fn status(&self, id: TorrentId) -> Option<TorrentStatus> {
         self.client.status(id)
+    }
+
+    /// What a torrent is, if that is known.
+    pub(crate) fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
+        self.client.metainfo(id)
     }
 
     /// How all torrents stand.
@@ -141,6 +148,7 @@ fn core_config(transfer: &Transfer) -> Config {
     }
     config.listen_fallback = transfer.port.is_none();
     config.dht = (!transfer.no_dht).then(|| dht_config(&transfer.dht_bootstrap, false));
+    config.peer_exchange = !transfer.no_pex;
     config.limits = RateLimits { down_bytes_per_s: transfer.down, up_bytes_per_s: transfer.up };
     if let Some(most) = transfer.max_peers {
         config.connections.session = most as usize;

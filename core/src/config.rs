@@ -23,6 +23,8 @@ pub struct Config {
     pub tracker_listen: Option<SocketAddr>,
     /// Time between announces that the embedded tracker asks its clients to keep.
     pub tracker_interval: Duration,
+    /// Exchange peers with peers (BEP 11), for torrents that are not private.
+    pub peer_exchange: bool,
     /// Session-wide rate limits.
     pub limits: RateLimits,
     /// Bounds on connections.
@@ -100,6 +102,10 @@ pub struct Bounds {
     pub own_requests: usize,
     /// Addresses remembered per torrent. Past it, the least promising are forgotten.
     pub known_peers: usize,
+    /// Longest metadata accepted from peers (BEP 9), in bytes. Peers that claim more are not asked.
+    ///
+    /// Also bounds the work of verifying it, which is done as its pieces come.
+    pub metadata_bytes: u32,
     /// Announces under way at once in the session. Past it, further ones wait their turn.
     pub announces: usize,
     /// Piece checks under way at once.
@@ -154,6 +160,7 @@ impl Default for Config {
             listen_fallback: true,
             tracker_listen: None,
             tracker_interval: Duration::from_secs(30 * 60),
+            peer_exchange: true,
             limits: RateLimits::default(),
             connections: ConnectionLimits {
                 session: 500,
@@ -169,6 +176,7 @@ impl Default for Config {
                 peer_requests: 512,
                 own_requests: 1024,
                 known_peers: 4000,
+                metadata_bytes: 8 << 20,
                 announces: 64,
                 checking: 8,
                 bans: 4096,

@@ -21,7 +21,7 @@ mod memory;
 pub use memory::MemoryDisk;
 
 /// The files of a torrent as they lie on disk.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct StoreSpec {
     /// The directory under which every path lies; made when the first file is.
     pub root: PathBuf,
@@ -166,6 +166,9 @@ pub enum StateName {
     Resume(InfoHash),
     /// The nodes of the DHT that are known.
     Dht,
+    /// What is known of a torrent that was added by a magnet link: the link while that is all,
+    /// then its metainfo.
+    Metadata(InfoHash),
 }
 
 /// What a disk request brought.

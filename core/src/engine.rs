@@ -5,6 +5,7 @@
 //! the embedded tracker in `session/tracker_host`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
@@ -15,6 +16,7 @@ use crate::disk::{DiskDone, DiskError};
 use crate::event::{Datagram, Event, NetError, ResolveError};
 use crate::id::{ConnId, OpId, Slab, SocketId, StoreId, TorrentId};
 use crate::map::Map;
+use crate::metainfo::Metainfo;
 use crate::notice::Notice;
 use crate::piece::InfoHash;
 use crate::segments::Segments;
@@ -224,21 +226,21 @@ impl Engine {
         if self.session.stopping {
             return Err(AddTorrentError::Stopping);
         }
-        let infohash = add.metainfo.infohash();
+        let infohash = add.source.infohash();
         if let Some(&known) = self.by_infohash.get(&infohash) {
             return Err(AddTorrentError::Duplicate(known));
         }
-        let files = add.metainfo.files().len();
+        // As many as there are, if that is known.
+        let files = add.source.metainfo().map_or(add.files.len(), |known| known.files().len());
         if !add.files.is_empty() && add.files.len() != files {
             return Err(AddTorrentError::WrongFileCount { given: add.files.len(), files });
         }
-        let recheck = add.recheck;
         let store = self.stores.insert(());
         let session = &mut self.session;
         let id = self.torrents.insert_with(|id| Torrent::new(session, id, store, add));
         self.by_infohash.insert(infohash, id);
         if let Some(torrent) = self.torrents.get_mut(id) {
-            torrent.start(&mut self.session, recheck);
+            torrent.start(&mut self.session);
         }
         self.settle();
         Ok(id)
@@ -353,6 +355,11 @@ impl Engine {
         self.torrents.get(id).map(|torrent| torrent.status(&self.session, now))
     }
 
+    /// What a torrent is; `None` while only a magnet link is known of it.
+    pub fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
+        self.torrents.get(id)?.metainfo.clone()
+    }
+
     /// Every torrent, in a fixed order.
     pub fn torrents(&self) -> impl Iterator<Item = TorrentId> + '_ {
         self.torrents.keys()
@@ -465,6 +472,9 @@ impl Engine {
     fn resolved(&mut self, op: OpId, result: Result<Vec<IpAddr>, ResolveError>) {
         match self.session.ops.remove(op) {
             Some(OpOwner::Announce(id)) => self.announces.resolved(&mut self.session, id, result),
+            Some(OpOwner::Peer(id, port)) => {
+                self.route(id, |torrent, session| torrent.peer_resolved(session, port, result));
+            }
             Some(OpOwner::Dht(what)) => {
                 if let Some(dht) = &mut self.dht {
                     dht.resolved(&self.session, what, result);
@@ -606,7 +616,7 @@ impl Engine {
                     dht.disk_done(&self.session, what, result);
                 }
             }
-            Some(OpOwner::Announce(_)) | None => {}
+            Some(OpOwner::Announce(_) | OpOwner::Peer(..)) | None => {}
         }
     }
 
@@ -632,6 +642,10 @@ impl Engine {
         }
         self.settle_dht();
         self.open_connections();
+        // Their timers depend on whether they still wait for connections.
+        while let Some(id) = self.session.touched.pop() {
+            self.settle_torrent(id);
+        }
         self.sockets.send_all(&mut self.session, self.announces.take_datagrams());
         let dht_idle = self.dht.as_ref().is_none_or(DhtHost::is_idle);
         let idle = self.torrents.is_empty() && self.announces.is_empty() && dht_idle;
@@ -698,7 +712,7 @@ impl Engine {
             torrent.dht_wished(&self.session, wish);
         }
         if torrent.is_ended() {
-            let infohash = torrent.metainfo.infohash();
+            let infohash = torrent.infohash;
             let store = torrent.store();
             self.by_infohash.remove(&infohash);
             self.stores.remove(store);

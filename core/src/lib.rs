@@ -99,6 +99,7 @@ pub mod dht;
 pub mod disk;
 pub mod engine;
 pub mod event;
+pub mod extension;
 pub mod http;
 pub mod id;
 pub mod map;

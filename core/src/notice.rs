@@ -80,6 +80,27 @@ pub enum TorrentNotice {
         /// Whether resume data answered, so that nothing was hashed.
         from_resume: bool,
     },
+    /// The metadata of a torrent that was added by a magnet link is known and verified.
+    MetadataReceived {
+        /// The torrent's name, sanitised.
+        name: String,
+        /// Bytes of content.
+        total_bytes: u64,
+        /// Pieces of content.
+        pieces: u32,
+    },
+    /// The metadata is verified and cannot be used. The torrent is paused.
+    MetadataUnusable {
+        /// Why.
+        why: String,
+    },
+    /// A peer claims metadata longer than is accepted; it is not asked for it.
+    MetadataTooLong {
+        /// Bytes, as it claims.
+        bytes: u32,
+        /// Most bytes accepted.
+        limit: u32,
+    },
     /// Every wanted piece is verified and written.
     Finished,
     /// Everything that was finished is also flushed to disk and recorded in the resume data.

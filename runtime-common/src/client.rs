@@ -15,6 +15,7 @@ use bitswarm_core::TorrentId;
 use bitswarm_core::config::RateLimits;
 use bitswarm_core::dht::{Stats, Wish, WishId};
 use bitswarm_core::engine::{AddTorrentError, DhtError, NoSuchTorrent};
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
 
 use crate::config::{ClientConfig, StartError};
@@ -127,6 +128,11 @@ impl Client {
     /// How a torrent stands. `None`: it is not in the session, or the session is over.
     pub fn status(&self, id: TorrentId) -> Option<TorrentStatus> {
         self.call(move |session, now| session.status(now, id)).ok().flatten()
+    }
+
+    /// What a torrent is. `None`: only a magnet link is known of it, or it is not in the session.
+    pub fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
+        self.call(move |session, _| session.metainfo(id)).ok().flatten()
     }
 
     /// How every torrent stands, in a fixed order. Empty when the session is over.

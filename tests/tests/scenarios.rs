@@ -374,7 +374,7 @@ fn trackers_that_fail_in_every_way_are_passed_over_for_one_that_answers() {
         let tiers: Vec<&[&str]> = tiers.iter().map(|tier| &tier[..]).collect();
         let metainfo = scene.content.metainfo(&tiers);
         let content = scene.content.clone();
-        scene.world.add_torrent(leecher, &content, |add| add.metainfo = metainfo);
+        scene.world.add_torrent(leecher, &content, |add| add.source = metainfo.into());
         scene.finish(leecher, 900);
         scene.run(Duration::from_secs(300));
         for url in urls.iter().filter(|url| **url != good_url) {

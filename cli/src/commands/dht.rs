@@ -68,7 +68,8 @@ fn start(options: &DhtOptions, read_only: bool) -> Result<Session, Failure> {
     };
     let config = ClientConfig { core, bind: options.bind, ..ClientConfig::default() };
     let explicit = options.port.is_some() || options.bind.is_some();
-    Session::start(&config, if explicit { MustListen::Yes } else { MustListen::No })
+    let must_listen = if explicit { MustListen::Yes } else { MustListen::No };
+    Session::start(options.driven.runtime, &config, must_listen)
 }
 
 /// What comes of a wish; a failure if no node answered.

@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use crate::piece::{BLOCK_LEN, Block};
+use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::time::{Duration, Instant};
 
 /// What a peer takes that does not say (BEP 10: `reqq`, libtorrent's default).
@@ -213,6 +213,12 @@ impl Pipeline {
         self.forgot |= !self.queue.is_empty();
         let awaited = |request: &Request| request.standing == Standing::Awaited;
         self.queue.drain(..).filter(awaited).map(|request| request.block)
+    }
+
+    /// The requested blocks of a piece.
+    pub fn blocks_of(&self, piece: PieceIndex) -> Vec<Block> {
+        let of_piece = self.queue.iter().filter(|request| request.block.piece == piece);
+        of_piece.map(|request| request.block).collect()
     }
 
     /// Whether a request was ever given up that the peer may still answer. Until then a block not

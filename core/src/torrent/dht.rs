@@ -2,7 +2,7 @@
 //!
 //! It is looked for and announced when it starts, then every quarter of an hour, sooner while it
 //! has few peers, and when the network grows from very small. Private torrents are kept out of it
-//! here, by [`Torrent::uses_dht`], which everything that concerns the DHT asks.
+//! by [`Torrent::discovery_allowed`], which everything that concerns the DHT asks.
 
 use std::net::SocketAddr;
 
@@ -39,35 +39,30 @@ pub(super) struct DhtLookups {
 }
 
 impl Torrent {
-    /// Whether the DHT may know of this torrent. A private one may not be known to anybody but its
-    /// trackers (BEP 27).
-    pub(super) fn uses_dht(&self) -> bool {
-        !self.metainfo.is_private()
-    }
-
     /// Has the nodes met that the metainfo names (BEP 5, "torrent file extensions").
     pub(super) fn meet_named_nodes(&self, session: &mut Session) {
-        if self.uses_dht() {
-            session.dht.hosts.extend(self.metainfo.nodes().iter().take(NAMED_NODES).cloned());
+        if self.discovery_allowed() {
+            let named = self.metainfo.iter().flat_map(|metainfo| metainfo.nodes());
+            session.dht.hosts.extend(named.take(NAMED_NODES).cloned());
         }
     }
 
     /// A peer says that it has a node (BEP 5, `port` message).
     pub(super) fn peer_has_node(&self, session: &mut Session, remote: SocketAddr, port: u16) {
-        if self.uses_dht() && port != 0 {
+        if self.discovery_allowed() && port != 0 {
             session.dht.met.push(SocketAddr::new(remote.ip(), port));
         }
     }
 
     /// The port to tell a peer who has a node too.
     pub(super) fn told_dht_port(&self, session: &Session) -> Option<u16> {
-        let told = session.dht.told && self.uses_dht() && session.listen_port != 0;
+        let told = session.dht.told && self.discovery_allowed() && session.listen_port != 0;
         told.then_some(session.listen_port)
     }
 
     /// When it is to be looked for again.
     pub(super) fn dht_due_at(&self, session: &Session) -> Option<Instant> {
-        let usable = session.dht.ready && self.uses_dht() && self.is_active();
+        let usable = session.dht.ready && self.discovery_allowed() && self.welcomes_peers();
         if !usable || self.dht.wish.is_some() {
             return None;
         }
@@ -82,7 +77,7 @@ impl Torrent {
         let seed = self.is_finished();
         let port = (session.listen_port != 0).then_some(session.listen_port);
         Some(Wish::Peers {
-            infohash: NodeId::from(self.metainfo.infohash()),
+            infohash: NodeId::from(self.infohash),
             no_seeds: seed,
             announce: Some(Announce { port, seed }),
             enough: None,

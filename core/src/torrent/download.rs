@@ -275,7 +275,7 @@ impl Torrent {
             store: self.store,
             spans: self.layout.piece_spans(piece),
             data: self.assembly.bytes_of(piece),
-            expect: self.metainfo.piece_hash(piece),
+            expect: self.piece_hash(piece),
         };
         self.disk(
             session,
@@ -355,7 +355,7 @@ impl Torrent {
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         match result {
-            Ok(DiskDone::Hash(hash)) if self.metainfo.piece_hash(piece) == Some(hash) => {
+            Ok(DiskDone::Hash(hash)) if self.piece_hash(piece) == Some(hash) => {
                 self.piece_passed(session, piece);
             }
             Ok(_) => self.piece_failed(session, piece),

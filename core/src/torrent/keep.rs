@@ -53,7 +53,7 @@ impl Torrent {
             saved_at: session.wall(),
             stopped_cleanly: self.phase != Phase::Running,
         };
-        let infohash = self.metainfo.infohash();
+        let infohash = self.infohash;
         let request =
             DiskRequest::Save { name: StateName::Resume(infohash), data: resume.encode(infohash) };
         self.disk(session, TorrentOp::SaveResume, request);
@@ -122,7 +122,7 @@ impl Torrent {
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         match result {
-            Ok(DiskDone::Hash(hash)) if self.metainfo.piece_hash(piece) == Some(hash) => {
+            Ok(DiskDone::Hash(hash)) if self.piece_hash(piece) == Some(hash) => {
                 self.unreadable = None;
                 self.disk_works(session);
             }

@@ -37,6 +37,13 @@ pub enum PeerSource {
     Incoming,
 }
 
+impl PeerSource {
+    /// Whether it may not name peers of a private torrent (BEP 27).
+    pub fn is_discovery(self) -> bool {
+        matches!(self, PeerSource::Lsd | PeerSource::Dht | PeerSource::Pex)
+    }
+}
+
 /// What became of an address that was added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Added {
@@ -301,6 +308,14 @@ impl PeerBook {
     /// Forgets an address; a connection with it is not known any more.
     pub fn forget(&mut self, addr: SocketAddr) {
         self.remove(canonical(addr));
+    }
+
+    /// Forgets the addresses that a private torrent may not know. Goes through all addresses.
+    pub fn forget_discovered(&mut self) {
+        let found = |(_, peer): &(&SocketAddr, &Peer)| peer.source.is_discovery();
+        let addrs: Vec<SocketAddr> =
+            self.peers.iter().filter(found).map(|(&addr, _)| addr).collect();
+        addrs.into_iter().for_each(|addr| self.forget(addr));
     }
 
     /// The priority of a connection with an address (BEP 40), higher is better: whom to drop when

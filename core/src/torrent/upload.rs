@@ -11,6 +11,7 @@ use crate::session::conn::ReadPause;
 use crate::session::op::TorrentOp;
 use crate::time::Duration;
 use crate::torrent::Torrent;
+use crate::torrent::metadata::gather_metadata;
 use crate::wire::message::id;
 use crate::wire::{Message, Violation};
 
@@ -32,6 +33,10 @@ impl Torrent {
         slot: PeerSlot,
         block: Block,
     ) -> Result<(), Violation> {
+        if self.metainfo.is_none() {
+            // There is nothing that it could have been offered.
+            return Err(Violation::RequestForMissing(block));
+        }
         if !self.geometry.contains_range(block) {
             return Err(Violation::BlockOutOfRange { id: id::REQUEST, block });
         }
@@ -146,6 +151,10 @@ impl Torrent {
         out.append(&mut peer.outbox);
         let held = peer.uploads.held_bytes();
         let mut payload = 0;
+        if let Some(metainfo) = &self.metainfo {
+            let sent = gather_metadata(peer, metainfo, before + limit, out);
+            session.upload.bucket().take(now, sent);
+        }
         while out.len() - before < limit && peer.uploads.is_ready() {
             let gate = match &mut self.gates {
                 Some(gates) if gates.up.is_used_up(now) => Some(&mut gates.up),
@@ -193,7 +202,8 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.last_spoke = session.now;
         let waits = session.conns.get(peer.conn).is_some_and(|conn| conn.waits_for_upload);
-        if all && (!peer.outbox.is_empty() || (peer.uploads.is_ready() && !waits)) {
+        let blocks = peer.uploads.is_ready() && !waits;
+        if all && (!peer.outbox.is_empty() || peer.metadata_uploads.is_ready() || blocks) {
             session.ask_send(peer.conn);
         }
     }

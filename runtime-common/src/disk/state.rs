@@ -125,6 +125,7 @@ fn file_name(name: StateName) -> String {
     match name {
         StateName::Resume(infohash) => format!("{infohash}.resume"),
         StateName::Dht => "dht.nodes".to_owned(),
+        StateName::Metadata(infohash) => format!("{infohash}.metadata"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The clients that take part, behind one face: start one with a task, ask whether it is done,
 //! stop it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,6 +58,10 @@ pub struct Task<'a> {
     pub role: Role,
     /// Bytes per second it may send; `None`: as fast as it can.
     pub up_bytes_per_s: Option<u64>,
+    /// The magnet link that it gets instead of the .torrent file.
+    pub magnet: Option<String>,
+    /// Whether it exchanges peers with peers (libtorrent and ours).
+    pub pex: bool,
 }
 
 /// Whether a client has the content or wants it.
@@ -72,12 +77,37 @@ impl<'a> Task<'a> {
     /// Seed from the torrent's original content.
     pub fn seed(torrent: &'a Torrent) -> Self {
         let root = torrent.content.root().to_owned();
-        Task { torrent, root, role: Role::Seed, up_bytes_per_s: None }
+        Task { torrent, root, role: Role::Seed, up_bytes_per_s: None, magnet: None, pex: false }
     }
 
     /// Download into `root`.
     pub fn leech(torrent: &'a Torrent, root: impl Into<PathBuf>) -> Self {
-        Task { torrent, root: root.into(), role: Role::Leech, up_bytes_per_s: None }
+        Task {
+            torrent,
+            root: root.into(),
+            role: Role::Leech,
+            up_bytes_per_s: None,
+            magnet: None,
+            pex: false,
+        }
+    }
+
+    /// The same with a magnet link: the infohash and these further parameters, such as
+    /// `&tr=http%3A%2F%2F...`.
+    pub fn by_magnet(self, parameters: &str) -> Self {
+        let hash: String = self.torrent.infohash.iter().map(|b| format!("{b:02x}")).collect();
+        Task { magnet: Some(format!("magnet:?xt=urn:btih:{hash}{parameters}")), ..self }
+    }
+
+    /// The same with peer exchange.
+    pub fn with_pex(self) -> Self {
+        Task { pex: true, ..self }
+    }
+
+    /// What it is told to download or seed: a file or a link.
+    pub fn source(&self) -> OsString {
+        let file = self.torrent.path.clone().into_os_string();
+        self.magnet.clone().map_or(file, OsString::from)
     }
 
     /// The same with a limit on what it sends.

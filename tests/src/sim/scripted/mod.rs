@@ -6,6 +6,8 @@
 //! flood. [`peer`] speaks the peer protocol, well or badly; [`tracker`] answers announces over HTTP,
 //! or does not.
 
+pub mod asker;
+pub mod gossip;
 pub mod peer;
 pub mod tracker;
 

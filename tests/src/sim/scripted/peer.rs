@@ -19,6 +19,9 @@ use crate::sim::dice::Dice;
 use crate::sim::network::EndId;
 use crate::sim::peer_wire::{Hello, Item, Msg, Reader, Run};
 
+/// Its number for `ut_metadata`.
+const METADATA_ID: u8 = 9;
+
 /// What a peer does.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
@@ -40,6 +43,29 @@ pub struct Behaviour {
     pub vanish_after: Option<u64>,
     /// Requests outstanding at one remote; 0: it never asks for anything.
     pub pipeline: usize,
+    /// What it does with the metadata.
+    pub metadata: Metadata,
+    /// Its first so many pieces are gone as soon as it was greeted, and it says so (BEP 54).
+    pub loses: u32,
+}
+
+/// What a peer does with the metadata (BEP 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metadata {
+    /// It does not know the extension.
+    No,
+    /// Gives it to those who ask.
+    Gives,
+    /// Sends bytes of the right length that are wrong.
+    Garbage,
+    /// Never answers.
+    Stalls,
+    /// Rejects every request.
+    Rejects,
+    /// Claims this size, and gives as much of what it has as there is.
+    Claims(i64),
+    /// Sends pieces of it without being asked, this often, and with each answer.
+    Floods(u32),
 }
 
 /// Which blocks are sent with wrong bytes.
@@ -79,6 +105,8 @@ impl Behaviour {
             stall_after: None,
             vanish_after: None,
             pipeline: 0,
+            metadata: Metadata::No,
+            loses: 0,
         }
     }
 
@@ -105,6 +133,8 @@ pub struct Counts {
     pub cancels: u64,
     /// Rejects received.
     pub rejects: u64,
+    /// Requests for metadata received.
+    pub metadata_requests: u64,
 }
 
 /// A peer.
@@ -133,6 +163,8 @@ struct Link {
     remote_has: Bitfield,
     remote_choking: bool,
     remote_interested: bool,
+    /// The remote's number for `ut_metadata`.
+    remote_metadata: Option<u8>,
     choking: bool,
     interested: bool,
     asked: BTreeSet<Run>,
@@ -190,6 +222,7 @@ impl Peer {
             remote_has: Bitfield::new(self.content.pieces()),
             remote_choking: true,
             remote_interested: false,
+            remote_metadata: None,
             choking: true,
             interested: false,
             asked: BTreeSet::new(),
@@ -247,11 +280,17 @@ impl Peer {
         };
         out.extend(say);
         if own.extended() && hello.extended() {
-            let handshake = Value::dict([
-                ("m", Value::dict([])),
-                ("reqq", Value::Int(250)),
-                ("v", Value::bytes("script 1")),
-            ]);
+            let size = match self.behaviour.metadata {
+                Metadata::No => None,
+                Metadata::Claims(size) => Some(size),
+                _ => Some(self.content.info_bytes().len() as i64),
+            };
+            let ids = size.map(|_| ("ut_metadata", Value::Int(METADATA_ID.into())));
+            let handshake = [("m", Value::dict(ids))]
+                .into_iter()
+                .chain(size.map(|size| ("metadata_size", Value::Int(size))))
+                .chain([("reqq", Value::Int(250)), ("v", Value::bytes("script 1"))]);
+            let handshake = Value::dict(handshake);
             out.extend(Msg::Extended { id: 0, payload: &handshake.to_bytes() }.to_bytes());
         }
         io.write(end, out);
@@ -288,6 +327,30 @@ impl Peer {
                 self.counts.rejects += 1;
                 link.asked.remove(&run);
                 self.asked.remove(&run);
+            }
+            Msg::Extended { id: 0, payload } => {
+                let said = Value::parse(payload).ok();
+                let m = said.as_ref().and_then(|said| said.get("m"));
+                let id = m.and_then(|m| m.get("ut_metadata")).and_then(Value::as_int);
+                link.remote_metadata = id.map(|id| id as u8);
+                let dont_have = m.and_then(|m| m.get("lt_donthave")).and_then(Value::as_int);
+                for piece in 0..self.behaviour.loses {
+                    self.has.clear(PieceIndex(piece));
+                    let payload = piece.to_be_bytes();
+                    let id = dont_have.unwrap_or(0) as u8;
+                    io.write(end, Msg::Extended { id, payload: &payload }.to_bytes());
+                }
+                if let Metadata::Floods(times) = self.behaviour.metadata {
+                    (0..times).for_each(|_| self.give_metadata(io, end, 0));
+                }
+            }
+            Msg::Extended { id: METADATA_ID, payload } => {
+                let said = Value::parse_prefix(payload);
+                let number = |key| said.as_ref().and_then(|(said, _)| said.get(key)?.as_int());
+                if let (Some(0), Some(piece)) = (number("msg_type"), number("piece")) {
+                    self.counts.metadata_requests += 1;
+                    self.give_metadata(io, end, piece as usize);
+                }
             }
             Msg::Piece { piece, begin, data } => self.take(io, end, piece, begin, data),
             _ => {}
@@ -329,6 +392,28 @@ impl Peer {
         if self.behaviour.vanish_after.is_some_and(|most| served + 1 >= most) {
             self.vanish(io);
         }
+    }
+
+    /// Answers a request for metadata, in its manner.
+    fn give_metadata(&mut self, io: &mut Io<'_, '_>, end: EndId, piece: usize) {
+        let Some(id) = self.links.get(&end).and_then(|link| link.remote_metadata) else { return };
+        let info = self.content.info_bytes();
+        let from = info.len().min(piece * 16_384);
+        let mut data = info[from..info.len().min(from + 16_384)].to_vec();
+        let mut kind = 1;
+        match self.behaviour.metadata {
+            Metadata::No | Metadata::Stalls => return,
+            Metadata::Garbage => data.iter_mut().for_each(|byte| *byte ^= 0x55),
+            Metadata::Rejects => (kind, data) = (2, Vec::new()),
+            Metadata::Gives | Metadata::Claims(_) | Metadata::Floods(_) => {}
+        }
+        let header = Value::dict([
+            ("msg_type", Value::Int(kind)),
+            ("piece", Value::Int(piece as i64)),
+            ("total_size", Value::Int(info.len() as i64)),
+        ]);
+        let payload = [header.to_bytes(), data].concat();
+        io.write(end, Msg::Extended { id, payload: &payload }.to_bytes());
     }
 
     fn vanish(&mut self, io: &mut Io<'_, '_>) {
