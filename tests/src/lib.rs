@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "runtimes")]
 pub mod conformance;
+#[cfg(feature = "runtimes")]
 pub mod interop;
 pub mod sim;

@@ -10,6 +10,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bitswarm_core::action::{Action, Close, SocketKind, SocketSpec};
@@ -23,16 +25,24 @@ use bitswarm_core::time::{Instant, UnixTime};
 use bitswarm_core::{Engine, Segments};
 
 use super::check::{Checker, Meter, Settings};
+use super::content::Content;
 use super::dice::{Dice, seed_bytes};
 use super::disk::{Disk, Ticket};
 use super::network::{Death, EndId, HostId, NetEvent, SocketKey};
-use super::world::{Cx, Wake};
+use super::world::{Cx, PEER_PORT, Wake};
 
 /// Wall time at the beginning of virtual time (chosen: a day in 2026).
 pub const EPOCH: UnixTime = UnixTime(1_780_000_000);
 
 /// Most actions after one input (chosen: far above what any one input can cause).
 const MOST_ACTIONS: usize = 1_000_000;
+
+/// Longest read for a peer, in bytes (BEP 3: larger requests are refused).
+const LONGEST_READ: usize = 128 << 10;
+
+/// Most dials of one address within a minute (chosen: tries after failures are further apart, but
+/// a peer may be lost and found again a few times).
+const MOST_DIALS: usize = 8;
 
 /// How long a flushing close may take, as `Close::Flush` says "a few seconds".
 const LINGER: Duration = Duration::from_secs(5);
@@ -62,9 +72,18 @@ pub struct EngineHost {
     /// When the host wakes for the engine's deadline.
     armed: Option<Instant>,
     stopped: bool,
+    /// Until when it sleeps, and what happened to it meanwhile.
+    asleep: Option<Instant>,
+    missed: VecDeque<NetEvent>,
+    /// Seconds by which its wall clock is ahead.
+    clock_offset_s: i64,
+    /// Dials of the engine that runs now, by address: when the latest were.
+    dials: BTreeMap<SocketAddr, VecDeque<Instant>>,
     notices: Vec<(Instant, Notice)>,
     counts: Counts,
     checker: Checker,
+    /// Bytes of the longest piece of any torrent.
+    longest_piece: usize,
     /// Its disk; survives the engine.
     pub disk: Disk,
     /// How it hosts.
@@ -112,6 +131,8 @@ pub struct Counts {
 #[derive(Debug)]
 struct Conn {
     end: EndId,
+    /// To a peer, not to or from a tracker.
+    peer: bool,
     open: bool,
     out: Segments,
     /// Gathered and not reported as sent.
@@ -148,14 +169,21 @@ impl EngineHost {
             pending: VecDeque::new(),
             armed: None,
             stopped: false,
+            asleep: None,
+            missed: VecDeque::new(),
+            clock_offset_s: 0,
+            dials: BTreeMap::new(),
             notices: Vec::new(),
             counts: Counts::default(),
             checker: Checker::new(Settings {
                 own_requests: config.bounds.own_requests,
                 snub: config.timeouts.snub,
+                slots: config.choking.slots,
+                peer_requests: config.bounds.peer_requests,
                 ..Settings::default()
             }),
             config,
+            longest_piece: 0,
             manners: Manners::default(),
             meters: None,
         }
@@ -170,7 +198,8 @@ impl EngineHost {
         self.birth = cx.now();
         self.stopped = false;
         let seed = seed_bytes(self.seed, &format!("{} engine {}", self.name, self.incarnation));
-        let wall = UnixTime(EPOCH.0 + self.birth.as_nanos() / 1_000_000_000);
+        let wall = EPOCH.0 + self.birth.as_nanos() / 1_000_000_000;
+        let wall = UnixTime(wall.saturating_add_signed(self.clock_offset_s));
         cx.record(self.id, "start", &(seed, wall));
         let config = self.config.clone();
         self.engine = Some(if record {
@@ -196,6 +225,9 @@ impl EngineHost {
         self.keys.clear();
         self.lookups.clear();
         self.pending.clear();
+        self.asleep = None;
+        self.missed.clear();
+        self.dials.clear();
         self.checker.crashed();
         cx.end_process(self.id, death);
         self.disk.crash(cx.now(), death == Death::Power);
@@ -241,7 +273,13 @@ impl EngineHost {
         &self.checker
     }
 
-    /// What goes over the wire, to tell it of torrents.
+    /// The engine is given this torrent, to be kept under this root.
+    pub(super) fn watch(&mut self, content: Arc<Content>, root: PathBuf) {
+        self.longest_piece = self.longest_piece.max(content.piece(0).len());
+        self.checker.watch(content, root);
+    }
+
+    /// What goes over the wire, to change how it is judged.
     pub fn checker_mut(&mut self) -> &mut Checker {
         &mut self.checker
     }
@@ -272,7 +310,14 @@ impl EngineHost {
         if incarnation != self.incarnation || self.engine.is_none() {
             return;
         }
+        if let Some(until) = self.asleep.filter(|until| *until > cx.now()) {
+            if wake == Wake::Deadline && self.armed == Some(cx.now()) {
+                self.armed = Some(until);
+            }
+            return cx.wake(until, self.id, incarnation, wake);
+        }
         match wake {
+            Wake::Awake => self.awaken(cx),
             Wake::Deadline => self.deadline(cx),
             Wake::Disk(ticket) => self.disk_done(cx, ticket),
             Wake::Resolved(op) => {
@@ -289,10 +334,46 @@ impl EngineHost {
         }
     }
 
+    /// The host stands still for a while.
+    pub(super) fn sleep(&mut self, cx: &mut Cx<'_>, time: Duration) {
+        cx.record(self.id, "sleep", &time);
+        let until = cx.now() + time;
+        self.asleep = Some(until);
+        cx.wake(until, self.id, self.incarnation, Wake::Awake);
+    }
+
+    /// The host hears at once of all that happened while it slept.
+    pub(super) fn awaken(&mut self, cx: &mut Cx<'_>) {
+        if self.asleep.take().is_some() {
+            self.armed = None;
+            while let Some(event) = self.missed.pop_front() {
+                self.network(cx, event);
+            }
+            if self.engine.is_some() {
+                self.arm(cx);
+            }
+        }
+    }
+
+    /// Whether the host sleeps.
+    pub fn is_asleep(&self) -> bool {
+        self.asleep.is_some()
+    }
+
+    /// The host's wall clock jumps by so many seconds: files get other times, and the next engine
+    /// starts at another time.
+    pub fn jump_clock(&mut self, seconds: i64) {
+        self.clock_offset_s = self.clock_offset_s.saturating_add(seconds);
+        self.disk.jump_clock(seconds.saturating_mul(1_000_000_000));
+    }
+
     /// Something came from the network.
     pub(super) fn network(&mut self, cx: &mut Cx<'_>, event: NetEvent) {
         if self.engine.is_none() {
             return;
+        }
+        if self.asleep.is_some() {
+            return self.missed.push_back(event);
         }
         match event {
             NetEvent::Connected { end, local } => {
@@ -351,13 +432,38 @@ impl EngineHost {
         Some(state)
     }
 
-    fn adopt(&mut self, cx: &mut Cx<'_>, conn: ConnId, end: EndId, open: bool) {
-        let state = Conn { end, open, out: Segments::new(), unreported: 0 };
+    fn adopt(&mut self, cx: &mut Cx<'_>, conn: ConnId, end: EndId, peer: bool, open: bool) {
+        let state = Conn { end, peer, open, out: Segments::new(), unreported: 0 };
         if self.conns.insert(conn, state).is_some() {
             cx.violation(self.id, format!("{conn:?} is given out while it lives"));
         }
         self.ends.insert(end, conn);
         self.checker.opened(conn);
+        let peers = || self.conns.values().filter(|conn| conn.peer);
+        let half_open = peers().filter(|conn| !conn.open).count();
+        let bounds = &self.config.connections;
+        if half_open > bounds.half_open || peers().count() > bounds.session {
+            let text = format!("{} connections, {half_open} of them half open", peers().count());
+            cx.violation(self.id, text);
+        }
+    }
+
+    /// Nobody is dialled again and again in quick succession (defence 22).
+    fn check_dial(&mut self, cx: &mut Cx<'_>, to: SocketAddr) {
+        let latest = self.dials.entry(to).or_default();
+        latest.push_back(cx.now());
+        if latest.len() > MOST_DIALS {
+            let first = latest.pop_front().unwrap_or_default();
+            if cx.now() - first < Duration::from_secs(60) {
+                cx.violation(self.id, format!("dials {to} {MOST_DIALS} times in a minute"));
+            }
+        }
+    }
+
+    /// What is wrong with a connection when nobody wants anything any more.
+    pub(super) fn unrest(&self, judged: impl Fn(EndId) -> bool) -> Option<String> {
+        let conns = self.conns.iter().filter(|(_, state)| judged(state.end));
+        conns.filter_map(|(conn, _)| self.checker.unrest(*conn)).next()
     }
 
     fn incoming(&mut self, cx: &mut Cx<'_>, key: SocketKey, end: EndId, from: SocketAddr) {
@@ -368,7 +474,10 @@ impl EngineHost {
         let conn = engine.accept(now, socket, from);
         cx.record(self.id, "accept", &(socket, from, conn));
         match conn {
-            Some(conn) => self.adopt(cx, conn, end, true),
+            Some(conn) => {
+                let to_peers = cx.net.socket_addr(key).is_some_and(|own| own.port() == PEER_PORT);
+                self.adopt(cx, conn, end, to_peers, true);
+            }
             None => cx.net.reset(cx.now(), end),
         }
         self.drain(cx);
@@ -464,7 +573,8 @@ impl EngineHost {
             },
             Action::Connect { conn, to } => {
                 let end = cx.net.connect(cx.now(), self.id, to);
-                self.adopt(cx, conn, end, false);
+                self.adopt(cx, conn, end, to.port() == PEER_PORT, false);
+                self.check_dial(cx, to);
             }
             Action::Send { conn } => self.send(cx, conn),
             Action::Read { conn, on } => match self.conns.get(&conn) {
@@ -635,7 +745,19 @@ impl EngineHost {
         for breach in self.disk.take_breaches() {
             cx.violation(self.id, breach);
         }
+        self.check_load(cx);
         cx.wake(at, self.id, self.incarnation, Wake::Disk(ticket));
+    }
+
+    /// What is under way at the disk stays within its bounds.
+    fn check_load(&mut self, cx: &mut Cx<'_>) {
+        let (load, bounds) = (self.disk.load(), &self.config.bounds);
+        // What is assembled may be written at once, and a piece that straddles the bound.
+        let writes = bounds.write_backlog_bytes + bounds.assembly_bytes + self.longest_piece;
+        let reads = bounds.read_ahead_bytes + LONGEST_READ;
+        if load.writing > writes || load.reading > reads || load.hashing > bounds.checking {
+            cx.violation(self.id, format!("past its bounds at the disk: {load:?}"));
+        }
     }
 
     /// Checks that nothing is left of an engine that has said `Stopped`.

@@ -4,7 +4,7 @@
 //! It is simple on purpose: it unchokes everybody or nobody, serves requests at once in the order
 //! in which they come, and fetches the lowest block that nobody was asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,6 +18,10 @@ use crate::sim::content::Content;
 use crate::sim::dice::Dice;
 use crate::sim::network::EndId;
 use crate::sim::peer_wire::{Hello, Item, Msg, Reader, Run};
+
+/// After which time a peer dials again whom it lost.
+const REDIAL: Duration = Duration::from_secs(45);
+const REDIAL_TOKEN: u64 = 1;
 
 /// What a peer does.
 #[derive(Debug, Clone)]
@@ -115,6 +119,9 @@ pub struct Peer {
     dice: Dice,
     peer_id: [u8; 20],
     links: BTreeMap<EndId, Link>,
+    /// Whom it dialled, and whom it will dial again because the stream ended.
+    dialled: BTreeMap<EndId, SocketAddr>,
+    lost: VecDeque<SocketAddr>,
     has: Bitfield,
     /// Blocks received of pieces that are not complete.
     blocks: BTreeSet<Run>,
@@ -152,6 +159,8 @@ impl Peer {
             dice,
             peer_id,
             links: BTreeMap::new(),
+            dialled: BTreeMap::new(),
+            lost: VecDeque::new(),
             has,
             blocks: BTreeSet::new(),
             asked: BTreeSet::new(),
@@ -423,7 +432,7 @@ impl Script for Peer {
         match happening {
             Happening::Start => {
                 for to in self.behaviour.dial.clone() {
-                    io.dial(to);
+                    self.dialled.insert(io.dial(to), to);
                 }
                 if let Unchoke::Flap(turn) = self.behaviour.unchoke {
                     io.wake_after(turn, 0);
@@ -435,8 +444,17 @@ impl Script for Peer {
                 if let Some(link) = self.links.remove(&end) {
                     self.asked.retain(|run| !link.asked.contains(run));
                 }
+                if let Some(to) = self.dialled.remove(&end).filter(|_| !self.gone) {
+                    self.lost.push_back(to);
+                    io.wake_after(REDIAL, REDIAL_TOKEN);
+                }
                 let others: Vec<EndId> = self.links.keys().copied().collect();
                 others.into_iter().for_each(|end| self.fetch(io, end));
+            }
+            Happening::Woken { token: REDIAL_TOKEN } => {
+                if let Some(to) = self.lost.pop_front() {
+                    self.dialled.insert(io.dial(to), to);
+                }
             }
             Happening::Woken { .. } => self.flap(io),
         }
