@@ -549,9 +549,7 @@ impl Engine {
         self.continue_checks();
         self.continue_reads();
         self.open_connections();
-        while let Some(id) = self.session.touched.pop() {
-            self.settle_torrent(id);
-        }
+        self.settle_touched();
         while let Some(id) = self.session.leaving.pop() {
             self.announces.abandon(&mut self.session, id);
         }
@@ -562,9 +560,16 @@ impl Engine {
             }
         }
         self.open_connections();
+        self.settle_touched();
         self.sockets.send_all(&mut self.session, self.announces.take_datagrams());
         if self.session.stopping && self.torrents.is_empty() && self.announces.is_empty() {
             self.tell_stopped();
+        }
+    }
+
+    fn settle_touched(&mut self) {
+        while let Some(id) = self.session.touched.pop() {
+            self.settle_torrent(id);
         }
     }
 

@@ -51,7 +51,9 @@ impl Torrent {
 
     /// When the next known peer is due to be tried.
     pub(super) fn connect_due_at(&self, session: &Session) -> Option<Instant> {
-        if self.wants_peers(session) { self.book.next_at() } else { None }
+        // One that is in line for a connection needs no deadline: its turn comes when one is free.
+        let in_line = session.connect_queued.contains(&self.id);
+        if self.wants_peers(session) && !in_line { self.book.next_at() } else { None }
     }
 
     /// Opens one connection, to the best peer that is due; whether there was one.

@@ -220,9 +220,12 @@ impl Conn {
             Msg::AllowedFast(piece) => drop(them.allowed_fast.insert(piece)),
             Msg::Piece { piece, begin, data } => {
                 let run = Run { piece, begin, length: data.len() as u32 };
-                tally.blocks_received += 1;
-                tally.payload_received += data.len() as u64;
-                self.payload_received += data.len() as u64;
+                // What is no block of the torrent is nothing.
+                let is_block = watched.content.run(piece, begin, run.length).is_some();
+                let bytes = if is_block { data.len() as u64 } else { 0 };
+                tally.blocks_received += u64::from(is_block);
+                tally.payload_received += bytes;
+                self.payload_received += bytes;
                 if let Some(request) = self.requests.remove(&run) {
                     watched.settle(run);
                     if !request.cancelled {
@@ -259,10 +262,15 @@ impl Conn {
             return Ok(());
         };
         let stale = |run: &Run| {
-            let claimed = watched.claimed_at.get(&run.piece);
+            let claimed =
+                watched.claimed_at.get(&run.piece).filter(|_| !watched.late.contains(run));
             claimed.is_some_and(|at| around.now - *at > LATE)
         };
-        let left = self.requests.iter().find(|(run, request)| !request.cancelled && stale(run));
+        // What a peer has owed for the snub time is not waited for any more.
+        let waits = |request: &Request| {
+            !request.cancelled && around.now - request.at < around.settings.snub
+        };
+        let left = self.requests.iter().find(|(run, request)| waits(request) && stale(run));
         left.map_or(Ok(()), |(run, _)| Err(format!("does not cancel {run}, which it has")))
     }
 

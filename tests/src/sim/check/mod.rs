@@ -10,7 +10,7 @@
 mod conn;
 mod meter;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -127,6 +127,9 @@ struct Watched {
     claimed_at: BTreeMap<u32, Instant>,
     /// Requests outstanding at any peer, with the time of the first and how many.
     outstanding: BTreeMap<Run, (Instant, u32)>,
+    /// Blocks asked for a second time because the first peer was late: that peer may send its own
+    /// all the same.
+    late: BTreeSet<Run>,
     /// Blocks that came, or are outstanding, or were there from the beginning.
     asked: BTreeMap<Run, ()>,
     blocks: u64,
@@ -146,6 +149,7 @@ impl Checker {
             claimed_at: BTreeMap::new(),
             root,
             outstanding: BTreeMap::new(),
+            late: BTreeSet::new(),
             asked: BTreeMap::new(),
             blocks,
             content,
@@ -176,6 +180,7 @@ impl Checker {
             watched.verified = Bitfield::new(watched.content.pieces());
             watched.outstanding.clear();
             watched.asked.clear();
+            watched.late.clear();
             watched.claimed_at.clear();
         }
     }
@@ -296,6 +301,9 @@ impl Watched {
         self.asked.insert(run, ());
         let (first, count) = self.outstanding.entry(run).or_insert((now, 0));
         *count += 1;
+        if *count > 1 && now - *first >= LATE {
+            self.late.insert(run);
+        }
         (*count > 1).then_some(*first)
     }
 

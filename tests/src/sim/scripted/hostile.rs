@@ -4,7 +4,7 @@
 //! the stream is over. It dials those whom it is told to, again and again. What it sends is bounded
 //! by its ticks, so that a run ends. Nothing it does may hurt anybody but itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -86,6 +86,9 @@ const ACTS: [Act; 20] = [
     Act::Reconnects,
 ];
 
+/// Streams that it opens at once (chosen).
+const DIALS: u32 = 2;
+
 /// Ticks that a connection is played at most (chosen).
 const MOST_TICKS: u32 = 40;
 
@@ -99,6 +102,8 @@ pub struct Hostile {
     /// Timers' tokens to their connections; one without is for dialling.
     timers: BTreeMap<u64, EndId>,
     next_token: u64,
+    /// Those that it dialled.
+    dialled: BTreeSet<EndId>,
     /// Connections so far.
     connections: u64,
 }
@@ -120,6 +125,7 @@ impl Hostile {
             plays: BTreeMap::new(),
             timers: BTreeMap::new(),
             next_token: 1,
+            dialled: BTreeSet::new(),
             connections: 0,
         }
     }
@@ -132,7 +138,7 @@ impl Hostile {
     fn dial(&mut self, io: &mut Io<'_, '_>) {
         if !self.targets.is_empty() {
             let at = self.dice.index(self.targets.len());
-            io.dial(self.targets[at]);
+            self.dialled.insert(io.dial(self.targets[at]));
         }
     }
 
@@ -205,18 +211,16 @@ impl Hostile {
         play.ticks += 1;
         let (act, ticks, every) = (play.act, play.ticks, play.every);
         if ticks > MOST_TICKS && act != Act::Mute {
-            self.plays.remove(&end);
             io.reset(end);
-            return self.dial_later(io);
+            return self.over(io, end);
         }
         let bytes = self.line(act, ticks);
         if !bytes.is_empty() {
             io.write(end, bytes);
         }
         if act == Act::Reconnects {
-            self.plays.remove(&end);
             io.reset(end);
-            return self.dial_later(io);
+            return self.over(io, end);
         }
         self.set_timer(io, end, every);
     }
@@ -248,17 +252,17 @@ impl Hostile {
             }
             Act::RequestFlood => {
                 let mut bytes = Msg::Interested.to_bytes();
-                for _ in 0..200 {
+                for _ in 0..100 {
                     bytes.extend(Msg::Request(self.run()).to_bytes());
                 }
                 bytes
             }
-            Act::HaveSpam => Msg::Have(run.piece).to_bytes().repeat(500),
+            Act::HaveSpam => Msg::Have(run.piece).to_bytes().repeat(100),
             Act::InterestFlaps => {
-                [Msg::Interested.to_bytes(), Msg::NotInterested.to_bytes()].concat().repeat(50)
+                [Msg::Interested.to_bytes(), Msg::NotInterested.to_bytes()].concat().repeat(20)
             }
             Act::ChokeFlaps => [Msg::Choke.to_bytes(), Msg::Unchoke.to_bytes()].concat().repeat(5),
-            Act::KeepAlives => vec![0; 4000],
+            Act::KeepAlives => vec![0; 400],
             Act::Extended => self.extended(),
             Act::Rejects => Msg::Reject(run).to_bytes(),
             _ => Vec::new(),
@@ -298,7 +302,7 @@ impl Hostile {
             2 => Value::dict([("reqq", Value::Int(-1)), ("v", Value::bytes([0x1b; 4000]))])
                 .to_bytes(),
             3 => Value::dict([("reqq", Value::Int(0)), ("m", Value::dict([]))]).to_bytes(),
-            _ => vec![b'i'; 100_000],
+            _ => vec![b'i'; 30_000],
         };
         Msg::Extended { id: self.dice.between(0..=3) as u8, payload: &payload }.to_bytes()
     }
@@ -309,7 +313,12 @@ impl Hostile {
         self.next_token += 1;
     }
 
-    fn dial_later(&mut self, io: &mut Io<'_, '_>) {
+    /// A connection is over; whom it dialled, or another, it dials again.
+    fn over(&mut self, io: &mut Io<'_, '_>, end: EndId) {
+        self.plays.remove(&end);
+        if !self.dialled.remove(&end) {
+            return;
+        }
         let after = Duration::from_millis(self.dice.between(2_000..=60_000));
         io.wake_after(after, 0);
     }
@@ -318,7 +327,7 @@ impl Hostile {
 impl Script for Hostile {
     fn handle(&mut self, io: &mut Io<'_, '_>, happening: Happening) {
         match happening {
-            Happening::Start => self.dial(io),
+            Happening::Start => (0..DIALS).for_each(|_| self.dial(io)),
             Happening::Open { end, .. } => self.open(io, end),
             Happening::Bytes { end, data } => match self.plays.get(&end).map(|play| play.act) {
                 Some(Act::Mirror) => io.write(end, data),
@@ -330,10 +339,7 @@ impl Script for Hostile {
                 }
                 _ => {}
             },
-            Happening::Over { end } => {
-                self.plays.remove(&end);
-                self.dial_later(io);
-            }
+            Happening::Over { end } => self.over(io, end),
             Happening::Woken { token } => match self.timers.remove(&token) {
                 Some(end) => self.tick(io, end),
                 None => self.dial(io),

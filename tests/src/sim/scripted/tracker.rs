@@ -7,6 +7,7 @@ use super::{Happening, Io, Script};
 use crate::sim::bencode::Value;
 use crate::sim::dice::Dice;
 use crate::sim::network::EndId;
+use crate::sim::world::PEER_PORT;
 
 /// Port on which scripted trackers listen.
 pub const TRACKER_PORT: u16 = 6969;
@@ -92,6 +93,10 @@ impl Tracker {
 
     fn respond(&mut self, io: &mut Io<'_, '_>, end: EndId, request: &Request) {
         self.announces += 1;
+        if let Answer::Moody(dice) = &mut self.answer {
+            let from = SocketAddr::new(request.from, PEER_PORT);
+            return be_moody(io, end, dice, from);
+        }
         let text = String::from_utf8_lossy(&request.bytes).into_owned();
         let line = text.lines().next().unwrap_or_default();
         let query = line.strip_prefix("GET /announce?").and_then(|rest| rest.split(' ').next());
@@ -111,9 +116,8 @@ impl Tracker {
         } else {
             self.swarm.insert(from);
         }
-        let (status, body) = match &mut self.answer {
-            Answer::Moody(dice) => return be_moody(io, end, dice, from),
-            Answer::Hang => return,
+        let (status, body) = match &self.answer {
+            Answer::Hang | Answer::Moody(_) => return,
             Answer::HangUp => return io.close(end),
             Answer::Status(status) => (*status, Vec::new()),
             Answer::Garbage => (200, b"<html>it works!</html>".to_vec()),
