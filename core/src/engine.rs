@@ -630,6 +630,7 @@ impl Engine {
         if self.session.stopping && !self.told_stopped {
             self.told_stopped = true;
             self.session.timers.cancel(self.stop_timer);
+            self.announces.abandon_all(&mut self.session);
             self.session.act(Action::Notify(Box::new(Notice::Stopped)));
         }
     }

@@ -241,7 +241,7 @@ impl Torrent {
         if peer.outbox.len() > OUTBOX_FULL {
             session.pause_reading(conn, ReadPause::Output);
         }
-        if !peer.outbox.is_empty() || peer.uploads.is_ready() {
+        if peer.has_words() || peer.uploads.is_ready() {
             session.ask_send(conn);
         }
     }

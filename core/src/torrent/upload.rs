@@ -144,6 +144,9 @@ impl Torrent {
         let before = out.len();
         let conn = peer.conn;
         out.append(&mut peer.outbox);
+        for block in peer.asking.drain(..) {
+            Message::Request(block).encode(out);
+        }
         let held = peer.uploads.held_bytes();
         let mut payload = 0;
         while out.len() - before < limit && peer.uploads.is_ready() {
@@ -193,7 +196,7 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.last_spoke = session.now;
         let waits = session.conns.get(peer.conn).is_some_and(|conn| conn.waits_for_upload);
-        if all && (!peer.outbox.is_empty() || (peer.uploads.is_ready() && !waits)) {
+        if all && (peer.has_words() || (peer.uploads.is_ready() && !waits)) {
             session.ask_send(peer.conn);
         }
     }

@@ -37,6 +37,9 @@ pub const EPOCH: UnixTime = UnixTime(1_780_000_000);
 /// Most actions after one input (chosen: far above what any one input can cause).
 const MOST_ACTIONS: usize = 1_000_000;
 
+/// Most bytes handed in at once, as the network does it.
+const LONGEST_RECEIVED: usize = 64 << 10;
+
 /// Longest read for a peer, in bytes (BEP 3: larger requests are refused).
 const LONGEST_READ: usize = 128 << 10;
 
@@ -763,8 +766,10 @@ impl EngineHost {
     /// What is under way at the disk stays within its bounds.
     fn check_load(&mut self, cx: &mut Cx<'_>) {
         let (load, bounds) = (self.disk.load(), &self.config.bounds);
-        // What is assembled may be written at once, and a piece that straddles the bound.
-        let writes = bounds.write_backlog_bytes + bounds.assembly_bytes + self.longest_piece;
+        // What is assembled may be written at once, a piece that straddles the bound, and what was
+        // read from each connection before it was held back.
+        let on_the_way = self.longest_piece + self.conns.len() * LONGEST_RECEIVED;
+        let writes = bounds.write_backlog_bytes + bounds.assembly_bytes + on_the_way;
         let reads = bounds.read_ahead_bytes + LONGEST_READ;
         if load.writing > writes || load.reading > reads {
             cx.violation(self.id, format!("past its bounds at the disk: {load:?}"));

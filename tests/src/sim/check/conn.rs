@@ -236,7 +236,10 @@ impl Conn {
             Msg::Reject(run) if self.requests.remove(&run).is_some() => watched.miss(run),
             Msg::Request(run) => *self.owed.entry(run).or_default() += 1,
             Msg::Cancel(run) if !fast => drop(self.owed.remove(&run)),
-            Msg::Extended { id: 0, payload } => {
+            // Later it comes too late for what is on its way.
+            Msg::Extended { id: 0, payload }
+                if them.choking && them.allowed_fast.is_empty() && self.their_queue.is_none() =>
+            {
                 let reqq = Value::parse(payload).ok().and_then(|dict| dict.get("reqq")?.as_int());
                 self.their_queue = reqq.and_then(|reqq| usize::try_from(reqq).ok());
             }
