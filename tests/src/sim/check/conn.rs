@@ -522,10 +522,11 @@ impl Conn {
         if self.requests.get(&run).is_some_and(|request| now - request.at < settings.snub) {
             return broken("which the peer already owes");
         }
-        if self.requests.len() >= settings.own_requests {
+        let owed = || self.requests.values().filter(|request| now - request.at < settings.snub);
+        if owed().count() >= settings.own_requests {
             return broken("past its own bound on requests");
         }
-        if self.their_queue.is_some_and(|bound| self.requests.len() >= bound.max(1)) {
+        if self.their_queue.is_some_and(|bound| owed().count() >= bound.max(1)) {
             return broken("past what the peer queues");
         }
         Ok(())

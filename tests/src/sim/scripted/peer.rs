@@ -22,6 +22,9 @@ use crate::sim::peer_wire::{Hello, Item, Msg, Reader, Run};
 /// After which time a peer dials again whom it lost.
 const REDIAL: Duration = Duration::from_secs(45);
 const REDIAL_TOKEN: u64 = 1;
+/// How long it waits for blocks that it asked for before it gives the stream up.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE_TOKEN: u64 = 2;
 
 /// What a peer does.
 #[derive(Debug, Clone)]
@@ -38,6 +41,8 @@ pub struct Behaviour {
     pub corrupt: Corrupt,
     /// Whom it lets download.
     pub unchoke: Unchoke,
+    /// A seeder says in its bitfield that it lacks a piece, and has it later; and then says it again.
+    pub lazy: bool,
     /// After so many blocks it takes requests and never answers.
     pub stall_after: Option<u64>,
     /// After so many blocks it is gone: streams are reset, dialling it is in vain.
@@ -80,6 +85,7 @@ impl Behaviour {
             extended: true,
             corrupt: Corrupt::Never,
             unchoke: Unchoke::Always,
+            lazy: false,
             stall_after: None,
             vanish_after: None,
             pipeline: 0,
@@ -143,6 +149,8 @@ struct Link {
     choking: bool,
     interested: bool,
     asked: BTreeSet<Run>,
+    /// A block came since patience was looked at.
+    served: bool,
 }
 
 impl Peer {
@@ -202,6 +210,7 @@ impl Peer {
             choking: true,
             interested: false,
             asked: BTreeSet::new(),
+            served: false,
         };
         self.links.insert(end, link);
         if dialled {
@@ -248,7 +257,13 @@ impl Peer {
         if !end.has_dialled() {
             out.extend(own.to_bytes());
         }
+        let mut lazily = self.has.clone();
         let say = match (link.fast, self.has.is_all(), self.has.is_none()) {
+            _ if self.behaviour.lazy => {
+                lazily.clear(PieceIndex(0));
+                let have = Msg::Have(0).to_bytes();
+                [Msg::Bitfield(&lazily.to_bytes()).to_bytes(), have.clone(), have].concat()
+            }
             (true, true, _) => Msg::HaveAll.to_bytes(),
             (true, _, true) => Msg::HaveNone.to_bytes(),
             (false, _, true) => Vec::new(),
@@ -360,6 +375,7 @@ impl Peer {
             }
             return;
         }
+        link.served = true;
         self.asked.remove(&run);
         if !right {
             return;
@@ -439,20 +455,14 @@ impl Script for Peer {
                 if let Unchoke::Flap(turn) = self.behaviour.unchoke {
                     io.wake_after(turn, 0);
                 }
+                if self.behaviour.pipeline > 0 {
+                    io.wake_after(PATIENCE, PATIENCE_TOKEN);
+                }
             }
             Happening::Open { end, port, .. } => self.open(io, end, port.is_none()),
             Happening::Bytes { end, data } => self.bytes(io, end, &data),
-            Happening::Over { end } => {
-                if let Some(link) = self.links.remove(&end) {
-                    self.asked.retain(|run| !link.asked.contains(run));
-                }
-                if let Some(to) = self.dialled.remove(&end).filter(|_| !self.gone) {
-                    self.lost.push_back(to);
-                    io.wake_after(REDIAL, REDIAL_TOKEN);
-                }
-                let others: Vec<EndId> = self.links.keys().copied().collect();
-                others.into_iter().for_each(|end| self.fetch(io, end));
-            }
+            Happening::Over { end } => self.over(io, end),
+            Happening::Woken { token: PATIENCE_TOKEN } => self.lose_patience(io),
             Happening::Woken { token: REDIAL_TOKEN } => {
                 if let Some(to) = self.lost.pop_front() {
                     self.dialled.insert(io.dial(to), to);
@@ -460,5 +470,35 @@ impl Script for Peer {
             }
             Happening::Woken { .. } => self.flap(io),
         }
+    }
+}
+
+impl Peer {
+    fn over(&mut self, io: &mut Io<'_, '_>, end: EndId) {
+        if let Some(link) = self.links.remove(&end) {
+            self.asked.retain(|run| !link.asked.contains(run));
+        }
+        if let Some(to) = self.dialled.remove(&end).filter(|_| !self.gone) {
+            self.lost.push_back(to);
+            io.wake_after(REDIAL, REDIAL_TOKEN);
+        }
+        let others: Vec<EndId> = self.links.keys().copied().collect();
+        others.into_iter().for_each(|end| self.fetch(io, end));
+    }
+
+    /// Gives up streams on which nothing came of what was asked for.
+    fn lose_patience(&mut self, io: &mut Io<'_, '_>) {
+        let hopeless =
+            |link: &mut Link| !link.asked.is_empty() && !std::mem::take(&mut link.served);
+        let ends: Vec<EndId> = self
+            .links
+            .iter_mut()
+            .filter_map(|(end, link)| hopeless(link).then_some(*end))
+            .collect();
+        for end in ends {
+            io.reset(end);
+            self.over(io, end);
+        }
+        io.wake_after(PATIENCE, PATIENCE_TOKEN);
     }
 }
