@@ -115,6 +115,9 @@ pub(crate) struct Transfer {
     /// A tracker to ask besides those of the torrent (may be repeated)
     #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
     pub(crate) trackers: Vec<String>,
+    /// An HTTPS tracker's host whose certificate is not to be checked (may be repeated)
+    #[arg(long = "tracker-insecure", value_name = "HOST")]
+    pub(crate) insecure_trackers: Vec<String>,
     /// Only these files, numbered as --list shows them, such as 1,3-5
     #[arg(long, value_name = "NUMBERS", value_parser = Selection::parse)]
     pub(crate) files: Option<Selection>,

@@ -54,6 +54,7 @@ impl Session {
                 core: core_config(transfer),
                 state_dir: Some(dir.clone()),
                 bind: transfer.bind,
+                insecure_trackers: transfer.insecure_trackers.clone(),
                 record: transfer.record.clone(),
                 ..ClientConfig::default()
             };

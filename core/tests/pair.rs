@@ -130,7 +130,7 @@ impl Pair {
             Action::Bind { socket, spec } => {
                 self.events.push_back((at, Event::Bound { socket, result: Ok(spec.addr) }));
             }
-            Action::Connect { conn, to } => {
+            Action::Connect { conn, to, .. } => {
                 assert_eq!(to, ADDRESSES[other].parse().unwrap());
                 let from: SocketAddr = ADDRESSES[at].parse().unwrap();
                 // The first socket of an engine is its first listener.

@@ -582,7 +582,8 @@ impl EngineHost {
                 Some(Bound { key: None, .. }) => {}
                 None => cx.violation(self.id, format!("unbinds {socket:?}, which is not bound")),
             },
-            Action::Connect { conn, to } => {
+            // What TLS carries is simulated, not TLS.
+            Action::Connect { conn, to, tls: _ } => {
                 let end = cx.net.connect(cx.now(), self.id, to);
                 let to_peer = to.port() == PEER_PORT;
                 self.adopt(cx, conn, end, to_peer, false);

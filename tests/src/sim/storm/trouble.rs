@@ -8,11 +8,14 @@ use crate::sim::dice::Dice;
 use crate::sim::disk::{Faults, Speed};
 use crate::sim::network::{Death, HostId};
 
+/// What happens when a trouble is drawn.
+type Act = fn(&mut Storm);
+
 impl Storm {
     /// One trouble, drawn by weight, or none.
     pub(super) fn trouble(&mut self) {
         let options = &self.options;
-        let kinds: [(u64, fn(&mut Storm)); 8] = [
+        let kinds: [(u64, Act); 8] = [
             (options.crashes, Storm::crash_or_restart),
             (options.partitions, Storm::part_or_heal),
             (options.resets, Storm::reset),

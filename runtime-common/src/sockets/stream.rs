@@ -1,0 +1,335 @@
+//! One stream connection: what it can do now, what it is to do, and what is on its way out; over TLS
+//! if that is wanted, which then is part of connecting.
+
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use bitswarm_core::Segments;
+use bitswarm_core::event::NetError;
+use bytes::BytesMut;
+use socket2::SockRef;
+
+use super::poller::{Direction, Poller, Readiness};
+use crate::buffers::BufferPool;
+use crate::net;
+use crate::tls::Tls;
+
+/// Bytes gathered for one connection at once (chosen: 16 blocks; what is gathered can no longer be
+/// cancelled).
+const GATHER: usize = 256 * 1024;
+
+/// A connection of the engine.
+#[derive(Debug)]
+pub(super) struct Stream<S> {
+    socket: S,
+    /// Not yet established.
+    connecting: bool,
+    /// `Action::Read`.
+    reading: bool,
+    readable: bool,
+    writable: bool,
+    /// `Action::Send` waits for the socket.
+    wants_to_send: bool,
+    /// Gathered and not yet taken by the socket.
+    out: Segments,
+    /// The peer will send no more, or the connection has failed: told once, so to be remembered.
+    hung_up: bool,
+    /// Writing failed. What the peer sent before is still read.
+    failed: Option<NetError>,
+    secure: Option<Box<Secure>>,
+}
+
+/// A TLS session on a connection.
+#[derive(Debug)]
+struct Secure {
+    tls: Tls,
+    /// Our own address, once the connection beneath is established.
+    local: Option<SocketAddr>,
+    /// Bytes gathered whose encrypted form the socket has not taken yet.
+    unsent: usize,
+}
+
+/// What reading brought.
+pub(super) enum Input {
+    /// Bytes, at least one.
+    Data(BytesMut),
+    /// The connection is over.
+    End(Option<NetError>),
+}
+
+impl<S: AsFd> Stream<S> {
+    /// A connection that is under way.
+    pub(super) fn connecting(
+        mut socket: S,
+        poller: &mut impl Poller<Socket = S>,
+        tls: Option<Tls>,
+    ) -> Self {
+        poller.arm(&mut socket, Direction::Write);
+        let secure = tls.map(|tls| Box::new(Secure { tls, local: None, unsent: 0 }));
+        Stream { connecting: true, writable: false, secure, ..Self::open(socket) }
+    }
+
+    /// A connection that is established. It can be written at once; it need not be told.
+    pub(super) fn established(mut socket: S, poller: &mut impl Poller<Socket = S>) -> Self {
+        poller.arm(&mut socket, Direction::Read);
+        Self::open(socket)
+    }
+
+    fn open(socket: S) -> Self {
+        Stream {
+            socket,
+            connecting: false,
+            reading: true,
+            readable: false,
+            writable: true,
+            wants_to_send: false,
+            out: Segments::new(),
+            hung_up: false,
+            failed: None,
+            secure: None,
+        }
+    }
+
+    /// Notes what the poller says.
+    pub(super) fn note(&mut self, readiness: Readiness) {
+        // What a hang-up is shows in the next read or write.
+        self.hung_up |= readiness.hung_up;
+        self.readable |= readiness.readable || readiness.hung_up;
+        self.writable |= readiness.writable || readiness.hung_up;
+    }
+
+    /// Performs `Action::Send`.
+    pub(super) fn send(&mut self) {
+        self.wants_to_send = true;
+    }
+
+    /// Performs `Action::Read`.
+    pub(super) fn read_on(&mut self, on: bool) {
+        self.reading = on;
+    }
+
+    /// Whether a connection under way is now open, with its own address, or has failed.
+    pub(super) fn finish_connecting(
+        &mut self,
+        poller: &mut impl Poller<Socket = S>,
+    ) -> Option<io::Result<SocketAddr>> {
+        if !self.connecting {
+            return None;
+        }
+        if self.secure.as_ref().is_some_and(|secure| secure.local.is_some()) {
+            return self.shake_hands(poller).transpose();
+        }
+        if !self.writable {
+            return None;
+        }
+        let outcome = net::connected(&SockRef::from(&self.socket));
+        match &outcome {
+            None => {
+                self.writable = false;
+                poller.arm(&mut self.socket, Direction::Write);
+            }
+            Some(Ok(local)) => {
+                poller.arm(&mut self.socket, Direction::Read);
+                if let Some(secure) = &mut self.secure {
+                    secure.local = Some(*local);
+                    return self.shake_hands(poller).transpose();
+                }
+                self.connecting = false;
+            }
+            Some(Err(_)) => {}
+        }
+        outcome
+    }
+
+    /// Goes on with TLS's handshake; our own address when it is done.
+    fn shake_hands(
+        &mut self,
+        poller: &mut impl Poller<Socket = S>,
+    ) -> io::Result<Option<SocketAddr>> {
+        let mut chunk = [0; 4096];
+        loop {
+            let Some(secure) = &mut self.secure else { return Ok(None) };
+            secure.tls.take_wire(&mut self.out)?;
+            let (handshaking, local) = (secure.tls.is_handshaking(), secure.local);
+            self.flush(poller)?;
+            if !handshaking {
+                self.connecting = false;
+                return Ok(local);
+            }
+            if !self.readable {
+                return Ok(None);
+            }
+            match (&*SockRef::from(&self.socket)).read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.decrypt(&chunk[..count], poller)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(poller),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes in what came over the wire. A last word to the other side is tried if it was wrong.
+    fn decrypt(&mut self, wire: &[u8], poller: &mut impl Poller<Socket = S>) -> io::Result<()> {
+        let Some(secure) = &mut self.secure else { return Ok(()) };
+        let result = secure.tls.received(wire);
+        if result.is_err() && secure.tls.take_wire(&mut self.out).is_ok() {
+            let _ = self.flush(poller);
+        }
+        result
+    }
+
+    /// The plain text that has come, if any.
+    fn take_plain(&mut self) -> Option<BytesMut> {
+        let plain = self.secure.as_mut()?.tls.take_plain();
+        (!plain.is_empty()).then_some(plain)
+    }
+
+    /// Reads once, if there may be something and it is wanted.
+    pub(super) fn read(
+        &mut self,
+        poller: &mut impl Poller<Socket = S>,
+        buffers: &mut BufferPool,
+    ) -> Option<Input> {
+        if self.connecting {
+            return None;
+        }
+        // The handshake's last packet may have brought more with it.
+        if self.reading
+            && let Some(plain) = self.take_plain()
+        {
+            return Some(Input::Data(plain));
+        }
+        while self.reading && self.readable {
+            match buffers.read(&SockRef::from(&self.socket)) {
+                Ok(chunk) if chunk.data.is_empty() => return Some(Input::End(self.failed)),
+                Ok(chunk) => {
+                    // A read that left room has drained the socket.
+                    if !chunk.full && !self.hung_up {
+                        self.drained(poller);
+                    }
+                    if self.secure.is_none() {
+                        return Some(Input::Data(chunk.data));
+                    }
+                    if let Err(error) = self.decrypt(&chunk.data, poller) {
+                        tracing::debug!(%error, "connection failed");
+                        return Some(Input::End(Some(net::net_error(&error))));
+                    }
+                    if let Some(plain) = self.take_plain() {
+                        return Some(Input::Data(plain));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(poller),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::debug!(%error, "connection failed");
+                    return Some(Input::End(Some(net::net_error(&error))));
+                }
+            }
+        }
+        // Nothing more will come that could be read before the failure is told.
+        self.failed.map(|why| Input::End(Some(why)))
+    }
+
+    fn drained(&mut self, poller: &mut impl Poller<Socket = S>) {
+        self.readable = false;
+        poller.arm(&mut self.socket, Direction::Read);
+    }
+
+    /// Writes what is gathered, or gathers and writes, if the socket can take it; how many bytes it
+    /// took.
+    pub(super) fn write(
+        &mut self,
+        poller: &mut impl Poller<Socket = S>,
+        gather: impl FnOnce(usize, &mut Segments),
+    ) -> usize {
+        if self.connecting || !self.writable || self.failed.is_some() {
+            return 0;
+        }
+        let gathered = if !self.out.is_empty() {
+            Ok(())
+        } else if std::mem::take(&mut self.wants_to_send) {
+            self.gather(gather)
+        } else {
+            return 0;
+        };
+        match gathered.and_then(|()| self.flush(poller)) {
+            Ok(sent) => self.counted(sent),
+            Err(error) => {
+                tracing::debug!(%error, "connection failed");
+                self.failed = Some(net::net_error(&error));
+                self.out = Segments::new();
+                // Whether something is left to read shows in the next read.
+                self.readable = true;
+                0
+            }
+        }
+    }
+
+    /// Has the engine say what to send, and encrypts that if need be.
+    fn gather(&mut self, gather: impl FnOnce(usize, &mut Segments)) -> io::Result<()> {
+        gather(GATHER, &mut self.out);
+        if let Some(secure) = &mut self.secure {
+            let mut plain = std::mem::take(&mut self.out);
+            secure.unsent += plain.len();
+            secure.tls.send(&mut plain)?;
+            secure.tls.take_wire(&mut self.out)?;
+        }
+        Ok(())
+    }
+
+    /// Of what the socket took, the bytes that were gathered: encrypted ones count when all are out.
+    fn counted(&mut self, sent: usize) -> usize {
+        match &mut self.secure {
+            None => sent,
+            Some(secure) if self.out.is_empty() => std::mem::take(&mut secure.unsent),
+            Some(_) => 0,
+        }
+    }
+
+    /// Writes what is on its way out as far as the socket takes it; how many bytes that was.
+    fn flush(&mut self, poller: &mut impl Poller<Socket = S>) -> io::Result<usize> {
+        let mut sent = 0;
+        while !self.out.is_empty() && self.writable {
+            match net::send(&SockRef::from(&self.socket), &mut self.out) {
+                Ok(written) => {
+                    sent += written.count;
+                    if !written.all {
+                        self.filled(poller);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.filled(poller),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What went before is not counted: the connection is over.
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sent)
+    }
+
+    fn filled(&mut self, poller: &mut impl Poller<Socket = S>) {
+        self.writable = false;
+        poller.arm(&mut self.socket, Direction::Write);
+    }
+
+    /// Whether writing has failed, which reading is to tell.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// The socket with what is left to be sent, gathered to the last; `None` if the connection is
+    /// not open.
+    pub(super) fn into_rest(
+        mut self,
+        gather: impl FnOnce(usize, &mut Segments),
+    ) -> Option<(S, Segments)> {
+        if self.connecting || self.failed.is_some() {
+            return None;
+        }
+        if self.wants_to_send && self.out.is_empty() {
+            self.gather(gather).ok()?;
+        }
+        Some((self.socket, self.out))
+    }
+}
