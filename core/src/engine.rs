@@ -628,9 +628,7 @@ impl Engine {
         self.continue_checks();
         self.continue_reads();
         self.open_connections();
-        while let Some(id) = self.session.touched.pop() {
-            self.settle_torrent(id);
-        }
+        self.settle_touched();
         while let Some(id) = self.session.leaving.pop() {
             self.announces.abandon(&mut self.session, id);
         }
@@ -642,10 +640,7 @@ impl Engine {
         }
         self.settle_dht();
         self.open_connections();
-        // Their timers depend on whether they still wait for connections.
-        while let Some(id) = self.session.touched.pop() {
-            self.settle_torrent(id);
-        }
+        self.settle_touched();
         self.sockets.send_all(&mut self.session, self.announces.take_datagrams());
         let dht_idle = self.dht.as_ref().is_none_or(DhtHost::is_idle);
         let idle = self.torrents.is_empty() && self.announces.is_empty() && dht_idle;
@@ -671,9 +666,7 @@ impl Engine {
                 break;
             }
             self.open_connections();
-            while let Some(id) = self.session.touched.pop() {
-                self.settle_torrent(id);
-            }
+            self.settle_touched();
         }
         let Some(dht) = &mut self.dht else { return };
         self.sockets.send_all(&mut self.session, dht.take_datagrams());
@@ -699,6 +692,12 @@ impl Engine {
                     torrent.learn_address(&mut self.session, ip);
                 }
             }
+        }
+    }
+
+    fn settle_touched(&mut self) {
+        while let Some(id) = self.session.touched.pop() {
+            self.settle_torrent(id);
         }
     }
 
@@ -763,6 +762,7 @@ impl Engine {
         if self.session.stopping && !self.told_stopped {
             self.told_stopped = true;
             self.session.timers.cancel(self.stop_timer);
+            self.announces.abandon_all(&mut self.session);
             self.session.act(Action::Notify(Box::new(Notice::Stopped)));
         }
     }

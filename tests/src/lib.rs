@@ -3,7 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "runtimes")]
 pub mod blocking;
+#[cfg(feature = "runtimes")]
 pub mod conformance;
+#[cfg(feature = "runtimes")]
 pub mod interop;
 pub mod sim;

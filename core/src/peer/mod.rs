@@ -100,6 +100,9 @@ pub(crate) struct Peer {
     pub(crate) waits_to_read: bool,
     /// Messages waiting to be gathered.
     pub(crate) outbox: Segments,
+    /// Requests that follow the outbox: until they are handed out, a choke or a cancel takes them
+    /// back.
+    pub(crate) asking: Vec<Block>,
 
     pub(crate) down: RateMeter,
     pub(crate) up: RateMeter,
@@ -171,6 +174,7 @@ impl Peer {
             uploads: UploadQueue::default(),
             waits_to_read: false,
             outbox: Segments::new(),
+            asking: Vec::new(),
             down: RateMeter::default(),
             up: RateMeter::default(),
             downloaded: 0,
@@ -195,7 +199,7 @@ impl Peer {
 
     /// Whether anything waits to be gathered that no rate limit holds up.
     pub(crate) fn has_to_send(&self) -> bool {
-        !self.outbox.is_empty() || self.uploads.is_ready() || self.metadata_uploads.is_ready()
+        self.has_words() || self.uploads.is_ready() || self.metadata_uploads.is_ready()
     }
 
     /// Queues a message.
@@ -243,6 +247,18 @@ impl Peer {
                 self.send(Message::Reject(block));
             }
         }
+    }
+
+    /// Whether there is anything to say.
+    pub(crate) fn has_words(&self) -> bool {
+        !self.outbox.is_empty() || !self.asking.is_empty()
+    }
+
+    /// Takes back a request that was not handed out yet; whether there was one.
+    pub(crate) fn unask(&mut self, block: Block) -> bool {
+        let before = self.asking.len();
+        self.asking.retain(|asked| *asked != block);
+        self.asking.len() < before
     }
 
     /// Whether it may be asked for blocks now; while choked, for allowed-fast pieces only.

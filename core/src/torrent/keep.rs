@@ -138,8 +138,10 @@ impl Torrent {
 
     /// Something that failed has worked: go on with what waited.
     pub(super) fn disk_works(&mut self, session: &mut Session) {
-        if self.trouble.is_none() || self.unreadable.is_some() {
-            return;
+        let Some(trouble) = &mut self.trouble else { return };
+        if self.unreadable.is_some() {
+            // It can be written to; whether it can be read is to be tried as well.
+            return trouble.probe_next(session.now);
         }
         self.trouble = None;
         session.notify(self.id, TorrentNotice::DiskRecovered);

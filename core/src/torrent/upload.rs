@@ -149,6 +149,9 @@ impl Torrent {
         let before = out.len();
         let conn = peer.conn;
         out.append(&mut peer.outbox);
+        for block in peer.asking.drain(..) {
+            Message::Request(block).encode(out);
+        }
         let held = peer.uploads.held_bytes();
         let mut payload = 0;
         if let Some(metainfo) = &self.metainfo {
@@ -203,7 +206,7 @@ impl Torrent {
         peer.last_spoke = session.now;
         let waits = session.conns.get(peer.conn).is_some_and(|conn| conn.waits_for_upload);
         let blocks = peer.uploads.is_ready() && !waits;
-        if all && (!peer.outbox.is_empty() || peer.metadata_uploads.is_ready() || blocks) {
+        if all && (peer.has_words() || peer.metadata_uploads.is_ready() || blocks) {
             session.ask_send(peer.conn);
         }
     }
