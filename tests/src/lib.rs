@@ -1,8 +1,9 @@
-//! What shows that bitswarm works: the simulator, the runtime conformance suite, and interop with
-//! real clients.
+//! What shows that bitswarm works: the simulator, the fuzz targets, the runtime conformance suite,
+//! and interop with real clients.
 
 #![forbid(unsafe_code)]
 
 pub mod conformance;
+pub mod fuzz;
 pub mod interop;
 pub mod sim;
