@@ -115,7 +115,7 @@ impl Asker {
                 }
             }
             5 => {
-                self.now = self.now + Duration::from_secs(u64::from(input.byte() & 15));
+                self.now += Duration::from_secs(u64::from(input.byte() & 15));
                 self.exchange.handle_timeout(self.now);
             }
             6 if self.asks => {

@@ -49,7 +49,7 @@ pub(super) fn http(data: &[u8]) {
             answers
         );
         check_answers(&answers.0, stream);
-        now = now + Duration::from_secs(7);
+        now += Duration::from_secs(7);
     }
     expire(&mut whole, now);
 }
@@ -70,7 +70,7 @@ pub(super) fn udp(data: &[u8]) {
         {
             place.copy_from_slice(&connection);
         }
-        now = now + Duration::from_secs(u64::from(who >> 4 & 3) * 25);
+        now += Duration::from_secs(u64::from(who >> 4 & 3) * 25);
         let Some(answer) = server.handle_datagram(now, client(who), &datagram) else { continue };
         let packet = ResponsePacket::parse(&answer).expect("what is answered is a response");
         assert!(answer.len() <= 1400, "it fits any path");

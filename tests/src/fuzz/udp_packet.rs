@@ -65,7 +65,7 @@ impl Client {
                 0 | 1 => self.ask(what),
                 2 => self.udp.handle_timeout(self.now),
                 3 => {
-                    self.now = self.now + Duration::from_secs(u64::from(what));
+                    self.now += Duration::from_secs(u64::from(what));
                     self.udp.handle_timeout(self.now);
                 }
                 4 => {
@@ -77,7 +77,7 @@ impl Client {
             }
             self.drain();
         }
-        self.now = self.now + Duration::from_secs(10_000);
+        self.now += Duration::from_secs(10_000);
         self.udp.handle_timeout(self.now);
         self.drain();
         assert!(self.open.is_empty() && self.udp.is_empty(), "all questions end: {:?}", self.open);

@@ -15,6 +15,7 @@ use bitswarm_core::config::RateLimits;
 use bitswarm_core::disk::DiskErrorKind;
 use bitswarm_core::event::{NetError, ResolveError};
 use bitswarm_core::piece::BLOCK_LEN;
+use bitswarm_core::record::Recorder;
 use bitswarm_core::torrent::PieceOrder;
 
 use super::input::Input;
@@ -215,8 +216,8 @@ fn wish(world: &mut World, input: &mut Input<'_>) {
     let other = [None, Some(0), Some(1000), Some(100_000)][usize::from(number >> 2 & 3)];
     let limits = RateLimits { down_bytes_per_s: rate, up_bytes_per_s: other };
     match what {
-        0 => world.with(which, |engine, now, id| engine.pause(now, id)),
-        1 => world.with(which, |engine, now, id| engine.resume(now, id)),
+        0 => world.with(which, Recorder::pause),
+        1 => world.with(which, Recorder::resume),
         2 => {
             let peer = std::net::SocketAddr::from(([198, 51, 100, number], 6881));
             world.with(which, |engine, now, id| engine.add_peers(now, id, &[peer]));

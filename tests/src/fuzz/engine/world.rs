@@ -38,6 +38,9 @@ const MOST_ACTIONS: usize = 2000;
 
 const ROOT: &str = "/downloads";
 
+/// With `FUZZ_LOG` in the environment, what happens is written to stderr.
+static LOGS: LazyLock<bool> = LazyLock::new(|| std::env::var_os("FUZZ_LOG").is_some());
+
 /// One whose pieces have two blocks and straddle files, with trackers; one of many small pieces.
 static CONTENT: LazyLock<[Arc<Content>; TORRENTS]> = LazyLock::new(|| {
     let files = [("a", 30_000), ("b", 0), ("c/d", 35_000)];
@@ -171,6 +174,9 @@ impl World {
             stopped: false,
             judges: true,
         };
+        if *LOGS {
+            world.checker.log();
+        }
         for content in CONTENT.iter() {
             world.checker.watch(content.clone(), ROOT.into());
             if setup.complete {
@@ -545,6 +551,7 @@ impl World {
     // The loop of a host.
 
     fn input(&mut self, event: Event) {
+        self.log(|| format!("in  {event:?}"));
         self.engine.handle(self.now, event);
         self.drain();
     }
@@ -554,6 +561,7 @@ impl World {
         while let Some(action) = self.engine.poll_action() {
             actions += 1;
             assert!(actions <= MOST_ACTIONS, "one event causes no end of actions");
+            self.log(|| format!("out {action:?}"));
             self.perform(action);
         }
         for which in self.torrents.iter().flatten() {
@@ -599,6 +607,14 @@ impl World {
                 assert!(!self.stopped, "{notice:?} after the last notice");
                 self.stopped = *notice == Notice::Stopped;
             }
+        }
+    }
+
+    fn log(&mut self, what: impl FnOnce() -> String) {
+        if *LOGS {
+            self.checker.take_lines().iter().for_each(|line| eprintln!("{:?}  {line}", self.now));
+            let what = what();
+            eprintln!("{:?} {}", self.now, what.get(..300).unwrap_or(&what));
         }
     }
 
