@@ -57,6 +57,15 @@ impl Torrent {
         Torrent { content: content.into(), metainfo: Arc::new(metainfo) }
     }
 
+    /// The same with zeros for content and hashes, quickly made: for [`Hashing::Off`] only.
+    pub fn unhashed(length: usize, piece_length: u32) -> Self {
+        let mut creator = Creator::single_file("pair", length as u64);
+        creator.piece_length = piece_length;
+        let pieces = length.div_ceil(piece_length as usize);
+        let metainfo = creator.finish(&vec![0; pieces * 20]).expect("a plain torrent");
+        Torrent { content: vec![0; length].into(), metainfo: Arc::new(metainfo) }
+    }
+
     /// How many bytes it has.
     pub fn length(&self) -> usize {
         self.content.len()

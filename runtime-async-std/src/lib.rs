@@ -45,13 +45,10 @@
 //! # }
 //! ```
 
-mod connections;
-mod datagrams;
-mod driver;
-mod farewell;
-mod listeners;
 mod ready;
 mod rt;
+mod sockets;
+mod task;
 
 use std::sync::Arc;
 
@@ -60,8 +57,8 @@ pub use bitswarm_runtime_common::{
     Client, ClientConfig, ClientError, Events, STOP_TIMEOUT, StartError, StoppedEarly,
 };
 
-use crate::driver::Driver;
 use crate::ready::Ready;
+use crate::task::Driving;
 
 /// Starts a session: a driver task on a thread of its own.
 ///
@@ -69,5 +66,5 @@ use crate::ready::Ready;
 pub fn start(config: &ClientConfig) -> Result<(Client, Events), StartError> {
     let ready = Arc::new(Ready::default());
     let wake = Arc::clone(&ready);
-    launch(config, wake, |host| rt::block_on(Driver::new(host, ready).run()))
+    launch(config, wake, |host| rt::block_on(Driving::new(host, ready).run()))
 }

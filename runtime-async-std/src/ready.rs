@@ -8,25 +8,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task;
 
-use bitswarm_core::{ConnId, SocketId};
 use bitswarm_runtime_common::Wake;
-
-/// Whose readiness a waker tells. The ids have generations: nobody is taken for a successor.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Source {
-    /// A connection may have something to read.
-    Readable(ConnId),
-    /// A connection may take something.
-    Writable(ConnId),
-    /// A closed connection that still sends can go on.
-    Farewell(u64),
-    /// A connection may wait to be accepted.
-    Listener(SocketId),
-    /// Datagrams may have come.
-    DatagramsIn(SocketId),
-    /// A datagram socket may take more.
-    DatagramsOut(SocketId),
-}
+use bitswarm_runtime_common::sockets::{Direction, Source};
 
 /// What happened since the driver last looked.
 #[derive(Default)]
@@ -34,21 +17,25 @@ pub(crate) struct Ready(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    sources: Vec<Source>,
+    sources: Vec<(Source, Direction)>,
     /// Another thread has put something in.
     inbox: bool,
     driver: Option<task::Waker>,
 }
 
 impl Ready {
-    /// A waker for `source`.
-    pub(crate) fn waker(self: &Arc<Self>, source: Source) -> task::Waker {
-        task::Waker::from(Arc::new(Alarm { source, ready: Arc::clone(self) }))
+    /// A waker for one direction of `source`.
+    pub(crate) fn waker(self: &Arc<Self>, source: Source, direction: Direction) -> task::Waker {
+        task::Waker::from(Arc::new(Alarm { source, direction, ready: Arc::clone(self) }))
     }
 
     /// Moves the sources that were woken to `sources`, and has `driver` woken for the next. Whether
     /// another thread has put something in.
-    pub(crate) fn take(&self, sources: &mut Vec<Source>, driver: &task::Waker) -> bool {
+    pub(crate) fn take(
+        &self,
+        sources: &mut Vec<(Source, Direction)>,
+        driver: &task::Waker,
+    ) -> bool {
         let mut state = self.lock();
         match &mut state.driver {
             Some(known) => known.clone_from(driver),
@@ -88,6 +75,7 @@ impl fmt::Debug for Ready {
 /// The waker of one source.
 struct Alarm {
     source: Source,
+    direction: Direction,
     ready: Arc<Ready>,
 }
 
@@ -97,31 +85,28 @@ impl task::Wake for Alarm {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.ready.tell(|state| state.sources.push(self.source));
+        self.ready.tell(|state| state.sources.push((self.source, self.direction)));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bitswarm_core::id::Id;
-
     use super::*;
 
     #[test]
     fn woken_source_is_told_once_and_wakes_the_driver() {
         let ready = Arc::new(Ready::default());
         let driver = Arc::new(Ready::default());
-        let driver_waker = driver.waker(Source::Farewell(9));
+        let driver_waker = driver.waker(Source::Lingering(9), Direction::Write);
         let mut sources = Vec::new();
         assert!(!ready.take(&mut sources, &driver_waker));
-        let source = Source::Readable(ConnId::new(3, 1));
-        ready.waker(source).wake();
+        ready.waker(Source::Connection(3), Direction::Read).wake();
         assert!(!ready.take(&mut sources, &driver_waker));
         assert!(!ready.take(&mut sources, &driver_waker));
-        assert_eq!(sources, [source]);
+        assert_eq!(sources, [(Source::Connection(3), Direction::Read)]);
         let mut woken = Vec::new();
         driver.take(&mut woken, &driver_waker);
-        assert_eq!(woken, [Source::Farewell(9)]);
+        assert_eq!(woken, [(Source::Lingering(9), Direction::Write)]);
     }
 
     #[test]

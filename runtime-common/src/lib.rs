@@ -3,8 +3,9 @@
 //! Applications: [`ClientConfig`] and a runtime's `start` give a [`Client`] and its [`Events`].
 //!
 //! Runtimes: [`launch`] gives the loop a [`Host`], which holds the engine and everything that is not
-//! the network: clock, disk, resolver, inputs from other threads. Sockets with their options and
-//! errors are in [`net`], buffers to read them into in [`buffers`]. A runtime adds the loop.
+//! the network: clock, disk, resolver, inputs from other threads. A loop that waits until sockets
+//! are ready leaves them to a [`sockets::Driver`] and brings a [`sockets::Poller`]; any other has
+//! sockets with their options and errors in [`net`], and buffers to read them into in [`buffers`].
 //!
 //! Tools: [`hashing`] hashes files with all processors.
 
@@ -20,8 +21,9 @@ mod inbox;
 pub mod net;
 pub mod resolve;
 mod session;
+pub mod sockets;
 mod sys;
-pub mod table;
+mod table;
 
 pub use client::{Client, ClientError, STOP_TIMEOUT, StoppedEarly, launch};
 pub use config::{ClientConfig, StartError};

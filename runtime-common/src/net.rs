@@ -1,11 +1,12 @@
 //! Sockets as every runtime wants them, and their errors as the engine knows them.
 //!
-//! All sockets made here do not block. Listeners and datagram sockets on IPv6 addresses take IPv6
+//! Except for those of [`stream_to`], sockets made here do not block. Listeners and datagram sockets on IPv6 addresses take IPv6
 //! only, so that both families can have the same port.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 
+use bitswarm_core::Segments;
 use bitswarm_core::action::{SocketKind, SocketSpec};
 use bitswarm_core::event::NetError;
 use rustix::io::Errno;
@@ -14,14 +15,15 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 /// Connections that wait to be accepted (chosen; the system has its own maximum).
 const BACKLOG: i32 = 1024;
 
-/// Begins to open a TCP connection. It is open, or has failed, when it becomes writable: see
-/// [`connected`].
+/// Slices in one vectored write (chosen: 16 blocks with their headers are 32).
+const SLICES: usize = 64;
+
+/// Makes a socket for a TCP connection that is not begun yet.
 ///
 /// With `bind`, it comes from that address; an address of the other family is then unreachable
 /// rather than reached some other way.
-pub fn connect(to: SocketAddr, bind: Option<IpAddr>) -> io::Result<Socket> {
+pub fn stream_to(to: SocketAddr, bind: Option<IpAddr>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
     prepare_stream(SockRef::from(&socket));
     if let Some(ip) = bind {
         if ip.is_ipv4() != to.is_ipv4() {
@@ -29,6 +31,14 @@ pub fn connect(to: SocketAddr, bind: Option<IpAddr>) -> io::Result<Socket> {
         }
         socket.bind(&SocketAddr::new(ip, 0).into())?;
     }
+    Ok(socket)
+}
+
+/// Begins to open a TCP connection, as by [`stream_to`]. It is open, or has failed, when it becomes
+/// writable: see [`connected`].
+pub fn connect(to: SocketAddr, bind: Option<IpAddr>) -> io::Result<Socket> {
+    let socket = stream_to(to, bind)?;
+    socket.set_nonblocking(true)?;
     match socket.connect(&to.into()) {
         Err(error) if !is_in_progress(&error) => Err(error),
         _ => Ok(socket),
@@ -79,9 +89,41 @@ pub fn bind(spec: SocketSpec) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// The next connection that waits at a listener, and who it is from.
+pub fn accept(listener: &SockRef<'_>) -> io::Result<(Socket, SocketAddr)> {
+    let (socket, from) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    Ok((socket, ip_addr(from.as_socket())?))
+}
+
+/// What a write brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// Bytes that the socket took.
+    pub count: usize,
+    /// Whether these were all that it was offered. If not, it is full.
+    pub all: bool,
+}
+
+/// Writes the beginning of `out`, with one system call, and takes off what the socket took.
+pub fn send(socket: &SockRef<'_>, out: &mut Segments) -> io::Result<Written> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let used = out.slices(&mut slices);
+    let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
+    let count = socket.send_vectored(&slices[..used])?;
+    if count == 0 {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    out.advance(count);
+    Ok(Written { count, all: count == offered })
+}
+
 /// The address a socket is bound to.
 pub fn local_addr(socket: &SockRef<'_>) -> io::Result<SocketAddr> {
-    let addr = socket.local_addr()?.as_socket();
+    ip_addr(socket.local_addr()?.as_socket())
+}
+
+fn ip_addr(addr: Option<SocketAddr>) -> io::Result<SocketAddr> {
     addr.ok_or_else(|| io::Error::other("neither an IPv4 nor an IPv6 address"))
 }
 

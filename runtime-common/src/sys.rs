@@ -4,6 +4,8 @@
 //! would cost as much as copying them.
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 
 use bytes::BytesMut;
 use socket2::SockRef;
@@ -11,13 +13,32 @@ use socket2::SockRef;
 /// Appends what a socket has, at most as much as `buffer` has room for without growing; how many
 /// bytes that was. 0 is the end of the stream (or no room).
 pub(crate) fn recv(socket: &SockRef<'_>, buffer: &mut BytesMut) -> io::Result<usize> {
+    append(buffer, |room| Ok((socket.recv(room)?, ()))).map(|(count, ())| count)
+}
+
+/// Appends a datagram, cut off at the room that `buffer` has without growing; who sent it, if that
+/// is an internet address.
+pub(crate) fn recv_from(
+    socket: &SockRef<'_>,
+    buffer: &mut BytesMut,
+) -> io::Result<Option<SocketAddr>> {
+    append(buffer, |room| socket.recv_from(room)).map(|(_, from)| from.as_socket())
+}
+
+/// Appends what `receive` puts in the buffer's room; how many bytes it says that was.
+///
+/// Private, because `receive` must be one of socket2's functions, which initialise what they count.
+fn append<T>(
+    buffer: &mut BytesMut,
+    receive: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<(usize, T)>,
+) -> io::Result<(usize, T)> {
     let room = buffer.spare_capacity_mut();
     let room_len = room.len();
-    let count = socket.recv(room)?;
+    let (count, more) = receive(room)?;
     assert!(count <= room_len, "the system wrote past the buffer");
     let len = buffer.len() + count;
-    // SAFETY: `recv` has initialised the first `count` bytes of the spare capacity, which begins at
-    // the buffer's length, and `count` was checked to lie within it.
+    // SAFETY: the system call behind `receive` has initialised the first `count` bytes of the spare
+    // capacity, which begins at the buffer's length, and `count` was checked to lie within it.
     unsafe { buffer.set_len(len) };
-    Ok(count)
+    Ok((count, more))
 }

@@ -6,7 +6,7 @@ use bitswarm_core::id::Id;
 
 /// Entries under ids that someone else gives out.
 #[derive(Debug)]
-pub struct Table<K, T> {
+pub(crate) struct Table<K, T> {
     slots: Vec<Option<(K, T)>>,
 }
 
@@ -18,12 +18,12 @@ impl<K, T> Default for Table<K, T> {
 
 impl<K: Id + PartialEq, T> Table<K, T> {
     /// An empty table.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Puts `value` in the slot of `id`, in the place of what was there.
-    pub fn insert(&mut self, id: K, value: T) {
+    pub(crate) fn insert(&mut self, id: K, value: T) {
         let slot = id.index() as usize;
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, || None);
@@ -32,7 +32,7 @@ impl<K: Id + PartialEq, T> Table<K, T> {
     }
 
     /// The entry under exactly this id.
-    pub fn get_mut(&mut self, id: K) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, id: K) -> Option<&mut T> {
         match self.slots.get_mut(id.index() as usize) {
             Some(Some((key, value))) if *key == id => Some(value),
             _ => None,
@@ -40,19 +40,19 @@ impl<K: Id + PartialEq, T> Table<K, T> {
     }
 
     /// Takes out the entry under exactly this id.
-    pub fn remove(&mut self, id: K) -> Option<T> {
+    pub(crate) fn remove(&mut self, id: K) -> Option<T> {
         let slot = self.slots.get_mut(id.index() as usize)?;
         slot.take_if(|(key, _)| *key == id).map(|(_, value)| value)
     }
 
     /// Who lives in a slot now.
-    pub fn at(&mut self, slot: usize) -> Option<(K, &mut T)> {
+    pub(crate) fn at(&mut self, slot: usize) -> Option<(K, &mut T)> {
         let (id, value) = self.slots.get_mut(slot)?.as_mut()?;
         Some((*id, value))
     }
 
     /// Every entry, in the order of slots.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (K, &mut T)> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (K, &mut T)> {
         self.slots.iter_mut().flatten().map(|(id, value)| (*id, value))
     }
 }

@@ -41,12 +41,8 @@
 //! # }
 //! ```
 
-mod connections;
-mod datagrams;
 mod event_loop;
-mod lingering;
-mod listeners;
-mod source;
+mod registry;
 
 use std::sync::Arc;
 
@@ -56,16 +52,16 @@ pub use bitswarm_runtime_common::{
 use bitswarm_runtime_common::{Wake, launch};
 use mio::{Poll, Waker};
 
-use crate::event_loop::EventLoop;
-use crate::source::Source;
+use crate::registry::{Sockets, WAKER};
 
 /// Starts a session on a thread of its own.
 ///
 /// The stream of notices that is returned misses nothing, the sockets' opening included.
 pub fn start(config: &ClientConfig) -> Result<(Client, Events), StartError> {
     let poll = Poll::new().map_err(StartError::System)?;
-    let waker = Waker::new(poll.registry(), Source::Inbox.token()).map_err(StartError::System)?;
-    launch(config, Arc::new(PollWaker(waker)), |host| EventLoop::new(poll, host).run())
+    let sockets = poll.registry().try_clone().map(Sockets).map_err(StartError::System)?;
+    let waker = Waker::new(poll.registry(), WAKER).map_err(StartError::System)?;
+    launch(config, Arc::new(PollWaker(waker)), |host| event_loop::run(poll, sockets, host))
 }
 
 struct PollWaker(Waker);

@@ -2,8 +2,9 @@
 //!
 //! A failure names its seed; `SIM_LOG=file` keeps the readable log of the run that failed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use bitswarm_core::config::RateLimits;
@@ -87,7 +88,10 @@ impl Scene {
             TorrentNotice::PeerBanned { addr, .. } => Some(addr.ip()),
             _ => None,
         });
-        banned.collect()
+        let banned: Vec<IpAddr> = banned.collect();
+        let once: BTreeSet<&IpAddr> = banned.iter().collect();
+        assert_eq!(once.len(), banned.len(), "a ban is told once");
+        banned
     }
 
     fn saw(&self, host: HostId, wanted: impl Fn(&TorrentNotice) -> bool) -> bool {
@@ -276,6 +280,27 @@ fn a_disk_that_fails_now_and_then_delays_but_does_not_corrupt() {
         scene.world.engine_host_mut(seeder).disk.faults.read_error_per_mille = 20;
         scene.finish(leecher, 1800);
         assert!(scene.banned(leecher).is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_torrent_of_one_piece_completes_among_slow_peers_that_corrupt() {
+    for seed in 0..20 {
+        let content = Content::single(seed, "one", 200_000, 256 << 10);
+        let mut scene = Scene { world: World::new(seed), content, seed };
+        let slow = Link::home(8_000, 100_000);
+        let corrupt = Behaviour { corrupt: Corrupt::PerMille(500), ..Behaviour::seeder() };
+        let hosts = [
+            scene.seeder(slow),
+            scene.peer("corrupt 0", slow, corrupt.clone()),
+            scene.peer("corrupt 1", slow, corrupt.clone()),
+            scene.peer("corrupt 2", slow, corrupt),
+        ];
+        let peers = scene.addrs(&hosts);
+        let leecher = scene.leecher(home(), &peers);
+        scene.finish(leecher, 3600);
+        let honest = scene.world.addr(hosts[0]).ip();
+        assert!(!scene.banned(leecher).contains(&honest));
     }
 }
 
@@ -628,6 +653,48 @@ fn a_disk_that_cannot_be_read_while_checking_is_read_again_later() {
     let deadline = scene.world.now() + Duration::from_secs(600);
     let complete = |world: &World| world.is_complete(seeder);
     scene.world.run_until(deadline, complete).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn the_last_save_of_a_stop_counts_what_was_being_written() {
+    let content = Content::single(1, "slow disk", 4 * MIB, 64 << 10);
+    let mut scene = Scene { world: World::new(1), content, seed: 1 };
+    let seeder = scene.seeder(home());
+    let peers = scene.addrs(&[seeder]);
+    let leecher = scene.leecher(home(), &peers);
+    scene.world.engine_host_mut(leecher).disk.speed.latency = Duration::from_millis(300);
+    let under_way = |world: &World| {
+        let had = world.status(leecher).is_some_and(|status| status.pieces_have > 2);
+        had && world.engine_host(leecher).disk.requests_under_way() > 0
+    };
+    let deadline = Instant::from_secs(60);
+    scene.world.run_until(deadline, under_way).unwrap_or_else(|failure| panic!("{failure}"));
+    scene.world.call(leecher, "stop", Recorder::stop);
+    let stopped = |world: &World| world.has_stopped(leecher);
+    scene.world.run_until(deadline, stopped).unwrap_or_else(|failure| panic!("{failure}"));
+
+    let disk = &scene.world.engine_host(leecher).disk;
+    let right = |piece: &u32| scene.content.piece_on_disk(disk, Path::new("/data"), *piece);
+    let pieces = (0..scene.content.pieces()).filter(right).count();
+    scene.world.crash(seeder, Death::Power);
+    scene.world.crash(leecher, Death::Process);
+    scene.world.restart(leecher);
+    scene.run(Duration::from_secs(3));
+    let status = scene.world.status(leecher).expect("it is there again");
+    assert_eq!(status.pieces_have as usize, pieces);
+}
+
+#[test]
+fn an_engine_that_is_told_of_itself_does_not_come_back_to_itself() {
+    let mut scene = Scene::new(1, MIB);
+    let alone = scene.leecher(home(), &[]);
+    let own = scene.addrs(&[alone]);
+    let id = scene.world.torrent_id(alone);
+    let added = scene.world.call(alone, "add_peers", |engine, now| engine.add_peers(now, id, &own));
+    assert!(added.is_ok());
+    scene.run(Duration::from_secs(5));
+    let status = scene.world.status(alone).expect("it runs");
+    assert_eq!((status.known_peers, status.peers), (0, 0));
 }
 
 // Everything at once.

@@ -7,7 +7,10 @@
 //!    of another peer that is no faster;
 //! 3. a new piece: the rarest that the peer has, by chance among equals; the first few of a torrent
 //!    entirely by chance, to have something to trade soon; or the next one in sequence;
-//! 4. a piece of another peer, last of all of a faster one or one that failed its check once.
+//! 4. a piece of another peer, last of all of a faster one.
+//!
+//! A piece that failed its check is its owner's alone, however idle the others are: only so a second
+//! failure tells who lied, and a torrent of one piece ends among peers that corrupt.
 //!
 //! When every missing block that can be had is requested, the end game begins: a block may then be
 //! requested of [`MAX_REQUESTERS`] peers.
@@ -69,7 +72,19 @@ impl Picker {
     pub fn is_end_game(&self) -> bool {
         let hopeless = if self.seeds == 0 { self.buckets.unavailable() } else { 0 };
         self.open.count() as usize == hopeless
-            && self.partials.loose().iter().all(|partial| self.availability(partial.piece) == 0)
+            && self.partials.loose().iter().all(|partial| {
+                self.availability(partial.piece) == 0 || self.reserved_for(partial).is_some()
+            })
+    }
+
+    /// The only peer that may fetch this piece in progress: it failed before, and that peer took
+    /// it on since.
+    pub(super) fn reserved_for(&self, partial: &Partial) -> Option<PeerKey> {
+        reserved_for(&self.failed, partial)
+    }
+
+    fn may_fetch(&self, peer: PeerKey, partial: &Partial) -> bool {
+        self.reserved_for(partial).is_none_or(|owner| owner == peer)
     }
 
     /// The next piece to take blocks from; it has open ones.
@@ -80,11 +95,14 @@ impl Picker {
         hints: PickHints<'_>,
     ) -> Option<PieceIndex> {
         if let Some(allowed) = hints.allowed {
-            return self.choose_allowed(has, allowed);
+            return self.choose_allowed(peer, has, allowed);
         }
         if let Some(current) = self.current(peer)
             && has.has(current)
-            && self.partials.get(current).is_some_and(|partial| partial.open() > 0)
+            && self
+                .partials
+                .get(current)
+                .is_some_and(|partial| partial.open() > 0 && self.may_fetch(peer, partial))
         {
             return Some(current);
         }
@@ -98,7 +116,7 @@ impl Picker {
         has: &Bitfield,
         hints: PickHints<'_>,
     ) -> Option<PieceIndex> {
-        let abandoned = self.best_loose(lane, has, |_, owner| owner.is_none());
+        let abandoned = self.best_loose(lane, peer, has, |owner| owner.is_none());
         if abandoned.is_some() {
             return abandoned;
         }
@@ -113,11 +131,10 @@ impl Picker {
         }
         self.choose_new(lane, has, hints.suggested)
             .or_else(|| self.best_shared(lane, peer, has, hints.pace))
-            .or_else(|| self.best_loose(lane, has, |_, _| true))
+            .or_else(|| self.best_loose(lane, peer, has, |_| true))
     }
 
-    /// The best piece in progress of another peer that is at most this fast. Pieces that failed
-    /// once are left to their owner, so that one peer is to blame if they fail again.
+    /// The best piece in progress of another peer that is at most this fast.
     fn best_shared(
         &self,
         lane: usize,
@@ -125,9 +142,8 @@ impl Picker {
         has: &Bitfield,
         pace: Pace,
     ) -> Option<PieceIndex> {
-        self.best_loose(lane, has, |piece, owner| {
+        self.best_loose(lane, peer, has, |owner| {
             owner.is_some_and(|(owner, its_pace)| owner != peer && its_pace <= pace)
-                && !self.failed.has(piece)
         })
     }
 
@@ -136,13 +152,15 @@ impl Picker {
     fn best_loose(
         &self,
         wanted_lane: usize,
+        peer: PeerKey,
         has: &Bitfield,
-        suits: impl Fn(PieceIndex, Option<(PeerKey, Pace)>) -> bool,
+        suits: impl Fn(Option<(PeerKey, Pace)>) -> bool,
     ) -> Option<PieceIndex> {
         let candidates = self.partials.loose().iter().filter(|partial| {
             lane(self.priority(partial.piece)) == wanted_lane
-                && suits(partial.piece, self.owner(partial))
+                && suits(self.owner(partial))
                 && has.has(partial.piece)
+                && self.may_fetch(peer, partial)
         });
         let best = match self.order {
             PieceOrder::RarestFirst => candidates.min_by_key(|p| (p.missing(), p.piece)),
@@ -166,11 +184,16 @@ impl Picker {
     }
 
     /// Of the pieces that a choking peer sends all the same: one in progress, else the rarest.
-    fn choose_allowed(&self, has: &Bitfield, allowed: &[PieceIndex]) -> Option<PieceIndex> {
+    fn choose_allowed(
+        &self,
+        peer: PeerKey,
+        has: &Bitfield,
+        allowed: &[PieceIndex],
+    ) -> Option<PieceIndex> {
         let candidates = || allowed.iter().copied().filter(|piece| has.has(*piece));
         let in_progress = candidates()
             .filter_map(|piece| self.partials.get(piece))
-            .filter(|partial| partial.open() > 0)
+            .filter(|partial| partial.open() > 0 && self.may_fetch(peer, partial))
             .min_by_key(|partial| (Reverse(self.priority(partial.piece)), partial.missing()))
             .map(|partial| partial.piece);
         in_progress.or_else(|| {
@@ -291,7 +314,8 @@ impl Picker {
                 if out.len() == end {
                     return;
                 }
-                let may = hints.allowed.is_none_or(|allowed| allowed.contains(&partial.piece));
+                let may = hints.allowed.is_none_or(|allowed| allowed.contains(&partial.piece))
+                    && reserved_for(&self.failed, partial).is_none_or(|owner| owner == peer);
                 if may && has.has(partial.piece) && self.missing.has(partial.piece) {
                     let left = end - out.len();
                     partial.request_again(&geometry, peer, left, most, out);
@@ -299,4 +323,8 @@ impl Picker {
             }
         }
     }
+}
+
+fn reserved_for(failed: &Bitfield, partial: &Partial) -> Option<PeerKey> {
+    partial.owner.filter(|_| failed.has(partial.piece)).map(|(owner, _)| owner)
 }

@@ -109,8 +109,8 @@ pub struct Picker {
     missing: Bitfield,
     /// Missing and not in progress.
     open: Bitfield,
-    /// Failed its check once: fetched from one peer if possible, so that a second failure tells
-    /// who is to blame.
+    /// Failed its check once: fetched from one peer at a time, so that a second failure tells who
+    /// is to blame.
     failed: Bitfield,
     priority: Vec<FilePriority>,
     wanted: u32,
@@ -181,7 +181,7 @@ impl Picker {
         }
     }
 
-    /// A counted peer has one piece less (BEP 54, or it lied). O(1).
+    /// A counted peer has one piece less (BEP 54, or it lied): [`Picker::peer_gone`] too. O(1).
     pub fn peer_lost(&mut self, piece: PieceIndex) {
         if self.geometry.contains(piece) {
             self.buckets.lower(lane(self.priority(piece)), piece);
@@ -198,12 +198,14 @@ impl Picker {
         self.seeds = self.seeds.saturating_sub(1);
     }
 
-    /// A peer is gone, or chokes us for good: it goes on with no piece. Its requests are
-    /// [released](Picker::release) one by one, its pieces uncounted, by the caller.
-    pub fn peer_gone(&mut self, peer: PeerKey) {
-        if let Some(current) = self.current.get_mut(peer.0 as usize) {
-            *current = None;
+    /// A peer is gone, or chokes us: it goes on with no piece, and others may; whether it was at
+    /// one. Its requests are [released](Picker::release) one by one, its pieces uncounted, by the
+    /// caller.
+    pub fn peer_gone(&mut self, peer: PeerKey) -> bool {
+        if !self.failed.is_none() {
+            self.partials.disown(peer);
         }
+        self.current.get_mut(peer.0 as usize).and_then(Option::take).is_some()
     }
 }
 
@@ -380,18 +382,25 @@ impl Picker {
     /// piece over.
     pub fn release(&mut self, peer: PeerKey, block: Block) {
         let piece = block.piece;
-        let untouched = self.partials.update(piece, |partial| {
-            if partial.release(block, peer) && partial.owner.is_some_and(|(owner, _)| owner == peer)
-            {
+        self.partials.update(piece, |partial| {
+            if partial.owner.is_some_and(|(owner, _)| owner == peer) {
                 partial.owner = None;
             }
-            partial.is_untouched()
         });
         if self.current(peer) == Some(piece) {
-            self.peer_gone(peer);
+            self.current[peer.0 as usize] = None;
         }
+        self.put_back(peer, block);
+    }
+
+    /// A picked block is not requested after all; the peer goes on with its piece.
+    pub fn put_back(&mut self, peer: PeerKey, block: Block) {
+        let untouched = self.partials.update(block.piece, |partial| {
+            partial.release(block, peer);
+            partial.is_untouched()
+        });
         if untouched == Some(true) {
-            self.give_up(piece);
+            self.give_up(block.piece);
         }
     }
 
@@ -400,7 +409,7 @@ impl Picker {
         self.mark_have(piece);
     }
 
-    /// A complete piece failed its check: all of it is fetched again, from one peer if possible.
+    /// A complete piece failed its check: all of it is fetched again, from one peer at a time.
     pub fn piece_failed(&mut self, piece: PieceIndex) {
         self.failed.set(piece);
         self.give_up(piece);

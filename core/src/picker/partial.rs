@@ -71,6 +71,15 @@ impl Partials {
         self.list.iter_mut()
     }
 
+    /// A peer goes on with none of them.
+    pub(super) fn disown(&mut self, peer: PeerKey) {
+        for partial in &mut self.list {
+            if partial.owner.is_some_and(|(owner, _)| owner == peer) {
+                partial.owner = None;
+            }
+        }
+    }
+
     pub(super) fn get(&self, piece: PieceIndex) -> Option<&Partial> {
         self.list.get(*self.slot.get(piece.at())? as usize)
     }

@@ -72,7 +72,11 @@ impl Torrent {
             }
         }
         for block in given_up {
-            self.picker.release(slot.key(), block);
+            if sent > 0 {
+                self.picker.put_back(slot.key(), block);
+            } else {
+                self.picker.release(slot.key(), block);
+            }
         }
         if sent < want {
             self.hungry.insert(slot);
@@ -124,15 +128,14 @@ impl Torrent {
     pub(super) fn choked_by(&mut self, session: &mut Session, slot: PeerSlot) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.peer_choking = true;
-        if peer.fast {
-            return;
+        let mut something = self.picker.peer_gone(slot.key());
+        if !peer.fast {
+            for block in peer.pipeline.clear() {
+                self.picker.release(slot.key(), block);
+                something = true;
+            }
         }
-        let mut released = false;
-        for block in peer.pipeline.clear() {
-            self.picker.release(slot.key(), block);
-            released = true;
-        }
-        if released {
+        if something {
             self.feed_hungry(session);
         }
     }

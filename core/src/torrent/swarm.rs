@@ -256,8 +256,12 @@ impl Torrent {
             return false;
         }
         if theirs.peer_id == session.peer_id {
-            self.book.add_own(remote);
-            self.drop_peer(session, slot, Ended::Failed);
+            // The end that connected closes: it knows then which address is our own. The other
+            // must live until its handshake has told that.
+            if !incoming {
+                self.book.add_own(remote);
+                self.drop_peer(session, slot, Ended::Failed);
+            }
             return false;
         }
         let twin = self.peers.iter().find(|(other, peer)| {
@@ -541,6 +545,9 @@ impl Torrent {
 
     /// A peer is banned: it, and its address, for the rest of the session.
     pub(super) fn ban(&mut self, session: &mut Session, remote: SocketAddr, why: BanReason) {
+        if session.is_banned(remote) {
+            return;
+        }
         session.ban(remote, why);
         self.book.forget(remote);
         session.notify(self.id, TorrentNotice::PeerBanned { addr: remote, why });
@@ -587,7 +594,7 @@ impl Torrent {
         } else if peer.is_open() {
             self.picker.remove_peer_bitfield(&peer.has);
         }
-        self.picker.peer_gone(slot.key());
+        let left_a_piece = self.picker.peer_gone(slot.key());
         session.read_ahead -= peer.uploads.held_bytes();
         if let Some(addr) = peer.listens_at {
             self.book.ended(addr, session.now, why);
@@ -595,7 +602,7 @@ impl Torrent {
         if !peer.am_choking {
             self.unchoke_waiting(session);
         }
-        if released {
+        if released || left_a_piece {
             self.feed_hungry(session);
         }
         session.queue_connects(self.id);

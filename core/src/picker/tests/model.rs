@@ -76,6 +76,7 @@ struct Model {
     picker: Picker,
     peers: BTreeMap<PeerKey, ModelPeer>,
     have: BTreeSet<PieceIndex>,
+    failed: BTreeSet<PieceIndex>,
     priority: Vec<FilePriority>,
     blocks: BTreeMap<Block, ModelBlock>,
     sequential: bool,
@@ -94,6 +95,7 @@ impl Model {
             picker: Picker::new(geometry, PolicyRng::from_seed([seed; 32])),
             peers: BTreeMap::new(),
             have: BTreeSet::new(),
+            failed: BTreeSet::new(),
             priority: vec![FilePriority::Normal; pieces as usize],
             blocks: all.map(|block| (block, ModelBlock::default())).collect(),
             sequential: false,
@@ -129,6 +131,15 @@ impl Model {
             .iter()
             .filter(|(block, b)| self.interesting(block.piece) && !b.received && b.asked.is_empty())
             .map(|(block, _)| *block)
+    }
+
+    /// Whether a piece failed and some other peer fetches it: who is at what, the picker must say.
+    fn is_anothers(&self, piece: PieceIndex, peer: Option<PeerKey>) -> bool {
+        let partial = self.picker.partials.get(piece);
+        let owner = partial.and_then(|partial| self.picker.reserved_for(partial));
+        let failed = self.failed.contains(&piece);
+        assert!(failed || owner.is_none(), "{piece:?} did not fail");
+        owner.is_some() && owner != peer
     }
 
     fn availability(&self, piece: PieceIndex) -> usize {
@@ -227,12 +238,14 @@ impl Model {
                 if let Some(piece) = self.complete() {
                     self.clear(piece);
                     self.have.insert(piece);
+                    self.failed.remove(&piece);
                     self.picker.piece_passed(piece);
                 }
             }
             Op::Fail => {
                 if let Some(piece) = self.complete() {
                     self.clear(piece);
+                    self.failed.insert(piece);
                     self.picker.piece_failed(piece);
                 }
             }
@@ -247,6 +260,7 @@ impl Model {
                     for block in &wrong {
                         self.blocks.insert(*block, ModelBlock::default());
                     }
+                    self.failed.insert(piece);
                     self.picker.blocks_failed(piece, &wrong);
                 }
             }
@@ -254,6 +268,7 @@ impl Model {
                 let piece = self.piece(piece);
                 self.clear(piece);
                 self.have.insert(piece);
+                self.failed.remove(&piece);
                 self.picker.mark_have(piece);
             }
             Op::UnmarkHave(piece) => {
@@ -327,9 +342,10 @@ impl Model {
             |piece| has.has(piece) && hints.allowed.is_none_or(|allowed| allowed.contains(&piece));
         for block in &out {
             assert!(may(block.piece), "{block:?} was asked of a peer that does not send it");
+            assert!(!self.is_anothers(block.piece, Some(peer)), "{block:?} is another's");
             assert!(self.interesting(block.piece));
             if hints.allowed.is_none() && !self.in_progress(block.piece) {
-                self.check_new(block.piece, &has, hints);
+                self.check_new(peer, block.piece, &has, hints);
             }
             let state = &self.blocks[block];
             assert!(!state.received);
@@ -341,6 +357,7 @@ impl Model {
             self.blocks.get_mut(block).unwrap().asked.insert(peer);
         }
         if out.len() < count {
+            let may = |piece| may(piece) && !self.is_anothers(piece, Some(peer));
             assert!(!self.open_blocks().any(|b| may(b.piece)), "a block was left lying");
             let again = |(block, b): (&Block, &ModelBlock)| {
                 may(block.piece)
@@ -354,10 +371,13 @@ impl Model {
     }
 
     /// The piece that is begun is one of the best.
-    fn check_new(&self, piece: PieceIndex, has: &Bitfield, hints: PickHints<'_>) {
+    fn check_new(&self, peer: PeerKey, piece: PieceIndex, has: &Bitfield, hints: PickHints<'_>) {
         let priority = self.priority[piece.at()];
-        let better =
-            self.open_blocks().find(|b| has.has(b.piece) && self.priority[b.piece.at()] > priority);
+        let better = self.open_blocks().find(|b| {
+            has.has(b.piece)
+                && self.priority[b.piece.at()] > priority
+                && !self.is_anothers(b.piece, Some(peer))
+        });
         assert_eq!(better, None, "of higher priority than {piece:?}");
         let mut rivals = self.geometry.iter().filter(|rival| {
             self.interesting(*rival)
@@ -375,7 +395,9 @@ impl Model {
     }
 
     fn is_end_game(&self) -> bool {
-        !self.open_blocks().any(|block| self.availability(block.piece) > 0)
+        !self
+            .open_blocks()
+            .any(|block| self.availability(block.piece) > 0 && !self.is_anothers(block.piece, None))
     }
 
     fn check(&self) {

@@ -98,8 +98,8 @@ fn a_slow_peer_joins_a_fast_one_when_nothing_else_is_left() {
     assert_eq!(picker.picked(1, 1, Pace::Slow), [(4, 1)]);
 }
 
-#[test]
-fn a_piece_that_failed_is_left_to_one_peer_while_there_is_other_work() {
+/// Pieces 4, which failed, and 5 are missing.
+fn picker_with_a_failed_piece() -> Picker {
     let mut picker = picker(6, true);
     picker.add_seed();
     picker.mark_have(PieceIndex(5));
@@ -112,8 +112,44 @@ fn a_piece_that_failed_is_left_to_one_peer_while_there_is_other_work() {
     picker.set_priority(PieceIndex(4), FilePriority::High);
     assert_eq!(picker.picked(1, 1, Pace::Slow), [(4, 0)]);
     picker.set_priority(PieceIndex(4), FilePriority::Normal);
-    assert_eq!(picker.picked(2, 1, Pace::Slow), [(5, 0)], "a piece of its own");
-    assert_eq!(picker.picked(2, 4, Pace::Slow)[3], (4, 1), "but better that than idle");
+    picker
+}
+
+#[test]
+fn a_piece_that_failed_is_one_peers_alone_even_if_others_are_idle() {
+    let mut picker = picker_with_a_failed_piece();
+    assert_eq!(picker.picked(2, 5, Pace::Slow), [(5, 0), (5, 1), (5, 2), (5, 3)]);
+    let allowed = [PieceIndex(4)];
+    let hints = PickHints { allowed: Some(&allowed), ..PickHints::default() };
+    assert_eq!(picker.picked_from(&Bitfield::full(6), 3, 1, hints), []);
+    assert!(picker.is_end_game(), "nobody else may have what is left");
+    assert_eq!(picker.picked(3, 9, Pace::Fast).len(), 4, "of piece 5 only");
+    assert_eq!(picker.picked(1, 3, Pace::Slow), [(4, 1), (4, 2), (4, 3)]);
+    assert_eq!(picker.picked(4, 9, Pace::Fast).len(), 4, "of piece 5 only");
+}
+
+#[test]
+fn a_piece_that_failed_is_one_peers_alone_even_if_several_were_at_it_before() {
+    let mut picker = picker(5, true);
+    picker.add_seed();
+    for peer in 0..2 {
+        for (piece, number) in picker.picked(peer, 2, Pace::Medium) {
+            let block = picker.at(piece, number);
+            picker.received(PeerKey(peer), block);
+        }
+    }
+    picker.piece_failed(PieceIndex(4));
+    assert_eq!(picker.picked(1, 1, Pace::Medium), [(4, 0)]);
+    assert_eq!(picker.picked(0, 4, Pace::Medium), []);
+    assert_eq!(picker.picked(1, 3, Pace::Medium), [(4, 1), (4, 2), (4, 3)]);
+}
+
+#[test]
+fn a_piece_that_failed_is_free_for_another_when_its_owner_gives_up() {
+    let mut picker = picker_with_a_failed_piece();
+    assert!(picker.peer_gone(PeerKey(1)));
+    assert_eq!(picker.picked(2, 3, Pace::Fast), [(4, 1), (4, 2), (4, 3)]);
+    assert!(!picker.peer_gone(PeerKey(1)), "it was at none");
 }
 
 #[test]

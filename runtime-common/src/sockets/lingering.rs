@@ -9,14 +9,14 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bitswarm_core::{Instant, Segments};
-use mio::net::TcpStream;
-use mio::{Interest, Registry};
+use socket2::SockRef;
 
-use crate::connections::write_once;
-use crate::source::Source;
+use super::poller::{Direction, Interest, Poller, Source};
+use crate::net;
 
 /// How long one lingers at most (chosen: "a few seconds").
 const LINGER: Duration = Duration::from_secs(3);
@@ -29,8 +29,8 @@ const DISCARD: usize = 1 << 20;
 
 /// Closed connections that still have something to say.
 #[derive(Debug)]
-pub(crate) struct Lingering {
-    slots: Vec<Option<Farewell>>,
+pub(super) struct Lingering<S> {
+    slots: Vec<Option<Farewell<S>>>,
     free: Vec<usize>,
     /// In the order of their deadlines. One may be over already.
     deadlines: VecDeque<(Instant, usize, u64)>,
@@ -39,8 +39,8 @@ pub(crate) struct Lingering {
 }
 
 #[derive(Debug)]
-struct Farewell {
-    stream: TcpStream,
+struct Farewell<S> {
+    socket: S,
     out: Segments,
     /// The peer was told that there is no more.
     shut: bool,
@@ -48,68 +48,66 @@ struct Farewell {
     serial: u64,
 }
 
-impl Lingering {
-    pub(crate) fn new() -> Self {
+impl<S: AsFd> Lingering<S> {
+    pub(super) fn new() -> Self {
         Lingering { slots: Vec::new(), free: Vec::new(), deadlines: VecDeque::new(), count: 0 }
     }
 
     /// Takes a connection over with what is left to be sent.
-    pub(crate) fn add(
+    pub(super) fn add(
         &mut self,
-        registry: &Registry,
-        stream: TcpStream,
+        poller: &mut impl Poller<Socket = S>,
+        mut socket: S,
         out: Segments,
         now: Instant,
     ) {
-        let serial = self.count;
-        self.count += 1;
-        let mut farewell = Farewell { stream, out, shut: false, discarded: 0, serial };
-        if farewell.is_over() {
-            return;
-        }
         while self.len() >= MOST {
             let Some((_, slot, serial)) = self.deadlines.pop_front() else { break };
             self.end(slot, serial);
         }
         let slot = self.free.pop().unwrap_or(self.slots.len());
-        let token = Source::Lingering(slot).token();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = registry.reregister(&mut farewell.stream, token, interest) {
-            tracing::debug!(%error, "connection cut off");
-            if slot < self.slots.len() {
-                self.free.push(slot);
-            }
-            return;
-        }
         if slot == self.slots.len() {
             self.slots.push(None);
         }
-        self.slots[slot] = Some(farewell);
+        if let Err(error) =
+            poller.rewatch(&mut socket, Source::Lingering(slot), Interest::ReadAndWrite)
+        {
+            tracing::debug!(%error, "connection cut off");
+            self.free.push(slot);
+            return;
+        }
+        let serial = self.count;
+        self.count += 1;
+        self.slots[slot] = Some(Farewell { socket, out, shut: false, discarded: 0, serial });
         self.deadlines.push_back((now + LINGER, slot, serial));
+        self.advance(poller, slot);
     }
 
     /// How many linger.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// The connection in `slot` is ready for something.
-    pub(crate) fn advance(&mut self, slot: usize) {
-        if let Some(Some(farewell)) = self.slots.get_mut(slot)
-            && farewell.is_over()
-        {
-            let serial = farewell.serial;
-            self.end(slot, serial);
+    /// The connection in `slot` goes on as far as its socket lets it.
+    pub(super) fn advance(&mut self, poller: &mut impl Poller<Socket = S>, slot: usize) {
+        let Some(Some(farewell)) = self.slots.get_mut(slot) else { return };
+        let serial = farewell.serial;
+        match farewell.go_on() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let direction = if farewell.shut { Direction::Read } else { Direction::Write };
+                poller.arm(&mut farewell.socket, direction);
+            }
+            _ => self.end(slot, serial),
         }
     }
 
     /// When to call [`Lingering::expire`].
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadlines.front().map(|(deadline, ..)| *deadline)
     }
 
     /// Cuts off those whose time is over.
-    pub(crate) fn expire(&mut self, now: Instant) {
+    pub(super) fn expire(&mut self, now: Instant) {
         while self.deadline().is_some_and(|deadline| deadline <= now) {
             if let Some((_, slot, serial)) = self.deadlines.pop_front() {
                 self.end(slot, serial);
@@ -133,36 +131,30 @@ impl Lingering {
     }
 }
 
-impl Farewell {
-    /// Goes on as far as the socket lets it. Whether there is nothing left to do.
-    fn is_over(&mut self) -> bool {
-        match self.go_on() {
-            Ok(over) => over,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        }
-    }
-
-    fn go_on(&mut self) -> io::Result<bool> {
+impl<S: AsFd> Farewell<S> {
+    /// Sends, shuts down, discards, until nothing is left to do or the socket would block.
+    fn go_on(&mut self) -> io::Result<()> {
+        let socket = SockRef::from(&self.socket);
         while !self.out.is_empty() {
-            match write_once(&mut self.stream, &mut self.out) {
+            match net::send(&socket, &mut self.out) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
                 Ok(_) => {}
             }
         }
         if !self.shut {
-            self.stream.shutdown(Shutdown::Write)?;
+            socket.shutdown(Shutdown::Write)?;
             self.shut = true;
         }
         let mut thrown_away = [0; 4096];
         while self.discarded < DISCARD {
-            match self.stream.read(&mut thrown_away) {
-                Ok(0) => return Ok(true),
+            match (&*socket).read(&mut thrown_away) {
+                Ok(0) => break,
                 Ok(count) => self.discarded += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        Ok(())
     }
 }

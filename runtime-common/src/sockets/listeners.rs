@@ -6,22 +6,21 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bitswarm_core::action::SocketSpec;
+use bitswarm_core::id::Id;
 use bitswarm_core::{Instant, SocketId};
-use bitswarm_runtime_common::net;
-use bitswarm_runtime_common::table::Table;
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
-use crate::ready::{Ready, Source};
-use crate::rt::Async;
+use super::poller::{Direction, Interest, Poller, Source};
+use crate::net;
+use crate::table::Table;
 
 /// Connections accepted from one listener before others have their turn (chosen).
-pub(crate) const ACCEPT_BUDGET: usize = 64;
+pub(super) const ACCEPT_BUDGET: usize = 64;
 
 /// Failures in a row after which accepting rests (chosen).
 const ATTEMPTS: usize = 16;
@@ -31,10 +30,9 @@ const REST: Duration = Duration::from_millis(500);
 
 /// Every listener.
 #[derive(Debug)]
-pub(crate) struct Listeners {
-    waker_source: Arc<Ready>,
-    table: Table<SocketId, Listener>,
-    /// Listeners that may have a connection waiting.
+pub(super) struct Listeners<S> {
+    table: Table<SocketId, Listener<S>>,
+    /// How many may have a connection waiting.
     ready: usize,
     reserve: Option<File>,
     /// When to accept again.
@@ -42,41 +40,43 @@ pub(crate) struct Listeners {
 }
 
 #[derive(Debug)]
-struct Listener {
-    socket: Async<TcpListener>,
+struct Listener<S> {
+    socket: S,
     ready: bool,
-    on_ready: Waker,
 }
 
-impl Listeners {
-    pub(crate) fn new(waker_source: Arc<Ready>) -> Self {
-        let table = Table::new();
-        Listeners { waker_source, table, ready: 0, reserve: reserve(), rests_until: None }
+impl<S: AsFd> Listeners<S> {
+    pub(super) fn new() -> Self {
+        Listeners { table: Table::new(), ready: 0, reserve: reserve(), rests_until: None }
     }
 
     /// Opens a listener; its address.
-    pub(crate) fn open(&mut self, id: SocketId, spec: SocketSpec) -> io::Result<SocketAddr> {
+    pub(super) fn open(
+        &mut self,
+        poller: &mut impl Poller<Socket = S>,
+        id: SocketId,
+        spec: SocketSpec,
+    ) -> io::Result<SocketAddr> {
         let socket = net::bind(spec)?;
         let addr = net::local_addr(&SockRef::from(&socket))?;
-        let on_ready = self.waker_source.waker(Source::Listener(id));
-        let socket = Async::new(socket.into())?;
-        self.table.insert(id, Listener { socket, ready: true, on_ready });
-        self.ready += 1;
+        let source = Source::Listener(id.index() as usize);
+        let mut socket = poller.watch(socket, source, Interest::Read)?;
+        poller.arm(&mut socket, Direction::Read);
+        self.table.insert(id, Listener { socket, ready: false });
         Ok(addr)
     }
 
     /// Closes a listener, if this is one.
-    pub(crate) fn close(&mut self, id: SocketId) {
+    pub(super) fn close(&mut self, id: SocketId) {
         if self.table.remove(id).is_some_and(|listener| listener.ready) {
             self.ready -= 1;
         }
     }
 
-    /// The listener's waker was woken.
-    pub(crate) fn note(&mut self, id: SocketId) {
-        if let Some(listener) = self.table.get_mut(id)
+    /// The listener in `slot` has a connection waiting.
+    pub(super) fn note(&mut self, slot: usize) {
+        if let Some((_, listener)) = self.table.at(slot)
             && !listener.ready
-            && listener.poll_ready()
         {
             listener.ready = true;
             self.ready += 1;
@@ -84,17 +84,17 @@ impl Listeners {
     }
 
     /// Whether a connection may wait that can be accepted now.
-    pub(crate) fn is_any_ready(&self) -> bool {
+    pub(super) fn is_any_ready(&self) -> bool {
         self.ready > 0 && self.rests_until.is_none()
     }
 
     /// When a rest is over.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.rests_until
     }
 
     /// The listeners that may have a connection waiting.
-    pub(crate) fn ready(&mut self, now: Instant) -> Vec<SocketId> {
+    pub(super) fn ready(&mut self, now: Instant) -> Vec<SocketId> {
         self.rests_until = self.rests_until.filter(|until| *until > now);
         if !self.is_any_ready() {
             return Vec::new();
@@ -103,19 +103,23 @@ impl Listeners {
     }
 
     /// The next connection that waits.
-    pub(crate) fn accept(&mut self, id: SocketId, now: Instant) -> Option<(TcpStream, SocketAddr)> {
+    pub(super) fn accept(
+        &mut self,
+        poller: &mut impl Poller<Socket = S>,
+        id: SocketId,
+        now: Instant,
+    ) -> Option<(Socket, SocketAddr)> {
         for _ in 0..ATTEMPTS {
             if self.rests_until.is_some() {
                 return None;
             }
             let listener = self.table.get_mut(id)?;
-            match listener.socket.get_ref().accept() {
+            match net::accept(&SockRef::from(&listener.socket)) {
                 Ok(accepted) => return Some(accepted),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !listener.poll_ready() {
-                        self.ready -= usize::from(std::mem::take(&mut listener.ready));
-                        return None;
-                    }
+                    self.ready -= usize::from(std::mem::take(&mut listener.ready));
+                    poller.arm(&mut listener.socket, Direction::Read);
+                    return None;
                 }
                 Err(error) if net::is_exhausted(&error) => self.shed(id, now),
                 // The peer was gone before it was accepted.
@@ -129,9 +133,10 @@ impl Listeners {
     /// Turns away some connections with the help of the reserve.
     fn shed(&mut self, id: SocketId, now: Instant) {
         let Some(listener) = self.table.get_mut(id) else { return };
+        let socket = SockRef::from(&listener.socket);
         let mut shed = 0;
         if self.reserve.take().is_some() {
-            while shed < ACCEPT_BUDGET && listener.socket.get_ref().accept().is_ok() {
+            while shed < ACCEPT_BUDGET && net::accept(&socket).is_ok() {
                 shed += 1;
             }
             self.reserve = reserve();
@@ -147,14 +152,9 @@ impl Listeners {
     }
 }
 
-impl Listener {
-    /// Has the waker woken when a connection waits, unless one does already.
-    fn poll_ready(&mut self) -> bool {
-        let mut context = Context::from_waker(&self.on_ready);
-        self.socket.poll_readable(&mut context).is_ready()
-    }
-}
-
 fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

@@ -1,0 +1,94 @@
+//! What a runtime brings to its sockets: the way in which it learns that they are ready.
+
+use std::fmt::Debug;
+use std::io;
+use std::os::fd::AsFd;
+
+use socket2::Socket;
+
+/// Watches sockets and tells, through [`Driver::note`](super::Driver::note), which are ready.
+///
+/// Either of two ways will do. One that is *edge-triggered* tells when a socket becomes ready, once,
+/// and also if it is when the watch begins; [`Poller::arm`] does nothing. One that is *one-shot*
+/// tells once for each call of `arm`, also if the socket is ready already. Telling too much does no
+/// harm.
+pub trait Poller {
+    /// A socket that is watched. To drop it closes the socket and ends the watch.
+    type Socket: AsFd + Debug;
+
+    /// Begins to watch a socket, which does not block, in the name of `source`.
+    fn watch(
+        &mut self,
+        socket: Socket,
+        source: Source,
+        interest: Interest,
+    ) -> io::Result<Self::Socket>;
+
+    /// Watches a socket in the name of another source, or for more or less than before, as if the
+    /// watch began anew.
+    fn rewatch(
+        &mut self,
+        socket: &mut Self::Socket,
+        source: Source,
+        interest: Interest,
+    ) -> io::Result<()>;
+
+    /// The socket was found not to be ready in this direction: its source is to be told when it is.
+    fn arm(&mut self, socket: &mut Self::Socket, direction: Direction);
+}
+
+/// Whose readiness is told.
+///
+/// A name is a kind and a slot in the table of that kind. News of a socket that is gone may so reach
+/// the next one in its slot, and is then spurious: a call finds that there is nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A connection of the engine.
+    Connection(usize),
+    /// A connection that the engine has closed and that still sends.
+    Lingering(usize),
+    /// A listener.
+    Listener(usize),
+    /// A datagram socket.
+    Datagrams(usize),
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// In: there is something to read, or a connection to accept.
+    Read,
+    /// Out: the socket takes bytes, or a connection is open.
+    Write,
+}
+
+/// What a socket is watched for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interest {
+    /// Reading only.
+    Read,
+    /// Both directions.
+    ReadAndWrite,
+}
+
+/// What a source can do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Readiness {
+    /// It may be read.
+    pub readable: bool,
+    /// It may be written.
+    pub writable: bool,
+    /// The peer sends no more, or the socket has failed. A poller that is edge-triggered tells this
+    /// once; it is remembered. One that is one-shot need not tell it: the next read shows it.
+    pub hung_up: bool,
+}
+
+impl From<Direction> for Readiness {
+    fn from(direction: Direction) -> Self {
+        Readiness {
+            readable: direction == Direction::Read,
+            writable: direction == Direction::Write,
+            hung_up: false,
+        }
+    }
+}
