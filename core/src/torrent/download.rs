@@ -62,7 +62,7 @@ impl Torrent {
                     given_up.push(block);
                     continue;
                 }
-                peer.pipeline.sent(block, session.now);
+                peer.pipeline.queued(block, session.now);
                 // Not `peer.send`: the hints borrow the peer.
                 Message::Request(block).encode(&mut peer.outbox);
                 sent += 1;

@@ -144,6 +144,10 @@ impl Torrent {
         let before = out.len();
         let conn = peer.conn;
         out.append(&mut peer.outbox);
+        peer.pipeline.gathered(now);
+        if let Some(deadline) = peer.pipeline.deadline() {
+            session.set_deadline_sooner(conn, deadline);
+        }
         let held = peer.uploads.held_bytes();
         let mut payload = 0;
         while out.len() - before < limit && peer.uploads.is_ready() {
