@@ -147,7 +147,8 @@ impl World {
     pub(super) fn new(setup: &Setup) -> Self {
         let config = config();
         let checker = Checker::new(Settings {
-            own_requests: config.bounds.own_requests,
+            // What a peer has owed for long is forgotten here, and still counted there.
+            own_requests: 2 * config.bounds.own_requests,
             snub: config.timeouts.snub,
             ..Settings::default()
         });
