@@ -46,7 +46,6 @@ pub struct Engine {
     announces: Announces,
     tracker: Option<TrackerHost>,
     stop_timer: TimerId,
-    told_stopped: bool,
 }
 
 /// Why a torrent was not added.
@@ -108,7 +107,6 @@ impl Engine {
             sockets,
             tracker,
             stop_timer,
-            told_stopped: false,
             session,
         }
     }
@@ -622,10 +620,32 @@ impl Engine {
     }
 
     fn tell_stopped(&mut self) {
-        if self.session.stopping && !self.told_stopped {
-            self.told_stopped = true;
+        if self.session.stopping && !self.session.told_stopped {
             self.session.timers.cancel(self.stop_timer);
             self.session.act(Action::Notify(Box::new(Notice::Stopped)));
+            self.session.told_stopped = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_after_the_last_notice_is_told_to_nobody() {
+        let now = Instant::ZERO;
+        let mut engine = Engine::new(Config::default(), [1; 32], now, UnixTime(0));
+        let bind = engine.poll_action();
+        let Some(Action::Bind { socket, spec }) = bind else { panic!("{bind:?}") };
+        engine.stop(now);
+        engine.handle(now, Event::Bound { socket, result: Ok(spec.addr) });
+        let notices = std::iter::from_fn(|| engine.poll_action())
+            .filter_map(|action| match action {
+                Action::Notify(notice) => Some(*notice),
+                _ => None,
+            })
+            .collect::<Vec<_>>();
+        assert_eq!(notices, [Notice::Stopped]);
     }
 }

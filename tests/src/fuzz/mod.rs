@@ -40,19 +40,19 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
-    Target { name: "bencode", run: bencode::run, max_len: 4096, mutations: 3000 },
-    Target { name: "metainfo", run: metainfo::run, max_len: 4096, mutations: 3000 },
-    Target { name: "wire", run: wire::run, max_len: 4096, mutations: 3000 },
-    Target { name: "extension", run: extension::run, max_len: 4096, mutations: 3000 },
-    Target { name: "http_client", run: http_client::run, max_len: 4096, mutations: 3000 },
-    Target { name: "url", run: url::run, max_len: 4096, mutations: 3000 },
-    Target { name: "tracker_answer", run: tracker_answer::run, max_len: 4096, mutations: 3000 },
-    Target { name: "udp_packet", run: udp_packet::run, max_len: 4096, mutations: 3000 },
-    Target { name: "tracker_http", run: tracker_server::http, max_len: 4096, mutations: 3000 },
-    Target { name: "tracker_udp", run: tracker_server::udp, max_len: 4096, mutations: 3000 },
-    Target { name: "exchange", run: exchange::run, max_len: 4096, mutations: 3000 },
-    Target { name: "resume", run: resume::run, max_len: 4096, mutations: 3000 },
-    Target { name: "engine", run: engine::run, max_len: 4096, mutations: 1500 },
+    Target { name: "bencode", run: bencode::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "metainfo", run: metainfo::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "wire", run: wire::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "extension", run: extension::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "http_client", run: http_client::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "url", run: url::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "tracker_answer", run: tracker_answer::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "udp_packet", run: udp_packet::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "tracker_http", run: tracker_server::http, max_len: 4096, mutations: 20_000 },
+    Target { name: "tracker_udp", run: tracker_server::udp, max_len: 4096, mutations: 20_000 },
+    Target { name: "exchange", run: exchange::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "resume", run: resume::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "engine", run: engine::run, max_len: 4096, mutations: 5_000 },
 ];
 
 /// Runs one target. For the fuzzers' binaries, which know their names.
