@@ -115,6 +115,9 @@ pub(crate) struct Transfer {
     /// A tracker to ask besides those of the torrent (may be repeated)
     #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
     pub(crate) trackers: Vec<String>,
+    /// An HTTPS tracker's host whose certificate is not to be checked (may be repeated)
+    #[arg(long = "tracker-insecure", value_name = "HOST")]
+    pub(crate) insecure_trackers: Vec<String>,
     /// Only these files, numbered as --list shows them, such as 1,3-5
     #[arg(long, value_name = "NUMBERS", value_parser = Selection::parse)]
     pub(crate) files: Option<Selection>,
@@ -154,9 +157,8 @@ pub(crate) struct Transfer {
     /// Do not exchange peers with peers (not done yet)
     #[arg(long)]
     pub(crate) no_pex: bool,
-    /// What drives the engine
-    #[arg(long, value_enum, default_value_t = Runtime::Mio)]
-    pub(crate) runtime: Runtime,
+    #[command(flatten)]
+    pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
 }
@@ -173,6 +175,14 @@ pub(crate) struct Reporting {
     /// Say more on stderr; twice for still more
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// Of every command that runs an engine.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Driven {
+    /// What drives the engine
+    #[arg(long, value_enum, default_value_t = Runtime::Mio)]
+    pub(crate) runtime: Runtime,
 }
 
 /// What drives the engine.
@@ -261,6 +271,8 @@ pub(crate) struct Tracker {
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:6969")]
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
+    pub(crate) driven: Driven,
+    #[command(flatten)]
     pub(crate) reporting: Reporting,
 }
 
@@ -277,6 +289,8 @@ pub(crate) struct Demo {
     /// Work in this directory and leave the files there [default: a temporary one, removed]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
 }
@@ -422,6 +436,22 @@ mod tests {
         assert_eq!(d.transfer.down, Some(512_000));
         assert_eq!(d.transfer.peers[1], PeerName { host: "::1".to_owned(), port: 2 });
         assert_eq!(d.transfer.stall_timeout, Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn every_command_that_runs_an_engine_lets_its_runtime_be_chosen() {
+        for line in ["download x", "seed x --data d", "tracker", "demo"] {
+            for (name, runtime) in [("mio", Runtime::Mio), ("async-std", Runtime::AsyncStd)] {
+                let driven = match parsed(&format!("bitswarm {line} --runtime {name}")) {
+                    Ok(Command::Download(args)) => args.transfer.driven,
+                    Ok(Command::Seed(args)) => args.transfer.driven,
+                    Ok(Command::Tracker(args)) => args.driven,
+                    Ok(Command::Demo(args)) => args.driven,
+                    refused => panic!("{refused:?}"),
+                };
+                assert_eq!(driven.runtime, runtime, "{line}");
+            }
+        }
     }
 
     #[test]

@@ -37,8 +37,12 @@ pub(crate) enum MustListen {
 
 impl Session {
     /// Starts a session.
-    pub(crate) fn start(config: &ClientConfig, must_listen: MustListen) -> Result<Self, Failure> {
-        let (client, events) = Runtime::Mio.start(config).map_err(|error| start_failure(&error))?;
+    pub(crate) fn start(
+        runtime: Runtime,
+        config: &ClientConfig,
+        must_listen: MustListen,
+    ) -> Result<Self, Failure> {
+        let (client, events) = runtime.start(config).map_err(|error| start_failure(&error))?;
         Ok(Session { client, events, must_listen })
     }
 
@@ -54,10 +58,11 @@ impl Session {
                 core: core_config(transfer),
                 state_dir: Some(dir.clone()),
                 bind: transfer.bind,
+                insecure_trackers: transfer.insecure_trackers.clone(),
                 record: transfer.record.clone(),
                 ..ClientConfig::default()
             };
-            match transfer.runtime.start(&config) {
+            match transfer.driven.runtime.start(&config) {
                 Ok((client, events)) => return Ok((Session { client, events, must_listen }, dir)),
                 Err(StartError::State(StateDirError::InUse(_))) => {}
                 Err(error) => return Err(start_failure(&error)),

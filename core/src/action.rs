@@ -33,6 +33,10 @@ pub enum Action {
         conn: ConnId,
         /// Where to.
         to: SocketAddr,
+        /// Speak TLS as soon as the connection is there, with the host of this name or address,
+        /// which its certificate must be for. The connection is there when both agree; what is
+        /// gathered and received is plain text. Only connections to HTTPS trackers want this.
+        tls: Option<Box<str>>,
     },
     /// Bytes wait: call `Engine::gather`, write what it returns, report it with `Sent`.
     ///

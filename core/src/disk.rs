@@ -16,6 +16,10 @@ use smallvec::SmallVec;
 use crate::id::StoreId;
 use crate::piece::{InfoHash, Sha1Hash};
 
+mod memory;
+
+pub use memory::MemoryDisk;
+
 /// The files of a torrent as they lie on disk.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StoreSpec {

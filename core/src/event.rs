@@ -113,6 +113,10 @@ pub enum NetError {
     TooManyOpen,
     /// The connection ended in the middle of something.
     UnexpectedEnd,
+    /// The other side's TLS certificate is not one to trust for that host.
+    Certificate,
+    /// TLS went wrong in any other way.
+    Tls,
     /// Anything else.
     Other,
 }
@@ -129,6 +133,8 @@ impl fmt::Display for NetError {
             NetError::Denied => "not permitted",
             NetError::TooManyOpen => "too many open files",
             NetError::UnexpectedEnd => "connection ended early",
+            NetError::Certificate => "certificate not trusted",
+            NetError::Tls => "TLS failed",
             NetError::Other => "network error",
         })
     }

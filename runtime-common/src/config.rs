@@ -21,6 +21,9 @@ pub struct ClientConfig {
     /// The address that outgoing connections come from. Hosts of the other family are then not
     /// reached at all.
     pub bind: Option<IpAddr>,
+    /// Hosts of HTTPS trackers whose certificates are not checked, by name or address. Whoever is on
+    /// the way to such a tracker can read and forge what goes to and fro.
+    pub insecure_trackers: Vec<String>,
     /// Threads that read, hash and write. `None`: one a processor, at least two.
     pub disk_threads: Option<NonZeroUsize>,
     /// Files kept open at once.
@@ -38,6 +41,7 @@ impl Default for ClientConfig {
             core: Config::default(),
             state_dir: None,
             bind: None,
+            insecure_trackers: Vec::new(),
             disk_threads: None,
             open_files: 128,
             seed: None,

@@ -31,6 +31,7 @@ use crate::disk::{DiskOptions, DiskPool, StateDir};
 use crate::inbox::Input;
 use crate::resolve::Resolver;
 use crate::session::Session;
+use crate::tls::Trust;
 
 /// How long the end of a session waits for writes that are under way (chosen: a session is to end
 /// within a second). A worker that the device holds up longer ends by itself.
@@ -49,6 +50,7 @@ pub struct Host {
     /// Inputs of this turn.
     batch: VecDeque<Input>,
     bind: Option<IpAddr>,
+    trust: Trust,
     finished: bool,
 }
 
@@ -80,6 +82,7 @@ impl Host {
             shared,
             batch: VecDeque::new(),
             bind: config.bind,
+            trust: Trust::new(&config.insecure_trackers),
             finished: false,
         })
     }
@@ -98,6 +101,11 @@ impl Host {
     /// The address that outgoing connections come from.
     pub fn bind_address(&self) -> Option<IpAddr> {
         self.bind
+    }
+
+    /// Which certificates of HTTPS trackers are trusted.
+    pub fn trust(&mut self) -> &mut Trust {
+        &mut self.trust
     }
 
     /// Begins a turn: the clock is read and what applications and workers have put in is taken.

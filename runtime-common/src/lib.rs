@@ -24,6 +24,7 @@ mod session;
 pub mod sockets;
 mod sys;
 mod table;
+pub mod tls;
 
 pub use client::{Client, ClientError, STOP_TIMEOUT, StoppedEarly, launch};
 pub use config::{ClientConfig, StartError};

@@ -12,6 +12,8 @@ use bitswarm_core::event::NetError;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::tls;
+
 /// Connections that wait to be accepted (chosen; the system has its own maximum).
 const BACKLOG: i32 = 1024;
 
@@ -137,6 +139,9 @@ pub fn is_exhausted(error: &io::Error) -> bool {
 
 /// The engine's word for an error of a socket.
 pub fn net_error(error: &io::Error) -> NetError {
+    if let Some(error) = tls::net_error(error) {
+        return error;
+    }
     match Errno::from_io_error(error) {
         Some(Errno::CONNREFUSED) => NetError::Refused,
         Some(Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE) => NetError::Reset,

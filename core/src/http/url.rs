@@ -51,6 +51,16 @@ pub enum Host {
     Ip(IpAddr),
 }
 
+impl Host {
+    /// As TLS names it: no brackets around an address.
+    pub fn to_tls_name(&self) -> Box<str> {
+        match self {
+            Host::Name(name) => name.clone(),
+            Host::Ip(ip) => ip.to_string().into(),
+        }
+    }
+}
+
 /// Why a text is not a URL that can be used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum UrlError {

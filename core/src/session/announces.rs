@@ -210,8 +210,8 @@ impl Announces {
                 Step::Resolve(host) => {
                     session.resolve(OpOwner::Announce(id), &host);
                 }
-                Step::Connect(to) => {
-                    running.conn = Some(session.connect(to, Role::Announce(id)));
+                Step::Connect { to, tls } => {
+                    running.conn = Some(session.connect_securely(to, tls, Role::Announce(id)));
                 }
                 Step::Send(bytes) => {
                     running.request = bytes;

@@ -185,8 +185,18 @@ impl Session {
 
     /// Opens a connection.
     pub(crate) fn connect(&mut self, to: SocketAddr, role: Role) -> ConnId {
+        self.connect_securely(to, None, role)
+    }
+
+    /// Opens a connection, over TLS if a host is given.
+    pub(crate) fn connect_securely(
+        &mut self,
+        to: SocketAddr,
+        tls: Option<Box<str>>,
+        role: Role,
+    ) -> ConnId {
         let conn = self.add_conn(to, role, false);
-        self.act(Action::Connect { conn, to });
+        self.act(Action::Connect { conn, to, tls });
         conn
     }
 

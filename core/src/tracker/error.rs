@@ -15,8 +15,6 @@ const MAX_TEXT_LEN: usize = 300;
 pub enum TrackerError {
     /// The URL cannot be used.
     Url(UrlError),
-    /// The URL is one of a tracker over TLS.
-    HttpsUnsupported,
     /// BEP 48 names no scrape URL for this announce URL.
     NoScrape,
     /// The host has no address.
@@ -62,9 +60,7 @@ impl TrackerError {
     pub fn is_permanent(&self) -> bool {
         matches!(
             self,
-            TrackerError::Url(_)
-                | TrackerError::HttpsUnsupported
-                | TrackerError::Refused { retry: Some(RetryIn::Never), .. }
+            TrackerError::Url(_) | TrackerError::Refused { retry: Some(RetryIn::Never), .. }
         )
     }
 
@@ -81,7 +77,6 @@ impl fmt::Display for TrackerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TrackerError::Url(why) => write!(f, "{why}"),
-            TrackerError::HttpsUnsupported => f.write_str("https trackers are not supported yet"),
             TrackerError::NoScrape => f.write_str("the tracker's URL has no scrape form"),
             TrackerError::Resolve(why) => write!(f, "{why}"),
             TrackerError::Connect(why) => write!(f, "cannot connect: {why}"),

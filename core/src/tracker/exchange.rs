@@ -1,5 +1,5 @@
 //! One question to one tracker, from its URL to the answer: look up the host, try its addresses,
-//! speak HTTP or have the UDP client ask, follow redirects (BEP 3, BEP 15).
+//! speak HTTP (over TLS, which the host does) or have the UDP client ask, follow redirects (BEP 3, BEP 15).
 //!
 //! The machine says what to do in [`Step`]s and is told what came of each. It holds at most one
 //! connection, and ends within the question's deadline. Addresses where a torrent must not lead
@@ -35,7 +35,12 @@ pub enum Step {
     /// Look up this host, then call [`Exchange::handle_resolved`].
     Resolve(Box<str>),
     /// Connect over TCP, then call [`Exchange::handle_connected`] or [`Exchange::handle_closed`].
-    Connect(SocketAddr),
+    Connect {
+        /// Where to.
+        to: SocketAddr,
+        /// Over TLS, with this host.
+        tls: Option<Box<str>>,
+    },
     /// Send this on the connection.
     Send(Bytes),
     /// Close the connection, or stop connecting. No more is wanted of it.
@@ -201,10 +206,9 @@ impl Exchange {
     /// What to get over HTTP; the tracker's own URL over UDP.
     fn request_url(&self) -> Result<Url, TrackerError> {
         match (self.tracker.scheme(), &self.question) {
-            (Scheme::Https, _) => Err(TrackerError::HttpsUnsupported),
             (Scheme::Udp, _) => Ok(self.tracker.clone()),
-            (Scheme::Http, Question::Announce(request)) => Ok(request.to_url(&self.tracker)),
-            (Scheme::Http, Question::Scrape(infohashes)) => {
+            (_, Question::Announce(request)) => Ok(request.to_url(&self.tracker)),
+            (_, Question::Scrape(infohashes)) => {
                 scrape_url(&self.tracker, infohashes).ok_or(TrackerError::NoScrape)
             }
         }
@@ -244,7 +248,9 @@ impl Exchange {
         };
         if self.url.scheme() != Scheme::Udp {
             self.state = State::Connecting { to, until: now + ADDRESS_TIMEOUT };
-            self.steps.push_back(Step::Connect(to));
+            let is_secure = self.url.scheme() == Scheme::Https;
+            let tls = is_secure.then(|| self.url.host().to_tls_name());
+            self.steps.push_back(Step::Connect { to, tls });
             return;
         }
         let left = self.deadline.saturating_duration_since(now);
@@ -280,8 +286,7 @@ impl Exchange {
         self.redirected_by = Some(from);
         match to.scheme() {
             _ if self.redirects > MAX_REDIRECTS => self.end(Err(TrackerError::TooManyRedirects)),
-            Scheme::Http => self.go_to(now, to),
-            Scheme::Https => self.end(Err(TrackerError::HttpsUnsupported)),
+            Scheme::Http | Scheme::Https => self.go_to(now, to),
             Scheme::Udp => {
                 let why = HttpError::BadRedirect(UrlError::UnknownScheme);
                 self.end(Err(TrackerError::Http(why)));

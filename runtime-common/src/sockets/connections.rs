@@ -19,6 +19,7 @@ use super::stream::{Input, Stream};
 use crate::buffers::{BUFFER_LEN, BufferPool};
 use crate::net;
 use crate::table::Table;
+use crate::tls::Tls;
 
 /// Bytes read from one connection before others have their turn (chosen: four full reads).
 pub(super) const READ_BUDGET: usize = 4 * BUFFER_LEN;
@@ -50,10 +51,11 @@ impl<S: AsFd> Connections<S> {
         id: ConnId,
         to: SocketAddr,
         bind: Option<IpAddr>,
+        tls: Option<Tls>,
     ) -> Option<Event> {
         let watched = net::connect(to, bind).and_then(|socket| watch(poller, id, socket));
         match watched {
-            Ok(socket) => self.insert(id, Stream::connecting(socket, poller)),
+            Ok(socket) => self.insert(id, Stream::connecting(socket, poller, tls)),
             Err(error) => return Some(failed(id, &error)),
         }
         None
@@ -191,7 +193,7 @@ fn watch<P: Poller>(poller: &mut P, id: ConnId, socket: Socket) -> io::Result<P:
     poller.watch(socket, source, Interest::ReadAndWrite)
 }
 
-fn failed(id: ConnId, error: &io::Error) -> Event {
+pub(super) fn failed(id: ConnId, error: &io::Error) -> Event {
     tracing::debug!(?id, %error, "connection failed");
     Event::Closed { conn: id, why: Some(net::net_error(error)) }
 }

@@ -5,12 +5,13 @@
 //! become ready meanwhile are served in the next turn, which is then due at once.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bitswarm_core::action::{Close, SocketKind, SocketSpec};
 use bitswarm_core::{Action, ConnId, Event, Instant, SocketId};
 
-use super::connections::{Connections, READ_BUDGET};
+use super::connections::{self, Connections, READ_BUDGET};
 use super::datagrams::DatagramSockets;
 use super::lingering::Lingering;
 use super::listeners::{ACCEPT_BUDGET, Listeners};
@@ -190,9 +191,8 @@ impl<P: Poller> Driver<P> {
                 self.listeners.close(socket);
                 self.datagrams.close(socket);
             }
-            Action::Connect { conn, to } => {
-                let bind = self.host.bind_address();
-                let failed = self.connections.connect(&mut self.poller, conn, to, bind);
+            Action::Connect { conn, to, tls } => {
+                let failed = self.connect(conn, to, tls.as_deref());
                 self.pending.extend(failed);
             }
             Action::Send { conn } => self.connections.send(conn),
@@ -206,6 +206,15 @@ impl<P: Poller> Driver<P> {
             Action::Disk { op, request } => self.host.disk(op, request),
             Action::Resolve { op, host } => self.host.resolve(op, host),
             Action::Notify(notice) => self.host.notify(&notice),
+        }
+    }
+
+    /// What it returns has happened at once.
+    fn connect(&mut self, conn: ConnId, to: SocketAddr, tls: Option<&str>) -> Option<Event> {
+        let bind = self.host.bind_address();
+        match tls.map(|host| self.host.trust().begin(host)).transpose() {
+            Ok(tls) => self.connections.connect(&mut self.poller, conn, to, bind, tls),
+            Err(error) => Some(connections::failed(conn, &error)),
         }
     }
 

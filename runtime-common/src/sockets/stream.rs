@@ -1,6 +1,7 @@
-//! One stream connection: what it can do now, what it is to do, and what is on its way out.
+//! One stream connection: what it can do now, what it is to do, and what is on its way out; over TLS
+//! if that is wanted, which then is part of connecting.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
@@ -12,6 +13,7 @@ use socket2::SockRef;
 use super::poller::{Direction, Poller, Readiness};
 use crate::buffers::BufferPool;
 use crate::net;
+use crate::tls::Tls;
 
 /// Bytes gathered for one connection at once (chosen: 16 blocks; what is gathered can no longer be
 /// cancelled).
@@ -35,6 +37,17 @@ pub(super) struct Stream<S> {
     hung_up: bool,
     /// Writing failed. What the peer sent before is still read.
     failed: Option<NetError>,
+    secure: Option<Box<Secure>>,
+}
+
+/// A TLS session on a connection.
+#[derive(Debug)]
+struct Secure {
+    tls: Tls,
+    /// Our own address, once the connection beneath is established.
+    local: Option<SocketAddr>,
+    /// Bytes gathered whose encrypted form the socket has not taken yet.
+    unsent: usize,
 }
 
 /// What reading brought.
@@ -47,9 +60,14 @@ pub(super) enum Input {
 
 impl<S: AsFd> Stream<S> {
     /// A connection that is under way.
-    pub(super) fn connecting(mut socket: S, poller: &mut impl Poller<Socket = S>) -> Self {
+    pub(super) fn connecting(
+        mut socket: S,
+        poller: &mut impl Poller<Socket = S>,
+        tls: Option<Tls>,
+    ) -> Self {
         poller.arm(&mut socket, Direction::Write);
-        Stream { connecting: true, writable: false, ..Self::open(socket) }
+        let secure = tls.map(|tls| Box::new(Secure { tls, local: None, unsent: 0 }));
+        Stream { connecting: true, writable: false, secure, ..Self::open(socket) }
     }
 
     /// A connection that is established. It can be written at once; it need not be told.
@@ -69,6 +87,7 @@ impl<S: AsFd> Stream<S> {
             out: Segments::new(),
             hung_up: false,
             failed: None,
+            secure: None,
         }
     }
 
@@ -95,7 +114,13 @@ impl<S: AsFd> Stream<S> {
         &mut self,
         poller: &mut impl Poller<Socket = S>,
     ) -> Option<io::Result<SocketAddr>> {
-        if !self.connecting || !self.writable {
+        if !self.connecting {
+            return None;
+        }
+        if self.secure.as_ref().is_some_and(|secure| secure.local.is_some()) {
+            return self.shake_hands(poller).transpose();
+        }
+        if !self.writable {
             return None;
         }
         let outcome = net::connected(&SockRef::from(&self.socket));
@@ -104,13 +129,61 @@ impl<S: AsFd> Stream<S> {
                 self.writable = false;
                 poller.arm(&mut self.socket, Direction::Write);
             }
-            Some(Ok(_)) => {
-                self.connecting = false;
+            Some(Ok(local)) => {
                 poller.arm(&mut self.socket, Direction::Read);
+                if let Some(secure) = &mut self.secure {
+                    secure.local = Some(*local);
+                    return self.shake_hands(poller).transpose();
+                }
+                self.connecting = false;
             }
             Some(Err(_)) => {}
         }
         outcome
+    }
+
+    /// Goes on with TLS's handshake; our own address when it is done.
+    fn shake_hands(
+        &mut self,
+        poller: &mut impl Poller<Socket = S>,
+    ) -> io::Result<Option<SocketAddr>> {
+        let mut chunk = [0; 4096];
+        loop {
+            let Some(secure) = &mut self.secure else { return Ok(None) };
+            secure.tls.take_wire(&mut self.out)?;
+            let (handshaking, local) = (secure.tls.is_handshaking(), secure.local);
+            self.flush(poller)?;
+            if !handshaking {
+                self.connecting = false;
+                return Ok(local);
+            }
+            if !self.readable {
+                return Ok(None);
+            }
+            match (&*SockRef::from(&self.socket)).read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.decrypt(&chunk[..count], poller)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(poller),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes in what came over the wire. A last word to the other side is tried if it was wrong.
+    fn decrypt(&mut self, wire: &[u8], poller: &mut impl Poller<Socket = S>) -> io::Result<()> {
+        let Some(secure) = &mut self.secure else { return Ok(()) };
+        let result = secure.tls.received(wire);
+        if result.is_err() && secure.tls.take_wire(&mut self.out).is_ok() {
+            let _ = self.flush(poller);
+        }
+        result
+    }
+
+    /// The plain text that has come, if any.
+    fn take_plain(&mut self) -> Option<BytesMut> {
+        let plain = self.secure.as_mut()?.tls.take_plain();
+        (!plain.is_empty()).then_some(plain)
     }
 
     /// Reads once, if there may be something and it is wanted.
@@ -122,6 +195,12 @@ impl<S: AsFd> Stream<S> {
         if self.connecting {
             return None;
         }
+        // The handshake's last packet may have brought more with it.
+        if self.reading
+            && let Some(plain) = self.take_plain()
+        {
+            return Some(Input::Data(plain));
+        }
         while self.reading && self.readable {
             match buffers.read(&SockRef::from(&self.socket)) {
                 Ok(chunk) if chunk.data.is_empty() => return Some(Input::End(self.failed)),
@@ -130,7 +209,16 @@ impl<S: AsFd> Stream<S> {
                     if !chunk.full && !self.hung_up {
                         self.drained(poller);
                     }
-                    return Some(Input::Data(chunk.data));
+                    if self.secure.is_none() {
+                        return Some(Input::Data(chunk.data));
+                    }
+                    if let Err(error) = self.decrypt(&chunk.data, poller) {
+                        tracing::debug!(%error, "connection failed");
+                        return Some(Input::End(Some(net::net_error(&error))));
+                    }
+                    if let Some(plain) = self.take_plain() {
+                        return Some(Input::Data(plain));
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(poller),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -159,12 +247,49 @@ impl<S: AsFd> Stream<S> {
         if self.connecting || !self.writable || self.failed.is_some() {
             return 0;
         }
-        if self.out.is_empty() {
-            if !std::mem::take(&mut self.wants_to_send) {
-                return 0;
+        let gathered = if !self.out.is_empty() {
+            Ok(())
+        } else if std::mem::take(&mut self.wants_to_send) {
+            self.gather(gather)
+        } else {
+            return 0;
+        };
+        match gathered.and_then(|()| self.flush(poller)) {
+            Ok(sent) => self.counted(sent),
+            Err(error) => {
+                tracing::debug!(%error, "connection failed");
+                self.failed = Some(net::net_error(&error));
+                self.out = Segments::new();
+                // Whether something is left to read shows in the next read.
+                self.readable = true;
+                0
             }
-            gather(GATHER, &mut self.out);
         }
+    }
+
+    /// Has the engine say what to send, and encrypts that if need be.
+    fn gather(&mut self, gather: impl FnOnce(usize, &mut Segments)) -> io::Result<()> {
+        gather(GATHER, &mut self.out);
+        if let Some(secure) = &mut self.secure {
+            let mut plain = std::mem::take(&mut self.out);
+            secure.unsent += plain.len();
+            secure.tls.send(&mut plain)?;
+            secure.tls.take_wire(&mut self.out)?;
+        }
+        Ok(())
+    }
+
+    /// Of what the socket took, the bytes that were gathered: encrypted ones count when all are out.
+    fn counted(&mut self, sent: usize) -> usize {
+        match &mut self.secure {
+            None => sent,
+            Some(secure) if self.out.is_empty() => std::mem::take(&mut secure.unsent),
+            Some(_) => 0,
+        }
+    }
+
+    /// Writes what is on its way out as far as the socket takes it; how many bytes that was.
+    fn flush(&mut self, poller: &mut impl Poller<Socket = S>) -> io::Result<usize> {
         let mut sent = 0;
         while !self.out.is_empty() && self.writable {
             match net::send(&SockRef::from(&self.socket), &mut self.out) {
@@ -176,16 +301,11 @@ impl<S: AsFd> Stream<S> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.filled(poller),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    tracing::debug!(%error, "connection failed");
-                    self.failed = Some(net::net_error(&error));
-                    self.out = Segments::new();
-                    // Whether something is left to read shows in the next read.
-                    self.readable = true;
-                }
+                // What went before is not counted: the connection is over.
+                Err(error) => return Err(error),
             }
         }
-        sent
+        Ok(sent)
     }
 
     fn filled(&mut self, poller: &mut impl Poller<Socket = S>) {
@@ -208,7 +328,7 @@ impl<S: AsFd> Stream<S> {
             return None;
         }
         if self.wants_to_send && self.out.is_empty() {
-            gather(GATHER, &mut self.out);
+            self.gather(gather).ok()?;
         }
         Some((self.socket, self.out))
     }

@@ -14,14 +14,36 @@ const STOP_WITHIN: Duration = Duration::from_secs(25);
 /// A BitTorrent client that can take part in a test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Client {
-    /// Ours.
-    Bitswarm,
+    /// Ours, on one of its runtimes.
+    Bitswarm(Runtime),
     /// `transmission-daemon`.
     Transmission,
     /// `aria2c`.
     Aria2,
     /// libtorrent, through its Python bindings.
     Libtorrent,
+}
+
+/// A runtime of our client, as `--runtime` names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Runtime {
+    /// `mio`
+    Mio,
+    /// `async-std`
+    AsyncStd,
+}
+
+impl Runtime {
+    /// Every one.
+    pub const ALL: [Runtime; 2] = [Runtime::Mio, Runtime::AsyncStd];
+
+    /// Its name on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Runtime::Mio => "mio",
+            Runtime::AsyncStd => "async-std",
+        }
+    }
 }
 
 /// What a client is to do with a torrent.
@@ -91,14 +113,14 @@ impl Client {
     pub fn any_seed() -> Client {
         match Need::Libtorrent.missing() {
             None => Client::Libtorrent,
-            Some(_) => Client::Bitswarm,
+            Some(_) => Client::Bitswarm(Runtime::Mio),
         }
     }
 
     /// What it takes to run it.
     pub fn needs(self) -> &'static [Need] {
         match self {
-            Client::Bitswarm => &[],
+            Client::Bitswarm(_) => &[],
             Client::Transmission => &[Need::Transmission],
             Client::Aria2 => &[Need::Aria2],
             Client::Libtorrent => &[Need::Libtorrent],
@@ -107,13 +129,16 @@ impl Client {
 
     /// Whether it makes a torrent's files of length 0.
     pub fn makes_empty_files(self) -> bool {
-        matches!(self, Client::Bitswarm | Client::Libtorrent)
+        matches!(self, Client::Bitswarm(_) | Client::Libtorrent)
     }
 
     /// Starts it on a task, at a new seat.
     pub fn start(self, lab: &Lab, task: &Task<'_>) -> Outcome<Box<dyn Peer>> {
         Ok(match self {
-            Client::Bitswarm => Box::new(Bitswarm::start(lab, task)?),
+            Client::Bitswarm(runtime) => {
+                let arguments = ["--runtime", runtime.word()];
+                Box::new(Bitswarm::start_with(lab, lab.seat(), task, &arguments)?)
+            }
             Client::Transmission => Box::new(Transmission::start(lab, task)?),
             Client::Aria2 => Box::new(Aria2::start(lab, task)?),
             Client::Libtorrent => Box::new(Libtorrent::start(lab, task)?),

@@ -462,7 +462,8 @@ impl EngineHost {
                 Some(Bound { key: None, .. }) => {}
                 None => cx.violation(self.id, format!("unbinds {socket:?}, which is not bound")),
             },
-            Action::Connect { conn, to } => {
+            // What TLS carries is simulated, not TLS.
+            Action::Connect { conn, to, tls: _ } => {
                 let end = cx.net.connect(cx.now(), self.id, to);
                 self.adopt(cx, conn, end, false);
             }

@@ -3,6 +3,7 @@
 mod between_peers;
 mod command_line;
 mod hostile_peers;
+mod https_trackers;
 mod interruptions;
 mod trackers;
 mod transfers;
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
     let mut cases = between_peers::cases();
     cases.extend(transfers::cases());
     cases.extend(trackers::cases());
+    cases.extend(https_trackers::cases());
     cases.extend(interruptions::cases());
     cases.extend(hostile_peers::cases());
     cases.extend(command_line::cases());

@@ -46,7 +46,7 @@ impl Ladder {
     }
 
     fn expect_connect(&mut self, to: &str) {
-        self.expect(&Step::Connect(to.parse().unwrap()));
+        self.expect(&Step::Connect { to: to.parse().unwrap(), tls: None });
     }
 
     fn expect_send(&mut self) -> String {
@@ -206,13 +206,27 @@ fn loopback_is_asked_only_for_announces() {
 }
 
 #[test]
-fn https_is_not_spoken_yet_and_says_so() {
-    announce("https://t.example/announce").expect_error(&TrackerError::HttpsUnsupported);
+fn https_asks_for_tls_with_the_host_of_the_url_also_after_a_redirect() {
+    let secure =
+        |to: &str, tls: &str| Step::Connect { to: to.parse().unwrap(), tls: Some(tls.into()) };
+    let mut ladder = announce("https://T.example/announce");
+    ladder.expect_resolve("t.example");
+    ladder.resolved(&["1.1.1.1"]);
+    ladder.expect(&secure("1.1.1.1:443", "t.example"));
     let mut ladder = announce("http://1.1.1.1/announce");
     ladder.up_to_request("1.1.1.1:80");
-    ladder.recv("HTTP/1.1 301 Moved\r\nLocation: https://1.1.1.1/announce\r\n\r\n");
+    ladder.recv("HTTP/1.1 301 Moved\r\nLocation: https://[2606:4700::1]:8443/announce\r\n\r\n");
     ladder.expect(&Step::Close);
-    ladder.expect_error(&TrackerError::HttpsUnsupported);
+    ladder.expect(&secure("[2606:4700::1]:8443", "2606:4700::1"));
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_named() {
+    let mut ladder = announce("https://1.1.1.1/announce");
+    let tls = Some("1.1.1.1".into());
+    ladder.expect(&Step::Connect { to: "1.1.1.1:443".parse().unwrap(), tls });
+    ladder.closed(Some(NetError::Certificate));
+    ladder.expect_error(&TrackerError::Connect(NetError::Certificate));
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn ask_http(
     let mut conn = HttpConn::new(Instant::ZERO, from);
     loop {
         match exchange.poll_step().expect("it goes on") {
-            Step::Connect(to) => {
+            Step::Connect { to, .. } => {
                 assert_eq!(to, addr("10.9.9.9:6969"));
                 exchange.handle_connected(Instant::ZERO);
             }

@@ -5,9 +5,11 @@
 //! arrival matters. It never forgets a peer but one that said `stopped`.
 
 mod http;
+mod tls;
 mod udp;
 
 pub use http::Manner;
+pub use tls::TlsDoor;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
