@@ -147,7 +147,7 @@ impl Asker {
                     assert!(host.parse::<IpAddr>().is_err() && self.conn.is_none());
                     self.looks_up = true;
                 }
-                Step::Connect(to) => self.connect(to),
+                Step::Connect { to, .. } => self.connect(to),
                 Step::Send(bytes) => {
                     let conn = self.conn.as_ref().expect("sends on a connection");
                     assert!(conn.open);
