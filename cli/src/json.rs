@@ -41,6 +41,9 @@ pub(crate) fn notice(what: &TorrentNotice, infohash: &str) -> Option<Object> {
         TorrentNotice::TrackerFailed { url, why } => {
             event("tracker_failed").with("url", url.as_str()).with("why", why.as_str())
         }
+        TorrentNotice::DhtAnswered { peers, stored } => {
+            event("dht_answered").with("peers", *peers).with("stored", *stored)
+        }
         TorrentNotice::ExternalAddress { ip } => {
             event("external_address").with("ip", ip.to_string())
         }

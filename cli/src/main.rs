@@ -47,6 +47,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Info(args) => commands::info::run(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Tracker(args) => commands::tracker::run(args),
+        Command::Dht(args) => commands::dht::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Completions(args) => commands::scripts::completions(args),
         Command::Man(args) => commands::scripts::man(args),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bitswarm_core::TorrentId;
 use bitswarm_core::action::SocketKind;
-use bitswarm_core::config::{Config, RateLimits};
+use bitswarm_core::config::{Config, DhtConfig, RateLimits};
+use bitswarm_core::dht::{Stats, Wish, WishId};
 use bitswarm_core::event::NetError;
 use bitswarm_core::notice::Notice;
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
@@ -96,6 +97,17 @@ impl Session {
             .map_err(|error| Failure::new(Code::Unknown, format!("cannot add {name}: {error}")))
     }
 
+    /// Wishes for something in the DHT.
+    pub(crate) fn dht_wish(&self, wish: Wish) -> Result<WishId, Failure> {
+        let failed = |error| Failure::new(Code::Unknown, format!("cannot ask the DHT: {error}"));
+        self.client.dht_wish(wish).map_err(failed)
+    }
+
+    /// How much the DHT node holds.
+    pub(crate) fn dht_stats(&self) -> Option<Stats> {
+        self.client.dht_stats()
+    }
+
     /// How a torrent stands; `None` if it is not there any more.
     pub(crate) fn status(&self, id: TorrentId) -> Option<TorrentStatus> {
         self.client.status(id)
@@ -128,10 +140,21 @@ fn core_config(transfer: &Transfer) -> Config {
         None => config.listen.iter_mut().for_each(|addr| addr.set_port(port)),
     }
     config.listen_fallback = transfer.port.is_none();
+    config.dht = (!transfer.no_dht).then(|| dht_config(&transfer.dht_bootstrap, false));
     config.limits = RateLimits { down_bytes_per_s: transfer.down, up_bytes_per_s: transfer.up };
     if let Some(most) = transfer.max_peers {
         config.connections.session = most as usize;
         config.connections.torrent = most as usize;
+    }
+    config
+}
+
+/// The DHT as the options want it.
+pub(crate) fn dht_config(bootstrap: &[PeerName], read_only: bool) -> DhtConfig {
+    let mut config = DhtConfig { read_only, ..DhtConfig::default() };
+    if !bootstrap.is_empty() {
+        let pair = |name: &PeerName| (name.host.clone(), name.port);
+        config.bootstrap = bootstrap.iter().map(pair).collect();
     }
     config
 }

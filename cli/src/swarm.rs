@@ -161,7 +161,7 @@ impl Swarm {
                 self.progress.say(&format!("cannot listen on {addr}: {why}"));
             }
             Notice::Torrent { id, what } => return self.hear_of_torrent(*id, what),
-            Notice::Stopped => {}
+            Notice::DhtReady { .. } | Notice::DhtDone { .. } | Notice::Stopped => {}
         }
         Ok(false)
     }

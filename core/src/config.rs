@@ -35,6 +35,29 @@ pub struct Config {
     pub choking: Choking,
     /// How often resume data is written while pieces come in.
     pub resume_interval: Duration,
+    /// Take part in the DHT, on the port that peers are listened for; `None`: not at all.
+    pub dht: Option<DhtConfig>,
+}
+
+/// Settings of the DHT node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DhtConfig {
+    /// Hosts to ask first when no node is known, as name or IP address, and port.
+    pub bootstrap: Vec<(String, u16)>,
+    /// Ask, but answer nobody (BEP 43).
+    pub read_only: bool,
+    /// Two letters of the client and two characters of its version, in every message (BEP 5).
+    pub version: [u8; 4],
+}
+
+impl Default for DhtConfig {
+    /// A full node that begins with the hosts that are well known for it.
+    fn default() -> Self {
+        let hosts = ["router.bittorrent.com", "dht.transmissionbt.com", "router.utorrent.com"];
+        let mut bootstrap: Vec<_> = hosts.map(|host| (host.to_owned(), 6881)).into();
+        bootstrap.push(("dht.libtorrent.org".to_owned(), 25401));
+        DhtConfig { bootstrap, read_only: false, version: *b"bs01" }
+    }
 }
 
 /// Upper bounds on transfer rates in bytes per second; `None` is unlimited, `Some(0)` is nothing.
@@ -166,6 +189,7 @@ impl Default for Config {
                 optimistic_interval: Duration::from_secs(30),
             },
             resume_interval: Duration::from_secs(2),
+            dht: None,
         }
     }
 }

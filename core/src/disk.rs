@@ -164,6 +164,8 @@ pub enum Allocation {
 pub enum StateName {
     /// A torrent's resume data.
     Resume(InfoHash),
+    /// The nodes of the DHT that are known.
+    Dht,
 }
 
 /// What a disk request brought.

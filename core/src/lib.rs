@@ -95,6 +95,7 @@ pub mod bencode;
 pub mod bitfield;
 pub mod choke;
 pub mod config;
+pub mod dht;
 pub mod disk;
 pub mod engine;
 pub mod event;

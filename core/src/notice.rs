@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use crate::action::SocketKind;
+use crate::dht::{Outcome, WishId};
 use crate::disk::DiskError;
 use crate::event::NetError;
 use crate::id::TorrentId;
@@ -41,6 +42,18 @@ pub enum Notice {
         id: TorrentId,
         /// What.
         what: TorrentNotice,
+    },
+    /// The DHT node has looked around: what is wished for is looked for from now on.
+    DhtReady {
+        /// Nodes that it knows.
+        nodes: usize,
+    },
+    /// Something that the user wished for in the DHT is done.
+    DhtDone {
+        /// Which wish.
+        wish: WishId,
+        /// What came of it.
+        outcome: Box<Outcome>,
     },
     /// Everything asked for by `Engine::stop` is done. The last notice.
     Stopped,
@@ -93,6 +106,13 @@ pub enum TorrentNotice {
         url: String,
         /// Why.
         why: String,
+    },
+    /// The torrent was looked for and announced in the DHT.
+    DhtAnswered {
+        /// How many peers were found.
+        peers: usize,
+        /// How many nodes know of us now.
+        stored: usize,
     },
     /// A tracker told us our address as it sees it (BEP 24).
     ExternalAddress {

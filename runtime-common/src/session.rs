@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bitswarm_core::config::RateLimits;
-use bitswarm_core::engine::{AddTorrentError, NoSuchTorrent};
+use bitswarm_core::dht::{Stats, Wish, WishId};
+use bitswarm_core::engine::{AddTorrentError, DhtError, NoSuchTorrent};
 use bitswarm_core::event::Datagram;
 use bitswarm_core::record::Recorder;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
@@ -163,6 +164,14 @@ impl Session {
         limits: RateLimits,
     ) -> Result<(), NoSuchTorrent> {
         self.engine.set_torrent_limits(now, id, limits)
+    }
+
+    pub(crate) fn dht_wish(&mut self, now: Instant, wish: Wish) -> Result<WishId, DhtError> {
+        self.engine.dht_wish(now, wish)
+    }
+
+    pub(crate) fn dht_stats(&self) -> Option<Stats> {
+        self.engine.engine().dht_stats()
     }
 
     pub(crate) fn stop(&mut self, now: Instant) {

@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bitswarm_core::action::{Close, SocketKind, SocketSpec};
-use bitswarm_core::event::Datagram;
+use bitswarm_core::event::{Datagram, NetError};
 use bitswarm_core::{Action, ConnId, Event, Instant, Segments, SocketId};
 use bitswarm_runtime_common::{Client, ClientConfig, Events, Host, StartError, Wake, launch, net};
 use bytes::BytesMut;
@@ -199,10 +199,10 @@ impl Session {
                 self.pending.push_back(Event::Bound { socket, result });
             }
             Action::Unbind { socket } => drop(self.sockets.remove(&socket).inspect(|it| it.end())),
-            Action::Connect { conn, to } => {
-                let stream = net::stream_to(to, self.host.bind_address());
-                self.open(conn, stream, Some(to));
+            Action::Connect { conn, to, tls: None } => {
+                self.open(conn, net::stream_to(to, self.host.bind_address()), Some(to));
             }
+            Action::Connect { conn, .. } => self.failed(conn, NetError::Tls),
             Action::Send { conn } => {
                 if let Some(connection) = self.connections.get_mut(&conn) {
                     connection.wants_to_send = true;
@@ -255,11 +255,12 @@ impl Session {
         });
         match started {
             Ok(connection) => drop(self.connections.insert(conn, connection)),
-            Err(error) => {
-                let why = Some(net::net_error(&error));
-                self.pending.push_back(Event::Closed { conn, why });
-            }
+            Err(error) => self.failed(conn, net::net_error(&error)),
         }
+    }
+
+    fn failed(&mut self, conn: ConnId, why: NetError) {
+        self.pending.push_back(Event::Closed { conn, why: Some(why) });
     }
 
     fn close(&mut self, conn: ConnId, how: Close) {
@@ -289,8 +290,7 @@ impl Session {
 
     fn spawn(&mut self, what: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
         self.threads.retain(|thread| !thread.is_finished());
-        let thread = thread::Builder::new().name(format!("bitswarm-{what}"));
-        self.threads.push(thread.spawn(run)?);
+        self.threads.push(thread::Builder::new().name(format!("bitswarm-{what}")).spawn(run)?);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod create;
 pub(crate) mod demo;
+pub(crate) mod dht;
 pub(crate) mod download;
 pub(crate) mod info;
 pub(crate) mod scripts;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::config::RateLimits;
+use crate::dht::Wish;
 use crate::disk::Allocation;
 use crate::event::Event;
 use crate::id::{ConnId, SocketId, TorrentId};
@@ -74,6 +75,8 @@ pub enum Input<E = Event> {
         /// The limits.
         limits: RateLimits,
     },
+    /// `dht_wish`
+    DhtWish(Box<Wish>),
     /// `stop`
     Stop,
 }

@@ -217,6 +217,7 @@ impl<'a> Replayer<'a> {
             Input::SetTorrentLimits { id, limits } => {
                 print.answer(&engine.set_torrent_limits(now, id, limits));
             }
+            Input::DhtWish(wish) => print.answer(&engine.dht_wish(now, *wish)),
             Input::Stop => engine.stop(now),
         }
         Ok(())

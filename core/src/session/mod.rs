@@ -6,6 +6,7 @@
 pub(crate) mod announces;
 pub mod bans;
 pub(crate) mod conn;
+pub(crate) mod dht_host;
 pub(crate) mod op;
 pub(crate) mod rates;
 pub(crate) mod sockets;
@@ -25,6 +26,7 @@ use crate::piece::PeerId;
 use crate::random::{PolicyRng, SecretRng};
 use crate::session::bans::{BanReason, Bans};
 use crate::session::conn::{Conn, ReadPause, Role, TimerKey};
+use crate::session::dht_host::DhtLink;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;
 use crate::time::{Instant, UnixTime};
@@ -97,6 +99,8 @@ pub(crate) struct Session {
     pub(crate) stopping: bool,
     /// Whether the application was told so: it hears nothing more.
     pub(crate) told_stopped: bool,
+    /// What torrents know of the DHT, and want it to do.
+    pub(crate) dht: DhtLink,
 }
 
 impl Session {
@@ -147,6 +151,7 @@ impl Session {
             touched: Vec::new(),
             stopping: false,
             told_stopped: false,
+            dht: DhtLink::default(),
             config,
         }
     }

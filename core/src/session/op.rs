@@ -13,6 +13,21 @@ pub(crate) enum OpOwner {
     Torrent(TorrentId, TorrentOp),
     /// An announce that looks up its tracker.
     Announce(AnnounceId),
+    /// The DHT.
+    Dht(DhtOp),
+}
+
+/// What the DHT asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DhtOp {
+    /// Its saved table.
+    Load,
+    /// Its table written.
+    Save,
+    /// The addresses of a bootstrap host, whose port is this.
+    Router(u16),
+    /// The addresses of a node that a torrent names, whose port is this.
+    Named(u16),
 }
 
 /// What a torrent asked for.

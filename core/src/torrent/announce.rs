@@ -148,7 +148,7 @@ impl Torrent {
     }
 
     /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).
-    fn learn_address(&mut self, session: &mut Session, ip: IpAddr) {
+    pub(crate) fn learn_address(&mut self, session: &mut Session, ip: IpAddr) {
         let known = if ip.is_ipv4() { &mut session.external[0] } else { &mut session.external[1] };
         if known.replace(ip) != Some(ip) {
             session.notify(self.id, TorrentNotice::ExternalAddress { ip });

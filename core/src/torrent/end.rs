@@ -18,6 +18,7 @@ impl Torrent {
         if self.phase == Phase::Running {
             self.drop_all_peers(session);
             self.stop_announcing(session);
+            self.leave_dht(session);
             self.choke_at = None;
         }
         session.notify(self.id, TorrentNotice::Paused);
@@ -56,6 +57,7 @@ impl Torrent {
         self.checker.abandon();
         self.drop_all_peers(session);
         self.stop_announcing(session);
+        self.leave_dht(session);
         self.choke_at = None;
         if was_running && remove.is_none() {
             self.saver.mark_dirty(session.now);

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `start` | resume data, check, the way to running |
 //! | `announce` | trackers are told, and tell of peers |
+//! | `dht` | the DHT is asked, and tells of peers |
 //! | `swarm` | peers come and go; handshakes, haves, interest |
 //! | `download` | requests out, blocks in, pieces verified and written |
 //! | `upload` | requests in, blocks out, choking |
@@ -17,6 +18,7 @@
 mod announce;
 pub(crate) mod assembly;
 pub(crate) mod checker;
+mod dht;
 pub(crate) mod disk_trouble;
 mod download;
 mod end;
@@ -98,6 +100,7 @@ pub(crate) struct Torrent {
     peers: Slab<PeerSlot, Peer>,
     pub(crate) book: PeerBook,
     announcer: announce::Announcer,
+    dht: dht::DhtLookups,
     /// Peers that could be asked for more than there was to pick.
     hungry: BTreeSet<PeerSlot>,
     choke_at: Option<Instant>,
@@ -187,6 +190,7 @@ impl Torrent {
         let deadlines = [
             self.choke_at,
             self.announce_due_at(session),
+            self.dht_due_at(session),
             self.save_due_at(session),
             self.trouble.as_ref().and_then(DiskTrouble::retry_at),
             self.connect_due_at(session),

@@ -69,6 +69,7 @@ impl Torrent {
             peers: Slab::new(),
             book,
             announcer,
+            dht: Default::default(),
             hungry: Default::default(),
             choke_at: None,
             optimistic_at: session.now,
@@ -82,6 +83,7 @@ impl Torrent {
         };
         torrent.set_limits(session, add.limits);
         torrent.apply_priorities(add.files);
+        torrent.meet_named_nodes(session);
         torrent
     }
 

@@ -144,9 +144,10 @@ impl Torrent {
     }
 
     fn send_handshake(&mut self, session: &mut Session, slot: PeerSlot) {
+        let has_node = self.told_dht_port(session).is_some();
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let handshake = Handshake {
-            reserved: OURS,
+            reserved: if has_node { OURS.with_dht() } else { OURS },
             infohash: self.metainfo.infohash(),
             peer_id: session.peer_id,
         };
@@ -290,6 +291,12 @@ impl Torrent {
         }
         self.tell_pieces(slot);
         self.tell_extensions(session, slot);
+        if theirs.reserved.dht()
+            && let Some(port) = self.told_dht_port(session)
+            && let Some(peer) = self.peers.get_mut(slot)
+        {
+            peer.send(Message::Port(port));
+        }
         session.set_deadline(conn, now + session.config.timeouts.keep_alive);
         true
     }
@@ -395,8 +402,14 @@ impl Torrent {
             Message::Extended { id: ExtensionHandshake::ID, payload } => {
                 self.extended(session, slot, &payload)
             }
-            // A DHT node's port, an extension we did not offer, a message from the future.
-            Message::Port(_) | Message::Extended { .. } | Message::Unknown { .. } => Ok(()),
+            Message::Port(port) => {
+                if let Some(peer) = self.peers.get(slot) {
+                    self.peer_has_node(session, peer.remote, port);
+                }
+                Ok(())
+            }
+            // An extension we did not offer, a message from the future.
+            Message::Extended { .. } | Message::Unknown { .. } => Ok(()),
         }
     }
 

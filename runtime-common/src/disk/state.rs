@@ -124,6 +124,7 @@ impl StateDir {
 fn file_name(name: StateName) -> String {
     match name {
         StateName::Resume(infohash) => format!("{infohash}.resume"),
+        StateName::Dht => "dht.nodes".to_owned(),
     }
 }
 
