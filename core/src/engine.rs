@@ -51,7 +51,6 @@ pub struct Engine {
     tracker: Option<TrackerHost>,
     dht: Option<DhtHost>,
     stop_timer: TimerId,
-    told_stopped: bool,
 }
 
 /// Why a torrent was not added.
@@ -135,7 +134,6 @@ impl Engine {
             tracker,
             dht,
             stop_timer,
-            told_stopped: false,
             session,
         }
     }
@@ -759,11 +757,33 @@ impl Engine {
     }
 
     fn tell_stopped(&mut self) {
-        if self.session.stopping && !self.told_stopped {
-            self.told_stopped = true;
+        if self.session.stopping && !self.session.told_stopped {
             self.session.timers.cancel(self.stop_timer);
             self.announces.abandon_all(&mut self.session);
             self.session.act(Action::Notify(Box::new(Notice::Stopped)));
+            self.session.told_stopped = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_after_the_last_notice_is_told_to_nobody() {
+        let now = Instant::ZERO;
+        let mut engine = Engine::new(Config::default(), [1; 32], now, UnixTime(0));
+        let bind = engine.poll_action();
+        let Some(Action::Bind { socket, spec }) = bind else { panic!("{bind:?}") };
+        engine.stop(now);
+        engine.handle(now, Event::Bound { socket, result: Ok(spec.addr) });
+        let notices = std::iter::from_fn(|| engine.poll_action())
+            .filter_map(|action| match action {
+                Action::Notify(notice) => Some(*notice),
+                _ => None,
+            })
+            .collect::<Vec<_>>();
+        assert_eq!(notices, [Notice::Stopped]);
     }
 }

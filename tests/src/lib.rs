@@ -1,5 +1,5 @@
-//! What shows that bitswarm works: the simulator, the runtime conformance suite with a third runtime
-//! as an example, and interop with real clients.
+//! What shows that bitswarm works: the simulator, the fuzz targets, the runtime conformance suite
+//! with a third runtime as an example, and interop with real clients.
 
 #![forbid(unsafe_code)]
 
@@ -7,6 +7,7 @@
 pub mod blocking;
 #[cfg(feature = "runtimes")]
 pub mod conformance;
+pub mod fuzz;
 #[cfg(feature = "runtimes")]
 pub mod interop;
 pub mod sim;

@@ -97,6 +97,8 @@ pub(crate) struct Session {
     pub(crate) touched: Vec<TorrentId>,
     /// Whether [`Engine::stop`](crate::Engine::stop) was called.
     pub(crate) stopping: bool,
+    /// Whether the application was told so: it hears nothing more.
+    pub(crate) told_stopped: bool,
     /// What torrents know of the DHT, and want it to do.
     pub(crate) dht: DhtLink,
 }
@@ -148,6 +150,7 @@ impl Session {
             connect_queued: BTreeSet::new(),
             touched: Vec::new(),
             stopping: false,
+            told_stopped: false,
             dht: DhtLink::default(),
             config,
         }
@@ -159,6 +162,9 @@ impl Session {
     }
 
     pub(crate) fn act(&mut self, action: Action) {
+        if self.told_stopped && matches!(action, Action::Notify(_)) {
+            return;
+        }
         self.outbox.push_back(action);
     }
 

@@ -62,7 +62,7 @@ impl Torrent {
                     given_up.push(block);
                     continue;
                 }
-                peer.pipeline.sent(block, session.now);
+                peer.pipeline.queued(block, session.now);
                 peer.asking.push(block);
                 sent += 1;
             }

@@ -152,6 +152,10 @@ impl Torrent {
         for block in peer.asking.drain(..) {
             Message::Request(block).encode(out);
         }
+        peer.pipeline.gathered(now);
+        if let Some(deadline) = peer.pipeline.deadline() {
+            session.set_deadline_sooner(conn, deadline);
+        }
         let held = peer.uploads.held_bytes();
         let mut payload = 0;
         if let Some(metainfo) = &self.metainfo {
