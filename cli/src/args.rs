@@ -8,12 +8,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bitswarm_core::dht::NodeId;
 use bitswarm_runtime_common::{Client, ClientConfig, Events, StartError};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::exit::{Code, Failure};
 use crate::selection::Selection;
+use crate::session::dht_config;
 use crate::units::{parse_duration, parse_rate, parse_size};
 
 /// A BitTorrent client.
@@ -36,12 +38,20 @@ pub(crate) enum Command {
     Seed(Seed),
     /// Make a torrent of a file or a directory
     Create(Create),
-    /// Show what is in a torrent
+    /// Make a torrent of a file or a directory in memory, print its magnet link and share it
+    Share(Share),
+    /// Show what is in a torrent, or what a magnet link says
     Info(Info),
+    /// Print the magnet link of a torrent
+    Magnet(Magnet),
+    /// Make a torrent file of a magnet link, asking peers
+    Metadata(Metadata),
     /// Compare data on disk with a torrent
     Verify(Verify),
     /// Run a tracker, over HTTP and UDP on the same port
     Tracker(Tracker),
+    /// Ask the distributed hash table, store in it, or run a node of it
+    Dht(Dht),
     /// Show it all at work on this machine: a tracker, a seeder and downloaders on loopback
     Demo(Demo),
     /// Print a completion script for a shell
@@ -57,10 +67,13 @@ impl Command {
             Command::Download(args) => args.transfer.reporting.verbose,
             Command::Seed(args) => args.transfer.reporting.verbose,
             Command::Create(args) => args.reporting.verbose,
+            Command::Share(args) => args.transfer.reporting.verbose,
+            Command::Metadata(args) => args.reporting.verbose,
             Command::Verify(args) => args.reporting.verbose,
             Command::Tracker(args) => args.reporting.verbose,
+            Command::Dht(args) => args.command.options().reporting.verbose,
             Command::Demo(args) => args.reporting.verbose,
-            Command::Info(_) | Command::Completions(_) | Command::Man(_) => 0,
+            Command::Info(_) | Command::Magnet(_) | Command::Completions(_) | Command::Man(_) => 0,
         }
     }
 }
@@ -68,7 +81,7 @@ impl Command {
 /// `bitswarm download`
 #[derive(Args, Debug)]
 pub(crate) struct Download {
-    /// Torrent files
+    /// Torrent files or magnet links
     #[arg(value_name = "INPUT", required = true)]
     pub(crate) inputs: Vec<PathBuf>,
     /// Directory to save in; made if it is missing
@@ -148,18 +161,20 @@ pub(crate) struct Transfer {
     /// Record everything the engine is told into this file, to be replayed
     #[arg(long, value_name = "LOG")]
     pub(crate) record: Option<PathBuf>,
-    /// Do not use the DHT (there is none yet)
+    /// Do not use the distributed hash table
     #[arg(long)]
     pub(crate) no_dht: bool,
+    /// A DHT node to begin with instead of the well-known ones (may be repeated)
+    #[arg(long = "dht-bootstrap", value_name = "HOST:PORT", value_parser = PeerName::parse)]
+    pub(crate) dht_bootstrap: Vec<PeerName>,
     /// Do not look for peers on the local network (not done yet)
     #[arg(long)]
     pub(crate) no_lsd: bool,
-    /// Do not exchange peers with peers (not done yet)
+    /// Do not exchange peers with peers
     #[arg(long)]
     pub(crate) no_pex: bool,
-    /// What drives the engine
-    #[arg(long, value_enum, default_value_t = Runtime::Mio)]
-    pub(crate) runtime: Runtime,
+    #[command(flatten)]
+    pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
 }
@@ -176,6 +191,14 @@ pub(crate) struct Reporting {
     /// Say more on stderr; twice for still more
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// Of every command that runs an engine.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Driven {
+    /// What drives the engine
+    #[arg(long, value_enum, default_value_t = Runtime::Mio)]
+    pub(crate) runtime: Runtime,
 }
 
 /// What drives the engine.
@@ -238,11 +261,83 @@ pub(crate) enum CreationDate {
 /// `bitswarm info`
 #[derive(Args, Debug)]
 pub(crate) struct Info {
-    /// A torrent file
+    /// A torrent file or a magnet link
     pub(crate) input: PathBuf,
     /// Write one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `bitswarm magnet`
+#[derive(Args, Debug)]
+pub(crate) struct Magnet {
+    /// A torrent file
+    pub(crate) torrent: PathBuf,
+    /// A peer to name in the link (may be repeated)
+    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = PeerName::parse)]
+    pub(crate) peers: Vec<PeerName>,
+}
+
+/// `bitswarm share`
+#[derive(Args, Debug)]
+pub(crate) struct Share {
+    /// The file or directory to share
+    pub(crate) path: PathBuf,
+    /// Let peers be found by the trackers only
+    #[arg(long)]
+    pub(crate) private: bool,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
+}
+
+/// `bitswarm metadata`
+#[derive(Args, Debug)]
+pub(crate) struct Metadata {
+    /// A magnet link
+    pub(crate) magnet: String,
+    /// Where to write the torrent
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Port to listen on for peers [default: 6881, or another when that is taken]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Local address to listen on and to connect from [default: all]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bind: Option<IpAddr>,
+    /// A peer to connect to (may be repeated)
+    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = PeerName::parse)]
+    pub(crate) peers: Vec<PeerName>,
+    /// A tracker to ask besides those of the link (may be repeated)
+    #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
+    pub(crate) trackers: Vec<String>,
+    /// Do not look for peers in the DHT
+    #[arg(long)]
+    pub(crate) no_dht: bool,
+    /// A node of the DHT to begin with instead of the well-known ones (may be repeated)
+    #[arg(long, value_name = "HOST:PORT", value_parser = PeerName::parse)]
+    pub(crate) dht_bootstrap: Vec<PeerName>,
+    /// Give up (code 6 or 8) after this long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) driven: Driven,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+impl Metadata {
+    /// A session with these options that keeps nothing.
+    pub(crate) fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig { bind: self.bind, ..ClientConfig::default() };
+        let port = self.port.unwrap_or(6881);
+        match self.bind {
+            Some(ip) => config.core.listen = vec![SocketAddr::new(ip, port)],
+            None => config.core.listen.iter_mut().for_each(|addr| addr.set_port(port)),
+        }
+        config.core.listen_fallback = self.port.is_none();
+        config.core.dht = (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, true));
+        config
+    }
 }
 
 /// `bitswarm verify`
@@ -264,7 +359,139 @@ pub(crate) struct Tracker {
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:6969")]
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
+    pub(crate) driven: Driven,
+    #[command(flatten)]
     pub(crate) reporting: Reporting,
+}
+
+/// `bitswarm dht`
+#[derive(Args, Debug)]
+pub(crate) struct Dht {
+    #[command(subcommand)]
+    pub(crate) command: DhtCommand,
+}
+
+/// What to do with the DHT.
+#[derive(Subcommand, Debug)]
+pub(crate) enum DhtCommand {
+    /// Find the peers of a torrent
+    Lookup {
+        /// The torrent's infohash in hexadecimal
+        #[arg(value_parser = parse_node_id)]
+        infohash: NodeId,
+        #[command(flatten)]
+        options: DhtOptions,
+    },
+    /// Get an item
+    Get {
+        /// Where it lies, in hexadecimal, as put said
+        #[arg(value_parser = parse_node_id)]
+        target: Option<NodeId>,
+        /// The public key of a mutable item, in hexadecimal, instead of its target
+        #[arg(long, value_name = "HEX", value_parser = parse_key, conflicts_with = "target")]
+        key: Option<Key>,
+        /// The salt of a mutable item
+        #[arg(long, value_name = "TEXT")]
+        salt: Option<String>,
+        #[command(flatten)]
+        options: DhtOptions,
+    },
+    /// Store an item; prints where it lies
+    Put(DhtPut),
+    /// Count a torrent's peers
+    Scrape {
+        /// The torrent's infohash in hexadecimal
+        #[arg(value_parser = parse_node_id)]
+        infohash: NodeId,
+        #[command(flatten)]
+        options: DhtOptions,
+    },
+    /// Run a node until stopped
+    Node {
+        #[command(flatten)]
+        options: DhtOptions,
+    },
+}
+
+impl DhtCommand {
+    fn options(&self) -> &DhtOptions {
+        match self {
+            DhtCommand::Lookup { options, .. }
+            | DhtCommand::Get { options, .. }
+            | DhtCommand::Scrape { options, .. }
+            | DhtCommand::Node { options } => options,
+            DhtCommand::Put(args) => &args.options,
+        }
+    }
+}
+
+/// `bitswarm dht put`
+#[derive(Args, Debug)]
+pub(crate) struct DhtPut {
+    /// The value, a text
+    pub(crate) value: String,
+    /// The value is bencoded already
+    #[arg(long)]
+    pub(crate) bencoded: bool,
+    /// Sign it with the secret key in this file (64 hexadecimal digits), so that it can be replaced
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret: Option<PathBuf>,
+    /// Tells items of one key apart
+    #[arg(long, value_name = "TEXT", requires = "secret")]
+    pub(crate) salt: Option<String>,
+    /// Its number, which must be greater than that of the item it replaces [default: the next]
+    #[arg(long, value_name = "N", requires = "secret",
+          value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) seq: Option<i64>,
+    #[command(flatten)]
+    pub(crate) options: DhtOptions,
+}
+
+/// Options of everything below dht.
+#[derive(Args, Debug)]
+pub(crate) struct DhtOptions {
+    /// A node to begin with instead of the well-known ones (may be repeated)
+    #[arg(long = "dht-bootstrap", value_name = "HOST:PORT", value_parser = PeerName::parse)]
+    pub(crate) bootstrap: Vec<PeerName>,
+    /// UDP port to use [default: any; for node 6881, or another when that is taken]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Local address to use [default: all]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bind: Option<IpAddr>,
+    /// Longest time to look
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) driven: Driven,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// An ed25519 public key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Key(pub(crate) [u8; 32]);
+
+fn parse_node_id(text: &str) -> Result<NodeId, String> {
+    parse_hex(text).map(NodeId)
+}
+
+fn parse_key(text: &str) -> Result<Key, String> {
+    parse_hex(text).map(Key)
+}
+
+/// Bytes from twice as many hexadecimal digits.
+pub(crate) fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], String> {
+    let advice = || format!("write {} hexadecimal digits", 2 * N);
+    if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(advice());
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let pair = std::str::from_utf8(pair).map_err(|_| advice())?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| advice())?;
+    }
+    Ok(bytes)
 }
 
 /// `bitswarm demo`
@@ -280,6 +507,8 @@ pub(crate) struct Demo {
     /// Work in this directory and leave the files there [default: a temporary one, removed]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
 }
@@ -425,6 +654,22 @@ mod tests {
         assert_eq!(d.transfer.down, Some(512_000));
         assert_eq!(d.transfer.peers[1], PeerName { host: "::1".to_owned(), port: 2 });
         assert_eq!(d.transfer.stall_timeout, Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn every_command_that_runs_an_engine_lets_its_runtime_be_chosen() {
+        for line in ["download x", "seed x --data d", "tracker", "demo"] {
+            for (name, runtime) in [("mio", Runtime::Mio), ("async-std", Runtime::AsyncStd)] {
+                let driven = match parsed(&format!("bitswarm {line} --runtime {name}")) {
+                    Ok(Command::Download(args)) => args.transfer.driven,
+                    Ok(Command::Seed(args)) => args.transfer.driven,
+                    Ok(Command::Tracker(args)) => args.driven,
+                    Ok(Command::Demo(args)) => args.driven,
+                    refused => panic!("{refused:?}"),
+                };
+                assert_eq!(driven.runtime, runtime, "{line}");
+            }
+        }
     }
 
     #[test]

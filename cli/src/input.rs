@@ -1,12 +1,21 @@
-//! What the user names as INPUT: a torrent file.
+//! What the user names as INPUT: a torrent file or a magnet link.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use bitswarm_core::metainfo::{MAX_METAINFO_LEN, Metainfo};
+use bitswarm_core::metainfo::{MAX_METAINFO_LEN, Magnet, Metainfo};
+use bitswarm_core::torrent::TorrentSource;
 
 use crate::exit::{Code, Failure};
+
+/// Reads and parses a torrent file or a magnet link.
+pub(crate) fn load_any(input: &Path) -> Result<TorrentSource, Failure> {
+    match input.to_str().filter(|text| Magnet::is_magnet(text)) {
+        Some(link) => magnet(link).map(TorrentSource::from),
+        None => load(input).map(TorrentSource::from),
+    }
+}
 
 /// Reads and parses a torrent file.
 pub(crate) fn load(path: &Path) -> Result<Metainfo, Failure> {
@@ -16,16 +25,20 @@ pub(crate) fn load(path: &Path) -> Result<Metainfo, Failure> {
         .map_err(|error| Failure::new(Code::BadInput, format!("{}: {error}", path.display())))
 }
 
+/// Parses a magnet link.
+pub(crate) fn magnet(text: &str) -> Result<Magnet, Failure> {
+    text.parse::<Magnet>().map_err(|error| Failure::new(Code::BadInput, error.to_string()))
+}
+
 fn refuse_what_is_no_file(path: &Path) -> Result<(), Failure> {
     let text = path.to_string_lossy().to_ascii_lowercase();
-    let what = if text.starts_with("magnet:") {
-        "magnet links are"
+    let message = if text.starts_with("magnet:") {
+        "a torrent file is needed; bitswarm metadata MAGNET -o FILE makes one of a magnet link"
     } else if text.starts_with("http://") || text.starts_with("https://") {
-        "addresses on the web are"
+        "addresses on the web are not supported yet; give a torrent file or a magnet link"
     } else {
         return Ok(());
     };
-    let message = format!("{what} not supported yet; give the path of a torrent file");
     Err(Failure::new(Code::BadInput, message))
 }
 

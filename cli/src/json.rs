@@ -31,6 +31,16 @@ pub(crate) fn notice(what: &TorrentNotice, infohash: &str) -> Option<Object> {
             .with("pieces_have", *have)
             .with("pieces", *pieces)
             .with("from_resume", *from_resume),
+        TorrentNotice::MetadataReceived { name, total_bytes, pieces } => event("metadata")
+            .with("name", name.as_str())
+            .with("total", *total_bytes)
+            .with("pieces", *pieces),
+        TorrentNotice::MetadataUnusable { why } => {
+            event("metadata_unusable").with("why", why.as_str())
+        }
+        TorrentNotice::MetadataTooLong { bytes, limit } => {
+            event("metadata_too_long").with("bytes", *bytes).with("limit", *limit)
+        }
         TorrentNotice::PeerBanned { addr, why } => {
             event("peer_banned").with("addr", addr.to_string()).with("why", why.to_string())
         }
@@ -40,6 +50,9 @@ pub(crate) fn notice(what: &TorrentNotice, infohash: &str) -> Option<Object> {
             .with("warning", warning.as_deref()),
         TorrentNotice::TrackerFailed { url, why } => {
             event("tracker_failed").with("url", url.as_str()).with("why", why.as_str())
+        }
+        TorrentNotice::DhtAnswered { peers, stored } => {
+            event("dht_answered").with("peers", *peers).with("stored", *stored)
         }
         TorrentNotice::ExternalAddress { ip } => {
             event("external_address").with("ip", ip.to_string())
@@ -77,11 +90,13 @@ pub(crate) fn status(name: &str, status: &TorrentStatus) -> Object {
         .with("peers", status.peers)
         .with("seeds", status.seeds)
         .with("known_peers", status.known_peers)
+        .with("metadata_sources", status.metadata.map(|metadata| metadata.sources))
         .with("eta", status.eta.map(|eta| eta.as_secs()))
 }
 
 fn state(state: TorrentState) -> &'static str {
     match state {
+        TorrentState::Metadata => "metadata",
         TorrentState::Checking => "checking",
         TorrentState::Downloading => "downloading",
         TorrentState::Seeding => "seeding",

@@ -4,6 +4,8 @@
 
 use std::ops::RangeInclusive;
 
+use bitswarm_core::metainfo::FileRanges;
+
 /// A choice of files by number.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Selection(Vec<RangeInclusive<u32>>);
@@ -18,6 +20,11 @@ impl Selection {
     /// Whether the file with this number is chosen.
     pub(crate) fn contains(&self, number: u32) -> bool {
         self.0.iter().any(|range| range.contains(&number))
+    }
+
+    /// The same choice, counted from 0 as the engine does.
+    pub(crate) fn zero_based(&self) -> Option<FileRanges> {
+        FileRanges::new(self.0.iter().map(|range| range.start() - 1..=range.end() - 1)).ok()
     }
 
     /// The largest number named.

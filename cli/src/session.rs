@@ -2,13 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use bitswarm_core::TorrentId;
 use bitswarm_core::action::SocketKind;
-use bitswarm_core::config::{Config, RateLimits};
+use bitswarm_core::config::{Config, DhtConfig, RateLimits};
+use bitswarm_core::dht::{Stats, Wish, WishId};
 use bitswarm_core::event::NetError;
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::notice::Notice;
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_runtime_common::disk::StateDirError;
@@ -36,9 +39,13 @@ pub(crate) enum MustListen {
 }
 
 impl Session {
-    /// Starts a session.
-    pub(crate) fn start(config: &ClientConfig, must_listen: MustListen) -> Result<Self, Failure> {
-        let (client, events) = Runtime::Mio.start(config).map_err(|error| start_failure(&error))?;
+    /// Starts a session on this runtime.
+    pub(crate) fn start(
+        runtime: Runtime,
+        config: &ClientConfig,
+        must_listen: MustListen,
+    ) -> Result<Self, Failure> {
+        let (client, events) = runtime.start(config).map_err(|error| start_failure(&error))?;
         Ok(Session { client, events, must_listen })
     }
 
@@ -58,7 +65,7 @@ impl Session {
                 record: transfer.record.clone(),
                 ..ClientConfig::default()
             };
-            match transfer.runtime.start(&config) {
+            match transfer.driven.runtime.start(&config) {
                 Ok((client, events)) => return Ok((Session { client, events, must_listen }, dir)),
                 Err(StartError::State(StateDirError::InUse(_))) => {}
                 Err(error) => return Err(start_failure(&error)),
@@ -86,15 +93,31 @@ impl Session {
 
     /// Adds a torrent.
     pub(crate) fn add(&self, add: AddTorrent) -> Result<TorrentId, Failure> {
-        let name = add.metainfo.name().to_owned();
+        let name = add.source.shown_name();
         self.client
             .add_torrent(add)
             .map_err(|error| Failure::new(Code::Unknown, format!("cannot add {name}: {error}")))
     }
 
+    /// Wishes for something in the DHT.
+    pub(crate) fn dht_wish(&self, wish: Wish) -> Result<WishId, Failure> {
+        let failed = |error| Failure::new(Code::Unknown, format!("cannot ask the DHT: {error}"));
+        self.client.dht_wish(wish).map_err(failed)
+    }
+
+    /// How much the DHT node holds.
+    pub(crate) fn dht_stats(&self) -> Option<Stats> {
+        self.client.dht_stats()
+    }
+
     /// How a torrent stands; `None` if it is not there any more.
     pub(crate) fn status(&self, id: TorrentId) -> Option<TorrentStatus> {
         self.client.status(id)
+    }
+
+    /// What a torrent is, if that is known.
+    pub(crate) fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
+        self.client.metainfo(id)
     }
 
     /// How all torrents stand.
@@ -124,10 +147,22 @@ fn core_config(transfer: &Transfer) -> Config {
         None => config.listen.iter_mut().for_each(|addr| addr.set_port(port)),
     }
     config.listen_fallback = transfer.port.is_none();
+    config.dht = (!transfer.no_dht).then(|| dht_config(&transfer.dht_bootstrap, false));
+    config.peer_exchange = !transfer.no_pex;
     config.limits = RateLimits { down_bytes_per_s: transfer.down, up_bytes_per_s: transfer.up };
     if let Some(most) = transfer.max_peers {
         config.connections.session = most as usize;
         config.connections.torrent = most as usize;
+    }
+    config
+}
+
+/// The DHT as the options want it.
+pub(crate) fn dht_config(bootstrap: &[PeerName], read_only: bool) -> DhtConfig {
+    let mut config = DhtConfig { read_only, ..DhtConfig::default() };
+    if !bootstrap.is_empty() {
+        let pair = |name: &PeerName| (name.host.clone(), name.port);
+        config.bootstrap = bootstrap.iter().map(pair).collect();
     }
     config
 }

@@ -50,14 +50,18 @@ impl State {
     /// Moves the newest resume data of a torrent, whose [`Lock`] is held, into a session's
     /// directory.
     pub(crate) fn fetch(&self, infohash: InfoHash, session: &Path) -> io::Result<()> {
-        let name = format!("{infohash}.resume");
-        let modified = |dir: &PathBuf| fs::metadata(dir.join(&name)).and_then(|m| m.modified());
+        self.fetch_file(&format!("{infohash}.metadata"), session)?;
+        self.fetch_file(&format!("{infohash}.resume"), session)
+    }
+
+    fn fetch_file(&self, name: &str, session: &Path) -> io::Result<()> {
+        let modified = |dir: &PathBuf| fs::metadata(dir.join(name)).and_then(|m| m.modified());
         let newest = self
             .session_dirs()
             .filter_map(|dir| Some((modified(&dir).ok()?, dir)))
             .max_by_key(|(modified, _)| *modified);
         match newest {
-            Some((_, dir)) if dir != session => fs::rename(dir.join(&name), session.join(&name)),
+            Some((_, dir)) if dir != session => fs::rename(dir.join(name), session.join(name)),
             _ => Ok(()),
         }
     }

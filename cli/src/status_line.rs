@@ -10,6 +10,11 @@ use crate::watch::tracker_host;
 /// How far a torrent is: bytes done, of how many.
 pub(crate) fn extent(status: &TorrentStatus) -> (u64, u64) {
     match status.state {
+        TorrentState::Metadata => {
+            let known = status.metadata.unwrap_or_default();
+            // Of a size that is not known nothing is there.
+            (known.received_bytes.into(), known.size_bytes.max(1).into())
+        }
         TorrentState::Checking => (status.done_bytes, status.total_bytes),
         // Nothing is wanted of what is only shared: then it counts what is there.
         _ if status.wanted_bytes == 0 && status.pieces > 0 => {
@@ -31,6 +36,7 @@ pub(crate) fn words(status: &TorrentStatus) -> String {
     };
     match status.state {
         TorrentState::Checking => "checking".to_owned(),
+        TorrentState::Metadata => metadata(status, &peers),
         TorrentState::Downloading => {
             // Whole seconds, and none is never the truth while something is missing.
             let eta = status.eta.map(|eta| Span(eta.max(Duration::from_secs(1))));
@@ -44,6 +50,17 @@ pub(crate) fn words(status: &TorrentStatus) -> String {
             None => "waiting for the disk".to_owned(),
         },
         TorrentState::Stopping => "stopping".to_owned(),
+    }
+}
+
+/// How the search for the metadata stands.
+fn metadata(status: &TorrentStatus, peers: &str) -> String {
+    let known = status.metadata.unwrap_or_default();
+    match (status.peers, known.sources) {
+        (0, _) => {
+            format!("metadata: no peers yet, {} known [{}]", status.known_peers, limit(status))
+        }
+        (_, sources) => format!("metadata: asking {peers}, {sources} have it"),
     }
 }
 

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bitswarm_core::TorrentId;
+use bitswarm_core::metainfo::{FileRanges, Metainfo};
 use bitswarm_core::notice::{Notice, TorrentNotice};
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 
 use crate::args::Transfer;
+use crate::commands::info::listed;
 use crate::exit::{Code, Failure};
 use crate::json;
 use crate::output::{Object, print};
@@ -18,6 +20,7 @@ use crate::session::Session;
 use crate::signals::Interrupt;
 use crate::state::Lock;
 use crate::status_line::{extent, words};
+use crate::torrents::place;
 use crate::units::{Rate, Size, Span};
 use crate::watch::{Purpose, Watch};
 
@@ -51,7 +54,10 @@ pub(crate) struct Swarm {
 struct Torrent {
     name: String,
     infohash: String,
+    root: PathBuf,
     place: PathBuf,
+    /// Files that are to be chosen when the metadata is known.
+    selection: Option<FileRanges>,
     added: Instant,
     task: Task,
     told: Option<(Instant, String)>,
@@ -86,25 +92,30 @@ impl Swarm {
 
     /// Adds a torrent, whose lock is held as long as it is here.
     pub(crate) fn add(&mut self, add: AddTorrent, lock: Lock) -> Result<(), Failure> {
-        let name = add.metainfo.name().to_owned();
-        let infohash = add.metainfo.infohash().to_string();
-        let (size, pieces) = (add.metainfo.total_len(), add.metainfo.geometry().pieces());
-        let place = crate::torrents::place(&add.metainfo, &add.root);
+        let name = add.source.shown_name();
+        let infohash = add.source.infohash().to_string();
+        let known = add.source.metainfo().cloned();
+        let root = add.root.clone();
+        // Until a magnet link's name is known, what is known is the directory.
+        let place = known.as_ref().map_or(root.clone(), |known| place(known, &root));
+        let selection = known.is_none().then(|| add.only.clone()).flatten();
         let id = self.session.add(add)?;
         self.watch.add(id);
         if self.json {
             json::event("added", &infohash)
                 .with("name", name.as_str())
                 .with("path", place.to_string_lossy())
-                .with("total", size)
-                .with("pieces", pieces)
+                .with("total", known.as_ref().map(|known| known.total_len()))
+                .with("pieces", known.as_ref().map(|known| known.geometry().pieces()))
                 .print()?;
         }
         let torrent = Torrent {
             task: self.progress.task(&name),
             name,
             infohash,
+            root,
             place,
+            selection,
             added: Instant::now(),
             told: None,
             last: None,
@@ -161,13 +172,18 @@ impl Swarm {
                 self.progress.say(&format!("cannot listen on {addr}: {why}"));
             }
             Notice::Torrent { id, what } => return self.hear_of_torrent(*id, what),
-            Notice::Stopped => {}
+            Notice::DhtReady { .. } | Notice::DhtDone { .. } | Notice::Stopped => {}
         }
         Ok(false)
     }
 
     fn hear_of_torrent(&mut self, id: TorrentId, what: &TorrentNotice) -> Result<bool, Failure> {
-        let Some(torrent) = self.torrents.get(&id) else { return Ok(false) };
+        let Some(torrent) = self.torrents.get_mut(&id) else { return Ok(false) };
+        if matches!(what, TorrentNotice::MetadataReceived { .. })
+            && let Some(metainfo) = self.session.metainfo(id)
+        {
+            torrent.learn(&metainfo, &self.progress)?;
+        }
         if self.json
             && let Some(object) = json::notice(what, &torrent.infohash)
         {
@@ -184,6 +200,14 @@ impl Swarm {
                 self.progress.say(&format!(
                     "{name}: {have} of {pieces} pieces are here and right; sharing those \
                      (bitswarm download fetches the others)"
+                ));
+            }
+            TorrentNotice::MetadataReceived { .. } => {
+                self.progress.say(&format!("{name}: metadata received"));
+            }
+            TorrentNotice::MetadataTooLong { bytes, limit } => {
+                self.progress.say(&format!(
+                    "{name}: a peer claims metadata of {bytes} bytes; at most {limit} are accepted"
                 ));
             }
             TorrentNotice::PeerBanned { addr, why } => {
@@ -285,6 +309,24 @@ impl Swarm {
 }
 
 impl Torrent {
+    /// The metadata is known.
+    fn learn(&mut self, metainfo: &Metainfo, progress: &Progress) -> Result<(), Failure> {
+        self.place = place(metainfo, &self.root);
+        let name = metainfo.name();
+        if self.name != name {
+            self.name = name.to_owned();
+            self.task = progress.task(name);
+        }
+        let count = listed(metainfo).count();
+        match self.selection.take() {
+            Some(chosen) if chosen.largest() as usize >= count => Err(Failure::new(
+                Code::Usage,
+                format!("there is no file {} in {name}, which has {count}", chosen.largest() + 1),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a `progress` object if it is time and something has changed.
     fn tell_progress(&mut self, status: &TorrentStatus, now: Instant) -> Result<(), Failure> {
         let object: Object = json::status("progress", status);

@@ -1,10 +1,11 @@
 //! The torrents of one run of download or seed: loaded, and checked against each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use bitswarm_core::metainfo::{File, Metainfo};
-use bitswarm_core::torrent::FilePriority;
+use bitswarm_core::metainfo::{File, Magnet, Metainfo};
+use bitswarm_core::piece::InfoHash;
+use bitswarm_core::torrent::{FilePriority, TorrentSource};
 
 use crate::commands::info::{files_json, listed, print_files};
 use crate::exit::{Code, Failure};
@@ -12,7 +13,25 @@ use crate::input;
 use crate::output::{Object, print};
 use crate::selection::Selection;
 
-/// Loads every input. A torrent named twice counts once; two different ones of one name would
+/// Loads every input of a download: torrent files and magnet links. What is named twice counts
+/// once; two different torrents of one name are refused as far as their names are known.
+pub(crate) fn load_sources(inputs: &[PathBuf]) -> Result<Vec<TorrentSource>, Failure> {
+    let is_link = |input: &&PathBuf| input.to_str().is_some_and(Magnet::is_magnet);
+    let (links, files): (Vec<&PathBuf>, Vec<&PathBuf>) = inputs.iter().partition(is_link);
+    let files: Vec<PathBuf> = files.into_iter().cloned().collect();
+    let torrents = load_all(&files)?;
+    let mut known: BTreeSet<InfoHash> = torrents.iter().map(Metainfo::infohash).collect();
+    let mut sources: Vec<TorrentSource> = torrents.into_iter().map(TorrentSource::from).collect();
+    for link in links {
+        let source = input::load_any(link)?;
+        if known.insert(source.infohash()) {
+            sources.push(source);
+        }
+    }
+    Ok(sources)
+}
+
+/// Loads every torrent file. A torrent named twice counts once; two different ones of one name would
 /// write over each other and are refused.
 pub(crate) fn load_all(inputs: &[PathBuf]) -> Result<Vec<Metainfo>, Failure> {
     let mut torrents: Vec<Metainfo> = Vec::new();

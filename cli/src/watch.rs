@@ -96,6 +96,12 @@ impl Watch {
             TorrentNotice::TrackerFailed { url, why } => {
                 self.tracker_failure = Some(format!("{}: {why}", tracker_host(url)));
             }
+            TorrentNotice::MetadataUnusable { why } => {
+                return Err(Failure::new(
+                    Code::BadInput,
+                    format!("what the magnet link describes cannot be used: {why}"),
+                ));
+            }
             TorrentNotice::DiskFailed { error } if self.purpose != Purpose::Seed => {
                 return Err(disk_failure(error));
             }
@@ -266,6 +272,7 @@ mod tests {
             unchoked_us: 0,
             eta: None,
             trackers: Vec::new(),
+            metadata: None,
             disk_error: None,
         }
     }

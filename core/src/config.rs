@@ -23,6 +23,8 @@ pub struct Config {
     pub tracker_listen: Option<SocketAddr>,
     /// Time between announces that the embedded tracker asks its clients to keep.
     pub tracker_interval: Duration,
+    /// Exchange peers with peers (BEP 11), for torrents that are not private.
+    pub peer_exchange: bool,
     /// Session-wide rate limits.
     pub limits: RateLimits,
     /// Bounds on connections.
@@ -35,6 +37,29 @@ pub struct Config {
     pub choking: Choking,
     /// How often resume data is written while pieces come in.
     pub resume_interval: Duration,
+    /// Take part in the DHT, on the port that peers are listened for; `None`: not at all.
+    pub dht: Option<DhtConfig>,
+}
+
+/// Settings of the DHT node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DhtConfig {
+    /// Hosts to ask first when no node is known, as name or IP address, and port.
+    pub bootstrap: Vec<(String, u16)>,
+    /// Ask, but answer nobody (BEP 43).
+    pub read_only: bool,
+    /// Two letters of the client and two characters of its version, in every message (BEP 5).
+    pub version: [u8; 4],
+}
+
+impl Default for DhtConfig {
+    /// A full node that begins with the hosts that are well known for it.
+    fn default() -> Self {
+        let hosts = ["router.bittorrent.com", "dht.transmissionbt.com", "router.utorrent.com"];
+        let mut bootstrap: Vec<_> = hosts.map(|host| (host.to_owned(), 6881)).into();
+        bootstrap.push(("dht.libtorrent.org".to_owned(), 25401));
+        DhtConfig { bootstrap, read_only: false, version: *b"bs01" }
+    }
 }
 
 /// Upper bounds on transfer rates in bytes per second; `None` is unlimited, `Some(0)` is nothing.
@@ -77,6 +102,10 @@ pub struct Bounds {
     pub own_requests: usize,
     /// Addresses remembered per torrent. Past it, the least promising are forgotten.
     pub known_peers: usize,
+    /// Longest metadata accepted from peers (BEP 9), in bytes. Peers that claim more are not asked.
+    ///
+    /// Also bounds the work of verifying it, which is done as its pieces come.
+    pub metadata_bytes: u32,
     /// Announces under way at once in the session. Past it, further ones wait their turn.
     pub announces: usize,
     /// Piece checks under way at once.
@@ -131,6 +160,7 @@ impl Default for Config {
             listen_fallback: true,
             tracker_listen: None,
             tracker_interval: Duration::from_secs(30 * 60),
+            peer_exchange: true,
             limits: RateLimits::default(),
             connections: ConnectionLimits {
                 session: 500,
@@ -146,6 +176,7 @@ impl Default for Config {
                 peer_requests: 512,
                 own_requests: 1024,
                 known_peers: 4000,
+                metadata_bytes: 8 << 20,
                 announces: 64,
                 checking: 8,
                 bans: 4096,
@@ -166,6 +197,7 @@ impl Default for Config {
                 optimistic_interval: Duration::from_secs(30),
             },
             resume_interval: Duration::from_secs(2),
+            dht: None,
         }
     }
 }

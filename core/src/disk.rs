@@ -16,8 +16,12 @@ use smallvec::SmallVec;
 use crate::id::StoreId;
 use crate::piece::{InfoHash, Sha1Hash};
 
+mod memory;
+
+pub use memory::MemoryDisk;
+
 /// The files of a torrent as they lie on disk.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct StoreSpec {
     /// The directory under which every path lies; made when the first file is.
     pub root: PathBuf,
@@ -160,6 +164,11 @@ pub enum Allocation {
 pub enum StateName {
     /// A torrent's resume data.
     Resume(InfoHash),
+    /// The nodes of the DHT that are known.
+    Dht,
+    /// What is known of a torrent that was added by a magnet link: the link while that is all,
+    /// then its metainfo.
+    Metadata(InfoHash),
 }
 
 /// What a disk request brought.

@@ -4,22 +4,26 @@
 //! Torrents live in `torrent/`, what they share in `session/`, announces in `session/announces`,
 //! the embedded tracker in `session/tracker_host`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
 use crate::action::{Action, Close};
 use crate::config::{Config, RateLimits};
+use crate::dht::{Stats as DhtStats, Wish, WishId};
 use crate::disk::{DiskDone, DiskError};
-use crate::event::{Datagram, Event, NetError};
+use crate::event::{Datagram, Event, NetError, ResolveError};
 use crate::id::{ConnId, OpId, Slab, SocketId, StoreId, TorrentId};
 use crate::map::Map;
+use crate::metainfo::Metainfo;
 use crate::notice::Notice;
 use crate::piece::InfoHash;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::announces::Announces;
 use crate::session::conn::{Role, TimerKey};
+use crate::session::dht_host::{DhtHost, Found};
 use crate::session::op::OpOwner;
 use crate::session::sockets::{Purpose, Sockets};
 use crate::session::tracker_host::TrackerHost;
@@ -45,8 +49,8 @@ pub struct Engine {
     sockets: Sockets,
     announces: Announces,
     tracker: Option<TrackerHost>,
+    dht: Option<DhtHost>,
     stop_timer: TimerId,
-    told_stopped: bool,
 }
 
 /// Why a torrent was not added.
@@ -91,6 +95,26 @@ impl std::fmt::Display for NoSuchTorrent {
 
 impl std::error::Error for NoSuchTorrent {}
 
+/// Why nothing is looked for in the DHT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DhtError {
+    /// The session takes no part in it, or is stopping.
+    Off,
+    /// Too much is looked for already, or an item to store does not verify.
+    Refused,
+}
+
+impl std::fmt::Display for DhtError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            DhtError::Off => "the session takes no part in the DHT",
+            DhtError::Refused => "too much is looked for in the DHT already",
+        })
+    }
+}
+
+impl std::error::Error for DhtError {}
+
 impl Engine {
     /// A session with no torrents. The first actions open its sockets.
     ///
@@ -99,6 +123,7 @@ impl Engine {
         let mut session = Session::new(config, seed, now, wall);
         let sockets = Sockets::open(&mut session);
         let tracker = TrackerHost::open(&mut session);
+        let dht = DhtHost::open(&mut session);
         let stop_timer = session.timers.register(TimerKey::Stop);
         Engine {
             torrents: Slab::new(),
@@ -107,8 +132,8 @@ impl Engine {
             announces: Announces::new(&mut session),
             sockets,
             tracker,
+            dht,
             stop_timer,
-            told_stopped: false,
             session,
         }
     }
@@ -128,11 +153,7 @@ impl Engine {
             Event::Datagrams { socket, batch } => self.datagrams(socket, batch),
             Event::DatagramReady { socket } => self.sockets.ready(&mut self.session, socket),
             Event::Disk { op, result } => self.disk(op, result),
-            Event::Resolved { op, result } => {
-                if let Some(OpOwner::Announce(id)) = self.session.ops.remove(op) {
-                    self.announces.resolved(&mut self.session, id, result);
-                }
-            }
+            Event::Resolved { op, result } => self.resolved(op, result),
         }
         self.settle();
     }
@@ -203,21 +224,21 @@ impl Engine {
         if self.session.stopping {
             return Err(AddTorrentError::Stopping);
         }
-        let infohash = add.metainfo.infohash();
+        let infohash = add.source.infohash();
         if let Some(&known) = self.by_infohash.get(&infohash) {
             return Err(AddTorrentError::Duplicate(known));
         }
-        let files = add.metainfo.files().len();
+        // As many as there are, if that is known.
+        let files = add.source.metainfo().map_or(add.files.len(), |known| known.files().len());
         if !add.files.is_empty() && add.files.len() != files {
             return Err(AddTorrentError::WrongFileCount { given: add.files.len(), files });
         }
-        let recheck = add.recheck;
         let store = self.stores.insert(());
         let session = &mut self.session;
         let id = self.torrents.insert_with(|id| Torrent::new(session, id, store, add));
         self.by_infohash.insert(infohash, id);
         if let Some(torrent) = self.torrents.get_mut(id) {
-            torrent.start(&mut self.session, recheck);
+            torrent.start(&mut self.session);
         }
         self.settle();
         Ok(id)
@@ -285,6 +306,16 @@ impl Engine {
         self.with_torrent(now, id, |torrent, session| torrent.set_limits(session, limits))
     }
 
+    /// Looks for something in the DHT, or has it stored there; `Notice::DhtDone` follows. It waits
+    /// until the DHT has looked around (`Notice::DhtReady`).
+    pub fn dht_wish(&mut self, now: Instant, wish: Wish) -> Result<WishId, DhtError> {
+        self.advance(now);
+        let dht = self.dht.as_mut().filter(|_| !self.session.stopping).ok_or(DhtError::Off)?;
+        let id = dht.wish_of_user(&self.session, wish).ok_or(DhtError::Refused);
+        self.settle();
+        id
+    }
+
     /// Ends the session in order: trackers are told, data is flushed, resume data is saved.
     /// `Notice::Stopped` follows within 0.8 seconds of engine time, when that is done or cannot be.
     pub fn stop(&mut self, now: Instant) {
@@ -308,10 +339,10 @@ impl Engine {
         for (_, torrent) in self.torrents.iter_mut() {
             torrent.stop(&mut self.session);
         }
-        let all: Vec<TorrentId> = self.torrents.keys().collect();
-        for id in all {
-            self.session.touched.push(id);
+        if let Some(dht) = &mut self.dht {
+            dht.stop(&mut self.session);
         }
+        self.touch_all();
         self.settle();
     }
 
@@ -322,6 +353,11 @@ impl Engine {
         self.torrents.get(id).map(|torrent| torrent.status(&self.session, now))
     }
 
+    /// What a torrent is; `None` while only a magnet link is known of it.
+    pub fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
+        self.torrents.get(id)?.metainfo.clone()
+    }
+
     /// Every torrent, in a fixed order.
     pub fn torrents(&self) -> impl Iterator<Item = TorrentId> + '_ {
         self.torrents.keys()
@@ -330,6 +366,11 @@ impl Engine {
     /// How much the embedded tracker holds, if there is one.
     pub fn tracker_stats(&self) -> Option<TrackerStats> {
         self.tracker.as_ref().map(TrackerHost::stats)
+    }
+
+    /// How much the DHT node holds, if there is one. Goes through its tables.
+    pub fn dht_stats(&self) -> Option<DhtStats> {
+        self.dht.as_ref().map(|dht| dht.stats(&self.session))
     }
 
     /// The settings, as they are now.
@@ -385,6 +426,11 @@ impl Engine {
                         tracker.timeout(&mut self.session);
                     }
                 }
+                TimerKey::Dht => {
+                    if let Some(dht) = &mut self.dht {
+                        dht.timeout(&self.session);
+                    }
+                }
                 TimerKey::Stop => self.tell_stopped(),
             }
         }
@@ -411,8 +457,28 @@ impl Engine {
         self.sockets.bound(&mut self.session, socket, result);
         if self.session.listeners_pending == 0 {
             // Announces have waited for the port.
-            let all: Vec<TorrentId> = self.torrents.keys().collect();
-            self.session.touched.extend(all);
+            self.touch_all();
+        }
+    }
+
+    /// Looks at every torrent at the end of this input. For what happens a few times in a
+    /// session.
+    fn touch_all(&mut self) {
+        self.session.touched.extend(self.torrents.keys());
+    }
+
+    fn resolved(&mut self, op: OpId, result: Result<Vec<IpAddr>, ResolveError>) {
+        match self.session.ops.remove(op) {
+            Some(OpOwner::Announce(id)) => self.announces.resolved(&mut self.session, id, result),
+            Some(OpOwner::Peer(id, port)) => {
+                self.route(id, |torrent, session| torrent.peer_resolved(session, port, result));
+            }
+            Some(OpOwner::Dht(what)) => {
+                if let Some(dht) = &mut self.dht {
+                    dht.resolved(&self.session, what, result);
+                }
+            }
+            Some(OpOwner::Torrent(..)) | None => {}
         }
     }
 
@@ -520,7 +586,10 @@ impl Engine {
         match self.sockets.purpose(socket) {
             Some(Purpose::PeersUdp) => {
                 for datagram in batch {
-                    self.announces.datagram(&mut self.session, &datagram);
+                    let dht = self.dht.as_mut();
+                    if !dht.is_some_and(|dht| dht.datagram(&self.session, &datagram)) {
+                        self.announces.datagram(&mut self.session, &datagram);
+                    }
                 }
             }
             Some(Purpose::TrackerUdp) => {
@@ -536,8 +605,16 @@ impl Engine {
     }
 
     fn disk(&mut self, op: OpId, result: Result<DiskDone, Box<DiskError>>) {
-        if let Some(OpOwner::Torrent(id, what)) = self.session.ops.remove(op) {
-            self.route(id, |torrent, session| torrent.disk_done(session, what, result));
+        match self.session.ops.remove(op) {
+            Some(OpOwner::Torrent(id, what)) => {
+                self.route(id, |torrent, session| torrent.disk_done(session, what, result));
+            }
+            Some(OpOwner::Dht(what)) => {
+                if let Some(dht) = &mut self.dht {
+                    dht.disk_done(&self.session, what, result);
+                }
+            }
+            Some(OpOwner::Announce(_) | OpOwner::Peer(..)) | None => {}
         }
     }
 
@@ -549,9 +626,7 @@ impl Engine {
         self.continue_checks();
         self.continue_reads();
         self.open_connections();
-        while let Some(id) = self.session.touched.pop() {
-            self.settle_torrent(id);
-        }
+        self.settle_touched();
         while let Some(id) = self.session.leaving.pop() {
             self.announces.abandon(&mut self.session, id);
         }
@@ -561,10 +636,66 @@ impl Engine {
                 self.settle_torrent(done.torrent);
             }
         }
+        self.settle_dht();
         self.open_connections();
+        self.settle_touched();
         self.sockets.send_all(&mut self.session, self.announces.take_datagrams());
-        if self.session.stopping && self.torrents.is_empty() && self.announces.is_empty() {
+        let dht_idle = self.dht.as_ref().is_none_or(DhtHost::is_idle);
+        let idle = self.torrents.is_empty() && self.announces.is_empty() && dht_idle;
+        if self.session.stopping && idle {
             self.tell_stopped();
+        }
+    }
+
+    /// Passes on what the DHT found, and what torrents want of it.
+    fn settle_dht(&mut self) {
+        let sockets = &self.sockets;
+        let Some(dht) = &mut self.dht else { return };
+        dht.begin_if_ready(&self.session, |v6| sockets.has_udp(v6));
+        loop {
+            let Some(dht) = &mut self.dht else { return };
+            dht.run_errands(&mut self.session);
+            if let Some(found) = dht.poll_found(&mut self.session) {
+                self.found_in_dht(found);
+            } else if dht.rearm(&mut self.session) {
+                // There are few nodes, and now more than before: worth announcing again.
+                self.touch_all();
+            } else {
+                break;
+            }
+            self.open_connections();
+            self.settle_touched();
+        }
+        let Some(dht) = &mut self.dht else { return };
+        self.sockets.send_all(&mut self.session, dht.take_datagrams());
+    }
+
+    fn found_in_dht(&mut self, found: Found) {
+        match found {
+            Found::Peers(id, peers) => {
+                self.route(id, |torrent, session| torrent.dht_peers(session, &peers));
+            }
+            Found::Done(id, outcome) => {
+                self.route(id, |torrent, session| torrent.dht_done(session, &outcome));
+            }
+            Found::UserDone(wish, outcome) => {
+                self.session.act(Action::Notify(Box::new(Notice::DhtDone { wish, outcome })));
+            }
+            Found::Ready { nodes } => {
+                self.session.act(Action::Notify(Box::new(Notice::DhtReady { nodes })));
+                self.touch_all();
+            }
+            Found::ExternalAddress(ip) => {
+                for (_, torrent) in self.torrents.iter_mut() {
+                    torrent.learn_address(&mut self.session, ip);
+                }
+            }
+        }
+    }
+
+    fn settle_touched(&mut self) {
+        while let Some(id) = self.session.touched.pop() {
+            self.settle_torrent(id);
         }
     }
 
@@ -573,8 +704,12 @@ impl Engine {
         while let Some(announce) = torrent.next_announce(&mut self.session) {
             self.announces.start(&mut self.session, id, announce);
         }
+        if let (Some(dht), Some(wish)) = (&mut self.dht, torrent.next_dht_wish(&self.session)) {
+            let wish = dht.wish_of_torrent(&self.session, id, wish);
+            torrent.dht_wished(&self.session, wish);
+        }
         if torrent.is_ended() {
-            let infohash = torrent.metainfo.infohash();
+            let infohash = torrent.infohash;
             let store = torrent.store();
             self.by_infohash.remove(&infohash);
             self.stores.remove(store);
@@ -622,10 +757,33 @@ impl Engine {
     }
 
     fn tell_stopped(&mut self) {
-        if self.session.stopping && !self.told_stopped {
-            self.told_stopped = true;
+        if self.session.stopping && !self.session.told_stopped {
             self.session.timers.cancel(self.stop_timer);
+            self.announces.abandon_all(&mut self.session);
             self.session.act(Action::Notify(Box::new(Notice::Stopped)));
+            self.session.told_stopped = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_after_the_last_notice_is_told_to_nobody() {
+        let now = Instant::ZERO;
+        let mut engine = Engine::new(Config::default(), [1; 32], now, UnixTime(0));
+        let bind = engine.poll_action();
+        let Some(Action::Bind { socket, spec }) = bind else { panic!("{bind:?}") };
+        engine.stop(now);
+        engine.handle(now, Event::Bound { socket, result: Ok(spec.addr) });
+        let notices = std::iter::from_fn(|| engine.poll_action())
+            .filter_map(|action| match action {
+                Action::Notify(notice) => Some(*notice),
+                _ => None,
+            })
+            .collect::<Vec<_>>();
+        assert_eq!(notices, [Notice::Stopped]);
     }
 }

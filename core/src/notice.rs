@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use crate::action::SocketKind;
+use crate::dht::{Outcome, WishId};
 use crate::disk::DiskError;
 use crate::event::NetError;
 use crate::id::TorrentId;
@@ -42,6 +43,18 @@ pub enum Notice {
         /// What.
         what: TorrentNotice,
     },
+    /// The DHT node has looked around: what is wished for is looked for from now on.
+    DhtReady {
+        /// Nodes that it knows.
+        nodes: usize,
+    },
+    /// Something that the user wished for in the DHT is done.
+    DhtDone {
+        /// Which wish.
+        wish: WishId,
+        /// What came of it.
+        outcome: Box<Outcome>,
+    },
     /// Everything asked for by `Engine::stop` is done. The last notice.
     Stopped,
 }
@@ -66,6 +79,27 @@ pub enum TorrentNotice {
         pieces: u32,
         /// Whether resume data answered, so that nothing was hashed.
         from_resume: bool,
+    },
+    /// The metadata of a torrent that was added by a magnet link is known and verified.
+    MetadataReceived {
+        /// The torrent's name, sanitised.
+        name: String,
+        /// Bytes of content.
+        total_bytes: u64,
+        /// Pieces of content.
+        pieces: u32,
+    },
+    /// The metadata is verified and cannot be used. The torrent is paused.
+    MetadataUnusable {
+        /// Why.
+        why: String,
+    },
+    /// A peer claims metadata longer than is accepted; it is not asked for it.
+    MetadataTooLong {
+        /// Bytes, as it claims.
+        bytes: u32,
+        /// Most bytes accepted.
+        limit: u32,
     },
     /// Every wanted piece is verified and written.
     Finished,
@@ -93,6 +127,13 @@ pub enum TorrentNotice {
         url: String,
         /// Why.
         why: String,
+    },
+    /// The torrent was looked for and announced in the DHT.
+    DhtAnswered {
+        /// How many peers were found.
+        peers: usize,
+        /// How many nodes know of us now.
+        stored: usize,
     },
     /// A tracker told us our address as it sees it (BEP 24).
     ExternalAddress {

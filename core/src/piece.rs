@@ -98,6 +98,9 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// Of no content at all: no pieces.
+    pub const NOTHING: Geometry = Geometry { total_len: 0, piece_len: BLOCK_LEN, pieces: 0 };
+
     /// `total_len` bytes in pieces of `piece_len`; `None` if a number is 0 or past the limits
     /// ([`MAX_PIECE_LEN`], [`MAX_PIECES`]). Content of no bytes has no pieces.
     pub fn new(total_len: u64, piece_len: u32) -> Option<Self> {

@@ -1,6 +1,6 @@
 //! Two engines joined in memory: a torrent goes from one to the other, the same way each time.
 //!
-//! The smallest host there is: no latency, no faults, files in a map. Time stands still until both
+//! The smallest host there is: no latency, no faults, files in memory. Time stands still until both
 //! have nothing to do; then it jumps to the next deadline. A hash over all that happened is the
 //! run's fingerprint.
 
@@ -9,13 +9,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat, Span, StoreSpec};
+use bitswarm_core::disk::MemoryDisk;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::record::{Recorder, replay};
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::{
-    Action, Config, ConnId, Event, Instant, Notice, Segments, StoreId, TorrentNotice, UnixTime,
+    Action, Config, ConnId, Event, Instant, Notice, Segments, TorrentNotice, UnixTime,
 };
 use bytes::BytesMut;
 use sha1::{Digest, Sha1};
@@ -25,8 +25,7 @@ const ADDRESSES: [&str; 2] = ["10.0.0.1:6881", "10.0.0.2:6881"];
 /// One engine with its files. It is recorded.
 struct Node {
     engine: Recorder,
-    stores: BTreeMap<StoreId, Arc<StoreSpec>>,
-    files: BTreeMap<String, Vec<u8>>,
+    disk: MemoryDisk,
     /// Our connection → theirs.
     wires: BTreeMap<ConnId, ConnId>,
     notices: Vec<Notice>,
@@ -44,75 +43,9 @@ impl Node {
         let config = Config::default();
         Node {
             engine: Recorder::recording(config, [seed; 32], Instant::ZERO, UnixTime(1_700_000_000)),
-            stores: BTreeMap::new(),
-            files: BTreeMap::new(),
+            disk: MemoryDisk::new(),
             wires: BTreeMap::new(),
             notices: Vec::new(),
-        }
-    }
-
-    fn path(&self, store: StoreId, span: &Span) -> Option<String> {
-        let file = &self.stores[&store].files[span.file?.0 as usize];
-        Some(file.path.display().to_string())
-    }
-
-    fn read(&self, store: StoreId, spans: &[Span]) -> Option<Vec<u8>> {
-        let mut data = Vec::new();
-        for span in spans {
-            let from = span.offset as usize;
-            match self.path(store, span) {
-                Some(path) => data.extend_from_slice(
-                    self.files.get(&path)?.get(from..from + span.length as usize)?,
-                ),
-                None => data.resize(data.len() + span.length as usize, 0),
-            }
-        }
-        Some(data)
-    }
-
-    fn write(&mut self, store: StoreId, spans: &[Span], mut data: &[u8]) {
-        for span in spans {
-            let (now, rest) = data.split_at(span.length as usize);
-            data = rest;
-            if let Some(path) = self.path(store, span) {
-                let file = self.files.entry(path).or_default();
-                let to = span.offset as usize + now.len();
-                file.resize(file.len().max(to), 0);
-                file[span.offset as usize..to].copy_from_slice(now);
-            }
-        }
-    }
-
-    fn stats(&self, store: StoreId) -> Vec<Option<FileStat>> {
-        let stat = |data: &Vec<u8>| FileStat { length: data.len() as u64, modified_ns: 1 };
-        let files = self.stores[&store].files.iter();
-        files.map(|file| self.files.get(&file.path.display().to_string()).map(stat)).collect()
-    }
-
-    fn disk(&mut self, request: DiskRequest) -> DiskDone {
-        match request {
-            DiskRequest::Open { store, spec } => {
-                self.stores.insert(store, spec);
-                DiskDone::Files(self.stats(store))
-            }
-            DiskRequest::Sync { store } => DiskDone::Files(self.stats(store)),
-            DiskRequest::Read { store, spans } => {
-                DiskDone::Read(self.read(store, &spans).expect("reads what it has").into())
-            }
-            DiskRequest::Hash { store, spans } => {
-                let data = self.read(store, &spans).expect("hashes what is there");
-                DiskDone::Hash(Sha1::digest(data).into())
-            }
-            DiskRequest::Write(write) => {
-                let data = write.data.concat();
-                if write.expect.is_some_and(|hash| hash != <[u8; 20]>::from(Sha1::digest(&data))) {
-                    return DiskDone::HashMismatch;
-                }
-                self.write(write.store, &write.spans, &data);
-                DiskDone::Done
-            }
-            DiskRequest::Load { .. } => DiskDone::Loaded(None),
-            _ => DiskDone::Done,
         }
     }
 }
@@ -165,8 +98,9 @@ impl Pair {
                 }
             }
             Action::Disk { op, request } => {
-                let done = self.nodes[at].disk(request);
-                self.events.push_back((at, Event::Disk { op, result: Ok(done) }));
+                let result = self.nodes[at].disk.perform(request);
+                assert!(result.is_ok(), "{result:?}");
+                self.events.push_back((at, Event::Disk { op, result }));
             }
             Action::Notify(notice) => self.nodes[at].notices.push(*notice),
             Action::Read { .. } | Action::Unbind { .. } | Action::SendDatagrams { .. } => {}
@@ -227,7 +161,7 @@ fn transfer(len: usize) -> Vec<u8> {
     let content = content(len);
     let metainfo = torrent(&content);
     let mut pair = Pair::new();
-    pair.nodes[0].files.insert("file".to_owned(), content.clone());
+    pair.nodes[0].disk.insert("/file", content.clone());
     let seed = AddTorrent::new(metainfo.clone(), Path::new("/"));
     let mut leech = AddTorrent::new(metainfo, Path::new("/"));
     leech.peers.push(ADDRESSES[0].parse().unwrap());
@@ -236,7 +170,7 @@ fn transfer(len: usize) -> Vec<u8> {
     pair.run_until(|pair| pair.heard(0, &TorrentNotice::Finished));
     pair.nodes[1].engine.add_torrent(pair.now, leech).expect("adds");
     pair.run_until(|pair| pair.heard(1, &TorrentNotice::Saved));
-    assert_eq!(pair.nodes[1].files["file"], content);
+    assert_eq!(pair.nodes[1].disk.file("/file"), Some(&content[..]));
     for at in [0, 1] {
         pair.nodes[at].engine.stop(pair.now);
     }

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use bitswarm_core::TorrentId;
 use bitswarm_core::config::RateLimits;
-use bitswarm_core::engine::{AddTorrentError, NoSuchTorrent};
+use bitswarm_core::dht::{Stats, Wish, WishId};
+use bitswarm_core::engine::{AddTorrentError, DhtError, NoSuchTorrent};
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
 
 use crate::config::{ClientConfig, StartError};
@@ -58,6 +60,8 @@ pub enum ClientError {
     Add(AddTorrentError),
     /// The torrent is not in the session.
     NoSuchTorrent(TorrentId),
+    /// The DHT is not to be used.
+    Dht(DhtError),
     /// The session is over.
     Stopped,
 }
@@ -110,9 +114,25 @@ impl Client {
         self.call_on_torrent(move |session, now| session.set_torrent_limits(now, id, limits))
     }
 
+    /// Looks for something in the DHT, or has it stored there. `Notice::DhtDone` follows with the
+    /// id returned here.
+    pub fn dht_wish(&self, wish: Wish) -> Result<WishId, ClientError> {
+        self.call(move |session, now| session.dht_wish(now, wish))?.map_err(ClientError::Dht)
+    }
+
+    /// How much the DHT node holds. `None`: there is none, or the session is over.
+    pub fn dht_stats(&self) -> Option<Stats> {
+        self.call(|session, _| session.dht_stats()).ok().flatten()
+    }
+
     /// How a torrent stands. `None`: it is not in the session, or the session is over.
     pub fn status(&self, id: TorrentId) -> Option<TorrentStatus> {
         self.call(move |session, now| session.status(now, id)).ok().flatten()
+    }
+
+    /// What a torrent is. `None`: only a magnet link is known of it, or it is not in the session.
+    pub fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
+        self.call(move |session, _| session.metainfo(id)).ok().flatten()
     }
 
     /// How every torrent stands, in a fixed order. Empty when the session is over.
@@ -264,6 +284,7 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClientError::Add(error) => write!(f, "{error}"),
+            ClientError::Dht(error) => write!(f, "{error}"),
             ClientError::NoSuchTorrent(_) => f.write_str("the torrent is not in the session"),
             ClientError::Stopped => f.write_str("the session is over"),
         }

@@ -7,10 +7,13 @@ use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bitswarm_core::config::RateLimits;
-use bitswarm_core::engine::{AddTorrentError, NoSuchTorrent};
+use bitswarm_core::dht::{Stats, Wish, WishId};
+use bitswarm_core::engine::{AddTorrentError, DhtError, NoSuchTorrent};
 use bitswarm_core::event::Datagram;
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::record::Recorder;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
 use bitswarm_core::{
@@ -165,8 +168,20 @@ impl Session {
         self.engine.set_torrent_limits(now, id, limits)
     }
 
+    pub(crate) fn dht_wish(&mut self, now: Instant, wish: Wish) -> Result<WishId, DhtError> {
+        self.engine.dht_wish(now, wish)
+    }
+
+    pub(crate) fn dht_stats(&self) -> Option<Stats> {
+        self.engine.engine().dht_stats()
+    }
+
     pub(crate) fn stop(&mut self, now: Instant) {
         self.engine.stop(now);
+    }
+
+    pub(crate) fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
+        self.engine.engine().metainfo(id)
     }
 
     pub(crate) fn status(&self, now: Instant, id: TorrentId) -> Option<TorrentStatus> {

@@ -9,3 +9,13 @@ conformance!(async_std, bitswarm_runtime_async_std::start);
 
 #[cfg(feature = "smol")]
 conformance!(smol, bitswarm_runtime_async_std::start);
+
+conformance!(blocking, bitswarm_tests::blocking::start, core);
+
+/// The example is to show that a runtime is an afternoon's work.
+#[test]
+fn blocking_example_stays_short() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/blocking.rs");
+    let lines = std::fs::read_to_string(path).unwrap().lines().count();
+    assert!(lines <= 400, "it has {lines} lines");
+}

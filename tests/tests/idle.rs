@@ -91,7 +91,7 @@ impl Host {
                     let done = answer(&request);
                     self.handle(Event::Disk { op, result: Ok(done) });
                 }
-                Action::Connect { conn, to } => {
+                Action::Connect { conn, to, .. } => {
                     self.connects.push(to);
                     let why = Some(bitswarm_core::event::NetError::Refused);
                     self.handle(Event::Closed { conn, why });

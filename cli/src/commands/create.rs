@@ -29,23 +29,32 @@ pub(crate) fn run(args: &Create) -> Result<(), Failure> {
         progress.say(&format!("leaving out {}: not a file or directory", path.display()));
     }
     describe(args, &mut content);
-    let refused = |error: CreateError| {
-        Failure::new(Code::BadInput, format!("{}: {error}", args.path.display()))
-    };
+    let metainfo = hashed(&args.path, content, &progress, &interrupt)?;
+    write_whole(&args.output, &metainfo.to_bytes())
+        .map_err(|error| Failure::file("cannot write", &args.output, &error))?;
+    report(args, &metainfo)
+}
+
+/// The metainfo of content on disk, which is read and hashed for it.
+pub(crate) fn hashed(
+    path: &Path,
+    content: Content,
+    progress: &Progress,
+    interrupt: &Interrupt,
+) -> Result<Metainfo, Failure> {
+    let refused =
+        |error: CreateError| Failure::new(Code::BadInput, format!("{}: {error}", path.display()));
     // Once with hashes of zeros: what can be wrong shows before minutes of hashing.
     let geometry = content.creator.geometry().map_err(refused)?;
     let mut hashes = vec![0; geometry.pieces() as usize * 20];
     content.creator.finish(&hashes).map_err(refused)?;
 
     let layout = content.creator.layout().map_err(refused)?;
-    let results = hash("hashing", content.spec, &layout, &progress, &interrupt)?;
+    let results = hash("hashing", content.spec, &layout, progress, interrupt)?;
     for (place, result) in hashes.chunks_exact_mut(20).zip(results) {
         place.copy_from_slice(&result.map_err(|error| unreadable(&error))?);
     }
-    let metainfo = content.creator.finish(&hashes).map_err(refused)?;
-    write_whole(&args.output, &metainfo.to_bytes())
-        .map_err(|error| Failure::file("cannot write", &args.output, &error))?;
-    report(args, &metainfo)
+    content.creator.finish(&hashes).map_err(refused)
 }
 
 /// Better now than after minutes of hashing.
@@ -99,7 +108,7 @@ fn report(args: &Create, metainfo: &Metainfo) -> Result<(), Failure> {
 }
 
 /// Writes a file so that it is there whole or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A device or a pipe is written to; a rename would replace it.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
         return File::options().write(true).open(path)?.write_all(bytes);

@@ -20,7 +20,7 @@ use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_runtime_common::ClientConfig;
 use tempfile::TempDir;
 
-use crate::args::Demo;
+use crate::args::{Demo, Runtime};
 use crate::exit::{Code, Failure};
 use crate::hashing::hash;
 use crate::output::{Object, print};
@@ -52,19 +52,21 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     write_content(&original, args.size)
         .map_err(|error| Failure::file("cannot write", &original, &error))?;
 
-    let tracker = Session::start(&config(Service::Tracker), MustListen::Yes)?;
+    let runtime = args.driven.runtime;
+    let tracker = Session::start(runtime, &config(Service::Tracker), MustListen::Yes)?;
     let url = format!("http://{}/announce", wait_for_tracker(&tracker)?);
     progress.say(&format!("tracker at {url}"));
     let metainfo = make_torrent(root, args.size, &url, &progress, &interrupt)?;
 
-    let mut nodes = vec![Node::start("seeder", &root.join("seeder"), &metainfo, &progress)?];
+    let start = |label: &str, dir: &Path| Node::start(runtime, label, dir, &metainfo, &progress);
+    let mut nodes = vec![start("seeder", &root.join("seeder"))?];
     until_all_complete(&mut nodes, &interrupt)?;
     let began = Instant::now();
     for number in 1..=args.peers {
         let label = format!("downloader {number}");
         let dir = root.join(format!("downloader-{number}"));
         make_dir(&dir)?;
-        nodes.push(Node::start(&label, &dir, &metainfo, &progress)?);
+        nodes.push(start(&label, &dir)?);
     }
     let result = until_all_complete(&mut nodes, &interrupt);
     let took = began.elapsed();
@@ -203,12 +205,13 @@ struct Node {
 
 impl Node {
     fn start(
+        runtime: Runtime,
         label: &str,
         dir: &Path,
         metainfo: &Metainfo,
         progress: &Progress,
     ) -> Result<Self, Failure> {
-        let session = Session::start(&config(Service::Peers), MustListen::Yes)?;
+        let session = Session::start(runtime, &config(Service::Peers), MustListen::Yes)?;
         let id = session.add(AddTorrent::new(metainfo.clone(), dir))?;
         let task = progress.task(label);
         Ok(Node { dir: dir.to_owned(), session, id, task, is_complete: false, last: None })

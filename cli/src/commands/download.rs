@@ -1,25 +1,32 @@
 //! `download`: gets what the torrents describe, and shares it as long as told.
 
 use bitswarm_core::disk::Allocation;
-use bitswarm_core::metainfo::Metainfo;
-use bitswarm_core::torrent::{AddTorrent, PieceOrder};
+use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentSource};
 
 use crate::args::{Download, Transfer};
 use crate::exit::{Code, Failure};
 use crate::progress::Progress;
+use crate::selection::Selection;
 use crate::session::{Session, make_dir, resolve_peers};
 use crate::signals::Interrupt;
 use crate::state::{Lock, State, Use};
 use crate::swarm::Swarm;
-use crate::torrents::{list, load_all, priorities};
+use crate::torrents::{list, load_sources, priorities};
 use crate::watch::{Purpose, Share};
 
 /// Downloads until everything is complete, on disk, and shared enough.
 pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     let transfer = &args.transfer;
-    let torrents = load_all(&args.inputs)?;
+    let torrents = load_sources(&args.inputs)?;
     if transfer.list {
-        return list(&torrents, transfer.reporting.json);
+        let known: Option<Vec<_>> = torrents
+            .iter()
+            .map(|source| source.metainfo().map(|known| (**known).clone()))
+            .collect();
+        let message = "the files of a magnet link are not known yet; \
+                       bitswarm metadata MAGNET -o FILE, then list that";
+        let known = known.ok_or_else(|| Failure::new(Code::Usage, message))?;
+        return list(&known, transfer.reporting.json);
     }
     if transfer.files.is_some() && torrents.len() > 1 {
         let message = "--files chooses from one torrent; download these one by one";
@@ -29,9 +36,9 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     make_dir(&args.output)?;
     let state = State::open(transfer.state_dir.as_deref(), &args.output)?;
     let mut adds = Vec::new();
-    for metainfo in torrents {
-        let lock = Lock::take(&state, metainfo.infohash(), Use::Write)?;
-        adds.push((add(args, metainfo)?, lock));
+    for source in torrents {
+        let lock = Lock::take(&state, source.infohash(), Use::Write)?;
+        adds.push((add(args, source)?, lock));
     }
     let peers = resolve_peers(&transfer.peers)?;
     let progress = Progress::new(transfer.reporting);
@@ -40,21 +47,27 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     let mut swarm = Swarm::new(session, purpose, transfer, progress);
     for (add, lock) in adds {
         // Without its resume data a torrent is checked in full: slower, and as good.
-        let _ = state.fetch(add.metainfo.infohash(), &dir);
+        let _ = state.fetch(add.source.infohash(), &dir);
         swarm.add(AddTorrent { peers: peers.clone(), ..add }, lock)?;
     }
     swarm.run(&interrupt)
 }
 
-fn add(args: &Download, metainfo: Metainfo) -> Result<AddTorrent, Failure> {
+fn add(args: &Download, source: TorrentSource) -> Result<AddTorrent, Failure> {
     let Transfer { files, sequential, preallocate, trackers, .. } = &args.transfer;
-    let files = priorities(&metainfo, files.as_ref())?;
+    // What is chosen of a magnet link is looked at when its files are known.
+    let only = files.as_ref().and_then(Selection::zero_based);
+    let files = match source.metainfo() {
+        Some(metainfo) => priorities(metainfo, files.as_ref())?,
+        None => Vec::new(),
+    };
     Ok(AddTorrent {
         trackers: trackers.clone(),
         files,
+        only,
         order: if *sequential { PieceOrder::Sequential } else { PieceOrder::RarestFirst },
         allocation: if *preallocate { Allocation::Full } else { Allocation::Sparse },
-        ..AddTorrent::new(metainfo, &args.output)
+        ..AddTorrent::new(source, &args.output)
     })
 }
 

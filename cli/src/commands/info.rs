@@ -1,9 +1,11 @@
-//! `info`: shows what is in a torrent. `--list` of download and seed uses its table of files.
+//! `info`: shows what is in a torrent, or what a magnet link says. `--list` of download and seed uses its table of files.
 
-use bitswarm_core::metainfo::{File, Metainfo};
+use bitswarm_core::metainfo::{File, Magnet, Metainfo};
+use bitswarm_core::torrent::TorrentSource;
 use serde_json::{Value, json};
 
 use crate::args::Info;
+use crate::commands::metadata::describe;
 use crate::exit::Failure;
 use crate::input;
 use crate::output::{Object, print};
@@ -11,8 +13,29 @@ use crate::units::Size;
 
 /// Shows a torrent as a table, or as one JSON object.
 pub(crate) fn run(args: &Info) -> Result<(), Failure> {
-    let metainfo = input::load(&args.input)?;
-    if args.json { object(&metainfo).print() } else { print_table(&metainfo) }
+    match input::load_any(&args.input)? {
+        TorrentSource::Metainfo(metainfo) if args.json => object(&metainfo).print(),
+        TorrentSource::Metainfo(metainfo) => print_table(&metainfo),
+        TorrentSource::Magnet(magnet) if args.json => magnet_object(&magnet).print(),
+        TorrentSource::Magnet(magnet) => {
+            describe(&magnet).iter().try_for_each(|(label, text)| row(label, text))
+        }
+    }
+}
+
+/// What `--json` prints of a magnet link.
+fn magnet_object(magnet: &Magnet) -> Object {
+    let v2 =
+        magnet.v2.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let peers = magnet.peers.iter().map(ToString::to_string);
+    Object::new()
+        .with("name", magnet.name.as_deref())
+        .with("infohash_v1", magnet.infohash.to_string())
+        .with("infohash_v2", v2)
+        .with("trackers", magnet.trackers.clone())
+        .with("web_seeds", magnet.web_seeds.clone())
+        .with("peers", peers.collect::<Vec<_>>())
+        .with("only_files", magnet.select.as_ref().map(ToString::to_string))
 }
 
 /// What `--json` prints.

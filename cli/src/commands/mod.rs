@@ -2,9 +2,13 @@
 
 pub(crate) mod create;
 pub(crate) mod demo;
+pub(crate) mod dht;
 pub(crate) mod download;
 pub(crate) mod info;
+pub(crate) mod magnet;
+pub(crate) mod metadata;
 pub(crate) mod scripts;
 pub(crate) mod seed;
+pub(crate) mod share;
 pub(crate) mod tracker;
 pub(crate) mod verify;

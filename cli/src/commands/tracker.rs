@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Tracker) -> Result<(), Failure> {
     let core =
         Config { listen: Vec::new(), tracker_listen: Some(args.listen), ..Config::default() };
     let config = ClientConfig { core, ..ClientConfig::default() };
-    let session = Session::start(&config, MustListen::Yes)?;
+    let session = Session::start(args.driven.runtime, &config, MustListen::Yes)?;
     while !interrupt.is_set() {
         if let Some(Notice::Listening { kind, addr, service: Service::Tracker }) =
             session.next_notice(PATIENCE)?

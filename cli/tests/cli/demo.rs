@@ -21,7 +21,7 @@ fn demo_transfers_everything_and_leaves_nothing_behind() {
 #[test]
 fn demo_keeps_its_files_where_it_was_told_to() {
     let sandbox = Sandbox::new();
-    let ended = sandbox.run("demo --size 100K --peers 1 --dir here");
+    let ended = sandbox.run("demo --size 100K --peers 1 --dir here --runtime async-std");
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(ended.stdout.contains("the copies are equal to the original"), "{}", ended.stdout);
     let [original, copy] =

@@ -41,6 +41,25 @@ fn help_and_version_are_results() {
 }
 
 #[test]
+fn a_magnet_link_is_printed_and_read() {
+    let sandbox = Sandbox::new();
+    sandbox.write("content", 20_000, 1);
+    sandbox.run("create content -o t.torrent -q -t http://a/announce -t udp://b:1");
+    let infohash = sandbox.run("info t.torrent --json").json()["infohash_v1"].clone();
+    let printed = sandbox.run("magnet t.torrent --peer [::1]:5 --peer a.example:6");
+    assert_eq!(printed.code, 0, "{}", printed.stderr);
+    let link = printed.stdout.trim();
+    let said = sandbox.run_with(["info", link, "--json"]).json();
+    assert_eq!(said["infohash_v1"], infohash);
+    assert_eq!(said["name"], "content");
+    assert_eq!(said["trackers"], json!(["http://a/announce", "udp://b:1"]));
+    assert_eq!(said["peers"], json!(["[::1]:5", "a.example:6"]));
+    sandbox.run_with(["verify", link, "--data", "."]).fails(4, &["bitswarm metadata"]);
+    sandbox.run_with(["download", link, "--list"]).fails(2, &["bitswarm metadata"]);
+    sandbox.run_with(["magnet", link]).fails(4, &["torrent file is needed"]);
+}
+
+#[test]
 fn info_says_what_create_was_told() {
     let sandbox = Sandbox::new();
     sandbox.write("tree/b/ü 文.bin", 70_000, 1);
@@ -144,8 +163,8 @@ fn bad_input_ends_in_code_4_and_missing_input_in_11() {
         sandbox.run(&format!("download {name}")).fails(4, &[name]);
         sandbox.run(&format!("seed {name} --data .")).fails(4, &[name]);
     }
-    sandbox.run("info magnet:?xt=urn:btih:00").fails(4, &["magnet links are not supported yet"]);
-    sandbox.run("download magnet:?xt=urn:btih:00").fails(4, &["not supported yet"]);
+    sandbox.run("info magnet:?xt=urn:btih:00").fails(4, &["40 hexadecimal"]);
+    sandbox.run("download magnet:?xt=urn:btih:00").fails(4, &["40 hexadecimal"]);
     sandbox.run("info missing.torrent").fails(11, &["missing.torrent", "check the path"]);
     fs::create_dir(sandbox.path("dir")).unwrap();
     sandbox.run("info dir").fails(11, &["dir"]);

@@ -43,6 +43,30 @@ fn a_seed_and_a_download_pass_a_file_from_one_to_the_other() {
 }
 
 #[test]
+fn what_is_shared_is_downloaded_by_its_link_and_its_torrent_can_be_had() {
+    let sandbox = with_content(1_000_001);
+    let mut share = sandbox.start(&format!("share data --json {LOCAL}"));
+    let link = share.wait_for("magnet")["link"].as_str().unwrap().to_owned();
+    let addr = address(&mut share);
+    let named = format!("{link}&x.pe={addr}");
+    let mut get = vec!["download", &named, "-o", "out"];
+    get.extend(LOCAL.split(' '));
+    let ended = sandbox.run_with(&get);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stdout.starts_with("out/data: complete"), "{}", ended.stdout);
+    assert!(same(&sandbox.path("data/content"), &sandbox.path("out/data/content")));
+
+    let local = ["--bind", "127.0.0.1", "--port", "0", "--no-dht"];
+    let ended = sandbox.run_with(["metadata", &named, "-o", "t.torrent"].iter().chain(&local));
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let verified = sandbox.run("verify t.torrent --data out -q");
+    assert_eq!(verified.code, 0, "{}", verified.stderr);
+    let alone =
+        [&["metadata", &link, "-o", "x.torrent", "-q", "--timeout", "1s"][..], &local].concat();
+    sandbox.run_with(alone).fails(6, &["no metadata after 1 s"]);
+}
+
+#[test]
 fn a_download_with_a_sharing_goal_goes_on_until_it_is_reached() {
     let sandbox = with_content(100_000);
     let mut seed = sandbox.start(&format!("seed content.torrent --data data --json {LOCAL}"));

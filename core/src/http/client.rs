@@ -142,8 +142,10 @@ impl ClientExchange {
                 State::Done => return Ok(Progress::More),
                 State::Head { buffer, interim } => {
                     let interim = *interim;
-                    if !buffer.fill(&mut data, self.limits.head)? {
-                        check_start(buffer.bytes())?;
+                    // Its beginning is judged first, so that any cut ends in the same error.
+                    let filled = buffer.fill(&mut data, self.limits.head);
+                    check_start(buffer.bytes())?;
+                    if !filled? {
                         return Ok(Progress::More);
                     }
                     let head = ResponseHead::parse(buffer.bytes())?;
@@ -410,6 +412,18 @@ mod tests {
             assert_eq!(exchange.handle(&[*byte]), Ok(Progress::More));
         }
         assert!(matches!(exchange.handle(&[*last]), Ok(Progress::Response(_))));
+    }
+
+    #[test]
+    fn what_does_not_begin_like_http_is_refused_in_any_cut() {
+        let early = b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
+        let long = b"x".repeat(2000);
+        for data in [&early[..], &long] {
+            assert_eq!(run(data), Err(HttpError::MalformedHead));
+            let mut bytewise = exchange();
+            let first = data.chunks(1).find_map(|byte| bytewise.handle(byte).err());
+            assert_eq!(first, Some(HttpError::MalformedHead));
+        }
     }
 
     quickcheck! {

@@ -8,12 +8,16 @@
 //! [`Metainfo::to_bytes`] is the input, and [`Metainfo::with_trackers`] changes nothing but the
 //! trackers. [`create`] makes new ones.
 //!
-//! Not here: magnet links, v2 file trees and merkle hashes, `httpseeds` (BEP 17).
+//! [`Magnet`] is a torrent of which no more than the infohash is known.
+//!
+//! Not here: v2 file trees and merkle hashes, `httpseeds` (BEP 17).
 
 pub mod create;
 mod edit;
 mod error;
 mod file;
+pub mod file_ranges;
+pub mod magnet;
 mod parse;
 pub mod path;
 pub mod text;
@@ -25,12 +29,15 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::bencode::encode_dict;
 use crate::disk::{StoreFile, StoreSpec};
 use crate::piece::{Geometry, InfoHash, PieceIndex, Sha1Hash};
 
 pub use create::Creator;
 pub use error::MetainfoError;
 pub use file::{Attributes, File};
+pub use file_ranges::FileRanges;
+pub use magnet::Magnet;
 pub use path::PathRules;
 
 /// Longest metainfo accepted, in bytes (chosen: the hashes of the most pieces allowed take 40 MiB,
@@ -94,6 +101,22 @@ impl Metainfo {
     /// Reads a metainfo file without copying it, for a file system with the given rules.
     pub fn from_bytes(bytes: Bytes, rules: PathRules) -> Result<Self, MetainfoError> {
         parse::metainfo(bytes, rules)
+    }
+
+    /// A torrent of an info dictionary that peers gave (BEP 9), with the trackers and web seeds of
+    /// its magnet link. That it has the link's infohash is for the caller to have seen.
+    pub fn from_info(info: Bytes, magnet: &Magnet) -> Result<Self, MetainfoError> {
+        let tiers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
+        let bytes = encode_dict(|root| {
+            edit::write_trackers(root, &tiers);
+            root.raw("info", &info);
+            if !magnet.web_seeds.is_empty() {
+                root.list("url-list", |list| {
+                    magnet.web_seeds.iter().for_each(|url| list.bytes(url));
+                });
+            }
+        });
+        Self::from_bytes(bytes.into(), PathRules::HOST)
     }
 
     /// The file as it was read.

@@ -4,6 +4,7 @@
 //! Holds state and keeps it consistent; what to request, whom to unchoke and what a block is good
 //! for is decided by the torrent's picker, choker and assembly.
 
+pub(crate) mod early;
 pub mod pipeline;
 pub(crate) mod upload;
 
@@ -13,7 +14,10 @@ use smallvec::SmallVec;
 
 use crate::bitfield::Bitfield;
 use crate::config::Config;
+use crate::extension::metadata::MetadataUploads;
+use crate::extension::pex::{PexIn, PexOut};
 use crate::id::{ConnId, id_type};
+use crate::peer::early::EarlyPieces;
 use crate::peer::pipeline::Pipeline;
 use crate::peer::upload::UploadQueue;
 use crate::picker::PeerKey;
@@ -21,6 +25,7 @@ use crate::piece::{Block, PeerId, PieceIndex};
 use crate::rate::RateMeter;
 use crate::segments::Segments;
 use crate::time::Instant;
+use crate::wire::extension::ExtensionIds;
 use crate::wire::handshake::HandshakeDecoder;
 use crate::wire::{Decoder, Message};
 
@@ -58,6 +63,13 @@ pub(crate) struct Peer {
     pub(crate) fast: bool,
     /// Whether both sides speak the extension protocol (BEP 10).
     pub(crate) extended: bool,
+    /// The extensions it understands, with its numbers.
+    pub(crate) extensions: ExtensionIds,
+    /// What it wants of the metadata.
+    pub(crate) metadata_uploads: MetadataUploads,
+    /// Whom it was told that we are connected to, and what it told us.
+    pub(crate) pex_out: PexOut,
+    pub(crate) pex_in: PexIn,
     /// It wants nothing (BEP 21).
     pub(crate) upload_only: bool,
 
@@ -66,6 +78,8 @@ pub(crate) struct Peer {
     pub(crate) peer_choking: bool,
     pub(crate) peer_interested: bool,
 
+    /// What it said to have while nobody here knew how many pieces there are.
+    pub(crate) early: EarlyPieces,
     pub(crate) has: Bitfield,
     /// Whether a bitfield, have-all, have-none or have has come: no bitfield may follow.
     pub(crate) told_pieces: bool,
@@ -88,6 +102,9 @@ pub(crate) struct Peer {
     pub(crate) waits_to_read: bool,
     /// Messages waiting to be gathered.
     pub(crate) outbox: Segments,
+    /// Requests that follow the outbox: until they are handed out, a choke or a cancel takes them
+    /// back.
+    pub(crate) asking: Vec<Block>,
 
     pub(crate) down: RateMeter,
     pub(crate) up: RateMeter,
@@ -120,12 +137,12 @@ impl Peer {
         remote: SocketAddr,
         incoming: bool,
         phase: Phase,
-        pieces: u32,
+        pieces: Option<u32>,
         now: Instant,
         config: &Config,
     ) -> Self {
         let mut decoder = Decoder::new();
-        decoder.set_piece_count(Some(pieces));
+        decoder.set_piece_count(pieces);
         Peer {
             conn,
             remote,
@@ -137,12 +154,17 @@ impl Peer {
             client: None,
             fast: false,
             extended: false,
+            extensions: ExtensionIds::none(),
+            metadata_uploads: MetadataUploads::default(),
+            pex_out: PexOut::default(),
+            pex_in: PexIn::default(),
             upload_only: false,
             am_choking: true,
             am_interested: false,
             peer_choking: true,
             peer_interested: false,
-            has: Bitfield::new(pieces),
+            early: EarlyPieces::new(config.bounds.metadata_bytes),
+            has: Bitfield::new(pieces.unwrap_or(0)),
             told_pieces: false,
             counted_as_seed: false,
             interesting: 0,
@@ -155,6 +177,7 @@ impl Peer {
             uploads: UploadQueue::default(),
             waits_to_read: false,
             outbox: Segments::new(),
+            asking: Vec::new(),
             down: RateMeter::default(),
             up: RateMeter::default(),
             downloaded: 0,
@@ -175,6 +198,11 @@ impl Peer {
     /// Whether it has everything, or wants nothing.
     pub(crate) fn is_seed(&self) -> bool {
         self.upload_only || (self.told_pieces && self.has.is_all())
+    }
+
+    /// Whether anything waits to be gathered that no rate limit holds up.
+    pub(crate) fn has_to_send(&self) -> bool {
+        self.has_words() || self.uploads.is_ready() || self.metadata_uploads.is_ready()
     }
 
     /// Queues a message.
@@ -222,6 +250,18 @@ impl Peer {
                 self.send(Message::Reject(block));
             }
         }
+    }
+
+    /// Whether there is anything to say.
+    pub(crate) fn has_words(&self) -> bool {
+        !self.outbox.is_empty() || !self.asking.is_empty()
+    }
+
+    /// Takes back a request that was not handed out yet; whether there was one.
+    pub(crate) fn unask(&mut self, block: Block) -> bool {
+        let before = self.asking.len();
+        self.asking.retain(|asked| *asked != block);
+        self.asking.len() < before
     }
 
     /// Whether it may be asked for blocks now; while choked, for allowed-fast pieces only.

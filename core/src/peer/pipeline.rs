@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use crate::piece::{BLOCK_LEN, Block};
+use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::time::{Duration, Instant};
 
 /// What a peer takes that does not say (BEP 10: `reqq`, libtorrent's default).
@@ -52,6 +52,8 @@ pub struct Pipeline {
     cancelled: usize,
     /// Whether a request was given up that the peer may still answer.
     forgot: bool,
+    /// How many requests at the back wait for the socket.
+    unsent: usize,
     most: usize,
     reqq: usize,
     snub: Duration,
@@ -96,6 +98,7 @@ impl Pipeline {
             late: 0,
             cancelled: 0,
             forgot: false,
+            unsent: 0,
             most,
             reqq: DEFAULT_REQQ,
             snub,
@@ -157,6 +160,25 @@ impl Pipeline {
         blocks.saturating_add(SLACK).min(most)
     }
 
+    /// A request was decided on, and waits until the socket takes it: until
+    /// [`gathered`](Self::gathered) the peer owes nothing for it.
+    pub fn queued(&mut self, block: Block, now: Instant) {
+        self.sent(block, now);
+        self.unsent += 1;
+    }
+
+    /// All requests that were queued are on their way.
+    pub fn gathered(&mut self, now: Instant) {
+        let owed_since = self.patience.clock(now);
+        if self.unsent > 0 && self.unsent == self.queue.len() {
+            self.owed_since = owed_since;
+        }
+        for request in self.queue.iter_mut().rev().take(std::mem::take(&mut self.unsent)) {
+            request.sent_at = now;
+            request.owed_since = owed_since;
+        }
+    }
+
     /// A request was sent.
     pub fn sent(&mut self, block: Block, now: Instant) {
         let owed_since = self.patience.clock(now);
@@ -210,9 +232,16 @@ impl Pipeline {
     pub fn clear(&mut self) -> impl Iterator<Item = Block> + '_ {
         self.late = 0;
         self.cancelled = 0;
+        self.unsent = 0;
         self.forgot |= !self.queue.is_empty();
         let awaited = |request: &Request| request.standing == Standing::Awaited;
         self.queue.drain(..).filter(awaited).map(|request| request.block)
+    }
+
+    /// The requested blocks of a piece.
+    pub fn blocks_of(&self, piece: PieceIndex) -> Vec<Block> {
+        let of_piece = self.queue.iter().filter(|request| request.block.piece == piece);
+        of_piece.map(|request| request.block).collect()
     }
 
     /// Whether a request was ever given up that the peer may still answer. Until then a block not
@@ -233,9 +262,10 @@ impl Pipeline {
 
     /// When to call [`pop_late`](Self::pop_late). May change with every other call.
     pub fn deadline(&self) -> Option<Instant> {
-        let front = self.queue.front()?;
+        let front = self.queue.front().filter(|_| self.on_the_way() > 0)?;
         let forget = (self.late > 0).then_some(front.owed_since + self.snub);
-        let late = self.queue.get(self.late).map(|first| first.owed_since + self.late_after());
+        let next = self.queue.get(self.late).filter(|_| self.late < self.on_the_way());
+        let late = next.map(|first| first.owed_since + self.late_after());
         let snub = (!self.snubbed).then_some(self.owed_since + self.snub);
         [forget, late, snub].into_iter().flatten().min().and_then(|at| self.patience.real(at))
     }
@@ -243,7 +273,7 @@ impl Pipeline {
     /// A block that is late now: to be released to others. To be called until there is none.
     pub fn pop_late(&mut self, now: Instant) -> Option<Block> {
         let clock = self.patience.running_clock(now)?;
-        if !self.queue.is_empty() && clock >= self.owed_since + self.snub {
+        if self.on_the_way() > 0 && clock >= self.owed_since + self.snub {
             self.snubbed = true;
         }
         while self.late > 0 && self.queue.front().is_some_and(|r| clock >= r.owed_since + self.snub)
@@ -255,7 +285,8 @@ impl Pipeline {
             self.forgot = true;
         }
         let late_after = self.late_after();
-        while let Some(request) = self.queue.get_mut(self.late)
+        while self.late < self.on_the_way()
+            && let Some(request) = self.queue.get_mut(self.late)
             && clock >= request.owed_since + late_after
         {
             self.late += 1;
@@ -284,6 +315,11 @@ impl Pipeline {
         self.trip.late_after().clamp(SOONEST_LATE.min(self.snub / 2), self.snub / 2)
     }
 
+    /// Requests that are no longer with us. They are the first of the queue.
+    fn on_the_way(&self) -> usize {
+        self.queue.len() - self.unsent
+    }
+
     fn position(&self, block: Block) -> Option<usize> {
         self.queue.iter().position(|request| request.block == block)
     }
@@ -292,6 +328,9 @@ impl Pipeline {
         let at = self.position(block)?;
         if at < self.late {
             self.late -= 1;
+        }
+        if at >= self.on_the_way() {
+            self.unsent -= 1;
         }
         let request = self.queue.remove(at)?;
         self.cancelled -= usize::from(request.standing == Standing::Cancelled);

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::config::RateLimits;
+use crate::dht::Wish;
 use crate::disk::Allocation;
 use crate::event::Event;
 use crate::id::{ConnId, SocketId, TorrentId};
-use crate::metainfo::{Metainfo, MetainfoError, PathRules};
-use crate::torrent::{AddTorrent, FilePriority, PieceOrder};
+use crate::metainfo::{FileRanges, Magnet, Metainfo, MetainfoError, PathRules};
+use crate::torrent::{AddTorrent, FilePriority, PieceOrder, TorrentSource};
 
 /// A call of an [`Engine`](crate::Engine) method that changes its state; each variant is the
 /// method of that name. `E` is [`Event`], or a reference to one where it is only written.
@@ -74,6 +75,8 @@ pub enum Input<E = Event> {
         /// The limits.
         limits: RateLimits,
     },
+    /// `dht_wish`
+    DhtWish(Box<Wish>),
     /// `stop`
     Stop,
 }
@@ -81,44 +84,60 @@ pub enum Input<E = Event> {
 /// An [`AddTorrent`] with its metainfo as the bytes of its file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecordedTorrent {
-    metainfo: Bytes,
+    source: RecordedSource,
     root: PathBuf,
     trackers: Vec<String>,
     peers: Vec<SocketAddr>,
     files: Vec<FilePriority>,
+    only: Option<FileRanges>,
     order: PieceOrder,
     limits: RateLimits,
     allocation: Allocation,
     paused: bool,
     recheck: bool,
+    metadata_only: bool,
+}
+
+/// A metainfo file, or the text of a magnet link.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum RecordedSource {
+    Metainfo(Bytes),
+    Magnet(String),
 }
 
 impl From<&AddTorrent> for RecordedTorrent {
     fn from(add: &AddTorrent) -> Self {
         // Every field by name: one that is added must be recorded too.
         let AddTorrent {
-            metainfo,
+            source,
             root,
             trackers,
             peers,
             files,
+            only,
             order,
             limits,
             allocation,
             paused,
             recheck,
+            metadata_only,
         } = add;
         RecordedTorrent {
-            metainfo: metainfo.to_bytes(),
+            source: match source {
+                TorrentSource::Metainfo(metainfo) => RecordedSource::Metainfo(metainfo.to_bytes()),
+                TorrentSource::Magnet(magnet) => RecordedSource::Magnet(magnet.to_string()),
+            },
             root: root.clone(),
             trackers: trackers.clone(),
             peers: peers.clone(),
             files: files.clone(),
+            only: only.clone(),
             order: *order,
             limits: *limits,
             allocation: *allocation,
             paused: *paused,
             recheck: *recheck,
+            metadata_only: *metadata_only,
         }
     }
 }
@@ -126,17 +145,26 @@ impl From<&AddTorrent> for RecordedTorrent {
 impl RecordedTorrent {
     /// What was recorded, with names made safe by the rules of the system it was recorded on.
     pub(super) fn into_add(self, rules: PathRules) -> Result<AddTorrent, MetainfoError> {
+        let source = match self.source {
+            RecordedSource::Metainfo(bytes) => Metainfo::from_bytes(bytes, rules)?.into(),
+            // What was recorded was read once; if not, it is no torrent.
+            RecordedSource::Magnet(text) => {
+                text.parse::<Magnet>().map_err(|_| MetainfoError::Missing("info"))?.into()
+            }
+        };
         Ok(AddTorrent {
-            metainfo: Metainfo::from_bytes(self.metainfo, rules)?.into(),
+            source,
             root: self.root,
             trackers: self.trackers,
             peers: self.peers,
             files: self.files,
+            only: self.only,
             order: self.order,
             limits: self.limits,
             allocation: self.allocation,
             paused: self.paused,
             recheck: self.recheck,
+            metadata_only: self.metadata_only,
         })
     }
 }

@@ -18,7 +18,7 @@ mod replay;
 pub use fingerprint::Fingerprint;
 pub use input::{Input, RecordedTorrent};
 pub use recorder::Recorder;
-pub use replay::{Difference, ReplayError, Replayed, Replayer, replay};
+pub use replay::{Difference, ReplayError, Replayed, Replayer, Seen, replay};
 
 #[cfg(test)]
 mod tests;

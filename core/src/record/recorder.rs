@@ -8,7 +8,8 @@ use super::input::Input;
 use super::log::{self, Frame, Header};
 use crate::action::Action;
 use crate::config::{Config, RateLimits};
-use crate::engine::{AddTorrentError, Engine, NoSuchTorrent};
+use crate::dht::{Wish, WishId};
+use crate::engine::{AddTorrentError, DhtError, Engine, NoSuchTorrent};
 use crate::event::{Datagram, Event};
 use crate::id::{ConnId, SocketId, TorrentId};
 use crate::metainfo::PathRules;
@@ -209,6 +210,15 @@ impl Recorder {
     ) -> Result<(), NoSuchTorrent> {
         self.input(now, Input::SetTorrentLimits { id, limits });
         let result = self.engine.set_torrent_limits(now, id, limits);
+        self.answer(result)
+    }
+
+    /// See [`Engine::dht_wish`].
+    pub fn dht_wish(&mut self, now: Instant, wish: Wish) -> Result<WishId, DhtError> {
+        if self.tape.is_some() {
+            self.input(now, Input::DhtWish(Box::new(wish.clone())));
+        }
+        let result = self.engine.dht_wish(now, wish);
         self.answer(result)
     }
 

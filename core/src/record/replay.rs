@@ -5,7 +5,9 @@ use std::fmt;
 use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::input::Input;
 use super::log::{self, Frame, Header};
+use crate::action::Action;
 use crate::engine::Engine;
+use crate::id::ConnId;
 use crate::metainfo::PathRules;
 use crate::segments::Segments;
 use crate::time::Instant;
@@ -90,6 +92,19 @@ impl fmt::Display for ReplayError {
 
 impl std::error::Error for ReplayError {}
 
+/// What a replay comes across; see [`Replayer::step_watched`].
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// An input that is about to be played.
+    Input(&'a Input),
+    /// What `accept` returned.
+    Accepted(Option<ConnId>),
+    /// How many bytes `gather` returned.
+    Gathered(usize),
+    /// Something that was to be done.
+    Action(&'a Action),
+}
+
 /// Plays a log input by input.
 #[derive(Debug)]
 pub struct Replayer<'a> {
@@ -128,16 +143,27 @@ impl<'a> Replayer<'a> {
     /// Plays the next input and drains what comes of it, comparing at checkpoints on the way.
     /// Returns the time of the input; `None` at the end of the log.
     pub fn step(&mut self) -> Result<Option<Instant>, ReplayError> {
+        self.step_watched(&mut |_| {})
+    }
+
+    /// The same, with someone who watches: what went in and came out, in order. (Actions are seen
+    /// right after the input that caused them; a host may have made further calls before it took
+    /// them.)
+    pub fn step_watched(
+        &mut self,
+        watch: &mut dyn FnMut(Seen<'_>),
+    ) -> Result<Option<Instant>, ReplayError> {
         while let Some(content) = log::next(&mut self.rest) {
             match log::read::<Frame<Input>>(content) {
                 Some(Frame::Input { now, input }) => {
                     self.now = now;
                     self.fingerprinter.input(content);
-                    self.apply(now, input)?;
-                    self.drain();
+                    watch(Seen::Input(&input));
+                    self.apply(now, input, watch)?;
+                    self.drain(watch);
                     return Ok(Some(now));
                 }
-                Some(Frame::Checkpoint(expected)) => self.compare(expected)?,
+                Some(Frame::Checkpoint(expected)) => self.compare(expected, watch)?,
                 None => return Err(self.damaged()),
             }
         }
@@ -154,15 +180,25 @@ impl<'a> Replayer<'a> {
         self.fingerprinter.fingerprint()
     }
 
-    fn apply(&mut self, now: Instant, input: Input) -> Result<(), ReplayError> {
+    fn apply(
+        &mut self,
+        now: Instant,
+        input: Input,
+        watch: &mut dyn FnMut(Seen<'_>),
+    ) -> Result<(), ReplayError> {
         let engine = &mut self.engine;
         let print = &mut self.fingerprinter;
         match input {
             Input::Event(event) => engine.handle(now, event),
-            Input::Accept { socket, from } => print.answer(&engine.accept(now, socket, from)),
+            Input::Accept { socket, from } => {
+                let conn = engine.accept(now, socket, from);
+                print.answer(&conn);
+                watch(Seen::Accepted(conn));
+            }
             Input::Gather { conn, limit } => {
                 let mut out = Segments::new();
                 engine.gather(now, conn, limit, &mut out);
+                watch(Seen::Gathered(out.len()));
                 print.bytes(&mut out);
             }
             Input::GatherDatagram { socket } => print.answer(&engine.gather_datagram(now, socket)),
@@ -181,20 +217,26 @@ impl<'a> Replayer<'a> {
             Input::SetTorrentLimits { id, limits } => {
                 print.answer(&engine.set_torrent_limits(now, id, limits));
             }
+            Input::DhtWish(wish) => print.answer(&engine.dht_wish(now, *wish)),
             Input::Stop => engine.stop(now),
         }
         Ok(())
     }
 
-    fn drain(&mut self) {
+    fn drain(&mut self, watch: &mut dyn FnMut(Seen<'_>)) {
         while let Some(action) = self.engine.poll_action() {
+            watch(Seen::Action(&action));
             self.fingerprinter.action(&action);
         }
     }
 
-    fn compare(&mut self, expected: Fingerprint) -> Result<(), ReplayError> {
+    fn compare(
+        &mut self,
+        expected: Fingerprint,
+        watch: &mut dyn FnMut(Seen<'_>),
+    ) -> Result<(), ReplayError> {
         // The first checkpoint comes before the first input: a new engine has actions too.
-        self.drain();
+        self.drain(watch);
         let found = self.fingerprint();
         if found == expected {
             self.equal_until = found.inputs;

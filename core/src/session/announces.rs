@@ -108,6 +108,16 @@ impl Announces {
         self.start_waiting(session);
     }
 
+    /// Gives all announces up.
+    pub(crate) fn abandon_all(&mut self, session: &mut Session) {
+        self.waiting.clear();
+        let all: Vec<AnnounceId> = self.running.keys().collect();
+        for id in all {
+            self.udp.cancel(id);
+            self.remove(session, id);
+        }
+    }
+
     fn start_waiting(&mut self, session: &mut Session) {
         while self.running.len() < session.config.bounds.announces {
             let Some((torrent, errand)) = self.waiting.pop_front() else { return };

@@ -107,6 +107,8 @@ pub(crate) enum TimerKey {
     UdpTrackers,
     /// The embedded tracker forgets peers.
     TrackerServer,
+    /// The DHT's next deadline.
+    Dht,
     /// The session has had its time to stop.
     Stop,
 }

@@ -6,6 +6,7 @@
 pub(crate) mod announces;
 pub mod bans;
 pub(crate) mod conn;
+pub(crate) mod dht_host;
 pub(crate) mod op;
 pub(crate) mod rates;
 pub(crate) mod sockets;
@@ -25,6 +26,7 @@ use crate::piece::PeerId;
 use crate::random::{PolicyRng, SecretRng};
 use crate::session::bans::{BanReason, Bans};
 use crate::session::conn::{Conn, ReadPause, Role, TimerKey};
+use crate::session::dht_host::DhtLink;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;
 use crate::time::{Instant, UnixTime};
@@ -95,6 +97,10 @@ pub(crate) struct Session {
     pub(crate) touched: Vec<TorrentId>,
     /// Whether [`Engine::stop`](crate::Engine::stop) was called.
     pub(crate) stopping: bool,
+    /// Whether the application was told so: it hears nothing more.
+    pub(crate) told_stopped: bool,
+    /// What torrents know of the DHT, and want it to do.
+    pub(crate) dht: DhtLink,
 }
 
 impl Session {
@@ -144,6 +150,8 @@ impl Session {
             connect_queued: BTreeSet::new(),
             touched: Vec::new(),
             stopping: false,
+            told_stopped: false,
+            dht: DhtLink::default(),
             config,
         }
     }
@@ -154,6 +162,9 @@ impl Session {
     }
 
     pub(crate) fn act(&mut self, action: Action) {
+        if self.told_stopped && matches!(action, Action::Notify(_)) {
+            return;
+        }
         self.outbox.push_back(action);
     }
 

@@ -13,11 +13,32 @@ pub(crate) enum OpOwner {
     Torrent(TorrentId, TorrentOp),
     /// An announce that looks up its tracker.
     Announce(AnnounceId),
+    /// A torrent that looks up a peer which a magnet link names, and the peer's port.
+    Peer(TorrentId, u16),
+    /// The DHT.
+    Dht(DhtOp),
+}
+
+/// What the DHT asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DhtOp {
+    /// Its saved table.
+    Load,
+    /// Its table written.
+    Save,
+    /// The addresses of a bootstrap host, whose port is this.
+    Router(u16),
+    /// The addresses of a node that a torrent names, whose port is this.
+    Named(u16),
 }
 
 /// What a torrent asked for.
 #[derive(Clone, Debug)]
 pub(crate) enum TorrentOp {
+    /// What an earlier session knew of it, which has only a magnet link.
+    LoadMetadata,
+    /// That written.
+    SaveMetadata,
     /// Its resume data.
     LoadResume,
     /// Its files' sizes.
@@ -40,8 +61,8 @@ pub(crate) enum TorrentOp {
     Sync,
     /// The resume data written.
     SaveResume,
-    /// The resume data deleted.
-    ForgetResume,
+    /// A state file deleted.
+    Forget,
     /// The files closed, and deleted if it was asked for.
     Close,
 }

@@ -108,6 +108,14 @@ impl Sockets {
         self.sockets.get(socket).map(|socket| socket.purpose)
     }
 
+    /// Whether there is a socket for our own datagrams to this family, open or about to be.
+    pub(crate) fn has_udp(&self, v6: bool) -> bool {
+        let fits = |socket: &Socket| {
+            socket.purpose == Purpose::PeersUdp && socket.spec.addr.is_ipv6() == v6
+        };
+        self.sockets.iter().any(|(_, socket)| fits(socket))
+    }
+
     /// A socket is open, or could not be opened.
     pub(crate) fn bound(
         &mut self,

@@ -5,9 +5,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
-use crate::piece::PieceIndex;
+use crate::piece::{BLOCK_LEN, PieceIndex};
 use crate::random::PolicyRng;
 use crate::session::Session;
 use crate::session::announces::{AnnounceResult, Errand};
@@ -37,18 +36,26 @@ enum State {
 }
 
 impl Announcer {
-    /// The metainfo's trackers; those that the user adds are each a tier of its own.
-    pub(super) fn new(metainfo: &Metainfo, more: Vec<String>, rng: PolicyRng) -> Self {
-        let mut tiers: Vec<Vec<String>> = metainfo.trackers().to_vec();
-        tiers.extend(more.into_iter().map(|url| vec![url]));
+    /// The torrent's trackers, in tiers.
+    pub(super) fn new(tiers: Vec<Vec<String>>, rng: PolicyRng) -> Self {
         Announcer { list: TrackerList::new(&tiers, rng), state: State::Silent }
+    }
+}
+
+impl Announcer {
+    /// Further trackers, in tiers of their own; those that are known already count once.
+    pub(super) fn add_trackers(&mut self, tiers: &[Vec<String>], now: Instant) {
+        self.list.add_tiers(tiers, now);
     }
 }
 
 impl Torrent {
     pub(super) fn start_announcing(&mut self, session: &mut Session) {
-        self.announcer.state = State::Announcing;
-        self.announcer.list.restart(session.now);
+        // A torrent that has just learnt its metadata is known to its trackers already.
+        if self.announcer.state != State::Announcing {
+            self.announcer.state = State::Announcing;
+            self.announcer.list.restart(session.now);
+        }
     }
 
     pub(super) fn stop_announcing(&mut self, session: &mut Session) {
@@ -87,10 +94,11 @@ impl Torrent {
     /// The next announce that is due. None is before it is known where peers reach us.
     pub(crate) fn next_announce(&mut self, session: &mut Session) -> Option<Errand> {
         self.announce_due_at(session).filter(|&at| at <= session.now)?;
-        let need_peers = self.is_downloading() && self.peers.len() < ENOUGH_PEERS;
+        let need_peers = (self.is_downloading() || self.is_fetching_metadata())
+            && self.peers.len() < ENOUGH_PEERS;
         let announce = self.announcer.list.poll(session.now, need_peers)?;
         let request = AnnounceRequest {
-            infohash: self.metainfo.infohash(),
+            infohash: self.infohash,
             peer_id: session.peer_id,
             port: session.listen_port,
             uploaded: self.totals.uploaded,
@@ -140,6 +148,10 @@ impl Torrent {
     /// Bytes of all pieces that are missing here, wanted or not: whoever wants a part only is no
     /// seed.
     fn bytes_not_had(&self) -> u64 {
+        if self.metainfo.is_none() {
+            // Not known, but not 0: that would be a seed.
+            return BLOCK_LEN.into();
+        }
         let (geometry, have) = (&self.geometry, self.picker.have());
         let last = geometry.pieces().checked_sub(1).map(PieceIndex).filter(|&last| !have.has(last));
         let short = last.map_or(0, |last| geometry.piece_len() - geometry.len_of(last));
@@ -148,7 +160,7 @@ impl Torrent {
     }
 
     /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).
-    fn learn_address(&mut self, session: &mut Session, ip: IpAddr) {
+    pub(crate) fn learn_address(&mut self, session: &mut Session, ip: IpAddr) {
         let known = if ip.is_ipv4() { &mut session.external[0] } else { &mut session.external[1] };
         if known.replace(ip) != Some(ip) {
             session.notify(self.id, TorrentNotice::ExternalAddress { ip });

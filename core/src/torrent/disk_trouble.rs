@@ -35,6 +35,13 @@ impl DiskTrouble {
         }
     }
 
+    /// The probe has worked, but something else does not yet: it is tried next.
+    pub(crate) fn probe_next(&mut self, now: Instant) {
+        if self.retry_at.is_none() {
+            self.retry_at = Some(now + FIRST_WAIT);
+        }
+    }
+
     /// What failed.
     pub(crate) fn error(&self) -> &DiskError {
         &self.error

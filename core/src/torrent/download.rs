@@ -62,9 +62,8 @@ impl Torrent {
                     given_up.push(block);
                     continue;
                 }
-                peer.pipeline.sent(block, session.now);
-                // Not `peer.send`: the hints borrow the peer.
-                Message::Request(block).encode(&mut peer.outbox);
+                peer.pipeline.queued(block, session.now);
+                peer.asking.push(block);
                 sent += 1;
             }
             if last_round || sent == want {
@@ -129,6 +128,18 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.peer_choking = true;
         let mut something = self.picker.peer_gone(slot.key());
+        // What it never heard of it will not answer.
+        let unsent = std::mem::take(&mut peer.asking);
+        let (keep, unsent): (Vec<Block>, Vec<Block>) = unsent
+            .into_iter()
+            .partition(|block| peer.fast && peer.allowed_to_us.contains(&block.piece));
+        peer.asking = keep;
+        for block in unsent {
+            if peer.pipeline.rejected(block) == Some(Standing::Awaited) {
+                self.picker.release(slot.key(), block);
+                something = true;
+            }
+        }
         if !peer.fast {
             for block in peer.pipeline.clear() {
                 self.picker.release(slot.key(), block);
@@ -249,7 +260,10 @@ impl Torrent {
     fn cancel_request(&mut self, session: &mut Session, key: PeerKey, block: Block) {
         let Some(slot) = self.peers.key_at(key.0) else { return };
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        if peer.pipeline.cancelled(block, peer.fast).is_some() {
+        if peer.unask(block) {
+            peer.pipeline.cancelled(block, false);
+            self.hungry.insert(slot);
+        } else if peer.pipeline.cancelled(block, peer.fast).is_some() {
             peer.send(Message::Cancel(block));
             let conn = peer.conn;
             session.ask_send(conn);
@@ -275,7 +289,7 @@ impl Torrent {
             store: self.store,
             spans: self.layout.piece_spans(piece),
             data: self.assembly.bytes_of(piece),
-            expect: self.metainfo.piece_hash(piece),
+            expect: self.piece_hash(piece),
         };
         self.disk(
             session,
@@ -355,7 +369,7 @@ impl Torrent {
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         match result {
-            Ok(DiskDone::Hash(hash)) if self.metainfo.piece_hash(piece) == Some(hash) => {
+            Ok(DiskDone::Hash(hash)) if self.piece_hash(piece) == Some(hash) => {
                 self.piece_passed(session, piece);
             }
             Ok(_) => self.piece_failed(session, piece),
@@ -418,10 +432,13 @@ impl Torrent {
     /// sent a wrong one is banned, nobody else.
     fn piece_failed(&mut self, session: &mut Session, piece: PieceIndex) {
         self.totals.failed += u64::from(self.geometry.len_of(piece));
+        let total = self.geometry.blocks_of(piece);
         let blocks = self.assembly.blocks_of(piece);
-        let liar = self
-            .smart_ban
-            .failed(piece, blocks.map(|data| data.chunks().iter().map(AsRef::as_ref)));
+        let liar = self.smart_ban.failed(
+            piece,
+            total,
+            blocks.map(|data| data.chunks().iter().map(AsRef::as_ref)),
+        );
         self.forget_piece(session, piece);
         if let Some(liar) = liar {
             self.ban(session, liar, BanReason::WrongData);

@@ -15,11 +15,10 @@ impl Torrent {
             return;
         }
         self.paused = true;
-        if self.phase == Phase::Running {
-            self.drop_all_peers(session);
-            self.stop_announcing(session);
-            self.choke_at = None;
-        }
+        self.drop_all_peers(session);
+        self.stop_announcing(session);
+        self.leave_dht(session);
+        self.choke_at = None;
         session.notify(self.id, TorrentNotice::Paused);
     }
 
@@ -30,8 +29,12 @@ impl Torrent {
         }
         self.paused = false;
         session.notify(self.id, TorrentNotice::Resumed);
-        if self.phase == Phase::Running {
-            self.open_for_peers(session);
+        match self.phase {
+            Phase::Running => self.open_for_peers(session),
+            // What was learnt while it was to learn no more than the metadata.
+            Phase::Metadata if self.metainfo.is_some() => self.find_resume_data(session),
+            Phase::Metadata if self.metadata.is_some() => self.open_for_peers(session),
+            _ => {}
         }
     }
 
@@ -54,8 +57,10 @@ impl Torrent {
         let was_running = self.phase == Phase::Running;
         self.phase = Phase::Ending { remove, closing: false };
         self.checker.abandon();
+        self.metadata = None;
         self.drop_all_peers(session);
         self.stop_announcing(session);
+        self.leave_dht(session);
         self.choke_at = None;
         if was_running && remove.is_none() {
             self.saver.mark_dirty(session.now);
@@ -63,7 +68,7 @@ impl Torrent {
         self.end_if_idle(session);
     }
 
-    fn drop_all_peers(&mut self, session: &mut Session) {
+    pub(super) fn drop_all_peers(&mut self, session: &mut Session) {
         let slots: Vec<PeerSlot> = self.peers.keys().collect();
         for slot in slots {
             self.drop_peer(session, slot, Ended::Normal);
@@ -99,8 +104,9 @@ impl Torrent {
         }
         self.phase = Phase::Ending { remove, closing: true };
         if remove.is_some() {
-            let name = StateName::Resume(self.metainfo.infohash());
-            self.disk(session, TorrentOp::ForgetResume, DiskRequest::Forget { name });
+            for name in [StateName::Resume(self.infohash), StateName::Metadata(self.infohash)] {
+                self.disk(session, TorrentOp::Forget, DiskRequest::Forget { name });
+            }
         }
         let delete = remove == Some(Removal::DeleteFiles);
         let request = DiskRequest::Close { store: self.store, delete };
@@ -116,6 +122,8 @@ impl Torrent {
     ) {
         self.disk_ops -= 1;
         match op {
+            TorrentOp::LoadMetadata => self.metadata_loaded(session, result),
+            TorrentOp::SaveMetadata => self.metadata_saved(session, result),
             TorrentOp::LoadResume => self.resume_loaded(session, result),
             TorrentOp::Open => self.files_opened(session, result),
             TorrentOp::Prepare => self.files_prepared(session, result),
@@ -130,7 +138,7 @@ impl Torrent {
             TorrentOp::ProbeRead(piece) => self.read_probed(session, piece, result),
             TorrentOp::Sync => self.synced(session, result),
             TorrentOp::SaveResume => self.resume_saved(session, result),
-            TorrentOp::ForgetResume | TorrentOp::Close => {}
+            TorrentOp::Forget | TorrentOp::Close => {}
         }
         self.end_if_idle(session);
     }

@@ -53,7 +53,7 @@ impl Torrent {
             saved_at: session.wall(),
             stopped_cleanly: self.phase != Phase::Running,
         };
-        let infohash = self.metainfo.infohash();
+        let infohash = self.infohash;
         let request =
             DiskRequest::Save { name: StateName::Resume(infohash), data: resume.encode(infohash) };
         self.disk(session, TorrentOp::SaveResume, request);
@@ -122,7 +122,7 @@ impl Torrent {
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         match result {
-            Ok(DiskDone::Hash(hash)) if self.metainfo.piece_hash(piece) == Some(hash) => {
+            Ok(DiskDone::Hash(hash)) if self.piece_hash(piece) == Some(hash) => {
                 self.unreadable = None;
                 self.disk_works(session);
             }
@@ -138,8 +138,10 @@ impl Torrent {
 
     /// Something that failed has worked: go on with what waited.
     pub(super) fn disk_works(&mut self, session: &mut Session) {
-        if self.trouble.is_none() || self.unreadable.is_some() {
-            return;
+        let Some(trouble) = &mut self.trouble else { return };
+        if self.unreadable.is_some() {
+            // It can be written to; whether it can be read is to be tried as well.
+            return trouble.probe_next(session.now);
         }
         self.trouble = None;
         session.notify(self.id, TorrentNotice::DiskRecovered);

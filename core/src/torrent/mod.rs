@@ -5,22 +5,28 @@
 //!
 //! | file | what happens there |
 //! |---|---|
+//! | `metadata` | from a magnet link to what the torrent is; the same for others |
 //! | `start` | resume data, check, the way to running |
 //! | `announce` | trackers are told, and tell of peers |
+//! | `dht` | the DHT is asked, and tells of peers |
 //! | `swarm` | peers come and go; handshakes, haves, interest |
 //! | `download` | requests out, blocks in, pieces verified and written |
 //! | `upload` | requests in, blocks out, choking |
 //! | `keep` | flushing, resume data, a disk that fails |
+//! | `exchange` | peers tell each other of peers |
 //! | `end` | pause, resume, removal, the session's stop |
 //! | `report` | how it stands |
 
 mod announce;
 pub(crate) mod assembly;
 pub(crate) mod checker;
+mod dht;
 pub(crate) mod disk_trouble;
 mod download;
 mod end;
+mod exchange;
 mod keep;
+mod metadata;
 pub mod options;
 pub mod peer_book;
 pub mod peer_priority;
@@ -34,16 +40,19 @@ mod upload;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::choke::spread::Spread;
 use crate::config::RateLimits;
 use crate::disk::{Allocation, StoreSpec};
+use crate::extension::metadata::MetadataFetch;
+use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
-use crate::metainfo::Metainfo;
+use crate::metainfo::{FileRanges, Magnet, Metainfo};
 use crate::peer::{Peer, PeerSlot};
 use crate::picker::Picker;
-use crate::piece::{Geometry, PieceIndex};
+use crate::piece::{Geometry, InfoHash, PieceIndex, Sha1Hash};
 use crate::random::PolicyRng;
 use crate::rate::RateMeter;
 use crate::session::Session;
@@ -60,14 +69,25 @@ use crate::torrent::peer_book::PeerBook;
 use crate::torrent::saver::Saver;
 use crate::torrent::smart_ban::SmartBan;
 
-pub use options::{AddTorrent, FilePriority, PieceOrder};
+pub use options::{AddTorrent, FilePriority, PieceOrder, TorrentSource};
 pub use status::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
 
 /// One torrent of the session.
 #[derive(Debug)]
 pub(crate) struct Torrent {
     pub(crate) id: TorrentId,
-    pub(crate) metainfo: Arc<Metainfo>,
+    pub(crate) infohash: InfoHash,
+    /// What it is; until that is known it has no pieces and no files.
+    pub(crate) metainfo: Option<Arc<Metainfo>>,
+    /// Where to learn it.
+    magnet: Option<Box<Magnet>>,
+    /// While peers are asked what it is.
+    metadata: Option<Box<MetadataFetch>>,
+    metadata_only: bool,
+    recheck: bool,
+    root: PathBuf,
+    order: PieceOrder,
+    only: Option<FileRanges>,
     geometry: Geometry,
     layout: Layout,
     store: StoreId,
@@ -99,6 +119,10 @@ pub(crate) struct Torrent {
     peers: Slab<PeerSlot, Peer>,
     pub(crate) book: PeerBook,
     announcer: announce::Announcer,
+    dht: dht::DhtLookups,
+    /// When peers are told of each other next, if there is news.
+    pex_at: Option<Instant>,
+    pex_swarm: PexSwarm,
     /// Peers that could be asked for more than there was to pick.
     hungry: BTreeSet<PeerSlot>,
     /// What is suggested to whom while nobody else has everything; nothing if all is out.
@@ -117,7 +141,9 @@ pub(crate) struct Torrent {
 /// How far a torrent's life has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
-    /// Waiting for its resume data.
+    /// Asking peers what it is. With `metadata_only`, that is known and no more is to be done.
+    Metadata,
+    /// Waiting for its resume data, or for what an earlier session knew of a magnet link.
     Loading,
     /// Waiting for its files' sizes.
     Opening,
@@ -160,14 +186,44 @@ pub(crate) struct Totals {
 }
 
 impl Torrent {
-    /// Whether peers are welcome.
+    /// Whether pieces may go to and fro.
     fn is_active(&self) -> bool {
         self.phase == Phase::Running && !self.paused
     }
 
+    /// Whether new peers are welcome.
+    fn welcomes_peers(&self) -> bool {
+        self.is_active() || self.is_fetching_metadata()
+    }
+
+    /// Whether peers are asked what it is.
+    fn is_fetching_metadata(&self) -> bool {
+        self.phase == Phase::Metadata && self.metadata.is_some() && !self.paused
+    }
+
+    /// Whether peers may be found by other means than trackers and the user: DHT, peer exchange,
+    /// local discovery. The one place that decides it: never for a private torrent (BEP 27). While
+    /// only a magnet link is known it is not known to be private either.
+    pub(crate) fn discovery_allowed(&self) -> bool {
+        self.metainfo.as_ref().is_none_or(|metainfo| !metainfo.is_private())
+    }
+
+    /// Its name, fit to be shown.
+    fn name(&self) -> String {
+        match (&self.metainfo, &self.magnet) {
+            (Some(metainfo), _) => metainfo.name().to_owned(),
+            (None, Some(magnet)) => magnet.shown_name(),
+            (None, None) => self.infohash.to_string(),
+        }
+    }
+
+    fn piece_hash(&self, piece: PieceIndex) -> Option<Sha1Hash> {
+        self.metainfo.as_ref()?.piece_hash(piece)
+    }
+
     /// Whether everything wanted is verified and written.
     fn is_finished(&self) -> bool {
-        self.picker.is_finished()
+        self.metainfo.is_some() && self.picker.is_finished()
     }
 
     /// Whether it fetches pieces now.
@@ -190,9 +246,12 @@ impl Torrent {
         let deadlines = [
             self.choke_at,
             self.announce_due_at(session),
+            self.dht_due_at(session),
             self.save_due_at(session),
             self.trouble.as_ref().and_then(DiskTrouble::retry_at),
             self.connect_due_at(session),
+            self.metadata_due_at(session),
+            self.pex_due_at(),
         ];
         match deadlines.into_iter().flatten().min() {
             Some(at) => session.timers.set(self.timer, at),
@@ -211,6 +270,12 @@ impl Torrent {
         }
         if self.trouble.as_ref().and_then(DiskTrouble::retry_at).is_some_and(|at| at <= now) {
             self.probe_disk(session);
+        }
+        if self.pex_due_at().is_some_and(|at| at <= now) {
+            self.tell_peers(session);
+        }
+        if self.metadata_due_at(session).is_some_and(|at| at <= now) {
+            self.mind_metadata(session);
         }
         if self.connect_due_at(session).is_some_and(|at| at <= now) {
             session.queue_connects(self.id);

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::RateLimits;
 use crate::disk::Allocation;
-use crate::metainfo::Metainfo;
+use crate::metainfo::{FileRanges, Magnet, Metainfo};
+use crate::piece::InfoHash;
 
 /// A torrent to add to the session.
 #[derive(Clone, Debug)]
 pub struct AddTorrent {
-    /// What it is.
-    pub metainfo: Arc<Metainfo>,
+    /// What it is, or where to learn it.
+    pub source: TorrentSource,
     /// The directory that contains (or will contain) the torrent's name.
     pub root: PathBuf,
     /// Trackers besides those of the metainfo; each becomes a tier of its own.
@@ -23,6 +24,10 @@ pub struct AddTorrent {
     pub peers: Vec<SocketAddr>,
     /// A priority for each file, in the metainfo's order; empty means all [`FilePriority::Normal`].
     pub files: Vec<FilePriority>,
+    /// The files wanted, if `files` is empty: numbers count those that are stored on disk, from 0.
+    /// For torrents whose metainfo is not known yet; counts instead of the magnet link's own
+    /// choice. Numbers that there are no files for are ignored.
+    pub only: Option<FileRanges>,
     /// In which order pieces are fetched.
     pub order: PieceOrder,
     /// Limits of this torrent, besides the session's.
@@ -33,22 +38,79 @@ pub struct AddTorrent {
     pub paused: bool,
     /// Whether to hash everything on disk though resume data would answer.
     pub recheck: bool,
+    /// Whether to pause when the metadata is known, before anything is looked at on disk.
+    pub metadata_only: bool,
+}
+
+/// What a torrent is, as far as the user knows.
+#[derive(Clone, Debug)]
+pub enum TorrentSource {
+    /// All of it.
+    Metainfo(Arc<Metainfo>),
+    /// Its infohash and whom to ask.
+    Magnet(Box<Magnet>),
+}
+
+impl TorrentSource {
+    /// Its infohash.
+    pub fn infohash(&self) -> InfoHash {
+        match self {
+            TorrentSource::Metainfo(metainfo) => metainfo.infohash(),
+            TorrentSource::Magnet(magnet) => magnet.infohash,
+        }
+    }
+
+    /// Its name as far as it is known, fit to be shown; no path.
+    pub fn shown_name(&self) -> String {
+        match self {
+            TorrentSource::Metainfo(metainfo) => metainfo.name().to_owned(),
+            TorrentSource::Magnet(magnet) => magnet.shown_name(),
+        }
+    }
+
+    /// The metainfo, if that is what it is.
+    pub fn metainfo(&self) -> Option<&Arc<Metainfo>> {
+        match self {
+            TorrentSource::Metainfo(metainfo) => Some(metainfo),
+            TorrentSource::Magnet(_) => None,
+        }
+    }
+}
+
+impl From<Metainfo> for TorrentSource {
+    fn from(metainfo: Metainfo) -> Self {
+        TorrentSource::Metainfo(metainfo.into())
+    }
+}
+
+impl From<Arc<Metainfo>> for TorrentSource {
+    fn from(metainfo: Arc<Metainfo>) -> Self {
+        TorrentSource::Metainfo(metainfo)
+    }
+}
+
+impl From<Magnet> for TorrentSource {
+    fn from(magnet: Magnet) -> Self {
+        TorrentSource::Magnet(magnet.into())
+    }
 }
 
 impl AddTorrent {
     /// All files, rarest first, unlimited, started.
-    pub fn new(metainfo: impl Into<Arc<Metainfo>>, root: impl Into<PathBuf>) -> Self {
+    pub fn new(source: impl Into<TorrentSource>, root: impl Into<PathBuf>) -> Self {
         AddTorrent {
-            metainfo: metainfo.into(),
+            source: source.into(),
             root: root.into(),
             trackers: Vec::new(),
             peers: Vec::new(),
             files: Vec::new(),
+            only: None,
             order: PieceOrder::default(),
             limits: RateLimits::default(),
             allocation: Allocation::default(),
             paused: false,
             recheck: false,
+            metadata_only: false,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Addresses of a torrent's peers, and whom to connect to next.
 //!
 //! Every address that a source names is here once, connected or not. Candidates are ordered: what
-//! the user named, then local peers, then the least failures, then canonical priority (BEP 40).
+//! the user named, then local peers, then the least failures, then canonical priority (BEP 40);
+//! what failed often comes last, whoever named it.
 //! A failed address waits, twice as long each time, so that a source cannot use us to bombard a
 //! victim (defence 22). Everything is in ordered indexes: no operation scans all peers, but
 //! for the two that re-order them.
@@ -35,6 +36,13 @@ pub enum PeerSource {
     Pex,
     /// The peer itself: it connected to us and told its listening port (BEP 10, `p`).
     Incoming,
+}
+
+impl PeerSource {
+    /// Whether it may not name peers of a private torrent (BEP 27).
+    pub fn is_discovery(self) -> bool {
+        matches!(self, PeerSource::Lsd | PeerSource::Dht | PeerSource::Pex)
+    }
 }
 
 /// What became of an address that was added.
@@ -79,6 +87,8 @@ const RECONNECT_WAIT: Duration = Duration::from_secs(30);
 const USELESS_WAIT: Duration = Duration::from_secs(600);
 /// Failures that breaking the protocol counts for (chosen: a wait of about half an hour).
 const MISBEHAVED_FAILURES: u8 = 8;
+/// Failures in a row after which an address comes after those that did not fail (chosen).
+const FAILED_OFTEN: u8 = 3;
 /// Own addresses remembered (chosen: some interfaces, and mistakes of NATs).
 const OWN_ADDRESSES: usize = 32;
 
@@ -303,6 +313,14 @@ impl PeerBook {
         self.remove(canonical(addr));
     }
 
+    /// Forgets the addresses that a private torrent may not know. Goes through all addresses.
+    pub fn forget_discovered(&mut self) {
+        let found = |(_, peer): &(&SocketAddr, &Peer)| peer.source.is_discovery();
+        let addrs: Vec<SocketAddr> =
+            self.peers.iter().filter(found).map(|(&addr, _)| addr).collect();
+        addrs.into_iter().for_each(|addr| self.forget(addr));
+    }
+
     /// The priority of a connection with an address (BEP 40), higher is better: whom to drop when
     /// there are more connections than there may be. `None` if our own address is not known.
     pub fn priority_of(&self, addr: SocketAddr) -> Option<u32> {
@@ -419,6 +437,8 @@ const ADDR_LAST: SocketAddrV6 =
 impl Peer {
     fn ready_rank(&self) -> ReadyRank {
         let class = match self.source {
+            // However many dead addresses the user named: the others get their turn.
+            _ if self.failures >= FAILED_OFTEN => 3,
             PeerSource::User => 0,
             PeerSource::Lsd => 1,
             _ => 2,

@@ -20,8 +20,8 @@ impl Torrent {
         let open = || self.peers.iter().filter(|(_, peer)| peer.is_open());
         TorrentStatus {
             id: self.id,
-            name: self.metainfo.name().to_owned(),
-            infohash: self.metainfo.infohash(),
+            name: self.name(),
+            infohash: self.infohash,
             state: self.state(),
             bottleneck: self.bottleneck(session, down),
             pieces: self.geometry.pieces(),
@@ -41,6 +41,7 @@ impl Torrent {
             unchoked_us: open().filter(|(_, peer)| !peer.peer_choking).count(),
             eta: left.checked_div(down).filter(|_| left > 0).map(Duration::from_secs),
             trackers: self.tracker_status(now),
+            metadata: self.metadata.as_ref().map(|fetch| fetch.progress()),
             disk_error: self.trouble.as_ref().map(|trouble| trouble.error().clone()),
         }
     }
@@ -49,6 +50,8 @@ impl Torrent {
         match self.phase {
             Phase::Ending { .. } | Phase::Ended => TorrentState::Stopping,
             _ if self.trouble.is_some() => TorrentState::DiskFailed,
+            Phase::Metadata if self.paused => TorrentState::Paused,
+            Phase::Metadata => TorrentState::Metadata,
             Phase::Loading | Phase::Opening | Phase::Checking => TorrentState::Checking,
             Phase::Running if self.paused => TorrentState::Paused,
             Phase::Running if self.is_finished() => TorrentState::Seeding,
@@ -60,7 +63,7 @@ impl Torrent {
         match self.state() {
             TorrentState::Checking => return Bottleneck::Checking,
             TorrentState::DiskFailed => return Bottleneck::Disk,
-            TorrentState::Downloading => {}
+            TorrentState::Metadata | TorrentState::Downloading => {}
             TorrentState::Seeding | TorrentState::Paused | TorrentState::Stopping => {
                 return Bottleneck::None;
             }
@@ -68,6 +71,10 @@ impl Torrent {
         let open = || self.peers.iter().map(|(_, peer)| peer).filter(|peer| peer.is_open());
         if open().next().is_none() {
             return Bottleneck::NoPeers;
+        }
+        if let Some(fetch) = &self.metadata {
+            let asking = fetch.progress().sources > 0;
+            return if asking { Bottleneck::Peers } else { Bottleneck::NothingOffered };
         }
         if open().all(|peer| peer.interesting == 0) {
             return Bottleneck::NothingOffered;

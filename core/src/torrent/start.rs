@@ -6,10 +6,12 @@ use crate::bitfield::Bitfield;
 use crate::disk::{
     DiskDone, DiskError, DiskErrorKind, DiskRequest, FileIndex, FileStat, Span, StateName,
 };
+use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
+use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
 use crate::picker::Picker;
-use crate::piece::PieceIndex;
+use crate::piece::{Geometry, PieceIndex};
 use crate::rate::RateMeter;
 use crate::session::Session;
 use crate::session::op::{OpOwner, TorrentOp};
@@ -22,7 +24,7 @@ use crate::torrent::peer_book::{PeerBook, PeerSource};
 use crate::torrent::saver::Saver;
 use crate::torrent::smart_ban::SmartBan;
 use crate::torrent::{
-    AddTorrent, FilePriority, Phase, PieceOrder, Torrent, Totals, register_timer,
+    AddTorrent, FilePriority, Phase, PieceOrder, Torrent, TorrentSource, Totals, register_timer,
 };
 
 impl Torrent {
@@ -33,30 +35,38 @@ impl Torrent {
         store: StoreId,
         add: AddTorrent,
     ) -> Self {
-        let metainfo = add.metainfo;
-        let geometry = metainfo.geometry();
+        let infohash = add.source.infohash();
         let mut policy = session.policy.fork();
-        let mut picker = Picker::new(geometry, policy.fork());
-        picker.set_order(add.order);
-        let layout = Layout::new(&metainfo);
-        let announcer = Announcer::new(&metainfo, add.trackers, policy.fork());
+        let (metainfo, magnet) = match add.source {
+            TorrentSource::Metainfo(metainfo) => (Some(metainfo), None),
+            TorrentSource::Magnet(magnet) => (None, Some(magnet)),
+        };
         let mut book = PeerBook::new(session.config.bounds.known_peers, policy.fork());
         for peer in add.peers {
             book.add(peer, PeerSource::User, session.now);
         }
         let mut torrent = Torrent {
             id,
-            spec: Arc::new(metainfo.store_spec(&add.root)),
-            geometry,
-            layout,
+            infohash,
+            metainfo: None,
+            magnet,
+            metadata: None,
+            metadata_only: add.metadata_only,
+            recheck: add.recheck,
+            root: add.root,
+            order: add.order,
+            only: add.only,
+            spec: Arc::default(),
+            geometry: Geometry::NOTHING,
+            layout: Layout::nothing(),
             store,
-            files: Vec::new(),
+            files: add.files,
             allocation: add.allocation,
             phase: Phase::Loading,
             paused: add.paused,
             told_finished: false,
             saved_due: false,
-            picker,
+            picker: Picker::new(Geometry::NOTHING, policy.fork()),
             assembly: Assembly::default(),
             smart_ban: SmartBan::new(),
             checker: Checker::default(),
@@ -68,7 +78,10 @@ impl Torrent {
             disk_ops: 0,
             peers: Slab::new(),
             book,
-            announcer,
+            announcer: Announcer::new(Vec::new(), policy.fork()),
+            dht: Default::default(),
+            pex_at: None,
+            pex_swarm: PexSwarm::default(),
             hungry: Default::default(),
             spread: None,
             choke_at: None,
@@ -79,19 +92,52 @@ impl Torrent {
             totals: Totals::default(),
             policy,
             timer: register_timer(session, id),
-            metainfo,
         };
         torrent.set_limits(session, add.limits);
-        torrent.apply_priorities(add.files);
+        if let Some(metainfo) = metainfo {
+            torrent.announcer.add_trackers(metainfo.trackers(), session.now);
+            torrent.adopt(metainfo);
+            torrent.meet_named_nodes(session);
+        }
+        if let Some(magnet) = torrent.magnet.clone() {
+            torrent.take_hints(session, &magnet);
+        }
+        // Those that the user adds are each a tier of its own.
+        let more: Vec<Vec<String>> = add.trackers.into_iter().map(|url| vec![url]).collect();
+        torrent.announcer.add_trackers(&more, session.now);
         torrent
     }
 
-    /// Begins by looking for resume data, or straight away with the files if it is to be ignored.
-    pub(crate) fn start(&mut self, session: &mut Session, recheck: bool) {
-        if recheck {
+    /// It is known what the torrent is: how it is cut, which files it has, which of them are wanted.
+    pub(super) fn adopt(&mut self, metainfo: Arc<Metainfo>) {
+        self.geometry = metainfo.geometry();
+        self.layout = Layout::new(&metainfo);
+        self.spec = Arc::new(metainfo.store_spec(&self.root));
+        self.picker = Picker::new(self.geometry, self.policy.fork());
+        self.picker.set_order(self.order);
+        if self.files.len() != metainfo.files().len() {
+            self.files = self.chosen_files(&metainfo);
+        }
+        self.metainfo = Some(metainfo);
+        self.apply_priorities();
+    }
+
+    /// Begins by finding out what the torrent is, if only a magnet link is known.
+    pub(crate) fn start(&mut self, session: &mut Session) {
+        if self.metainfo.is_some() {
+            self.find_resume_data(session);
+        } else {
+            self.find_metadata(session);
+        }
+    }
+
+    /// Goes on with resume data, or straight away with the files if it is to be ignored.
+    pub(super) fn find_resume_data(&mut self, session: &mut Session) {
+        self.phase = Phase::Loading;
+        if self.recheck {
             self.open_files(session);
         } else {
-            let name = StateName::Resume(self.metainfo.infohash());
+            let name = StateName::Resume(self.infohash);
             self.disk(session, TorrentOp::LoadResume, DiskRequest::Load { name });
         }
     }
@@ -102,8 +148,7 @@ impl Torrent {
         session.disk(OpOwner::Torrent(self.id, op), request);
     }
 
-    fn apply_priorities(&mut self, files: Vec<FilePriority>) {
-        self.files = files;
+    fn apply_priorities(&mut self) {
         if self.files.iter().all(|&priority| priority == FilePriority::Normal) {
             return;
         }
@@ -123,7 +168,7 @@ impl Torrent {
         }
         // A file that is broken or not ours means a full check, nothing worse.
         if let Ok(DiskDone::Loaded(Some(data))) = result {
-            self.resume = Resume::decode(&data, self.metainfo.infohash())
+            self.resume = Resume::decode(&data, self.infohash)
                 .ok()
                 .filter(|resume| resume.pieces.len() == self.geometry.pieces());
         }
@@ -235,7 +280,7 @@ impl Torrent {
         }
         self.checker.finish_one();
         if let Ok(DiskDone::Hash(hash)) = &result
-            && self.metainfo.piece_hash(piece) == Some(*hash)
+            && self.piece_hash(piece) == Some(*hash)
         {
             self.picker.mark_have(piece);
         }
@@ -267,6 +312,7 @@ impl Torrent {
         }
         if !self.paused {
             self.open_for_peers(session);
+            self.go_on_with_peers(session);
         }
     }
 
@@ -306,6 +352,7 @@ impl Torrent {
 
     /// Fetches pieces in this order from now on.
     pub(crate) fn set_order(&mut self, order: PieceOrder) {
+        self.order = order;
         self.picker.set_order(order);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::disk::DiskError;
+use crate::extension::metadata::MetadataProgress;
 use crate::id::TorrentId;
 use crate::piece::InfoHash;
 
@@ -55,6 +56,8 @@ pub struct TorrentStatus {
     pub eta: Option<Duration>,
     /// The trackers, in the order of their tiers.
     pub trackers: Vec<TrackerStatus>,
+    /// How far the metadata has come, while it is asked for.
+    pub metadata: Option<MetadataProgress>,
     /// Why it waits for the disk.
     pub disk_error: Option<DiskError>,
 }
@@ -62,6 +65,8 @@ pub struct TorrentStatus {
 /// What a torrent does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 pub enum TorrentState {
+    /// Asking peers what it is: only a magnet link is known.
+    Metadata,
     /// Looking at what is on disk.
     Checking,
     /// Fetching what is wanted.

@@ -7,8 +7,10 @@ use bytes::BytesMut;
 use crate::action::Close;
 use crate::bitfield::Bitfield;
 use crate::event::NetError;
+use crate::extension::dont_have;
 use crate::id::ConnId;
 use crate::notice::TorrentNotice;
+use crate::peer::early::EarlyPieces;
 use crate::peer::{Peer, PeerSlot, Phase};
 use crate::piece::PieceIndex;
 use crate::session::Session;
@@ -18,7 +20,7 @@ use crate::time::{Duration, Instant};
 use crate::torrent::Torrent;
 use crate::torrent::peer_book::{Ended, PeerSource};
 use crate::wire::allowed_fast::{ALLOWED_FAST_PIECES, allowed_fast_set};
-use crate::wire::extension::ExtensionHandshake;
+use crate::wire::extension::{Extension, ExtensionHandshake, ExtensionIds};
 use crate::wire::handshake::{Handshake, HandshakeDecoder, Reserved};
 use crate::wire::message::id;
 use crate::wire::{Message, Violation};
@@ -46,14 +48,14 @@ impl Torrent {
 
     /// Whether more peers would help.
     fn wants_peers(&self, session: &Session) -> bool {
-        self.is_active() && self.peers.len() < session.config.connections.torrent
+        self.welcomes_peers() && self.peers.len() < session.config.connections.torrent
     }
 
-    /// When the next known peer is due to be tried. While the torrent is in line for a connection,
-    /// that is not a matter of time.
+    /// When the next known peer is due to be tried. Never while this torrent waits in the line for
+    /// connections: its turn comes when one is free.
     pub(super) fn connect_due_at(&self, session: &Session) -> Option<Instant> {
-        let in_line = session.connect_queued.contains(&self.id);
-        if self.wants_peers(session) && !in_line { self.book.next_at() } else { None }
+        let waits = session.connect_queued.contains(&self.id);
+        if self.wants_peers(session) && !waits { self.book.next_at() } else { None }
     }
 
     /// Opens one connection, to the best peer that is due; whether there was one.
@@ -72,7 +74,8 @@ impl Torrent {
             self.book.ended(remote, session.now, Ended::Failed);
             return true;
         }
-        let (now, pieces) = (session.now, self.geometry.pieces());
+        let now = session.now;
+        let pieces = self.metainfo.is_some().then(|| self.geometry.pieces());
         let id = self.id;
         let config = &session.config;
         let placeholder = crate::id::Id::new(u32::MAX, u32::MAX);
@@ -111,7 +114,7 @@ impl Torrent {
         remote: SocketAddr,
         handshake: HandshakeDecoder,
     ) -> Option<PeerSlot> {
-        if !self.is_active() || session.is_banned(remote) {
+        if !self.welcomes_peers() || session.is_banned(remote) {
             return None;
         }
         if !self.wants_peers(session) {
@@ -123,7 +126,7 @@ impl Torrent {
             remote,
             true,
             Phase::Handshaking(handshake),
-            self.geometry.pieces(),
+            self.metainfo.is_some().then(|| self.geometry.pieces()),
             session.now,
             &session.config,
         );
@@ -146,10 +149,11 @@ impl Torrent {
     }
 
     fn send_handshake(&mut self, session: &mut Session, slot: PeerSlot) {
+        let has_node = self.told_dht_port(session).is_some();
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let handshake = Handshake {
-            reserved: OURS,
-            infohash: self.metainfo.infohash(),
+            reserved: if has_node { OURS.with_dht() } else { OURS },
+            infohash: self.infohash,
             peer_id: session.peer_id,
         };
         peer.outbox.put(&handshake.encode());
@@ -241,7 +245,7 @@ impl Torrent {
         if peer.outbox.len() > OUTBOX_FULL {
             session.pause_reading(conn, ReadPause::Output);
         }
-        if !peer.outbox.is_empty() || peer.uploads.is_ready() {
+        if peer.has_to_send() {
             session.ask_send(conn);
         }
     }
@@ -253,7 +257,7 @@ impl Torrent {
         let now = session.now;
         let Some(peer) = self.peers.get_mut(slot) else { return false };
         let (conn, remote, incoming) = (peer.conn, peer.remote, peer.incoming);
-        if theirs.infohash != self.metainfo.infohash() {
+        if theirs.infohash != self.infohash {
             self.drop_peer(session, slot, Ended::Failed);
             return false;
         }
@@ -292,6 +296,12 @@ impl Torrent {
         }
         self.tell_pieces(slot);
         self.tell_extensions(session, slot);
+        if theirs.reserved.dht()
+            && let Some(port) = self.told_dht_port(session)
+            && let Some(peer) = self.peers.get_mut(slot)
+        {
+            peer.send(Message::Port(port));
+        }
         session.set_deadline(conn, now + session.config.timeouts.keep_alive);
         true
     }
@@ -300,7 +310,11 @@ impl Torrent {
     fn tell_pieces(&mut self, slot: PeerSlot) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let have = self.picker.have();
-        if peer.fast && have.is_all() {
+        if self.metainfo.is_none() {
+            if peer.fast {
+                peer.send(Message::HaveNone);
+            }
+        } else if peer.fast && have.is_all() {
             peer.send(Message::HaveAll);
         } else if peer.fast && have.is_none() {
             peer.send(Message::HaveNone);
@@ -310,9 +324,12 @@ impl Torrent {
     }
 
     pub(super) fn tell_extensions(&mut self, session: &Session, slot: PeerSlot) {
-        let upload_only = self.is_finished();
+        let (upload_only, ids) = (self.is_finished(), self.our_extensions(session));
         let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.extended) else { return };
+        let info = self.metainfo.as_ref().map(|metainfo| metainfo.info_bytes().len());
         let ours = ExtensionHandshake {
+            ids,
+            metadata_size: info.and_then(|len| u32::try_from(len).ok()),
             client: Some(session.config.client_name.clone()),
             port: (session.listen_port != 0).then_some(session.listen_port),
             max_requests: u32::try_from(session.config.bounds.peer_requests).ok(),
@@ -321,6 +338,15 @@ impl Torrent {
             ..ExtensionHandshake::default()
         };
         peer.send(Message::Extended { id: ExtensionHandshake::ID, payload: ours.encode() });
+    }
+
+    /// What we understand. What is off is named too: it may have been on before.
+    fn our_extensions(&self, session: &Session) -> ExtensionIds {
+        let mut ids = ExtensionIds::ours(&Extension::ALL);
+        if !self.exchanges_peers(session) {
+            ids.turn_off(Extension::PeerExchange);
+        }
+        ids
     }
 
     // Messages.
@@ -350,6 +376,9 @@ impl Torrent {
                 Ok(())
             }
             Message::Have(piece) => self.peer_has(session, slot, piece),
+            Message::Bitfield(bytes) if self.metainfo.is_none() => {
+                self.early(slot, |early| early.bitfield(&bytes))
+            }
             Message::Bitfield(bytes) => {
                 let field = Bitfield::from_bytes(&bytes, self.geometry.pieces())
                     .map_err(|_| Violation::BadBitfield)?;
@@ -357,10 +386,22 @@ impl Torrent {
             }
             Message::HaveAll => {
                 self.require_fast(slot, id::HAVE_ALL)?;
+                if self.metainfo.is_none() {
+                    return self.early(slot, |early| {
+                        early.all();
+                        Ok(())
+                    });
+                }
                 self.peer_pieces(session, slot, Bitfield::full(self.geometry.pieces()))
             }
             Message::HaveNone => {
                 self.require_fast(slot, id::HAVE_NONE)?;
+                if self.metainfo.is_none() {
+                    return self.early(slot, |early| {
+                        early.none();
+                        Ok(())
+                    });
+                }
                 self.peer_pieces(session, slot, Bitfield::new(self.geometry.pieces()))
             }
             Message::Request(block) => self.requested(session, slot, block),
@@ -379,7 +420,7 @@ impl Torrent {
             Message::AllowedFast(piece) => {
                 self.require_fast(slot, id::ALLOWED_FAST)?;
                 if let Some(peer) = self.peers.get_mut(slot)
-                    && self.geometry.contains(piece)
+                    && (self.metainfo.is_none() || self.geometry.contains(piece))
                 {
                     peer.allow(piece);
                 }
@@ -397,8 +438,23 @@ impl Torrent {
             Message::Extended { id: ExtensionHandshake::ID, payload } => {
                 self.extended(session, slot, &payload)
             }
-            // A DHT node's port, an extension we did not offer, a message from the future.
-            Message::Port(_) | Message::Extended { .. } | Message::Unknown { .. } => Ok(()),
+            Message::Extended { id, payload } if id == Extension::Metadata.our_id() => {
+                self.metadata_message(session, slot, &payload)
+            }
+            Message::Extended { id, payload } if id == Extension::DontHave.our_id() => {
+                self.peer_lost(session, slot, dont_have::decode(&payload)?)
+            }
+            Message::Extended { id, payload } if id == Extension::PeerExchange.our_id() => {
+                self.peers_told(session, slot, &payload)
+            }
+            Message::Port(port) => {
+                if let Some(peer) = self.peers.get(slot) {
+                    self.peer_has_node(session, peer.remote, port);
+                }
+                Ok(())
+            }
+            // An extension we did not offer, a message from the future.
+            Message::Extended { .. } | Message::Unknown { .. } => Ok(()),
         }
     }
 
@@ -417,6 +473,7 @@ impl Torrent {
     ) -> Result<(), Violation> {
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let theirs = ExtensionHandshake::decode(payload)?;
+        peer.extensions.update(&theirs.ids);
         if let Some(most) = theirs.max_requests {
             peer.pipeline.set_reqq(most as usize);
         }
@@ -432,11 +489,22 @@ impl Torrent {
             peer.listens_at = Some(addr);
             self.book.connected(addr, session.now);
         }
+        self.metadata_offered(session, slot, theirs.metadata_size);
+        self.tell_peers_soon(session);
         self.part_if_both_seed(session, slot);
         Ok(())
     }
 
     // What the peer has.
+
+    /// What a peer says to have is kept until it is known how many pieces there are.
+    fn early(
+        &mut self,
+        slot: PeerSlot,
+        note: impl FnOnce(&mut EarlyPieces) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        self.peers.get_mut(slot).map_or(Ok(()), |peer| note(&mut peer.early))
+    }
 
     fn peer_has(
         &mut self,
@@ -444,6 +512,9 @@ impl Torrent {
         slot: PeerSlot,
         piece: PieceIndex,
     ) -> Result<(), Violation> {
+        if self.metainfo.is_none() {
+            return self.early(slot, |early| early.have(piece));
+        }
         if !self.geometry.contains(piece) {
             return Err(Violation::PieceOutOfRange { id: id::HAVE, piece });
         }
@@ -471,7 +542,60 @@ impl Torrent {
         Ok(())
     }
 
-    fn peer_pieces(
+    /// A peer no longer has a piece (BEP 54).
+    fn peer_lost(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        piece: PieceIndex,
+    ) -> Result<(), Violation> {
+        if self.metainfo.is_none() {
+            return self.early(slot, |early| {
+                early.lost(piece);
+                Ok(())
+            });
+        }
+        if !self.geometry.contains(piece) {
+            return Err(Violation::PieceOutOfRange { id: id::EXTENDED, piece });
+        }
+        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        if !peer.has.has(piece) {
+            return Ok(());
+        }
+        if std::mem::take(&mut peer.counted_as_seed) {
+            self.picker.remove_seed();
+            self.picker.add_peer_bitfield(&peer.has);
+        }
+        let was_seed = peer.has.is_all();
+        peer.has.clear(piece);
+        peer.allowed_to_us.retain(|allowed| *allowed != piece);
+        peer.suggested.retain(|suggested| *suggested != piece);
+        self.picker.peer_lost(piece);
+        if self.picker.is_interesting(piece) {
+            peer.interesting = peer.interesting.saturating_sub(1);
+        }
+        if was_seed && let Some(addr) = peer.listens_at {
+            self.book.set_seed(addr, false);
+        }
+        // With the fast extension each request is answered; without it they are void, "just like
+        // when receiving a Choke message".
+        let mut released = false;
+        if !peer.fast {
+            for block in peer.pipeline.blocks_of(piece) {
+                if peer.pipeline.cancelled(block, false).is_some() {
+                    self.picker.release(slot.key(), block);
+                    released = true;
+                }
+            }
+        }
+        self.mind_interest(slot);
+        if released {
+            self.feed_hungry(session);
+        }
+        Ok(())
+    }
+
+    pub(super) fn peer_pieces(
         &mut self,
         session: &mut Session,
         slot: PeerSlot,
@@ -515,7 +639,7 @@ impl Torrent {
         if !peer.fast || peer.has.count() >= ALLOWED_FAST_PIECES {
             return;
         }
-        let (infohash, pieces) = (self.metainfo.infohash(), self.geometry.pieces());
+        let (infohash, pieces) = (self.infohash, self.geometry.pieces());
         let ip = peer.remote.ip();
         for piece in allowed_fast_set(ip, infohash, pieces, ALLOWED_FAST_PIECES) {
             if self.picker.have().has(piece) && !peer.has.has(piece) {
@@ -596,6 +720,10 @@ impl Torrent {
     /// Takes a peer out of the books and gives back everything it held.
     fn remove_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         let Some(mut peer) = self.peers.remove(slot) else { return };
+        self.metadata_source_gone(session, &peer);
+        if peer.is_open() {
+            self.tell_that_peer_left(session, &peer, why == Ended::Useless);
+        }
         self.hungry.remove(&slot);
         if let Some(spread) = &mut self.spread {
             spread.take_back(slot, |_| false);

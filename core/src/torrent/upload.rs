@@ -14,6 +14,7 @@ use crate::session::conn::ReadPause;
 use crate::session::op::TorrentOp;
 use crate::time::Duration;
 use crate::torrent::Torrent;
+use crate::torrent::metadata::gather_metadata;
 use crate::wire::message::id;
 use crate::wire::{Message, Violation};
 
@@ -35,6 +36,10 @@ impl Torrent {
         slot: PeerSlot,
         block: Block,
     ) -> Result<(), Violation> {
+        if self.metainfo.is_none() {
+            // There is nothing that it could have been offered.
+            return Err(Violation::RequestForMissing(block));
+        }
         if !self.geometry.contains_range(block) {
             return Err(Violation::BlockOutOfRange { id: id::REQUEST, block });
         }
@@ -147,8 +152,19 @@ impl Torrent {
         let before = out.len();
         let conn = peer.conn;
         out.append(&mut peer.outbox);
+        for block in peer.asking.drain(..) {
+            Message::Request(block).encode(out);
+        }
+        peer.pipeline.gathered(now);
+        if let Some(deadline) = peer.pipeline.deadline() {
+            session.set_deadline_sooner(conn, deadline);
+        }
         let held = peer.uploads.held_bytes();
         let mut payload = 0;
+        if let Some(metainfo) = &self.metainfo {
+            let sent = gather_metadata(peer, metainfo, before + limit, out);
+            session.upload.bucket().take(now, sent);
+        }
         while out.len() - before < limit && peer.uploads.is_ready() {
             let gate = match &mut self.gates {
                 Some(gates) if gates.up.is_used_up(now) => Some(&mut gates.up),
@@ -196,7 +212,8 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.last_spoke = session.now;
         let waits = session.conns.get(peer.conn).is_some_and(|conn| conn.waits_for_upload);
-        if all && (!peer.outbox.is_empty() || (peer.uploads.is_ready() && !waits)) {
+        let blocks = peer.uploads.is_ready() && !waits;
+        if all && (peer.has_words() || peer.metadata_uploads.is_ready() || blocks) {
             session.ask_send(peer.conn);
         }
     }

@@ -126,11 +126,16 @@ impl TrackerList {
             serial: 0,
             due: None,
         };
-        for urls in tiers {
-            list.add_tier(urls);
-        }
-        list.refresh(Instant::ZERO);
+        list.add_tiers(tiers, Instant::ZERO);
         list
+    }
+
+    /// Further trackers, in tiers after those there are. What is known already counts once.
+    pub fn add_tiers(&mut self, tiers: &[Vec<String>], now: Instant) {
+        for urls in tiers {
+            self.add_tier(urls);
+        }
+        self.refresh(now);
     }
 
     /// Whether there is no tracker.
@@ -249,10 +254,11 @@ impl TrackerList {
         let mut tier = Tier::default();
         for text in urls {
             let url = Url::parse(text);
-            let known = self
-                .trackers
-                .iter()
-                .any(|tracker| url.as_ref().is_ok_and(|url| tracker.url.as_ref() == Some(url)));
+            let is_same = |tracker: &Tracker| match &url {
+                Ok(url) => tracker.url.as_ref() == Some(url),
+                Err(_) => tracker.url.is_none() && tracker.shown == shown_text(text.as_bytes()),
+            };
+            let known = self.trackers.iter().any(is_same);
             if known || self.trackers.len() >= MAX_TRACKERS {
                 continue;
             }

@@ -94,6 +94,11 @@ impl ExtensionIds {
         }
     }
 
+    /// This extension is not supported, or not any more.
+    pub fn turn_off(&mut self, extension: Extension) {
+        self.set(extension, 0);
+    }
+
     fn said(&self, extension: Extension) -> Option<u8> {
         self.0.get(usize::from(extension.our_id()) - 1).copied().flatten()
     }

@@ -124,6 +124,8 @@ impl StateDir {
 fn file_name(name: StateName) -> String {
     match name {
         StateName::Resume(infohash) => format!("{infohash}.resume"),
+        StateName::Dht => "dht.nodes".to_owned(),
+        StateName::Metadata(infohash) => format!("{infohash}.metadata"),
     }
 }
 

@@ -1,5 +1,4 @@
-//! Descriptors and threads that sessions hold, without those of the test harness, whose own threads
-//! come and go.
+//! What this process holds: descriptors, threads, memory. For cases with a process of their own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,16 +9,12 @@ use std::time::{Duration, Instant};
 /// moment after it was joined.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How the names of threads begin that sessions and their runtimes start. (Those of the harness are
-/// named after tests.)
-const OURS: [&str; 2] = ["bitswarm", "async-"];
-
 /// What was held at one moment.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Held {
     /// Open sockets, files, pipes, each with what it is and how often it is open.
     descriptors: BTreeMap<PathBuf, usize>,
-    /// Threads of sessions by name.
+    /// Threads by name.
     threads: BTreeMap<String, usize>,
 }
 
@@ -36,9 +31,7 @@ impl Held {
         held.descriptors.retain(|_, count| *count > 0);
         for entry in fs::read_dir("/proc/self/task").unwrap() {
             let Ok(name) = fs::read_to_string(entry.unwrap().path().join("comm")) else { continue };
-            if OURS.iter().any(|prefix| name.starts_with(prefix)) {
-                *held.threads.entry(name.trim_end().to_owned()).or_default() += 1;
-            }
+            *held.threads.entry(name.trim_end().to_owned()).or_default() += 1;
         }
         held
     }
@@ -55,4 +48,21 @@ impl Held {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Memory in use now, in bytes.
+pub(super) fn resident_bytes() -> u64 {
+    memory("VmRSS:")
+}
+
+/// The most that was ever in use, in bytes.
+pub(super) fn peak_resident_bytes() -> u64 {
+    memory("VmHWM:")
+}
+
+fn memory(field: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a known field");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    kib * 1024
 }

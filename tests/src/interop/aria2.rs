@@ -41,7 +41,7 @@ impl Aria2 {
             Role::Seed => command.args(["--seed-ratio=0.0", "--check-integrity=true"]),
             Role::Leech => command.arg("--seed-time=0"),
         };
-        command.arg(&task.torrent.path);
+        command.arg(task.source());
         let process = Process::spawn(lab, &format!("aria2-{:?}", task.role), &command)?;
         Ok(Aria2 { seat, process })
     }

@@ -37,10 +37,12 @@ impl Bitswarm {
     ) -> Outcome<Bitswarm> {
         let mut command = command(lab);
         match task.role {
-            Role::Seed => command.arg("seed").arg(&task.torrent.path).arg("--data"),
-            Role::Leech => command.arg("download").arg(&task.torrent.path).arg("-o"),
+            Role::Seed => command.arg("seed").arg(task.source()).arg("--data"),
+            Role::Leech => command.arg("download").arg(task.source()).arg("-o"),
         };
-        command.arg(&task.root).args(quiet_network(seat)).arg("--json").args(arguments);
+        let quiet = quiet_network(seat);
+        let network = quiet.iter().filter(|option| !(task.pex && *option == "--no-pex"));
+        command.arg(&task.root).args(network).arg("--json").args(arguments);
         if let Some(rate) = task.up_bytes_per_s {
             command.args(["--up", &rate.to_string()]);
         }

@@ -1,6 +1,7 @@
 //! The clients that take part, behind one face: start one with a task, ask whether it is done,
 //! stop it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,14 +15,36 @@ const STOP_WITHIN: Duration = Duration::from_secs(25);
 /// A BitTorrent client that can take part in a test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Client {
-    /// Ours.
-    Bitswarm,
+    /// Ours, on one of its runtimes.
+    Bitswarm(Runtime),
     /// `transmission-daemon`.
     Transmission,
     /// `aria2c`.
     Aria2,
     /// libtorrent, through its Python bindings.
     Libtorrent,
+}
+
+/// A runtime of our client, as `--runtime` names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Runtime {
+    /// `mio`
+    Mio,
+    /// `async-std`
+    AsyncStd,
+}
+
+impl Runtime {
+    /// Every one.
+    pub const ALL: [Runtime; 2] = [Runtime::Mio, Runtime::AsyncStd];
+
+    /// Its name on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Runtime::Mio => "mio",
+            Runtime::AsyncStd => "async-std",
+        }
+    }
 }
 
 /// What a client is to do with a torrent.
@@ -35,6 +58,10 @@ pub struct Task<'a> {
     pub role: Role,
     /// Bytes per second it may send; `None`: as fast as it can.
     pub up_bytes_per_s: Option<u64>,
+    /// The magnet link that it gets instead of the .torrent file.
+    pub magnet: Option<String>,
+    /// Whether it exchanges peers with peers (libtorrent and ours).
+    pub pex: bool,
 }
 
 /// Whether a client has the content or wants it.
@@ -50,12 +77,37 @@ impl<'a> Task<'a> {
     /// Seed from the torrent's original content.
     pub fn seed(torrent: &'a Torrent) -> Self {
         let root = torrent.content.root().to_owned();
-        Task { torrent, root, role: Role::Seed, up_bytes_per_s: None }
+        Task { torrent, root, role: Role::Seed, up_bytes_per_s: None, magnet: None, pex: false }
     }
 
     /// Download into `root`.
     pub fn leech(torrent: &'a Torrent, root: impl Into<PathBuf>) -> Self {
-        Task { torrent, root: root.into(), role: Role::Leech, up_bytes_per_s: None }
+        Task {
+            torrent,
+            root: root.into(),
+            role: Role::Leech,
+            up_bytes_per_s: None,
+            magnet: None,
+            pex: false,
+        }
+    }
+
+    /// The same with a magnet link: the infohash and these further parameters, such as
+    /// `&tr=http%3A%2F%2F...`.
+    pub fn by_magnet(self, parameters: &str) -> Self {
+        let hash: String = self.torrent.infohash.iter().map(|b| format!("{b:02x}")).collect();
+        Task { magnet: Some(format!("magnet:?xt=urn:btih:{hash}{parameters}")), ..self }
+    }
+
+    /// The same with peer exchange.
+    pub fn with_pex(self) -> Self {
+        Task { pex: true, ..self }
+    }
+
+    /// What it is told to download or seed: a file or a link.
+    pub fn source(&self) -> OsString {
+        let file = self.torrent.path.clone().into_os_string();
+        self.magnet.clone().map_or(file, OsString::from)
     }
 
     /// The same with a limit on what it sends.
@@ -91,14 +143,14 @@ impl Client {
     pub fn any_seed() -> Client {
         match Need::Libtorrent.missing() {
             None => Client::Libtorrent,
-            Some(_) => Client::Bitswarm,
+            Some(_) => Client::Bitswarm(Runtime::Mio),
         }
     }
 
     /// What it takes to run it.
     pub fn needs(self) -> &'static [Need] {
         match self {
-            Client::Bitswarm => &[],
+            Client::Bitswarm(_) => &[],
             Client::Transmission => &[Need::Transmission],
             Client::Aria2 => &[Need::Aria2],
             Client::Libtorrent => &[Need::Libtorrent],
@@ -107,13 +159,16 @@ impl Client {
 
     /// Whether it makes a torrent's files of length 0.
     pub fn makes_empty_files(self) -> bool {
-        matches!(self, Client::Bitswarm | Client::Libtorrent)
+        matches!(self, Client::Bitswarm(_) | Client::Libtorrent)
     }
 
     /// Starts it on a task, at a new seat.
     pub fn start(self, lab: &Lab, task: &Task<'_>) -> Outcome<Box<dyn Peer>> {
         Ok(match self {
-            Client::Bitswarm => Box::new(Bitswarm::start(lab, task)?),
+            Client::Bitswarm(runtime) => {
+                let arguments = ["--runtime", runtime.word()];
+                Box::new(Bitswarm::start_with(lab, lab.seat(), task, &arguments)?)
+            }
             Client::Transmission => Box::new(Transmission::start(lab, task)?),
             Client::Aria2 => Box::new(Aria2::start(lab, task)?),
             Client::Libtorrent => Box::new(Libtorrent::start(lab, task)?),

@@ -114,7 +114,7 @@ fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
 
 fn harm(stream: TcpStream, shared: &Shared) -> Outcome {
     let torrent = &shared.torrent;
-    let mut wire = Wire::accept(stream, torrent)?;
+    let mut wire = Wire::answer(stream, &torrent.infohash)?;
     shared.handshakes.fetch_add(1, Ordering::SeqCst);
     match shared.harm {
         Harm::HugeMessage => wire.send_raw(&[0xff, 0xff, 0xff, 0xff, 7])?,

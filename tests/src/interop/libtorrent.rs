@@ -24,8 +24,9 @@ impl Libtorrent {
             Role::Seed => "seed",
             Role::Leech => "leech",
         });
-        command.arg(&task.torrent.path).arg(&task.root).arg(seat.addr().to_string());
+        command.arg(task.source()).arg(&task.root).arg(seat.addr().to_string());
         command.arg(task.up_bytes_per_s.unwrap_or(0).to_string());
+        command.args(task.pex.then_some("pex"));
         let process = Process::spawn(lab, &format!("libtorrent-{:?}", task.role), &command)?;
         let mut peer = Libtorrent { seat, process };
         until("libtorrent to listen", Duration::from_secs(20), || {

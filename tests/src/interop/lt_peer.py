@@ -1,12 +1,13 @@
 """A libtorrent peer for the interop tests. Prints one JSON object a line.
 
-    lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S   (0: unlimited)
-    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S
+    lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S [pex]   (0: unlimited)
+    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex]
     lt_peer.py create PATH OUT PIECE_LENGTH TRACKER v1|hybrid
 
 A peer says "listening", then "status" once a second, "finished" when everything is on disk and
 flushed, "error" when something fails, and "peer_error" or "peer_ban" with what libtorrent thinks
-of the others. It lives until SIGTERM. Its peers come from the torrent's tracker and nowhere else.
+of the others. It lives until SIGTERM. TORRENT may be a magnet link. Its peers come from the torrent's
+tracker or magnet link, and with "pex" from other peers.
 """
 
 import json
@@ -60,15 +61,20 @@ def session(address):
     return lt.session(settings)
 
 
-def run(role, torrent, directory, address, up):
+def run(role, torrent, directory, address, up, pex=""):
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
     ses = session(address)
-    params = lt.add_torrent_params()
-    params.ti = lt.torrent_info(torrent)
+    if torrent.startswith("magnet:"):
+        params = lt.parse_magnet_uri(torrent)
+    else:
+        params = lt.add_torrent_params()
+        params.ti = lt.torrent_info(torrent)
     params.save_path = directory
-    # No peer exchange: every peer is to come from the tracker.
-    params.flags = lt.torrent_flags.update_subscribe | lt.torrent_flags.disable_pex
+    params.flags = lt.torrent_flags.update_subscribe
+    if not pex:
+        # Every peer is to come from the tracker.
+        params.flags |= lt.torrent_flags.disable_pex
     handle = ses.add_torrent(params)
     if int(up):
         handle.set_upload_limit(int(up))

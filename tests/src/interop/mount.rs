@@ -14,7 +14,11 @@ pub struct Tmpfs {
 impl Tmpfs {
     /// Mounts one of `bytes` bytes on a new directory of the lab.
     pub fn mount(lab: &Lab, bytes: u64) -> Outcome<Tmpfs> {
-        let path = lab.make_dir("tmpfs")?;
+        Tmpfs::mount_at(lab.make_dir("tmpfs")?, bytes)
+    }
+
+    /// Mounts one of `bytes` bytes on an empty directory.
+    pub fn mount_at(path: PathBuf, bytes: u64) -> Outcome<Tmpfs> {
         mount(&path, &format!("size={bytes}"))?;
         Ok(Tmpfs { path })
     }

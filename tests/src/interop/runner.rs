@@ -17,7 +17,7 @@ const AT_ONCE: usize = 4;
 
 /// One case: what it needs, and its steps.
 pub struct Case {
-    name: &'static str,
+    name: String,
     needs: Vec<Need>,
     steps: Box<dyn FnOnce(&Lab) -> Outcome + Send>,
 }
@@ -26,11 +26,11 @@ impl Case {
     /// A case with a name in the style of a test function's, what it cannot do without, and what
     /// it does.
     pub fn new(
-        name: &'static str,
+        name: impl Into<String>,
         needs: &[&[Need]],
         steps: impl FnOnce(&Lab) -> Outcome + Send + 'static,
     ) -> Case {
-        Case { name, needs: needs.concat(), steps: Box::new(steps) }
+        Case { name: name.into(), needs: needs.concat(), steps: Box::new(steps) }
     }
 
     /// The needs that are not met here, each once, with the reason.
@@ -58,7 +58,8 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
     let mut trials = Vec::new();
     for (number, case) in (1..).zip(cases) {
         let obstacles = case.obstacles();
-        let chosen = arguments.filter.as_ref().is_none_or(|filter| case.name.contains(filter));
+        let chosen =
+            arguments.filter.as_ref().is_none_or(|filter| case.name.contains(filter.as_str()));
         if chosen && !required && !obstacles.is_empty() {
             let _ = writeln!(skipped, "interop: skipped {}: {}", case.name, reasons(&obstacles));
         }

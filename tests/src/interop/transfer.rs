@@ -21,6 +21,8 @@ pub struct Transfer<'a> {
     pub piece_length: u64,
     /// Whose tracker.
     pub tracker: Whose,
+    /// Whether the leeches get a magnet link instead of the .torrent file.
+    pub by_magnet: bool,
     /// Longest it may take, from the start of the last leech.
     pub within: Duration,
 }
@@ -47,6 +49,7 @@ impl<'a> Transfer<'a> {
             creator,
             piece_length: 64 << 10,
             tracker: Whose::Independent,
+            by_magnet: false,
             within: Duration::from_secs(90),
         }
     }
@@ -71,7 +74,12 @@ impl<'a> Transfer<'a> {
         let mut leeches: Vec<(Client, PathBuf, Box<dyn Peer>)> = Vec::new();
         for client in self.leeches {
             let root = lab.make_dir("download")?;
-            let peer = client.start(lab, &Task::leech(&torrent, &root))?;
+            let mut task = Task::leech(&torrent, &root);
+            if self.by_magnet {
+                let escaped = url.replace(':', "%3A").replace('/', "%2F");
+                task = task.by_magnet(&format!("&dn=magnet&tr={escaped}"));
+            }
+            let peer = client.start(lab, &task)?;
             leeches.push((*client, root, peer));
         }
         for (client, root, mut peer) in leeches {

@@ -42,7 +42,8 @@ impl Transmission {
             peer.process.ensure_running()?;
             Ok(peer.call("session-get", &json!({})).ok())
         })?;
-        let added = peer.call("torrent-add", &json!({ "filename": task.torrent.path }))?;
+        let added =
+            peer.call("torrent-add", &json!({ "filename": task.source().to_string_lossy() }))?;
         if added.get("torrent-added").is_none() {
             return Err(format!("transmission did not take the torrent: {added}").into());
         }

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -13,6 +14,9 @@ use super::{Outcome, Torrent};
 const BLOCK: u32 = 1 << 14;
 /// Longest message that a scripted peer takes.
 const LONGEST: u32 = 1 << 20;
+
+/// Handshakes so far.
+static HANDSHAKES: AtomicU32 = AtomicU32::new(0);
 
 /// A message after the handshake.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,10 +52,15 @@ impl Wire {
         let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None)?;
         socket.bind(&SocketAddr::new(own, 0).into())?;
         socket.connect_timeout(&peer.into(), Duration::from_secs(5))?;
-        let mut stream = TcpStream::from(socket);
+        Wire::greet(TcpStream::from(socket), &torrent.infohash)
+    }
+
+    /// Shakes hands on a connection that was opened. `None`: the peer closed it instead of
+    /// answering.
+    pub fn greet(mut stream: TcpStream, infohash: &[u8; 20]) -> Outcome<Option<Wire>> {
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         // A peer that has closed already makes this fail, which is an answer too.
-        let sent = stream.write_all(&handshake(torrent));
+        let sent = stream.write_all(&handshake(infohash));
         let mut answer = [0; 68];
         match sent.and_then(|()| stream.read_exact(&mut answer)) {
             Ok(()) => Ok(Some(Wire { stream })),
@@ -60,15 +69,20 @@ impl Wire {
         }
     }
 
-    /// Answers the handshake on an accepted connection.
-    pub fn accept(mut stream: TcpStream, torrent: &Torrent) -> Outcome<Wire> {
+    /// Answers the handshake on a connection that was accepted.
+    pub fn answer(mut stream: TcpStream, infohash: &[u8; 20]) -> Outcome<Wire> {
         let mut offer = [0; 68];
         stream.read_exact(&mut offer)?;
-        if offer[..20] != *b"\x13BitTorrent protocol" || offer[28..48] != torrent.infohash {
+        if offer[..20] != *b"\x13BitTorrent protocol" || offer[28..48] != *infohash {
             return Err("not a handshake for this torrent".into());
         }
-        stream.write_all(&handshake(torrent))?;
+        stream.write_all(&handshake(infohash))?;
         Ok(Wire { stream })
+    }
+
+    /// The connection itself.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 
     /// Sends a message.
@@ -158,10 +172,14 @@ impl Wire {
 
 /// A bitfield message in which every piece is there.
 pub fn everything(torrent: &Torrent) -> Message {
-    let pieces = torrent.piece_hashes.len();
-    let mut bits = vec![0xff; pieces.div_ceil(8)];
-    if let (Some(last), spare @ 1..) = (bits.last_mut(), bits_spare(pieces)) {
-        *last = 0xff << spare;
+    bitfield(torrent.piece_hashes.len(), |_| true)
+}
+
+/// A bitfield message of so many pieces, some of which are there.
+pub fn bitfield(pieces: usize, is_there: impl Fn(usize) -> bool) -> Message {
+    let mut bits = vec![0; pieces.div_ceil(8)];
+    for piece in (0..pieces).filter(|piece| is_there(*piece)) {
+        bits[piece / 8] |= 0x80 >> (piece % 8);
     }
     Message::Bitfield(bits)
 }
@@ -176,16 +194,14 @@ pub fn block(torrent: &Torrent, piece: u32, offset: u32, length: u32) -> Outcome
     Ok(bytes.get(span).ok_or("a request past the piece")?.to_vec())
 }
 
-fn bits_spare(pieces: usize) -> usize {
-    pieces.div_ceil(8) * 8 - pieces
-}
-
-/// BEP 3 with no extensions.
-fn handshake(torrent: &Torrent) -> Vec<u8> {
+/// BEP 3 with no extensions. Every connection is another peer's: a peer with two at once would have
+/// one of them closed.
+fn handshake(infohash: &[u8; 20]) -> Vec<u8> {
     let mut bytes = b"\x13BitTorrent protocol".to_vec();
     bytes.extend_from_slice(&[0; 8]);
-    bytes.extend_from_slice(&torrent.infohash);
-    bytes.extend_from_slice(b"-XX0001-by hand here");
+    bytes.extend_from_slice(infohash);
+    let number = HANDSHAKES.fetch_add(1, Ordering::Relaxed);
+    bytes.extend_from_slice(format!("-XX0001-by{number:010}").as_bytes());
     bytes
 }
 

@@ -31,6 +31,13 @@ impl Value {
         }
     }
 
+    /// Parses one value at the start of `bytes`, and how many bytes it takes up.
+    pub fn parse_prefix(bytes: &[u8]) -> Option<(Value, usize)> {
+        let mut parser = Parser { bytes, at: 0 };
+        let value = parser.value(0).ok()?;
+        Some((value, parser.at))
+    }
+
     /// The value in its one serialised form.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();

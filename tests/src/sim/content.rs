@@ -38,6 +38,17 @@ impl Content {
         Self::build(seed, name, files, piece_len)
     }
 
+    /// The same bytes as a private torrent (BEP 27).
+    pub fn private(&self) -> Arc<Self> {
+        let mut info = info_dict(&self.name, &self.files, self.piece_len, &self.data);
+        if let Value::Dict(entries) = &mut info {
+            entries.insert(b"private".to_vec(), Value::Int(1));
+        }
+        let info = info.to_bytes();
+        let infohash = InfoHash(Sha1::digest(&info).into());
+        Arc::new(Content { info, infohash, ..self.clone() })
+    }
+
     fn build(seed: u64, name: &str, files: Vec<(String, u64)>, piece_len: u32) -> Arc<Self> {
         let total: u64 = files.iter().map(|(_, length)| length).sum();
         let length = usize::try_from(total).expect("simulated content fits into memory");
@@ -76,6 +87,11 @@ impl Content {
     /// The SHA-1 of the info dictionary.
     pub fn infohash(&self) -> InfoHash {
         self.infohash
+    }
+
+    /// The info dictionary.
+    pub fn info_bytes(&self) -> &[u8] {
+        &self.info
     }
 
     /// All its bytes, file after file.

@@ -10,6 +10,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bitswarm_core::action::{Action, Close, SocketKind, SocketSpec};
@@ -23,16 +25,27 @@ use bitswarm_core::time::{Instant, UnixTime};
 use bitswarm_core::{Engine, Segments};
 
 use super::check::{Checker, Meter, Settings};
+use super::content::Content;
 use super::dice::{Dice, seed_bytes};
 use super::disk::{Disk, Ticket};
 use super::network::{Death, EndId, HostId, NetEvent, SocketKey};
-use super::world::{Cx, Wake};
+use super::world::{Cx, PEER_PORT, Wake};
 
 /// Wall time at the beginning of virtual time (chosen: a day in 2026).
 pub const EPOCH: UnixTime = UnixTime(1_780_000_000);
 
 /// Most actions after one input (chosen: far above what any one input can cause).
 const MOST_ACTIONS: usize = 1_000_000;
+
+/// Most bytes handed in at once, as the network does it.
+const LONGEST_RECEIVED: usize = 64 << 10;
+
+/// Longest read for a peer, in bytes (BEP 3: larger requests are refused).
+const LONGEST_READ: usize = 128 << 10;
+
+/// Most dials of one address within a minute (chosen: one that the user named may be tried again
+/// after two seconds).
+const MOST_DIALS: usize = 30;
 
 /// How long a flushing close may take, as `Close::Flush` says "a few seconds".
 const LINGER: Duration = Duration::from_secs(5);
@@ -62,14 +75,23 @@ pub struct EngineHost {
     /// When the host wakes for the engine's deadline.
     armed: Option<Instant>,
     stopped: bool,
+    /// Until when it sleeps, and what happened to it meanwhile.
+    asleep: Option<Instant>,
+    missed: VecDeque<Missed>,
+    /// Seconds by which its wall clock is ahead.
+    clock_offset_s: i64,
+    /// Dials of the engine that runs now, by address: when the latest were.
+    dials: BTreeMap<SocketAddr, VecDeque<Instant>>,
     notices: Vec<(Instant, Notice)>,
     counts: Counts,
     checker: Checker,
+    /// Bytes of the longest piece of any torrent.
+    longest_piece: usize,
     /// Its disk; survives the engine.
     pub disk: Disk,
     /// How it hosts.
     pub manners: Manners,
-    /// Measures bytes sent to and received from peers, if a limit is to be checked.
+    /// Measures bytes of blocks sent to and received from peers, if a limit is to be checked.
     pub meters: Option<(Meter, Meter)>,
 }
 
@@ -109,9 +131,18 @@ pub struct Counts {
     pub actions: u64,
 }
 
+/// What happened to a host while it slept.
+#[derive(Debug)]
+enum Missed {
+    Net(NetEvent),
+    Wake(Wake),
+}
+
 #[derive(Debug)]
 struct Conn {
     end: EndId,
+    /// To a peer, not to or from a tracker.
+    peer: bool,
     open: bool,
     out: Segments,
     /// Gathered and not reported as sent.
@@ -148,14 +179,21 @@ impl EngineHost {
             pending: VecDeque::new(),
             armed: None,
             stopped: false,
+            asleep: None,
+            missed: VecDeque::new(),
+            clock_offset_s: 0,
+            dials: BTreeMap::new(),
             notices: Vec::new(),
             counts: Counts::default(),
             checker: Checker::new(Settings {
                 own_requests: config.bounds.own_requests,
                 snub: config.timeouts.snub,
+                slots: config.choking.slots,
+                peer_requests: config.bounds.peer_requests,
                 ..Settings::default()
             }),
             config,
+            longest_piece: 0,
             manners: Manners::default(),
             meters: None,
         }
@@ -170,7 +208,8 @@ impl EngineHost {
         self.birth = cx.now();
         self.stopped = false;
         let seed = seed_bytes(self.seed, &format!("{} engine {}", self.name, self.incarnation));
-        let wall = UnixTime(EPOCH.0 + self.birth.as_nanos() / 1_000_000_000);
+        let wall = EPOCH.0 + self.birth.as_nanos() / 1_000_000_000;
+        let wall = UnixTime(wall.saturating_add_signed(self.clock_offset_s));
         cx.record(self.id, "start", &(seed, wall));
         let config = self.config.clone();
         self.engine = Some(if record {
@@ -196,6 +235,9 @@ impl EngineHost {
         self.keys.clear();
         self.lookups.clear();
         self.pending.clear();
+        self.asleep = None;
+        self.missed.clear();
+        self.dials.clear();
         self.checker.crashed();
         cx.end_process(self.id, death);
         self.disk.crash(cx.now(), death == Death::Power);
@@ -241,7 +283,13 @@ impl EngineHost {
         &self.checker
     }
 
-    /// What goes over the wire, to tell it of torrents.
+    /// The engine is given this torrent, to be kept under this root.
+    pub(super) fn watch(&mut self, content: Arc<Content>, root: PathBuf) {
+        self.longest_piece = self.longest_piece.max(content.piece(0).len());
+        self.checker.watch(content, root);
+    }
+
+    /// What goes over the wire, to change how it is judged.
     pub fn checker_mut(&mut self) -> &mut Checker {
         &mut self.checker
     }
@@ -259,6 +307,8 @@ impl EngineHost {
         call: impl FnOnce(&mut Recorder, Instant) -> T,
     ) -> T {
         cx.record(self.id, "call", name);
+        // Who resumes wants peers at once, however often.
+        self.dials.clear();
         let now = self.local(cx.now());
         self.counts.inputs += 1;
         let engine = self.engine.as_mut().expect("the host's engine runs");
@@ -273,6 +323,9 @@ impl EngineHost {
             return;
         }
         match wake {
+            Wake::Awake if self.asleep == Some(cx.now()) => self.awaken(cx),
+            Wake::Awake => {}
+            _ if self.asleep.is_some() => self.missed.push_back(Missed::Wake(wake)),
             Wake::Deadline => self.deadline(cx),
             Wake::Disk(ticket) => self.disk_done(cx, ticket),
             Wake::Resolved(op) => {
@@ -289,10 +342,49 @@ impl EngineHost {
         }
     }
 
+    /// The host stands still for a while.
+    pub(super) fn sleep(&mut self, cx: &mut Cx<'_>, time: Duration) {
+        cx.record(self.id, "sleep", &time);
+        let until = cx.now() + time;
+        self.asleep = Some(until);
+        cx.wake(until, self.id, self.incarnation, Wake::Awake);
+    }
+
+    /// The host hears at once of all that happened while it slept.
+    pub(super) fn awaken(&mut self, cx: &mut Cx<'_>) {
+        if self.asleep.take().is_none() || self.engine.is_none() {
+            return;
+        }
+        self.armed = None;
+        let incarnation = self.incarnation;
+        while let Some(missed) = self.missed.pop_front() {
+            match missed {
+                Missed::Net(event) => self.network(cx, event),
+                Missed::Wake(wake) => self.wake(cx, incarnation, wake),
+            }
+        }
+        self.arm(cx);
+    }
+
+    /// Whether the host sleeps.
+    pub fn is_asleep(&self) -> bool {
+        self.asleep.is_some()
+    }
+
+    /// The host's wall clock jumps by so many seconds: files get other times, and the next engine
+    /// starts at another time.
+    pub fn jump_clock(&mut self, seconds: i64) {
+        self.clock_offset_s = self.clock_offset_s.saturating_add(seconds);
+        self.disk.jump_clock(seconds.saturating_mul(1_000_000_000));
+    }
+
     /// Something came from the network.
     pub(super) fn network(&mut self, cx: &mut Cx<'_>, event: NetEvent) {
         if self.engine.is_none() {
             return;
+        }
+        if self.asleep.is_some() {
+            return self.missed.push_back(Missed::Net(event));
         }
         match event {
             NetEvent::Connected { end, local } => {
@@ -303,12 +395,12 @@ impl EngineHost {
             NetEvent::Incoming { socket, end, from } => self.incoming(cx, socket, end, from),
             NetEvent::Received { end, data } => {
                 let Some((conn, _)) = self.conn_of(end) else { return };
+                let before = self.checker.tally().payload_received;
                 self.checker.received(conn, &data);
                 self.log_messages(cx, conn);
-                if let Some((_, down)) = &mut self.meters
-                    && self.checker.is_peer(conn)
-                {
-                    down.add(cx.now(), data.len());
+                if let Some((_, down)) = &mut self.meters {
+                    let payload = self.checker.tally().payload_received - before;
+                    down.add(cx.now(), payload as usize);
                 }
                 self.input(cx, Event::Received { conn, data });
             }
@@ -351,13 +443,38 @@ impl EngineHost {
         Some(state)
     }
 
-    fn adopt(&mut self, cx: &mut Cx<'_>, conn: ConnId, end: EndId, open: bool) {
-        let state = Conn { end, open, out: Segments::new(), unreported: 0 };
+    fn adopt(&mut self, cx: &mut Cx<'_>, conn: ConnId, end: EndId, peer: bool, open: bool) {
+        let state = Conn { end, peer, open, out: Segments::new(), unreported: 0 };
         if self.conns.insert(conn, state).is_some() {
             cx.violation(self.id, format!("{conn:?} is given out while it lives"));
         }
         self.ends.insert(end, conn);
         self.checker.opened(conn);
+        let peers = || self.conns.values().filter(|conn| conn.peer);
+        let half_open = peers().filter(|conn| !conn.open).count();
+        let bounds = &self.config.connections;
+        if half_open > bounds.half_open || peers().count() > bounds.session {
+            let text = format!("{} connections, {half_open} of them half open", peers().count());
+            cx.violation(self.id, text);
+        }
+    }
+
+    /// Nobody is dialled again and again in quick succession (defence 22).
+    fn check_dial(&mut self, cx: &mut Cx<'_>, to: SocketAddr) {
+        let latest = self.dials.entry(to).or_default();
+        latest.push_back(cx.now());
+        if latest.len() > MOST_DIALS {
+            let first = latest.pop_front().unwrap_or_default();
+            if cx.now() - first < Duration::from_secs(60) {
+                cx.violation(self.id, format!("dials {to} {MOST_DIALS} times in a minute"));
+            }
+        }
+    }
+
+    /// What is wrong with a connection when nobody wants anything any more.
+    pub(super) fn unrest(&self, judged: impl Fn(EndId) -> bool) -> Option<String> {
+        let conns = self.conns.iter().filter(|(_, state)| judged(state.end));
+        conns.filter_map(|(conn, _)| self.checker.unrest(*conn)).next()
     }
 
     fn incoming(&mut self, cx: &mut Cx<'_>, key: SocketKey, end: EndId, from: SocketAddr) {
@@ -368,7 +485,10 @@ impl EngineHost {
         let conn = engine.accept(now, socket, from);
         cx.record(self.id, "accept", &(socket, from, conn));
         match conn {
-            Some(conn) => self.adopt(cx, conn, end, true),
+            Some(conn) => {
+                let to_peers = cx.net.socket_addr(key).is_some_and(|own| own.port() == PEER_PORT);
+                self.adopt(cx, conn, end, to_peers, true);
+            }
             None => cx.net.reset(cx.now(), end),
         }
         self.drain(cx);
@@ -465,7 +585,11 @@ impl EngineHost {
             // What TLS carries is simulated, not TLS.
             Action::Connect { conn, to, tls: _ } => {
                 let end = cx.net.connect(cx.now(), self.id, to);
-                self.adopt(cx, conn, end, false);
+                let to_peer = to.port() == PEER_PORT;
+                self.adopt(cx, conn, end, to_peer, false);
+                if to_peer {
+                    self.check_dial(cx, to);
+                }
             }
             Action::Send { conn } => self.send(cx, conn),
             Action::Read { conn, on } => match self.conns.get(&conn) {
@@ -529,6 +653,7 @@ impl EngineHost {
         let gathered = state.out.len();
         state.unreported += gathered;
         self.counts.inputs += 1;
+        let before = self.checker.tally().payload_sent;
         let mut checksum = crc32fast::Hasher::new();
         let mut verdict = Ok(());
         for part in state.out.iter() {
@@ -540,10 +665,9 @@ impl EngineHost {
         if let Err(broken) = verdict {
             cx.violation(self.id, broken);
         }
-        if let Some((up, _)) = &mut self.meters
-            && self.checker.is_peer(conn)
-        {
-            up.add(cx.now(), gathered);
+        if let Some((up, _)) = &mut self.meters {
+            let payload = self.checker.tally().payload_sent - before;
+            up.add(cx.now(), payload as usize);
         }
         self.write(cx, conn);
     }
@@ -636,7 +760,21 @@ impl EngineHost {
         for breach in self.disk.take_breaches() {
             cx.violation(self.id, breach);
         }
+        self.check_load(cx);
         cx.wake(at, self.id, self.incarnation, Wake::Disk(ticket));
+    }
+
+    /// What is under way at the disk stays within its bounds.
+    fn check_load(&mut self, cx: &mut Cx<'_>) {
+        let (load, bounds) = (self.disk.load(), &self.config.bounds);
+        // What is assembled may be written at once, a piece that straddles the bound, and what was
+        // read from each connection before it was held back.
+        let on_the_way = self.longest_piece + self.conns.len() * LONGEST_RECEIVED;
+        let writes = bounds.write_backlog_bytes + bounds.assembly_bytes + on_the_way;
+        let reads = bounds.read_ahead_bytes + LONGEST_READ;
+        if load.writing > writes || load.reading > reads {
+            cx.violation(self.id, format!("past its bounds at the disk: {load:?}"));
+        }
     }
 
     /// Checks that nothing is left of an engine that has said `Stopped`.

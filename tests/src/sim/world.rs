@@ -50,6 +50,9 @@ pub struct World {
     trace: Trace,
     nodes: Vec<Node>,
     violations: Vec<Violation>,
+    steps: u64,
+    /// The file for the log of a failed run.
+    log_to: Option<PathBuf>,
     /// Whether engines that start from now on are recorded.
     pub recording: bool,
 }
@@ -62,7 +65,7 @@ enum Due {
 }
 
 /// What a host waits for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
     /// The engine's deadline.
     Deadline,
@@ -72,6 +75,8 @@ pub enum Wake {
     Resolved(OpId),
     /// A flushing close has taken long enough.
     Linger(EndId),
+    /// A host that slept wakes up.
+    Awake,
     /// Whatever a script set this for.
     Script(u64),
 }
@@ -108,9 +113,24 @@ pub struct Violation {
     pub what: String,
 }
 
+/// In which way a run failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The engine panicked.
+    Crash,
+    /// An invariant did not hold.
+    Safety,
+    /// What must come did not come in time.
+    Liveness,
+    /// The same seed gave two different runs.
+    Determinism,
+}
+
 /// Why a run failed.
 #[derive(Debug, Clone)]
 pub struct Failure {
+    /// In which way.
+    pub kind: Kind,
     /// The seed of the run.
     pub seed: u64,
     /// The world's time.
@@ -179,6 +199,9 @@ impl Cx<'_> {
     }
 }
 
+/// Most entries taken off the queue in one run (chosen: a hundred times what a long run takes).
+const MOST_STEPS: u64 = 200_000_000;
+
 /// Longest text of one record in the log, in characters (chosen).
 const LONGEST_LINE: usize = 200;
 
@@ -194,8 +217,16 @@ impl World {
             trace: Trace::new(std::env::var_os(LOG_VARIABLE).is_some()),
             nodes: Vec::new(),
             violations: Vec::new(),
+            steps: 0,
+            log_to: std::env::var_os(LOG_VARIABLE).map(PathBuf::from),
             recording: false,
         }
+    }
+
+    /// Keeps a readable log from now on; [`World::save_log`] writes it to this file.
+    pub fn keep_log(&mut self, path: PathBuf) {
+        self.trace = Trace::new(true);
+        self.log_to = Some(path);
     }
 
     /// The readable log; empty unless one is kept.
@@ -203,12 +234,12 @@ impl World {
         self.trace.log()
     }
 
-    /// Writes the readable log to the file that `SIM_LOG` names, if it is set.
+    /// Writes the readable log to its file, if one is kept.
     pub fn save_log(&self) {
-        if let Some(path) = std::env::var_os(LOG_VARIABLE)
-            && let Err(why) = std::fs::write(&path, self.log())
+        if let Some(path) = &self.log_to
+            && let Err(why) = std::fs::write(path, self.log())
         {
-            eprintln!("the log could not be written: {why}");
+            eprintln!("the log could not be written to {}: {why}", path.display());
         }
     }
 
@@ -289,7 +320,7 @@ impl World {
     ) -> TorrentId {
         let mut add = AddTorrent::new(content.metainfo(&[]), ROOT);
         edit(&mut add);
-        self.node_mut(host).host.checker_mut().watch(content.clone(), PathBuf::from(ROOT));
+        self.node_mut(host).host.watch(content.clone(), PathBuf::from(ROOT));
         let again = add.clone();
         let id = self.call(host, "add_torrent", |engine, now| engine.add_torrent(now, add));
         let id = id.unwrap_or_else(|why| panic!("the torrent was refused: {why:?}"));
@@ -318,6 +349,30 @@ impl World {
         self.act(host, |node, cx| node.host.crash(cx, death));
     }
 
+    /// A host stands still for a while, as a machine does that is suspended: nothing is handed to
+    /// its engine until it wakes up; then everything is, late.
+    pub fn sleep(&mut self, host: HostId, time: Duration) {
+        self.act(host, |node, cx| node.host.sleep(cx, time));
+    }
+
+    /// A host that sleeps wakes up now.
+    pub fn awaken(&mut self, host: HostId) {
+        self.act(host, |node, cx| node.host.awaken(cx));
+    }
+
+    /// An end of a stream that the host holds, if it holds any; `pick` chooses among so many.
+    pub fn some_end(&self, host: HostId, pick: impl FnOnce(usize) -> usize) -> Option<EndId> {
+        let ends = self.net.ends_of(host);
+        (!ends.is_empty()).then(|| ends[pick(ends.len())])
+    }
+
+    /// What is wrong with connections of a host when nobody wants anything any more; `judged`
+    /// says which remote hosts count.
+    pub fn unrest(&self, host: HostId, judged: impl Fn(HostId) -> bool) -> Option<String> {
+        let node = &self.node(host).host;
+        node.unrest(|end| self.net.host_of(end.other()).is_some_and(&judged))
+    }
+
     /// Starts an engine on a host whose engine is gone, and gives it the torrents again.
     pub fn restart(&mut self, host: HostId) {
         let now = self.now();
@@ -337,6 +392,7 @@ impl World {
     /// Takes the next entry off the queue and follows what comes of it. False if there is none.
     pub fn step(&mut self) -> bool {
         let Some(due) = self.queue.pop() else { return false };
+        self.steps += 1;
         match due {
             Due::Network(timer) => self.net.handle_timer(self.queue.now(), timer),
             Due::Wake { host, incarnation, wake } => {
@@ -368,7 +424,7 @@ impl World {
                         return Ok(());
                     }
                     self.queue.idle_until(deadline);
-                    return Err(self.failure(self.overview()));
+                    return Err(self.failure(Kind::Liveness, self.overview()));
                 }
                 self.step();
             }
@@ -389,14 +445,17 @@ impl World {
 
     /// Fails if an invariant was broken.
     pub fn check(&self) -> Result<(), Failure> {
+        if self.steps > MOST_STEPS {
+            return Err(self.failure(Kind::Liveness, "the run does not end".to_owned()));
+        }
         let Some(first) = self.violations.first() else { return Ok(()) };
         let what = format!("{} {}", self.name(first.host), first.what);
-        Err(Failure { seed: self.seed, at: first.at, what })
+        Err(Failure { kind: Kind::Safety, seed: self.seed, at: first.at, what })
     }
 
     /// What the run came to so far, as a failure.
-    pub fn failure(&self, what: String) -> Failure {
-        Failure { seed: self.seed, at: self.now(), what }
+    pub fn failure(&self, kind: Kind, what: String) -> Failure {
+        Failure { kind, seed: self.seed, at: self.now(), what }
     }
 
     /// A host's name.
@@ -583,7 +642,24 @@ impl Drop for World {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seed {} at {:?}: {}", self.seed, self.at, self.what)
+        let kind = match self.kind {
+            Kind::Crash => "crash",
+            Kind::Safety => "safety",
+            Kind::Liveness => "liveness",
+            Kind::Determinism => "determinism",
+        };
+        write!(f, "{kind}: seed {} at {:?}: {}", self.seed, self.at, self.what)
+    }
+}
+
+impl Failure {
+    /// What happened without who, when and how much: equal for failures of one sort.
+    pub fn sort(&self) -> String {
+        let line = self.what.lines().next().unwrap_or_default();
+        let words = line.split_whitespace().filter(|word| {
+            !matches!(*word, "seeder" | "leecher") && !word.contains(|c: char| c.is_ascii_digit())
+        });
+        words.collect::<Vec<_>>().join(" ")
     }
 }
 

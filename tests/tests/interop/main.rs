@@ -5,6 +5,7 @@ mod command_line;
 mod hostile_peers;
 mod https_trackers;
 mod interruptions;
+mod magnets;
 mod trackers;
 mod transfers;
 
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut cases = between_peers::cases();
     cases.extend(transfers::cases());
+    cases.extend(magnets::cases());
     cases.extend(trackers::cases());
     cases.extend(https_trackers::cases());
     cases.extend(interruptions::cases());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bitswarm_tests::interop::client::Client::{Aria2, Bitswarm, Libtorrent, Transmission};
-use bitswarm_tests::interop::client::{Client, Peer, Task};
+use bitswarm_tests::interop::client::{Client, Peer, Runtime, Task};
 use bitswarm_tests::interop::content::compare_files;
 use bitswarm_tests::interop::lab::until;
 use bitswarm_tests::interop::transfer::Whose;
@@ -11,11 +11,16 @@ use bitswarm_tests::interop::{
     Case, Content, Creator, Lab, Outcome, Process, Torrent, Tracker, Transfer, bitswarm,
 };
 
-const OURS: &[Client] = &[Bitswarm];
 const FOREIGN: &[Client] = &[Transmission, Aria2, Libtorrent];
 
 pub(crate) fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = one_file().into_iter().chain(many_files()).chain(large()).collect();
+    let mut cases = large();
+    for runtime in Runtime::ALL {
+        cases.extend(one_file(runtime));
+        cases.extend(many_files(runtime));
+    }
+    cases.extend(between_runtimes());
+    cases.extend(tracker_for_others());
     cases.push(Case::new(
         "download_from_named_peer_without_a_tracker",
         &[],
@@ -30,8 +35,24 @@ pub(crate) fn cases() -> Vec<Case> {
     cases
 }
 
+/// What a runtime is called in the name of a case.
+fn name_of(runtime: Runtime) -> &'static str {
+    match runtime {
+        Runtime::Mio => "mio",
+        Runtime::AsyncStd => "async_std",
+    }
+}
+
+/// Our client on a runtime.
+fn ours(runtime: Runtime) -> &'static [Client] {
+    match runtime {
+        Runtime::Mio => &[Bitswarm(Runtime::Mio)],
+        Runtime::AsyncStd => &[Bitswarm(Runtime::AsyncStd)],
+    }
+}
+
 fn case(
-    name: &'static str,
+    name: impl Into<String>,
     transfer: Transfer<'static>,
     content: fn(&Lab) -> Outcome<Content>,
 ) -> Case {
@@ -40,79 +61,80 @@ fn case(
 }
 
 /// One file: each client alone, and all at once, both ways.
-fn one_file() -> Vec<Case> {
-    let get = |from| Transfer::new(from, OURS, Creator::Transmission);
-    let give = |to| Transfer::new(OURS, to, Creator::Bitswarm);
-    let one = Content::odd_file;
+fn one_file(runtime: Runtime) -> Vec<Case> {
+    let get = |from| Transfer::new(from, ours(runtime), Creator::Transmission);
+    let give = |to| Transfer::new(ours(runtime), to, Creator::Bitswarm);
+    let case = |what: &str, transfer| {
+        case(format!("{what}_on_{}", name_of(runtime)), transfer, Content::odd_file)
+    };
     vec![
-        case("download_from_bitswarm", give(OURS), one),
-        case("download_from_transmission", get(&[Transmission]), one),
-        case("download_from_aria2", get(&[Aria2]), one),
-        case("download_from_libtorrent", get(&[Libtorrent]), one),
-        case("download_from_all_three_at_once", get(FOREIGN), one),
-        case("seed_to_transmission", give(&[Transmission]), one),
-        case("seed_to_aria2", give(&[Aria2]), one),
-        case("seed_to_libtorrent", give(&[Libtorrent]), one),
-        case("seed_to_all_three_at_once", give(FOREIGN), one),
+        case("download_from_transmission", get(&[Transmission])),
+        case("download_from_aria2", get(&[Aria2])),
+        case("download_from_libtorrent", get(&[Libtorrent])),
+        case("download_from_all_three_at_once", get(FOREIGN)),
+        case("seed_to_transmission", give(&[Transmission])),
+        case("seed_to_aria2", give(&[Aria2])),
+        case("seed_to_libtorrent", give(&[Libtorrent])),
+        case("seed_to_all_three_at_once", give(FOREIGN)),
     ]
 }
 
 /// A tree with empty files, odd sizes and names outside ASCII: each client both ways, with
 /// torrents of every creator and with our own tracker. (aria2 asks UDP trackers only through its
 /// DHT, which is off.)
-fn many_files() -> Vec<Case> {
-    let tree = Content::awkward_tree;
-    let transfer = |from, to, creator, tracker| Transfer {
+fn many_files(runtime: Runtime) -> Vec<Case> {
+    use Whose::{BitswarmHttp, BitswarmUdp, Independent, IndependentUdp};
+    let case = |what: &str, from, to, creator, tracker| {
+        let transfer =
+            Transfer { piece_length: 32 << 10, tracker, ..Transfer::new(from, to, creator) };
+        case(format!("{what}_on_{}", name_of(runtime)), transfer, Content::awkward_tree)
+    };
+    let get = |what, from, creator, tracker| case(what, from, ours(runtime), creator, tracker);
+    let give = |what, to, creator, tracker| case(what, ours(runtime), to, creator, tracker);
+    vec![
+        get("download_tree_from_transmission", &[Transmission], Creator::Bitswarm, BitswarmUdp),
+        get("download_tree_from_aria2", &[Aria2], Creator::Transmission, BitswarmHttp),
+        get("download_tree_from_libtorrent", &[Libtorrent], Creator::Libtorrent, IndependentUdp),
+        get(
+            "download_tree_of_hybrid_torrent_with_pad_files",
+            &[Libtorrent],
+            Creator::LibtorrentHybrid,
+            BitswarmHttp,
+        ),
+        give("seed_tree_to_transmission", &[Transmission], Creator::Transmission, BitswarmUdp),
+        give("seed_tree_to_aria2", &[Aria2], Creator::Libtorrent, BitswarmHttp),
+        give("seed_tree_to_libtorrent", &[Libtorrent], Creator::Bitswarm, Independent),
+    ]
+}
+
+/// Each of our runtimes from each.
+fn between_runtimes() -> Vec<Case> {
+    let pairs = Runtime::ALL.into_iter().flat_map(|from| Runtime::ALL.map(|to| (from, to)));
+    let case = |(from, to): (Runtime, Runtime)| {
+        let name = format!("download_from_bitswarm_on_{}_on_{}", name_of(from), name_of(to));
+        let transfer = Transfer::new(ours(from), ours(to), Creator::Bitswarm);
+        case(name, transfer, Content::odd_file)
+    };
+    pairs.map(case).collect()
+}
+
+/// Foreign clients that meet at our tracker.
+fn tracker_for_others() -> Vec<Case> {
+    let transfer = |to, tracker| Transfer {
         piece_length: 32 << 10,
         tracker,
-        ..Transfer::new(from, to, creator)
+        ..Transfer::new(&[Libtorrent], to, Creator::Libtorrent)
     };
-    use Whose::{BitswarmHttp, BitswarmUdp, Independent, IndependentUdp};
     vec![
         case(
-            "download_tree_from_transmission",
-            transfer(&[Transmission], OURS, Creator::Bitswarm, BitswarmUdp),
-            tree,
-        ),
-        case(
-            "download_tree_from_aria2",
-            transfer(&[Aria2], OURS, Creator::Transmission, BitswarmHttp),
-            tree,
-        ),
-        case(
-            "download_tree_from_libtorrent",
-            transfer(&[Libtorrent], OURS, Creator::Libtorrent, IndependentUdp),
-            tree,
-        ),
-        case(
-            "download_tree_of_hybrid_torrent_with_pad_files",
-            transfer(&[Libtorrent], OURS, Creator::LibtorrentHybrid, BitswarmHttp),
-            tree,
-        ),
-        case(
-            "seed_tree_to_transmission",
-            transfer(OURS, &[Transmission], Creator::Transmission, BitswarmUdp),
-            tree,
-        ),
-        case(
-            "seed_tree_to_aria2",
-            transfer(OURS, &[Aria2], Creator::Libtorrent, BitswarmHttp),
-            tree,
-        ),
-        case(
-            "seed_tree_to_libtorrent",
-            transfer(OURS, &[Libtorrent], Creator::Bitswarm, Independent),
-            tree,
-        ),
-        case(
             "our_tracker_serves_foreign_clients",
-            transfer(&[Libtorrent], &[Aria2, Transmission], Creator::Libtorrent, BitswarmHttp),
-            tree,
+            transfer(&[Aria2, Transmission], Whose::BitswarmHttp),
+            Content::awkward_tree,
         ),
         case(
             "our_udp_tracker_serves_foreign_clients",
-            transfer(&[Libtorrent], &[Transmission], Creator::Libtorrent, BitswarmUdp),
-            tree,
+            transfer(&[Transmission], Whose::BitswarmUdp),
+            Content::awkward_tree,
         ),
     ]
 }
@@ -126,8 +148,12 @@ fn large() -> Vec<Case> {
         ..Transfer::new(from, to, Creator::Libtorrent)
     };
     vec![
-        case("download_gibibyte_from_libtorrent", transfer(&[Libtorrent], OURS), gibibyte),
-        case("seed_gibibyte_to_libtorrent", transfer(OURS, &[Libtorrent]), gibibyte),
+        case(
+            "download_gibibyte_from_libtorrent",
+            transfer(&[Libtorrent], ours(Runtime::Mio)),
+            gibibyte,
+        ),
+        case("seed_gibibyte_to_libtorrent", transfer(ours(Runtime::Mio), &[Libtorrent]), gibibyte),
     ]
 }
 

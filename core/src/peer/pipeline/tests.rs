@@ -22,6 +22,23 @@ fn all_late(pipeline: &mut Pipeline, now: Instant) -> Vec<Block> {
     std::iter::from_fn(|| pipeline.pop_late(now)).collect()
 }
 
+#[test]
+fn a_request_that_waits_for_the_socket_is_owed_only_when_it_has_left() {
+    let mut pipeline = pipeline();
+    pipeline.queued(block(0), at(0));
+    pipeline.queued(block(1), at(0));
+    assert_eq!(pipeline.deadline(), None);
+    assert_eq!(all_late(&mut pipeline, at(70_000)), []);
+    assert!(!pipeline.is_snubbed() && pipeline.len() == 2, "nothing is given up or forgotten");
+    pipeline.gathered(at(70_000));
+    assert_eq!(pipeline.deadline(), Some(at(80_000)));
+    pipeline.queued(block(2), at(75_000));
+    assert_eq!(all_late(&mut pipeline, at(80_000)), [block(0), block(1)]);
+    assert_eq!(pipeline.received(block(2), at(80_000)), Some(Standing::Awaited));
+    assert_eq!(pipeline.received(block(0), at(80_000)), Some(Standing::Late));
+    assert_eq!(pipeline.len(), 1);
+}
+
 /// A peer that answers in order, over a path with a round trip and a rate.
 struct Link {
     rtt: Duration,

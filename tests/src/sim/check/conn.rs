@@ -30,6 +30,9 @@ pub(super) struct Conn {
     owed: BTreeMap<Run, u32>,
     /// The `reqq` of the remote (BEP 10).
     their_queue: Option<usize>,
+    /// Bytes of blocks sent and received.
+    payload_sent: u64,
+    payload_received: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +103,30 @@ impl Conn {
         self.requests.keys().copied()
     }
 
+    pub(super) fn payload(&self) -> (u64, u64) {
+        (self.payload_sent, self.payload_received)
+    }
+
+    /// What is wrong with the connection when nobody wants anything any more.
+    pub(super) fn unrest(&self) -> Option<String> {
+        if self.kind != Kind::Peer || self.us.hello.is_none() || self.them.hello.is_none() {
+            return None;
+        }
+        if let Some(run) = self.owed.keys().next() {
+            let choking = if self.us.choking { "choked" } else { "unchoked" };
+            return Some(format!("never answers the request for {run} of one it has {choking}"));
+        }
+        let waits = self.requests.iter().find(|(_, request)| !request.cancelled);
+        if let Some((run, _)) = waits {
+            return Some(format!("never takes back its request for {run}"));
+        }
+        if !self.us.choking && !self.them.interested {
+            // A slot for one who does not want it is free to whoever wants it: no fault.
+            return None;
+        }
+        self.us.interested.then(|| "stays interested in one who has nothing for it".to_owned())
+    }
+
     /// Both sides know the fast extension (BEP 6).
     fn fast(&self) -> bool {
         let knows = |side: &Side| side.hello.is_some_and(|hello| hello.fast());
@@ -138,6 +165,7 @@ impl Conn {
                 Ok(None) => break,
                 Err(_) => {
                     self.incoming_broken = true;
+                    tally.nonsense += 1;
                     break;
                 }
             }
@@ -192,8 +220,12 @@ impl Conn {
             Msg::AllowedFast(piece) => drop(them.allowed_fast.insert(piece)),
             Msg::Piece { piece, begin, data } => {
                 let run = Run { piece, begin, length: data.len() as u32 };
-                tally.blocks_received += 1;
-                tally.payload_received += data.len() as u64;
+                // What is no block of the torrent is nothing.
+                let is_block = watched.content.run(piece, begin, run.length).is_some();
+                let bytes = if is_block { data.len() as u64 } else { 0 };
+                tally.blocks_received += u64::from(is_block);
+                tally.payload_received += bytes;
+                self.payload_received += bytes;
                 if let Some(request) = self.requests.remove(&run) {
                     watched.settle(run);
                     if !request.cancelled {
@@ -204,7 +236,10 @@ impl Conn {
             Msg::Reject(run) if self.requests.remove(&run).is_some() => watched.miss(run),
             Msg::Request(run) => *self.owed.entry(run).or_default() += 1,
             Msg::Cancel(run) if !fast => drop(self.owed.remove(&run)),
-            Msg::Extended { id: 0, payload } => {
+            // Later it comes too late for what is on its way.
+            Msg::Extended { id: 0, payload }
+                if them.choking && them.allowed_fast.is_empty() && self.their_queue.is_none() =>
+            {
                 let reqq = Value::parse(payload).ok().and_then(|dict| dict.get("reqq")?.as_int());
                 self.their_queue = reqq.and_then(|reqq| usize::try_from(reqq).ok());
             }
@@ -221,7 +256,25 @@ impl Conn {
         reader.feed(bytes);
         let verdict = self.judge_all(&mut reader, around);
         self.outgoing = reader;
-        verdict
+        verdict.and_then(|()| self.judge_leftovers(around))
+    }
+
+    /// Requests for what has been there for a while must have been taken back by now.
+    fn judge_leftovers(&self, around: &Around<'_>) -> Result<(), String> {
+        let Some(watched) = self.torrent.and_then(|hash| around.torrents.get(&hash)) else {
+            return Ok(());
+        };
+        let stale = |run: &Run| {
+            let claimed =
+                watched.claimed_at.get(&run.piece).filter(|_| !watched.late.contains(run));
+            claimed.is_some_and(|at| around.now - *at > LATE)
+        };
+        // What a peer has owed for the snub time is not waited for any more.
+        let waits = |request: &Request| {
+            !request.cancelled && around.now - request.at < around.settings.snub
+        };
+        let left = self.requests.iter().find(|(run, request)| waits(request) && stale(run));
+        left.map_or(Ok(()), |(run, _)| Err(format!("does not cancel {run}, which it has")))
     }
 
     fn judge_all(&mut self, reader: &mut Reader, around: &mut Around<'_>) -> Result<(), String> {
@@ -260,7 +313,7 @@ impl Conn {
         let tally = &mut *around.tally;
         match message {
             Msg::Have(_) | Msg::Bitfield(_) | Msg::HaveAll => {
-                self.judge_claim(message, watched, disk, settings)
+                self.judge_claim(now, message, watched, disk, settings)
             }
             Msg::Choke | Msg::Unchoke | Msg::Interested | Msg::NotInterested => {
                 self.judge_switch(message, tally)
@@ -275,8 +328,11 @@ impl Conn {
                 tally.fast_requests += u64::from(self.them.choking);
                 if let Some(first) = watched.ask(now, run) {
                     tally.duplicate_requests += 1;
-                    let young = now - first < LATE;
-                    tally.early_duplicates += u64::from(young && !watched.is_end_game());
+                    let age = now - first;
+                    let end_game = watched.is_end_game();
+                    tally.end_game += u64::from(end_game);
+                    tally.early_duplicates += u64::from(age < LATE && !end_game);
+                    tally.snubs += u64::from(age >= settings.snub);
                 }
                 Ok(())
             }
@@ -287,6 +343,7 @@ impl Conn {
             Msg::Piece { piece, begin, data } => {
                 tally.blocks_sent += 1;
                 tally.payload_sent += data.len() as u64;
+                self.payload_sent += data.len() as u64;
                 self.judge_block(piece, begin, data, watched, settings)
             }
             Msg::Reject(run) => {
@@ -333,6 +390,7 @@ impl Conn {
 
     fn judge_claim(
         &mut self,
+        now: Instant,
         message: Msg<'_>,
         watched: &mut Watched,
         disk: &Disk,
@@ -340,7 +398,7 @@ impl Conn {
     ) -> Result<(), String> {
         let has = match message {
             Msg::Have(piece) => {
-                watched.claim(piece, disk, settings)?;
+                watched.claim(now, piece, disk, settings)?;
                 let new = self.us.has.set(PieceIndex(piece));
                 return new.then_some(()).ok_or_else(|| format!("announces piece {piece} twice"));
             }
@@ -348,7 +406,7 @@ impl Conn {
                 .map_err(|_| "sends a malformed bitfield".to_owned())?,
             _ => Bitfield::full(watched.content.pieces()),
         };
-        has.iter().try_for_each(|piece| watched.claim(piece.0, disk, settings))?;
+        has.iter().try_for_each(|piece| watched.claim(now, piece.0, disk, settings))?;
         self.us.has = has;
         Ok(())
     }
@@ -464,10 +522,11 @@ impl Conn {
         if self.requests.get(&run).is_some_and(|request| now - request.at < settings.snub) {
             return broken("which the peer already owes");
         }
-        if self.requests.len() >= settings.own_requests {
+        let owed = || self.requests.values().filter(|request| now - request.at < settings.snub);
+        if owed().count() >= settings.own_requests {
             return broken("past its own bound on requests");
         }
-        if self.their_queue.is_some_and(|bound| self.requests.len() >= bound.max(1)) {
+        if self.their_queue.is_some_and(|bound| owed().count() >= bound.max(1)) {
             return broken("past what the peer queues");
         }
         Ok(())

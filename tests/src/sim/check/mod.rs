@@ -10,7 +10,7 @@
 mod conn;
 mod meter;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub struct Checker {
     torrents: BTreeMap<InfoHash, Watched>,
     settings: Settings,
     tally: Tally,
+    /// What the tally was when the engine that runs now began.
+    before: Tally,
     lines: Lines,
 }
 
@@ -54,13 +56,23 @@ pub struct Settings {
     pub own_requests: usize,
     /// How long a peer that owes a block may be silent before it counts as snubbing.
     pub snub: Duration,
+    /// Most peers unchoked at once.
+    pub slots: usize,
+    /// Requests that a peer may have queued.
+    pub peer_requests: usize,
     /// Whether the disk holds what was written: not if it was tampered with behind the engine.
     pub trust_disk: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { own_requests: usize::MAX, snub: Duration::from_secs(60), trust_disk: true }
+        Settings {
+            own_requests: usize::MAX,
+            snub: Duration::from_secs(60),
+            slots: usize::MAX,
+            peer_requests: usize::MAX,
+            trust_disk: true,
+        }
     }
 }
 
@@ -92,6 +104,12 @@ pub struct Tally {
     pub payload_received: u64,
     /// Requests sent for a piece allowed fast while choked.
     pub fast_requests: u64,
+    /// Requests sent when every missing block was outstanding already.
+    pub end_game: u64,
+    /// Requests repeated elsewhere because the peer asked first was silent for the snub time.
+    pub snubs: u64,
+    /// Connections on which the remote spoke nonsense.
+    pub nonsense: u64,
 }
 
 /// A request older than this may be repeated elsewhere without being in the end game: its peer is
@@ -105,8 +123,13 @@ struct Watched {
     root: PathBuf,
     /// Pieces that were found right on disk already.
     verified: Bitfield,
+    /// When each of them was first claimed.
+    claimed_at: BTreeMap<u32, Instant>,
     /// Requests outstanding at any peer, with the time of the first and how many.
     outstanding: BTreeMap<Run, (Instant, u32)>,
+    /// Blocks asked for a second time because the first peer was late: that peer may send its own
+    /// all the same.
+    late: BTreeSet<Run>,
     /// Blocks that came, or are outstanding, or were there from the beginning.
     asked: BTreeMap<Run, ()>,
     blocks: u64,
@@ -123,8 +146,10 @@ impl Checker {
         let blocks = (0..content.pieces()).map(|piece| u64::from(content.blocks_of(piece))).sum();
         let watched = Watched {
             verified: Bitfield::new(content.pieces()),
+            claimed_at: BTreeMap::new(),
             root,
             outstanding: BTreeMap::new(),
+            late: BTreeSet::new(),
             asked: BTreeMap::new(),
             blocks,
             content,
@@ -150,10 +175,13 @@ impl Checker {
     /// The engine is gone; its disk may have lost what was not synced.
     pub fn crashed(&mut self) {
         self.conns.clear();
+        self.before = self.tally;
         for watched in self.torrents.values_mut() {
             watched.verified = Bitfield::new(watched.content.pieces());
             watched.outstanding.clear();
             watched.asked.clear();
+            watched.late.clear();
+            watched.claimed_at.clear();
         }
     }
 
@@ -186,6 +214,7 @@ impl Checker {
         bytes: &[u8],
         disk: &Disk,
     ) -> Result<(), String> {
+        let unchoked = self.unchoked();
         let Some(state) = self.conns.get_mut(&conn) else {
             return Err(format!("sends on {conn:?}, which is not open"));
         };
@@ -197,7 +226,30 @@ impl Checker {
             disk,
             lines: &mut self.lines,
         };
-        state.sent(bytes, &mut around).map_err(|broken| format!("{conn:?}: {broken}"))
+        state.sent(bytes, &mut around).map_err(|broken| format!("{conn:?}: {broken}"))?;
+        // A choke may wait for a slow connection while the slot is given away.
+        let now_unchoked = self.unchoked();
+        if now_unchoked > unchoked && now_unchoked > 2 * self.settings.slots {
+            return Err(format!("unchokes {now_unchoked} peers at once"));
+        }
+        Ok(())
+    }
+
+    /// What is wrong with a connection when nobody wants anything any more.
+    pub fn unrest(&self, conn: ConnId) -> Option<String> {
+        let what = self.conns.get(&conn)?.unrest()?;
+        Some(format!("{conn:?}: {what}"))
+    }
+
+    /// Bytes of blocks that the engine which runs now has sent and received.
+    pub fn payload(&self) -> (u64, u64) {
+        let sent = self.tally.payload_sent - self.before.payload_sent;
+        (sent, self.tally.payload_received - self.before.payload_received)
+    }
+
+    /// Bytes of blocks sent and received on one connection.
+    pub fn payload_of(&self, conn: ConnId) -> Option<(u64, u64)> {
+        self.conns.get(&conn).map(Conn::payload)
     }
 
     /// Whether the connection speaks the peer protocol, as far as it has spoken.
@@ -223,10 +275,17 @@ impl Checker {
 
 impl Watched {
     /// The engine says it has a piece: its bytes must be on disk.
-    fn claim(&mut self, piece: u32, disk: &Disk, settings: Settings) -> Result<(), String> {
+    fn claim(
+        &mut self,
+        now: Instant,
+        piece: u32,
+        disk: &Disk,
+        settings: Settings,
+    ) -> Result<(), String> {
         if piece >= self.content.pieces() {
             return Err(format!("claims piece {piece} of {}", self.content.pieces()));
         }
+        self.claimed_at.entry(piece).or_insert(now);
         if !settings.trust_disk || self.verified.has(PieceIndex(piece)) {
             return Ok(());
         }
@@ -242,6 +301,9 @@ impl Watched {
         self.asked.insert(run, ());
         let (first, count) = self.outstanding.entry(run).or_insert((now, 0));
         *count += 1;
+        if *count > 1 && now - *first >= LATE {
+            self.late.insert(run);
+        }
         (*count > 1).then_some(*first)
     }
 

@@ -69,6 +69,8 @@ pub struct Faults {
     pub sync_error_per_mille: u32,
     /// Saves of state files that fail with `Io`, of 1000.
     pub save_error_per_mille: u32,
+    /// Reads that give one byte that is not what was written, of 1000.
+    pub rot_per_mille: u32,
     /// Nothing may be written: `Denied`.
     pub denied: bool,
     /// Files that can be neither read nor written: `Io`.
@@ -90,8 +92,21 @@ pub struct Counts {
     pub syncs: u64,
     /// State files saved.
     pub saves: u64,
+    /// Reads that gave a wrong byte.
+    pub rotten: u64,
     /// Requests that failed.
     pub errors: u64,
+}
+
+/// What is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Bytes being written.
+    pub writing: usize,
+    /// Bytes being read to be sent.
+    pub reading: usize,
+    /// Pieces being hashed.
+    pub hashing: usize,
 }
 
 /// A host's disk.
@@ -110,6 +125,7 @@ pub struct Disk {
     epoch_ns: i64,
     breaches: Vec<String>,
     counts: Counts,
+    load: Load,
     /// How fast it is.
     pub speed: Speed,
     /// What goes wrong.
@@ -139,6 +155,7 @@ impl Disk {
             epoch_ns,
             breaches: Vec::new(),
             counts: Counts::default(),
+            load: Load::default(),
             speed: Speed::default(),
             faults: Faults::default(),
         }
@@ -150,6 +167,7 @@ impl Disk {
             self.breaches.push(format!("{op:?} is asked for while it is under way"));
         }
         self.check_contract(&request);
+        self.load.add(&request);
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let mut done = now;
@@ -167,6 +185,7 @@ impl Disk {
     /// Carries the request out. `None` if a crash has swallowed it.
     pub fn finish(&mut self, now: Instant, ticket: Ticket) -> Option<(OpId, DiskResult)> {
         let Job { op, request, sequence } = self.under_way.remove(&ticket)?;
+        self.load.remove(&request);
         let result = self.perform(now, request, sequence);
         if result.is_err() {
             self.counts.errors += 1;
@@ -181,6 +200,7 @@ impl Disk {
             self.interrupt(now, job, power);
         }
         self.stores.clear();
+        self.load = Load::default();
         self.busy_until = now;
         if power {
             let files = std::mem::take(&mut self.files);
@@ -237,6 +257,16 @@ impl Disk {
     /// Requests under way.
     pub fn requests_under_way(&self) -> usize {
         self.under_way.len()
+    }
+
+    /// What is under way.
+    pub fn load(&self) -> Load {
+        self.load
+    }
+
+    /// The clock that gives files their times jumps.
+    pub fn jump_clock(&mut self, by_ns: i64) {
+        self.epoch_ns = self.epoch_ns.saturating_add(by_ns);
     }
 
     /// Stores that are open.
@@ -355,6 +385,11 @@ impl Disk {
             let (from, to) = (span.offset as usize, span.offset as usize + span.length as usize);
             let run = file.data().get(from..to);
             bytes.extend_from_slice(run.ok_or_else(|| error(DiskErrorKind::Short, &path, ""))?);
+        }
+        if !bytes.is_empty() && self.dice.chance(self.faults.rot_per_mille) {
+            let at = self.dice.index(bytes.len());
+            bytes[at] ^= 1;
+            self.counts.rotten += 1;
         }
         Ok(bytes)
     }
@@ -563,6 +598,33 @@ impl Disk {
                 self.breaches.push(format!("{span:?} does not lie in its file"));
             }
         }
+    }
+}
+
+impl Load {
+    fn add(&mut self, request: &DiskRequest) {
+        let load = Self::of(request);
+        self.writing += load.writing;
+        self.reading += load.reading;
+        self.hashing += load.hashing;
+    }
+
+    fn remove(&mut self, request: &DiskRequest) {
+        let load = Self::of(request);
+        self.writing -= load.writing;
+        self.reading -= load.reading;
+        self.hashing -= load.hashing;
+    }
+
+    fn of(request: &DiskRequest) -> Self {
+        let mut load = Load::default();
+        match request {
+            DiskRequest::Write(write) => load.writing = length(&write.spans),
+            DiskRequest::Read { spans, .. } => load.reading = length(spans),
+            DiskRequest::Hash { .. } => load.hashing = 1,
+            _ => {}
+        }
+        load
     }
 }
 

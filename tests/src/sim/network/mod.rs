@@ -346,6 +346,11 @@ impl Network {
         self.sockets[key.0 as usize].as_ref().map(|socket| socket.addr)
     }
 
+    /// The host that holds this end of a stream, if the stream lives.
+    pub fn host_of(&self, end: EndId) -> Option<HostId> {
+        self.holder(end)
+    }
+
     /// The host that has this address.
     pub fn host_at(&self, ip: IpAddr) -> Option<HostId> {
         self.addrs.get(&ip).copied()

@@ -319,8 +319,25 @@ impl Network {
         self.reap(end);
     }
 
+    pub(super) fn holder(&self, end: EndId) -> Option<HostId> {
+        let own = &self.streams[end.stream()].as_ref()?.ends[end.side()];
+        (own.life != Life::Closed).then_some(own.host)
+    }
+
+    /// The host cuts a stream of its own, and hears of it as if the other side had.
+    pub fn cut(&mut self, now: Instant, end: EndId) {
+        let Some(host) = self.holder(end) else { return };
+        let established = self.streams[end.stream()]
+            .as_ref()
+            .is_some_and(|stream| stream.ends[end.side()].life == Life::Open);
+        if established {
+            self.emit(host, NetEvent::Closed { end, why: NetError::Reset });
+            self.reset(now, end);
+        }
+    }
+
     /// All ends of a host that it still holds.
-    pub(super) fn ends_of(&self, host: HostId) -> Vec<EndId> {
+    pub fn ends_of(&self, host: HostId) -> Vec<EndId> {
         let held = |end: EndId| {
             self.streams[end.stream()].as_ref().is_some_and(|stream| {
                 let own = &stream.ends[end.side()];

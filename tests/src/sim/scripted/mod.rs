@@ -3,9 +3,12 @@
 //!
 //! A [`Script`] hears what happens to its host and acts through [`Io`]: it dials, writes, closes,
 //! resets, and sets timers. Bytes written are buffered without bound, as a script may want to
-//! flood. [`peer`] speaks the peer protocol, well or badly; [`tracker`] answers announces over HTTP,
-//! or does not.
+//! flood. [`peer`] speaks the peer protocol, well or badly; [`hostile`] does not keep to it;
+//! [`tracker`] answers announces over HTTP, or does not.
 
+pub mod asker;
+pub mod gossip;
+pub mod hostile;
 pub mod peer;
 pub mod tracker;
 
@@ -208,6 +211,11 @@ impl Io<'_, '_> {
             link.closing = true;
             self.push(end);
         }
+    }
+
+    /// Ends our direction of the stream; the other side can still send.
+    pub fn half_close(&mut self, end: EndId) {
+        self.cx.net.shutdown(self.cx.now(), end);
     }
 
     /// Kills the stream; nothing more is heard of it.

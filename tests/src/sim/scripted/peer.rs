@@ -4,7 +4,7 @@
 //! It is simple on purpose: it unchokes everybody or nobody, serves requests at once in the order
 //! in which they come, and fetches the lowest block that nobody was asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,6 +18,15 @@ use crate::sim::content::Content;
 use crate::sim::dice::Dice;
 use crate::sim::network::EndId;
 use crate::sim::peer_wire::{Hello, Item, Msg, Reader, Run};
+
+/// Its number for `ut_metadata`.
+const METADATA_ID: u8 = 9;
+/// After which time a peer dials again whom it lost.
+const REDIAL: Duration = Duration::from_secs(45);
+const REDIAL_TOKEN: u64 = 1;
+/// How long it waits for blocks that it asked for before it gives the stream up.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE_TOKEN: u64 = 2;
 
 /// What a peer does.
 #[derive(Debug, Clone)]
@@ -34,12 +43,37 @@ pub struct Behaviour {
     pub corrupt: Corrupt,
     /// Whom it lets download.
     pub unchoke: Unchoke,
+    /// A seeder says in its bitfield that it lacks a piece, and has it later; and then says it again.
+    pub lazy: bool,
     /// After so many blocks it takes requests and never answers.
     pub stall_after: Option<u64>,
     /// After so many blocks it is gone: streams are reset, dialling it is in vain.
     pub vanish_after: Option<u64>,
     /// Requests outstanding at one remote; 0: it never asks for anything.
     pub pipeline: usize,
+    /// What it does with the metadata.
+    pub metadata: Metadata,
+    /// Its first so many pieces are gone as soon as it was greeted, and it says so (BEP 54).
+    pub loses: u32,
+}
+
+/// What a peer does with the metadata (BEP 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metadata {
+    /// It does not know the extension.
+    No,
+    /// Gives it to those who ask.
+    Gives,
+    /// Sends bytes of the right length that are wrong.
+    Garbage,
+    /// Never answers.
+    Stalls,
+    /// Rejects every request.
+    Rejects,
+    /// Claims this size, and gives as much of what it has as there is.
+    Claims(i64),
+    /// Sends pieces of it without being asked, this often, and with each answer.
+    Floods(u32),
 }
 
 /// Which blocks are sent with wrong bytes.
@@ -76,9 +110,12 @@ impl Behaviour {
             extended: true,
             corrupt: Corrupt::Never,
             unchoke: Unchoke::Always,
+            lazy: false,
             stall_after: None,
             vanish_after: None,
             pipeline: 0,
+            metadata: Metadata::No,
+            loses: 0,
         }
     }
 
@@ -105,6 +142,8 @@ pub struct Counts {
     pub cancels: u64,
     /// Rejects received.
     pub rejects: u64,
+    /// Requests for metadata received.
+    pub metadata_requests: u64,
 }
 
 /// A peer.
@@ -115,6 +154,9 @@ pub struct Peer {
     dice: Dice,
     peer_id: [u8; 20],
     links: BTreeMap<EndId, Link>,
+    /// Whom it dialled, and whom it will dial again because the stream ended.
+    dialled: BTreeMap<EndId, SocketAddr>,
+    lost: VecDeque<SocketAddr>,
     has: Bitfield,
     /// Blocks received of pieces that are not complete.
     blocks: BTreeSet<Run>,
@@ -133,9 +175,13 @@ struct Link {
     remote_has: Bitfield,
     remote_choking: bool,
     remote_interested: bool,
+    /// The remote's number for `ut_metadata`.
+    remote_metadata: Option<u8>,
     choking: bool,
     interested: bool,
     asked: BTreeSet<Run>,
+    /// A block came since patience was looked at.
+    served: bool,
 }
 
 impl Peer {
@@ -152,6 +198,8 @@ impl Peer {
             dice,
             peer_id,
             links: BTreeMap::new(),
+            dialled: BTreeMap::new(),
+            lost: VecDeque::new(),
             has,
             blocks: BTreeSet::new(),
             asked: BTreeSet::new(),
@@ -190,9 +238,11 @@ impl Peer {
             remote_has: Bitfield::new(self.content.pieces()),
             remote_choking: true,
             remote_interested: false,
+            remote_metadata: None,
             choking: true,
             interested: false,
             asked: BTreeSet::new(),
+            served: false,
         };
         self.links.insert(end, link);
         if dialled {
@@ -239,7 +289,13 @@ impl Peer {
         if !end.has_dialled() {
             out.extend(own.to_bytes());
         }
+        let mut lazily = self.has.clone();
         let say = match (link.fast, self.has.is_all(), self.has.is_none()) {
+            _ if self.behaviour.lazy => {
+                lazily.clear(PieceIndex(0));
+                let have = Msg::Have(0).to_bytes();
+                [Msg::Bitfield(&lazily.to_bytes()).to_bytes(), have.clone(), have].concat()
+            }
             (true, true, _) => Msg::HaveAll.to_bytes(),
             (true, _, true) => Msg::HaveNone.to_bytes(),
             (false, _, true) => Vec::new(),
@@ -247,11 +303,17 @@ impl Peer {
         };
         out.extend(say);
         if own.extended() && hello.extended() {
-            let handshake = Value::dict([
-                ("m", Value::dict([])),
-                ("reqq", Value::Int(250)),
-                ("v", Value::bytes("script 1")),
-            ]);
+            let size = match self.behaviour.metadata {
+                Metadata::No => None,
+                Metadata::Claims(size) => Some(size),
+                _ => Some(self.content.info_bytes().len() as i64),
+            };
+            let ids = size.map(|_| ("ut_metadata", Value::Int(METADATA_ID.into())));
+            let handshake = [("m", Value::dict(ids))]
+                .into_iter()
+                .chain(size.map(|size| ("metadata_size", Value::Int(size))))
+                .chain([("reqq", Value::Int(250)), ("v", Value::bytes("script 1"))]);
+            let handshake = Value::dict(handshake);
             out.extend(Msg::Extended { id: 0, payload: &handshake.to_bytes() }.to_bytes());
         }
         io.write(end, out);
@@ -288,6 +350,30 @@ impl Peer {
                 self.counts.rejects += 1;
                 link.asked.remove(&run);
                 self.asked.remove(&run);
+            }
+            Msg::Extended { id: 0, payload } => {
+                let said = Value::parse(payload).ok();
+                let m = said.as_ref().and_then(|said| said.get("m"));
+                let id = m.and_then(|m| m.get("ut_metadata")).and_then(Value::as_int);
+                link.remote_metadata = id.map(|id| id as u8);
+                let dont_have = m.and_then(|m| m.get("lt_donthave")).and_then(Value::as_int);
+                for piece in 0..self.behaviour.loses {
+                    self.has.clear(PieceIndex(piece));
+                    let payload = piece.to_be_bytes();
+                    let id = dont_have.unwrap_or(0) as u8;
+                    io.write(end, Msg::Extended { id, payload: &payload }.to_bytes());
+                }
+                if let Metadata::Floods(times) = self.behaviour.metadata {
+                    (0..times).for_each(|_| self.give_metadata(io, end, 0));
+                }
+            }
+            Msg::Extended { id: METADATA_ID, payload } => {
+                let said = Value::parse_prefix(payload);
+                let number = |key| said.as_ref().and_then(|(said, _)| said.get(key)?.as_int());
+                if let (Some(0), Some(piece)) = (number("msg_type"), number("piece")) {
+                    self.counts.metadata_requests += 1;
+                    self.give_metadata(io, end, piece as usize);
+                }
             }
             Msg::Piece { piece, begin, data } => self.take(io, end, piece, begin, data),
             _ => {}
@@ -331,6 +417,28 @@ impl Peer {
         }
     }
 
+    /// Answers a request for metadata, in its manner.
+    fn give_metadata(&mut self, io: &mut Io<'_, '_>, end: EndId, piece: usize) {
+        let Some(id) = self.links.get(&end).and_then(|link| link.remote_metadata) else { return };
+        let info = self.content.info_bytes();
+        let from = info.len().min(piece * 16_384);
+        let mut data = info[from..info.len().min(from + 16_384)].to_vec();
+        let mut kind = 1;
+        match self.behaviour.metadata {
+            Metadata::No | Metadata::Stalls => return,
+            Metadata::Garbage => data.iter_mut().for_each(|byte| *byte ^= 0x55),
+            Metadata::Rejects => (kind, data) = (2, Vec::new()),
+            Metadata::Gives | Metadata::Claims(_) | Metadata::Floods(_) => {}
+        }
+        let header = Value::dict([
+            ("msg_type", Value::Int(kind)),
+            ("piece", Value::Int(piece as i64)),
+            ("total_size", Value::Int(info.len() as i64)),
+        ]);
+        let payload = [header.to_bytes(), data].concat();
+        io.write(end, Msg::Extended { id, payload: &payload }.to_bytes());
+    }
+
     fn vanish(&mut self, io: &mut Io<'_, '_>) {
         self.gone = true;
         for end in std::mem::take(&mut self.links).into_keys() {
@@ -340,9 +448,8 @@ impl Peer {
 
     fn take(&mut self, io: &mut Io<'_, '_>, end: EndId, piece: u32, begin: u32, data: &[u8]) {
         let run = Run { piece, begin, length: data.len() as u32 };
-        if self.content.run(piece, begin, run.length).as_deref() != Some(data) {
-            return io.complain(format!("got wrong bytes for {run}"));
-        }
+        // That an engine sends right bytes is judged at the engine, whose disk may rot.
+        let right = self.content.run(piece, begin, run.length).as_deref() == Some(data);
         let Some(link) = self.links.get_mut(&end) else { return };
         if !link.asked.remove(&run) {
             // BEP 3: possible "if choke and unchoke messages are sent in quick succession"; not
@@ -352,8 +459,12 @@ impl Peer {
             }
             return;
         }
-        self.counts.received_blocks += 1;
+        link.served = true;
         self.asked.remove(&run);
+        if !right {
+            return;
+        }
+        self.counts.received_blocks += 1;
         self.blocks.insert(run);
         let there = self.blocks.iter().filter(|block| block.piece == piece).count();
         if there == self.content.blocks_of(piece) as usize {
@@ -423,22 +534,55 @@ impl Script for Peer {
         match happening {
             Happening::Start => {
                 for to in self.behaviour.dial.clone() {
-                    io.dial(to);
+                    self.dialled.insert(io.dial(to), to);
                 }
                 if let Unchoke::Flap(turn) = self.behaviour.unchoke {
                     io.wake_after(turn, 0);
                 }
+                if self.behaviour.pipeline > 0 {
+                    io.wake_after(PATIENCE, PATIENCE_TOKEN);
+                }
             }
             Happening::Open { end, port, .. } => self.open(io, end, port.is_none()),
             Happening::Bytes { end, data } => self.bytes(io, end, &data),
-            Happening::Over { end } => {
-                if let Some(link) = self.links.remove(&end) {
-                    self.asked.retain(|run| !link.asked.contains(run));
+            Happening::Over { end } => self.over(io, end),
+            Happening::Woken { token: PATIENCE_TOKEN } => self.lose_patience(io),
+            Happening::Woken { token: REDIAL_TOKEN } => {
+                if let Some(to) = self.lost.pop_front() {
+                    self.dialled.insert(io.dial(to), to);
                 }
-                let others: Vec<EndId> = self.links.keys().copied().collect();
-                others.into_iter().for_each(|end| self.fetch(io, end));
             }
             Happening::Woken { .. } => self.flap(io),
         }
+    }
+}
+
+impl Peer {
+    fn over(&mut self, io: &mut Io<'_, '_>, end: EndId) {
+        if let Some(link) = self.links.remove(&end) {
+            self.asked.retain(|run| !link.asked.contains(run));
+        }
+        if let Some(to) = self.dialled.remove(&end).filter(|_| !self.gone) {
+            self.lost.push_back(to);
+            io.wake_after(REDIAL, REDIAL_TOKEN);
+        }
+        let others: Vec<EndId> = self.links.keys().copied().collect();
+        others.into_iter().for_each(|end| self.fetch(io, end));
+    }
+
+    /// Gives up streams on which nothing came of what was asked for.
+    fn lose_patience(&mut self, io: &mut Io<'_, '_>) {
+        let hopeless =
+            |link: &mut Link| !link.asked.is_empty() && !std::mem::take(&mut link.served);
+        let ends: Vec<EndId> = self
+            .links
+            .iter_mut()
+            .filter_map(|(end, link)| hopeless(link).then_some(*end))
+            .collect();
+        for end in ends {
+            io.reset(end);
+            self.over(io, end);
+        }
+        io.wake_after(PATIENCE, PATIENCE_TOKEN);
     }
 }

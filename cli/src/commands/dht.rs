@@ -1,0 +1,282 @@
+//! `dht`: asks the DHT, stores in it, or runs a node of it.
+//!
+//! Each but `node` takes part only to ask (BEP 43), and ends when its lookup does. Results go to
+//! stdout; that nobody answered, or that nobody has what was looked for, is exit code 6.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bitswarm_core::bencode::{Document, Limits};
+use bitswarm_core::config::Config;
+use bitswarm_core::dht::store::item::{Item, ItemError, mutable_target, public_key};
+use bitswarm_core::dht::{NodeId, Outcome, Wish};
+use bitswarm_core::notice::{Notice, Service};
+use bitswarm_runtime_common::ClientConfig;
+
+use crate::args::{Dht, DhtCommand, DhtOptions, DhtPut};
+use crate::exit::{Code, Failure};
+use crate::output::{Object, print};
+use crate::session::{MustListen, Session, dht_config};
+use crate::signals::Interrupt;
+
+/// Longest wait for a notice, and so for a signal to be seen (chosen).
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Between two lines about how a node stands (chosen).
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Carries out one of the commands below `dht`.
+pub(crate) fn run(args: &Dht) -> Result<(), Failure> {
+    match &args.command {
+        DhtCommand::Lookup { infohash, options } => {
+            let (infohash, announce, enough) = (*infohash, None, None);
+            let wish = Wish::Peers { infohash, no_seeds: false, announce, enough };
+            tell_peers(&ask(options, wish)?, options)
+        }
+        DhtCommand::Get { target, key, salt, options } => {
+            let salt = salt.as_deref().unwrap_or_default().as_bytes().to_vec();
+            let target = match (target, key) {
+                (_, Some(key)) => mutable_target(&key.0, &salt),
+                (Some(target), None) => *target,
+                (None, None) => {
+                    let message = "name the item by its TARGET, or by --key; see --help";
+                    return Err(Failure::new(Code::Usage, message));
+                }
+            };
+            tell_item(&ask(options, Wish::Get { target, salt })?, target, options)
+        }
+        DhtCommand::Put(args) => put(args),
+        DhtCommand::Scrape { infohash, options } => {
+            tell_swarm(&ask(options, Wish::Scrape { infohash: *infohash })?, options)
+        }
+        DhtCommand::Node { options } => node(options),
+    }
+}
+
+fn start(options: &DhtOptions, read_only: bool) -> Result<Session, Failure> {
+    let default = if read_only { 0 } else { 6881 };
+    let port = options.port.unwrap_or(default);
+    let listen = match options.bind {
+        Some(ip) => vec![(ip, port).into()],
+        None => vec![([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()],
+    };
+    let core = Config {
+        listen,
+        listen_fallback: options.port.is_none(),
+        dht: Some(dht_config(&options.bootstrap, read_only)),
+        ..Config::default()
+    };
+    let config = ClientConfig { core, bind: options.bind, ..ClientConfig::default() };
+    let explicit = options.port.is_some() || options.bind.is_some();
+    let must_listen = if explicit { MustListen::Yes } else { MustListen::No };
+    Session::start(options.driven.runtime, &config, must_listen)
+}
+
+/// What comes of a wish; a failure if no node answered.
+fn ask(options: &DhtOptions, wish: Wish) -> Result<Outcome, Failure> {
+    let interrupt = Interrupt::catch()?;
+    let session = start(options, true)?;
+    let outcome = wait_for(&session, options, wish, &interrupt);
+    session.stop();
+    outcome
+}
+
+fn wait_for(
+    session: &Session,
+    options: &DhtOptions,
+    wish: Wish,
+    interrupt: &Interrupt,
+) -> Result<Outcome, Failure> {
+    let deadline = Instant::now() + options.timeout;
+    let id = session.dht_wish(wish)?;
+    while Instant::now() < deadline {
+        if interrupt.is_set() {
+            return Err(Failure::interrupted("the lookup was not done"));
+        }
+        match session.next_notice(PATIENCE)? {
+            Some(Notice::DhtDone { wish, outcome }) if wish == id => {
+                return if outcome.answered > 0 { Ok(*outcome) } else { Err(nobody()) };
+            }
+            _ => {}
+        }
+    }
+    Err(nobody())
+}
+
+fn nobody() -> Failure {
+    let advice = "check the network, or name a node with --dht-bootstrap";
+    Failure::new(Code::NoPeers, format!("no DHT node answered; {advice}"))
+}
+
+fn tell_peers(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
+    for peer in &outcome.peers {
+        match options.reporting.json {
+            true => Object::event("peer").with("addr", peer.to_string()).print()?,
+            false => print(&peer.to_string())?,
+        }
+    }
+    if options.reporting.json {
+        done(outcome).with("peers", outcome.peers.len()).print()?;
+    }
+    if outcome.peers.is_empty() {
+        let message = format!("none of {} nodes knows a peer of this torrent", outcome.answered);
+        return Err(Failure::new(Code::NoPeers, message));
+    }
+    Ok(())
+}
+
+fn tell_swarm(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
+    let Some((seeds, peers)) = outcome.swarm else {
+        let message = format!("none of {} nodes counts this torrent's peers", outcome.answered);
+        return Err(Failure::new(Code::NoPeers, message));
+    };
+    match options.reporting.json {
+        true => done(outcome).with("seeds", seeds).with("downloaders", peers).print(),
+        false => print(&format!("about {seeds} seeds, {peers} downloaders")),
+    }
+}
+
+fn tell_item(outcome: &Outcome, target: NodeId, options: &DhtOptions) -> Result<(), Failure> {
+    let Some(item) = &outcome.item else {
+        let message = format!("none of {} nodes has the item {target}", outcome.answered);
+        return Err(Failure::new(Code::NoPeers, message));
+    };
+    let value = item.value();
+    let text = Document::parse(value, Limits::MESSAGE)
+        .ok()
+        .and_then(|document| document.root().as_str().map(str::to_owned))
+        .unwrap_or_else(|| value.escape_ascii().to_string());
+    if !options.reporting.json {
+        return print(&text);
+    }
+    let key = item.signed().map(|signed| hex(&signed.key));
+    done(outcome)
+        .with("target", target.to_string())
+        .with("value", text)
+        .with("value_hex", hex(value))
+        .with("seq", item.seq())
+        .with("key", key)
+        .print()
+}
+
+fn put(args: &DhtPut) -> Result<(), Failure> {
+    let value = match args.bencoded {
+        true => args.value.clone().into_bytes(),
+        false => [format!("{}:", args.value.len()).as_bytes(), args.value.as_bytes()].concat(),
+    };
+    let salt = args.salt.as_deref().unwrap_or_default().as_bytes().to_vec();
+    let (item, cas) = match &args.secret {
+        None => (Item::immutable(value), None),
+        Some(path) => {
+            let secret = read_secret(path)?;
+            let (seq, cas) = match args.seq {
+                Some(seq) => (seq, None),
+                // The next after what is there; nobody else may have been faster.
+                None => match newest(args, &secret, &salt)? {
+                    Some(seq) => (seq.saturating_add(1), Some(seq)),
+                    None => (1, None),
+                },
+            };
+            (Item::mutable(&secret, salt, seq, value), cas)
+        }
+    };
+    let item = item.map_err(|error: ItemError| Failure::new(Code::BadInput, error.to_string()))?;
+    let wish = Wish::Put { item: (&item).into(), cas };
+    let outcome = ask(&args.options, wish)?;
+    if outcome.stored == 0 {
+        let why = outcome.refused.map_or("no answer".to_owned(), |code| code.to_string());
+        let message = format!("none of {} nodes stored it: {why}", outcome.answered);
+        return Err(Failure::new(Code::NoPeers, message));
+    }
+    if !args.options.reporting.json {
+        return print(&item.target().to_string());
+    }
+    let key = item.signed().map(|signed| hex(&signed.key));
+    done(&outcome)
+        .with("target", item.target().to_string())
+        .with("stored", outcome.stored)
+        .with("seq", item.seq())
+        .with("key", key)
+        .print()
+}
+
+/// The number of the newest item under this key, if there is one.
+fn newest(args: &DhtPut, secret: &[u8; 32], salt: &[u8]) -> Result<Option<i64>, Failure> {
+    let target = mutable_target(&public_key(secret), salt);
+    let outcome = ask(&args.options, Wish::Get { target, salt: salt.to_vec() })?;
+    Ok(outcome.item.and_then(|item| item.seq()))
+}
+
+/// A secret key: 64 hexadecimal digits in a file.
+fn read_secret(path: &Path) -> Result<[u8; 32], Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::file("cannot read the secret key", path, &error))?;
+    crate::args::parse_hex::<32>(text.trim()).map_err(|_| {
+        let message = format!(
+            "{} is no secret key; write 64 random hexadecimal digits into it",
+            path.display()
+        );
+        Failure::new(Code::BadInput, message)
+    })
+}
+
+/// Runs a node until Ctrl-C or SIGTERM. Says where it listens, and how it stands.
+fn node(options: &DhtOptions) -> Result<(), Failure> {
+    let interrupt = Interrupt::catch()?;
+    let session = start(options, false)?;
+    let mut tell_at = Instant::now() + TELL_EVERY;
+    while !interrupt.is_set() {
+        match session.next_notice(PATIENCE)? {
+            Some(Notice::Listening { service: Service::Peers, kind, addr })
+                if kind == bitswarm_core::action::SocketKind::Udp =>
+            {
+                match options.reporting.json {
+                    true => crate::json::listening(kind, addr).print()?,
+                    false => print(&format!("udp://{addr}"))?,
+                }
+            }
+            Some(Notice::DhtReady { nodes }) => tell_node(&session, options, "ready", nodes)?,
+            _ => {}
+        }
+        if Instant::now() >= tell_at {
+            tell_at = Instant::now() + TELL_EVERY;
+            let nodes = session.dht_stats().map_or(0, |stats| stats.nodes);
+            tell_node(&session, options, "status", nodes)?;
+        }
+    }
+    session.stop();
+    Ok(())
+}
+
+fn tell_node(
+    session: &Session,
+    options: &DhtOptions,
+    event: &str,
+    nodes: usize,
+) -> Result<(), Failure> {
+    let Some(stats) = session.dht_stats() else { return Ok(()) };
+    if options.reporting.json {
+        return Object::event(event)
+            .with("nodes", nodes)
+            .with("good_nodes", stats.good_nodes)
+            .with("swarms", stats.swarms)
+            .with("peers", stats.peers)
+            .with("items", stats.items)
+            .print();
+    }
+    if options.reporting.quiet {
+        return Ok(());
+    }
+    eprintln!("{nodes} nodes; keeps {} peers, {} items", stats.peers, stats.items);
+    Ok(())
+}
+
+fn done(outcome: &Outcome) -> Object {
+    Object::event("done")
+        .with("nodes_asked", outcome.asked)
+        .with("nodes_answered", outcome.answered)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

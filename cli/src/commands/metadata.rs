@@ -1,0 +1,110 @@
+//! `metadata`: makes a torrent file of a magnet link, asking peers, without downloading anything.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bitswarm_core::TorrentId;
+use bitswarm_core::metainfo::{Magnet, Metainfo};
+use bitswarm_core::notice::{Notice, TorrentNotice};
+use bitswarm_core::torrent::{AddTorrent, Bottleneck};
+
+use crate::args;
+use crate::commands::create::write_whole;
+use crate::commands::info;
+use crate::exit::{Code, Failure};
+use crate::input;
+use crate::output::print;
+use crate::progress::Progress;
+use crate::session::{MustListen, Session, resolve_peers};
+use crate::signals::Interrupt;
+use crate::status_line::{extent, words};
+use crate::units::Span;
+
+/// Between two looks at the state and at signals (chosen).
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Fetches, writes, tells.
+pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
+    let magnet = input::magnet(&args.magnet)?;
+    let interrupt = Interrupt::catch()?;
+    let progress = Progress::new(args.reporting);
+    let peers = resolve_peers(&args.peers)?;
+    let config = args.client_config();
+    let must_listen = if args.port.is_some() { MustListen::Yes } else { MustListen::No };
+    let session = Session::start(args.driven.runtime, &config, must_listen)?;
+    let add = AddTorrent {
+        peers,
+        trackers: args.trackers.clone(),
+        metadata_only: true,
+        ..AddTorrent::new(magnet, ".")
+    };
+    let fetched = fetch(&session, add, args.timeout, &progress, &interrupt);
+    session.stop();
+    let metainfo = fetched?;
+    write_whole(&args.output, &metainfo.to_bytes())
+        .map_err(|error| Failure::file("cannot write", &args.output, &error))?;
+    let path = args.output.display().to_string();
+    if args.reporting.json {
+        return info::object(&metainfo).with("path", path).print();
+    }
+    print(&format!("{path}: {}, infohash {}", metainfo.name(), metainfo.infohash()))
+}
+
+/// The metainfo of a torrent of which only a magnet link is known.
+fn fetch(
+    session: &Session,
+    add: AddTorrent,
+    timeout: Option<Duration>,
+    progress: &Progress,
+    interrupt: &Interrupt,
+) -> Result<Arc<Metainfo>, Failure> {
+    let mut task = progress.task(&add.source.shown_name());
+    let id = session.add(add)?;
+    let began = Instant::now();
+    while !interrupt.is_set() {
+        let notice = session.next_notice(LOOK_INTERVAL)?;
+        if let Some(metainfo) = hear(session, id, notice)? {
+            return Ok(metainfo);
+        }
+        let Some(status) = session.status(id) else { break };
+        let (done, total) = extent(&status);
+        task.set(done, total, &words(&status));
+        if let Some(timeout) = timeout.filter(|&timeout| began.elapsed() >= timeout) {
+            let code = match status.bottleneck {
+                Bottleneck::NoPeers => Code::NoPeers,
+                _ => Code::Stalled,
+            };
+            let (state, span) = (words(&status), Span(timeout));
+            return Err(Failure::new(code, format!("no metadata after {span}: {state}")));
+        }
+    }
+    Err(Failure::interrupted("the metadata is not known yet"))
+}
+
+fn hear(
+    session: &Session,
+    id: TorrentId,
+    notice: Option<Notice>,
+) -> Result<Option<Arc<Metainfo>>, Failure> {
+    match notice {
+        Some(Notice::Torrent { what: TorrentNotice::MetadataReceived { .. }, .. }) => {
+            Ok(session.metainfo(id))
+        }
+        Some(Notice::Torrent { what: TorrentNotice::MetadataUnusable { why }, .. }) => Err(
+            Failure::new(Code::BadInput, format!("what the link describes cannot be used: {why}")),
+        ),
+        _ => Ok(None),
+    }
+}
+
+/// Prints what a magnet link says by itself.
+pub(crate) fn describe(magnet: &Magnet) -> Vec<(&'static str, String)> {
+    let mut rows = vec![("infohash", magnet.infohash.to_string())];
+    let name = magnet.name.iter().map(|name| ("name", name.clone()));
+    let trackers = magnet.trackers.iter().map(|url| ("tracker", url.clone()));
+    let seeds = magnet.web_seeds.iter().map(|url| ("web seed", url.clone()));
+    let peers = magnet.peers.iter().map(|peer| ("peer", peer.to_string()));
+    let files = magnet.select.iter().map(|files| ("only files", format!("{files} (from 0)")));
+    rows.extend(name.chain(trackers).chain(seeds).chain(peers).chain(files));
+    rows
+}

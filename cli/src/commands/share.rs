@@ -1,0 +1,63 @@
+//! `share`: makes a torrent of a file or a directory in memory, prints its magnet link and seeds it
+//! until stopped.
+
+use std::net::SocketAddr;
+
+use bitswarm_core::metainfo::magnet::PeerAddress;
+use bitswarm_core::metainfo::{Magnet, Metainfo};
+use bitswarm_core::torrent::{AddTorrent, FilePriority};
+
+use crate::args::Share;
+use crate::commands::create::hashed;
+use crate::content;
+use crate::exit::{Code, Failure};
+use crate::output::{Object, print};
+use crate::progress::Progress;
+use crate::session::{Session, resolve_peers};
+use crate::signals::Interrupt;
+use crate::state::{Lock, State, Use};
+use crate::swarm::Swarm;
+use crate::watch::Purpose;
+
+/// Hashes, prints the link, shares until Ctrl-C or SIGTERM.
+pub(crate) fn run(args: &Share) -> Result<(), Failure> {
+    let transfer = &args.transfer;
+    let interrupt = Interrupt::catch()?;
+    let progress = Progress::new(transfer.reporting);
+    let unreadable = |error| Failure::file("cannot read", &args.path, &error);
+    // As the file system names it: the data is looked for under the torrent's name.
+    let path = args.path.canonicalize().map_err(unreadable)?;
+    let root = path.parent().ok_or_else(|| {
+        Failure::new(Code::File, "the root directory has no name; share a directory in it")
+    })?;
+    let mut content = content::scan(&path, std::path::Path::new(""))?;
+    for path in &content.left_out {
+        progress.say(&format!("leaving out {}: not a file or directory", path.display()));
+    }
+    content.creator.private = args.private;
+    content.creator.trackers = transfer.trackers.iter().map(|url| vec![url.clone()]).collect();
+    let metainfo = hashed(&path, content, &progress, &interrupt)?;
+    let peers = resolve_peers(&transfer.peers)?;
+    let state = State::open(transfer.state_dir.as_deref(), root)?;
+    let lock = Lock::take(&state, metainfo.infohash(), Use::Read)?;
+    let (session, dir) = Session::for_transfer(transfer, &state)?;
+    let _ = state.fetch(metainfo.infohash(), &dir);
+    tell(args, &metainfo)?;
+    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress);
+    let files = vec![FilePriority::Skip; metainfo.files().len()];
+    let add = AddTorrent { peers, files, ..AddTorrent::new(metainfo, root) };
+    swarm.add(add, lock)?;
+    swarm.run(&interrupt)
+}
+
+/// The link, which names this machine if it is known where peers reach it.
+fn tell(args: &Share, metainfo: &Metainfo) -> Result<(), Failure> {
+    let mut magnet = Magnet::of(metainfo);
+    if let (Some(ip), Some(port)) = (args.transfer.bind, args.transfer.port.filter(|&p| p != 0)) {
+        magnet.peers.push(PeerAddress::Ip(SocketAddr::new(ip, port)));
+    }
+    match args.transfer.reporting.json {
+        true => Object::event("magnet").with("link", magnet.to_string()).print(),
+        false => print(&magnet.to_string()),
+    }
+}

@@ -1,0 +1,553 @@
+//! The distributed hash table: a node of it, and what can be asked of it (BEP 5, with BEP 32, 33,
+//! 42, 43, 44, 45 and 51).
+//!
+//! [`Dht`] is a machine of its own: datagrams, times and wishes go in; datagrams, one deadline and
+//! what was found come out. It is one node in each address family, with a table and an id of its
+//! own. The parts:
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `krpc/` | what a datagram says |
+//! | `node_id` | distance, and which ids an address may have |
+//! | `table` | which nodes are remembered |
+//! | `transactions` | which answers are believed to be answers |
+//! | `lookup`, `search` | whom to ask next, when that is enough, what is taken out of answers |
+//! | `server`, `store/`, `token`, `limiter` | what others are told, what is kept for them |
+//! | `votes` | what our own address is |
+//! | `save` | what is kept between sessions |
+//! | `input`, `upkeep` | what follows from a datagram, and from time |
+//!
+//! Everything is bounded; what does not fit is refused or forgotten, as the parts say. That a
+//! torrent may be looked for at all (BEP 27) is for the caller to know.
+
+mod input;
+pub mod krpc;
+mod limiter;
+mod lookup;
+pub mod node_id;
+mod save;
+mod search;
+mod server;
+pub mod store;
+pub mod table;
+#[cfg(test)]
+mod tests;
+mod token;
+mod transactions;
+mod upkeep;
+mod votes;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use self::krpc::{Contact, Message, Method, Query, Want, canonical};
+use self::lookup::Ask;
+use self::search::{Purpose, Search, Stage};
+use self::server::Server;
+use self::store::bloom::Bloom;
+use self::table::{K, Table};
+use self::transactions::Transactions;
+use self::votes::Votes;
+use crate::event::Datagram;
+use crate::id::{Slab, id_type};
+use crate::random::SecretRng;
+use crate::time::Instant;
+
+pub use node_id::{NodeId, is_exempt};
+pub use save::Saved;
+pub use search::{Announce, Outcome, Wish, WishItem};
+pub use server::AMPLIFICATION;
+
+id_type!(
+    /// Something wished for, until it is done.
+    pub WishId
+);
+id_type!(
+    /// One lookup under way.
+    SearchId
+);
+
+/// Searches for wishes under way at once; past it, wishes wait their turn (chosen).
+const MOST_SEARCHES: usize = 24;
+
+/// Wishes that may wait; past it, they are refused (chosen).
+const MOST_WISHES: usize = 2048;
+
+/// Pings under way at once; past it, newcomers are not looked at (chosen).
+const MOST_PINGS: usize = 64;
+
+/// Datagrams that may wait to be sent; past it, new ones are dropped, as a network would (chosen).
+const MOST_TRANSMITS: usize = 2048;
+
+/// What kind of node we are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Take part in the IPv4 DHT.
+    pub v4: bool,
+    /// Take part in the IPv6 DHT.
+    pub v6: bool,
+    /// Ask, but answer nobody (BEP 43): for who cannot be reached, or must not be.
+    pub read_only: bool,
+    /// Two letters of the client and two characters of its version (BEP 5, BEP 20).
+    pub version: [u8; 4],
+}
+
+/// What comes out besides datagrams.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// The first look around is over: wishes are looked after from now on.
+    Ready {
+        /// Nodes that are known.
+        nodes: usize,
+    },
+    /// Peers of a torrent that are new to this wish.
+    Peers {
+        /// Whose.
+        wish: WishId,
+        /// Their addresses.
+        peers: Vec<SocketAddr>,
+    },
+    /// A wish is done; its id is dead.
+    Done {
+        /// Which one.
+        wish: WishId,
+        /// What came of it.
+        outcome: Box<Outcome>,
+    },
+    /// Others see us at this address.
+    ExternalAddress(IpAddr),
+    /// The tables have changed for long enough to be worth saving.
+    SaveDue,
+}
+
+/// A node of the DHT in each address family.
+#[derive(Debug)]
+pub struct Dht {
+    settings: Settings,
+    rng: SecretRng,
+    /// IPv4 and IPv6.
+    tables: [Option<Table>; 2],
+    votes: [Votes; 2],
+    transactions: Transactions<Errand>,
+    searches: Slab<SearchId, Search>,
+    wishes: Slab<WishId, Pending>,
+    waiting: VecDeque<(WishId, Wish)>,
+    server: Server,
+    /// Where to begin when nobody is known.
+    routers: Vec<SocketAddr>,
+    /// Nodes of an earlier session.
+    saved: Vec<Contact>,
+    upkeep: upkeep::Upkeep,
+    pings: usize,
+    transmits: VecDeque<Datagram>,
+    outputs: VecDeque<Output>,
+}
+
+/// A wish under way.
+#[derive(Debug, Default)]
+struct Pending {
+    /// Its searches that are not done.
+    searches: usize,
+    outcome: Outcome,
+    filters: Option<Box<(Bloom, Bloom)>>,
+}
+
+/// What a query of ours is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Errand {
+    /// Whether a node is there.
+    Ping(Contact),
+    /// Who is there.
+    Meet(SocketAddr),
+    /// A step of a lookup.
+    Look(SearchId, Ask),
+    /// Once more, for what is not told to strangers.
+    Again(SearchId, Contact),
+    /// To store something.
+    Store(SearchId, Contact),
+}
+
+/// How much there is of everything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
+pub struct Stats {
+    /// Nodes in the tables.
+    pub nodes: usize,
+    /// Those of them that are good.
+    pub good_nodes: usize,
+    /// Lookups under way.
+    pub searches: usize,
+    /// Wishes that are not done.
+    pub wishes: usize,
+    /// Queries under way.
+    pub queries: usize,
+    /// Swarms that we keep peers of for others.
+    pub swarms: usize,
+    /// Peers that we keep for others.
+    pub peers: usize,
+    /// Items that we keep for others.
+    pub items: usize,
+    /// Addresses whose behaviour is remembered.
+    pub remembered: usize,
+}
+
+impl Dht {
+    /// A node that knows nobody; it is silent until [`Dht::begin`].
+    pub fn new(settings: Settings, mut rng: SecretRng, now: Instant) -> Self {
+        // BEP 32 wants the same id in both families, as long as it is bound to no address.
+        let id = NodeId::random(&mut rng);
+        let table = |on: bool| on.then(|| Table::new(id, now));
+        Dht {
+            tables: [table(settings.v4), table(settings.v6)],
+            settings,
+            votes: Default::default(),
+            transactions: Transactions::new(),
+            searches: Slab::new(),
+            wishes: Slab::new(),
+            waiting: VecDeque::new(),
+            server: Server::new(now, &mut rng),
+            routers: Vec::new(),
+            saved: Vec::new(),
+            upkeep: upkeep::Upkeep::default(),
+            pings: 0,
+            transmits: VecDeque::new(),
+            outputs: VecDeque::new(),
+            rng,
+        }
+    }
+
+    /// Takes up what an earlier session has saved. To be called before [`Dht::begin`].
+    pub fn load(&mut self, now: Instant, saved: Saved) {
+        for (table, id) in self.tables.iter_mut().zip(saved.ids) {
+            if let (Some(table), Some(id)) = (table, id) {
+                table.move_to(id, now);
+            }
+        }
+        self.saved = saved.contacts;
+    }
+
+    /// What to save for a later session.
+    pub fn save(&self) -> Saved {
+        let [v4, v6] = &self.tables;
+        let ids = [v4, v6].map(|table| table.as_ref().map(Table::own));
+        let mut contacts: Vec<Contact> =
+            self.tables.iter().flatten().flat_map(Table::contacts).collect();
+        // A session that reached nobody does not lose what an earlier one knew.
+        if contacts.is_empty() {
+            contacts.clone_from(&self.saved);
+        }
+        Saved { ids, contacts }
+    }
+
+    /// Uses another id in one family, for tests and simulation.
+    pub fn set_id(&mut self, now: Instant, v6: bool, id: NodeId) {
+        if let Some(table) = self.table_mut(v6) {
+            table.move_to(id, now);
+        }
+    }
+
+    /// Leaves a family, since nothing can be sent to it.
+    pub fn leave(&mut self, v6: bool) {
+        let [four, six] = &mut self.tables;
+        *(if v6 { six } else { four }) = None;
+    }
+
+    /// How many nodes the tables hold.
+    pub fn nodes(&self) -> usize {
+        self.tables.iter().flatten().map(Table::len).sum()
+    }
+
+    /// Our id in a family, if we take part in it.
+    pub fn id(&self, v6: bool) -> Option<NodeId> {
+        self.table(v6).map(Table::own)
+    }
+
+    /// Looks around for the first time, or again from these addresses.
+    pub fn begin(&mut self, now: Instant, routers: Vec<SocketAddr>) {
+        self.routers = routers.into_iter().map(canonical).collect();
+        self.look_around(now);
+    }
+
+    /// Makes the acquaintance of whoever is at an address (BEP 5, `port` message, `nodes` key).
+    pub fn meet(&mut self, now: Instant, addr: SocketAddr) {
+        let addr = canonical(addr);
+        if addr.port() != 0 && self.pings < MOST_PINGS && self.table(addr.is_ipv6()).is_some() {
+            self.ask(now, addr, Errand::Meet(addr), None);
+        }
+    }
+
+    /// Wishes for something. `None`: too much was wished for already, or an item does not verify.
+    /// It is looked for once the first look around is over.
+    pub fn wish(&mut self, now: Instant, wish: Wish) -> Option<WishId> {
+        if self.wishes.len() >= MOST_WISHES {
+            return None;
+        }
+        // What cannot be looked for is noticed here, not when its turn comes.
+        Search::new(Purpose::Upkeep, wish.clone(), false)?;
+        let id = self.wishes.insert(Pending::default());
+        self.waiting.push_back((id, wish));
+        self.start_waiting(now);
+        Some(id)
+    }
+
+    /// Nobody waits for a wish any more; nothing comes out for it.
+    pub fn forget(&mut self, wish: WishId) {
+        self.wishes.remove(wish);
+        self.waiting.retain(|(id, _)| *id != wish);
+        let purpose = Purpose::Wish(wish);
+        let of_wish = |(id, search): (SearchId, &Search)| (search.purpose == purpose).then_some(id);
+        let searches: Vec<SearchId> = self.searches.iter().filter_map(of_wish).collect();
+        for id in searches {
+            self.searches.remove(id);
+        }
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Datagram> {
+        self.transmits.pop_front()
+    }
+
+    /// What came out.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether the first look around is over.
+    pub fn is_ready(&self) -> bool {
+        self.upkeep.is_ready()
+    }
+
+    /// How much there is of everything. Goes through the tables.
+    pub fn stats(&self, now: Instant) -> Stats {
+        let tables = || self.tables.iter().flatten();
+        Stats {
+            nodes: tables().map(Table::len).sum(),
+            good_nodes: tables().map(|table| table.good(now)).sum(),
+            searches: self.searches.len(),
+            wishes: self.wishes.len(),
+            queries: self.transactions.len(),
+            swarms: self.server.peers.swarms(),
+            peers: self.server.peers.len(),
+            items: self.server.items.len(),
+            remembered: self.server.limiter.len(),
+        }
+    }
+
+    // Searches.
+
+    /// Begins with wishes that wait, as many as may run at once.
+    fn start_waiting(&mut self, now: Instant) {
+        while self.upkeep.is_ready() && self.searches.len() < MOST_SEARCHES {
+            let Some((id, wish)) = self.waiting.pop_front() else { return };
+            for v6 in [false, true] {
+                if self.table(v6).is_some()
+                    && let Some(pending) = self.wishes.get_mut(id)
+                {
+                    pending.searches += 1;
+                    self.start(now, Purpose::Wish(id), wish.clone(), v6);
+                }
+            }
+            if self.wishes.get(id).is_some_and(|pending| pending.searches == 0) {
+                self.wish_done(id);
+            }
+        }
+    }
+
+    /// Begins a search with the nodes that are known, and with whom to ask when these are too few.
+    fn start(&mut self, now: Instant, purpose: Purpose, wish: Wish, v6: bool) {
+        let Some(mut search) = Search::new(purpose, wish, v6) else { return };
+        let target = search.lookup.target();
+        let Some(table) = self.table(v6) else { return };
+        let mut nodes = table.closest(&target, 2 * K, now);
+        let mut strangers = Vec::new();
+        if nodes.len() < K {
+            let mut saved: Vec<Contact> =
+                self.saved.iter().filter(|c| c.addr.is_ipv6() == v6).copied().collect();
+            saved.sort_by_key(|contact| contact.id.distance(&target));
+            nodes.extend(saved.into_iter().take(4 * K));
+            strangers = self.routers.iter().filter(|a| a.is_ipv6() == v6).copied().collect();
+        }
+        search.lookup = lookup::Lookup::new(target, &nodes, strangers);
+        // Who is close to the target may keep some of it without being asked.
+        let own = self.server.peers.peers(&target, v6, false, 100, &mut self.rng);
+        let peers = search.collect_own(own);
+        let id = self.searches.insert(search);
+        self.tell_peers(purpose, peers);
+        self.drive(now, id);
+    }
+
+    /// Does what a search needs next, until it has to wait.
+    fn drive(&mut self, now: Instant, id: SearchId) {
+        while let Some(search) = self.searches.get_mut(id) {
+            match search.stage {
+                Stage::Looking if search.has_enough() || search.lookup.is_done() => {
+                    self.ask_again(now, id);
+                }
+                Stage::Looking => match search.lookup.next() {
+                    Some(ask) => self.look(now, id, ask),
+                    None => return,
+                },
+                Stage::Again { waiting: 0 } => self.store(now, id),
+                Stage::Storing { waiting: 0 } => self.search_done(now, id),
+                Stage::Again { .. } | Stage::Storing { .. } => return,
+            }
+        }
+    }
+
+    fn look(&mut self, now: Instant, id: SearchId, ask: Ask) {
+        let Some(search) = self.searches.get(id) else { return };
+        let question = search.question();
+        let to = match ask {
+            Ask::Node(contact) => contact.addr,
+            Ask::Stranger(addr) => addr,
+        };
+        if !self.ask(now, to, Errand::Look(id, ask), Some(question))
+            && let Some(search) = self.searches.get_mut(id)
+        {
+            search.lookup.handle_failed(ask, false);
+        }
+    }
+
+    fn ask_again(&mut self, now: Instant, id: SearchId) {
+        let Some(search) = self.searches.get(id) else { return };
+        let (nodes, question) = (search.again(), search.question());
+        let mut waiting = 0;
+        for contact in nodes {
+            let errand = Errand::Again(id, contact);
+            waiting += usize::from(self.ask(now, contact.addr, errand, Some(question)));
+        }
+        if let Some(search) = self.searches.get_mut(id) {
+            search.stage = Stage::Again { waiting };
+        }
+    }
+
+    fn store(&mut self, now: Instant, id: SearchId) {
+        let Some(search) = self.searches.get(id) else { return };
+        let mut queries = Vec::new();
+        for place in search.places() {
+            let contact = place.contact;
+            let token = place.token.unwrap_or_default();
+            let Some(method) = search.store_query(&contact, &token) else { continue };
+            let errand = Errand::Store(id, contact);
+            let Some(transaction) =
+                self.transactions.begin(now, &mut self.rng, contact.addr, errand)
+            else {
+                continue;
+            };
+            queries.push((contact.addr, self.query(contact.addr, &transaction, method)));
+        }
+        let waiting = queries.len();
+        for (to, data) in queries {
+            self.transmit(to, data);
+        }
+        if let Some(search) = self.searches.get_mut(id) {
+            search.stage = Stage::Storing { waiting };
+        }
+    }
+
+    fn search_done(&mut self, now: Instant, id: SearchId) {
+        let Some(search) = self.searches.remove(id) else { return };
+        match search.purpose {
+            Purpose::Upkeep => {}
+            Purpose::Bootstrap => self.looked_around(now),
+            Purpose::Wish(wish) => {
+                let Some(pending) = self.wishes.get_mut(wish) else { return };
+                search.finish(&mut pending.outcome, &mut pending.filters);
+                pending.searches = pending.searches.saturating_sub(1);
+                if pending.searches == 0 {
+                    self.wish_done(wish);
+                }
+            }
+        }
+        self.start_waiting(now);
+    }
+
+    fn wish_done(&mut self, wish: WishId) {
+        let Some(Pending { mut outcome, filters, .. }) = self.wishes.remove(wish) else { return };
+        outcome.swarm = filters.map(|filters| {
+            let count = |filter: &Bloom| filter.estimate().round() as u64;
+            (count(&filters.0), count(&filters.1))
+        });
+        outcome.samples.sort_unstable();
+        outcome.samples.dedup();
+        self.outputs.push_back(Output::Done { wish, outcome: Box::new(outcome) });
+    }
+
+    // Queries.
+
+    fn ping(&mut self, now: Instant, contact: Option<Contact>) {
+        if let Some(contact) = contact
+            && self.pings < MOST_PINGS
+        {
+            self.ask(now, contact.addr, Errand::Ping(contact), None);
+        }
+    }
+
+    /// Sends a query, a ping if nothing is asked. Whether it could be sent.
+    fn ask(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        errand: Errand,
+        method: Option<Method<'_>>,
+    ) -> bool {
+        let Some(transaction) = self.transactions.begin(now, &mut self.rng, to, errand) else {
+            return false;
+        };
+        self.pings += usize::from(errand.is_ping());
+        let data = self.query(to, &transaction, method.unwrap_or(Method::Ping));
+        self.transmit(to, data);
+        true
+    }
+
+    fn query(&self, to: SocketAddr, transaction: &[u8], method: Method<'_>) -> bytes::BytesMut {
+        let id = self.id(to.is_ipv6()).unwrap_or(NodeId([0; 20]));
+        // Those of the other family are welcome while we know few of it (BEP 32).
+        let sparse =
+            |v6: bool| self.table(v6).is_some_and(|table| v6 == to.is_ipv6() || table.len() < K);
+        let want = Want { v4: sparse(false), v6: sparse(true) };
+        let asks_nodes =
+            !matches!(method, Method::Ping | Method::AnnouncePeer { .. } | Method::Put { .. });
+        let want = (asks_nodes && want.v4 && want.v6).then_some(want);
+        let message = Message {
+            transaction,
+            version: Some(&self.settings.version),
+            read_only: self.settings.read_only,
+            your_addr: None,
+            body: krpc::Body::Query(Query { id, want, method }),
+        };
+        message.encode()
+    }
+
+    fn transmit(&mut self, remote: SocketAddr, data: bytes::BytesMut) {
+        if self.transmits.len() < MOST_TRANSMITS {
+            self.transmits.push_back(Datagram { remote, data });
+        }
+    }
+
+    fn table(&self, v6: bool) -> Option<&Table> {
+        let [four, six] = &self.tables;
+        if v6 { six.as_ref() } else { four.as_ref() }
+    }
+
+    fn table_mut(&mut self, v6: bool) -> Option<&mut Table> {
+        let [four, six] = &mut self.tables;
+        if v6 { six.as_mut() } else { four.as_mut() }
+    }
+}
+
+impl Errand {
+    fn is_ping(self) -> bool {
+        matches!(self, Errand::Ping(_) | Errand::Meet(_))
+    }
+
+    /// Whom it was sent to, if that is known.
+    fn contact(self) -> Option<Contact> {
+        match self {
+            Errand::Ping(contact)
+            | Errand::Again(_, contact)
+            | Errand::Store(_, contact)
+            | Errand::Look(_, Ask::Node(contact)) => Some(contact),
+            Errand::Meet(_) | Errand::Look(_, Ask::Stranger(_)) => None,
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The peers that others have announced here (BEP 5, BEP 33, BEP 51).
+//!
+//! A peer is an IP address with one port and whether it is a seed; on loopback, where all share
+//! an address, the port belongs to its name. Bounded in swarms, in peers of a swarm, in all and by
+//! address; an announce beyond a bound is refused until something has expired.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::bloom::Bloom;
+use crate::dht::node_id::NodeId;
+use crate::random::SecretRng;
+use crate::time::{Duration, Instant};
+
+/// Most swarms kept (chosen).
+pub const MAX_SWARMS: usize = 5000;
+/// Most peers kept of a swarm (chosen; BEP 33 wants fewer than 6,000).
+pub const MAX_PEERS_OF_SWARM: usize = 2000;
+/// Most peers kept in all (chosen: some 10 MB).
+pub const MAX_PEERS: usize = 50_000;
+/// Most swarms that one address is kept in (chosen).
+pub const MAX_SWARMS_OF_ADDRESS: usize = 300;
+/// How long a peer is kept unless it announces again (chosen: clients do so every 15 minutes).
+const LIFETIME: Duration = Duration::from_secs(45 * 60);
+/// How long filters are used that count peers which have gone since (chosen).
+const FILTERS_LAST: Duration = Duration::from_secs(60);
+/// How long the same infohashes are given out (BEP 51: up to six hours).
+pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// Infohashes given out at once (chosen: with contacts they fit one datagram).
+const SAMPLE_LEN: usize = 20;
+
+/// What others have announced.
+#[derive(Debug, Default)]
+pub struct PeerStore {
+    swarms: BTreeMap<NodeId, Swarm>,
+    expiry: BTreeSet<(Instant, NodeId, SocketAddr)>,
+    by_address: BTreeMap<SocketAddr, usize>,
+    samples: Vec<NodeId>,
+    sampled_at: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Swarm {
+    peers: BTreeMap<SocketAddr, Peer>,
+    filters: Option<(Instant, Box<(Bloom, Bloom)>)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    port: u16,
+    seed: bool,
+    expires_at: Instant,
+}
+
+impl PeerStore {
+    /// How many peers there are in all swarms.
+    pub fn len(&self) -> usize {
+        self.expiry.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.expiry.is_empty()
+    }
+
+    /// How many swarms there are.
+    pub fn swarms(&self) -> usize {
+        self.swarms.len()
+    }
+
+    /// Whether an announce would be taken; if not, no token is to be given (BEP 33).
+    pub fn has_room(&self, infohash: &NodeId, addr: SocketAddr) -> bool {
+        let key = key_of(addr);
+        let swarm = self.swarms.get(infohash);
+        if swarm.is_some_and(|swarm| swarm.peers.contains_key(&key)) {
+            return true;
+        }
+        self.len() < MAX_PEERS
+            && self.by_address.get(&key).is_none_or(|count| *count < MAX_SWARMS_OF_ADDRESS)
+            && match swarm {
+                Some(swarm) => swarm.peers.len() < MAX_PEERS_OF_SWARM,
+                None => self.swarms.len() < MAX_SWARMS,
+            }
+    }
+
+    /// A peer announces itself. Whether it is kept.
+    pub fn announce(
+        &mut self,
+        now: Instant,
+        infohash: NodeId,
+        addr: SocketAddr,
+        seed: bool,
+    ) -> bool {
+        self.expire(now);
+        if !self.has_room(&infohash, addr) {
+            return false;
+        }
+        let key = key_of(addr);
+        let expires_at = now + LIFETIME;
+        let swarm = self.swarms.entry(infohash).or_default();
+        let peer = Peer { port: addr.port(), seed, expires_at };
+        match swarm.peers.insert(key, peer) {
+            Some(old) => {
+                self.expiry.remove(&(old.expires_at, infohash, key));
+            }
+            None => *self.by_address.entry(key).or_default() += 1,
+        }
+        self.expiry.insert((expires_at, infohash, key));
+        if let Some((_, filters)) = &mut swarm.filters {
+            let filter = if seed { &mut filters.0 } else { &mut filters.1 };
+            filter.insert(addr.ip());
+        }
+        true
+    }
+
+    /// Up to `most` peers of a swarm in one address family, a different lot each time.
+    pub fn peers(
+        &self,
+        infohash: &NodeId,
+        v6: bool,
+        no_seeds: bool,
+        most: usize,
+        rng: &mut SecretRng,
+    ) -> Vec<SocketAddr> {
+        let Some(swarm) = self.swarms.get(infohash) else { return Vec::new() };
+        let first = |ip: IpAddr| SocketAddr::new(ip, 0);
+        let (low, high, from) = if v6 {
+            let from = Ipv6Addr::from(rng.bytes::<16>());
+            (first(Ipv6Addr::UNSPECIFIED.into()), None, first(from.into()))
+        } else {
+            let from = Ipv4Addr::from(rng.bytes::<4>());
+            let end = first(Ipv6Addr::UNSPECIFIED.into());
+            (first(Ipv4Addr::UNSPECIFIED.into()), Some(end), first(from.into()))
+        };
+        let until = |addr: &SocketAddr| high.is_none_or(|high| *addr < high);
+        let rest = swarm.peers.range(from..).take_while(|(addr, _)| until(addr));
+        let start = swarm.peers.range(low..from);
+        rest.chain(start)
+            .filter(|(_, peer)| !(no_seeds && peer.seed))
+            .map(|(addr, peer)| SocketAddr::new(addr.ip(), peer.port))
+            .take(most)
+            .collect()
+    }
+
+    /// Filters with the seeds and with the other peers of a swarm (BEP 33).
+    pub fn filters(&mut self, now: Instant, infohash: &NodeId) -> Option<Box<(Bloom, Bloom)>> {
+        let swarm = self.swarms.get_mut(infohash)?;
+        if let Some((made_at, filters)) = &swarm.filters
+            && now < *made_at + FILTERS_LAST
+        {
+            return Some(filters.clone());
+        }
+        let mut filters = Box::<(Bloom, Bloom)>::default();
+        for (addr, peer) in &swarm.peers {
+            let filter = if peer.seed { &mut filters.0 } else { &mut filters.1 };
+            filter.insert(addr.ip());
+        }
+        swarm.filters = Some((now, filters.clone()));
+        Some(filters)
+    }
+
+    /// Some infohashes, and how many there are; others after [`SAMPLE_INTERVAL`].
+    pub fn samples(&mut self, now: Instant, rng: &mut SecretRng) -> (&[NodeId], usize) {
+        if self.sampled_at.is_none_or(|at| now >= at + SAMPLE_INTERVAL) {
+            self.sampled_at = Some(now);
+            let from = NodeId::random(rng);
+            let all = self.swarms.range(from..).chain(self.swarms.range(..from));
+            self.samples = all.map(|(infohash, _)| *infohash).take(SAMPLE_LEN).collect();
+        }
+        (&self.samples, self.swarms.len())
+    }
+
+    /// Forgets what has expired.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some(&(at, infohash, key)) = self.expiry.first()
+            && at <= now
+        {
+            self.expiry.pop_first();
+            self.remove(infohash, key);
+        }
+    }
+
+    fn remove(&mut self, infohash: NodeId, key: SocketAddr) {
+        if let Some(swarm) = self.swarms.get_mut(&infohash) {
+            swarm.peers.remove(&key);
+            if swarm.peers.is_empty() {
+                self.swarms.remove(&infohash);
+            }
+        }
+        if let Some(count) = self.by_address.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&key);
+            }
+        }
+    }
+}
+
+/// What names a peer in a swarm (BEP 33: "sets of unique IPs").
+fn key_of(addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_loopback() { addr } else { SocketAddr::new(addr.ip(), 0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SWARM: NodeId = NodeId([1; 20]);
+
+    fn secs(secs: u64) -> Instant {
+        Instant::from_secs(secs)
+    }
+
+    fn addr(n: u32) -> SocketAddr {
+        SocketAddr::from(((0x3000_0000 + n).to_be_bytes(), 1000))
+    }
+
+    fn swarm(n: usize) -> NodeId {
+        let mut id = [0; 20];
+        id[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        NodeId(id)
+    }
+
+    fn rng() -> SecretRng {
+        SecretRng::from_seed([1; 32])
+    }
+
+    #[test]
+    fn a_peer_is_kept_once_with_what_it_said_last() {
+        let mut store = PeerStore::default();
+        assert!(store.announce(secs(0), SWARM, addr(1), false));
+        let moved = SocketAddr::new(addr(1).ip(), 7);
+        assert!(store.announce(secs(1), SWARM, moved, true));
+        assert_eq!(store.peers(&SWARM, false, false, 50, &mut rng()), [moved]);
+        assert_eq!(store.peers(&SWARM, false, true, 50, &mut rng()), [], "it is a seed");
+        assert_eq!(store.peers(&SWARM, true, false, 50, &mut rng()), [], "of the other family");
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        store.announce(secs(1), SWARM, local(1), false);
+        store.announce(secs(1), SWARM, local(2), false);
+        assert_eq!(store.len(), 3, "ports tell loopback peers apart");
+    }
+
+    #[test]
+    fn a_peer_that_is_not_heard_of_again_is_forgotten() {
+        let mut store = PeerStore::default();
+        store.announce(secs(0), SWARM, addr(1), false);
+        store.announce(secs(60), SWARM, addr(2), false);
+        store.expire(secs(45 * 60));
+        assert_eq!(store.peers(&SWARM, false, false, 50, &mut rng()), [addr(2)]);
+        store.expire(secs(46 * 60));
+        assert!(store.is_empty() && store.swarms() == 0 && store.by_address.is_empty());
+    }
+
+    #[test]
+    fn every_bound_holds() {
+        let mut store = PeerStore::default();
+        let taken = (0..3000).filter(|n| store.announce(secs(0), SWARM, addr(*n), false)).count();
+        assert_eq!(taken, MAX_PEERS_OF_SWARM);
+        let taken =
+            (2..1000).filter(|n| store.announce(secs(0), swarm(*n), addr(1), false)).count();
+        assert_eq!(taken, MAX_SWARMS_OF_ADDRESS - 1);
+        for n in 0..20_000 {
+            let other = addr(10_000 + n as u32 / 200);
+            store.announce(secs(0), swarm(n), other, false);
+        }
+        assert_eq!(store.swarms(), MAX_SWARMS);
+        assert!(!store.has_room(&swarm(99_999), addr(5)));
+        assert!(store.has_room(&SWARM, addr(5)), "it is there already");
+        assert!(store.len() <= MAX_PEERS);
+    }
+
+    #[test]
+    fn a_large_swarm_shows_different_peers_each_time() {
+        let mut store = PeerStore::default();
+        let mut rng = rng();
+        for _ in 0..500 {
+            let ip = Ipv4Addr::from(rng.bytes::<4>());
+            store.announce(secs(0), SWARM, SocketAddr::new(ip.into(), 5), false);
+        }
+        let one = store.peers(&SWARM, false, false, 50, &mut rng);
+        let two = store.peers(&SWARM, false, false, 50, &mut rng);
+        assert_eq!((one.len(), two.len()), (50, 50));
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn filters_tell_seeds_from_others_and_follow_announces() {
+        let mut store = PeerStore::default();
+        assert_eq!(store.filters(secs(0), &SWARM), None);
+        (0..40).for_each(|n| assert!(store.announce(secs(0), SWARM, addr(n), n % 4 == 0)));
+        let counts = |store: &mut PeerStore, now| {
+            let filters = store.filters(now, &SWARM).unwrap();
+            (filters.0.estimate().round(), filters.1.estimate().round())
+        };
+        assert_eq!(counts(&mut store, secs(1)), (10.0, 30.0));
+        store.announce(secs(2), SWARM, addr(99), true);
+        assert_eq!(counts(&mut store, secs(2)), (11.0, 30.0));
+        store.announce(secs(3), SWARM, addr(99), false);
+        assert_eq!(counts(&mut store, secs(62)), (10.0, 31.0), "made anew after a minute");
+    }
+
+    #[test]
+    fn samples_stay_the_same_for_their_interval() {
+        let mut store = PeerStore::default();
+        let mut rng = rng();
+        let announce = |store: &mut PeerStore, n: usize| {
+            store.announce(secs(0), NodeId([n as u8; 20]), addr(n as u32), false)
+        };
+        (0..5).for_each(|n| assert!(announce(&mut store, n)));
+        assert_eq!(store.samples(secs(0), &mut rng).0.len(), 5);
+        (0..200).for_each(|n| assert!(announce(&mut store, n)));
+        let (samples, all) = store.samples(secs(599), &mut rng);
+        assert_eq!((samples.len(), all), (5, 200));
+        assert_eq!(store.samples(secs(600), &mut rng).0.len(), SAMPLE_LEN);
+    }
+}

@@ -1,0 +1,131 @@
+//! A choice of files by index: `0,2,4-6` (BEP 53, "so").
+//!
+//! Ranges stay ranges: a list such as `0-4000000000` costs nothing until it meets a torrent
+//! (defence 33). They are kept sorted, joined where they touch, and few.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+/// Most ranges accepted in a choice (chosen).
+const MAX_RANGES: usize = 1024;
+
+/// Files of a torrent, by their index from 0. Never empty.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct FileRanges(Vec<RangeInclusive<u32>>);
+
+/// A choice of files that is none: empty, not numbers, a range that ends before it begins, or far
+/// too many of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileRangesError;
+
+impl FileRanges {
+    /// These ranges; an error if there is none.
+    pub fn new(
+        ranges: impl IntoIterator<Item = RangeInclusive<u32>>,
+    ) -> Result<Self, FileRangesError> {
+        let mut sorted: Vec<_> = ranges.into_iter().take(MAX_RANGES + 1).collect();
+        let fits = (1..=MAX_RANGES).contains(&sorted.len());
+        if !fits || sorted.iter().any(RangeInclusive::is_empty) {
+            return Err(FileRangesError);
+        }
+        sorted.sort_by_key(|range| *range.start());
+        let mut joined: Vec<RangeInclusive<u32>> = Vec::with_capacity(sorted.len());
+        for range in sorted {
+            match joined.last_mut() {
+                Some(last) if *range.start() <= last.end().saturating_add(1) => {
+                    *last = *last.start()..=*last.end().max(range.end());
+                }
+                _ => joined.push(range),
+            }
+        }
+        Ok(FileRanges(joined))
+    }
+
+    /// Whether a file is chosen. O(log ranges).
+    pub fn contains(&self, index: usize) -> bool {
+        let Ok(index) = u32::try_from(index) else { return false };
+        let after = self.0.partition_point(|range| *range.start() <= index);
+        after.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|r| r.contains(&index))
+    }
+
+    /// The largest index chosen.
+    pub fn largest(&self) -> u32 {
+        self.0.last().map_or(0, |range| *range.end())
+    }
+}
+
+impl FromStr for FileRanges {
+    type Err = FileRangesError;
+
+    /// Reads `0,2,4-6`.
+    fn from_str(text: &str) -> Result<Self, FileRangesError> {
+        let ranges = text.split(',').take(MAX_RANGES + 1).map(parse_range);
+        FileRanges::new(ranges.collect::<Option<Vec<_>>>().ok_or(FileRangesError)?)
+    }
+}
+
+impl fmt::Display for FileRanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, range) in self.0.iter().enumerate() {
+            let comma = if number == 0 { "" } else { "," };
+            match (range.start(), range.end()) {
+                (first, last) if first == last => write!(f, "{comma}{first}")?,
+                (first, last) => write!(f, "{comma}{first}-{last}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for FileRangesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a list of file numbers such as 0,2,4-6")
+    }
+}
+
+impl std::error::Error for FileRangesError {}
+
+fn parse_range(part: &str) -> Option<RangeInclusive<u32>> {
+    let (first, last) = part.split_once('-').unwrap_or((part, part));
+    let number = |s: &str| s.bytes().all(|b| b.is_ascii_digit()).then(|| s.parse().ok()).flatten();
+    Some(number(first)?..=number(last)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::{TestResult, quickcheck};
+
+    use super::*;
+
+    #[test]
+    fn ranges_that_touch_are_one() {
+        let ranges: FileRanges = "7,0,2,4-6,3-4".parse().unwrap();
+        assert_eq!(ranges.to_string(), "0,2-7");
+        let chosen: Vec<usize> = (0..10).filter(|&index| ranges.contains(index)).collect();
+        assert_eq!(chosen, [0, 2, 3, 4, 5, 6, 7]);
+        let all: FileRanges = "0-4294967295,3".parse().unwrap();
+        assert!(all.contains(4_000_000_000) && !all.contains(5_000_000_000));
+    }
+
+    #[test]
+    fn what_names_no_file_is_refused() {
+        for text in ["", "a", "1-", "-1", "5-3", "0,,1", "+1", "4294967296", "1-2-3", " 1"] {
+            assert_eq!(text.parse::<FileRanges>(), Err(FileRangesError), "{text:?}");
+        }
+        assert!("1,".repeat(5000).trim_end_matches(',').parse::<FileRanges>().is_err());
+    }
+
+    quickcheck! {
+        fn text_and_back_is_the_same_choice(pairs: Vec<(u8, u8)>) -> TestResult {
+            let ranges = pairs.iter().map(|&(a, b)| u32::from(a.min(b))..=u32::from(a.max(b)));
+            let Ok(choice) = FileRanges::new(ranges.clone()) else {
+                return TestResult::from_bool(pairs.is_empty());
+            };
+            let same = (0..300).all(|index| {
+                choice.contains(index) == ranges.clone().any(|r| r.contains(&(index as u32)))
+            });
+            TestResult::from_bool(same && choice.to_string().parse() == Ok(choice))
+        }
+    }
+}

@@ -1,0 +1,540 @@
+//! Magnet links: a torrent's infohash and where to ask for the rest (BEP 9, "magnet URI format";
+//! BEP 53).
+//!
+//! [`Magnet::from_str`] reads `magnet:?xt=urn:btih:...` with hashes in hexadecimal and base32, `dn`,
+//! any number of `tr`, `x.pe` and `ws`, and `so`; numbered keys (`tr.1`) are read as their plain
+//! form. Everything is bounded (defence 33). What is not understood is left out; only what decides
+//! which torrent and which files are meant is an error. `Display` writes a link that reads back the
+//! same.
+//!
+//! A v2 hash (`urn:btmh`) is kept, but a link that has nothing else is refused by name. The name is
+//! fit to be shown and is not a path.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use super::text::printable;
+use super::{FileRanges, Metainfo};
+use crate::http::percent;
+use crate::piece::InfoHash;
+
+/// Longest link accepted, in bytes (chosen: links with sixty trackers have some six thousand).
+pub const MAX_MAGNET_LEN: usize = 64 * 1024;
+
+/// Most trackers, most peers and most web seeds kept, of each (chosen).
+const MAX_ENTRIES: usize = 64;
+/// Longest name kept, in characters (chosen).
+const MAX_NAME_CHARS: usize = 255;
+/// Longest host name (RFC 1035).
+const MAX_HOST_LEN: usize = 253;
+/// The multihash prefix of SHA2-256: its code, and the length of the digest.
+const SHA2_256: [u8; 2] = [0x12, 0x20];
+
+/// What a magnet link says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Magnet {
+    /// Which torrent (`xt=urn:btih`).
+    pub infohash: InfoHash,
+    /// The hash of the same torrent in its v2 form (`xt=urn:btmh`, SHA2-256).
+    pub v2: Option<[u8; 32]>,
+    /// What to call it until its own name is known (`dn`); fit to be shown, no path.
+    pub name: Option<String>,
+    /// Trackers (`tr`), each URL once. That they are URLs is not checked.
+    pub trackers: Vec<String>,
+    /// Peers to ask directly (`x.pe`).
+    pub peers: Vec<PeerAddress>,
+    /// HTTP seeds (`ws`). That they are URLs is not checked.
+    pub web_seeds: Vec<String>,
+    /// The files to download, by their index in the torrent; all if it is `None` (`so`, BEP 53).
+    pub select: Option<FileRanges>,
+}
+
+/// Where a peer listens, by address or by name: `hostname:port`, `ipv4:port`, `[ipv6]:port`.
+#[derive(
+    Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize,
+)]
+pub enum PeerAddress {
+    /// An address; the port is not 0.
+    Ip(SocketAddr),
+    /// A name, to be looked up, and a port that is not 0.
+    Name(String, u16),
+}
+
+/// Why a text is not a magnet link that can be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MagnetError {
+    /// It does not begin with `magnet:?`.
+    NotMagnet,
+    /// It is longer than [`MAX_MAGNET_LEN`].
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// It names no torrent (no `xt=urn:btih:`).
+    NoHash,
+    /// Its `btih` is neither 40 hexadecimal nor 32 base32 digits.
+    BadHash,
+    /// Its `btmh` is no multihash of SHA2-256.
+    BadV2Hash,
+    /// It names two different torrents.
+    TwoTorrents,
+    /// A torrent of BitTorrent v2 alone (BEP 52).
+    V2Only,
+    /// Its `so` is no list of files.
+    BadSelection,
+}
+
+impl Magnet {
+    /// A link with nothing but the infohash.
+    pub fn new(infohash: InfoHash) -> Self {
+        Magnet {
+            infohash,
+            v2: None,
+            name: None,
+            trackers: Vec::new(),
+            peers: Vec::new(),
+            web_seeds: Vec::new(),
+            select: None,
+        }
+    }
+
+    /// The link to a torrent, with its name, trackers and web seeds.
+    pub fn of(metainfo: &Metainfo) -> Self {
+        let seeds = metainfo.web_seeds().iter();
+        Magnet {
+            name: Some(metainfo.name().to_owned()),
+            trackers: metainfo.trackers().iter().flatten().take(MAX_ENTRIES).cloned().collect(),
+            web_seeds: seeds.take(MAX_ENTRIES).cloned().collect(),
+            ..Magnet::new(metainfo.infohash())
+        }
+    }
+
+    /// Whether a text means to be a magnet link, good or bad.
+    pub fn is_magnet(text: &str) -> bool {
+        query(text).is_some()
+    }
+
+    /// The name to show: its own, or the infohash in hexadecimal.
+    pub fn shown_name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.infohash.to_string())
+    }
+}
+
+impl FromStr for Magnet {
+    type Err = MagnetError;
+
+    fn from_str(text: &str) -> Result<Self, MagnetError> {
+        let text = text.trim();
+        let query = query(text).ok_or(MagnetError::NotMagnet)?;
+        if text.len() > MAX_MAGNET_LEN {
+            return Err(MagnetError::TooLong { len: text.len() });
+        }
+        let mut reader = Reader::default();
+        for parameter in query.split('&') {
+            let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            reader.read(unnumbered(key), value)?;
+        }
+        reader.finish()
+    }
+}
+
+/// What follows `magnet:?`.
+fn query(text: &str) -> Option<&str> {
+    const START: &str = "magnet:?";
+    let start = text.get(..START.len())?;
+    start.eq_ignore_ascii_case(START).then(|| text.get(START.len()..)).flatten()
+}
+
+/// `tr.3` is `tr`; `x.pe` stays.
+fn unnumbered(key: &str) -> &str {
+    match key.rsplit_once('.') {
+        Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => key,
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    infohash: Option<InfoHash>,
+    v2: Option<[u8; 32]>,
+    name: Option<String>,
+    trackers: Entries<String>,
+    peers: Entries<PeerAddress>,
+    web_seeds: Entries<String>,
+    select: Option<FileRanges>,
+}
+
+impl Reader {
+    fn read(&mut self, key: &str, value: &str) -> Result<(), MagnetError> {
+        match key {
+            "xt" => return self.topic(value),
+            "so" => {
+                let ranges = decoded(value).and_then(|ranges| ranges.parse().ok());
+                self.select = Some(ranges.ok_or(MagnetError::BadSelection)?);
+            }
+            "dn" => self.name = self.name.take().or_else(|| name(value)),
+            "tr" => self.trackers.add(decoded(value).filter(|url| is_plain(url))),
+            "ws" => self.web_seeds.add(decoded(value).filter(|url| is_plain(url))),
+            "x.pe" => self.peers.add(decoded(value).and_then(|peer| peer.parse().ok())),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// `xt`: a hash of the torrent, or a topic of another network.
+    fn topic(&mut self, value: &str) -> Result<(), MagnetError> {
+        let Some(urn) = decoded(value) else { return Ok(()) };
+        let after = |start: &str| {
+            let found = urn.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start));
+            found.then(|| urn.get(start.len()..)).flatten()
+        };
+        if let Some(hash) = after("urn:btih:") {
+            let hash = infohash(hash).ok_or(MagnetError::BadHash)?;
+            match self.infohash.replace(hash) {
+                Some(other) if other != hash => return Err(MagnetError::TwoTorrents),
+                _ => {}
+            }
+        } else if let Some(hash) = after("urn:btmh:") {
+            let hash = v2_hash(hash).ok_or(MagnetError::BadV2Hash)?;
+            match self.v2.replace(hash) {
+                Some(other) if other != hash => return Err(MagnetError::TwoTorrents),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Magnet, MagnetError> {
+        let without = if self.v2.is_some() { MagnetError::V2Only } else { MagnetError::NoHash };
+        Ok(Magnet {
+            infohash: self.infohash.ok_or(without)?,
+            v2: self.v2,
+            name: self.name,
+            trackers: self.trackers.list,
+            peers: self.peers.list,
+            web_seeds: self.web_seeds.list,
+            select: self.select,
+        })
+    }
+}
+
+/// A bounded list without duplicates, in order.
+struct Entries<T> {
+    list: Vec<T>,
+    seen: BTreeSet<T>,
+}
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Entries { list: Vec::new(), seen: BTreeSet::new() }
+    }
+}
+
+impl<T: Ord + Clone> Entries<T> {
+    fn add(&mut self, entry: Option<T>) {
+        if let Some(entry) = entry
+            && self.list.len() < MAX_ENTRIES
+            && self.seen.insert(entry.clone())
+        {
+            self.list.push(entry);
+        }
+    }
+}
+
+fn decoded(value: &str) -> Option<String> {
+    String::from_utf8(percent::decode(value.as_bytes())?).ok()
+}
+
+/// Whether a text can be a URL: not empty, no white space, nothing that steers a terminal.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b > b' ' && b != 0x7f)
+        && printable(text.as_bytes()) == text
+}
+
+/// A name in one line; those who write links encode a space as `%20` or `+`.
+fn name(value: &str) -> Option<String> {
+    let raw = percent::decode(value.replace('+', " ").as_bytes())?;
+    let name: String = printable(&raw)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_NAME_CHARS)
+        .collect();
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+fn infohash(text: &str) -> Option<InfoHash> {
+    match text.len() {
+        40 => hex(text).map(InfoHash),
+        32 => base32(text).map(InfoHash),
+        _ => None,
+    }
+}
+
+fn v2_hash(text: &str) -> Option<[u8; 32]> {
+    let multihash: [u8; 34] = hex(text)?;
+    let (code, digest) = multihash.split_first_chunk()?;
+    if *code == SHA2_256 { digest.try_into().ok() } else { None }
+}
+
+/// `N` bytes from exactly `2 N` hexadecimal digits.
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        for &digit in pair {
+            *byte = *byte << 4 | u8::try_from(char::from(digit).to_digit(16)?).ok()?;
+        }
+    }
+    Some(bytes)
+}
+
+/// 20 bytes from 32 digits of base32 (RFC 4648, section 6), which end on a whole byte.
+fn base32(text: &str) -> Option<[u8; 20]> {
+    let mut bytes = [0; 20];
+    for (five, eight) in bytes.chunks_exact_mut(5).zip(text.as_bytes().chunks_exact(8)) {
+        let mut bits = 0_u64;
+        for &digit in eight {
+            let value = match digit.to_ascii_lowercase() {
+                letter @ b'a'..=b'z' => letter - b'a',
+                digit @ b'2'..=b'7' => digit - b'2' + 26,
+                _ => return None,
+            };
+            bits = bits << 5 | u64::from(value);
+        }
+        five.copy_from_slice(bits.to_be_bytes().get(3..)?);
+    }
+    Some(bytes)
+}
+
+impl FromStr for PeerAddress {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if let Ok(addr) = text.parse::<SocketAddr>() {
+            return if addr.port() == 0 { Err(()) } else { Ok(PeerAddress::Ip(addr)) };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(())?;
+        let port = port.parse().ok().filter(|&port: &u16| port != 0).ok_or(())?;
+        // What looks like an address and is none is not looked up.
+        let is_name = (1..=MAX_HOST_LEN).contains(&host.len())
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+            && !host.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+            && host.parse::<IpAddr>().is_err();
+        if is_name { Ok(PeerAddress::Name(host.to_ascii_lowercase(), port)) } else { Err(()) }
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerAddress::Ip(addr) => write!(f, "{addr}"),
+            PeerAddress::Name(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+impl fmt::Display for Magnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "magnet:?xt=urn:btih:{}", self.infohash)?;
+        if let Some(v2) = &self.v2 {
+            f.write_str("&xt=urn:btmh:")?;
+            SHA2_256.iter().chain(v2).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        }
+        let encoded = |f: &mut fmt::Formatter<'_>, key: &str, value: &str| {
+            let mut text = String::new();
+            percent::encode_into(&mut text, value.as_bytes());
+            write!(f, "&{key}={text}")
+        };
+        if let Some(name) = &self.name {
+            encoded(f, "dn", name)?;
+        }
+        for url in &self.trackers {
+            encoded(f, "tr", url)?;
+        }
+        for url in &self.web_seeds {
+            encoded(f, "ws", url)?;
+        }
+        for peer in &self.peers {
+            write!(f, "&x.pe={peer}")?;
+        }
+        match &self.select {
+            Some(select) => write!(f, "&so={select}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for MagnetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MagnetError::NotMagnet => f.write_str("not a magnet link: it begins with magnet:?"),
+            MagnetError::TooLong { len } => {
+                write!(f, "magnet link of {len} bytes, at most {MAX_MAGNET_LEN} are read")
+            }
+            MagnetError::NoHash => f.write_str(
+                "the magnet link names no torrent; it needs xt=urn:btih: and the infohash \
+                 (was it cut at a & by the shell? put it in quotes)",
+            ),
+            MagnetError::BadHash => f.write_str(
+                "the infohash of the magnet link is not 40 hexadecimal or 32 base32 digits; \
+                 was it copied whole?",
+            ),
+            MagnetError::BadV2Hash => f.write_str(
+                "the btmh of the magnet link is not 1220 and 64 hexadecimal digits; \
+                 was it copied whole?",
+            ),
+            MagnetError::TwoTorrents => f.write_str("the magnet link names two torrents"),
+            MagnetError::V2Only => f.write_str(
+                "the magnet link names a torrent of BitTorrent v2 alone, which is not supported \
+                 yet; use a link with btih",
+            ),
+            MagnetError::BadSelection => {
+                f.write_str("so= in the magnet link is no list of files such as 0,2,4-6")
+            }
+        }
+    }
+}
+
+impl std::error::Error for MagnetError {}
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::{Arbitrary, Gen, TestResult, quickcheck};
+
+    use super::*;
+
+    const HEX: &str = "c12fe1c06bba254a9dc9f519b335aa7c1367a88a";
+
+    fn parsed(text: &str) -> Result<Magnet, MagnetError> {
+        text.parse()
+    }
+
+    #[test]
+    fn hex_and_base32_name_the_same_torrent() {
+        let hex = parsed(&format!("magnet:?xt=urn:btih:{HEX}")).unwrap();
+        assert_eq!(hex.infohash.to_string(), HEX);
+        assert_eq!(hex, Magnet::new(hex.infohash));
+        let base32 = parsed("MAGNET:?xt=URN:BTIH:yex6dqdlxisuvhoj6um3gnnkpqjwpkek");
+        assert_eq!(base32, Ok(hex.clone()));
+        assert_eq!(parsed("magnet:?xt=urn:btih:YEX6DQDLXISUVHOJ6UM3GNNKPQJWPKEK"), Ok(hex.clone()));
+        let numbered = parsed(&format!("magnet:?xt.1=urn%3Abtih%3A{HEX}&xt.2=urn:sha1:ABC"));
+        assert_eq!(numbered, Ok(hex));
+    }
+
+    #[test]
+    fn everything_a_link_can_say_is_read() {
+        let magnet = parsed(&format!(
+            "magnet:?dn=A+b%20%C3%BC%1b%5B31m&xt=urn:btih:{HEX}&tr=udp%3A%2F%2Fa%3A1&tr.2=http://b/x\
+             &tr=udp%3A%2F%2Fa%3A1&ws=http%3A%2F%2Fw%2Ff&x.pe=10.0.0.1:5&x.pe=%5B::1%5D:6\
+             &x.pe=Peer.example:7&so=0,2,4-6&as=x&&=&%zz"
+        ))
+        .unwrap();
+        assert_eq!(magnet.name.as_deref(), Some("A b ü\u{fffd}[31m"));
+        assert_eq!(magnet.trackers, ["udp://a:1", "http://b/x"]);
+        assert_eq!(magnet.web_seeds, ["http://w/f"]);
+        let peers: Vec<String> = magnet.peers.iter().map(ToString::to_string).collect();
+        assert_eq!(peers, ["10.0.0.1:5", "[::1]:6", "peer.example:7"]);
+        assert_eq!(magnet.select.unwrap().to_string(), "0,2,4-6");
+    }
+
+    #[test]
+    fn peers_that_cannot_be_are_left_out() {
+        for peer in
+            ["", "host", ":1", "host:0", "1.2.3.4:0", "999.1.1.1:5", "a b:1", "::1:6:x", "h:1:2"]
+        {
+            assert!(peer.parse::<PeerAddress>().is_err(), "{peer:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let refused = |text: &str| parsed(text).unwrap_err();
+        assert_eq!(refused("http://x"), MagnetError::NotMagnet);
+        assert_eq!(refused("magnet"), MagnetError::NotMagnet);
+        assert_eq!(refused("magnet:?dn=x"), MagnetError::NoHash);
+        assert_eq!(refused("magnet:?xt=urn:sha1:x"), MagnetError::NoHash);
+        assert_eq!(refused("magnet:?xt=urn:btih:abc"), MagnetError::BadHash);
+        assert_eq!(
+            refused(&format!("magnet:?xt=urn:btih:{}", "g".repeat(40))),
+            MagnetError::BadHash
+        );
+        assert_eq!(
+            refused(&format!("magnet:?xt=urn:btih:{}", "1".repeat(32))),
+            MagnetError::BadHash
+        );
+        assert_eq!(refused(&format!("magnet:?xt=urn:btih:{HEX}&so=x")), MagnetError::BadSelection);
+        let two = format!("magnet:?xt=urn:btih:{HEX}&xt=urn:btih:{}", "0".repeat(40));
+        assert_eq!(refused(&two), MagnetError::TwoTorrents);
+        let v2 = format!("xt=urn:btmh:1220{}", "ab".repeat(32));
+        assert_eq!(refused(&format!("magnet:?{v2}")), MagnetError::V2Only);
+        assert_eq!(refused("magnet:?xt=urn:btmh:1220ab"), MagnetError::BadV2Hash);
+        let hybrid = parsed(&format!("magnet:?xt=urn:btih:{HEX}&{v2}")).unwrap();
+        assert_eq!(hybrid.v2, Some([0xab; 32]));
+        let long = format!("magnet:?xt=urn:btih:{HEX}&dn={}", "x".repeat(MAX_MAGNET_LEN));
+        assert!(matches!(refused(&long), MagnetError::TooLong { .. }));
+    }
+
+    #[test]
+    fn thousands_of_trackers_and_peers_are_bounded() {
+        let mut text = format!("magnet:?xt=urn:btih:{HEX}");
+        for number in 1..1000 {
+            text += &format!("&tr=udp://t:{number}&x.pe=1.1.1.1:{number}&ws=http://w/{number}");
+        }
+        let magnet = parsed(&text).unwrap();
+        let counts = [magnet.trackers.len(), magnet.peers.len(), magnet.web_seeds.len()];
+        assert_eq!(counts, [MAX_ENTRIES; 3]);
+    }
+
+    impl Arbitrary for Magnet {
+        fn arbitrary(g: &mut Gen) -> Self {
+            let text = |g: &mut Gen| String::arbitrary(g);
+            let few = |g: &mut Gen| usize::arbitrary(g) % 5;
+            let mut magnet = Magnet::new(InfoHash(std::array::from_fn(|_| u8::arbitrary(g))));
+            magnet.v2 = bool::arbitrary(g).then(|| std::array::from_fn(|_| u8::arbitrary(g)));
+            magnet.name = name(&percent_encoded(&text(g)));
+            let urls = |g: &mut Gen| {
+                let mut list = Entries::default();
+                (0..few(g)).for_each(|_| list.add(Some(text(g)).filter(|url| is_plain(url))));
+                list.list
+            };
+            magnet.trackers = urls(g);
+            magnet.web_seeds = urls(g);
+            let mut peers = Entries::default();
+            for _ in 0..few(g) {
+                let addr = SocketAddr::new(IpAddr::arbitrary(g), u16::arbitrary(g).max(1));
+                peers.add(Some(PeerAddress::Ip(addr)));
+                peers.add(format!("h{}:{}", u8::arbitrary(g), u16::arbitrary(g)).parse().ok());
+            }
+            magnet.peers = peers.list;
+            let ranges: Vec<u32> = Vec::arbitrary(g);
+            magnet.select = FileRanges::new(ranges.into_iter().map(|at| at..=at)).ok();
+            magnet
+        }
+    }
+
+    fn percent_encoded(text: &str) -> String {
+        let mut out = String::new();
+        percent::encode_into(&mut out, text.as_bytes());
+        out
+    }
+
+    quickcheck! {
+        fn a_link_reads_back_as_it_was_written(magnet: Magnet) -> bool {
+            parsed(&magnet.to_string()) == Ok(magnet)
+        }
+
+        fn arbitrary_text_does_no_harm(text: String, bytes: Vec<u8>) -> TestResult {
+            let query = format!("magnet:?{text}&xt=urn:btih:{HEX}&{}", String::from_utf8_lossy(&bytes));
+            match parsed(&query) {
+                Ok(magnet) => TestResult::from_bool(parsed(&magnet.to_string()) == Ok(magnet)),
+                Err(_) => TestResult::discard(),
+            }
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! From a magnet link to a torrent: the metadata is asked of peers, verified, kept over a restart,
+//! and then everything goes on as if it had been known, with the peers that are connected. And the
+//! other way round: peers that ask for it get it.
+//!
+//! Whom to ask and believe is decided by [`MetadataFetch`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bitfield::Bitfield;
+use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
+use crate::event::ResolveError;
+use crate::extension::metadata::{
+    METADATA_PIECE_LEN, MetadataFetch, MetadataMessage, Received, piece_len,
+};
+use crate::metainfo::magnet::PeerAddress;
+use crate::metainfo::{Magnet, Metainfo, PathRules};
+use crate::notice::TorrentNotice;
+use crate::peer::early::EarlyPieces;
+use crate::peer::{Peer, PeerSlot};
+use crate::piece::PieceIndex;
+use crate::segments::Segments;
+use crate::session::Session;
+use crate::session::bans::BanReason;
+use crate::session::op::{OpOwner, TorrentOp};
+use crate::time::Instant;
+use crate::torrent::peer_book::PeerSource;
+use crate::torrent::swarm::UNASKED_LIMIT;
+use crate::torrent::{FilePriority, Phase, Torrent};
+use crate::wire::extension::Extension;
+use crate::wire::{Message, Violation};
+
+/// Pieces found on disk up to which connected peers are told of each; with more they are connected
+/// anew, since a bitfield may only be the first message (chosen: 9 KB of messages).
+const HAVES_TOLD: u32 = 1000;
+
+impl Torrent {
+    // Before peers are asked.
+
+    /// What a magnet link knows besides the hash: trackers and peers.
+    pub(super) fn take_hints(&mut self, session: &mut Session, magnet: &Magnet) {
+        let tiers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
+        self.announcer.add_trackers(&tiers, session.now);
+        for peer in &magnet.peers {
+            match peer {
+                PeerAddress::Ip(addr) => {
+                    self.book.add(*addr, PeerSource::User, session.now);
+                }
+                PeerAddress::Name(host, port) => {
+                    session.resolve(OpOwner::Peer(self.id, *port), host);
+                }
+            }
+        }
+    }
+
+    /// A peer that a magnet link names was looked up.
+    pub(crate) fn peer_resolved(
+        &mut self,
+        session: &mut Session,
+        port: u16,
+        result: Result<Vec<IpAddr>, ResolveError>,
+    ) {
+        let addrs = result.unwrap_or_default().into_iter();
+        let peers: Vec<SocketAddr> = addrs.map(|ip| SocketAddr::new(ip, port)).collect();
+        self.add_user_peers(session, &peers);
+    }
+
+    /// Begins by looking whether an earlier session has learnt the metadata.
+    pub(super) fn find_metadata(&mut self, session: &mut Session) {
+        self.phase = Phase::Loading;
+        let name = StateName::Metadata(self.infohash);
+        self.disk(session, TorrentOp::LoadMetadata, DiskRequest::Load { name });
+    }
+
+    /// What an earlier session knew is here, or there is nothing.
+    pub(super) fn metadata_loaded(
+        &mut self,
+        session: &mut Session,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        if self.phase != Phase::Loading {
+            return;
+        }
+        let data = match result {
+            Ok(DiskDone::Loaded(Some(data))) => data,
+            _ => Bytes::new(),
+        };
+        let known = Metainfo::from_bytes(data.clone(), PathRules::HOST).ok();
+        if let Some(metainfo) = known.filter(|known| known.infohash() == self.infohash) {
+            self.announcer.add_trackers(metainfo.trackers(), session.now);
+            return self.learn(session, metainfo);
+        }
+        let link = std::str::from_utf8(&data).ok().and_then(|text| text.parse::<Magnet>().ok());
+        if let Some(link) = link.filter(|link| link.infohash == self.infohash) {
+            self.take_hints(session, &link);
+        }
+        self.phase = Phase::Metadata;
+        let limit = session.config.bounds.metadata_bytes;
+        self.metadata = Some(Box::new(MetadataFetch::new(self.infohash, limit)));
+        if let Some(magnet) = &self.magnet {
+            let text = magnet.to_string();
+            self.save_metadata(session, text.into());
+        }
+        if !self.paused {
+            self.open_for_peers(session);
+        }
+    }
+
+    fn save_metadata(&mut self, session: &mut Session, data: Bytes) {
+        let name = StateName::Metadata(self.infohash);
+        self.disk(session, TorrentOp::SaveMetadata, DiskRequest::Save { name, data });
+    }
+
+    /// What is known is saved. If not, it is asked for again after a restart, nothing worse.
+    pub(super) fn metadata_saved(
+        &mut self,
+        session: &mut Session,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        if let Err(error) = result {
+            session.notify(self.id, TorrentNotice::DiskFailed { error: *error });
+        }
+    }
+
+    // Peers are asked.
+
+    /// A peer says how long the metadata is.
+    pub(super) fn metadata_offered(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        size: Option<u32>,
+    ) {
+        let (Some(fetch), Some(peer)) = (&mut self.metadata, self.peers.get(slot)) else { return };
+        let Some(bytes) = size.filter(|_| peer.extensions.get(Extension::Metadata).is_some())
+        else {
+            return;
+        };
+        if !fetch.offered(peer.remote, bytes) {
+            let limit = session.config.bounds.metadata_bytes;
+            session.notify(self.id, TorrentNotice::MetadataTooLong { bytes, limit });
+        }
+        self.ask_for_metadata(session);
+    }
+
+    /// Sends the requests that are due.
+    fn ask_for_metadata(&mut self, session: &mut Session) {
+        while let Some(fetch) = &mut self.metadata
+            && let Some((remote, piece)) = fetch.next_request(session.now)
+        {
+            let peer = self.peers.iter_mut().find(|(_, peer)| peer.remote == remote);
+            match peer {
+                Some((_, peer)) if peer.is_open() => {
+                    send_metadata(peer, &MetadataMessage::Request { piece });
+                    session.ask_send(peer.conn);
+                }
+                _ => fetch.remove(remote),
+            }
+        }
+    }
+
+    /// When peers that are late with metadata are given up for a while, or asked again.
+    pub(super) fn metadata_due_at(&self, session: &Session) -> Option<Instant> {
+        self.metadata.as_ref()?.poll_timeout(session.now)
+    }
+
+    pub(super) fn mind_metadata(&mut self, session: &mut Session) {
+        if let Some(fetch) = &mut self.metadata {
+            fetch.handle_timeout(session.now);
+        }
+        self.ask_for_metadata(session);
+    }
+
+    /// A peer leaves.
+    pub(super) fn metadata_source_gone(&mut self, session: &mut Session, peer: &Peer) {
+        if let Some(fetch) = &mut self.metadata {
+            fetch.remove(peer.remote);
+            self.ask_for_metadata(session);
+        }
+    }
+
+    /// A peer asks for metadata, sends some, or does not.
+    pub(super) fn metadata_message(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        payload: &Bytes,
+    ) -> Result<(), Violation> {
+        match MetadataMessage::decode(payload)? {
+            MetadataMessage::Request { piece } => self.metadata_requested(session, slot, piece),
+            MetadataMessage::Reject { piece } => {
+                if let (Some(fetch), Some(peer)) = (&mut self.metadata, self.peers.get(slot)) {
+                    fetch.rejected(session.now, peer.remote, piece);
+                    self.ask_for_metadata(session);
+                }
+            }
+            MetadataMessage::Data { piece, total_size, data } => {
+                return self.metadata_received(session, slot, piece, total_size, &data);
+            }
+            MetadataMessage::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn metadata_received(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        piece: u32,
+        total_size: Option<u32>,
+        data: &[u8],
+    ) -> Result<(), Violation> {
+        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let received = match &mut self.metadata {
+            Some(fetch) => fetch.received(session.now, peer.remote, piece, total_size, data),
+            // It crossed the end of the fetch, or was never asked for.
+            None => Received::Unasked,
+        };
+        match received {
+            Received::Accepted | Received::Failed(None) => {}
+            Received::Unasked => {
+                peer.unasked_bytes += data.len() as u64;
+                if peer.unasked_bytes > UNASKED_LIMIT {
+                    return Err(Violation::Flood { id: crate::wire::message::id::EXTENDED });
+                }
+            }
+            Received::Failed(Some(liar)) => self.ban(session, liar, BanReason::WrongData),
+            Received::Complete(info) => {
+                self.metadata_complete(session, info);
+                return Ok(());
+            }
+        }
+        self.ask_for_metadata(session);
+        Ok(())
+    }
+
+    // It is known.
+
+    fn metadata_complete(&mut self, session: &mut Session, info: Bytes) {
+        self.metadata = None;
+        let magnet = self.magnet.clone().unwrap_or_else(|| Magnet::new(self.infohash).into());
+        match Metainfo::from_info(info, &magnet) {
+            Ok(metainfo) => {
+                self.save_metadata(session, metainfo.to_bytes());
+                self.learn(session, metainfo);
+            }
+            Err(error) => {
+                // Every peer would give the same.
+                session.notify(self.id, TorrentNotice::MetadataUnusable { why: error.to_string() });
+                self.pause(session);
+            }
+        }
+    }
+
+    /// What the torrent is is known: everything else begins.
+    fn learn(&mut self, session: &mut Session, metainfo: Metainfo) {
+        session.notify(
+            self.id,
+            TorrentNotice::MetadataReceived {
+                name: metainfo.name().to_owned(),
+                total_bytes: metainfo.total_len(),
+                pieces: metainfo.geometry().pieces(),
+            },
+        );
+        self.adopt(Arc::new(metainfo));
+        self.leave_discovered_peers(session);
+        if self.metadata_only {
+            self.phase = Phase::Metadata;
+            self.metadata_only = false;
+            return self.pause(session);
+        }
+        self.meet_peers_again(session);
+        self.find_resume_data(session);
+    }
+
+    /// The connected peers are told that we have the metadata, and what they said to have counts.
+    fn meet_peers_again(&mut self, session: &mut Session) {
+        let pieces = self.geometry.pieces();
+        let slots: Vec<PeerSlot> = self.peers.keys().collect();
+        for slot in slots {
+            let Some(peer) = self.peers.get_mut(slot) else { continue };
+            peer.decoder.set_piece_count(Some(pieces));
+            peer.has = Bitfield::new(pieces);
+            peer.counted_as_seed = false;
+            peer.allowed_to_us.retain(|piece| piece.0 < pieces);
+            let nothing = EarlyPieces::new(session.config.bounds.metadata_bytes);
+            let early = std::mem::replace(&mut peer.early, nothing);
+            if !peer.is_open() {
+                continue;
+            }
+            self.picker.add_peer_bitfield(&peer.has);
+            let outcome = match early.judge(pieces) {
+                Ok(Some(has)) => self.peer_pieces(session, slot, has),
+                Ok(None) => Ok(()),
+                Err(violation) => Err(violation),
+            };
+            match outcome {
+                Ok(()) => self.tell_extensions(session, slot),
+                Err(violation) => self.violated(session, slot, violation),
+            }
+            self.flush_outbox(session, slot);
+        }
+    }
+
+    /// The check is done: those who have waited for it are told what is here, and asked.
+    pub(super) fn go_on_with_peers(&mut self, session: &mut Session) {
+        if self.peers.is_empty() {
+            return;
+        }
+        if self.picker.have().count() > HAVES_TOLD {
+            return self.drop_all_peers(session);
+        }
+        let slots: Vec<PeerSlot> = self.peers.keys().collect();
+        for slot in slots {
+            let Some(peer) = self.peers.get_mut(slot) else { continue };
+            if !peer.is_open() {
+                continue;
+            }
+            let have = self.picker.have().iter();
+            let news: Vec<PieceIndex> = have.filter(|piece| !peer.has.has(*piece)).collect();
+            news.into_iter().for_each(|piece| peer.send(Message::Have(piece)));
+            peer.interesting = self.picker.interesting_count(&peer.has);
+            self.mind_interest(slot);
+            self.hungry.insert(slot);
+            self.part_if_both_seed(session, slot);
+            self.after_input(session, slot);
+        }
+        self.decide_chokes(session);
+    }
+
+    /// The files that the user or the magnet link asks for; empty for all.
+    pub(super) fn chosen_files(&self, metainfo: &Metainfo) -> Vec<FilePriority> {
+        let select = self.magnet.as_ref().and_then(|magnet| magnet.select.as_ref());
+        let mut stored = 0..;
+        let chosen = |(index, file): (usize, &crate::metainfo::File)| {
+            let number = file.is_stored().then(|| stored.next()).flatten();
+            match (&self.only, select) {
+                (Some(only), _) => number.is_some_and(|number| only.contains(number)),
+                (None, Some(select)) => select.contains(index),
+                (None, None) => true,
+            }
+        };
+        let chosen: Vec<bool> = metainfo.files().iter().enumerate().map(chosen).collect();
+        // A choice of nothing is taken for a mistake.
+        if !chosen.contains(&true) || !chosen.contains(&false) {
+            return Vec::new();
+        }
+        let priority = |wanted| if wanted { FilePriority::Normal } else { FilePriority::Skip };
+        chosen.into_iter().map(priority).collect()
+    }
+
+    // Peers ask us.
+
+    fn metadata_requested(&mut self, session: &mut Session, slot: PeerSlot, piece: u32) {
+        let len = self.metainfo.as_ref().map_or(0, |metainfo| metainfo.info_bytes().len());
+        let pieces = u32::try_from(len).unwrap_or(0).div_ceil(METADATA_PIECE_LEN);
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if !peer.metadata_uploads.request(session.now, piece, pieces) {
+            send_metadata(peer, &MetadataMessage::Reject { piece });
+        }
+        session.ask_send(peer.conn);
+    }
+}
+
+/// Hands out the metadata that a peer is to get, until `out` is `limit` bytes long; how many bytes.
+pub(super) fn gather_metadata(
+    peer: &mut Peer,
+    metainfo: &Metainfo,
+    limit: usize,
+    out: &mut Segments,
+) -> usize {
+    let before = out.len();
+    let Some(id) = peer.extensions.get(Extension::Metadata) else { return 0 };
+    let info = metainfo.info_bytes();
+    let size = u32::try_from(info.len()).unwrap_or(u32::MAX);
+    while out.len() < limit
+        && let Some(piece) = peer.metadata_uploads.pop()
+    {
+        let Some(len) = piece_len(size, piece) else { continue };
+        let start = (piece * METADATA_PIECE_LEN) as usize;
+        let data = info.slice(start..start + len as usize);
+        let message = MetadataMessage::Data { piece, total_size: Some(size), data };
+        Message::Extended { id, payload: message.encode() }.encode(out);
+    }
+    out.len() - before
+}
+
+/// Queues a message, if the peer understands it.
+fn send_metadata(peer: &mut Peer, message: &MetadataMessage) {
+    if let Some(id) = peer.extensions.get(Extension::Metadata) {
+        peer.send(Message::Extended { id, payload: message.encode() });
+    }
+}

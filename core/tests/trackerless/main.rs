@@ -1,0 +1,144 @@
+//! Engines whose torrents have no tracker: peers find each other through the DHT alone, and
+//! private torrents do not.
+
+mod host;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bitswarm_core::dht::store::item::Item;
+use bitswarm_core::dht::{NodeId, Outcome, Wish, WishId};
+use bitswarm_core::disk::StateName;
+use bitswarm_core::metainfo::Metainfo;
+use bitswarm_core::metainfo::create::Creator;
+use bitswarm_core::torrent::AddTorrent;
+use bitswarm_core::{Notice, TorrentNotice};
+
+use host::{Net, addr};
+
+fn content() -> Vec<u8> {
+    (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+fn torrent(private: bool) -> Arc<Metainfo> {
+    let mut creator = Creator::single_file("file", content().len() as u64);
+    creator.private = private;
+    Arc::new(creator.finish_with_content(&content()).expect("makes a torrent"))
+}
+
+/// Node 1 has the content, node 2 wants it, node 0 is a node of the DHT and nothing else.
+fn with_torrent(metainfo: &Arc<Metainfo>) -> Net {
+    let mut net = Net::new(3);
+    net.nodes[1].files.insert("file".to_owned(), content());
+    for at in [1, 2] {
+        let add = AddTorrent::new(metainfo.clone(), Path::new("/"));
+        net.nodes[at].engine.add_torrent(net.now, add).expect("adds");
+    }
+    net
+}
+
+fn outcome(net: &mut Net, at: usize, id: WishId) -> Outcome {
+    let done = |notice: &Notice| match notice {
+        Notice::DhtDone { wish, outcome } if *wish == id => Some(*outcome.clone()),
+        _ => None,
+    };
+    assert!(net.run_until(60, |net| net.nodes[at].notices.iter().any(|n| done(n).is_some())));
+    net.nodes[at].notices.iter().find_map(done).expect("it is done")
+}
+
+fn wish(net: &mut Net, at: usize, wish: Wish) -> Outcome {
+    let now = net.now;
+    let id = net.nodes[at].engine.dht_wish(now, wish).expect("it is on");
+    outcome(net, at, id)
+}
+
+#[test]
+fn a_torrent_without_trackers_is_downloaded_from_a_peer_found_in_the_dht() {
+    let mut net = with_torrent(&torrent(false));
+    assert!(net.run_until(120, |net| net.nodes[2].heard(&TorrentNotice::Saved)));
+    assert_eq!(net.nodes[2].files["file"], content());
+    let found = |notice: &Notice| {
+        matches!(notice, Notice::Torrent { what: TorrentNotice::DhtAnswered { .. }, .. })
+    };
+    assert!(net.nodes[2].notices.iter().any(found));
+    for at in 0..3 {
+        let now = net.now;
+        net.nodes[at].engine.stop(now);
+    }
+    let stopped = |net: &Net| net.nodes.iter().all(|n| n.notices.contains(&Notice::Stopped));
+    assert!(net.run_until(2, stopped), "the saved table does not hold up the end");
+    net.nodes.iter_mut().for_each(host::Node::replays);
+}
+
+#[test]
+fn a_private_torrent_is_never_told_of() {
+    let metainfo = torrent(true);
+    let mut net = with_torrent(&metainfo);
+    let id = net.nodes[2].engine.engine().torrents().next().expect("it is there");
+    assert!(!net.run_until(3600, |net| net.nodes[2].heard(&TorrentNotice::Finished)));
+    // The DHT itself is on, also when the two are told of each other.
+    let now = net.now;
+    net.nodes[2].engine.add_peers(now, id, &[addr(1)]).expect("it is there");
+    assert!(net.run_until(60, |net| net.nodes[2].heard(&TorrentNotice::Saved)));
+    let infohash = metainfo.infohash().0;
+    for node in &net.nodes {
+        assert!(node.engine.engine().dht_stats().is_some_and(|stats| stats.nodes == 2));
+        assert!(!node.sent.is_empty());
+        let tells = |data: &[u8]| data.windows(20).any(|window| window == infohash);
+        assert!(!node.sent.iter().any(|datagram| tells(&datagram.data)));
+    }
+    for at in [1, 2] {
+        // The last of the reserved bits of the handshake says that there is a node (BEP 5).
+        assert_eq!(net.nodes[at].said[27] & 1, 0);
+    }
+}
+
+#[test]
+fn peers_tell_each_other_of_their_nodes() {
+    let mut net = with_torrent(&torrent(false));
+    let id = net.nodes[2].engine.engine().torrents().next().expect("it is there");
+    let now = net.now;
+    net.nodes[2].engine.add_peers(now, id, &[addr(1)]).expect("it is there");
+    assert!(net.run_until(60, |net| net.nodes[2].heard(&TorrentNotice::Saved)));
+    for at in [1, 2] {
+        assert_eq!(net.nodes[at].said[27] & 1, 1);
+        let port = [0, 0, 0, 3, 9, 0x1a, 0xe1];
+        assert!(net.nodes[at].said.windows(7).any(|window| window == port));
+    }
+}
+
+#[test]
+fn users_put_get_and_look_up() {
+    let mut net = Net::new(4);
+    assert!(!net.run_until(20, |_| false));
+    let item = Item::immutable(&b"5:hello"[..]).expect("a string");
+    let put = wish(&mut net, 1, Wish::Put { item: (&item).into(), cas: None });
+    assert_eq!(put.stored, 3);
+    let target = item.target();
+    let got = wish(&mut net, 2, Wish::Get { target, salt: Vec::new() });
+    assert_eq!(got.item, Some(item));
+    let infohash = NodeId([7; 20]);
+    let (announce, enough) = (None, None);
+    let peers = Wish::Peers { infohash, no_seeds: false, announce, enough };
+    let looked_up = wish(&mut net, 3, peers);
+    assert_eq!((looked_up.answered, looked_up.peers), (3, vec![]));
+}
+
+#[test]
+fn the_table_is_saved_at_the_end_and_used_at_the_next_start() {
+    let mut net = Net::new(4);
+    assert!(!net.run_until(30, |_| false));
+    let now = net.now;
+    net.nodes[2].engine.stop(now);
+    assert!(net.run_until(2, |net| net.nodes[2].notices.contains(&Notice::Stopped)));
+    assert!(net.nodes[2].states.contains_key(&StateName::Dht));
+    // The bootstrap node is away when it comes back.
+    net.nodes[0].engine.stop(now);
+    net.run_until(2, |_| false);
+    net.restart(2);
+    let ready = |net: &Net| {
+        let known = |n: &Notice| matches!(n, Notice::DhtReady { nodes } if *nodes >= 2);
+        net.nodes[2].notices.iter().any(known)
+    };
+    assert!(net.run_until(30, ready));
+}

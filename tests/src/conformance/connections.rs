@@ -1,0 +1,183 @@
+//! Peers that refuse, say nothing, hang, vanish; and many of them.
+
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bitswarm_core::TorrentNotice;
+
+use super::Runtime;
+use super::harness::{alone, beside_others};
+use super::sample::Sample;
+use super::scripted::{
+    BlackHole, accept, become_unchoked, connect, fetch_block, listen, reset, serve,
+};
+use super::session::{LONG, Session};
+use crate::interop::wire::{self, Message, Wire};
+
+/// A peer that refuses and one that accepts and says nothing do not keep a download from its seed,
+/// and the session still ends in time.
+pub fn refusing_and_silent_peers_do_not_stop_a_download(runtime: Runtime) {
+    let _turn = beside_others();
+    let sample = Sample::new(1 << 20);
+    let mut seed = Session::start(runtime);
+    seed.seed(&sample);
+    let (_silent, silent_addr) = listen();
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut leech = Session::start(runtime);
+    let id = leech.add(&sample);
+    leech.client.add_peers(id, vec![refusing, silent_addr, seed.addr()]).unwrap();
+    leech.finish(&sample);
+    leech.stop();
+    seed.stop();
+}
+
+/// Four addresses where connecting hangs, two places for those who connect: the seed comes last,
+/// when the first two are given up.
+pub fn hanging_connects_end_in_time_and_make_room(runtime: Runtime) {
+    const GIVEN_UP: Duration = Duration::from_secs(1);
+    let _turn = beside_others();
+    let sample = Sample::new(1 << 20);
+    let mut seed = Session::start(runtime);
+    seed.seed(&sample);
+    let holes: Vec<_> = (0..4).map(|_| BlackHole::new()).collect();
+    let mut leech = Session::with(runtime, |config| {
+        config.core.connections.half_open = 2;
+        config.core.timeouts.connect = GIVEN_UP;
+    });
+    let id = leech.add(&sample);
+    let began = Instant::now();
+    leech.client.add_peers(id, holes.iter().map(|hole| hole.addr).collect()).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(leech.status(id).peers, 0);
+    leech.client.add_peers(id, vec![seed.addr()]).unwrap();
+    leech.finish(&sample);
+    assert!(began.elapsed() >= GIVEN_UP, "no connect hung");
+    leech.stop();
+    seed.stop();
+}
+
+/// One seed ends the connection in the middle of a block, one resets it; a third makes up for both.
+pub fn seed_vanishing_in_mid_block_is_made_up_for(runtime: Runtime) {
+    let _turn = beside_others();
+    let sample = Sample::new(1 << 20);
+    let (vanished, vanishing) = mpsc::channel();
+    let vanish = |resets: bool| {
+        let (listener, addr) = listen();
+        let (sample, vanished) = (sample.clone(), vanished.clone());
+        let thread = thread::spawn(move || {
+            let mut wire = accept(&listener, &sample);
+            send_half_a_block(&mut wire, &sample);
+            if resets {
+                reset(wire);
+            }
+            vanished.send(()).unwrap();
+        });
+        (thread, addr)
+    };
+    let (ending, resetting) = (vanish(false), vanish(true));
+    let mut leech = Session::start(runtime);
+    let id = leech.add(&sample);
+    leech.client.add_peers(id, vec![ending.1, resetting.1]).unwrap();
+    for _ in 0..2 {
+        vanishing.recv_timeout(LONG).expect("both are asked for blocks");
+    }
+    let mut seed = Session::start(runtime);
+    seed.seed(&sample);
+    leech.client.add_peers(id, vec![seed.addr()]).unwrap();
+    leech.finish(&sample);
+    assert_eq!(leech.status(id).failed_bytes, 0);
+    leech.stop();
+    seed.stop();
+    ending.0.join().unwrap();
+    resetting.0.join().unwrap();
+}
+
+fn send_half_a_block(wire: &mut Wire, sample: &Sample) {
+    wire.send(&sample.everything()).unwrap();
+    loop {
+        match wire.receive().unwrap() {
+            Message::Interested => wire.send(&Message::Unchoke).unwrap(),
+            Message::Request(piece, begin, len) => {
+                let head = [&[7][..], &piece.to_be_bytes(), &begin.to_be_bytes()].concat();
+                wire.send_raw(&[&(9 + len).to_be_bytes()[..], &head].concat()).unwrap();
+                return wire.send_raw(sample.block(piece, begin, len / 2)).unwrap();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Leeches come, ask for much, and are gone while it is on its way to them; one that stays gets
+/// everything.
+pub fn leech_vanishing_in_mid_block_harms_nobody(runtime: Runtime) {
+    let _turn = beside_others();
+    let sample = Sample::new(4 << 20);
+    let mut seed = Session::start(runtime);
+    let id = seed.seed(&sample);
+    let mut stays = connect(seed.addr(), &sample);
+    become_unchoked(&mut stays);
+    for round in 0..10 {
+        let mut vanishes = connect(seed.addr(), &sample);
+        become_unchoked(&mut vanishes);
+        for piece in 0..sample.pieces() as u32 {
+            for block in 0..4 {
+                vanishes.send(&Message::Request(piece, block << 14, 1 << 14)).unwrap();
+            }
+        }
+        // In the middle of the first block.
+        vanishes.receive().unwrap();
+        match round % 2 {
+            0 => reset(vanishes),
+            _ => drop(vanishes),
+        }
+        fetch_block(&mut stays, &sample, round, 0, 1 << 14);
+    }
+    seed.wait_until(id, |status| status.peers == 1);
+    drop(stays);
+    let mut leech = Session::start(runtime);
+    leech.fetch(&sample, seed.addr());
+    leech.finish(&sample);
+    leech.stop();
+    seed.stop();
+}
+
+/// Half of them dial in, half are dialled. Each has one piece that nobody else has.
+pub fn two_hundred_connections_are_served(runtime: Runtime) {
+    const PEERS: usize = 200;
+    const PIECE: usize = 16 << 10;
+    let _turn = alone();
+    let sample = Sample::numbered(0, PEERS * PIECE, PIECE as u32);
+    let mut leech = Session::with(runtime, |config| {
+        config.core.connections.torrent = PEERS;
+        config.core.connections.handshaking = PEERS;
+    });
+    let id = leech.add(&sample);
+    leech.wait_for_torrent(|what| matches!(what, TorrentNotice::Checked { .. }));
+    let addr = leech.addr();
+    let mut threads = Vec::new();
+    let mut dialled = Vec::new();
+    for piece in 0..PEERS {
+        let sample = sample.clone();
+        let only = wire::bitfield(PEERS, |at| at == piece);
+        let give = move |mut wire: Wire, sample: &Sample| {
+            wire.send(&only).unwrap();
+            serve(&mut wire, sample);
+        };
+        threads.push(if piece % 2 == 0 {
+            let (listener, addr) = listen();
+            dialled.push(addr);
+            thread::spawn(move || give(accept(&listener, &sample), &sample))
+        } else {
+            thread::spawn(move || give(connect(addr, &sample), &sample))
+        });
+    }
+    leech.client.add_peers(id, dialled).unwrap();
+    leech.finish(&sample);
+    assert_eq!(leech.status(id).peers, PEERS);
+    leech.stop();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}

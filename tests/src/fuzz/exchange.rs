@@ -1,0 +1,204 @@
+//! One question to one tracker: look-up, addresses, connections, redirects, answers in any order
+//! and at any time. It ends exactly once and in time, holds one connection at most, and is never
+//! led where a torrent must not lead.
+//!
+//! The input is a program: a byte for the tracker and the question, then a byte an event with its
+//! arguments behind it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bitswarm_core::Instant;
+use bitswarm_core::event::{NetError, ResolveError};
+use bitswarm_core::http::{Url, origin};
+use bitswarm_core::piece::InfoHash;
+use bitswarm_core::tracker::{Answer, Exchange, Question, ScrapeResponse, Step, TrackerError};
+
+use super::input::Input;
+use super::tracker_answer::{check_announce, check_error};
+use super::udp_packet::announce;
+
+const TRACKERS: [&str; 8] = [
+    "http://tracker.example/announce?k=v",
+    "http://8.8.8.8:6969/x/announce",
+    "http://127.0.0.1/announce",
+    "http://127.0.0.1:631/jobs",
+    "http://[2606:4700::1111]/announce",
+    "udp://tracker.example:6969/announce",
+    "udp://8.8.8.8:6969",
+    "https://tracker.example/announce",
+];
+
+const ANSWERS: [&str; 8] = [
+    "HTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\nd8:intervali900e5:peers0:e",
+    "HTTP/1.1 200 OK\r\n\r\nd5:filesdee",
+    "HTTP/1.1 302 F\r\nLocation: http://127.0.0.1/announce\r\n\r\n",
+    "HTTP/1.1 302 F\r\nLocation: http://10.0.0.1/announce\r\n\r\n",
+    "HTTP/1.1 302 F\r\nLocation: http://9.9.9.9/announce\r\n\r\n",
+    "HTTP/1.1 302 F\r\nLocation: /jobs\r\n\r\n",
+    "HTTP/1.1 302 F\r\nLocation: http://other.example/announce\r\n\r\n",
+    "HTTP/1.1 400 Bad\r\n\r\nd14:failure reason2:no8:retry in5:nevere",
+];
+
+/// See the module.
+pub(super) fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let setup = input.byte();
+    let tracker = Url::parse(TRACKERS[usize::from(setup & 7)]).expect("it is a URL");
+    let question = match setup >> 3 & 1 {
+        0 => announce().into(),
+        _ => Question::Scrape(vec![InfoHash([1; 20])]),
+    };
+    let deadline = Instant::ZERO + question.deadline();
+    let mut asker = Asker {
+        exchange: Exchange::new(Instant::ZERO, tracker, question, "bitswarm/0"),
+        now: Instant::ZERO,
+        looks_up: false,
+        conn: None,
+        asks: false,
+        sent_to: None,
+        done: false,
+    };
+    asker.follow();
+    while !input.is_empty() {
+        asker.step(&mut input);
+        asker.follow();
+    }
+    asker.now = asker.now.max(deadline);
+    asker.exchange.handle_timeout(asker.now);
+    asker.follow();
+    assert!(asker.done && asker.conn.is_none(), "its time is over");
+}
+
+struct Asker {
+    exchange: Exchange,
+    now: Instant,
+    looks_up: bool,
+    conn: Option<Connection>,
+    asks: bool,
+    /// The address that a request went to.
+    sent_to: Option<IpAddr>,
+    done: bool,
+}
+
+struct Connection {
+    to: SocketAddr,
+    open: bool,
+}
+
+impl Asker {
+    fn step(&mut self, input: &mut Input<'_>) {
+        let now = self.now;
+        match input.below(8) {
+            0 if self.looks_up => {
+                self.looks_up = false;
+                self.exchange.handle_resolved(now, addresses(input.byte()));
+            }
+            1 => {
+                if let Some(conn) = self.conn.as_mut().filter(|conn| !conn.open) {
+                    conn.open = true;
+                    self.exchange.handle_connected(now);
+                }
+            }
+            2 => {
+                let answer = ANSWERS[input.below(ANSWERS.len())];
+                self.receive(answer.as_bytes());
+            }
+            3 => {
+                let bytes = input.run();
+                self.receive(bytes);
+            }
+            4 => {
+                let why = [None, Some(NetError::Reset), Some(NetError::Refused)][input.below(3)];
+                if self.conn.take().is_some() {
+                    self.exchange.handle_closed(now, why);
+                }
+            }
+            5 => {
+                self.now += Duration::from_secs(u64::from(input.byte() & 15));
+                self.exchange.handle_timeout(self.now);
+            }
+            6 if self.asks => {
+                self.asks = false;
+                let result = match input.below(4) {
+                    0 => Err(TrackerError::TimedOut),
+                    1 => Err(TrackerError::Busy),
+                    _ => Ok(Answer::Scrape(ScrapeResponse::default())),
+                };
+                self.exchange.handle_answer(now, result);
+            }
+            // What comes unasked is harmless.
+            _ => self.exchange.handle_timeout(now),
+        }
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        if self.conn.as_ref().is_some_and(|conn| conn.open) {
+            self.exchange.handle_received(self.now, bytes);
+        }
+    }
+
+    /// Does what the exchange wants done.
+    fn follow(&mut self) {
+        while let Some(step) = self.exchange.poll_step() {
+            assert!(!self.done, "{step:?} after the last step");
+            match step {
+                Step::Resolve(host) => {
+                    assert!(host.parse::<IpAddr>().is_err() && self.conn.is_none());
+                    self.looks_up = true;
+                }
+                Step::Connect { to, .. } => self.connect(to),
+                Step::Send(bytes) => {
+                    let conn = self.conn.as_ref().expect("sends on a connection");
+                    assert!(conn.open);
+                    let ip = conn.to.ip();
+                    let harmless =
+                        bytes.starts_with(b"GET /announce") || bytes.starts_with(b"GET /scrape");
+                    assert!(harmless || !ip.is_loopback(), "presses a button at {ip}");
+                    self.sent_to = Some(ip);
+                }
+                Step::Close => assert!(self.conn.take().is_some(), "closes what is not open"),
+                Step::Ask { patience, .. } => {
+                    assert!(self.conn.is_none() && !patience.is_zero());
+                    self.asks = true;
+                }
+                Step::Done(result) => {
+                    // The exchange that is over does not wait for its connection to be closed
+                    // when the other side has closed it.
+                    self.done = true;
+                    match result {
+                        Ok(Answer::Announce(response)) => check_announce(&response, usize::MAX),
+                        Ok(Answer::Scrape(_)) => {}
+                        Err(error) => check_error(&error),
+                    }
+                }
+            }
+        }
+        let deadline = self.exchange.poll_timeout();
+        assert_eq!(self.done, deadline.is_none());
+        assert!(deadline.is_none_or(|at| at > self.now), "overdue at {:?}: {deadline:?}", self.now);
+    }
+
+    fn connect(&mut self, to: SocketAddr) {
+        assert!(self.conn.is_none(), "one connection at a time");
+        if let Some(from) = self.sent_to {
+            assert!(origin::redirect_allowed(from, to.ip()), "{from} leads to {to}");
+        }
+        self.conn = Some(Connection { to, open: false });
+    }
+}
+
+fn addresses(which: u8) -> Result<Vec<IpAddr>, ResolveError> {
+    let global = IpAddr::from([8, 8, 4, 4]);
+    let private = IpAddr::from([192, 168, 1, 1]);
+    let loopback = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]);
+    match which % 7 {
+        0 => Ok(vec![global]),
+        1 => Ok(vec![private]),
+        2 => Ok(vec![loopback]),
+        3 => Ok(vec![private, global, loopback]),
+        4 => Ok(vec![global; 40]),
+        5 => Ok(Vec::new()),
+        _ => Err(ResolveError::NotFound),
+    }
+}

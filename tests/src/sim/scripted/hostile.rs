@@ -1,0 +1,349 @@
+//! A peer that does not keep to the protocol, in another way on each connection.
+//!
+//! Every connection draws one [`Act`] and plays it: once at the handshake, then at every tick until
+//! the stream is over. It dials those whom it is told to, again and again. What it sends is bounded
+//! by its ticks, so that a run ends. Nothing it does may hurt anybody but itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bitswarm_core::piece::BLOCK_LEN;
+use bitswarm_core::time::Duration;
+
+use super::{Happening, Io, Script};
+use crate::sim::bencode::Value;
+use crate::sim::content::Content;
+use crate::sim::dice::Dice;
+use crate::sim::network::EndId;
+use crate::sim::peer_wire::{Hello, Msg, Run};
+
+/// What it does on one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    /// Nothing, not even a handshake.
+    Mute,
+    /// The handshake byte by byte, and then some of a message.
+    SlowLoris,
+    /// Random bytes instead of a handshake.
+    Noise,
+    /// A handshake for another torrent.
+    OtherTorrent,
+    /// What it hears, back.
+    Mirror,
+    /// The handshake, and the end of its own direction.
+    HalfClose,
+    /// A length of 4 GiB, or 64 MiB, or one byte too many.
+    ExtremeLength,
+    /// Messages of unknown kinds and of wrong lengths.
+    Malformed,
+    /// Pieces that do not exist: have, request, cancel, suggest, allowed fast, reject, block.
+    OutOfRange,
+    /// Claims everything and serves nothing.
+    LyingBitfield,
+    /// Claims everything and rejects every request.
+    Rejects,
+    /// A bitfield at the wrong moment, twice, or of the wrong length.
+    OddBitfield,
+    /// Blocks that nobody asked for.
+    Unsolicited,
+    /// Requests without end, whatever is answered, and reads nothing.
+    RequestFlood,
+    /// Have for the same pieces again and again.
+    HaveSpam,
+    /// Interest on and off.
+    InterestFlaps,
+    /// Choke on and off.
+    ChokeFlaps,
+    /// Keep-alives without end.
+    KeepAlives,
+    /// Extension handshakes, some malformed, some huge.
+    Extended,
+    /// The stream is reset right after the handshake, and opened again.
+    Reconnects,
+}
+
+const ACTS: [Act; 20] = [
+    Act::Mute,
+    Act::SlowLoris,
+    Act::Noise,
+    Act::OtherTorrent,
+    Act::Mirror,
+    Act::HalfClose,
+    Act::ExtremeLength,
+    Act::Malformed,
+    Act::OutOfRange,
+    Act::LyingBitfield,
+    Act::Rejects,
+    Act::OddBitfield,
+    Act::Unsolicited,
+    Act::RequestFlood,
+    Act::HaveSpam,
+    Act::InterestFlaps,
+    Act::ChokeFlaps,
+    Act::KeepAlives,
+    Act::Extended,
+    Act::Reconnects,
+];
+
+/// Streams that it opens at once (chosen).
+const DIALS: u32 = 2;
+
+/// Ticks that a connection is played at most (chosen).
+const MOST_TICKS: u32 = 40;
+
+/// A hostile peer.
+#[derive(Debug)]
+pub struct Hostile {
+    content: Arc<Content>,
+    dice: Dice,
+    targets: Vec<SocketAddr>,
+    plays: BTreeMap<EndId, Play>,
+    /// Timers' tokens to their connections; one without is for dialling.
+    timers: BTreeMap<u64, EndId>,
+    next_token: u64,
+    /// Those that it dialled.
+    dialled: BTreeSet<EndId>,
+    /// Connections so far.
+    connections: u64,
+}
+
+#[derive(Debug)]
+struct Play {
+    act: Act,
+    ticks: u32,
+    every: Duration,
+}
+
+impl Hostile {
+    /// One that is after these targets.
+    pub fn new(seed: u64, label: &str, content: &Arc<Content>, targets: Vec<SocketAddr>) -> Self {
+        Hostile {
+            content: content.clone(),
+            dice: Dice::new(seed, label),
+            targets,
+            plays: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            next_token: 1,
+            dialled: BTreeSet::new(),
+            connections: 0,
+        }
+    }
+
+    /// How many connections it has had.
+    pub fn connections(&self) -> u64 {
+        self.connections
+    }
+
+    fn dial(&mut self, io: &mut Io<'_, '_>) {
+        if !self.targets.is_empty() {
+            let at = self.dice.index(self.targets.len());
+            self.dialled.insert(io.dial(self.targets[at]));
+        }
+    }
+
+    fn open(&mut self, io: &mut Io<'_, '_>, end: EndId) {
+        self.connections += 1;
+        let act = ACTS[self.dice.index(ACTS.len())];
+        let fast = self.dice.chance(500);
+        let every = Duration::from_millis(1 << self.dice.between(4..=12));
+        self.plays.insert(end, Play { act, ticks: 0, every });
+        let hello = self.hello(act, fast);
+        match act {
+            Act::Mute | Act::SlowLoris => {}
+            Act::Noise => {
+                let length = 1 + self.dice.index(500);
+                io.write(end, self.dice.bytes(length));
+            }
+            Act::HalfClose => {
+                io.write(end, hello);
+                io.half_close(end);
+            }
+            _ => {
+                let opening = self.opening(act, fast);
+                io.write(end, [hello, opening].concat());
+            }
+        }
+        if act == Act::RequestFlood {
+            io.read(end, false);
+        }
+        self.set_timer(io, end, every);
+    }
+
+    fn hello(&mut self, act: Act, fast: bool) -> Vec<u8> {
+        let mut infohash = self.content.infohash().0;
+        if act == Act::OtherTorrent {
+            infohash[0] ^= 1;
+        }
+        let mut peer_id = *b"-XX0000-............";
+        peer_id[8..].copy_from_slice(&self.dice.bytes(12));
+        Hello::new(infohash, peer_id, fast, true).to_bytes()
+    }
+
+    /// What is said about pieces at the beginning.
+    fn opening(&mut self, act: Act, fast: bool) -> Vec<u8> {
+        let pieces = self.content.pieces() as usize;
+        let claims = matches!(act, Act::LyingBitfield | Act::Rejects | Act::ChokeFlaps);
+        let full = {
+            let mut bits = vec![0xff; pieces.div_ceil(8)];
+            if let Some(last) = bits.last_mut().filter(|_| !pieces.is_multiple_of(8)) {
+                *last = 0xff << (8 - pieces % 8);
+            }
+            bits
+        };
+        match (act, fast) {
+            (Act::OddBitfield, _) => {
+                let length = self.dice.index(2 * full.len() + 2);
+                let odd = Msg::Bitfield(&self.dice.bytes(length)).to_bytes();
+                [Msg::HaveAll.to_bytes(), odd].concat()
+            }
+            (_, true) if claims => [Msg::HaveAll.to_bytes(), Msg::Unchoke.to_bytes()].concat(),
+            (_, false) if claims => {
+                [Msg::Bitfield(&full).to_bytes(), Msg::Unchoke.to_bytes()].concat()
+            }
+            (_, true) => Msg::HaveNone.to_bytes(),
+            (_, false) => Vec::new(),
+        }
+    }
+
+    fn tick(&mut self, io: &mut Io<'_, '_>, end: EndId) {
+        let Some(play) = self.plays.get_mut(&end) else { return };
+        play.ticks += 1;
+        let (act, ticks, every) = (play.act, play.ticks, play.every);
+        if ticks > MOST_TICKS && act != Act::Mute {
+            io.reset(end);
+            return self.over(io, end);
+        }
+        let bytes = self.line(act, ticks);
+        if !bytes.is_empty() {
+            io.write(end, bytes);
+        }
+        if act == Act::Reconnects {
+            io.reset(end);
+            return self.over(io, end);
+        }
+        self.set_timer(io, end, every);
+    }
+
+    /// What is said at a tick.
+    fn line(&mut self, act: Act, ticks: u32) -> Vec<u8> {
+        let run = self.run();
+        match act {
+            Act::SlowLoris => vec![if ticks == 1 { 0x13 } else { b'B' }],
+            Act::ExtremeLength => {
+                let length = [u32::MAX, 64 << 20, BLOCK_LEN + 10, 1 << 20][self.dice.index(4)];
+                let mut bytes = length.to_be_bytes().to_vec();
+                bytes.push(self.dice.between(0..=21) as u8);
+                bytes.extend(self.dice.bytes(100));
+                bytes
+            }
+            Act::Malformed => {
+                let length = self.dice.between(1..=20) as u32;
+                let mut bytes = length.to_be_bytes().to_vec();
+                bytes.push(self.dice.between(0..=255) as u8);
+                bytes.extend(self.dice.bytes(length as usize - 1));
+                bytes
+            }
+            Act::OutOfRange => self.out_of_range(),
+            Act::OddBitfield => Msg::Bitfield(&[0xff, 0xff]).to_bytes(),
+            Act::Unsolicited => {
+                let data = self.dice.bytes(run.length as usize);
+                Msg::Piece { piece: run.piece, begin: run.begin, data: &data }.to_bytes()
+            }
+            Act::RequestFlood => {
+                let mut bytes = Msg::Interested.to_bytes();
+                for _ in 0..100 {
+                    bytes.extend(Msg::Request(self.run()).to_bytes());
+                }
+                bytes
+            }
+            Act::HaveSpam => Msg::Have(run.piece).to_bytes().repeat(100),
+            Act::InterestFlaps => {
+                [Msg::Interested.to_bytes(), Msg::NotInterested.to_bytes()].concat().repeat(20)
+            }
+            Act::ChokeFlaps => [Msg::Choke.to_bytes(), Msg::Unchoke.to_bytes()].concat().repeat(5),
+            Act::KeepAlives => vec![0; 400],
+            Act::Extended => self.extended(),
+            Act::Rejects => Msg::Reject(run).to_bytes(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn run(&mut self) -> Run {
+        let piece = self.dice.index(self.content.pieces() as usize) as u32;
+        let block = self.dice.index(self.content.blocks_of(piece) as usize) as u32;
+        let begin = block * BLOCK_LEN;
+        let length = BLOCK_LEN.min(self.content.piece(piece).len() as u32 - begin);
+        Run { piece, begin, length }
+    }
+
+    fn out_of_range(&mut self) -> Vec<u8> {
+        let pieces = self.content.pieces();
+        let piece = [pieces, u32::MAX, pieces + 7, 0][self.dice.index(4)];
+        let begin = [0, u32::MAX, 1 << 31, 17][self.dice.index(4)];
+        let length = [u32::MAX, 0, 1 << 31, (128 << 10) + 1][self.dice.index(4)];
+        let run = Run { piece, begin, length };
+        match self.dice.index(7) {
+            0 => Msg::Have(pieces),
+            1 => Msg::Request(run),
+            2 => Msg::Cancel(run),
+            3 => Msg::Suggest(piece),
+            4 => Msg::AllowedFast(piece),
+            5 => Msg::Reject(run),
+            _ => Msg::Piece { piece, begin, data: b"nothing" },
+        }
+        .to_bytes()
+    }
+
+    fn extended(&mut self) -> Vec<u8> {
+        let payload = match self.dice.index(5) {
+            0 => b"d".repeat(10_000),
+            1 => b"d1:mi-5ee".to_vec(),
+            2 => Value::dict([("reqq", Value::Int(-1)), ("v", Value::bytes([0x1b; 4000]))])
+                .to_bytes(),
+            3 => Value::dict([("reqq", Value::Int(0)), ("m", Value::dict([]))]).to_bytes(),
+            _ => vec![b'i'; 30_000],
+        };
+        Msg::Extended { id: self.dice.between(0..=3) as u8, payload: &payload }.to_bytes()
+    }
+
+    fn set_timer(&mut self, io: &mut Io<'_, '_>, end: EndId, after: Duration) {
+        self.timers.insert(self.next_token, end);
+        io.wake_after(after, self.next_token);
+        self.next_token += 1;
+    }
+
+    /// A connection is over; whom it dialled, or another, it dials again.
+    fn over(&mut self, io: &mut Io<'_, '_>, end: EndId) {
+        self.plays.remove(&end);
+        if !self.dialled.remove(&end) {
+            return;
+        }
+        let after = Duration::from_millis(self.dice.between(2_000..=60_000));
+        io.wake_after(after, 0);
+    }
+}
+
+impl Script for Hostile {
+    fn handle(&mut self, io: &mut Io<'_, '_>, happening: Happening) {
+        match happening {
+            Happening::Start => (0..DIALS).for_each(|_| self.dial(io)),
+            Happening::Open { end, .. } => self.open(io, end),
+            Happening::Bytes { end, data } => match self.plays.get(&end).map(|play| play.act) {
+                Some(Act::Mirror) => io.write(end, data),
+                Some(Act::Rejects) => {
+                    // Whatever was asked for: all of the first piece.
+                    let bytes: Vec<u8> =
+                        (0..4).flat_map(|_| Msg::Reject(self.run()).to_bytes()).collect();
+                    io.write(end, bytes);
+                }
+                _ => {}
+            },
+            Happening::Over { end } => self.over(io, end),
+            Happening::Woken { token } => match self.timers.remove(&token) {
+                Some(end) => self.tick(io, end),
+                None => self.dial(io),
+            },
+        }
+    }
+}

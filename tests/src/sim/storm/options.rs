@@ -1,0 +1,252 @@
+//! What a seed draws before a run begins, each by a name that the command line knows.
+//!
+//! Every option is a number with a least value; the least of a kind of trouble is 0, off. Kinds of
+//! trouble are off in half of the runs, and their weights are spread over powers of two in the
+//! others, so that some runs see much of one kind and some a little of all. Options are drawn from
+//! a stream of their own: changing one shifts no other, which is what shrinking builds on.
+
+use std::fmt;
+
+use crate::sim::dice::Dice;
+
+macro_rules! options {
+    ($($(#[doc = $about:literal])+ $name:ident >= $least:literal,)+) => {
+        /// What a run is made of.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Options {
+            /// Decides all else that is random.
+            pub seed: u64,
+            $($(#[doc = $about])+ pub $name: u64,)+
+        }
+
+        impl Options {
+            /// The names of all options, each with its least value and what it says.
+            pub const NAMES: &[(&str, u64, &str)] =
+                &[$((stringify!($name), $least, concat!($($about),+)),)+];
+
+            fn all_least(seed: u64) -> Self {
+                Options { seed, $($name: $least,)+ }
+            }
+
+            /// The value of the option of that name.
+            pub fn get(&self, name: &str) -> Option<u64> {
+                match name {
+                    $(stringify!($name) => Some(self.$name),)+
+                    _ => None,
+                }
+            }
+
+            /// Sets the option of that name; no lower than its least value.
+            pub fn set(&mut self, name: &str, value: u64) -> Result<(), String> {
+                match name {
+                    $(stringify!($name) => self.$name = value.max($least),)+
+                    _ => return Err(format!("there is no option {name:?}")),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+options! {
+    /// Bytes of the torrent.
+    length >= 1,
+    /// Bytes of a piece, as a power of two.
+    piece_log2 >= 14,
+    /// Whether it has several files, some of them empty.
+    many_files >= 0,
+    /// Engines that have everything; the first is reachable and stays.
+    seeders >= 1,
+    /// Engines that have nothing.
+    leechers >= 1,
+    /// Scripted peers, well-behaved or corrupting, stalling, flapping, vanishing.
+    scripts >= 0,
+    /// Scripted peers that do not keep to the protocol.
+    hostiles >= 0,
+    /// Addresses known to all at which there is nobody.
+    dead_peers >= 0,
+    /// How peers meet: 0 by address, 1 through a scripted tracker, 2 through an engine's.
+    meeting >= 0,
+    /// Trackers before the right one that hang, lie, redirect, or answer garbage or too much.
+    bad_trackers >= 0,
+    /// Whether streams are cut and merged wherever they can be.
+    rough_streams >= 0,
+    /// Whether links are slow.
+    slow_links >= 0,
+    /// Most milliseconds one way that a link adds.
+    latency_ms >= 0,
+    /// Hosts of 1000 that cannot be dialled.
+    nat_per_mille >= 0,
+    /// Datagrams of 1000 that each link loses, doubles and lets be overtaken.
+    loss_per_mille >= 0,
+    /// Whether engines have small queues and budgets.
+    small_bounds >= 0,
+    /// Bytes per second that every engine may send and receive while there is trouble; 0: no limit.
+    limit >= 0,
+    /// Seconds of trouble.
+    safety_s >= 1,
+    /// Most milliseconds between two troubles.
+    pause_ms >= 1,
+    /// Weight of crashes and restarts.
+    crashes >= 0,
+    /// Weight of partitions.
+    partitions >= 0,
+    /// Weight of streams that are reset.
+    resets >= 0,
+    /// Weight of disks that fill up, fail or slow down.
+    disk_faults >= 0,
+    /// Weight of disks that give back other bytes than were written.
+    bit_rot >= 0,
+    /// Weight of hosts that sleep for a while.
+    sleeps >= 0,
+    /// Weight of wall clocks that jump.
+    clock_jumps >= 0,
+    /// Weight of users who pause, resume and limit.
+    user >= 0,
+}
+
+impl Options {
+    /// What this seed draws.
+    pub fn draw(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, "options");
+        let dice = &mut dice;
+        let length = 1 << dice.between(12..=20);
+        let mut options = Self::all_least(seed);
+        options.length = length + dice.between(0..=length);
+        options.piece_log2 = dice.between(14..=17);
+        options.many_files = flag(dice, 500);
+        options.seeders = dice.between(1..=2);
+        options.leechers = few(dice, 5);
+        options.scripts = if dice.chance(600) { few(dice, 4) } else { 0 };
+        options.hostiles = if dice.chance(400) { few(dice, 3) } else { 0 };
+        options.dead_peers = if dice.chance(300) { 1 << dice.between(0..=5) } else { 0 };
+        options.meeting = dice.between(0..=2);
+        options.bad_trackers = if dice.chance(400) { few(dice, 3) } else { 0 };
+        options.rough_streams = flag(dice, 300);
+        options.slow_links = flag(dice, 200);
+        options.latency_ms = 1 << dice.between(0..=8);
+        options.nat_per_mille = if dice.chance(500) { dice.between(1..=700) } else { 0 };
+        options.loss_per_mille = if dice.chance(300) { 1 << dice.between(0..=8) } else { 0 };
+        options.small_bounds = flag(dice, 200);
+        options.limit = if dice.chance(250) { 1 << dice.between(12..=18) } else { 0 };
+        options.safety_s = 1 << dice.between(2..=8);
+        options.pause_ms = 1 << dice.between(8..=14);
+        for weight in [
+            &mut options.crashes,
+            &mut options.partitions,
+            &mut options.resets,
+            &mut options.disk_faults,
+            &mut options.bit_rot,
+            &mut options.sleeps,
+            &mut options.clock_jumps,
+            &mut options.user,
+        ] {
+            *weight = if dice.chance(500) { 1 << dice.between(0..=6) } else { 0 };
+        }
+        // Rotten reads make honest peers liars, which hides much: seldom.
+        if dice.chance(700) {
+            options.bit_rot = 0;
+        }
+        options
+    }
+
+    /// The arguments with which the command line draws these options from their seed.
+    pub fn arguments(&self) -> String {
+        let drawn = Self::draw(self.seed);
+        let mut text = format!("--seed {}", self.seed);
+        for (name, least, _) in Self::NAMES {
+            let value = self.get(name);
+            match value {
+                Some(value) if drawn.get(name) == Some(value) => {}
+                Some(0) if *least == 0 => text += &format!(" --without {name}"),
+                Some(value) => text += &format!(" --set {name}={value}"),
+                None => {}
+            }
+        }
+        text
+    }
+
+    /// Options that are smaller by one step each, the boldest steps first.
+    pub fn smaller(&self) -> Vec<Self> {
+        let mut found = Vec::new();
+        let mut cuts: Vec<(u64, Self)> = Vec::new();
+        for (name, least, _) in Self::NAMES {
+            let value = self.get(name).unwrap_or(*least);
+            // All of it, half, and one.
+            let mut targets = vec![*least, least + (value - least) / 2, value.saturating_sub(1)];
+            targets.dedup();
+            for (step, target) in targets.into_iter().enumerate() {
+                let mut less = self.clone();
+                if target < value && less.set(name, target).is_ok() {
+                    cuts.push((step as u64, less));
+                }
+            }
+        }
+        cuts.sort_by_key(|(step, _)| *step);
+        found.extend(cuts.into_iter().map(|(_, less)| less));
+        found
+    }
+}
+
+impl fmt::Display for Options {
+    /// One line for each option that is not at its least value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}", self.seed)?;
+        let mut off = Vec::new();
+        for (name, least, _) in Self::NAMES {
+            match self.get(name) {
+                Some(value) if value != *least || *least > 0 => write!(f, ", {name} {value}")?,
+                _ => off.push(*name),
+            }
+        }
+        if !off.is_empty() {
+            write!(f, "; off: {}", off.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+fn flag(dice: &mut Dice, per_mille: u32) -> u64 {
+    u64::from(dice.chance(per_mille))
+}
+
+/// From one to `most`, small numbers more often: most bugs need few.
+fn few(dice: &mut Dice, most: u64) -> u64 {
+    let most = dice.between(1..=most);
+    dice.between(1..=most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_changed_options_name_what_was_changed_and_no_more() {
+        let drawn = Options::draw(7);
+        assert_eq!(drawn.arguments(), "--seed 7");
+        let mut changed = drawn.clone();
+        changed.set("leechers", drawn.leechers + 10).expect("there is such an option");
+        changed.set("latency_ms", 0).expect("there is such an option");
+        let expected =
+            format!("--seed 7 --set leechers={} --without latency_ms", drawn.leechers + 10);
+        assert_eq!(changed.arguments(), expected);
+        assert!(changed.set("nonsense", 1).is_err());
+    }
+
+    #[test]
+    fn shrinking_ends_at_the_least_of_everything() {
+        let mut options = Options::draw(3);
+        while let Some(less) = options.smaller().into_iter().next() {
+            options = less;
+        }
+        assert_eq!(options, Options::all_least(3));
+    }
+
+    #[test]
+    fn every_kind_of_trouble_is_off_in_many_runs_and_on_in_many() {
+        for (name, least, _) in Options::NAMES.iter().filter(|(_, least, _)| *least == 0) {
+            let on = (0..200).filter(|seed| Options::draw(*seed).get(name) > Some(*least)).count();
+            assert!(on > 10, "{name} is on in {on} of 200 runs");
+        }
+    }
+}

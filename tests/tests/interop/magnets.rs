@@ -1,0 +1,180 @@
+//! Magnet links and peer exchange with other clients: the metadata comes from peers, both ways.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bitswarm_tests::interop::client::Client::{Aria2, Libtorrent, Transmission};
+use bitswarm_tests::interop::client::{Client, Peer, Runtime, Task};
+use bitswarm_tests::interop::lab::until;
+use bitswarm_tests::interop::transfer::Whose;
+use bitswarm_tests::interop::{
+    Case, Content, Creator, Lab, Outcome, Torrent, Tracker, Transfer, bitswarm,
+};
+
+const BITSWARM: Client = Client::Bitswarm(Runtime::Mio);
+const OURS: &[Client] = &[BITSWARM];
+const FOREIGN: &[Client] = &[Transmission, Aria2, Libtorrent];
+
+pub(crate) fn cases() -> Vec<Case> {
+    let get =
+        |from| Transfer { by_magnet: true, ..Transfer::new(from, OURS, Creator::Transmission) };
+    let give = |to| Transfer { by_magnet: true, ..Transfer::new(OURS, to, Creator::Bitswarm) };
+    let by_udp = |transfer| Transfer { tracker: Whose::BitswarmUdp, ..transfer };
+    let lt = [Libtorrent.needs()];
+    vec![
+        case("magnet_from_bitswarm", by_udp(give(OURS))),
+        case("magnet_from_transmission", get(&[Transmission])),
+        case("magnet_from_aria2", get(&[Aria2])),
+        case("magnet_from_libtorrent", get(&[Libtorrent])),
+        case("magnet_from_all_three_at_once", get(FOREIGN)),
+        case("magnet_to_transmission", give(&[Transmission])),
+        case("magnet_to_aria2", give(&[Aria2])),
+        case("magnet_to_libtorrent", give(&[Libtorrent])),
+        Case::new("magnet_takes_less_than_a_second", &[], magnet_takes_less_than_a_second),
+        Case::new("metadata_command_writes_the_torrent", &[], metadata_command_writes_the_torrent),
+        Case::new("shared_path_is_downloaded_by_its_link", &[], shared_path_is_downloaded),
+        Case::new("magnet_is_taken_up_again_after_a_kill", &[], magnet_is_taken_up_again),
+        Case::new("pex_from_libtorrent_leads_us_to_a_seed", &lt, |lab| {
+            pex_leads_to_a_seed(lab, Libtorrent, BITSWARM)
+        }),
+        Case::new("pex_from_us_leads_libtorrent_to_a_seed", &lt, |lab| {
+            pex_leads_to_a_seed(lab, BITSWARM, Libtorrent)
+        }),
+    ]
+}
+
+fn case(name: &'static str, transfer: Transfer<'static>) -> Case {
+    let needs = transfer.needs();
+    Case::new(name, &[&needs], move |lab| transfer.run(lab, Content::awkward_tree(lab)?))
+}
+
+/// 16 MiB from one peer that a tracker in the link knows: nothing waits for a tick.
+fn magnet_takes_less_than_a_second(lab: &Lab) -> Outcome {
+    let tracker = Tracker::start(lab)?;
+    let content = Content::single(lab, "sixteen", 16 << 20)?;
+    let torrent = Torrent::create(lab, content, Creator::Bitswarm, 256 << 10, &tracker.url())?;
+    let mut seed = BITSWARM.start(lab, &Task::seed(&torrent))?;
+    tracker.add_peer(torrent.infohash, seed.seat().addr());
+    let mut fastest = Duration::MAX;
+    for _ in 0..3 {
+        let root = lab.make_dir("download")?;
+        let escaped = tracker.url().replace(':', "%3A").replace('/', "%2F");
+        let task = Task::leech(&torrent, &root).by_magnet(&format!("&tr={escaped}"));
+        let began = Instant::now();
+        let mut leech = BITSWARM.start(lab, &task)?;
+        until("the download", Duration::from_secs(30), || {
+            seed.process().ensure_running()?;
+            Ok(leech.is_complete()?.then_some(()))
+        })?;
+        fastest = fastest.min(began.elapsed());
+        torrent.content.compare(&root)?;
+    }
+    println!("16 MiB by magnet link, process and all: {fastest:?}");
+    match fastest < Duration::from_secs(1) {
+        true => Ok(()),
+        false => Err(format!("it took {fastest:?}").into()),
+    }
+}
+
+/// `bitswarm metadata` gives a .torrent file that describes the same.
+fn metadata_command_writes_the_torrent(lab: &Lab) -> Outcome {
+    let tracker = Tracker::start(lab)?;
+    let content = Content::awkward_tree(lab)?;
+    let torrent = Torrent::create(lab, content, Creator::Bitswarm, 32 << 10, &tracker.url())?;
+    let seed = BITSWARM.start(lab, &Task::seed(&torrent))?;
+    let link =
+        Task::leech(&torrent, lab.path()).by_magnet(&format!("&x.pe={}", seed.seat().addr()));
+    let out = lab.path().join("fetched.torrent");
+    let seat = lab.seat();
+    let mut command = bitswarm::command(lab);
+    command.arg("metadata").arg(link.source()).arg("-o").arg(&out).args([
+        "--timeout",
+        "20s",
+        "--no-dht",
+    ]);
+    command.args(["--bind", &seat.ip.to_string(), "--port", &seat.port.to_string()]);
+    let output = command.output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    let info = |path: &Path| -> Outcome<serde_json::Value> {
+        let output = bitswarm::command(lab).args(["info", "--json"]).arg(path).output()?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    let (fetched, original) = (info(&out)?, info(&torrent.path)?);
+    for key in ["name", "infohash_v1", "pieces", "total_size", "files"] {
+        assert_eq!(fetched[key], original[key], "{key}");
+    }
+    Ok(())
+}
+
+/// `bitswarm share` prints a link by which the content can be had.
+fn shared_path_is_downloaded(lab: &Lab) -> Outcome {
+    let content = Content::awkward_tree(lab)?;
+    let torrent =
+        Torrent::create(lab, content, Creator::Bitswarm, 32 << 10, "http://127.0.0.1:1/a")?;
+    let path = torrent.content.path();
+    let seat = lab.seat();
+    let mut command = bitswarm::command(lab);
+    command.arg("share").arg(&path).args(bitswarm::quiet_network(seat));
+    let mut share = bitswarm_tests::interop::Process::spawn(lab, "bitswarm-share", &command)?;
+    let link = until("the link", Duration::from_secs(20), || {
+        share.ensure_running()?;
+        Ok(share.stdout().lines().find(|line| line.starts_with("magnet:?")).map(str::to_owned))
+    })?;
+    let root = lab.make_dir("download")?;
+    let mut task = Task::leech(&torrent, &root);
+    task.magnet = Some(link);
+    let mut leech = BITSWARM.start(lab, &task)?;
+    until("the download", Duration::from_secs(30), || Ok(leech.is_complete()?.then_some(())))?;
+    torrent.content.compare(&root)
+}
+
+/// A magnet download that is killed goes on without asking for the metadata again.
+fn magnet_is_taken_up_again(lab: &Lab) -> Outcome {
+    let tracker = Tracker::start(lab)?;
+    let content = Content::single(lab, "killed", 8 << 20)?;
+    let torrent = Torrent::create(lab, content, Creator::Bitswarm, 64 << 10, &tracker.url())?;
+    let seed = BITSWARM.start(lab, &Task::seed(&torrent).up(2_000_000))?;
+    let root = lab.make_dir("download")?;
+    let link = format!("&x.pe={}", seed.seat().addr());
+    let task = Task::leech(&torrent, &root).by_magnet(&link);
+    let seat = lab.seat();
+    let mut leech = bitswarm::Bitswarm::start_with(lab, seat, &task, &[])?;
+    until("the metadata", Duration::from_secs(20), || {
+        Ok(leech.json()?.iter().find(|line| line["event"] == "metadata").map(drop))
+    })?;
+    leech.process().signal(bitswarm_tests::interop::process::Signal::KILL)?;
+    leech.process().wait(Duration::from_secs(5))?;
+    let mut again = bitswarm::Bitswarm::start_with(lab, seat, &task, &[])?;
+    until("the download", Duration::from_secs(60), || Ok(again.is_complete()?.then_some(())))?;
+    torrent.content.compare(&root)
+}
+
+/// A peer that sends next to nothing tells another, by peer exchange alone, of a seed.
+fn pex_leads_to_a_seed(lab: &Lab, between: Client, learns: Client) -> Outcome {
+    let tracker = Tracker::start(lab)?;
+    let content = Content::single(lab, "exchanged", 4 << 20)?;
+    let torrent = Torrent::create(lab, content, Creator::Bitswarm, 64 << 10, &tracker.url())?;
+    let mut seed = BITSWARM.start(lab, &Task::seed(&torrent).with_pex())?;
+    tracker.add_peer(torrent.infohash, seed.seat().addr());
+    let elsewhere = lab.make_dir("between")?;
+    let task = Task::leech(&torrent, &elsewhere).with_pex().up(5_000);
+    // It goes on when it is complete, as seeds do, at the same pace.
+    let mut broker: Box<dyn Peer> = match between {
+        Client::Bitswarm(_) => {
+            Box::new(bitswarm::Bitswarm::start_with(lab, lab.seat(), &task, &["--seed"])?)
+        }
+        _ => between.start(lab, &task)?,
+    };
+    let root = lab.make_dir("download")?;
+    let link = format!("&x.pe={}", broker.seat().addr());
+    let task = Task::leech(&torrent, &root).by_magnet(&link).with_pex();
+    let mut leech = learns.start(lab, &task)?;
+    until("the download", Duration::from_secs(150), || {
+        seed.process().ensure_running()?;
+        broker.process().ensure_running()?;
+        Ok(leech.is_complete()?.then_some(()))
+    })?;
+    torrent.content.compare(&root)
+}

@@ -1,0 +1,50 @@
+//! Peers that send wrong data: they are found out, nobody else is.
+
+use std::net::IpAddr;
+
+use bitswarm_tests::sim::network::{HostId, Link};
+use bitswarm_tests::sim::scripted::peer::{Behaviour, Corrupt, Peer};
+
+use super::scene::{MIB, Scene, home};
+
+#[test]
+fn a_corrupting_seeder_is_banned_the_honest_one_is_not_and_the_download_completes() {
+    for corrupt in [Corrupt::Always, Corrupt::FirstOfPiece, Corrupt::PerMille(100)] {
+        for seed in 0..3 {
+            let mut scene = Scene::new(seed, 2 * MIB);
+            let honest = scene.seeder(home());
+            let bad = Behaviour { corrupt, ..Behaviour::seeder() };
+            let bad = scene.peer("corrupt", home(), bad);
+            let peers = scene.addrs(&[honest, bad]);
+            let leecher = scene.leecher(home(), &peers);
+            scene.finish(leecher, 120);
+            let sent = scene.world.script::<Peer>(bad).counts().bad_blocks;
+            assert!(sent > 0, "{corrupt:?}, seed {seed}: the corrupt peer was never asked");
+            let addr = scene.world.addr(bad).ip();
+            assert_eq!(scene.banned(leecher), [addr], "{corrupt:?}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn among_many_honest_peers_only_the_two_that_corrupt_are_banned() {
+    let mut scene = Scene::new(5, 4 * MIB);
+    let mut hosts: Vec<HostId> = (0..4)
+        .map(|number| scene.peer(&format!("honest {number}"), home(), Behaviour::seeder()))
+        .collect();
+    let bad: Vec<HostId> = (0..2)
+        .map(|number| {
+            let corrupt = Corrupt::PerMille(300);
+            let behaviour = Behaviour { corrupt, ..Behaviour::seeder() };
+            scene.peer(&format!("corrupt {number}"), home(), behaviour)
+        })
+        .collect();
+    hosts.extend(&bad);
+    let peers = scene.addrs(&hosts);
+    let leecher = scene.leecher(Link::home(500_000, 20_000_000), &peers);
+    scene.finish(leecher, 120);
+    let bad: Vec<IpAddr> = bad.iter().map(|host| scene.world.addr(*host).ip()).collect();
+    let banned = scene.banned(leecher);
+    assert!(banned.iter().all(|addr| bad.contains(addr)), "{banned:?} banned, {bad:?} corrupt");
+    assert!(!banned.is_empty());
+}

@@ -1,0 +1,13 @@
+//! Named scenarios: one kind of trouble each, on the production engine, in virtual time.
+//!
+//! A failure names its seed; `SIM_LOG=file` keeps the readable log of the run that failed.
+
+mod crashes;
+mod data;
+mod disk;
+mod limits;
+mod peers;
+mod scene;
+mod stop;
+mod storms;
+mod trackers;

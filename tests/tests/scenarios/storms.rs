@@ -1,0 +1,35 @@
+//! Everything at once: whole runs drawn from a seed.
+
+use std::collections::BTreeMap;
+
+use bitswarm_tests::sim::storm;
+
+/// Seeds to run: `SIM_SEEDS=from..to`, or a few.
+fn seeds() -> std::ops::Range<u64> {
+    let drawn = std::env::var("SIM_SEEDS").ok().and_then(|text| {
+        let (from, to) = text.split_once("..")?;
+        Some(from.parse().ok()?..to.parse().ok()?)
+    });
+    drawn.unwrap_or(0..40)
+}
+
+#[test]
+fn storms_of_all_faults_break_no_invariant_and_end_well() {
+    let mut failures = Vec::new();
+    let mut events: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in seeds() {
+        match storm::run(seed) {
+            Ok(report) => {
+                for (event, count) in report.events {
+                    *events.entry(event).or_default() += count;
+                }
+            }
+            Err(failure) => {
+                eprintln!("{failure}\n  {}", storm::Options::draw(seed));
+                failures.push(seed);
+            }
+        }
+    }
+    eprintln!("{events:?}");
+    assert!(failures.is_empty(), "{} seeds failed: {failures:?}", failures.len());
+}
