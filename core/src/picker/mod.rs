@@ -327,6 +327,11 @@ impl Picker {
         self.priority.get(piece.at()).copied().unwrap_or(FilePriority::Skip)
     }
 
+    /// Whether a piece failed its check and did not pass since.
+    pub fn has_failed(&self, piece: PieceIndex) -> bool {
+        self.failed.has(piece)
+    }
+
     /// How many pieces are in progress, those being verified among them.
     pub fn num_in_progress(&self) -> usize {
         self.partials.len()

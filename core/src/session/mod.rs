@@ -29,8 +29,11 @@ use crate::session::conn::{Conn, ReadPause, Role, TimerKey};
 use crate::session::dht_host::DhtLink;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;
-use crate::time::{Instant, UnixTime};
+use crate::time::{Duration, Instant, UnixTime};
 use crate::timer::{TimerId, TimerWheel};
+
+/// Shortest time between two looks at a peer's deadlines (chosen).
+pub(crate) const AFTER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// What all torrents of an engine share.
 #[derive(Debug)]
@@ -286,7 +289,10 @@ impl Session {
     }
 
     /// Sets a connection's timer, unless it goes off sooner.
+    ///
+    /// One that is past already is looked at a little later: its owner has just been looked after.
     pub(crate) fn set_deadline_sooner(&mut self, id: ConnId, at: Instant) {
+        let at = at.max(self.now + AFTER_TIMEOUT);
         if let Some(conn) = self.conns.get(id)
             && self.timers.deadline(conn.timer).is_none_or(|set| at < set)
         {

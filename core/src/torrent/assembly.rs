@@ -121,11 +121,17 @@ impl Assembly {
         }
     }
 
-    /// The piece that holds the most bytes.
-    pub(crate) fn largest(&self) -> Option<PieceIndex> {
+    /// The piece that holds the most bytes, other than `but`.
+    pub(crate) fn largest(&self, but: Option<PieceIndex>) -> Option<PieceIndex> {
         let held = |piece: &PieceBlocks| if piece.missing == 0 { 0 } else { piece.held };
-        let (&index, piece) = self.pieces.iter().max_by_key(|(_, piece)| held(piece))?;
+        let others = self.pieces.iter().filter(|(index, _)| Some(**index) != but);
+        let (&index, piece) = others.max_by_key(|(_, piece)| held(piece))?;
         (held(piece) > 0).then_some(index)
+    }
+
+    /// The first piece of which blocks are held that is like this.
+    pub(crate) fn first(&self, is: impl Fn(PieceIndex) -> bool) -> Option<PieceIndex> {
+        self.pieces.keys().copied().filter(|&index| is(index)).min()
     }
 
     /// Takes the held blocks of a piece out, in runs of consecutive ones, to be written early.
@@ -207,7 +213,7 @@ mod tests {
         let mut assembly = Assembly::default();
         fill(&mut assembly, 0, &[0]);
         fill(&mut assembly, 1, &[0, 1, 3]);
-        assert_eq!(assembly.largest(), Some(PieceIndex(1)));
+        assert_eq!(assembly.largest(None), Some(PieceIndex(1)));
         let runs = assembly.take_for_early_write(&geometry(), PieceIndex(1));
         let ranges: Vec<_> = runs.iter().map(|run| (run.range.begin, run.range.length)).collect();
         assert_eq!(ranges, [(0, 32_768), (49_152, 16_384)]);

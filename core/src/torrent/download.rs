@@ -300,7 +300,10 @@ impl Torrent {
 
     /// Memory is short: writes the blocks of the piece that holds most.
     fn write_early(&mut self, session: &mut Session) {
-        if let Some(piece) = self.assembly.largest() {
+        // A piece that failed is checked in memory the next time, one at a time: what comes back
+        // from a disk is no proof against a peer.
+        let kept = self.assembly.first(|piece| self.picker.has_failed(piece));
+        if let Some(piece) = self.assembly.largest(kept) {
             self.write_blocks(session, piece);
         }
     }
@@ -372,7 +375,12 @@ impl Torrent {
             Ok(DiskDone::Hash(hash)) if self.piece_hash(piece) == Some(hash) => {
                 self.piece_passed(session, piece);
             }
-            Ok(_) => self.piece_failed(session, piece),
+            Ok(_) => {
+                // Its sender may have lied, or the disk does: nobody is blamed yet.
+                self.totals.failed += u64::from(self.geometry.len_of(piece));
+                self.forget_piece(session, piece);
+                self.feed_hungry(session);
+            }
             Err(error) => {
                 self.disk_failed(session, *error);
                 self.forget_piece(session, piece);
@@ -432,13 +440,10 @@ impl Torrent {
     /// sent a wrong one is banned, nobody else.
     fn piece_failed(&mut self, session: &mut Session, piece: PieceIndex) {
         self.totals.failed += u64::from(self.geometry.len_of(piece));
-        let total = self.geometry.blocks_of(piece);
         let blocks = self.assembly.blocks_of(piece);
-        let liar = self.smart_ban.failed(
-            piece,
-            total,
-            blocks.map(|data| data.chunks().iter().map(AsRef::as_ref)),
-        );
+        let liar = self
+            .smart_ban
+            .failed(piece, blocks.map(|data| data.chunks().iter().map(AsRef::as_ref)));
         self.forget_piece(session, piece);
         if let Some(liar) = liar {
             self.ban(session, liar, BanReason::WrongData);

@@ -76,14 +76,12 @@ impl<P: Copy + Ord> SmartBan<P> {
         self.fetching.remove(&piece);
     }
 
-    /// A piece of `total` blocks failed its hash. `blocks` are all of them in order, each cut
-    /// anywhere; none if they are not in memory any more.
+    /// A piece failed its hash. `blocks` are all its blocks in order, each cut anywhere.
     /// Returns the peer that sent all of them, if one did: it is guilty. If not, keeps digests
     /// (SHA-1 over the whole piece, here and now) until the piece passes.
     pub fn failed<'a, B>(
         &mut self,
         piece: PieceIndex,
-        total: u32,
         blocks: impl IntoIterator<Item = B>,
     ) -> Option<P>
     where
@@ -91,14 +89,16 @@ impl<P: Copy + Ord> SmartBan<P> {
     {
         let senders = self.fetching.remove(&piece)?;
         let mut evidence = Vec::new();
+        let mut count = 0;
         for (block, data) in (0..).zip(blocks) {
+            count += 1;
             if let Some(peer) = senders.of(block) {
                 evidence.push(Evidence { block, peer, digest: digest(data) });
             }
         }
         if let [peer] = senders.peers[..]
-            && total > 0
-            && (0..total).all(|block| senders.of(block).is_some())
+            && evidence.len() == count
+            && count > 0
         {
             return Some(peer);
         }
@@ -222,7 +222,7 @@ mod tests {
     fn whoever_sent_all_of_a_failed_piece_is_guilty_at_once() {
         let mut ban = SmartBan::new();
         receive(&mut ban, "aaa");
-        assert_eq!(ban.failed(PIECE, 3, blocks(b"xyz")), Some('a'));
+        assert_eq!(ban.failed(PIECE, blocks(b"xyz")), Some('a'));
         assert!(!ban.has_failed(PIECE));
     }
 
@@ -230,7 +230,7 @@ mod tests {
     fn of_many_senders_the_one_whose_block_differs_is_guilty() {
         let mut ban = SmartBan::new();
         receive(&mut ban, "abc");
-        assert_eq!(ban.failed(PIECE, 3, blocks(b"1X3")), None);
+        assert_eq!(ban.failed(PIECE, blocks(b"1X3")), None);
         assert!(ban.has_failed(PIECE));
         receive(&mut ban, "ccc");
         assert_eq!(ban.passed(PIECE, blocks(b"123")), ['b']);
@@ -243,9 +243,9 @@ mod tests {
     fn wrong_blocks_of_several_attempts_are_all_held_against_their_senders() {
         let mut ban = SmartBan::new();
         receive(&mut ban, "aab");
-        assert_eq!(ban.failed(PIECE, 3, blocks(b"X23")), None);
+        assert_eq!(ban.failed(PIECE, blocks(b"X23")), None);
         receive(&mut ban, "cdd");
-        assert_eq!(ban.failed(PIECE, 3, blocks(b"12Y")), None);
+        assert_eq!(ban.failed(PIECE, blocks(b"12Y")), None);
         receive(&mut ban, "aaa");
         assert_eq!(ban.passed(PIECE, blocks(b"123")), ['a', 'd']);
     }
@@ -255,7 +255,7 @@ mod tests {
         let mut ban = SmartBan::new();
         ban.received(PIECE, 0, 'a');
         ban.received(PIECE, 2, 'a');
-        assert_eq!(ban.failed(PIECE, 3, blocks(b"1X3")), None);
+        assert_eq!(ban.failed(PIECE, blocks(b"1X3")), None);
         assert_eq!(ban.passed(PIECE, blocks(b"123")), []);
     }
 
@@ -263,7 +263,7 @@ mod tests {
     fn a_block_cut_in_two_has_the_same_digest() {
         let mut ban = SmartBan::new();
         receive(&mut ban, "ab");
-        ban.failed(PIECE, 2, [vec![&b"he"[..], b"llo"], vec![b"wor", b"Xd"]]);
+        ban.failed(PIECE, [vec![&b"he"[..], b"llo"], vec![b"wor", b"Xd"]]);
         assert_eq!(ban.passed(PIECE, [vec![&b"hello"[..]], vec![b"w", b"or", b"ld"]]), ['b']);
     }
 
@@ -273,7 +273,7 @@ mod tests {
         ban.received(PIECE, 0, 'a');
         ban.abandoned(PIECE);
         ban.received(PIECE, 1, 'b');
-        assert_eq!(ban.failed(PIECE, 2, blocks(b"XY")), None);
+        assert_eq!(ban.failed(PIECE, blocks(b"XY")), None);
         assert_eq!(ban.passed(PIECE, blocks(b"12")), ['b']);
     }
 
@@ -283,13 +283,13 @@ mod tests {
         for piece in 0..3 {
             ban.received(PieceIndex(piece), 0, 'a');
             ban.received(PieceIndex(piece), 1, 'b');
-            ban.failed(PieceIndex(piece), 2, blocks(b"XX"));
+            ban.failed(PieceIndex(piece), blocks(b"XX"));
         }
         assert_eq!(ban.digests, 4);
         assert!(!ban.has_failed(PieceIndex(0)) && ban.has_failed(PieceIndex(1)));
         for _ in 0..9 {
             receive(&mut ban, "abab");
-            ban.failed(PIECE, 4, blocks(b"XXXX"));
+            ban.failed(PIECE, blocks(b"XXXX"));
         }
         assert!(ban.digests <= 5 && ban.order == [PIECE]);
         assert_eq!(ban.failed[&PIECE].len(), ban.digests);
@@ -310,7 +310,7 @@ mod tests {
                 }
                 match data == right {
                     true => named.extend(ban.passed(PIECE, blocks(&data))),
-                    false => named.extend(ban.failed(PIECE, data.len() as u32, blocks(&data))),
+                    false => named.extend(ban.failed(PIECE, blocks(&data))),
                 }
             }
             let lied = |peer: u8| attempts.iter().any(|attempt| {

@@ -13,10 +13,10 @@ use crate::notice::TorrentNotice;
 use crate::peer::early::EarlyPieces;
 use crate::peer::{Peer, PeerSlot, Phase};
 use crate::piece::PieceIndex;
-use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::conn::{ReadPause, Role};
-use crate::time::{Duration, Instant};
+use crate::session::{AFTER_TIMEOUT, Session};
+use crate::time::Instant;
 use crate::torrent::Torrent;
 use crate::torrent::peer_book::{Ended, PeerSource};
 use crate::wire::allowed_fast::{ALLOWED_FAST_PIECES, allowed_fast_set};
@@ -27,8 +27,6 @@ use crate::wire::{Message, Violation};
 
 /// What we offer.
 const OURS: Reserved = Reserved::NONE.with_fast().with_extension();
-/// Shortest time between two looks at a peer's deadlines (chosen).
-const AFTER_TIMEOUT: Duration = Duration::from_millis(250);
 /// Messages waiting for a peer that does not read, in bytes: from here on we do not read from it
 /// either (chosen).
 const OUTBOX_FULL: usize = 256 * 1024;

@@ -27,6 +27,23 @@ fn a_corrupting_seeder_is_banned_the_honest_one_is_not_and_the_download_complete
 }
 
 #[test]
+fn nobody_is_banned_for_what_the_own_disk_gave_back_wrong() {
+    let mut scene = Scene::new(3, 4 * MIB);
+    let seeders = [scene.seeder(home()), scene.seeder(home())];
+    let peers = scene.addrs(&seeders);
+    // So little memory that most pieces are hashed from the disk.
+    let leecher = scene.world.add_engine("leecher", home(), |config| {
+        config.bounds.assembly_bytes = 64 << 10;
+    });
+    scene.world.add_torrent(leecher, &scene.content, |add| add.peers = peers);
+    let host = scene.world.engine_host_mut(leecher);
+    host.disk.faults.rot_per_mille = 100;
+    host.checker_mut().distrust_disk();
+    scene.finish(leecher, 600);
+    assert!(scene.banned(leecher).is_empty());
+}
+
+#[test]
 fn among_many_honest_peers_only_the_two_that_corrupt_are_banned() {
     let mut scene = Scene::new(5, 4 * MIB);
     let mut hosts: Vec<HostId> = (0..4)

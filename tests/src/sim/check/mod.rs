@@ -229,7 +229,7 @@ impl Checker {
         state.sent(bytes, &mut around).map_err(|broken| format!("{conn:?}: {broken}"))?;
         // A choke may wait for a slow connection while the slot is given away.
         let now_unchoked = self.unchoked();
-        if now_unchoked > unchoked && now_unchoked > 2 * self.settings.slots {
+        if now_unchoked > unchoked && now_unchoked > self.settings.slots.saturating_mul(2) {
             return Err(format!("unchokes {now_unchoked} peers at once"));
         }
         Ok(())
