@@ -52,7 +52,10 @@ fn try_input(target: &Target, input: &[u8]) -> Result<(), Failed> {
     catch_unwind(AssertUnwindSafe(|| (target.run)(input))).map_err(|_| Failed::without_message())
 }
 
-fn read_corpus(target: &Target) -> Result<Vec<(PathBuf, Vec<u8>)>, Box<dyn Error>> {
+/// Inputs and where they lie.
+type Corpus = Vec<(PathBuf, Vec<u8>)>;
+
+fn read_corpus(target: &Target) -> Result<Corpus, Box<dyn Error>> {
     let folder = fuzz_folder().join("corpus").join(target.name);
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)?
         .map(|entry| Ok(entry?.path()))

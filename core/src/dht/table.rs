@@ -552,7 +552,7 @@ mod tests {
                 let id = if n % 3 == 0 { table.own().random_beside(n as usize / 10, &mut rng) } else { id };
                 table.replied(secs(1), Contact { id, addr });
             }
-            let target = if seed % 2 == 0 {
+            let target = if seed.is_multiple_of(2) {
                 NodeId::random(&mut rng)
             } else {
                 table.own().random_beside(usize::from(seed) / 4, &mut rng)

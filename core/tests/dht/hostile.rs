@@ -100,7 +100,7 @@ impl Hostile {
         let ip = self.public_ip();
         let bound = NodeId::bound_to(ip.into(), &mut self.rng);
         let mut id = target.0;
-        if self.rng.next_u32() % 2 == 0 {
+        if self.rng.next_u32().is_multiple_of(2) {
             // An honest-looking one that is not so close.
             id = bound.0;
         }

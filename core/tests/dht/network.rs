@@ -42,7 +42,7 @@ pub(crate) struct Node {
 
 pub(crate) enum Kind {
     Honest(Box<Dht>),
-    Hostile(Hostile),
+    Hostile(Box<Hostile>),
     Gone,
 }
 
@@ -106,7 +106,7 @@ impl Network {
         let addr = self.new_addr();
         let known = self.nodes[self.rng.index(self.nodes.len())].addr;
         let hello = hostile.hello(known);
-        let index = self.push(addr, Kind::Hostile(hostile));
+        let index = self.push(addr, Kind::Hostile(Box::new(hostile)));
         self.send(addr, hello);
         index
     }

@@ -1,6 +1,6 @@
 //! A peer that does not keep to the protocol, in another way on each connection.
 //!
-//! Every connection draws one [`Act`] and plays it: once at the handshake, then at every tick until
+//! Every connection draws one `Act` and plays it: once at the handshake, then at every tick until
 //! the stream is over. It dials those whom it is told to, again and again. What it sends is bounded
 //! by its ticks, so that a run ends. Nothing it does may hurt anybody but itself.
 

@@ -30,7 +30,7 @@ pub enum Answer {
     Garbage,
     /// A failure reason (BEP 3).
     Failure(String),
-    /// Something else that is wrong each time, as [`Mood`] draws it.
+    /// Something else that is wrong each time, as `Mood` draws it.
     Moody(Dice),
 }
 
