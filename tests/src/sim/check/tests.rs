@@ -120,6 +120,7 @@ fn requests_that_break_a_rule_are_caught() {
     talk.fine(Msg::Request(BLOCK));
 
     let mut talk = ready();
+    talk.hear(Msg::Extended { id: 0, payload: b"d4:reqqi1ee" });
     talk.hear(Msg::Unchoke);
     talk.breaks(Msg::Request(BLOCK), "without being interested");
     talk.fine(Msg::Interested);
@@ -128,7 +129,6 @@ fn requests_that_break_a_rule_are_caught() {
     talk.breaks(Msg::Request(Run { begin: 1, ..BLOCK }), "not a block");
     talk.breaks(Msg::Cancel(BLOCK), "not asked for");
     talk.hear(Msg::Have(2));
-    talk.hear(Msg::Extended { id: 0, payload: b"d4:reqqi1ee" });
     talk.fine(Msg::Request(BLOCK));
     talk.breaks(Msg::Request(Run { piece: 2, ..BLOCK }), "past what the peer queues");
 

@@ -49,8 +49,9 @@ fn a_flapping_choke_does_not_stop_a_leecher() {
 #[test]
 fn a_corrupting_seeder_is_noticed_and_a_vanished_one_serves_no_more() {
     let corrupt = Behaviour { corrupt: Corrupt::FirstOfPiece, ..Behaviour::seeder() };
-    let (_, _, _, ended) = pair(1, corrupt);
-    assert!(ended.expect_err("nobody noticed").what.contains("wrong bytes"));
+    let (world, seeder, _, ended) = pair(1, corrupt);
+    assert!(ended.expect_err("took wrong data for right").what.contains("not in time"));
+    assert!(world.script::<Peer>(seeder).counts().bad_blocks > 0);
     let (world, seeder, leecher, ended) =
         pair(1, Behaviour { vanish_after: Some(5), ..Behaviour::seeder() });
     assert!(ended.expect_err("completed").what.contains("not in time"));

@@ -177,7 +177,7 @@ impl Options {
             targets.dedup();
             for (step, target) in targets.into_iter().enumerate() {
                 let mut less = self.clone();
-                if target < value && less.set(name, target).is_ok() {
+                if (*least..value).contains(&target) && less.set(name, target).is_ok() {
                     cuts.push((step as u64, less));
                 }
             }
