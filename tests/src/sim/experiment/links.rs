@@ -274,7 +274,7 @@ impl Links {
         let now = queue.now();
         match target {
             Some(target) => {
-                queue.push(now + self.delay(member, target), LinkTimer::Syn(end).into())
+                queue.push(now + self.delay(member, target), LinkTimer::Syn(end).into());
             }
             None => {
                 let failed = LinkTimer::Failed(end, NetError::TimedOut);

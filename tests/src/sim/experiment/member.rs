@@ -207,7 +207,7 @@ impl Member {
             }
             Happening::Incoming { end, from, port } => self.incoming(around, end, from, port),
             Happening::Received { conn, data } => {
-                self.input(around, Event::Received { conn, data })
+                self.input(around, Event::Received { conn, data });
             }
             Happening::Writable { end, conn } => {
                 self.gather(around, end, conn);

@@ -188,12 +188,12 @@ impl Swarm {
             }
             Due::CutOff(id) => {
                 if self.members[id as usize].finished_at.is_none() {
-                    self.with(id, |member, around| member.leave(around));
+                    self.with(id, super::member::Member::leave);
                     let back = self.queue.now() + self.dice.up_to(LONGEST_ABSENCE);
                     self.queue.push(back, Due::Join(id));
                 }
             }
-            Due::Leave(id) => self.with(id, |member, around| member.leave(around)),
+            Due::Leave(id) => self.with(id, super::member::Member::leave),
             Due::Sample => self.sample(),
         }
     }
