@@ -9,7 +9,7 @@ use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
-use crate::torrent::swarm::UNASKED_LIMIT;
+use crate::torrent::messages::UNASKED_LIMIT;
 use crate::torrent::{Phase, Torrent};
 use crate::wire::{BlockData, Message, Violation};
 
