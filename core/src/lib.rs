@@ -103,6 +103,7 @@ pub mod extension;
 pub mod http;
 pub mod id;
 pub mod map;
+pub mod merkle;
 pub mod metainfo;
 pub mod notice;
 pub mod peer;

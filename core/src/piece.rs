@@ -69,6 +69,34 @@ impl fmt::Debug for InfoHash {
     }
 }
 
+/// A 32-byte SHA2-256 digest.
+pub type Sha256Hash = [u8; 32];
+
+/// The SHA2-256 of the info dictionary, by which a v2 swarm is known (BEP 52, "infohash").
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct InfoHashV2(pub Sha256Hash);
+
+impl InfoHashV2 {
+    /// Its first 20 bytes: what handshakes, trackers and the DHT have room for.
+    pub fn truncated(&self) -> InfoHash {
+        let mut short = [0; 20];
+        short.iter_mut().zip(self.0).for_each(|(short, byte)| *short = byte);
+        InfoHash(short)
+    }
+}
+
+impl fmt::Display for InfoHashV2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for InfoHashV2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// What a client calls itself in handshakes and announces (BEP 3, BEP 20).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PeerId(pub [u8; 20]);
