@@ -109,6 +109,7 @@ pub mod notice;
 pub mod peer;
 pub mod picker;
 pub mod piece;
+pub mod piece_hash;
 pub mod random;
 pub mod rate;
 pub mod record;
