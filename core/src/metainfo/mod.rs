@@ -18,6 +18,7 @@ mod error;
 mod file;
 pub mod file_ranges;
 pub mod magnet;
+mod padding;
 mod parse;
 pub mod path;
 pub mod text;
@@ -147,8 +148,8 @@ impl Metainfo {
     }
 
     /// How the content is cut into pieces.
-    pub fn geometry(&self) -> Geometry {
-        self.geometry
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
     }
 
     /// Length of the content in bytes, padding included.

@@ -9,9 +9,10 @@ use super::path::{self, PathRules};
 use super::text::printable;
 use super::{
     Attributes, File, MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, Metainfo, MetainfoError, Outer,
+    padding,
 };
 use crate::bencode::{Document, Limits, Value};
-use crate::piece::{Geometry, InfoHash, MAX_PIECE_LEN, MAX_PIECES};
+use crate::piece::{Geometry, InfoHash, MAX_PIECE_LEN, MAX_PIECES, Padding};
 
 /// Reads a metainfo file.
 pub(super) fn metainfo(bytes: Bytes, rules: PathRules) -> Result<Metainfo, MetainfoError> {
@@ -39,7 +40,7 @@ pub(super) fn metainfo(bytes: Bytes, rules: PathRules) -> Result<Metainfo, Metai
         info: info.span(),
         infohash,
         name,
-        geometry,
+        geometry: padding::mark(geometry, &files, Padding::Content),
         piece_hashes: hashes,
         files,
         is_multi_file,

@@ -289,7 +289,7 @@ impl Torrent {
         let request = WriteRequest {
             store: self.store,
             spans: self.layout.piece_spans(piece),
-            data: self.assembly.bytes_of(piece),
+            data: self.assembly.bytes_of(&self.geometry, piece),
             expect: Some(expect),
         };
         self.disk(

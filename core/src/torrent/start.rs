@@ -110,10 +110,10 @@ impl Torrent {
 
     /// It is known what the torrent is: how it is cut, which files it has, which of them are wanted.
     pub(super) fn adopt(&mut self, metainfo: Arc<Metainfo>) {
-        self.geometry = metainfo.geometry();
+        self.geometry = metainfo.geometry().clone();
         self.layout = Layout::new(&metainfo);
         self.spec = Arc::new(metainfo.store_spec(&self.root));
-        self.picker = Picker::new(self.geometry, self.policy.fork());
+        self.picker = Picker::new(self.geometry.clone(), self.policy.fork());
         self.picker.set_order(self.order);
         if self.files.len() != metainfo.files().len() {
             self.files = self.chosen_files(&metainfo);
