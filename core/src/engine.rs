@@ -67,6 +67,8 @@ pub enum AddTorrentError {
     },
     /// `Engine::stop` was called.
     Stopping,
+    /// A torrent of BitTorrent v2 alone, which cannot be transferred yet.
+    V2Only,
 }
 
 impl std::fmt::Display for AddTorrentError {
@@ -77,6 +79,10 @@ impl std::fmt::Display for AddTorrentError {
                 write!(f, "{given} file priorities given for {files} files")
             }
             AddTorrentError::Stopping => f.write_str("the session is stopping"),
+            AddTorrentError::V2Only => f.write_str(
+                "a torrent of BitTorrent v2 alone, which cannot be transferred yet; \
+                 use a v1 or hybrid one",
+            ),
         }
     }
 }
@@ -223,6 +229,9 @@ impl Engine {
         self.advance(now);
         if self.session.stopping {
             return Err(AddTorrentError::Stopping);
+        }
+        if add.source.is_v2_only() {
+            return Err(AddTorrentError::V2Only);
         }
         let infohash = add.source.infohash();
         if let Some(&known) = self.by_infohash.get(&infohash) {
