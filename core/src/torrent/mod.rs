@@ -87,6 +87,10 @@ pub use status::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
 pub(crate) struct Torrent {
     pub(crate) id: TorrentId,
     pub(crate) infohash: InfoHash,
+    /// Of a hybrid, the other one: that of v2, truncated.
+    pub(crate) hybrid_infohash: Option<InfoHash>,
+    /// Whether that is news.
+    is_newly_hybrid: bool,
     /// What it is; until that is known it has no pieces and no files.
     pub(crate) metainfo: Option<Arc<Metainfo>>,
     /// Where to learn it.
@@ -229,6 +233,16 @@ impl Torrent {
 
     fn piece_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
         self.metainfo.as_ref()?.expected_hash(piece)
+    }
+
+    /// The second infohash of a hybrid, once it is known.
+    pub(crate) fn take_new_infohash(&mut self) -> Option<InfoHash> {
+        if std::mem::take(&mut self.is_newly_hybrid) { self.hybrid_infohash } else { None }
+    }
+
+    /// Whether it has no v1 part.
+    fn is_v2_only(&self) -> bool {
+        self.metainfo.as_ref().is_some_and(|metainfo| !metainfo.has_v1())
     }
 
     /// Has a piece read from disk and compared with its hash.

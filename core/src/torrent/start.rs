@@ -48,6 +48,8 @@ impl Torrent {
         let mut torrent = Torrent {
             id,
             infohash,
+            hybrid_infohash: None,
+            is_newly_hybrid: false,
             metainfo: None,
             magnet,
             metadata: None,
@@ -118,6 +120,9 @@ impl Torrent {
         if self.files.len() != metainfo.files().len() {
             self.files = self.chosen_files(&metainfo);
         }
+        let v2 = metainfo.infohash_v2().map(|v2| v2.truncated());
+        self.hybrid_infohash = v2.filter(|v2| *v2 != self.infohash);
+        self.is_newly_hybrid = self.hybrid_infohash.is_some();
         self.metainfo = Some(metainfo);
         self.apply_priorities();
     }
