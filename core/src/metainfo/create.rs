@@ -245,6 +245,14 @@ impl Creator {
         }
     }
 
+    /// A torrent of one file with its executable bit as given (BEP 47).
+    pub fn executable(mut self, executable: bool) -> Self {
+        if let Content::Single(file) = &mut self.content {
+            file.executable = executable;
+        }
+        self
+    }
+
     /// The same content for other versions of the protocol. For v2, files are put into the order
     /// of the file tree, and padding among them is dropped: it is added where it is needed.
     pub fn with_protocol(mut self, protocol: Protocol) -> Self {
