@@ -16,7 +16,7 @@ use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::piece::{Sha1Hash, Sha256Hash};
 use sha1::{Digest, Sha1};
 
-use crate::disk::{FileCache, Run, Scratch, Store, Transfer};
+use crate::disk::{FileCache, Scratch, Store, Transfer};
 
 /// A thread takes pieces of about this many bytes at once (chosen: neighbours on disk are read by
 /// one thread, and the threads end together).
@@ -165,17 +165,19 @@ impl<F: Fn(u32) -> Place + Sync> Work<'_, F> {
         let transfer = Transfer { store: self.store, place: &place, cache: self.cache };
         let mut v1 = self.pieces.protocol.has_v1().then(Sha1::new);
         let mut v2 = self.pieces.protocol.has_v2().then(BlockHasher::default);
-        let passed = transfer.pass(&spans, scratch, |run| {
-            if let Some(sha1) = &mut v1 {
-                run.hash(sha1);
-            }
-            if let (Some(blocks), Run::Data(data)) = (&mut v2, run) {
-                blocks.update(data);
-            }
+        let read = spans.iter().try_for_each(|span| {
+            transfer.read_through(std::slice::from_ref(span), scratch, |part| {
+                if let Some(sha1) = &mut v1 {
+                    sha1.update(part);
+                }
+                if let (Some(blocks), Some(_)) = (&mut v2, span.file) {
+                    blocks.update(part);
+                }
+            })
         });
         let length = spans.iter().map(|span| u64::from(span.length)).sum();
         self.progress.bytes.fetch_add(length, Ordering::Relaxed);
-        passed?;
+        read?;
         Ok(PieceHash {
             v1: v1.map(|sha1| sha1.finalize().into()),
             v2: v2.zip(merkle_layer).and_then(|(blocks, layer)| blocks.finish(layer)),

@@ -204,7 +204,7 @@ pub(crate) fn hashed(
 
 /// Makes it once with hashes that mean nothing: what can be wrong shows before minutes of hashing.
 fn check(creator: &Creator) -> Result<Metainfo, CreateError> {
-    let placeholders = PieceHashes::placeholders(creator.protocol(), creator.geometry()?);
+    let placeholders = PieceHashes::placeholders(creator.protocol(), &creator.geometry()?);
     creator.finish_with_hashes(&placeholders)
 }
 

@@ -492,6 +492,14 @@ mod tests {
         assert_eq!(Layout::new(&torrent), creator.layout().unwrap());
     }
 
+    /// Whether a torrent lies where its creator said; what it has of padding besides is its own.
+    fn lies_as_planned(torrent: &Metainfo, creator: &Creator) -> bool {
+        let (read, planned) = (Layout::new(torrent), creator.layout().unwrap());
+        let mut pieces = planned.geometry().iter();
+        read.geometry().pieces() == planned.geometry().pieces()
+            && pieces.all(|piece| read.piece_spans(piece) == planned.piece_spans(piece))
+    }
+
     #[test]
     fn a_hybrid_is_padded_and_both_its_parts_are_read() {
         let content: Vec<u8> = (0..20_005_u32).map(|byte| (byte / 3) as u8).collect();
@@ -513,7 +521,7 @@ mod tests {
         let leaf = crate::merkle::leaf(&content[5 + 16_384..]);
         assert_eq!(torrent.piece_hash_v2(PieceIndex(2)), Some(leaf));
         assert_eq!(torrent.pieces_root(0), Some(crate::merkle::leaf(&content[..5])));
-        assert_eq!(Layout::new(&torrent), creator.layout().unwrap());
+        assert!(lies_as_planned(&torrent, &creator));
     }
 
     #[test]
@@ -523,7 +531,7 @@ mod tests {
         let creator = folder().with_protocol(Protocol::V2);
         let torrent = creator.finish_with_content(&content).unwrap();
         assert!(!torrent.has_v1() && torrent.has_piece_layers());
-        assert_eq!(Layout::new(&torrent), creator.layout().unwrap());
+        assert!(lies_as_planned(&torrent, &creator));
         let hybrid = hybrid.unwrap();
         let pieces = 0..3;
         assert!(

@@ -188,8 +188,10 @@ fn rewritten(original: &[u8], tiers: &[Vec<String>]) -> Rewritten {
 }
 
 fn parsed(bytes: &[u8]) -> Document<'_> {
-    Document::parse_prefix(bytes, Limits::METAINFO)
-        .expect("a Metainfo holds what was parsed with these limits, and so few entries fit")
+    // Room for what an edit adds: no more than the trackers, or what the user wrote down.
+    let limits = Limits { items: usize::MAX, ..Limits::METAINFO };
+    Document::parse_prefix(bytes, limits)
+        .expect("a Metainfo holds what could be parsed, and what is added is canonical")
 }
 
 /// A dictionary without some keys, and with the entries of another, which is sorted.
@@ -208,10 +210,9 @@ fn spliced(original: Value<'_>, without: &[&[u8]], fresh: &[u8]) -> Vec<u8> {
     out
 }
 
-/// An entry of a dictionary with the bytes that encode it, key and value.
+/// An entry of a dictionary: its key, and the bytes that encode it with its value.
 struct Entry<'a> {
     key: &'a [u8],
-    value: Value<'a>,
     raw: &'a [u8],
 }
 
@@ -222,6 +223,75 @@ fn entries<'a>(dict: Value<'a>) -> impl Iterator<Item = Entry<'a>> {
         let end = value.span().end - dict.span().start;
         let raw = &dict.raw()[start..end];
         start = end;
-        Entry { key, value, raw }
+        Entry { key, raw }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metainfo::create::{Creator, NewFile, Protocol};
+
+    fn torrent() -> Metainfo {
+        let files = [NewFile::new(["a"], 40_000), NewFile::new(["b"], 7)];
+        let mut creator = Creator::folder("top", files).with_protocol(Protocol::Hybrid);
+        creator.trackers = vec![vec!["http://old/".into()]];
+        creator.comment = Some("old".into());
+        creator.creation_date = Some(7);
+        creator.source = Some("here".into());
+        creator.finish_with_content(&[5; 40_007]).unwrap()
+    }
+
+    #[test]
+    fn what_stands_beside_info_changes_without_the_infohash() {
+        let torrent = torrent();
+        let edit = Edit {
+            trackers: Some(vec![vec!["http://new/".into(), "udp://b:1".into()]]),
+            web_seeds: Some(vec!["http://seed/".into()]),
+            nodes: Some(vec![("node".into(), 1)]),
+            comment: Some(Some("new".into())),
+            created_by: Some(Some("me".into())),
+            creation_date: Some(None),
+            ..Edit::default()
+        };
+        assert!(!edit.changes_infohash(&torrent));
+        let edited = torrent.edited(&edit).unwrap();
+        assert_eq!(edited.info_bytes(), torrent.info_bytes());
+        assert_eq!(edited.piece_layer(0), torrent.piece_layer(0));
+        assert_eq!(edited.trackers(), [["http://new/", "udp://b:1"]]);
+        assert_eq!(edited.web_seeds(), ["http://seed/"]);
+        assert_eq!(edited.nodes(), [("node".to_owned(), 1)]);
+        assert_eq!((edited.comment(), edited.created_by()), (Some("new"), Some("me")));
+        assert_eq!(edited.creation_date(), None);
+        assert_eq!(edited.lint(), [], "still canonical");
+        let nothing = Edit {
+            trackers: Some(vec![]),
+            web_seeds: Some(vec![]),
+            nodes: Some(vec![]),
+            comment: Some(None),
+            created_by: Some(None),
+            ..Edit::default()
+        };
+        let bare = edited.edited(&nothing).unwrap();
+        let text = String::from_utf8_lossy(&bare.to_bytes()).into_owned();
+        assert!(text.starts_with("d4:info") && !text.contains("5:nodes"), "{text}");
+    }
+
+    #[test]
+    fn source_and_private_make_another_torrent_unless_they_are_what_they_were() {
+        let torrent = torrent();
+        let same =
+            Edit { source: Some(Some("here".into())), private: Some(false), ..Edit::default() };
+        assert!(!same.changes_infohash(&torrent));
+        assert_eq!(torrent.edited(&same).unwrap(), torrent);
+        let other = Edit { source: Some(None), private: Some(true), ..Edit::default() };
+        assert!(other.changes_infohash(&torrent));
+        let edited = torrent.edited(&other).unwrap();
+        assert_ne!(edited.infohash(), torrent.infohash());
+        assert!(edited.is_private() && edited.source().is_none());
+        assert_eq!(edited.piece_layer(0), torrent.piece_layer(0));
+        let back =
+            Edit { source: Some(Some("here".into())), private: Some(false), ..Edit::default() };
+        assert_eq!(edited.edited(&back).unwrap(), torrent);
+    }
 }

@@ -230,18 +230,20 @@ fn is_canonical(root: Value<'_>) -> bool {
     let mut waiting = vec![root];
     while let Some(value) = waiting.pop() {
         if let Some(entries) = value.as_dict() {
-            let mut last = None;
+            let (mut last, mut start) = (None, value.span().start + 1);
             for (key, child) in entries {
-                if last.replace(key).is_some_and(|last| last >= key) {
+                let key_len = child.span().start.saturating_sub(start);
+                let is_sorted = last.replace(key).is_none_or(|last| last < key);
+                if !is_sorted || key_len != string_len(key) {
                     return false;
                 }
+                start = child.span().end;
                 waiting.push(child);
             }
         } else if let Some(list) = value.as_list() {
             waiting.extend(list);
         } else if let Some(bytes) = value.as_bytes() {
-            let header = value.raw().len() - bytes.len();
-            if header != bytes.len().to_string().len() + 1 {
+            if value.raw().len() != string_len(bytes) {
                 return false;
             }
         } else if let Some(number) = value.as_int()
@@ -251,6 +253,12 @@ fn is_canonical(root: Value<'_>) -> bool {
         }
     }
     true
+}
+
+/// Bytes that a string takes as it should be written.
+fn string_len(content: &[u8]) -> usize {
+    let digits = content.len().checked_ilog10().unwrap_or_default() as usize + 1;
+    digits + 1 + content.len()
 }
 
 fn layers(metainfo: &Metainfo, root: Value<'_>, findings: &mut Vec<Finding>) {
@@ -276,7 +284,7 @@ fn layers(metainfo: &Metainfo, root: Value<'_>, findings: &mut Vec<Finding>) {
 }
 
 fn pieces(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
-    let geometry = metainfo.geometry;
+    let geometry = &metainfo.geometry;
     let (len, count) = (geometry.piece_len(), geometry.pieces());
     if !len.is_power_of_two() || len < BLOCK_LEN {
         findings.push(Finding::OddPieceLength(len));
@@ -380,5 +388,90 @@ fn sources(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
     findings.extend(unknown.take(MAX_EACH).map(finding));
     if let Some(date) = metainfo.creation_date().filter(|&date| date < 0) {
         findings.push(Finding::OddDate(date));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metainfo::create::{Creator, NewFile, Protocol};
+
+    fn findings(torrent: &[u8]) -> Vec<Finding> {
+        Metainfo::from_bytes(torrent.to_vec().into(), PathRules::Unix).unwrap().lint()
+    }
+
+    fn of_v1(rest: &str) -> Vec<Finding> {
+        let hash = "a".repeat(20);
+        findings(
+            format!("d{rest}4:infod6:lengthi5e4:name1:a12:piece lengthi16384e6:pieces20:{hash}ee")
+                .as_bytes(),
+        )
+    }
+
+    #[test]
+    fn a_torrent_as_it_should_be_has_no_findings() {
+        let files = [NewFile::new(["a"], 40_000), NewFile::new(["b", "c"], 7)];
+        for protocol in [Protocol::V2, Protocol::Hybrid] {
+            let creator = Creator::folder("top", files.clone()).with_protocol(protocol);
+            assert_eq!(creator.finish_with_content(&[5; 40_007]).unwrap().lint(), []);
+        }
+        assert_eq!(of_v1(""), []);
+    }
+
+    #[test]
+    fn files_that_share_pieces_are_named_unless_they_are_padded() {
+        let files = [NewFile::new(["a"], 40_000), NewFile::new(["b"], 7), NewFile::new(["c"], 7)];
+        let torrent = Creator::folder("top", files).finish_with_content(&[5; 40_014]).unwrap();
+        assert_eq!(torrent.lint(), [Finding::Unaligned { files: 2, is_padded: false }]);
+    }
+
+    #[test]
+    fn encodings_that_others_would_change_are_harmful() {
+        assert_eq!(of_v1("7:comment1:a8:announce0:"), [Finding::NotCanonical]);
+        assert_eq!(of_v1("07:comment1:a"), [Finding::NotCanonical]);
+        assert_eq!(of_v1("13:creation datei007e"), [Finding::NotCanonical]);
+        assert!(of_v1("13:creation datei007e")[0].is_harmful());
+        assert_eq!(of_v1("13:creation datei-7e"), [Finding::OddDate(-7)]);
+        let torrent = Creator::single_file("a", 5).finish_with_content(b"12345").unwrap();
+        let longer = [&torrent.to_bytes()[..], b"xy"].concat();
+        assert_eq!(findings(&longer), [Finding::BytesAfterEnd { len: 2 }]);
+    }
+
+    #[test]
+    fn private_torrents_need_a_tracker_and_no_nodes() {
+        let mut creator = Creator::single_file("a", 5);
+        creator.private = true;
+        creator.nodes = vec![("n".into(), 1)];
+        let torrent = creator.finish_with_content(b"12345").unwrap();
+        assert_eq!(torrent.lint(), [Finding::PrivateWithoutTracker, Finding::PrivateWithNodes]);
+        let with_tracker = torrent.with_trackers(&[vec!["gopher://x/".into()]]);
+        let unknown = Finding::UnknownTracker { url: "gopher://x/".into() };
+        assert_eq!(with_tracker.lint(), [Finding::PrivateWithNodes, unknown]);
+    }
+
+    #[test]
+    fn names_that_are_stored_otherwise_are_named() {
+        let torrent = "d4:infod5:filesld6:lengthi0e4:pathl2:..1:xeed6:lengthi0e4:pathl3:Auxee\
+            d6:lengthi0e4:pathl3:auxeee4:name3:top12:piece lengthi1000e6:pieces0:ee";
+        let expected = [
+            Finding::Renamed { stored_as: "_/x".into() },
+            Finding::Renamed { stored_as: "aux.1".into() },
+            Finding::OddPieceLength(1000),
+            Finding::NotForWindows { path: "Aux".into() },
+            Finding::NotForWindows { path: "aux.1".into() },
+        ];
+        assert_eq!(findings(torrent.as_bytes()), expected);
+    }
+
+    #[test]
+    fn a_hybrid_without_layers_and_layers_without_files_are_named() {
+        let creator = Creator::single_file("a", 40_000).with_protocol(Protocol::Hybrid);
+        let torrent = creator.finish_with_content(&[5; 40_000]).unwrap();
+        let without = [b"d4:info", &torrent.info_bytes()[..], b"e"].concat();
+        assert_eq!(findings(&without), [Finding::NoLayers]);
+        let bytes = torrent.to_bytes();
+        let more = [&bytes[..bytes.len() - 2], b"5:wrong0:ee"].concat();
+        let found = findings(&more);
+        assert!(found.contains(&Finding::UnusedLayers { layers: 1 }), "{found:?}");
     }
 }

@@ -23,6 +23,7 @@ mod layers;
 mod links;
 pub mod lint;
 pub mod magnet;
+mod padding;
 mod parse;
 pub mod path;
 pub mod text;
@@ -210,8 +211,8 @@ impl Metainfo {
     }
 
     /// How the content is cut into pieces.
-    pub fn geometry(&self) -> Geometry {
-        self.geometry
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
     }
 
     /// Length of the content in bytes, padding included.

@@ -10,11 +10,11 @@ use super::path::{self, PathRules};
 use super::text::printable;
 use super::{
     Attributes, File, MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, Metainfo, MetainfoError, Outer,
-    V2, hints, hybrid, layers, links, tree,
+    V2, hints, hybrid, layers, links, padding, tree,
 };
 use crate::bencode::{Document, Limits, Value};
 use crate::merkle::is_piece_len;
-use crate::piece::{Geometry, InfoHash, InfoHashV2, MAX_PIECE_LEN, MAX_PIECES};
+use crate::piece::{Geometry, InfoHash, InfoHashV2, MAX_PIECE_LEN, MAX_PIECES, Padding};
 
 /// Reads a metainfo file.
 pub(super) fn metainfo(bytes: Bytes, rules: PathRules) -> Result<Metainfo, MetainfoError> {
@@ -50,12 +50,13 @@ pub(super) fn metainfo(bytes: Bytes, rules: PathRules) -> Result<Metainfo, Metai
         None => None,
     };
     let Content { name, geometry, piece_hashes, files, is_multi_file } = content;
+    let padding = if piece_hashes.is_some() { Padding::Content } else { Padding::Unknown };
     Ok(Metainfo {
         info: info.span(),
         infohash,
         v2,
         name,
-        geometry,
+        geometry: padding::mark(geometry, &files, padding),
         piece_hashes,
         links: links::links(info, tree, &files, rules),
         files,

@@ -54,7 +54,7 @@ fn a_torrent_of_one_file_is_read() {
     assert_eq!(torrent.name(), "file.bin");
     assert!(!torrent.is_multi_file());
     assert_eq!(torrent.total_len(), 40_000);
-    assert_eq!(torrent.geometry(), Geometry::new(40_000, 16_384).unwrap());
+    assert_eq!(*torrent.geometry(), Geometry::new(40_000, 16_384).unwrap());
     assert_eq!(torrent.piece_hash(PieceIndex(0)), Some([0; 20]));
     assert_eq!(torrent.piece_hash(PieceIndex(2)), Some([2; 20]));
     assert_eq!(torrent.piece_hash(PieceIndex(3)), None);

@@ -47,7 +47,7 @@ impl Layout {
     /// The layout of a torrent. Agrees with its [`Metainfo::store_spec`].
     pub fn new(metainfo: &Metainfo) -> Self {
         let files = metainfo.files().iter().map(|file| (file.length(), file.is_stored()));
-        Self::from_parts(metainfo.geometry(), files)
+        Self::from_parts(metainfo.geometry().clone(), files)
             .expect("a Metainfo has checked that its files make up its content")
     }
 
@@ -64,6 +64,7 @@ impl Layout {
         geometry: Geometry,
         files: impl IntoIterator<Item = (u64, bool)>,
     ) -> Option<Self> {
+        let total_len = geometry.total_len();
         let mut layout =
             Layout { geometry, files: Vec::new(), with_content: Vec::new(), stored: Vec::new() };
         let mut start = 0_u64;
@@ -75,12 +76,12 @@ impl Layout {
             layout.with_content.extend((length > 0).then_some(index));
             start = start.checked_add(length)?;
         }
-        (start == geometry.total_len()).then_some(layout)
+        (start == total_len).then_some(layout)
     }
 
     /// How the content is cut into pieces.
-    pub fn geometry(&self) -> Geometry {
-        self.geometry
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
     }
 
     /// Where a block, or any other range inside a piece, lies. Empty if it is not one: see
@@ -89,6 +90,16 @@ impl Layout {
         if !self.geometry.contains_range(block) {
             return Spans::new();
         }
+        self.run(block)
+    }
+
+    /// Where a whole piece lies, with the padding at its end. Empty if there is no such piece.
+    pub fn piece_spans(&self, piece: PieceIndex) -> Spans {
+        self.run(Block { piece, begin: 0, length: self.geometry.len_of(piece) })
+    }
+
+    /// Where a range of the content lies.
+    fn run(&self, block: Block) -> Spans {
         let start = self.geometry.offset_of(block.piece) + u64::from(block.begin);
         let end = start + u64::from(block.length);
         let span = |file: &Extent| {
@@ -97,11 +108,6 @@ impl Layout {
             Span { file: file.store, offset: from - file.start, length: (to - from) as u32 }
         };
         self.extents_of(start..end).map(|(_, file)| span(file)).collect()
-    }
-
-    /// Where a whole piece lies. Empty if there is no such piece.
-    pub fn piece_spans(&self, piece: PieceIndex) -> Spans {
-        self.spans(Block { piece, begin: 0, length: self.geometry.len_of(piece) })
     }
 
     /// The files that a piece has bytes of, pad files too, by their index in the metainfo.
@@ -322,11 +328,11 @@ mod tests {
 
     #[test]
     fn lengths_that_do_not_make_up_the_content_make_no_layout() {
-        let geometry = Geometry::new(10, 4).unwrap();
-        assert!(Layout::from_parts(geometry, [(9, true)]).is_none());
-        assert!(Layout::from_parts(geometry, [(10, true), (1, true)]).is_none());
-        assert!(Layout::from_parts(geometry, [(u64::MAX, true), (11, true)]).is_none());
-        assert!(Layout::from_parts(geometry, [(10, true), (0, true)]).is_some());
+        let geometry = || Geometry::new(10, 4).unwrap();
+        assert!(Layout::from_parts(geometry(), [(9, true)]).is_none());
+        assert!(Layout::from_parts(geometry(), [(10, true), (1, true)]).is_none());
+        assert!(Layout::from_parts(geometry(), [(u64::MAX, true), (11, true)]).is_none());
+        assert!(Layout::from_parts(geometry(), [(10, true), (0, true)]).is_some());
     }
 
     #[test]

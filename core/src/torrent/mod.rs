@@ -9,9 +9,13 @@
 //! | `start` | resume data, check, the way to running |
 //! | `announce` | trackers are told, and tell of peers |
 //! | `dht` | the DHT is asked, and tells of peers |
-//! | `swarm` | peers come and go; handshakes, haves, interest |
+//! | `swarm` | peers come and go |
+//! | `handshake` | the first words of a connection |
+//! | `messages` | a peer's bytes become messages, each for a part below |
+//! | `peer_pieces` | what peers have, and whether it interests us |
 //! | `download` | requests out, blocks in, pieces verified and written |
 //! | `upload` | requests in, blocks out, choking |
+//! | `spread` | a seed alone with leeches suggests what none of them has |
 //! | `keep` | flushing, resume data, a disk that fails |
 //! | `exchange` | peers tell each other of peers |
 //! | `end` | pause, resume, removal, the session's stop |
@@ -25,14 +29,18 @@ pub(crate) mod disk_trouble;
 mod download;
 mod end;
 mod exchange;
+mod handshake;
 mod keep;
+mod messages;
 mod metadata;
 pub mod options;
 pub mod peer_book;
+mod peer_pieces;
 pub mod peer_priority;
 mod report;
 pub(crate) mod saver;
 pub mod smart_ban;
+mod spread;
 mod start;
 pub mod status;
 mod swarm;
@@ -45,18 +53,20 @@ use std::sync::Arc;
 
 use crate::choke::spread::Spread;
 use crate::config::RateLimits;
-use crate::disk::{Allocation, StoreSpec};
+use crate::disk::{Allocation, DiskRequest, StoreSpec, VerifyRequest};
 use crate::extension::metadata::MetadataFetch;
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
 use crate::metainfo::{FileRanges, Magnet, Metainfo};
 use crate::peer::{Peer, PeerSlot};
 use crate::picker::Picker;
-use crate::piece::{Geometry, InfoHash, PieceIndex, Sha1Hash};
+use crate::piece::{Geometry, InfoHash, PieceIndex};
+use crate::piece_hash::PieceHash;
 use crate::random::PolicyRng;
 use crate::rate::RateMeter;
 use crate::session::Session;
 use crate::session::conn::{ReadPause, TimerKey};
+use crate::session::op::TorrentOp;
 use crate::session::rates::RateGate;
 use crate::storage::layout::Layout;
 use crate::storage::resume::Resume;
@@ -217,8 +227,16 @@ impl Torrent {
         }
     }
 
-    fn piece_hash(&self, piece: PieceIndex) -> Option<Sha1Hash> {
-        self.metainfo.as_ref()?.piece_hash(piece)
+    fn piece_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
+        self.metainfo.as_ref()?.piece_hash(piece).map(PieceHash::V1)
+    }
+
+    /// Has a piece read from disk and compared with its hash.
+    fn verify_piece(&mut self, session: &mut Session, piece: PieceIndex, why: TorrentOp) {
+        let Some(expect) = self.piece_hash(piece) else { return };
+        let spans = self.layout.piece_spans(piece);
+        let request = VerifyRequest { store: self.store, spans, expect };
+        self.disk(session, why, DiskRequest::Verify(Box::new(request)));
     }
 
     /// Whether everything wanted is verified and written.

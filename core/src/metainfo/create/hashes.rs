@@ -19,13 +19,13 @@ pub struct PieceHashes {
 
 impl PieceHashes {
     /// As many as a torrent needs, to be replaced by the right ones.
-    pub fn placeholders(protocol: Protocol, geometry: Geometry) -> Self {
+    pub fn placeholders(protocol: Protocol, geometry: &Geometry) -> Self {
         let pieces = geometry.pieces() as usize;
         let hashes = |wanted: bool, len: usize| vec![0xff; if wanted { pieces * len } else { 0 }];
         PieceHashes { v1: hashes(protocol.has_v1(), 20), v2: hashes(protocol.has_v2(), 32) }
     }
 
-    pub(super) fn check(&self, protocol: Protocol, geometry: Geometry) -> Result<(), CreateError> {
+    pub(super) fn check(&self, protocol: Protocol, geometry: &Geometry) -> Result<(), CreateError> {
         let pieces = geometry.pieces() as usize;
         for (wanted, hashes, len) in
             [(protocol.has_v1(), &self.v1, 20), (protocol.has_v2(), &self.v2, 32)]
