@@ -40,6 +40,7 @@ use crate::bencode::encode_dict;
 use crate::disk::{StoreFile, StoreSpec};
 use crate::merkle::TreeShape;
 use crate::piece::{Geometry, InfoHash, InfoHashV2, PieceIndex, Sha1Hash, Sha256Hash};
+use crate::piece_hash::{PieceHash, PieceRoot};
 
 pub use create::Creator;
 pub use edit::Edit;
@@ -236,6 +237,25 @@ impl Metainfo {
             true => self.layer_from(file, number)?.first_chunk().copied(),
             false => self.pieces_root(file),
         }
+    }
+
+    /// What a piece must hash to, as far as that is known; `None` if there is no such piece, or one
+    /// of v2 alone whose layer is not known.
+    pub fn expected_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
+        match (self.piece_hash(piece), self.piece_root(piece)) {
+            (Some(v1), Some(v2)) => Some(PieceHash::Both(v1, v2)),
+            (Some(v1), None) => Some(PieceHash::V1(v1)),
+            (None, v2) => v2.map(PieceHash::V2),
+        }
+    }
+
+    fn piece_root(&self, piece: PieceIndex) -> Option<PieceRoot> {
+        let hash = self.piece_hash_v2(piece)?;
+        let (file, number) = self.file_of_piece(piece)?;
+        let piece_len = self.geometry.piece_len();
+        let left = self.files.get(file)?.length - u64::from(number) * u64::from(piece_len);
+        let length = u32::try_from(left).unwrap_or(u32::MAX).min(piece_len);
+        Some(PieceRoot { hash, layer: self.tree_shape(file)?.top_of_piece(), length })
     }
 
     /// In which file of v2 a piece lies, and which of its pieces it is. There all of a piece but
