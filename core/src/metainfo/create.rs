@@ -283,10 +283,10 @@ impl Creator {
     }
 
     /// What the content consists of: files, and the padding that v2 needs between them. A hybrid
-    /// is padded after each file, the last too; v2 alone is where a file follows.
+    /// is padded after each of several files, the last too; v2 alone is where a file follows.
     fn parts(&self) -> Vec<Part<'_>> {
         let piece_len = u64::from(self.piece_length.max(1));
-        let is_folder = matches!(self.content, Content::Files(_));
+        let is_alone = self.files().len() == 1;
         let mut parts = Vec::with_capacity(self.files().len());
         let mut offset = 0_u64;
         let pad = |parts: &mut Vec<Part<'_>>, offset: &mut u64| {
@@ -302,7 +302,7 @@ impl Creator {
             }
             parts.push(Part::File(file));
             offset = offset.saturating_add(file.length);
-            if self.protocol == Protocol::Hybrid && is_folder {
+            if self.protocol == Protocol::Hybrid && !is_alone {
                 pad(&mut parts, &mut offset);
             }
         }
@@ -562,6 +562,15 @@ mod tests {
         let v2 = creator.with_protocol(Protocol::V2).finish_with_content(&[3; 40_000]).unwrap();
         assert!(!v2.is_multi_file());
         assert_eq!(v2.pieces_root(0), torrent.pieces_root(0));
+    }
+
+    #[test]
+    fn one_file_alone_in_a_folder_is_not_padded() {
+        let creator = Creator::folder("top", [NewFile::new(["a"], 5)]);
+        let torrent =
+            creator.with_protocol(Protocol::Hybrid).finish_with_content(b"12345").unwrap();
+        assert_eq!((torrent.files().len(), torrent.total_len()), (1, 5));
+        assert!(torrent.is_multi_file());
     }
 
     #[test]

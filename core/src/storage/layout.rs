@@ -1,4 +1,4 @@
-//! Which bytes of which file make up a piece, and which pieces a file needs (BEP 3, BEP 47).
+//! Which bytes of which file make up a piece, and which pieces a file needs (BEP 3, 47, 52).
 //!
 //! A torrent's content is its files one after the other; pieces are cut from it without regard to
 //! where files end. [`Layout`] maps between the two. Two numberings of files meet here: the
@@ -12,6 +12,7 @@
 use std::ops::Range;
 
 use crate::disk::{FileIndex, Span, Spans};
+use crate::merkle::TreeShape;
 use crate::metainfo::Metainfo;
 use crate::piece::{Block, Geometry, PieceIndex};
 use crate::torrent::FilePriority;
@@ -131,6 +132,14 @@ impl Layout {
     /// Length of a file in bytes, given its index in the metainfo.
     pub fn len_of_file(&self, file: usize) -> Option<u64> {
         self.files.get(file).map(|file| file.length)
+    }
+
+    /// The layer, in its file's merkle tree, of the node that a piece is (BEP 52): of a file that
+    /// is no longer than a piece, the root. `None` if the piece length is none of v2, or there is
+    /// no such piece. Each file must begin with a piece.
+    pub fn merkle_layer(&self, piece: PieceIndex) -> Option<u32> {
+        let file_len = self.len_of_file(self.files_of_piece(piece).next()?)?;
+        Some(TreeShape::new(file_len, self.geometry.piece_len())?.top_of_piece())
     }
 
     /// How much each piece is wanted, given that for each file in the metainfo's order; files
