@@ -21,6 +21,7 @@ mod hints;
 mod hybrid;
 mod layers;
 mod links;
+pub mod lint;
 pub mod magnet;
 mod padding;
 mod parse;
@@ -42,6 +43,7 @@ use crate::piece::{Geometry, InfoHash, InfoHashV2, PieceIndex, Sha1Hash, Sha256H
 use crate::piece_hash::{PieceHash, PieceRoot};
 
 pub use create::Creator;
+pub use edit::Edit;
 pub use error::MetainfoError;
 pub use file::{Attributes, File};
 pub use file_ranges::FileRanges;
@@ -158,6 +160,12 @@ impl Metainfo {
     /// keys keep their bytes and their order; what followed the end of the file is dropped.
     pub fn with_trackers(&self, tiers: &[Vec<String>]) -> Self {
         edit::with_trackers(self, tiers)
+    }
+
+    /// The same torrent with some of it changed; what the edit does not name keeps its bytes and
+    /// its order. Only what stands in `info` changes the infohash: [`Edit::changes_infohash`].
+    pub fn edited(&self, edit: &Edit) -> Result<Self, MetainfoError> {
+        edit::edited(self, edit)
     }
 
     /// By which peers, trackers and the DHT know it: that of v1 if there is a v1 part, otherwise

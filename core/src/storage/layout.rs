@@ -1,4 +1,4 @@
-//! Which bytes of which file make up a piece, and which pieces a file needs (BEP 3, BEP 47).
+//! Which bytes of which file make up a piece, and which pieces a file needs (BEP 3, 47, 52).
 //!
 //! A torrent's content is its files one after the other; pieces are cut from it without regard to
 //! where files end. [`Layout`] maps between the two. Two numberings of files meet here: the
@@ -12,6 +12,7 @@
 use std::ops::Range;
 
 use crate::disk::{FileIndex, Span, Spans};
+use crate::merkle::TreeShape;
 use crate::metainfo::Metainfo;
 use crate::piece::{Block, Geometry, PieceIndex};
 use crate::torrent::FilePriority;
@@ -90,6 +91,16 @@ impl Layout {
         if !self.geometry.contains_range(block) {
             return Spans::new();
         }
+        self.run(block)
+    }
+
+    /// Where a whole piece lies, with the padding at its end. Empty if there is no such piece.
+    pub fn piece_spans(&self, piece: PieceIndex) -> Spans {
+        self.run(Block { piece, begin: 0, length: self.geometry.len_of(piece) })
+    }
+
+    /// Where a range of the content lies.
+    fn run(&self, block: Block) -> Spans {
         let start = self.geometry.offset_of(block.piece) + u64::from(block.begin);
         let end = start + u64::from(block.length);
         let span = |file: &Extent| {
@@ -98,11 +109,6 @@ impl Layout {
             Span { file: file.store, offset: from - file.start, length: (to - from) as u32 }
         };
         self.extents_of(start..end).map(|(_, file)| span(file)).collect()
-    }
-
-    /// Where a whole piece lies. Empty if there is no such piece.
-    pub fn piece_spans(&self, piece: PieceIndex) -> Spans {
-        self.spans(Block { piece, begin: 0, length: self.geometry.len_of(piece) })
     }
 
     /// The files that a piece has bytes of, pad files too, by their index in the metainfo.
@@ -126,6 +132,14 @@ impl Layout {
     /// Length of a file in bytes, given its index in the metainfo.
     pub fn len_of_file(&self, file: usize) -> Option<u64> {
         self.files.get(file).map(|file| file.length)
+    }
+
+    /// The layer, in its file's merkle tree, of the node that a piece is (BEP 52): of a file that
+    /// is no longer than a piece, the root. `None` if the piece length is none of v2, or there is
+    /// no such piece. Each file must begin with a piece.
+    pub fn merkle_layer(&self, piece: PieceIndex) -> Option<u32> {
+        let file_len = self.len_of_file(self.files_of_piece(piece).next()?)?;
+        Some(TreeShape::new(file_len, self.geometry.piece_len())?.top_of_piece())
     }
 
     /// How much each piece is wanted, given that for each file in the metainfo's order; files

@@ -10,11 +10,9 @@ use std::path::PathBuf;
 use bitswarm_core::disk::{
     DiskDone, DiskError, DiskErrorKind, FileIndex, Span, VerifyRequest, WriteRequest,
 };
-use bitswarm_core::piece::Sha1Hash;
 use bytes::{Buf, Bytes};
 use rustix::buffer::spare_capacity;
 use rustix::io::{self, Errno, retry_on_intr};
-use sha1::{Digest, Sha1};
 
 use super::error::{disk_error, told};
 use super::files::{Access, FileCache};
@@ -65,17 +63,6 @@ impl Transfer<'_> {
         Ok(Bytes::from(data))
     }
 
-    /// Reads all spans and hashes them.
-    pub(crate) fn hash(
-        &self,
-        spans: &[Span],
-        scratch: &mut Scratch,
-    ) -> Result<Sha1Hash, DiskError> {
-        let mut sha1 = Sha1::new();
-        self.read_through(spans, scratch, |part| sha1.update(part))?;
-        Ok(sha1.finalize().into())
-    }
-
     /// Reads a piece and sees whether it has its hash.
     pub(crate) fn verify(
         &self,
@@ -88,7 +75,7 @@ impl Transfer<'_> {
     }
 
     /// Reads all spans part by part, zeros for padding.
-    fn read_through(
+    pub(crate) fn read_through(
         &self,
         spans: &[Span],
         scratch: &mut Scratch,

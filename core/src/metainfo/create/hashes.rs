@@ -4,7 +4,7 @@ use sha1::{Digest, Sha1};
 
 use super::{CreateError, Creator, Protocol};
 use crate::merkle::{Accumulator, BlockHasher, TreeShape};
-use crate::piece::{Geometry, PieceIndex, Sha256Hash};
+use crate::piece::{Geometry, Sha256Hash};
 use crate::storage::layout::Layout;
 
 /// The hashes of all pieces in order, one after the other.
@@ -94,14 +94,4 @@ fn stored_starts(creator: &Creator) -> Vec<usize> {
         offset += file.length as usize;
     }
     starts
-}
-
-impl Layout {
-    /// The layer, in its file's merkle tree, of the node that a piece is (BEP 52): of a file that
-    /// is no longer than a piece, the root. `None` if the piece length is none of v2, or there is
-    /// no such piece. Each file must begin with a piece.
-    pub fn merkle_layer(&self, piece: PieceIndex) -> Option<u32> {
-        let file_len = self.len_of_file(self.files_of_piece(piece).next()?)?;
-        Some(TreeShape::new(file_len, self.geometry().piece_len())?.top_of_piece())
-    }
 }
