@@ -49,8 +49,11 @@ impl Torrent {
         let has = self.picker.have().has(block.piece) && self.is_active() && !self.cannot_read();
         let bound = session.config.bounds.peer_requests;
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        // What was asked before it hears of a choke is void by that (BEP 3), though it was unchoked
+        // again since.
+        let void = peer.choke_waits && !peer.fast;
         let allowed = !peer.am_choking || peer.allowed_by_us.contains(&block.piece);
-        if has && allowed && peer.uploads.len() < bound {
+        if has && allowed && !void && peer.uploads.len() < bound {
             peer.uploads.push(block);
         } else if peer.fast {
             peer.send(Message::Reject(block));
@@ -152,6 +155,7 @@ impl Torrent {
         let before = out.len();
         let conn = peer.conn;
         out.append(&mut peer.outbox);
+        peer.choke_waits = false;
         for block in peer.asking.drain(..) {
             Message::Request(block).encode(out);
         }
