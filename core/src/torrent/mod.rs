@@ -26,6 +26,7 @@ mod download;
 mod end;
 mod exchange;
 mod keep;
+mod late;
 mod metadata;
 pub mod options;
 pub mod peer_book;
@@ -125,6 +126,7 @@ pub(crate) struct Torrent {
     pex_swarm: PexSwarm,
     /// Peers that could be asked for more than there was to pick.
     hungry: BTreeSet<PeerSlot>,
+    late: late::LateBlocks,
     /// What is suggested to whom while nobody else has everything; nothing if all is out.
     spread: Option<Box<Spread<PeerSlot>>>,
     choke_at: Option<Instant>,

@@ -582,6 +582,7 @@ impl Torrent {
             for block in peer.pipeline.blocks_of(piece) {
                 if peer.pipeline.cancelled(block, false).is_some() {
                     self.picker.release(slot.key(), block);
+                    self.late.remove(block, slot);
                     released = true;
                 }
             }
