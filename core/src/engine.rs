@@ -4,6 +4,10 @@
 //! Torrents live in `torrent/`, what they share in `session/`, announces in `session/announces`,
 //! the embedded tracker in `session/tracker_host`.
 
+mod dht;
+mod error;
+mod settle;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -11,7 +15,6 @@ use bytes::BytesMut;
 
 use crate::action::{Action, Close};
 use crate::config::{Config, RateLimits};
-use crate::dht::{Stats as DhtStats, Wish, WishId};
 use crate::disk::{DiskDone, DiskError};
 use crate::event::{Datagram, Event, NetError, ResolveError};
 use crate::id::{ConnId, OpId, Slab, SocketId, StoreId, TorrentId};
@@ -23,7 +26,7 @@ use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::announces::Announces;
 use crate::session::conn::{Role, TimerKey};
-use crate::session::dht_host::{DhtHost, Found};
+use crate::session::dht_host::DhtHost;
 use crate::session::op::OpOwner;
 use crate::session::sockets::{Purpose, Sockets};
 use crate::session::tracker_host::TrackerHost;
@@ -32,6 +35,8 @@ use crate::timer::TimerId;
 use crate::torrent::{AddTorrent, PieceOrder, Torrent, TorrentStatus};
 use crate::tracker::server::Stats as TrackerStats;
 use crate::wire::handshake::HandshakeDecoder;
+
+pub use error::{AddTorrentError, DhtError, NoSuchTorrent};
 
 /// Longest time that [`Engine::stop`] takes (chosen: a host may promise to stop within a second).
 const STOP_LIMIT: Duration = Duration::from_millis(800);
@@ -52,68 +57,6 @@ pub struct Engine {
     dht: Option<DhtHost>,
     stop_timer: TimerId,
 }
-
-/// Why a torrent was not added.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AddTorrentError {
-    /// The session has it already, under this id.
-    Duplicate(TorrentId),
-    /// The list of file priorities has not one entry a file.
-    WrongFileCount {
-        /// Entries given.
-        given: usize,
-        /// Files in the torrent.
-        files: usize,
-    },
-    /// `Engine::stop` was called.
-    Stopping,
-}
-
-impl std::fmt::Display for AddTorrentError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            AddTorrentError::Duplicate(_) => f.write_str("the session has this torrent already"),
-            AddTorrentError::WrongFileCount { given, files } => {
-                write!(f, "{given} file priorities given for {files} files")
-            }
-            AddTorrentError::Stopping => f.write_str("the session is stopping"),
-        }
-    }
-}
-
-impl std::error::Error for AddTorrentError {}
-
-/// The torrent named is not in the session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NoSuchTorrent(pub TorrentId);
-
-impl std::fmt::Display for NoSuchTorrent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("no such torrent in the session")
-    }
-}
-
-impl std::error::Error for NoSuchTorrent {}
-
-/// Why nothing is looked for in the DHT.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DhtError {
-    /// The session takes no part in it, or is stopping.
-    Off,
-    /// Too much is looked for already, or an item to store does not verify.
-    Refused,
-}
-
-impl std::fmt::Display for DhtError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            DhtError::Off => "the session takes no part in the DHT",
-            DhtError::Refused => "too much is looked for in the DHT already",
-        })
-    }
-}
-
-impl std::error::Error for DhtError {}
 
 impl Engine {
     /// A session with no torrents. The first actions open its sockets.
@@ -306,16 +249,6 @@ impl Engine {
         self.with_torrent(now, id, |torrent, session| torrent.set_limits(session, limits))
     }
 
-    /// Looks for something in the DHT, or has it stored there; `Notice::DhtDone` follows. It waits
-    /// until the DHT has looked around (`Notice::DhtReady`).
-    pub fn dht_wish(&mut self, now: Instant, wish: Wish) -> Result<WishId, DhtError> {
-        self.advance(now);
-        let dht = self.dht.as_mut().filter(|_| !self.session.stopping).ok_or(DhtError::Off)?;
-        let id = dht.wish_of_user(&self.session, wish).ok_or(DhtError::Refused);
-        self.settle();
-        id
-    }
-
     /// Ends the session in order: trackers are told, data is flushed, resume data is saved.
     /// `Notice::Stopped` follows within 0.8 seconds of engine time, when that is done or cannot be.
     pub fn stop(&mut self, now: Instant) {
@@ -366,11 +299,6 @@ impl Engine {
     /// How much the embedded tracker holds, if there is one.
     pub fn tracker_stats(&self) -> Option<TrackerStats> {
         self.tracker.as_ref().map(TrackerHost::stats)
-    }
-
-    /// How much the DHT node holds, if there is one. Goes through its tables.
-    pub fn dht_stats(&self) -> Option<DhtStats> {
-        self.dht.as_ref().map(|dht| dht.stats(&self.session))
     }
 
     /// The settings, as they are now.
@@ -615,144 +543,6 @@ impl Engine {
                 }
             }
             Some(OpOwner::Announce(_) | OpOwner::Peer(..)) | None => {}
-        }
-    }
-
-    // After each input.
-
-    /// What follows from an input beyond whom it concerned: announces that are due, checks and
-    /// connections that may begin, timers, farewells.
-    fn settle(&mut self) {
-        self.continue_checks();
-        self.continue_reads();
-        self.open_connections();
-        self.settle_touched();
-        while let Some(id) = self.session.leaving.pop() {
-            self.announces.abandon(&mut self.session, id);
-        }
-        for done in self.announces.take_finished() {
-            if let Some(torrent) = self.torrents.get_mut(done.torrent) {
-                torrent.announced(&mut self.session, done.tracker, done.result);
-                self.settle_torrent(done.torrent);
-            }
-        }
-        self.settle_dht();
-        self.open_connections();
-        self.settle_touched();
-        self.sockets.send_all(&mut self.session, self.announces.take_datagrams());
-        let dht_idle = self.dht.as_ref().is_none_or(DhtHost::is_idle);
-        let idle = self.torrents.is_empty() && self.announces.is_empty() && dht_idle;
-        if self.session.stopping && idle {
-            self.tell_stopped();
-        }
-    }
-
-    /// Passes on what the DHT found, and what torrents want of it.
-    fn settle_dht(&mut self) {
-        let sockets = &self.sockets;
-        let Some(dht) = &mut self.dht else { return };
-        dht.begin_if_ready(&self.session, |v6| sockets.has_udp(v6));
-        loop {
-            let Some(dht) = &mut self.dht else { return };
-            dht.run_errands(&mut self.session);
-            if let Some(found) = dht.poll_found(&mut self.session) {
-                self.found_in_dht(found);
-            } else if dht.rearm(&mut self.session) {
-                // There are few nodes, and now more than before: worth announcing again.
-                self.touch_all();
-            } else {
-                break;
-            }
-            self.open_connections();
-            self.settle_touched();
-        }
-        let Some(dht) = &mut self.dht else { return };
-        self.sockets.send_all(&mut self.session, dht.take_datagrams());
-    }
-
-    fn found_in_dht(&mut self, found: Found) {
-        match found {
-            Found::Peers(id, peers) => {
-                self.route(id, |torrent, session| torrent.dht_peers(session, &peers));
-            }
-            Found::Done(id, outcome) => {
-                self.route(id, |torrent, session| torrent.dht_done(session, &outcome));
-            }
-            Found::UserDone(wish, outcome) => {
-                self.session.act(Action::Notify(Box::new(Notice::DhtDone { wish, outcome })));
-            }
-            Found::Ready { nodes } => {
-                self.session.act(Action::Notify(Box::new(Notice::DhtReady { nodes })));
-                self.touch_all();
-            }
-            Found::ExternalAddress(ip) => {
-                for (_, torrent) in self.torrents.iter_mut() {
-                    torrent.learn_address(&mut self.session, ip);
-                }
-            }
-        }
-    }
-
-    fn settle_touched(&mut self) {
-        while let Some(id) = self.session.touched.pop() {
-            self.settle_torrent(id);
-        }
-    }
-
-    fn settle_torrent(&mut self, id: TorrentId) {
-        let Some(torrent) = self.torrents.get_mut(id) else { return };
-        while let Some(announce) = torrent.next_announce(&mut self.session) {
-            self.announces.start(&mut self.session, id, announce);
-        }
-        if let (Some(dht), Some(wish)) = (&mut self.dht, torrent.next_dht_wish(&self.session)) {
-            let wish = dht.wish_of_torrent(&self.session, id, wish);
-            torrent.dht_wished(&self.session, wish);
-        }
-        if torrent.is_ended() {
-            let infohash = torrent.infohash;
-            let store = torrent.store();
-            self.by_infohash.remove(&infohash);
-            self.stores.remove(store);
-            self.torrents.remove(id);
-        } else {
-            torrent.rearm(&mut self.session);
-        }
-    }
-
-    /// Keeps as many pieces being hashed as the bound allows, one torrent after the other.
-    fn continue_checks(&mut self) {
-        while self.session.checks_running < self.session.config.bounds.checking {
-            let Some(&id) = self.session.check_queue.front() else { return };
-            let more = match self.torrents.get_mut(id).filter(|torrent| torrent.is_checking()) {
-                Some(torrent) => torrent.check_next(&mut self.session),
-                None => false,
-            };
-            if !more {
-                self.session.check_queue.pop_front();
-            }
-        }
-    }
-
-    /// Lets those read on who waited for the read-ahead budget, in turn, as far as it goes.
-    fn continue_reads(&mut self) {
-        while self.session.may_read_ahead() {
-            let Some((id, slot)) = self.session.read_waiters.pop_front() else { return };
-            if let Some(torrent) = self.torrents.get_mut(id) {
-                torrent.read_for_waiting(&mut self.session, slot);
-            }
-        }
-    }
-
-    /// Opens connections for the torrents that want some, in turn, within the limits.
-    fn open_connections(&mut self) {
-        while self.session.may_connect() {
-            let Some(id) = self.session.connect_queue.pop_front() else { return };
-            self.session.connect_queued.remove(&id);
-            let Some(torrent) = self.torrents.get_mut(id) else { continue };
-            if torrent.connect_next(&mut self.session) {
-                self.session.queue_connects(id);
-            }
-            self.session.touched.push(id);
         }
     }
 

@@ -31,7 +31,7 @@
 //!             nodes[at].listener.get_or_insert(socket);
 //!             vec![(at, Event::Bound { socket, result: Ok(spec.addr) })]
 //!         }
-//!         Action::Connect { conn, to: local } => {
+//!         Action::Connect { conn, to: local, .. } => {
 //!             let listener = nodes[other].listener.expect("it listens");
 //!             let theirs = nodes[other].engine.accept(now, listener, local).expect("it accepts");
 //!             nodes[at].wires.insert(conn, theirs);

@@ -26,6 +26,8 @@ pub(super) struct Buckets {
     /// Per piece, peers that have it, seeds not counted. Sticks at the ends of `u16`: with more
     /// peers than that the order is less exact, nothing else.
     availability: Vec<u16>,
+    /// Pieces that no peer has but for seeds.
+    unspread: u32,
     /// Per piece, where in its lane's `order`.
     position: Vec<u32>,
 }
@@ -43,6 +45,7 @@ impl Buckets {
         Buckets {
             lanes: Default::default(),
             availability: vec![0; pieces as usize],
+            unspread: pieces,
             position: vec![NOWHERE; pieces as usize],
         }
     }
@@ -50,6 +53,11 @@ impl Buckets {
     /// Peers that have the piece, seeds not counted.
     pub(super) fn availability(&self, piece: PieceIndex) -> u16 {
         self.availability.get(piece.at()).copied().unwrap_or(0)
+    }
+
+    /// How many pieces no peer has but for seeds.
+    pub(super) fn unspread(&self) -> u32 {
+        self.unspread
     }
 
     /// Whether the piece is in a lane.
@@ -118,6 +126,7 @@ impl Buckets {
             return;
         }
         *count += 1;
+        self.unspread -= u32::from(bucket == 0);
         if !self.contains(piece) {
             return;
         }
@@ -132,6 +141,7 @@ impl Buckets {
         let count = &mut self.availability[piece.at()];
         let Some(less) = count.checked_sub(1) else { return };
         *count = less;
+        self.unspread += u32::from(less == 0);
         if !self.contains(piece) {
             return;
         }
@@ -157,6 +167,7 @@ impl Buckets {
         }
         for piece in has.iter() {
             if let Some(count) = self.availability.get_mut(piece.at()) {
+                self.unspread -= u32::from(*count == 0);
                 *count = count.saturating_add(1);
             }
         }
@@ -174,6 +185,7 @@ impl Buckets {
         }
         for piece in has.iter() {
             if let Some(count) = self.availability.get_mut(piece.at()) {
+                self.unspread += u32::from(*count == 1);
                 *count = count.saturating_sub(1);
             }
         }
@@ -261,6 +273,8 @@ impl Buckets {
             assert_eq!(lane.ends.last().map_or(0, |end| *end as usize), lane.order.len());
             listed += lane.order.len();
         }
+        let unspread = self.availability.iter().filter(|peers| **peers == 0).count();
+        assert_eq!(self.unspread as usize, unspread);
         assert_eq!(listed, self.position.iter().filter(|at| **at != NOWHERE).count());
         std::array::from_fn(|lane| {
             let mut pieces = self.lanes[lane].order.clone();

@@ -322,6 +322,11 @@ impl Picker {
         self.buckets.availability(piece) == 0
     }
 
+    /// How many pieces no peer but seeds has. O(1).
+    pub fn num_only_at_seeds(&self) -> u32 {
+        self.buckets.unspread()
+    }
+
     /// How much a piece is wanted; one that does not exist, not at all.
     pub fn priority(&self, piece: PieceIndex) -> FilePriority {
         self.priority.get(piece.at()).copied().unwrap_or(FilePriority::Skip)

@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
 use crate::torrent::late::LateBlocks;
-use crate::torrent::swarm::UNASKED_LIMIT;
+use crate::torrent::messages::UNASKED_LIMIT;
 use crate::torrent::{Phase, Torrent};
 use crate::wire::{BlockData, Message, Violation};
 

@@ -9,9 +9,13 @@
 //! | `start` | resume data, check, the way to running |
 //! | `announce` | trackers are told, and tell of peers |
 //! | `dht` | the DHT is asked, and tells of peers |
-//! | `swarm` | peers come and go; handshakes, haves, interest |
+//! | `swarm` | peers come and go |
+//! | `handshake` | the first words of a connection |
+//! | `messages` | a peer's bytes become messages, each for a part below |
+//! | `peer_pieces` | what peers have, and whether it interests us |
 //! | `download` | requests out, blocks in, pieces verified and written |
 //! | `upload` | requests in, blocks out, choking |
+//! | `spread` | a seed alone with leeches suggests what none of them has |
 //! | `keep` | flushing, resume data, a disk that fails |
 //! | `exchange` | peers tell each other of peers |
 //! | `end` | pause, resume, removal, the session's stop |
@@ -25,15 +29,19 @@ pub(crate) mod disk_trouble;
 mod download;
 mod end;
 mod exchange;
+mod handshake;
 mod keep;
 mod late;
+mod messages;
 mod metadata;
 pub mod options;
 pub mod peer_book;
+mod peer_pieces;
 pub mod peer_priority;
 mod report;
 pub(crate) mod saver;
 pub mod smart_ban;
+mod spread;
 mod start;
 pub mod status;
 mod swarm;

@@ -1,0 +1,71 @@
+//! The DHT in the engine: what its user wishes of it, and what it found for the torrents.
+
+use super::{DhtError, Engine};
+use crate::action::Action;
+use crate::dht::{Stats, Wish, WishId};
+use crate::notice::Notice;
+use crate::session::dht_host::Found;
+use crate::time::Instant;
+
+impl Engine {
+    /// Looks for something in the DHT, or has it stored there; `Notice::DhtDone` follows. It waits
+    /// until the DHT has looked around (`Notice::DhtReady`).
+    pub fn dht_wish(&mut self, now: Instant, wish: Wish) -> Result<WishId, DhtError> {
+        self.advance(now);
+        let dht = self.dht.as_mut().filter(|_| !self.session.stopping).ok_or(DhtError::Off)?;
+        let id = dht.wish_of_user(&self.session, wish).ok_or(DhtError::Refused);
+        self.settle();
+        id
+    }
+
+    /// How much the DHT node holds, if there is one. Goes through its tables.
+    pub fn dht_stats(&self) -> Option<Stats> {
+        self.dht.as_ref().map(|dht| dht.stats(&self.session))
+    }
+
+    /// Passes on what the DHT found, and what torrents want of it.
+    pub(super) fn settle_dht(&mut self) {
+        let sockets = &self.sockets;
+        let Some(dht) = &mut self.dht else { return };
+        dht.begin_if_ready(&self.session, |v6| sockets.has_udp(v6));
+        loop {
+            let Some(dht) = &mut self.dht else { return };
+            dht.run_errands(&mut self.session);
+            if let Some(found) = dht.poll_found(&mut self.session) {
+                self.found_in_dht(found);
+            } else if dht.rearm(&mut self.session) {
+                // There are few nodes, and now more than before: worth announcing again.
+                self.touch_all();
+            } else {
+                break;
+            }
+            self.open_connections();
+            self.settle_touched();
+        }
+        let Some(dht) = &mut self.dht else { return };
+        self.sockets.send_all(&mut self.session, dht.take_datagrams());
+    }
+
+    fn found_in_dht(&mut self, found: Found) {
+        match found {
+            Found::Peers(id, peers) => {
+                self.route(id, |torrent, session| torrent.dht_peers(session, &peers));
+            }
+            Found::Done(id, outcome) => {
+                self.route(id, |torrent, session| torrent.dht_done(session, &outcome));
+            }
+            Found::UserDone(wish, outcome) => {
+                self.session.act(Action::Notify(Box::new(Notice::DhtDone { wish, outcome })));
+            }
+            Found::Ready { nodes } => {
+                self.session.act(Action::Notify(Box::new(Notice::DhtReady { nodes })));
+                self.touch_all();
+            }
+            Found::ExternalAddress(ip) => {
+                for (_, torrent) in self.torrents.iter_mut() {
+                    torrent.learn_address(&mut self.session, ip);
+                }
+            }
+        }
+    }
+}

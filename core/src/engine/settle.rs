@@ -1,0 +1,97 @@
+//! After each input: what follows from it beyond whom it concerned.
+
+use super::Engine;
+use crate::id::TorrentId;
+use crate::session::dht_host::DhtHost;
+
+impl Engine {
+    /// What follows from an input beyond whom it concerned: announces that are due, checks and
+    /// connections that may begin, timers, farewells.
+    pub(super) fn settle(&mut self) {
+        self.continue_checks();
+        self.continue_reads();
+        self.open_connections();
+        self.settle_touched();
+        while let Some(id) = self.session.leaving.pop() {
+            self.announces.abandon(&mut self.session, id);
+        }
+        for done in self.announces.take_finished() {
+            if let Some(torrent) = self.torrents.get_mut(done.torrent) {
+                torrent.announced(&mut self.session, done.tracker, done.result);
+                self.settle_torrent(done.torrent);
+            }
+        }
+        self.settle_dht();
+        self.open_connections();
+        self.settle_touched();
+        self.sockets.send_all(&mut self.session, self.announces.take_datagrams());
+        let dht_idle = self.dht.as_ref().is_none_or(DhtHost::is_idle);
+        let idle = self.torrents.is_empty() && self.announces.is_empty() && dht_idle;
+        if self.session.stopping && idle {
+            self.tell_stopped();
+        }
+    }
+
+    pub(super) fn settle_touched(&mut self) {
+        while let Some(id) = self.session.touched.pop() {
+            self.settle_torrent(id);
+        }
+    }
+
+    fn settle_torrent(&mut self, id: TorrentId) {
+        let Some(torrent) = self.torrents.get_mut(id) else { return };
+        while let Some(announce) = torrent.next_announce(&mut self.session) {
+            self.announces.start(&mut self.session, id, announce);
+        }
+        if let (Some(dht), Some(wish)) = (&mut self.dht, torrent.next_dht_wish(&self.session)) {
+            let wish = dht.wish_of_torrent(&self.session, id, wish);
+            torrent.dht_wished(&self.session, wish);
+        }
+        if torrent.is_ended() {
+            let infohash = torrent.infohash;
+            let store = torrent.store();
+            self.by_infohash.remove(&infohash);
+            self.stores.remove(store);
+            self.torrents.remove(id);
+        } else {
+            torrent.rearm(&mut self.session);
+        }
+    }
+
+    /// Keeps as many pieces being hashed as the bound allows, one torrent after the other.
+    fn continue_checks(&mut self) {
+        while self.session.checks_running < self.session.config.bounds.checking {
+            let Some(&id) = self.session.check_queue.front() else { return };
+            let more = match self.torrents.get_mut(id).filter(|torrent| torrent.is_checking()) {
+                Some(torrent) => torrent.check_next(&mut self.session),
+                None => false,
+            };
+            if !more {
+                self.session.check_queue.pop_front();
+            }
+        }
+    }
+
+    /// Lets those read on who waited for the read-ahead budget, in turn, as far as it goes.
+    pub(super) fn continue_reads(&mut self) {
+        while self.session.may_read_ahead() {
+            let Some((id, slot)) = self.session.read_waiters.pop_front() else { return };
+            if let Some(torrent) = self.torrents.get_mut(id) {
+                torrent.read_for_waiting(&mut self.session, slot);
+            }
+        }
+    }
+
+    /// Opens connections for the torrents that want some, in turn, within the limits.
+    pub(super) fn open_connections(&mut self) {
+        while self.session.may_connect() {
+            let Some(id) = self.session.connect_queue.pop_front() else { return };
+            self.session.connect_queued.remove(&id);
+            let Some(torrent) = self.torrents.get_mut(id) else { continue };
+            if torrent.connect_next(&mut self.session) {
+                self.session.queue_connects(id);
+            }
+            self.session.touched.push(id);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Handshakes: the first bytes of a connection (BEP 3), and the extension handshake after them
+//! (BEP 10).
+
+use std::net::SocketAddr;
+
+use crate::peer::{PeerSlot, Phase};
+use crate::session::Session;
+use crate::torrent::Torrent;
+use crate::torrent::peer_book::Ended;
+use crate::wire::extension::{Extension, ExtensionHandshake, ExtensionIds};
+use crate::wire::handshake::{Handshake, Reserved};
+use crate::wire::{Message, Violation};
+
+/// What we offer.
+const OURS: Reserved = Reserved::NONE.with_fast().with_extension();
+
+impl Torrent {
+    pub(super) fn send_handshake(&mut self, session: &mut Session, slot: PeerSlot) {
+        let has_node = self.told_dht_port(session).is_some();
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let handshake = Handshake {
+            reserved: if has_node { OURS.with_dht() } else { OURS },
+            infohash: self.infohash,
+            peer_id: session.peer_id,
+        };
+        peer.outbox.put(&handshake.encode());
+        session.ask_send(peer.conn);
+    }
+
+    /// A peer's handshake is complete; whether the connection goes on.
+    pub(super) fn shake_hands(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        theirs: Handshake,
+    ) -> bool {
+        let now = session.now;
+        let Some(peer) = self.peers.get_mut(slot) else { return false };
+        let (conn, remote, incoming) = (peer.conn, peer.remote, peer.incoming);
+        if theirs.infohash != self.infohash {
+            self.drop_peer(session, slot, Ended::Failed);
+            return false;
+        }
+        if theirs.peer_id == session.peer_id {
+            // The end that connected closes: it knows then which address is our own. The other
+            // must live until its handshake has told that.
+            if !incoming {
+                self.book.add_own(remote);
+                self.drop_peer(session, slot, Ended::Failed);
+            }
+            return false;
+        }
+        let twin = self.peers.iter().find(|(other, peer)| {
+            *other != slot && peer.id == Some(theirs.peer_id) && peer.remote.ip() == remote.ip()
+        });
+        if let Some((other, twin)) = twin {
+            // Both sides must drop the same one of two connections that crossed: the one that the
+            // peer with the larger id opened. Of two in one direction the older stays.
+            let we_are_smaller = session.peer_id.0 < theirs.peer_id.0;
+            let new_stays = twin.incoming != incoming && incoming != we_are_smaller;
+            let loser = if new_stays { other } else { slot };
+            self.drop_peer(session, loser, Ended::Useless);
+            if loser == slot {
+                return false;
+            }
+        }
+        let Some(peer) = self.peers.get_mut(slot) else { return false };
+        peer.phase = Phase::Open;
+        peer.id = Some(theirs.peer_id);
+        let both = theirs.reserved.both(OURS);
+        peer.fast = both.fast();
+        peer.extended = both.extension();
+        self.picker.add_peer_bitfield(&peer.has);
+        if let Some(addr) = peer.listens_at {
+            self.book.connected(addr, now);
+        }
+        self.tell_pieces(slot);
+        self.tell_extensions(session, slot);
+        if theirs.reserved.dht()
+            && let Some(port) = self.told_dht_port(session)
+            && let Some(peer) = self.peers.get_mut(slot)
+        {
+            peer.send(Message::Port(port));
+        }
+        session.set_deadline(conn, now + session.config.timeouts.keep_alive);
+        true
+    }
+
+    /// The first message after the handshake says what we have (BEP 3, BEP 6).
+    fn tell_pieces(&mut self, slot: PeerSlot) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let have = self.picker.have();
+        if self.metainfo.is_none() {
+            if peer.fast {
+                peer.send(Message::HaveNone);
+            }
+        } else if peer.fast && have.is_all() {
+            peer.send(Message::HaveAll);
+        } else if peer.fast && have.is_none() {
+            peer.send(Message::HaveNone);
+        } else if !have.is_none() {
+            peer.send(Message::bitfield(have));
+        }
+    }
+
+    pub(super) fn tell_extensions(&mut self, session: &Session, slot: PeerSlot) {
+        let (upload_only, ids) = (self.is_finished(), self.our_extensions(session));
+        let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.extended) else { return };
+        let info = self.metainfo.as_ref().map(|metainfo| metainfo.info_bytes().len());
+        let ours = ExtensionHandshake {
+            ids,
+            metadata_size: info.and_then(|len| u32::try_from(len).ok()),
+            client: Some(session.config.client_name.clone()),
+            port: (session.listen_port != 0).then_some(session.listen_port),
+            max_requests: u32::try_from(session.config.bounds.peer_requests).ok(),
+            your_ip: Some(peer.remote.ip()),
+            upload_only: Some(upload_only),
+            ..ExtensionHandshake::default()
+        };
+        peer.send(Message::Extended { id: ExtensionHandshake::ID, payload: ours.encode() });
+    }
+
+    /// What we understand. What is off is named too: it may have been on before.
+    fn our_extensions(&self, session: &Session) -> ExtensionIds {
+        let mut ids = ExtensionIds::ours(&Extension::ALL);
+        if !self.exchanges_peers(session) {
+            ids.turn_off(Extension::PeerExchange);
+        }
+        ids
+    }
+
+    pub(super) fn extended(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        payload: &[u8],
+    ) -> Result<(), Violation> {
+        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let theirs = ExtensionHandshake::decode(payload)?;
+        peer.extensions.update(&theirs.ids);
+        if let Some(most) = theirs.max_requests {
+            peer.pipeline.set_reqq(most as usize);
+        }
+        if theirs.client.is_some() {
+            peer.client = theirs.client;
+        }
+        peer.upload_only = theirs.upload_only.unwrap_or(peer.upload_only);
+        if peer.incoming
+            && let Some(port) = theirs.port
+        {
+            // Now it is known where this peer can be reached by others and after a break.
+            let addr = SocketAddr::new(peer.remote.ip(), port);
+            peer.listens_at = Some(addr);
+            self.book.connected(addr, session.now);
+        }
+        self.metadata_offered(session, slot, theirs.metadata_size);
+        self.tell_peers_soon(session);
+        self.part_if_both_seed(session, slot);
+        Ok(())
+    }
+}

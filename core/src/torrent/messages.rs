@@ -1,0 +1,219 @@
+//! Bytes of a peer come in: each message goes to the part of the torrent that it concerns.
+
+use bytes::BytesMut;
+
+use crate::bitfield::Bitfield;
+use crate::extension::dont_have;
+use crate::id::ConnId;
+use crate::peer::{PeerSlot, Phase};
+use crate::session::Session;
+use crate::session::conn::ReadPause;
+use crate::torrent::Torrent;
+use crate::torrent::peer_book::Ended;
+use crate::wire::extension::{Extension, ExtensionHandshake};
+use crate::wire::message::id;
+use crate::wire::{Message, Violation};
+
+/// Messages waiting for a peer that does not read, in bytes: from here on we do not read from it
+/// either (chosen).
+const OUTBOX_FULL: usize = 256 * 1024;
+/// From here on it is dropped (chosen).
+const OUTBOX_STUCK: usize = 4 * 1024 * 1024;
+/// Bytes of blocks nobody asked for after which a peer is dropped (chosen).
+pub(super) const UNASKED_LIMIT: u64 = 4 * 1024 * 1024;
+
+impl Torrent {
+    /// Bytes of a peer have come.
+    pub(crate) fn peer_received(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        mut data: BytesMut,
+    ) {
+        let now = session.now;
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        peer.last_heard = now;
+        peer.pipeline.set_reading(true, now);
+        let conn = peer.conn;
+        let len = data.len();
+        if let Phase::Handshaking(decoder) = &mut peer.phase {
+            if let Err(violation) = decoder.push(&mut data) {
+                return self.violated(session, slot, violation);
+            }
+            let Some(handshake) = decoder.handshake() else { return };
+            if !self.shake_hands(session, slot, handshake) {
+                return;
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(slot) {
+            peer.decoder.push(data.freeze());
+        }
+        while let Some(peer) = self.peers.get_mut(slot) {
+            let outcome = match peer.decoder.next_message() {
+                Ok(Some(message)) => self.handle_message(session, slot, message),
+                Ok(None) => break,
+                Err(violation) => Err(violation),
+            };
+            if let Err(violation) = outcome {
+                return self.violated(session, slot, violation);
+            }
+        }
+        self.charge_download(session, conn, len);
+        session.hold_for_disk(conn);
+        self.after_input(session, slot);
+    }
+
+    /// Counts received bytes against the limits, and stops reading where one is used up.
+    fn charge_download(&mut self, session: &mut Session, conn: ConnId, bytes: usize) {
+        let now = session.now;
+        session.download.bucket().take(now, bytes);
+        if session.download.is_used_up(now) {
+            session.download.wait(conn);
+            session.pause_reading(conn, ReadPause::Rate);
+            session.arm(session.download.timer, session.download.next_at(now));
+        }
+        let Some(gates) = &mut self.gates else { return };
+        gates.down.bucket().take(now, bytes);
+        if gates.down.is_used_up(now) {
+            gates.down.wait(conn);
+            session.pause_reading(conn, ReadPause::TorrentRate);
+            session.arm(gates.down.timer, gates.down.next_at(now));
+        }
+    }
+
+    /// What follows once all messages of an input are handled: requests, reads, sending.
+    pub(super) fn after_input(&mut self, session: &mut Session, slot: PeerSlot) {
+        self.request_blocks(session, slot);
+        self.read_for(session, slot);
+        self.flush_outbox(session, slot);
+    }
+
+    /// Has waiting messages sent, and minds the bounds of a peer that does not read.
+    pub(super) fn flush_outbox(&mut self, session: &mut Session, slot: PeerSlot) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let conn = peer.conn;
+        if peer.outbox.len() > OUTBOX_STUCK {
+            return self.drop_peer(session, slot, Ended::Useless);
+        }
+        if peer.outbox.len() > OUTBOX_FULL {
+            session.pause_reading(conn, ReadPause::Output);
+        }
+        if peer.has_to_send() {
+            session.ask_send(conn);
+        }
+    }
+
+    fn handle_message(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        message: Message,
+    ) -> Result<(), Violation> {
+        match message {
+            Message::KeepAlive => Ok(()),
+            Message::Choke => {
+                self.choked_by(session, slot);
+                Ok(())
+            }
+            Message::Unchoke => {
+                self.unchoked_by(slot);
+                Ok(())
+            }
+            Message::Interested => {
+                self.peer_interest(session, slot, true);
+                Ok(())
+            }
+            Message::NotInterested => {
+                self.peer_interest(session, slot, false);
+                Ok(())
+            }
+            Message::Have(piece) => self.peer_has(session, slot, piece),
+            Message::Bitfield(bytes) if self.metainfo.is_none() => {
+                self.early(slot, |early| early.bitfield(&bytes))
+            }
+            Message::Bitfield(bytes) => {
+                let field = Bitfield::from_bytes(&bytes, self.geometry.pieces())
+                    .map_err(|_| Violation::BadBitfield)?;
+                self.peer_pieces(session, slot, field)
+            }
+            Message::HaveAll => {
+                self.require_fast(slot, id::HAVE_ALL)?;
+                if self.metainfo.is_none() {
+                    return self.early(slot, |early| {
+                        early.all();
+                        Ok(())
+                    });
+                }
+                self.peer_pieces(session, slot, Bitfield::full(self.geometry.pieces()))
+            }
+            Message::HaveNone => {
+                self.require_fast(slot, id::HAVE_NONE)?;
+                if self.metainfo.is_none() {
+                    return self.early(slot, |early| {
+                        early.none();
+                        Ok(())
+                    });
+                }
+                self.peer_pieces(session, slot, Bitfield::new(self.geometry.pieces()))
+            }
+            Message::Request(block) => self.requested(session, slot, block),
+            Message::Cancel(block) => {
+                self.cancelled(session, slot, block);
+                Ok(())
+            }
+            Message::Piece { piece, begin, data } => {
+                self.block_arrived(session, slot, piece, begin, data)
+            }
+            Message::Reject(block) => {
+                self.require_fast(slot, id::REJECT)?;
+                self.rejected(session, slot, block);
+                Ok(())
+            }
+            Message::AllowedFast(piece) => {
+                self.require_fast(slot, id::ALLOWED_FAST)?;
+                if let Some(peer) = self.peers.get_mut(slot)
+                    && (self.metainfo.is_none() || self.geometry.contains(piece))
+                {
+                    peer.allow(piece);
+                }
+                Ok(())
+            }
+            Message::Suggest(piece) => {
+                self.require_fast(slot, id::SUGGEST)?;
+                if let Some(peer) = self.peers.get_mut(slot)
+                    && self.geometry.contains(piece)
+                {
+                    peer.suggest(piece);
+                }
+                Ok(())
+            }
+            Message::Extended { id: ExtensionHandshake::ID, payload } => {
+                self.extended(session, slot, &payload)
+            }
+            Message::Extended { id, payload } if id == Extension::Metadata.our_id() => {
+                self.metadata_message(session, slot, &payload)
+            }
+            Message::Extended { id, payload } if id == Extension::DontHave.our_id() => {
+                self.peer_lost(session, slot, dont_have::decode(&payload)?)
+            }
+            Message::Extended { id, payload } if id == Extension::PeerExchange.our_id() => {
+                self.peers_told(session, slot, &payload)
+            }
+            Message::Port(port) => {
+                if let Some(peer) = self.peers.get(slot) {
+                    self.peer_has_node(session, peer.remote, port);
+                }
+                Ok(())
+            }
+            // An extension we did not offer, a message from the future.
+            Message::Extended { .. } | Message::Unknown { .. } => Ok(()),
+        }
+    }
+
+    fn require_fast(&self, slot: PeerSlot, id: u8) -> Result<(), Violation> {
+        match self.peers.get(slot) {
+            Some(peer) if !peer.fast => Err(Violation::FastNotNegotiated { id }),
+            _ => Ok(()),
+        }
+    }
+}
