@@ -396,13 +396,16 @@ impl EngineHost {
             NetEvent::Received { end, data } => {
                 let Some((conn, _)) = self.conn_of(end) else { return };
                 let before = self.checker.tally().payload_received;
-                self.checker.received(conn, &data);
+                self.checker.received(cx.now(), conn, &data);
                 self.log_messages(cx, conn);
+                let payload = self.checker.tally().payload_received - before;
                 if let Some((_, down)) = &mut self.meters {
-                    let payload = self.checker.tally().payload_received - before;
                     down.add(cx.now(), payload as usize);
                 }
                 self.input(cx, Event::Received { conn, data });
+                if !self.conns.contains_key(&conn) {
+                    self.checker.cut_short(payload);
+                }
             }
             NetEvent::Writable { end } => self.writable(cx, end),
             NetEvent::Ended { end } => {

@@ -7,6 +7,7 @@ mod data;
 mod disk;
 mod limits;
 mod peers;
+mod requests;
 mod scene;
 mod stop;
 mod storms;
