@@ -128,9 +128,7 @@ impl Scene {
                 let length = CONTENT.len() as u64;
                 DiskDone::Files(vec![Some(FileStat { length, modified_ns: 0 })])
             }
-            DiskRequest::Hash { .. } => {
-                DiskDone::Hash(self.hash)
-            }
+            DiskRequest::Hash { .. } => DiskDone::Hash(self.hash),
             DiskRequest::Read { .. } => {
                 self.reads += 1;
                 DiskDone::Read(Bytes::from_static(&CONTENT[..16_384]))

@@ -57,8 +57,7 @@ fn a_super_slow_seeder_is_asked_for_each_block_once() {
     let leecher = scene.leecher(home(), &peers);
     // 256 KiB at 500 bytes a second are just under nine minutes.
     scene.finish(leecher, 570);
-    let blocks: u32 =
-        (0..scene.content.pieces()).map(|piece| scene.content.blocks_of(piece)).sum();
+    let blocks: u32 = (0..scene.content.pieces()).map(|piece| scene.content.blocks_of(piece)).sum();
     let asked = scene.world.script::<Peer>(seeder).counts().requests;
     assert_eq!(asked, u64::from(blocks));
 }

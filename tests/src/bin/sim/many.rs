@@ -101,7 +101,7 @@ impl Summary {
                 }
             }
             Err(failure) => {
-                bar.suspend(|| println!("{failure}\nreproduce: {}", command(&options)));
+                bar.suspend(|| say!("{failure}\nreproduce: {}", command(&options)));
                 self.failures.push((options, failure));
                 bar.set_message(format!("{} failed", self.failures.len()));
             }
@@ -110,9 +110,9 @@ impl Summary {
     }
 
     fn print(&self, seconds: f64) {
-        println!("{:>12} {:>9}  event", "times", "in runs");
+        say!("{:>12} {:>9}  event", "times", "in runs");
         for (event, (runs, all)) in &self.events {
-            println!("{all:>12} {runs:>9}  {event}");
+            say!("{all:>12} {runs:>9}  {event}");
         }
         let mut sorts: BTreeMap<(Kind, String), Vec<u64>> = BTreeMap::new();
         for (_, failure) in &self.failures {
@@ -120,9 +120,9 @@ impl Summary {
         }
         for ((kind, sort), seeds) in &mut sorts {
             seeds.sort_unstable();
-            println!("{} times {kind:?}: {sort}, first seed {}", seeds.len(), seeds[0]);
+            say!("{} times {kind:?}: {sort}, first seed {}", seeds.len(), seeds[0]);
         }
-        println!(
+        say!(
             "{} seeds in {seconds:.0} s ({:.1} per second), {} inputs, {} failed",
             self.runs,
             self.runs as f64 / seconds,

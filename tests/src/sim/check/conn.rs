@@ -153,12 +153,7 @@ impl Conn {
         }
     }
 
-    pub(super) fn received(
-        &mut self,
-        now: Instant,
-        bytes: &[u8],
-        around: Hearing<'_>,
-    ) {
+    pub(super) fn received(&mut self, now: Instant, bytes: &[u8], around: Hearing<'_>) {
         let Hearing { settings, torrents, tally, lines } = around;
         self.see(bytes);
         if self.kind != Kind::Peer || self.incoming_broken {
@@ -352,7 +347,11 @@ impl Conn {
             Msg::Request(run) => {
                 self.judge_request(now, run, watched, settings)?;
                 self.answered.remove(&run);
-                if self.requests.insert(run, Request { at: now, cancelled: false, forgotten: false }).is_some() {
+                if self
+                    .requests
+                    .insert(run, Request { at: now, cancelled: false, forgotten: false })
+                    .is_some()
+                {
                     watched.settle(run);
                 }
                 tally.requests += 1;
