@@ -24,7 +24,7 @@ use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Instant, UnixTime};
 use bitswarm_core::{Engine, Segments};
 
-use super::check::{Checker, Meter, Settings};
+use super::check::{Checker, Meter, Settings, judge_datagram};
 use super::content::Content;
 use super::dice::{Dice, seed_bytes};
 use super::disk::{Disk, Ticket};
@@ -739,6 +739,10 @@ impl EngineHost {
             self.counts.inputs += 1;
             let Some(datagram) = engine.gather_datagram(now, socket) else { return };
             cx.record(self.id, "datagram", &datagram);
+            let port = cx.net.socket_addr(key).map_or(0, |own| own.port());
+            if let Err(broken) = judge_datagram(port, datagram.remote, &datagram.data) {
+                cx.violation(self.id, broken);
+            }
             if !cx.net.send_datagram(cx.now(), key, datagram.remote, datagram.data.clone()) {
                 bound.held = Some(datagram);
             }

@@ -17,6 +17,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Changes, code, command};
 
+/// Without a terminal there is a line for so many seeds instead of the bar.
+const TOLD: u64 = 1000;
+
 /// One in so many seeds is run twice.
 const TWICE: u64 = 16;
 
@@ -107,6 +110,9 @@ impl Summary {
             }
         }
         bar.inc(1);
+        if bar.is_hidden() && self.runs.is_multiple_of(TOLD) {
+            say!("{} seeds, {} failed", self.runs, self.failures.len());
+        }
     }
 
     fn print(&self, seconds: f64) {

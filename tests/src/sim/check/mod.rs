@@ -8,6 +8,7 @@
 //! but the peer protocol (HTTP to and from trackers) are left alone.
 
 mod conn;
+mod datagram;
 mod meter;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use super::content::Content;
 use super::disk::Disk;
 use super::peer_wire::{Msg, Run};
 use conn::Conn;
+pub use datagram::judge_datagram;
 pub use meter::Meter;
 
 /// Watches all connections of one engine.

@@ -532,6 +532,7 @@ impl Peer {
 impl Script for Peer {
     fn handle(&mut self, io: &mut Io<'_, '_>, happening: Happening) {
         match happening {
+            Happening::Datagram { .. } => {}
             Happening::Start => {
                 for to in self.behaviour.dial.clone() {
                     self.dialled.insert(io.dial(to), to);

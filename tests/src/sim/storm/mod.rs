@@ -16,20 +16,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bitswarm_core::config::{Config, RateLimits};
+use bitswarm_core::config::{Config, DhtConfig, RateLimits};
 use bitswarm_core::disk::DiskErrorKind;
+use bitswarm_core::metainfo::Magnet;
 use bitswarm_core::notice::TorrentNotice;
 use bitswarm_core::record::Recorder;
 use bitswarm_core::session::bans::BanReason;
 use bitswarm_core::time::{Duration, Instant};
 
 use super::check::Meter;
-use super::content::{Content, announce_url};
+use super::content::Content;
 use super::dice::Dice;
 use super::network::{Disturbance, HostId, Link};
 use super::scripted::hostile::Hostile;
-use super::scripted::peer::{Behaviour, Corrupt, Peer, Unchoke};
+use super::scripted::Script;
+use super::scripted::peer::{Behaviour, Corrupt, Metadata, Peer, Unchoke};
 use super::scripted::tracker::{Answer, TRACKER_PORT, Tracker};
+use super::scripted::udp_tracker::UdpTracker;
 use super::trace::Fingerprint;
 use super::world::{Failure, Kind, World};
 pub use options::Options;
@@ -87,6 +90,8 @@ struct Storm {
     content: Arc<Content>,
     /// The tracker's host, if one is needed.
     tracker: Option<HostId>,
+    /// The host of the DHT that all know, if there is one.
+    dht_node: Option<HostId>,
     seeders: Vec<HostId>,
     leechers: Vec<HostId>,
     scripts: Vec<HostId>,
@@ -123,6 +128,7 @@ impl Storm {
             world,
             content,
             tracker: None,
+            dht_node: None,
             seeders: Vec::new(),
             leechers: Vec::new(),
             scripts: Vec::new(),
@@ -152,6 +158,8 @@ impl Storm {
             loss_per_mille: loss,
             duplicate_per_mille: loss,
             reorder_per_mille: loss,
+            burst_per_mille: if self.options.burst_ms > 0 { 20 } else { 0 },
+            burst: Duration::from_millis(self.options.burst_ms),
             ..Link::home(up, up << self.dice.between(0..=4))
         }
     }
@@ -159,7 +167,9 @@ impl Storm {
     /// An engine's settings.
     fn config(&self) -> impl FnOnce(&mut Config) + use<> {
         let (small, limit) = (self.options.small_bounds > 0, self.options.limit);
+        let dht = self.dht_node.map(|host| dht_config(Some(self.world.addr(host))));
         move |config| {
+            config.dht = dht;
             if limit > 0 {
                 let limit = Some(limit);
                 config.limits = RateLimits { down_bytes_per_s: limit, up_bytes_per_s: limit };
@@ -182,6 +192,11 @@ impl Storm {
     }
 
     fn populate(&mut self) {
+        if self.options.dht > 0 {
+            let link = Link::home(1 << 20, 1 << 20);
+            let dht = Some(dht_config(None));
+            self.dht_node = Some(self.world.add_engine("dht node", link, |c| c.dht = dht));
+        }
         let urls = self.add_trackers();
         for number in 0..self.options.seeders {
             // Somebody must be reachable.
@@ -209,7 +224,15 @@ impl Storm {
         let dead = (0..self.options.dead_peers.min(255)).map(nobody);
         let known: Vec<SocketAddr> = addrs[from..].iter().copied().chain(dead).collect();
         for host in engines {
+            let by_magnet = self.leechers.contains(&host)
+                && self.dice.chance(self.options.magnets_per_mille as u32);
+            if by_magnet {
+                self.note("magnet link");
+            }
             self.world.add_torrent(host, &self.content.clone(), |add| {
+                if by_magnet {
+                    add.source = Magnet::new(self.content.infohash()).into();
+                }
                 add.peers.clone_from(&known);
                 add.trackers.extend(urls.clone());
             });
@@ -230,7 +253,11 @@ impl Storm {
         for number in 0..self.options.scripts {
             let link = self.link();
             let behaviour = self.behaviour(targets);
-            let corrupts = behaviour.corrupt != Corrupt::Never;
+            let lies = matches!(
+                behaviour.metadata,
+                Metadata::Garbage | Metadata::Claims(_) | Metadata::Floods(_)
+            );
+            let corrupts = behaviour.corrupt != Corrupt::Never || lies;
             let honest = behaviour.pipeline > 0 && behaviour.dial.contains(&targets[0]);
             let name = format!("script {number}");
             let peer = Peer::new(self.options.seed, &name, &self.content, behaviour);
@@ -261,10 +288,13 @@ impl Storm {
         let mut urls = Vec::new();
         for number in 0..self.options.bad_trackers {
             let name = format!("bad tracker {number}");
-            let answer = Answer::Moody(Dice::new(self.options.seed, &name));
-            let link = Link::home(1 << 20, 1 << 20);
-            let host = self.world.add_script(&name, link, Box::new(Tracker::new(answer)));
-            urls.push(announce_url((self.world.addr(host).ip(), TRACKER_PORT).into()));
+            let script: Box<dyn Script> = if self.options.udp > 0 {
+                Box::new(UdpTracker::new(self.options.seed, &name, true))
+            } else {
+                Box::new(Tracker::new(Answer::Moody(Dice::new(self.options.seed, &name))))
+            };
+            let host = self.world.add_script(&name, Link::home(1 << 20, 1 << 20), script);
+            urls.push(self.announce_url(&self.world.addr(host).ip().to_string()));
         }
         if let Some(good) = self.add_tracker() {
             urls.push(good);
@@ -279,8 +309,12 @@ impl Storm {
         let host = match self.options.meeting {
             0 => return None,
             1 => {
-                let tracker = Tracker::new(Answer::Swarm(300));
-                self.world.add_script("tracker", link, Box::new(tracker))
+                let script: Box<dyn Script> = if self.options.udp > 0 {
+                    Box::new(UdpTracker::new(self.options.seed, "tracker", false))
+                } else {
+                    Box::new(Tracker::new(Answer::Swarm(300)))
+                };
+                self.world.add_script("tracker", link, script)
             }
             _ => self.world.add_engine("tracker", link, |config| {
                 config.tracker_listen = Some(([0, 0, 0, 0], TRACKER_PORT).into());
@@ -290,9 +324,14 @@ impl Storm {
         let ip = self.world.addr(host).ip();
         if self.dice.chance(500) {
             self.world.resolver().set("tracker.test", [ip]);
-            return Some(format!("http://tracker.test:{TRACKER_PORT}/announce"));
+            return Some(self.announce_url("tracker.test"));
         }
-        Some(announce_url((ip, TRACKER_PORT).into()))
+        Some(self.announce_url(&ip.to_string()))
+    }
+
+    fn announce_url(&self, host: &str) -> String {
+        let scheme = if self.options.udp > 0 { "udp" } else { "http" };
+        format!("{scheme}://{host}:{TRACKER_PORT}/announce")
     }
 
     fn behaviour(&mut self, targets: &[SocketAddr]) -> Behaviour {
@@ -304,6 +343,11 @@ impl Storm {
             dial: dial.clone(),
             fast: dice.chance(500),
             extended: dice.chance(500),
+            metadata: if self.options.magnets_per_mille > 0 {
+                metadata_of_a_script(dice)
+            } else {
+                Metadata::No
+            },
             ..Behaviour::seeder()
         };
         match dice.index(6) {
@@ -523,6 +567,24 @@ impl Storm {
     }
 }
 
+/// A node of the DHT that knows this host, or begins with nobody.
+fn dht_config(knows: Option<SocketAddr>) -> DhtConfig {
+    let bootstrap = knows.map(|addr| (addr.ip().to_string(), addr.port()));
+    DhtConfig { bootstrap: bootstrap.into_iter().collect(), ..DhtConfig::default() }
+}
+
+fn metadata_of_a_script(dice: &mut Dice) -> Metadata {
+    match dice.index(8) {
+        0 => Metadata::Garbage,
+        1 => Metadata::Stalls,
+        2 => Metadata::Rejects,
+        3 => Metadata::Claims([1, 20_000, 1 << 30][dice.index(3)]),
+        4 => Metadata::Floods(dice.between(1..=20) as u32),
+        5 => Metadata::No,
+        _ => Metadata::Gives,
+    }
+}
+
 fn event_of(notice: &TorrentNotice) -> Option<&'static str> {
     Some(match notice {
         TorrentNotice::PeerBanned { why: BanReason::WrongData, .. } => "ban for wrong data",
@@ -538,6 +600,8 @@ fn event_of(notice: &TorrentNotice) -> Option<&'static str> {
         TorrentNotice::Checked { from_resume: true, .. } => "resume",
         TorrentNotice::Checked { .. } => "full check",
         TorrentNotice::Finished => "finished",
+        TorrentNotice::MetadataReceived { .. } => "metadata received",
+        TorrentNotice::DhtAnswered { .. } => "DHT answered",
         _ => return None,
     })
 }
