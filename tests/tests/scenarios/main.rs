@@ -5,6 +5,7 @@
 mod crashes;
 mod data;
 mod disk;
+mod fairness;
 mod limits;
 mod peers;
 mod requests;

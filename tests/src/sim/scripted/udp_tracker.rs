@@ -155,7 +155,9 @@ impl UdpTracker {
             Mood::OtherAction => [head([2, 7, u32::MAX][self.dice.index(3)]), vec![0; 40]].concat(),
             Mood::Short => good[..self.dice.index(good.len())].to_vec(),
             Mood::Error => [head(ERROR), b"not today".to_vec()].concat(),
-            Mood::Interval(interval) if is_announce => [head(ANNOUNCE), counts(interval, 0)].concat(),
+            Mood::Interval(interval) if is_announce => {
+                [head(ANNOUNCE), counts(interval, 0)].concat()
+            }
             Mood::Lies if is_announce => {
                 let zero = SocketAddr::from(([50, 9, 9, 9], 0));
                 let oneself = SocketAddr::new(from.ip(), PEER_PORT);
