@@ -22,6 +22,7 @@ use crate::piece::Sha256Hash;
 pub use accumulator::{Accumulator, BlockHasher};
 pub use range::{HashRange, MAX_HASHES, Node};
 pub use shape::TreeShape;
+pub(crate) use shape::is_piece_len;
 pub use tree::HashTree;
 
 /// The hash of a block of up to 16 KiB: a leaf.

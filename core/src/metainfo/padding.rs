@@ -36,7 +36,8 @@ mod tests {
         let file = |&length: &i64| {
             let attributes = Attributes { pad: length < 0, ..Attributes::default() };
             let length = length.unsigned_abs();
-            let file = File { path: String::new(), length, offset, attributes };
+            let path = String::new();
+            let file = File { path, length, offset, attributes, root: None, layer: None };
             offset += length;
             file
         };

@@ -123,6 +123,11 @@ impl Layout {
         }
     }
 
+    /// Length of a file in bytes, given its index in the metainfo.
+    pub fn len_of_file(&self, file: usize) -> Option<u64> {
+        self.files.get(file).map(|file| file.length)
+    }
+
     /// How much each piece is wanted, given that for each file in the metainfo's order; files
     /// beyond the list are [`FilePriority::Normal`].
     ///

@@ -228,7 +228,7 @@ impl Torrent {
     }
 
     fn piece_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
-        self.metainfo.as_ref()?.piece_hash(piece).map(PieceHash::V1)
+        self.metainfo.as_ref()?.expected_hash(piece)
     }
 
     /// Has a piece read from disk and compared with its hash.
