@@ -167,6 +167,9 @@ impl Engine {
         if self.session.stopping {
             return Err(AddTorrentError::Stopping);
         }
+        if add.source.is_v2_only() {
+            return Err(AddTorrentError::V2Only);
+        }
         let infohash = add.source.infohash();
         if let Some(&known) = self.by_infohash.get(&infohash) {
             return Err(AddTorrentError::Duplicate(known));

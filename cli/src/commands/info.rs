@@ -25,12 +25,12 @@ pub(crate) fn run(args: &Info) -> Result<(), Failure> {
 
 /// What `--json` prints of a magnet link.
 fn magnet_object(magnet: &Magnet) -> Object {
-    let v2 =
-        magnet.v2.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let v1 = (!magnet.is_v2_only()).then(|| magnet.infohash.to_string());
+    let v2 = magnet.v2.map(|v2| v2.to_string());
     let peers = magnet.peers.iter().map(ToString::to_string);
     Object::new()
         .with("name", magnet.name.as_deref())
-        .with("infohash_v1", magnet.infohash.to_string())
+        .with("infohash_v1", v1)
         .with("infohash_v2", v2)
         .with("trackers", magnet.trackers.clone())
         .with("web_seeds", magnet.web_seeds.clone())

@@ -19,6 +19,8 @@ pub enum AddTorrentError {
     },
     /// `Engine::stop` was called.
     Stopping,
+    /// A torrent of BitTorrent v2 alone, which cannot be transferred yet.
+    V2Only,
 }
 
 impl fmt::Display for AddTorrentError {
@@ -29,6 +31,10 @@ impl fmt::Display for AddTorrentError {
                 write!(f, "{given} file priorities given for {files} files")
             }
             AddTorrentError::Stopping => f.write_str("the session is stopping"),
+            AddTorrentError::V2Only => f.write_str(
+                "a torrent of BitTorrent v2 alone, which cannot be transferred yet; \
+                 use a v1 or hybrid one",
+            ),
         }
     }
 }

@@ -47,7 +47,7 @@ impl Layout {
     /// The layout of a torrent. Agrees with its [`Metainfo::store_spec`].
     pub fn new(metainfo: &Metainfo) -> Self {
         let files = metainfo.files().iter().map(|file| (file.length(), file.is_stored()));
-        Self::from_parts(metainfo.geometry(), files)
+        Self::from_parts(metainfo.geometry().clone(), files)
             .expect("a Metainfo has checked that its files make up its content")
     }
 
@@ -64,6 +64,7 @@ impl Layout {
         geometry: Geometry,
         files: impl IntoIterator<Item = (u64, bool)>,
     ) -> Option<Self> {
+        let total_len = geometry.total_len();
         let mut layout =
             Layout { geometry, files: Vec::new(), with_content: Vec::new(), stored: Vec::new() };
         let mut start = 0_u64;
@@ -75,12 +76,12 @@ impl Layout {
             layout.with_content.extend((length > 0).then_some(index));
             start = start.checked_add(length)?;
         }
-        (start == geometry.total_len()).then_some(layout)
+        (start == total_len).then_some(layout)
     }
 
     /// How the content is cut into pieces.
-    pub fn geometry(&self) -> Geometry {
-        self.geometry
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
     }
 
     /// Where a block, or any other range inside a piece, lies. Empty if it is not one: see
@@ -120,6 +121,11 @@ impl Layout {
             }
             _ => 0..0,
         }
+    }
+
+    /// Length of a file in bytes, given its index in the metainfo.
+    pub fn len_of_file(&self, file: usize) -> Option<u64> {
+        self.files.get(file).map(|file| file.length)
     }
 
     /// How much each piece is wanted, given that for each file in the metainfo's order; files
@@ -317,11 +323,11 @@ mod tests {
 
     #[test]
     fn lengths_that_do_not_make_up_the_content_make_no_layout() {
-        let geometry = Geometry::new(10, 4).unwrap();
-        assert!(Layout::from_parts(geometry, [(9, true)]).is_none());
-        assert!(Layout::from_parts(geometry, [(10, true), (1, true)]).is_none());
-        assert!(Layout::from_parts(geometry, [(u64::MAX, true), (11, true)]).is_none());
-        assert!(Layout::from_parts(geometry, [(10, true), (0, true)]).is_some());
+        let geometry = || Geometry::new(10, 4).unwrap();
+        assert!(Layout::from_parts(geometry(), [(9, true)]).is_none());
+        assert!(Layout::from_parts(geometry(), [(10, true), (1, true)]).is_none());
+        assert!(Layout::from_parts(geometry(), [(u64::MAX, true), (11, true)]).is_none());
+        assert!(Layout::from_parts(geometry(), [(10, true), (0, true)]).is_some());
     }
 
     #[test]

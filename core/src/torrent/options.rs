@@ -60,6 +60,14 @@ impl TorrentSource {
         }
     }
 
+    /// Whether it is a torrent of v2 alone (BEP 52), which the engine cannot transfer yet.
+    pub fn is_v2_only(&self) -> bool {
+        match self {
+            TorrentSource::Metainfo(metainfo) => !metainfo.has_v1(),
+            TorrentSource::Magnet(magnet) => magnet.is_v2_only(),
+        }
+    }
+
     /// Its name as far as it is known, fit to be shown; no path.
     pub fn shown_name(&self) -> String {
         match self {
