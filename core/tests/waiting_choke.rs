@@ -8,7 +8,6 @@ use bitswarm_core::action::{Action, SocketKind};
 use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat};
 use bitswarm_core::id::SocketId;
 use bitswarm_core::metainfo::create::Creator;
-use bitswarm_core::piece::{PieceIndex, Sha1Hash};
 use bitswarm_core::segments::Segments;
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::{Config, ConnId, Engine, Event, Instant, UnixTime};
@@ -27,8 +26,6 @@ struct Scene {
     now: Instant,
     listener: Option<SocketId>,
     infohash: [u8; 20],
-    /// Of each of its pieces.
-    hash: Sha1Hash,
     reads: usize,
     /// Connections that take nothing.
     clogged: Vec<ConnId>,
@@ -45,14 +42,12 @@ impl Scene {
         creator.piece_length = 16_384;
         let metainfo = creator.finish_with_content(CONTENT).expect("valid");
         let infohash = metainfo.infohash().0;
-        let hash = metainfo.piece_hash(PieceIndex(0)).expect("there are two");
         engine.add_torrent(Instant::ZERO, AddTorrent::new(metainfo, "/data")).expect("new");
         let mut scene = Scene {
             engine,
             now: Instant::ZERO,
             listener: None,
             infohash,
-            hash,
             reads: 0,
             clogged: Vec::new(),
             sent: Vec::new(),
@@ -128,7 +123,6 @@ impl Scene {
                 let length = CONTENT.len() as u64;
                 DiskDone::Files(vec![Some(FileStat { length, modified_ns: 0 })])
             }
-            DiskRequest::Hash { .. } => DiskDone::Hash(self.hash),
             DiskRequest::Read { .. } => {
                 self.reads += 1;
                 DiskDone::Read(Bytes::from_static(&CONTENT[..16_384]))

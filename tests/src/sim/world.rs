@@ -308,6 +308,11 @@ impl World {
         SocketAddr::new(self.net.ip(host), PEER_PORT)
     }
 
+    /// Whether a host can be dialled.
+    pub fn accepts(&self, host: HostId) -> bool {
+        self.net.link(host).accepts
+    }
+
     /// Gives a host a torrent, kept under [`ROOT`]; `edit` changes how.
     ///
     /// # Panics

@@ -88,7 +88,8 @@ fn two_that_corrupt_in_turns_are_both_found_out_and_never_an_honest_one() {
         scene.finish(leecher, 300);
         let mut bad: Vec<IpAddr> = bad.iter().map(|host| scene.world.addr(*host).ip()).collect();
         let mut banned = scene.banned(leecher);
-        (bad.sort(), banned.sort());
+        bad.sort();
+        banned.sort();
         assert_eq!(banned, bad, "seed {seed}");
     }
 }

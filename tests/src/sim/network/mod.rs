@@ -341,6 +341,11 @@ impl Network {
         self.hosts[host.at()].addrs[0]
     }
 
+    /// A host's link.
+    pub fn link(&self, host: HostId) -> &Link {
+        &self.hosts[host.at()].link
+    }
+
     /// The address that a listener or datagram socket is bound to.
     pub fn socket_addr(&self, key: SocketKey) -> Option<SocketAddr> {
         self.sockets[key.0 as usize].as_ref().map(|socket| socket.addr)

@@ -45,6 +45,10 @@ const LIVENESS: Duration = Duration::from_secs(3 * 3600);
 /// have come to its end (chosen: longer than a snub and a round of choking).
 const REST: Duration = Duration::from_secs(90);
 
+/// Time within which a newcomer must have everything from one that has it (chosen: the slowest link
+/// needs five minutes).
+const SERVED: Duration = Duration::from_secs(3600);
+
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -368,6 +372,7 @@ impl Storm {
         self.heal();
         self.liveness()?;
         self.rest()?;
+        self.serve()?;
         self.end()
     }
 
@@ -502,6 +507,24 @@ impl Storm {
             }
         }
         Ok(())
+    }
+
+    /// Somebody new comes to one of those who have everything, and is served: no slot, queue or
+    /// budget was lost on the way.
+    fn serve(&mut self) -> Result<(), Failure> {
+        let reachable = |host: &HostId| self.world.accepts(*host) && !self.rotten.contains(host);
+        let hosts: Vec<HostId> = self.engines().into_iter().filter(reachable).collect();
+        let Some(host) = hosts.get(self.dice.index(hosts.len())).copied() else { return Ok(()) };
+        let behaviour = Behaviour::leecher(vec![self.world.addr(host)]);
+        let newcomer = Peer::new(self.options.seed, "newcomer", &self.content, behaviour);
+        let link = Link::home(1 << 20, 1 << 20);
+        let newcomer = self.world.add_script("newcomer", link, Box::new(newcomer));
+        let deadline = self.world.now() + SERVED;
+        let served = |world: &World| world.script::<Peer>(newcomer).is_complete();
+        self.world.run_until(deadline, served).map_err(|mut failure| {
+            failure.what += &format!("\n  {} does not serve a newcomer", self.world.name(host));
+            failure
+        })
     }
 
     /// Stops every engine; nothing may be left.
