@@ -14,6 +14,7 @@
 
 mod datagram;
 mod link;
+mod pipe;
 mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
