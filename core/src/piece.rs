@@ -272,15 +272,21 @@ impl Geometry {
             && block.length == self.block(block.piece, block.number()).length
     }
 
-    /// Whether the range lies inside its piece and is not empty: what we may be asked for.
+    /// Whether the range lies inside its piece, padding included, and is not empty.
     pub fn contains_range(&self, block: Block) -> bool {
-        let has_padding = self.tails.as_ref().is_none_or(|tails| tails.padding == Padding::Content);
-        let end =
-            if has_padding { self.len_of(block.piece) } else { self.data_len_of(block.piece) };
-        self.contains(block.piece)
-            && block.length > 0
-            && u64::from(block.begin) + u64::from(block.length) <= u64::from(end)
+        self.contains(block.piece) && ends_within(block, self.len_of(block.piece))
     }
+
+    /// Whether the range is one that we may be asked for: padding only where it is content.
+    pub fn may_be_requested(&self, block: Block) -> bool {
+        let is_content = self.tails.as_ref().is_none_or(|tails| tails.padding == Padding::Content);
+        self.contains_range(block)
+            && (is_content || ends_within(block, self.data_len_of(block.piece)))
+    }
+}
+
+fn ends_within(range: Block, len: u32) -> bool {
+    range.length > 0 && u64::from(range.begin) + u64::from(range.length) <= u64::from(len)
 }
 
 #[cfg(test)]
@@ -335,9 +341,9 @@ mod tests {
     #[test]
     fn padding_may_be_asked_of_us_where_it_is_content() {
         let beyond = Block { piece: PieceIndex(2), begin: 16_384, length: 16_384 };
-        assert!(padded(Padding::Content).contains_range(beyond));
-        assert!(!padded(Padding::Unknown).contains_range(beyond));
-        assert!(padded(Padding::Unknown).contains_range(Block { begin: 0, ..beyond }));
+        assert!(padded(Padding::Content).may_be_requested(beyond));
+        assert!(!padded(Padding::Unknown).may_be_requested(beyond));
+        assert!(padded(Padding::Unknown).may_be_requested(Block { begin: 0, ..beyond }));
     }
 
     #[test]

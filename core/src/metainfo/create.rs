@@ -13,7 +13,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::{Attributes, Metainfo, MetainfoError, PathRules};
+use super::{Attributes, Metainfo, MetainfoError, PathRules, padding};
 use crate::merkle::is_piece_len;
 use crate::piece::{BLOCK_LEN, Geometry, MAX_PIECE_LEN, MAX_PIECES};
 use crate::storage::layout::Layout;
@@ -322,8 +322,12 @@ impl Creator {
             _ if self.files().is_empty() => Err(CreateError::NoFiles),
             None => Err(CreateError::Unreadable(MetainfoError::TotalOverflow)),
             Some(0) => Err(CreateError::Empty),
-            Some(total) => Geometry::new(total, self.piece_length)
-                .ok_or(CreateError::PieceLength(self.piece_length)),
+            Some(total) => {
+                let geometry = Geometry::new(total, self.piece_length)
+                    .ok_or(CreateError::PieceLength(self.piece_length))?;
+                let lengths = parts.iter().map(|part| (part.length(), part.is_padding()));
+                Ok(padding::mark(geometry, lengths, self.protocol.has_v1()))
+            }
         }
     }
 
@@ -391,6 +395,13 @@ impl Part<'_> {
         match self {
             Part::File(file) => file.length,
             Part::Padding(length) => *length,
+        }
+    }
+
+    fn is_padding(&self) -> bool {
+        match self {
+            Part::File(file) => file.pad,
+            Part::Padding(_) => true,
         }
     }
 

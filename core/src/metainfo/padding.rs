@@ -1,17 +1,23 @@
 //! Which pieces end in padding (BEP 47; BEP 52, "upgrade path").
 
-use super::File;
 use crate::piece::{Geometry, Padding, PieceIndex};
 
-/// The geometry of these files, with its padding known.
-pub(super) fn mark(geometry: Geometry, files: &[File], padding: Padding) -> Geometry {
+/// The geometry of files, each given by its length and whether it is padding, with that padding
+/// known. It is content if the torrent has a v1 part.
+pub(super) fn mark(
+    geometry: Geometry,
+    files: impl IntoIterator<Item = (u64, bool)>,
+    has_v1: bool,
+) -> Geometry {
     let piece_len = u64::from(geometry.piece_len());
     let total_len = geometry.total_len();
+    let padding = if has_v1 { Padding::Content } else { Padding::Unknown };
     let mut tails: Vec<(PieceIndex, u32)> = Vec::new();
-    let mut data_end = 0;
-    for file in files.iter().filter(|file| file.length > 0) {
-        let end = file.offset + file.length;
-        if !file.attributes.pad {
+    let (mut end, mut data_end) = (0_u64, 0);
+    for (length, is_padding) in files.into_iter().filter(|(length, _)| *length > 0) {
+        // No more than the content's length.
+        end += length;
+        if !is_padding {
             data_end = end;
         } else if end.is_multiple_of(piece_len) || end == total_len {
             // What is the piece's whole length is left out by the geometry.
@@ -26,24 +32,15 @@ pub(super) fn mark(geometry: Geometry, files: &[File], padding: Padding) -> Geom
 
 #[cfg(test)]
 mod tests {
-    use super::super::Attributes;
     use super::*;
 
     /// The bytes to transfer of each piece of 100,000, given the files' lengths; negative ones are
     /// padding.
     fn lengths(files: &[i64]) -> Vec<u32> {
-        let mut offset = 0;
-        let file = |&length: &i64| {
-            let attributes = Attributes { pad: length < 0, ..Attributes::default() };
-            let length = length.unsigned_abs();
-            let path = String::new();
-            let file = File { path, length, offset, attributes, root: None, layer: None };
-            offset += length;
-            file
-        };
-        let files: Vec<File> = files.iter().map(file).collect();
-        let geometry = Geometry::new(offset, 100_000).expect("within limits");
-        let geometry = mark(geometry, &files, Padding::Unknown);
+        let files = files.iter().map(|length| (length.unsigned_abs(), *length < 0));
+        let total = files.clone().map(|(length, _)| length).sum();
+        let geometry = Geometry::new(total, 100_000).expect("within limits");
+        let geometry = mark(geometry, files, false);
         geometry.iter().map(|piece| geometry.data_len_of(piece)).collect()
     }
 

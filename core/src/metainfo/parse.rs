@@ -14,7 +14,7 @@ use super::{
 };
 use crate::bencode::{Document, Limits, Value};
 use crate::merkle::is_piece_len;
-use crate::piece::{Geometry, InfoHash, InfoHashV2, MAX_PIECE_LEN, MAX_PIECES, Padding};
+use crate::piece::{Geometry, InfoHash, InfoHashV2, MAX_PIECE_LEN, MAX_PIECES};
 
 /// Reads a metainfo file.
 pub(super) fn metainfo(bytes: Bytes, rules: PathRules) -> Result<Metainfo, MetainfoError> {
@@ -50,13 +50,13 @@ pub(super) fn metainfo(bytes: Bytes, rules: PathRules) -> Result<Metainfo, Metai
         None => None,
     };
     let Content { name, geometry, piece_hashes, files, is_multi_file } = content;
-    let padding = if piece_hashes.is_some() { Padding::Content } else { Padding::Unknown };
+    let lengths = files.iter().map(|file| (file.length, file.attributes.pad));
     Ok(Metainfo {
         info: info.span(),
         infohash,
         v2,
         name,
-        geometry: padding::mark(geometry, &files, padding),
+        geometry: padding::mark(geometry, lengths, piece_hashes.is_some()),
         piece_hashes,
         links: links::links(info, tree, &files, rules),
         files,
