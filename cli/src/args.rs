@@ -376,9 +376,8 @@ pub(crate) struct Dht {
 pub(crate) enum DhtCommand {
     /// Find the peers of a torrent
     Lookup {
-        /// The torrent's infohash in hexadecimal
-        #[arg(value_parser = parse_node_id)]
-        infohash: NodeId,
+        /// The torrent: its infohash, a magnet link or a torrent file
+        torrent: PathBuf,
         #[command(flatten)]
         options: DhtOptions,
     },
@@ -400,9 +399,8 @@ pub(crate) enum DhtCommand {
     Put(DhtPut),
     /// Count a torrent's peers
     Scrape {
-        /// The torrent's infohash in hexadecimal
-        #[arg(value_parser = parse_node_id)]
-        infohash: NodeId,
+        /// The torrent: its infohash, a magnet link or a torrent file
+        torrent: PathBuf,
         #[command(flatten)]
         options: DhtOptions,
     },

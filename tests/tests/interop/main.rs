@@ -2,6 +2,7 @@
 
 mod between_peers;
 mod command_line;
+mod dht;
 mod hostile_peers;
 mod https_trackers;
 mod interruptions;
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     let mut cases = between_peers::cases();
     cases.extend(transfers::cases());
     cases.extend(magnets::cases());
+    cases.extend(dht::cases());
     cases.extend(trackers::cases());
     cases.extend(https_trackers::cases());
     cases.extend(interruptions::cases());
