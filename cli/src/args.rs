@@ -167,7 +167,7 @@ pub(crate) struct Transfer {
     /// A DHT node to begin with instead of the well-known ones (may be repeated)
     #[arg(long = "dht-bootstrap", value_name = "HOST:PORT", value_parser = PeerName::parse)]
     pub(crate) dht_bootstrap: Vec<PeerName>,
-    /// Do not look for peers on the local network (not done yet)
+    /// Do not look for peers on the local network
     #[arg(long)]
     pub(crate) no_lsd: bool,
     /// Do not exchange peers with peers

@@ -7,6 +7,7 @@ pub(crate) mod announces;
 pub mod bans;
 pub(crate) mod conn;
 pub(crate) mod dht_host;
+pub(crate) mod lsd_host;
 pub(crate) mod op;
 pub(crate) mod rates;
 pub(crate) mod sockets;

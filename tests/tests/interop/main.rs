@@ -6,6 +6,7 @@ mod dht;
 mod hostile_peers;
 mod https_trackers;
 mod interruptions;
+mod local_discovery;
 mod magnets;
 mod trackers;
 mod transfers;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     cases.extend(transfers::cases());
     cases.extend(magnets::cases());
     cases.extend(dht::cases());
+    cases.extend(local_discovery::cases());
     cases.extend(trackers::cases());
     cases.extend(https_trackers::cases());
     cases.extend(interruptions::cases());
