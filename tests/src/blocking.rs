@@ -5,8 +5,7 @@
 //! socket, one that reads and one that writes for each connection. What they learn goes as `News`
 //! through one channel to the session's thread, which owns the engine and waits for nothing else.
 //! The channel is bounded: a reader that is faster than the engine waits, and its socket's window
-//! fills. A socket that is shut down ends the calls that block on it, and so its threads (on Linux
-//! also `accept`, `connect` and `recv_from`).
+//! fills. A socket that is shut down ends the calls (on Linux) that block on it. No multicast here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice, Read, Write};
@@ -20,7 +19,6 @@ use std::time::Duration;
 use bitswarm_core::action::{Close, SocketKind, SocketSpec};
 use bitswarm_core::event::{Datagram, NetError};
 use bitswarm_core::{Action, ConnId, Event, Instant, Segments, SocketId};
-use bitswarm_runtime_common::multicast::Group;
 use bitswarm_runtime_common::{Client, ClientConfig, Events, Host, StartError, Wake, launch, net};
 use bytes::BytesMut;
 use socket2::{SockRef, Socket};
@@ -89,8 +87,6 @@ struct Connection {
 /// A listener or datagram socket.
 struct Waiting {
     socket: Socket,
-    /// The multicast group that everything is sent to.
-    group: Option<Group>,
     ended: AtomicBool,
 }
 
@@ -220,12 +216,8 @@ impl Session {
             Action::SendDatagrams { socket } => {
                 let Some(waiting) = self.sockets.get(&socket) else { return };
                 while let Some(datagram) = self.host.gather_datagram(socket) {
-                    let Some(group) = &waiting.group else {
-                        // One that cannot be sent is lost, as it might be on the way.
-                        let _ = waiting.socket.send_to(&datagram.data, &datagram.remote.into());
-                        continue;
-                    };
-                    group.send(&SockRef::from(&waiting.socket), &datagram.data);
+                    // One that cannot be sent is lost, as it might be on the way.
+                    let _ = waiting.socket.send_to(&datagram.data, &datagram.remote.into());
                 }
             }
             Action::Disk { op, request } => self.host.disk(op, request),
@@ -238,18 +230,12 @@ impl Session {
         let socket = net::bind(spec)?;
         socket.set_nonblocking(false)?;
         let addr = net::local_addr(&SockRef::from(&socket))?;
-        let group = (spec.kind == SocketKind::Multicast)
-            .then(|| Group::new(spec.addr, self.host.bind_address()));
-        if let Some(group) = &group {
-            group.open(&SockRef::from(&socket))?;
-        }
-        let waiting = Arc::new(Waiting { socket, group, ended: AtomicBool::new(false) });
+        let waiting = Arc::new(Waiting { socket, ended: AtomicBool::new(false) });
         let (waits, teller) = (Arc::clone(&waiting), self.teller.clone());
         match spec.kind {
             SocketKind::TcpListener => self.spawn("accept", move || waits.accept(id, &teller)),
-            SocketKind::Udp | SocketKind::Multicast => {
-                self.spawn("receive", move || waits.receive(id, &teller))
-            }
+            SocketKind::Udp => self.spawn("receive", move || waits.receive(id, &teller)),
+            SocketKind::Multicast => Err(io::ErrorKind::Unsupported.into()),
         }?;
         self.sockets.insert(id, waiting);
         Ok(addr)
