@@ -221,7 +221,10 @@ impl<P: Poller> Driver<P> {
     fn bind(&mut self, socket: SocketId, spec: SocketSpec) {
         let bound = match spec.kind {
             SocketKind::TcpListener => self.listeners.open(&mut self.poller, socket, spec),
-            SocketKind::Udp => self.datagrams.open(&mut self.poller, socket, spec),
+            SocketKind::Udp | SocketKind::Multicast => {
+                let bind = self.host.bind_address();
+                self.datagrams.open(&mut self.poller, socket, spec, bind)
+            }
         };
         tracing::debug!(?spec, ?bound, "bound");
         let result = bound.map_err(|error| net::net_error(&error));

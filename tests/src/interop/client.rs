@@ -2,6 +2,7 @@
 //! stop it.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +63,10 @@ pub struct Task<'a> {
     pub magnet: Option<String>,
     /// Whether it exchanges peers with peers (libtorrent and ours).
     pub pex: bool,
+    /// Whether it looks for peers by local discovery (libtorrent and ours).
+    pub lsd: bool,
+    /// A node by which it takes part in the DHT (libtorrent and ours).
+    pub dht: Option<SocketAddr>,
 }
 
 /// Whether a client has the content or wants it.
@@ -76,20 +81,17 @@ pub enum Role {
 impl<'a> Task<'a> {
     /// Seed from the torrent's original content.
     pub fn seed(torrent: &'a Torrent) -> Self {
-        let root = torrent.content.root().to_owned();
-        Task { torrent, root, role: Role::Seed, up_bytes_per_s: None, magnet: None, pex: false }
+        Task::new(torrent, torrent.content.root().to_owned(), Role::Seed)
     }
 
     /// Download into `root`.
     pub fn leech(torrent: &'a Torrent, root: impl Into<PathBuf>) -> Self {
-        Task {
-            torrent,
-            root: root.into(),
-            role: Role::Leech,
-            up_bytes_per_s: None,
-            magnet: None,
-            pex: false,
-        }
+        Task::new(torrent, root.into(), Role::Leech)
+    }
+
+    fn new(torrent: &'a Torrent, root: PathBuf, role: Role) -> Self {
+        let (up_bytes_per_s, magnet, dht) = (None, None, None);
+        Task { torrent, root, role, up_bytes_per_s, magnet, pex: false, lsd: false, dht }
     }
 
     /// The same with a magnet link: the infohash and these further parameters, such as
@@ -102,6 +104,16 @@ impl<'a> Task<'a> {
     /// The same with peer exchange.
     pub fn with_pex(self) -> Self {
         Task { pex: true, ..self }
+    }
+
+    /// The same with local discovery.
+    pub fn with_lsd(self) -> Self {
+        Task { lsd: true, ..self }
+    }
+
+    /// The same in the DHT of this node.
+    pub fn with_dht(self, router: SocketAddr) -> Self {
+        Task { dht: Some(router), ..self }
     }
 
     /// What it is told to download or seed: a file or a link.
