@@ -15,13 +15,11 @@ use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat};
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::notice::{Notice, TorrentNotice};
-use bitswarm_core::piece::Sha1Hash;
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::{
     Action, ConnId, Duration, Engine, Event, Instant, Segments, SocketId, TorrentId, UnixTime,
 };
 use bytes::{Bytes, BytesMut};
-use sha1::{Digest, Sha1};
 
 use crate::counting_alloc::Allocations;
 
@@ -289,7 +287,6 @@ impl Side {
     }
 
     fn disk(&self, request: DiskRequest) -> DiskDone {
-        let piece_length = u64::from(self.torrent.metainfo.geometry().piece_len());
         match request {
             DiskRequest::Open { .. } | DiskRequest::Sync { .. } => {
                 let length = self.torrent.content.len() as u64;
@@ -303,15 +300,13 @@ impl Side {
             }
             DiskRequest::Write(write) => {
                 let wrong = self.hashing == Hashing::On
-                    && write.expect.is_some_and(|expected| expected != hash(&write.data));
+                    && !write
+                        .expect
+                        .is_none_or(|expect| expect.is_of(write.data.iter().map(AsRef::as_ref)));
                 if wrong { DiskDone::HashMismatch } else { DiskDone::Done }
             }
-            DiskRequest::Hash { spans, .. } => {
-                // Only the seeder's first look at its disk asks for this; it is not measured.
-                let piece = spans.first().map_or(0, |span| span.offset / piece_length);
-                let index = bitswarm_core::piece::PieceIndex(piece as u32);
-                DiskDone::Hash(self.torrent.metainfo.piece_hash(index).unwrap_or_default())
-            }
+            // Only the seeder's first look at its disk asks for this; it is not measured.
+            DiskRequest::Verify(_) => DiskDone::Done,
             DiskRequest::Load { .. } => DiskDone::Loaded(None),
             DiskRequest::Prepare { .. }
             | DiskRequest::Move { .. }
@@ -320,12 +315,6 @@ impl Side {
             | DiskRequest::Forget { .. } => DiskDone::Done,
         }
     }
-}
-
-fn hash(data: &[Bytes]) -> Sha1Hash {
-    let mut hash = Sha1::new();
-    data.iter().for_each(|part| hash.update(part));
-    hash.finalize().into()
 }
 
 fn address(side: usize) -> SocketAddr {

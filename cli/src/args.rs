@@ -13,6 +13,11 @@ use bitswarm_runtime_common::{Client, ClientConfig, Events, StartError};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::commands::create::Create;
+use crate::commands::diff::Diff;
+use crate::commands::edit::Edit;
+use crate::commands::lint::Lint;
+use crate::commands::verify::Verify;
 use crate::exit::{Code, Failure};
 use crate::selection::Selection;
 use crate::session::dht_config;
@@ -48,6 +53,12 @@ pub(crate) enum Command {
     Metadata(Metadata),
     /// Compare data on disk with a torrent
     Verify(Verify),
+    /// Change what a torrent file says beside its content
+    Edit(Edit),
+    /// Say what is unusual or harmful in a torrent file
+    Lint(Lint),
+    /// Say in what two torrent files differ
+    Diff(Diff),
     /// Run a tracker, over HTTP and UDP on the same port
     Tracker(Tracker),
     /// Ask the distributed hash table, store in it, or run a node of it
@@ -73,7 +84,13 @@ impl Command {
             Command::Tracker(args) => args.reporting.verbose,
             Command::Dht(args) => args.command.options().reporting.verbose,
             Command::Demo(args) => args.reporting.verbose,
-            Command::Info(_) | Command::Magnet(_) | Command::Completions(_) | Command::Man(_) => 0,
+            Command::Info(_)
+            | Command::Magnet(_)
+            | Command::Edit(_)
+            | Command::Lint(_)
+            | Command::Diff(_)
+            | Command::Completions(_)
+            | Command::Man(_) => 0,
         }
     }
 }
@@ -219,45 +236,6 @@ impl Runtime {
     }
 }
 
-/// `bitswarm create`
-#[derive(Args, Debug)]
-pub(crate) struct Create {
-    /// The file or directory to share
-    pub(crate) path: PathBuf,
-    /// Where to write the torrent
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
-    /// A tracker to announce to (may be repeated; each is a tier of its own)
-    #[arg(short, long = "tracker", value_name = "URL", value_parser = parse_tracker)]
-    pub(crate) trackers: Vec<String>,
-    /// Length of a piece, a power of two from 16KiB on [default: by the size of the content]
-    #[arg(long, value_name = "SIZE", value_parser = parse_piece_length)]
-    pub(crate) piece_length: Option<u32>,
-    /// Let peers be found by the trackers only
-    #[arg(long)]
-    pub(crate) private: bool,
-    /// A comment
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) comment: Option<String>,
-    /// Which program to name as the maker, or none
-    #[arg(long, value_name = "TEXT", default_value = concat!("bitswarm ", env!("CARGO_PKG_VERSION")))]
-    pub(crate) created_by: String,
-    /// Date of creation in seconds since 1970, or none [default: now]
-    #[arg(long, value_name = "UNIX", value_parser = parse_date)]
-    pub(crate) date: Option<CreationDate>,
-    #[command(flatten)]
-    pub(crate) reporting: Reporting,
-}
-
-/// Which date a new torrent bears.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum CreationDate {
-    /// None at all.
-    Absent,
-    /// Seconds since 1970.
-    At(u64),
-}
-
 /// `bitswarm info`
 #[derive(Args, Debug)]
 pub(crate) struct Info {
@@ -338,18 +316,6 @@ impl Metadata {
         config.core.dht = (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, true));
         config
     }
-}
-
-/// `bitswarm verify`
-#[derive(Args, Debug)]
-pub(crate) struct Verify {
-    /// A torrent file
-    pub(crate) torrent: PathBuf,
-    /// Directory that contains the torrent's file or folder, under the torrent's name
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) data: PathBuf,
-    #[command(flatten)]
-    pub(crate) reporting: Reporting,
 }
 
 /// `bitswarm tracker`
@@ -535,7 +501,7 @@ pub(crate) struct PeerName {
 }
 
 impl PeerName {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Ok(addr) = text.parse::<SocketAddr>() {
             return match addr.port() {
                 0 => Err("no peer listens on port 0".to_owned()),
@@ -587,7 +553,7 @@ fn parse_ratio(text: &str) -> Result<f64, String> {
     }
 }
 
-fn parse_tracker(text: &str) -> Result<String, String> {
+pub(crate) fn parse_tracker(text: &str) -> Result<String, String> {
     let known = ["http://", "https://", "udp://"].iter().any(|scheme| {
         text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
             && text.len() > scheme.len()
@@ -601,28 +567,10 @@ fn parse_tracker(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_piece_length(text: &str) -> Result<u32, String> {
-    let advice = "write a power of two from 16KiB to 256MiB";
-    match u32::try_from(parse_size(text)?) {
-        Ok(length) if length.is_power_of_two() && (1 << 14..=1 << 28).contains(&length) => {
-            Ok(length)
-        }
-        _ => Err(advice.to_owned()),
-    }
-}
-
 fn parse_demo_size(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
         size @ 1..=0x100_0000_0000 => Ok(size),
         _ => Err("write a size from 1 byte to 1TiB".to_owned()),
-    }
-}
-
-fn parse_date(text: &str) -> Result<CreationDate, String> {
-    match (text, text.parse()) {
-        ("none", _) => Ok(CreationDate::Absent),
-        (_, Ok(seconds)) => Ok(CreationDate::At(seconds)),
-        _ => Err("write seconds since 1970, or none".to_owned()),
     }
 }
 

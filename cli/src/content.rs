@@ -1,14 +1,17 @@
 //! What is on disk and is to become a torrent: a file, or a directory with everything below it.
 //!
-//! Symbolic links below the path are left out, with a word to the user: data is never read through
-//! a link when it is shared, so a torrent of it could not be seeded (defence 2).
+//! Data is never read through a symbolic link when it is shared, so a torrent of it could not be
+//! seeded (defence 2): links below the path are left out with a word to the user, or put into the
+//! torrent as links (BEP 47) if that is wanted and they lead to something in it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fs::{self, Metadata};
+use std::path::{Component, Path, PathBuf};
 
 use bitswarm_core::disk::{StoreFile, StoreSpec};
 use bitswarm_core::metainfo::create::{Creator, NewFile};
+use globset::GlobSet;
 
 use crate::exit::{Code, Failure};
 
@@ -23,13 +26,47 @@ pub(crate) struct Content {
     pub(crate) left_out: Vec<PathBuf>,
 }
 
-/// Looks at `path`; `output` is not part of it, wherever it lies.
-pub(crate) fn scan(path: &Path, output: &Path) -> Result<Content, Failure> {
+/// What of a directory is wanted. Patterns are matched against paths below it, with `/`.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    /// Not part of it, wherever it lies: the file that is going to be written.
+    pub(crate) output: Option<PathBuf>,
+    /// If given, nothing but what matches.
+    pub(crate) include: Option<GlobSet>,
+    /// Nothing that matches.
+    pub(crate) exclude: GlobSet,
+    /// Whether names that begin with a dot are left out, with all that is below them.
+    pub(crate) no_hidden: bool,
+    /// Whether links are put into the torrent.
+    pub(crate) symlinks: bool,
+}
+
+impl Choice {
+    /// All of it, but for links.
+    pub(crate) fn everything() -> Self {
+        Choice {
+            output: None,
+            include: None,
+            exclude: GlobSet::empty(),
+            no_hidden: false,
+            symlinks: false,
+        }
+    }
+
+    /// Whether a file or link is wanted, given its path.
+    fn takes(&self, path: &str) -> bool {
+        !self.exclude.is_match(path)
+            && self.include.as_ref().is_none_or(|include| include.is_match(path))
+    }
+}
+
+/// Looks at `path`.
+pub(crate) fn scan(path: &Path, choice: &Choice) -> Result<Content, Failure> {
     let real = path.canonicalize().map_err(|error| Failure::file("cannot read", path, &error))?;
     let name = name(path, &real)?;
     let metadata = fs::metadata(&real).map_err(|e| Failure::file("cannot read", path, &e))?;
     if metadata.is_dir() {
-        return scan_dir(&real, name, output);
+        return scan_dir(&real, name, choice);
     }
     if !metadata.is_file() {
         let message = format!("{} is neither a file nor a directory", path.display());
@@ -39,7 +76,7 @@ pub(crate) fn scan(path: &Path, output: &Path) -> Result<Content, Failure> {
     let file = real.file_name().map(PathBuf::from).unwrap_or_default();
     let file = StoreFile { path: file, length: metadata.len(), executable: false };
     Ok(Content {
-        creator: Creator::single_file(name, metadata.len()),
+        creator: Creator::single_file(name, metadata.len()).executable(is_executable(&metadata)),
         spec: StoreSpec { root, files: vec![file] },
         left_out: Vec::new(),
     })
@@ -60,20 +97,22 @@ fn utf8(name: OsString, place: &Path) -> Result<String, Failure> {
     })
 }
 
-fn scan_dir(root: &Path, name: String, output: &Path) -> Result<Content, Failure> {
-    let mut walk = Walk { output: real_place(output), files: Vec::new(), left_out: Vec::new() };
+fn scan_dir(root: &Path, name: String, choice: &Choice) -> Result<Content, Failure> {
+    let output = choice.output.as_deref().and_then(real_place);
+    let mut walk = Walk { root, choice, output, files: Vec::new(), left_out: Vec::new() };
     // Directories still to be read, with the components of their paths below the root.
     let mut waiting = vec![(root.to_owned(), Vec::new())];
     while let Some((dir, components)) = waiting.pop() {
         walk.read(&dir, &components, &mut waiting)?;
     }
+    walk.leave_out_dangling_links();
     let creator = Creator::folder(name, walk.files);
     let file = |file: &NewFile| StoreFile {
         path: file.path.iter().collect(),
         length: file.length,
         executable: false,
     };
-    let files = creator.files().iter().map(file).collect();
+    let files = creator.files().iter().filter(|file| file.link.is_none()).map(file).collect();
     let spec = StoreSpec { root: root.to_owned(), files };
     walk.left_out.sort();
     Ok(Content { creator, spec, left_out: walk.left_out })
@@ -86,13 +125,15 @@ fn real_place(path: &Path) -> Option<PathBuf> {
     Some(dir.join(path.file_name()?))
 }
 
-struct Walk {
+struct Walk<'a> {
+    root: &'a Path,
+    choice: &'a Choice,
     output: Option<PathBuf>,
     files: Vec<NewFile>,
     left_out: Vec<PathBuf>,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Takes the files of one directory; its directories are added to those waiting.
     fn read(
         &mut self,
@@ -104,12 +145,14 @@ impl Walk {
         for entry in fs::read_dir(dir).map_err(failure)? {
             let entry = entry.map_err(failure)?;
             let path = entry.path();
-            if self.output.as_ref() == Some(&path) {
+            let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            if self.output.as_ref() == Some(&path) || (self.choice.no_hidden && is_hidden) {
                 continue;
             }
             // Of the entry itself: links are not followed.
             let metadata = entry.metadata().map_err(|e| Failure::file("cannot read", &path, &e))?;
-            if !metadata.is_dir() && !metadata.is_file() {
+            let link = self.link_target(&path, &metadata);
+            if !metadata.is_dir() && !metadata.is_file() && link.is_none() {
                 self.left_out.push(path);
                 continue;
             }
@@ -117,12 +160,64 @@ impl Walk {
             components.push(utf8(entry.file_name(), &path)?);
             if metadata.is_dir() {
                 waiting.push((path, components));
-            } else {
-                self.files.push(NewFile::new(components, metadata.len()));
+            } else if self.choice.takes(&components.join("/")) {
+                let length = if link.is_some() { 0 } else { metadata.len() };
+                let executable = is_executable(&metadata);
+                self.files.push(NewFile { executable, link, ..NewFile::new(components, length) });
             }
         }
         Ok(())
     }
+
+    /// Where a link leads that is to be kept: the components of its target below the root.
+    fn link_target(&self, path: &Path, metadata: &Metadata) -> Option<Vec<String>> {
+        if !self.choice.symlinks || !metadata.is_symlink() {
+            return None;
+        }
+        let target = fs::read_link(path).ok()?;
+        let from = path.parent()?.strip_prefix(self.root).ok()?;
+        // By name alone: nothing is followed, and nothing leads out.
+        let mut components = Vec::new();
+        for component in from.components().chain(target.components()) {
+            match component {
+                Component::Normal(name) => components.push(name.to_str()?.to_owned()),
+                Component::ParentDir => drop(components.pop()?),
+                Component::CurDir => {}
+                Component::RootDir | Component::Prefix(_) => return None,
+            }
+        }
+        (!components.is_empty()).then_some(components)
+    }
+
+    /// A link stays only if it leads to a file of the torrent, or a directory with one in it.
+    fn leave_out_dangling_links(&mut self) {
+        let mut places: BTreeSet<Vec<String>> = BTreeSet::new();
+        for file in self.files.iter().filter(|file| file.link.is_none()) {
+            let ends = (1..=file.path.len()).rev();
+            // From the innermost out, until one that is known.
+            for end in ends {
+                if !places.insert(file.path[..end].to_vec()) {
+                    break;
+                }
+            }
+        }
+        let (root, left_out) = (self.root, &mut self.left_out);
+        self.files.retain(|file| {
+            let leads = file.link.as_ref().is_none_or(|target| places.contains(target));
+            if !leads {
+                left_out.push(root.join(file.path.iter().collect::<PathBuf>()));
+            }
+            leads
+        });
+    }
+}
+
+/// Whether its owner may execute it: what BEP 47 keeps, and what is the same on any machine.
+fn is_executable(metadata: &Metadata) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::mode(metadata) & 0o100 != 0;
+    #[cfg(not(unix))]
+    return false;
 }
 
 #[cfg(test)]
@@ -141,7 +236,8 @@ mod tests {
         #[cfg(unix)]
         std::os::unix::fs::symlink("/etc/passwd", root.join("link")).unwrap();
 
-        let content = scan(&root, &root.join("out.torrent")).unwrap();
+        let choice = Choice { output: Some(root.join("out.torrent")), ..Choice::everything() };
+        let content = scan(&root, &choice).unwrap();
         let paths: Vec<String> =
             content.creator.files().iter().map(|file| file.path.join("/")).collect();
         assert_eq!(paths, ["b/c/x", "b/empty", "z"]);
@@ -149,6 +245,34 @@ mod tests {
         assert_eq!(lengths, [1, 0, 2]);
         #[cfg(unix)]
         assert_eq!(content.left_out, [content.spec.root.join("link")]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_stay_only_if_they_lead_to_something_of_the_torrent() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("files");
+        fs::create_dir_all(root.join("b/empty")).unwrap();
+        fs::write(root.join("b/x"), "x").unwrap();
+        let links = [
+            ("b/self", "../b/x"),
+            ("dir", "b"),
+            ("gone", "b/y"),
+            ("hollow", "b/empty"),
+            ("out", "../files/b/x"),
+            ("root", "/b/x"),
+            ("to-link", "dir"),
+        ];
+        links.iter().for_each(|(link, target)| symlink(target, root.join(link)).unwrap());
+        let choice = Choice { symlinks: true, ..Choice::everything() };
+        let content = scan(&root, &choice).unwrap();
+        let kept: Vec<_> = content.creator.files().iter().filter(|f| f.link.is_some()).collect();
+        let kept: Vec<_> =
+            kept.iter().map(|f| (f.path.join("/"), f.link.as_ref().unwrap().join("/"))).collect();
+        assert_eq!(kept, [("b/self".into(), "b/x".into()), ("dir".to_owned(), "b".to_owned())]);
+        assert_eq!(content.left_out.len(), 5, "{:?}", content.left_out);
+        assert_eq!(content.spec.files.len(), 1);
     }
 
     #[test]

@@ -7,9 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bitswarm_core::disk::{DiskError, StoreSpec};
-use bitswarm_core::piece::{PieceIndex, Sha1Hash};
+use bitswarm_core::metainfo::create::Protocol;
+use bitswarm_core::piece::PieceIndex;
 use bitswarm_core::storage::layout::Layout;
-use bitswarm_runtime_common::hashing::{Pieces, Progress as Bytes, hash_pieces};
+use bitswarm_runtime_common::hashing::{PieceHash, Pieces, Place, Progress as Bytes, hash_pieces};
 
 use crate::exit::Failure;
 use crate::progress::Progress;
@@ -19,14 +20,16 @@ use crate::units::{Rate, Size, Span};
 /// Between two looks at the progress and at signals (chosen).
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The hash of every piece in order, or why it has none.
-pub(crate) type Hashes = Vec<Result<Sha1Hash, Box<DiskError>>>;
+/// The hashes of every piece in order, or why it has none.
+pub(crate) type Hashes = Vec<Result<PieceHash, Box<DiskError>>>;
 
-/// Hashes every piece of the layout from the files of `spec`. `label` names the work.
+/// Hashes every piece of the layout from the files of `spec`, as the protocol wants. `label` names
+/// the work.
 pub(crate) fn hash(
     label: &str,
     spec: StoreSpec,
     layout: &Layout,
+    protocol: Protocol,
     progress: &Progress,
     interrupt: &Interrupt,
 ) -> Result<Hashes, Failure> {
@@ -35,7 +38,11 @@ pub(crate) fn hash(
         store: Arc::new(spec),
         count: geometry.pieces(),
         length: geometry.piece_len(),
-        spans: |piece| layout.piece_spans(PieceIndex(piece)),
+        protocol,
+        place: |piece| {
+            let merkle_layer = layout.merkle_layer(PieceIndex(piece));
+            Place { spans: layout.piece_spans(PieceIndex(piece)), merkle_layer }
+        },
     };
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let bytes = Bytes::default();

@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod content;
 mod exit;
+mod globs;
 mod hashing;
 mod input;
 mod json;
@@ -49,6 +50,9 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Metadata(args) => commands::metadata::run(args),
         Command::Share(args) => commands::share::run(args),
         Command::Verify(args) => commands::verify::run(args),
+        Command::Edit(args) => commands::edit::run(args),
+        Command::Lint(args) => commands::lint::run(args),
+        Command::Diff(args) => commands::diff::run(args),
         Command::Tracker(args) => commands::tracker::run(args),
         Command::Dht(args) => commands::dht::run(args),
         Command::Demo(args) => commands::demo::run(args),

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::id::StoreId;
-use crate::piece::{InfoHash, Sha1Hash};
+use crate::piece::InfoHash;
+use crate::piece_hash::PieceHash;
 
 mod memory;
 
@@ -89,14 +90,10 @@ pub enum DiskRequest {
     /// Write a run of bytes, creating files where they are missing; if a hash is given, only after
     /// the data was found to have it. → [`DiskDone::Done`] or [`DiskDone::HashMismatch`]
     Write(Box<WriteRequest>),
-    /// Read a piece and hash it. A file that is missing or too short is an error of kind
-    /// [`DiskErrorKind::NotFound`] or [`DiskErrorKind::Short`]. → [`DiskDone::Hash`]
-    Hash {
-        /// Which store.
-        store: StoreId,
-        /// Where.
-        spans: Spans,
-    },
+    /// Read a piece and see whether it has its hash. A file that is missing or too short is an
+    /// error of kind [`DiskErrorKind::NotFound`] or [`DiskErrorKind::Short`].
+    /// → [`DiskDone::Done`] or [`DiskDone::HashMismatch`]
+    Verify(Box<VerifyRequest>),
     /// Make everything written to the store so far survive a loss of power. → [`DiskDone::Files`]
     Sync {
         /// Which store.
@@ -145,8 +142,19 @@ pub struct WriteRequest {
     pub spans: Spans,
     /// The bytes, cut anywhere.
     pub data: Vec<Bytes>,
-    /// Write only if the data's SHA-1 is this.
-    pub expect: Option<Sha1Hash>,
+    /// Write only if the data has this hash.
+    pub expect: Option<PieceHash>,
+}
+
+/// A piece to read and hash.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifyRequest {
+    /// Which store.
+    pub store: StoreId,
+    /// Where.
+    pub spans: Spans,
+    /// The hash that it should have.
+    pub expect: PieceHash,
 }
 
 /// Whether space is reserved when a file is made.
@@ -176,12 +184,10 @@ pub enum StateName {
 pub enum DiskDone {
     /// It is done.
     Done,
-    /// Nothing was written: the data does not have the hash it should.
+    /// The data does not have the hash it should; it was not written.
     HashMismatch,
     /// The bytes read, all of them.
     Read(Bytes),
-    /// The hash of the bytes read.
-    Hash(Sha1Hash),
     /// The files as they are now, in the store's order; `None` where there is none.
     Files(Vec<Option<FileStat>>),
     /// The state file's content; `None` if there is none.

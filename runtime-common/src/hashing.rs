@@ -1,7 +1,8 @@
 //! Hashing the pieces of files with all processors, for tools that create or verify a torrent.
 //!
-//! Each thread takes the next few pieces, reads them in large chunks and hashes as it reads. Memory
-//! is one chunk a thread, whatever the size of the files and pieces.
+//! Each thread takes the next few pieces, reads them in large chunks and hashes as it reads, for v1
+//! and v2 at once. Memory is one chunk a thread and the hashes, whatever the size of the files and
+//! pieces.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -10,7 +11,10 @@ use std::thread;
 use bitswarm_core::StoreId;
 use bitswarm_core::disk::{DiskError, Spans, StoreSpec};
 use bitswarm_core::id::Id;
-use bitswarm_core::piece::Sha1Hash;
+use bitswarm_core::merkle::BlockHasher;
+use bitswarm_core::metainfo::create::Protocol;
+use bitswarm_core::piece::{Sha1Hash, Sha256Hash};
+use sha1::{Digest, Sha1};
 
 use crate::disk::{FileCache, Scratch, Store, Transfer};
 
@@ -30,8 +34,29 @@ pub struct Pieces<F> {
     pub count: u32,
     /// Length of a piece in bytes.
     pub length: u32,
+    /// Which hashes are wanted.
+    pub protocol: Protocol,
     /// Where each of them lies.
-    pub spans: F,
+    pub place: F,
+}
+
+/// Where a piece lies.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Its bytes, padding included.
+    pub spans: Spans,
+    /// The layer of the merkle node that it is (BEP 52), if there is one: see
+    /// [`Layout::merkle_layer`](bitswarm_core::storage::layout::Layout::merkle_layer).
+    pub merkle_layer: Option<u32>,
+}
+
+/// The hashes of a piece that were wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PieceHash {
+    /// The SHA-1 of all of it.
+    pub v1: Option<Sha1Hash>,
+    /// The merkle node above its blocks, padding left out.
+    pub v2: Option<Sha256Hash>,
 }
 
 /// How far it is, for other threads to look at; and the switch to end it early.
@@ -57,16 +82,16 @@ impl Progress {
     }
 }
 
-/// The hash of each piece, in order, or why it has none. `None`: it was cancelled.
+/// The hashes of each piece, in order, or why it has none. `None`: it was cancelled.
 ///
 /// Blocks until all is hashed, on `threads` threads.
 pub fn hash_pieces<F>(
     pieces: &Pieces<F>,
     threads: usize,
     progress: &Progress,
-) -> Option<Vec<Result<Sha1Hash, Box<DiskError>>>>
+) -> Option<Vec<Result<PieceHash, Box<DiskError>>>>
 where
-    F: Fn(u32) -> Spans + Sync,
+    F: Fn(u32) -> Place + Sync,
 {
     let store = Store::new(StoreId::new(0, 0), Arc::clone(&pieces.store));
     let work = Work {
@@ -105,9 +130,9 @@ struct Work<'a, F> {
 }
 
 /// The first piece, and the hashes from it on.
-type Batch = (u32, Vec<Result<Sha1Hash, Box<DiskError>>>);
+type Batch = (u32, Vec<Result<PieceHash, Box<DiskError>>>);
 
-impl<F: Fn(u32) -> Spans + Sync> Work<'_, F> {
+impl<F: Fn(u32) -> Place + Sync> Work<'_, F> {
     /// Takes batches until there are no more.
     fn run(&self) -> Vec<Batch> {
         let mut scratch = Scratch::default();
@@ -134,14 +159,29 @@ impl<F: Fn(u32) -> Spans + Sync> Work<'_, F> {
         Some((first, first.saturating_add(self.batch).min(count)))
     }
 
-    fn hash(&self, piece: u32, scratch: &mut Scratch) -> Result<Sha1Hash, DiskError> {
-        let spans = (self.pieces.spans)(piece);
+    fn hash(&self, piece: u32, scratch: &mut Scratch) -> Result<PieceHash, DiskError> {
+        let Place { spans, merkle_layer } = (self.pieces.place)(piece);
         let place = self.store.enter()?;
         let transfer = Transfer { store: self.store, place: &place, cache: self.cache };
-        let hash = transfer.hash(&spans, scratch);
+        let mut v1 = self.pieces.protocol.has_v1().then(Sha1::new);
+        let mut v2 = self.pieces.protocol.has_v2().then(BlockHasher::default);
+        let read = spans.iter().try_for_each(|span| {
+            transfer.read_through(std::slice::from_ref(span), scratch, |part| {
+                if let Some(sha1) = &mut v1 {
+                    sha1.update(part);
+                }
+                if let (Some(blocks), Some(_)) = (&mut v2, span.file) {
+                    blocks.update(part);
+                }
+            })
+        });
         let length = spans.iter().map(|span| u64::from(span.length)).sum();
         self.progress.bytes.fetch_add(length, Ordering::Relaxed);
-        hash
+        read?;
+        Ok(PieceHash {
+            v1: v1.map(|sha1| sha1.finalize().into()),
+            v2: v2.zip(merkle_layer).and_then(|(blocks, layer)| blocks.finish(layer)),
+        })
     }
 }
 
@@ -154,18 +194,17 @@ mod tests {
     use std::path::PathBuf;
 
     use bitswarm_core::disk::{DiskErrorKind, FileIndex, Span, StoreFile};
-    use sha1::{Digest, Sha1};
 
     use super::*;
 
     const PIECE: u32 = 1000;
 
     /// Two files, the second of which begins in the middle of a piece.
-    fn pieces(root: PathBuf, first: u64, second: u64) -> Pieces<impl Fn(u32) -> Spans + Sync> {
+    fn pieces(root: PathBuf, first: u64, second: u64) -> Pieces<impl Fn(u32) -> Place + Sync> {
         let file = |name: &str, length| StoreFile { path: name.into(), length, executable: false };
         let files = vec![file("first", first), file("second", second)];
         let total = first + second;
-        let spans = move |piece: u32| {
+        let place = move |piece: u32| {
             let start = u64::from(piece * PIECE);
             let end = (start + u64::from(PIECE)).min(total);
             let cut = |file, from: u64, to: u64, base: u64| Span {
@@ -180,10 +219,16 @@ mod tests {
             if end > first {
                 spans.push(cut(1, start.max(first), end, first));
             }
-            spans
+            Place { spans, merkle_layer: None }
         };
         let count = u32::try_from(total.div_ceil(u64::from(PIECE))).unwrap();
-        Pieces { store: Arc::new(StoreSpec { root, files }), count, length: PIECE, spans }
+        Pieces {
+            store: Arc::new(StoreSpec { root, files }),
+            count,
+            length: PIECE,
+            protocol: Protocol::V1,
+            place,
+        }
     }
 
     fn content(len: u64) -> Vec<u8> {
@@ -197,14 +242,43 @@ mod tests {
         std::fs::write(dir.path().join("first"), &data[..4_000_500]).unwrap();
         std::fs::write(dir.path().join("second"), &data[4_000_500..]).unwrap();
         let pieces = pieces(dir.path().to_owned(), 4_000_500, 8_345_178);
-        let expected: Vec<Result<Sha1Hash, _>> =
-            data.chunks(PIECE as usize).map(|piece| Ok(Sha1::digest(piece).into())).collect();
+        let hash = |piece| PieceHash { v1: Some(Sha1::digest(piece).into()), v2: None };
+        let expected: Vec<Result<PieceHash, _>> =
+            data.chunks(PIECE as usize).map(|piece| Ok(hash(piece))).collect();
         for threads in [1, 2, 5] {
             let progress = Progress::default();
             let hashes = hash_pieces(&pieces, threads, &progress).unwrap();
             assert!(hashes == expected, "{threads} threads");
             assert_eq!(progress.bytes(), data.len() as u64);
         }
+    }
+
+    #[test]
+    fn both_kinds_of_hashes_come_of_one_reading_and_padding_counts_for_v1_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = content(700_000);
+        std::fs::write(dir.path().join("first"), &data).unwrap();
+        let file = StoreFile { path: "first".into(), length: 700_000, executable: false };
+        let spans = [
+            Span { file: Some(FileIndex(0)), offset: 0, length: 700_000 },
+            Span { file: None, offset: 0, length: 1 << 20 },
+        ];
+        let mut pieces = Pieces {
+            store: Arc::new(StoreSpec { root: dir.path().to_owned(), files: vec![file] }),
+            count: 1,
+            length: 1 << 21,
+            protocol: Protocol::Hybrid,
+            place: |_| Place { spans: spans.into_iter().collect(), merkle_layer: Some(6) },
+        };
+        let mut blocks = BlockHasher::default();
+        blocks.update(&data);
+        let v2 = blocks.finish(6);
+        let v1 = Sha1::new().chain_update(&data).chain_update(vec![0; 1 << 20]).finalize();
+        let hashes = hash_pieces(&pieces, 1, &Progress::default()).unwrap();
+        assert_eq!(hashes, [Ok(PieceHash { v1: Some(v1.into()), v2 })]);
+        pieces.protocol = Protocol::V2;
+        let hashes = hash_pieces(&pieces, 1, &Progress::default()).unwrap();
+        assert_eq!(hashes, [Ok(PieceHash { v1: None, v2 })]);
     }
 
     #[test]

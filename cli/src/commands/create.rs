@@ -2,37 +2,183 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitswarm_core::disk::{DiskError, DiskErrorKind};
 use bitswarm_core::metainfo::Metainfo;
-use bitswarm_core::metainfo::create::CreateError;
+use bitswarm_core::metainfo::create::{CreateError, Creator, PieceHashes, Protocol};
+use clap::{Args, ValueEnum};
 
-use crate::args::{Create, CreationDate};
+use crate::args::{PeerName, Reporting, parse_tracker};
 use crate::commands::info;
-use crate::content::{self, Content};
+use crate::content::{self, Choice, Content};
 use crate::exit::{Code, Failure};
+use crate::globs;
 use crate::hashing::hash;
-use crate::output::print;
+use crate::output::{Object, print, print_raw};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
-use crate::units::Size;
+use crate::units::{Size, parse_size};
+
+/// Which program is named as the maker unless the user says otherwise.
+const CREATED_BY: &str = concat!("bitswarm ", env!("CARGO_PKG_VERSION"));
+
+/// `bitswarm create`
+#[derive(Args, Debug)]
+pub(crate) struct Create {
+    /// The file or directory to share
+    pub(crate) path: PathBuf,
+    /// Where to write the torrent; - is stdout [default: the name with .torrent, here]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Which versions of BitTorrent it is for
+    #[arg(long, value_enum, default_value_t = Version::Hybrid)]
+    pub(crate) protocol: Version,
+    /// A tracker to announce to (may be repeated; each is a tier of its own, URL,URL is one tier)
+    #[arg(short, long = "tracker", value_name = "URL", value_parser = parse_tier)]
+    pub(crate) trackers: Vec<Tier>,
+    /// A web server that has the content too (may be repeated)
+    #[arg(short, long = "web-seed", value_name = "URL", value_parser = parse_web_seed)]
+    pub(crate) web_seeds: Vec<String>,
+    /// A DHT node to begin with (may be repeated)
+    #[arg(long = "node", value_name = "HOST:PORT", value_parser = PeerName::parse)]
+    pub(crate) nodes: Vec<PeerName>,
+    /// Length of a piece, a power of two from 16KiB on [default: by the size of the content]
+    #[arg(short = 'l', long, value_name = "SIZE", value_parser = parse_piece_length)]
+    pub(crate) piece_length: Option<u32>,
+    /// Let peers be found by the trackers only
+    #[arg(short, long)]
+    pub(crate) private: bool,
+    /// What sets it apart from the same content elsewhere
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) source: Option<String>,
+    /// A comment
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
+    /// Which program to name as the maker, or none
+    #[arg(long, value_name = "TEXT", default_value = CREATED_BY)]
+    pub(crate) created_by: String,
+    /// Date of creation in seconds since 1970, or none [default: SOURCE_DATE_EPOCH, or now]
+    #[arg(long, value_name = "UNIX", value_parser = parse_date)]
+    pub(crate) date: Option<CreationDate>,
+    /// Nothing but what matches, such as *.flac or disc1/** (may be repeated)
+    #[arg(long, value_name = "GLOB", value_parser = globs::parse)]
+    pub(crate) include: Vec<globs::Pattern>,
+    /// Nothing that matches (may be repeated)
+    #[arg(long, value_name = "GLOB", value_parser = globs::parse)]
+    pub(crate) exclude: Vec<globs::Pattern>,
+    /// Leave out what has a name that begins with a dot
+    #[arg(long)]
+    pub(crate) no_hidden: bool,
+    /// Keep symbolic links that lead to something in the torrent
+    #[arg(long)]
+    pub(crate) symlinks: bool,
+    /// Say what would be made, hash and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// Versions of BitTorrent.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Version {
+    // No doc comments: they would turn the whole help into its long form.
+    V1,
+    V2,
+    Hybrid,
+}
+
+impl From<Version> for Protocol {
+    fn from(version: Version) -> Self {
+        match version {
+            Version::V1 => Protocol::V1,
+            Version::V2 => Protocol::V2,
+            Version::Hybrid => Protocol::Hybrid,
+        }
+    }
+}
+
+/// Trackers that are asked before those of the next tier.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Tier(pub(crate) Vec<String>);
+
+/// Which date a torrent bears.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CreationDate {
+    /// None at all.
+    Absent,
+    /// Seconds since 1970.
+    At(u64),
+}
 
 /// Scans, hashes, writes.
 pub(crate) fn run(args: &Create) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
-    refuse_missing_directory(&args.output)?;
-    let mut content = content::scan(&args.path, &args.output)?;
+    let output = Output::of(args)?;
+    let choice = Choice {
+        output: output.path().map(Path::to_owned),
+        include: (!args.include.is_empty()).then(|| globs::set(&args.include)).transpose()?,
+        exclude: globs::set(&args.exclude)?,
+        no_hidden: args.no_hidden,
+        symlinks: args.symlinks,
+    };
+    let mut content = content::scan(&args.path, &choice)?;
     for path in &content.left_out {
         progress.say(&format!("leaving out {}: not a file or directory", path.display()));
     }
-    describe(args, &mut content);
+    content.creator = described(args, content.creator)?;
+    if args.dry_run {
+        return foretell(args, &content.creator);
+    }
     let metainfo = hashed(&args.path, content, &progress, &interrupt)?;
-    write_whole(&args.output, &metainfo.to_bytes())
-        .map_err(|error| Failure::file("cannot write", &args.output, &error))?;
-    report(args, &metainfo)
+    let bytes = metainfo.to_bytes();
+    match &output {
+        Output::Stdout => print_raw(&bytes),
+        Output::File(path) => {
+            let written = write_whole(path, &bytes);
+            written.map_err(|error| Failure::file("cannot write", path, &error))?;
+            report(args, &metainfo, path)
+        }
+    }
+}
+
+/// Where the torrent goes.
+enum Output {
+    Stdout,
+    File(PathBuf),
+}
+
+impl Output {
+    fn of(args: &Create) -> Result<Self, Failure> {
+        let path = match &args.output {
+            Some(path) if path.as_os_str() == "-" && args.reporting.json => {
+                let message = "-o - and --json would both write to stdout; give one of them";
+                return Err(Failure::new(Code::Usage, message));
+            }
+            Some(path) if path.as_os_str() == "-" => return Ok(Output::Stdout),
+            Some(path) => path.clone(),
+            None => {
+                let real = args.path.canonicalize();
+                let real = real.map_err(|e| Failure::file("cannot read", &args.path, &e))?;
+                let name = args.path.file_name().or_else(|| real.file_name()).unwrap_or_default();
+                let mut name = name.to_owned();
+                name.push(".torrent");
+                PathBuf::from(name)
+            }
+        };
+        refuse_missing_directory(&path)?;
+        Ok(Output::File(path))
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Output::Stdout => None,
+            Output::File(path) => Some(path),
+        }
+    }
 }
 
 /// The metainfo of content on disk, which is read and hashed for it.
@@ -42,19 +188,28 @@ pub(crate) fn hashed(
     progress: &Progress,
     interrupt: &Interrupt,
 ) -> Result<Metainfo, Failure> {
-    let refused =
-        |error: CreateError| Failure::new(Code::BadInput, format!("{}: {error}", path.display()));
-    // Once with hashes of zeros: what can be wrong shows before minutes of hashing.
-    let geometry = content.creator.geometry().map_err(refused)?;
-    let mut hashes = vec![0; geometry.pieces() as usize * 20];
-    content.creator.finish(&hashes).map_err(refused)?;
-
-    let layout = content.creator.layout().map_err(refused)?;
-    let results = hash("hashing", content.spec, &layout, progress, interrupt)?;
-    for (place, result) in hashes.chunks_exact_mut(20).zip(results) {
-        place.copy_from_slice(&result.map_err(|error| unreadable(&error))?);
+    let creator = content.creator;
+    let refused = |error| refused(path, &error);
+    check(&creator).map_err(refused)?;
+    let (layout, protocol) = (creator.layout().map_err(refused)?, creator.protocol());
+    let results = hash("hashing", content.spec, &layout, protocol, progress, interrupt)?;
+    let mut hashes = PieceHashes::default();
+    for result in results {
+        let hash = result.map_err(|error| unreadable(&error))?;
+        hashes.v1.extend(hash.v1.into_iter().flatten());
+        hashes.v2.extend(hash.v2.into_iter().flatten());
     }
-    content.creator.finish(&hashes).map_err(refused)
+    creator.finish_with_hashes(&hashes).map_err(refused)
+}
+
+/// Makes it once with hashes that mean nothing: what can be wrong shows before minutes of hashing.
+fn check(creator: &Creator) -> Result<Metainfo, CreateError> {
+    let placeholders = PieceHashes::placeholders(creator.protocol(), &creator.geometry()?);
+    creator.finish_with_hashes(&placeholders)
+}
+
+fn refused(path: &Path, error: &CreateError) -> Failure {
+    Failure::new(Code::BadInput, format!("{}: {error}", path.display()))
 }
 
 /// Better now than after minutes of hashing.
@@ -63,21 +218,38 @@ fn refuse_missing_directory(output: &Path) -> Result<(), Failure> {
     fs::read_dir(dir).map(|_| ()).map_err(|e| Failure::file("cannot write to", dir, &e))
 }
 
-/// What the user says about the torrent besides its content.
-fn describe(args: &Create, content: &mut Content) {
-    let creator = &mut content.creator;
+/// The torrent with what the user says about it besides its content.
+fn described(args: &Create, creator: Creator) -> Result<Creator, Failure> {
+    let mut creator = creator.with_protocol(args.protocol.into());
     if let Some(length) = args.piece_length {
         creator.piece_length = length;
     }
-    creator.trackers = args.trackers.iter().map(|url| vec![url.clone()]).collect();
+    creator.trackers = args.trackers.iter().map(|tier| tier.0.clone()).collect();
+    creator.web_seeds.clone_from(&args.web_seeds);
+    creator.nodes = args.nodes.iter().map(|node| (node.host.clone(), node.port)).collect();
     creator.private = args.private;
-    creator.comment = args.comment.clone();
+    creator.source.clone_from(&args.source);
+    creator.comment.clone_from(&args.comment);
     creator.created_by = (args.created_by != "none").then(|| args.created_by.clone());
     creator.creation_date = match args.date {
         Some(CreationDate::Absent) => None,
         Some(CreationDate::At(seconds)) => Some(seconds),
-        None => SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|time| time.as_secs()),
+        None => date_of_sources()?
+            .or_else(|| Some(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs())),
     };
+    Ok(creator)
+}
+
+/// The date that builds are to bear so that they can be repeated (reproducible-builds.org).
+fn date_of_sources() -> Result<Option<u64>, Failure> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) if !text.is_empty() => text.parse().map(Some).map_err(|_| {
+            let message =
+                "SOURCE_DATE_EPOCH in the environment is not seconds since 1970; unset it";
+            Failure::new(Code::Usage, message)
+        }),
+        _ => Ok(None),
+    }
 }
 
 fn unreadable(error: &DiskError) -> Failure {
@@ -88,23 +260,45 @@ fn unreadable(error: &DiskError) -> Failure {
     Failure::new(Code::File, format!("cannot read {error}; {advice}"))
 }
 
-fn report(args: &Create, metainfo: &Metainfo) -> Result<(), Failure> {
+/// What `--dry-run` says.
+fn foretell(args: &Create, creator: &Creator) -> Result<(), Failure> {
+    let metainfo = check(creator).map_err(|error| refused(&args.path, &error))?;
     if args.reporting.json {
-        let path = args.output.to_string_lossy();
-        return info::object(metainfo).with("path", path).print();
+        let files = creator
+            .files()
+            .iter()
+            .map(|file| serde_json::json!({ "path": file.path.join("/"), "length": file.length }));
+        return Object::new()
+            .with("name", creator.name())
+            .with("piece_length", creator.piece_length)
+            .with("pieces", metainfo.geometry().pieces())
+            .with("total_size", info::size_of_files(&metainfo))
+            .with("files", files.collect::<Vec<_>>())
+            .print();
     }
-    let (path, geometry) = (args.output.display(), metainfo.geometry());
+    for file in creator.files() {
+        print(&format!("{:>10}  {}", Size(file.length), file.path.join("/")))?;
+    }
+    print(&format!("{}: {}", creator.name(), extent(&metainfo)))
+}
+
+/// How much it is, in words.
+fn extent(metainfo: &Metainfo) -> String {
+    let geometry = metainfo.geometry();
     let files = match info::listed(metainfo).count() {
         1 => "1 file".to_owned(),
         count => format!("{count} files"),
     };
-    print(&format!(
-        "{path}: infohash {}, {} in {files}, {} pieces of {}",
-        metainfo.infohash(),
-        Size(info::size_of_files(metainfo)),
-        geometry.pieces(),
-        Size(geometry.piece_len().into()),
-    ))
+    let (size, piece) = (info::size_of_files(metainfo), geometry.piece_len().into());
+    format!("{} in {files}, {} pieces of {}", Size(size), geometry.pieces(), Size(piece))
+}
+
+fn report(args: &Create, metainfo: &Metainfo, path: &Path) -> Result<(), Failure> {
+    if args.reporting.json {
+        return info::object(metainfo).with("path", path.to_string_lossy()).print();
+    }
+    let path = path.display();
+    print(&format!("{path}: {}, {}", info::infohashes(metainfo), extent(metainfo)))
 }
 
 /// Writes a file so that it is there whole or not at all.
@@ -128,4 +322,41 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// `URL` or `URL,URL`. A comma in a URL is written as %2C.
+pub(crate) fn parse_tier(text: &str) -> Result<Tier, String> {
+    text.split(',').map(parse_tracker).collect::<Result<_, _>>().map(Tier)
+}
+
+pub(crate) fn parse_web_seed(text: &str) -> Result<String, String> {
+    let known = ["http://", "https://"].iter().any(|scheme| {
+        text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            && text.len() > scheme.len()
+    });
+    match known && text.bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("write a URL such as https://HOST/PATH (percent-encode what is not ASCII)"
+                .to_owned())
+        }
+    }
+}
+
+fn parse_piece_length(text: &str) -> Result<u32, String> {
+    let advice = "write a power of two from 16KiB to 256MiB";
+    match u32::try_from(parse_size(text)?) {
+        Ok(length) if length.is_power_of_two() && (1 << 14..=1 << 28).contains(&length) => {
+            Ok(length)
+        }
+        _ => Err(advice.to_owned()),
+    }
+}
+
+pub(crate) fn parse_date(text: &str) -> Result<CreationDate, String> {
+    match (text, text.parse()) {
+        ("none", _) => Ok(CreationDate::Absent),
+        (_, Ok(seconds)) => Ok(CreationDate::At(seconds)),
+        _ => Err("write seconds since 1970, or none".to_owned()),
+    }
 }

@@ -14,6 +14,7 @@ use bitswarm_core::TorrentId;
 use bitswarm_core::action::SocketKind;
 use bitswarm_core::config::Config;
 use bitswarm_core::disk::{StoreFile, StoreSpec};
+use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::metainfo::{Creator, Metainfo};
 use bitswarm_core::notice::{Notice, Service, TorrentNotice};
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
@@ -182,9 +183,9 @@ fn make_torrent(
     let file = StoreFile { path: NAME.into(), length: size, executable: false };
     let spec = StoreSpec { root: root.join("seeder"), files: vec![file] };
     let mut hashes = Vec::new();
-    for result in hash("hashing", spec, &layout, progress, interrupt)? {
+    for result in hash("hashing", spec, &layout, Protocol::V1, progress, interrupt)? {
         let digest = result.map_err(|e| Failure::new(Code::File, format!("cannot read {e}")))?;
-        hashes.extend_from_slice(&digest);
+        hashes.extend(digest.v1.into_iter().flatten());
     }
     let metainfo = creator.finish(&hashes).map_err(refused)?;
     let path = root.join("demo.torrent");

@@ -1,6 +1,7 @@
 //! `info`: shows what is in a torrent, or what a magnet link says. `--list` of download and seed uses its table of files.
 
 use bitswarm_core::metainfo::{File, Magnet, Metainfo};
+use bitswarm_core::piece::InfoHashV2;
 use bitswarm_core::torrent::TorrentSource;
 use serde_json::{Value, json};
 
@@ -25,12 +26,12 @@ pub(crate) fn run(args: &Info) -> Result<(), Failure> {
 
 /// What `--json` prints of a magnet link.
 fn magnet_object(magnet: &Magnet) -> Object {
-    let v2 =
-        magnet.v2.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let v1 = (!magnet.is_v2_only()).then(|| magnet.infohash.to_string());
+    let v2 = magnet.v2.map(|v2| v2.to_string());
     let peers = magnet.peers.iter().map(ToString::to_string);
     Object::new()
         .with("name", magnet.name.as_deref())
-        .with("infohash_v1", magnet.infohash.to_string())
+        .with("infohash_v1", v1)
         .with("infohash_v2", v2)
         .with("trackers", magnet.trackers.clone())
         .with("web_seeds", magnet.web_seeds.clone())
@@ -41,14 +42,17 @@ fn magnet_object(magnet: &Magnet) -> Object {
 /// What `--json` prints.
 pub(crate) fn object(metainfo: &Metainfo) -> Object {
     let nodes = metainfo.nodes().iter().map(|(host, port)| json!([host, port]));
+    let similar = metainfo.similar().iter().map(ToString::to_string);
     Object::new()
         .with("name", metainfo.name())
-        .with("infohash_v1", metainfo.infohash().to_string())
-        .with("infohash_v2", Value::Null)
+        .with("infohash_v1", metainfo.infohash_v1().map(|hash| hash.to_string()))
+        .with("infohash_v2", metainfo.infohash_v2().map(|hash| hash.to_string()))
+        .with("meta_version", if metainfo.has_v2() { 2 } else { 1 })
         .with("piece_length", metainfo.geometry().piece_len())
         .with("pieces", metainfo.geometry().pieces())
         .with("total_size", size_of_files(metainfo))
         .with("files", files_json(metainfo))
+        .with("links", links_json(metainfo))
         .with("private", metainfo.is_private())
         .with("trackers", metainfo.trackers().to_vec())
         .with("comment", metainfo.comment())
@@ -57,11 +61,44 @@ pub(crate) fn object(metainfo: &Metainfo) -> Object {
         .with("source", metainfo.source())
         .with("web_seeds", metainfo.web_seeds().to_vec())
         .with("nodes", nodes.collect::<Vec<_>>())
+        .with("similar", similar.collect::<Vec<_>>())
+        .with("collections", metainfo.collections().to_vec())
 }
 
 /// The files as a JSON array, in the order in which `--files` counts them.
 pub(crate) fn files_json(metainfo: &Metainfo) -> Vec<Value> {
-    listed(metainfo).map(|file| json!({ "path": file.path(), "length": file.length() })).collect()
+    let files = metainfo.files().iter().enumerate().filter(|(_, file)| file.is_stored());
+    let object = |(index, file): (usize, &File)| {
+        let root = metainfo.pieces_root(index).map(|root| InfoHashV2(root).to_string());
+        let attributes = file.attributes();
+        json!({
+            "path": file.path(),
+            "length": file.length(),
+            "pieces_root": root,
+            "executable": attributes.executable,
+            "hidden": attributes.hidden,
+        })
+    };
+    files.map(object).collect()
+}
+
+/// The symbolic links: where they lead, null if to nothing in the torrent.
+fn links_json(metainfo: &Metainfo) -> Vec<Value> {
+    links(metainfo).map(|(path, target)| json!({ "path": path, "target": target })).collect()
+}
+
+/// Symbolic links, and where they lead if it is to something in the torrent.
+fn links(metainfo: &Metainfo) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let links = metainfo.files().iter().enumerate();
+    let links = links.filter(|(_, f)| f.attributes().symlink && !f.attributes().pad);
+    links.map(|(index, file)| (file.path(), metainfo.link_target(index)))
+}
+
+/// Its infohashes, in words.
+pub(crate) fn infohashes(metainfo: &Metainfo) -> String {
+    let v1 = metainfo.infohash_v1().map(|hash| format!("infohash {hash}"));
+    let v2 = metainfo.infohash_v2().map(|hash| format!("infohash v2 {hash}"));
+    v1.into_iter().chain(v2).collect::<Vec<_>>().join(", ")
 }
 
 /// The files that the user gets, in order: no padding, no links.
@@ -78,7 +115,13 @@ fn print_table(metainfo: &Metainfo) -> Result<(), Failure> {
     let geometry = metainfo.geometry();
     let size = size_of_files(metainfo);
     row("name", metainfo.name())?;
-    row("infohash", &metainfo.infohash().to_string())?;
+    if let Some(hash) = metainfo.infohash_v1() {
+        row("infohash", &hash.to_string())?;
+    }
+    if let Some(hash) = metainfo.infohash_v2() {
+        row("infohash v2", &hash.to_string())?;
+    }
+    row("protocol", protocol(metainfo))?;
     row("size", &format!("{} ({size} bytes)", Size(size)))?;
     let piece_len = Size(geometry.piece_len().into());
     row("pieces", &format!("{} of {piece_len}", geometry.pieces()))?;
@@ -106,8 +149,27 @@ fn print_table(metainfo: &Metainfo) -> Result<(), Failure> {
             row(label, text)?;
         }
     }
+    for hash in metainfo.similar() {
+        row("similar to", &hash.to_string())?;
+    }
+    for name in metainfo.collections() {
+        row("collection", name)?;
+    }
     row("files", &listed(metainfo).count().to_string())?;
-    print_files(metainfo)
+    print_files(metainfo)?;
+    for (path, target) in links(metainfo) {
+        row("link", &format!("{path} -> {}", target.unwrap_or("nothing in the torrent")))?;
+    }
+    Ok(())
+}
+
+fn protocol(metainfo: &Metainfo) -> &'static str {
+    match (metainfo.has_v1(), metainfo.has_v2(), metainfo.has_piece_layers()) {
+        (true, true, true) => "v1 and v2 (hybrid)",
+        (true, true, false) => "v1 and v2 (hybrid), without the piece layers of v2",
+        (false, ..) => "v2",
+        (true, false, _) => "v1",
+    }
 }
 
 /// One line a file: its number, its length, its path.

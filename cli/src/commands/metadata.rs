@@ -99,7 +99,9 @@ fn hear(
 
 /// Prints what a magnet link says by itself.
 pub(crate) fn describe(magnet: &Magnet) -> Vec<(&'static str, String)> {
-    let mut rows = vec![("infohash", magnet.infohash.to_string())];
+    let v1 = (!magnet.is_v2_only()).then(|| ("infohash", magnet.infohash.to_string()));
+    let mut rows: Vec<_> = v1.into_iter().collect();
+    rows.extend(magnet.v2.map(|v2| ("infohash v2", v2.to_string())));
     let name = magnet.name.iter().map(|name| ("name", name.clone()));
     let trackers = magnet.trackers.iter().map(|url| ("tracker", url.clone()));
     let seeds = magnet.web_seeds.iter().map(|url| ("web seed", url.clone()));

@@ -3,8 +3,11 @@
 pub(crate) mod create;
 pub(crate) mod demo;
 pub(crate) mod dht;
+pub(crate) mod diff;
 pub(crate) mod download;
+pub(crate) mod edit;
 pub(crate) mod info;
+pub(crate) mod lint;
 pub(crate) mod magnet;
 pub(crate) mod metadata;
 pub(crate) mod scripts;

@@ -3,13 +3,14 @@
 
 use std::net::SocketAddr;
 
+use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::metainfo::magnet::PeerAddress;
 use bitswarm_core::metainfo::{Magnet, Metainfo};
 use bitswarm_core::torrent::{AddTorrent, FilePriority};
 
 use crate::args::Share;
 use crate::commands::create::hashed;
-use crate::content;
+use crate::content::{self, Choice};
 use crate::exit::{Code, Failure};
 use crate::output::{Object, print};
 use crate::progress::Progress;
@@ -30,10 +31,11 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
     let root = path.parent().ok_or_else(|| {
         Failure::new(Code::File, "the root directory has no name; share a directory in it")
     })?;
-    let mut content = content::scan(&path, std::path::Path::new(""))?;
+    let mut content = content::scan(&path, &Choice::everything())?;
     for path in &content.left_out {
         progress.say(&format!("leaving out {}: not a file or directory", path.display()));
     }
+    content.creator = content.creator.with_protocol(Protocol::Hybrid);
     content.creator.private = args.private;
     content.creator.trackers = transfer.trackers.iter().map(|url| vec![url.clone()]).collect();
     let metainfo = hashed(&path, content, &progress, &interrupt)?;

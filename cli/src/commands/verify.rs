@@ -1,5 +1,5 @@
-//! `verify`: compares data on disk with a torrent, hashing on all cores, and says which files
-//! differ.
+//! `verify`: compares data on disk with a torrent, hashing on all cores, and says which files and
+//! pieces differ. Of a hybrid, pieces are compared with the hashes of both versions.
 //!
 //! A v1 piece may have bytes of several files. When such a piece is wrong, no hash tells which of
 //! them is to blame: a file is said to differ only for pieces that are its own, and to be unsure
@@ -7,15 +7,19 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bitswarm_core::disk::{DiskErrorKind, FileIndex, StoreFile, StoreSpec};
+use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::metainfo::{File, Metainfo};
 use bitswarm_core::piece::PieceIndex;
 use bitswarm_core::storage::layout::Layout;
+use bitswarm_runtime_common::hashing::PieceHash;
+use clap::Args;
 use serde_json::{Value, json};
 
-use crate::args::Verify;
+use crate::args::Reporting;
+use crate::commands::create::Version;
 use crate::commands::info;
 use crate::exit::{Code, Failure};
 use crate::hashing::{Hashes, hash};
@@ -24,9 +28,25 @@ use crate::output::{Object, print};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
 
+/// `bitswarm verify`
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// A torrent file
+    pub(crate) torrent: PathBuf,
+    /// Directory that contains the torrent's file or folder, under the torrent's name
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// With whose hashes to compare [default: all that the torrent has]
+    #[arg(long, value_enum)]
+    pub(crate) protocol: Option<Version>,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
 /// Looks at the files, hashes every piece, reports.
 pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     let metainfo = input::load(&args.torrent)?;
+    let protocol = protocol(args, &metainfo)?;
     fs::read_dir(&args.data).map_err(|error| Failure::file("cannot read", &args.data, &error))?;
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
@@ -34,21 +54,67 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     let spec = metainfo.store_spec(&args.data);
     let layout = Layout::new(&metainfo);
     let mut files = look_at_files(&spec);
-    let hashes = hash(metainfo.name(), spec, &layout, &progress, &interrupt)?;
-    let wrong = wrong_pieces(&metainfo, hashes)?;
-    blame(&mut files, &layout, &wrong);
-    report(args, &metainfo, &files, wrong.len())
+    let hashes = hash(metainfo.name(), spec, &layout, protocol, &progress, &interrupt)?;
+    let Wrong { pieces, contradictions } = wrong_pieces(&metainfo, hashes)?;
+    blame(&mut files, &layout, &pieces);
+    if contradictions > 0 {
+        progress.say(&format!(
+            "{}: the hashes of v1 and v2 disagree about {}: the torrent contradicts itself",
+            args.torrent.display(),
+            count_of(contradictions),
+        ));
+    }
+    report(args, &metainfo, &files, &pieces, contradictions)
+}
+
+/// Which hashes to compare with: those that the torrent has, unless the user wants fewer.
+fn protocol(args: &Verify, metainfo: &Metainfo) -> Result<Protocol, Failure> {
+    let lacks = |what: &str| {
+        let message = format!("{} has no {what}; leave out --protocol", args.torrent.display());
+        Err(Failure::new(Code::BadInput, message))
+    };
+    match args.protocol {
+        Some(Version::V1 | Version::Hybrid) if !metainfo.has_v1() => lacks("hashes of v1"),
+        Some(Version::V2 | Version::Hybrid) if !metainfo.has_v2() => lacks("hashes of v2"),
+        Some(Version::V2 | Version::Hybrid) if !metainfo.has_piece_layers() => {
+            lacks("piece layers, which v2 needs")
+        }
+        Some(version) => Ok(version.into()),
+        None if !metainfo.has_piece_layers() => Ok(Protocol::V1),
+        None if metainfo.has_v1() => Ok(Protocol::Hybrid),
+        None => Ok(Protocol::V2),
+    }
+}
+
+/// What the comparison found.
+struct Wrong {
+    pieces: Vec<PieceIndex>,
+    /// How many of them are right by one version's hash and wrong by the other's.
+    contradictions: u32,
+}
+
+/// Whether a piece is right, by each version that was hashed.
+fn is_right(metainfo: &Metainfo, piece: PieceIndex, hash: PieceHash) -> (bool, bool) {
+    let v1 = hash.v1.is_none_or(|v1| metainfo.piece_hash(piece) == Some(v1));
+    let v2 = hash.v2.is_none_or(|v2| metainfo.piece_hash_v2(piece) == Some(v2));
+    (v1, v2)
 }
 
 /// The pieces that are not what the torrent says. A file that cannot be read is a failure.
-fn wrong_pieces(metainfo: &Metainfo, hashes: Hashes) -> Result<Vec<PieceIndex>, Failure> {
+fn wrong_pieces(metainfo: &Metainfo, hashes: Hashes) -> Result<Wrong, Failure> {
     use DiskErrorKind::{InTheWay, NotFound, Short};
-    let mut wrong = Vec::new();
+    let mut wrong = Wrong { pieces: Vec::new(), contradictions: 0 };
     for (piece, result) in metainfo.geometry().iter().zip(hashes) {
-        match result {
-            Ok(digest) if metainfo.piece_hash(piece) == Some(digest) => {}
-            Ok(_) => wrong.push(piece),
-            Err(error) if matches!(error.kind, InTheWay | NotFound | Short) => wrong.push(piece),
+        match result.map(|hash| (is_right(metainfo, piece, hash), hash)) {
+            Ok(((true, true), _)) => {}
+            Ok(((v1, v2), hash)) => {
+                let is_both = hash.v1.is_some() && hash.v2.is_some();
+                wrong.contradictions += u32::from(is_both && v1 != v2);
+                wrong.pieces.push(piece);
+            }
+            Err(error) if matches!(error.kind, InTheWay | NotFound | Short) => {
+                wrong.pieces.push(piece);
+            }
             Err(error) => return Err(Failure::new(Code::File, format!("cannot read {error}"))),
         }
     }
@@ -64,6 +130,8 @@ struct Found {
     own_wrong: u32,
     /// Wrong pieces that have bytes of other files too.
     shared_wrong: u32,
+    /// All of those, as runs of the first and the last.
+    wrong: Vec<(u32, u32)>,
 }
 
 /// What can be seen of a file without reading it.
@@ -83,6 +151,7 @@ fn look_at_files(spec: &StoreSpec) -> Vec<Found> {
         file: file.clone(),
         own_wrong: 0,
         shared_wrong: 0,
+        wrong: Vec::new(),
     };
     spec.files.iter().map(found).collect()
 }
@@ -108,6 +177,7 @@ fn blame(files: &mut [Found], layout: &Layout, wrong: &[PieceIndex]) {
         let is_own = touched.len() == 1;
         for FileIndex(file) in touched {
             let Some(found) = files.get_mut(file as usize) else { continue };
+            add_to_runs(&mut found.wrong, piece.0);
             if is_own {
                 found.own_wrong += 1;
             } else {
@@ -115,6 +185,25 @@ fn blame(files: &mut [Found], layout: &Layout, wrong: &[PieceIndex]) {
             }
         }
     }
+}
+
+/// Adds a number that is larger than all before.
+fn add_to_runs(runs: &mut Vec<(u32, u32)>, number: u32) {
+    match runs.last_mut() {
+        Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+        _ => runs.push((number, number)),
+    }
+}
+
+/// Runs such as `3, 7-9`; the first few of many.
+fn runs_in_words(runs: &[(u32, u32)]) -> String {
+    const SHOWN: usize = 20;
+    let run = |&(first, last): &(u32, u32)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    };
+    let shown: Vec<String> = runs.iter().take(SHOWN).map(run).collect();
+    shown.join(", ") + if runs.len() > SHOWN { ", ..." } else { "" }
 }
 
 impl Found {
@@ -137,12 +226,13 @@ impl Found {
         Some(match (self.word(), self.shape) {
             ("ok", _) => return None,
             ("unsure", _) => {
-                format!(
-                    "may differ: {} that it shares with others wrong",
-                    pieces(self.shared_wrong)
-                )
+                let (count, runs) = (count_of(self.shared_wrong), runs_in_words(&self.wrong));
+                format!("may differ: {count} that it shares with others wrong ({runs})")
             }
-            ("differs", _) => format!("differs: {} wrong", pieces(self.own_wrong)),
+            ("differs", _) => {
+                let (count, runs) = (count_of(self.own_wrong), runs_in_words(&self.wrong));
+                format!("differs: {count} wrong ({runs})")
+            }
             ("not_a_file", _) => "is not a plain file".to_owned(),
             (_, Shape::Length(is)) => format!("has {is} bytes instead of {length}"),
             _ => "is missing".to_owned(),
@@ -155,11 +245,12 @@ impl Found {
             "length": self.file.length,
             "status": self.word(),
             "bad_pieces": self.own_wrong + self.shared_wrong,
+            "bad_runs": self.wrong,
         })
     }
 }
 
-fn pieces(count: u32) -> String {
+fn count_of(count: u32) -> String {
     if count == 1 { "1 piece".to_owned() } else { format!("{count} pieces") }
 }
 
@@ -167,21 +258,26 @@ fn report(
     args: &Verify,
     metainfo: &Metainfo,
     files: &[Found],
-    wrong: usize,
+    wrong: &[PieceIndex],
+    contradictions: u32,
 ) -> Result<(), Failure> {
     let total = metainfo.geometry().pieces() as usize;
-    let right = total - wrong;
+    let right = total - wrong.len();
     let bad = files.iter().filter(|found| found.word() != "ok").count();
+    // A piece may be wrong though no file is: nothing but padding, or an impossible torrent.
+    let is_ok = bad == 0 && wrong.is_empty();
     if args.reporting.json {
         // As `info` has them: the files on disk are those, in the same order.
         let paths = info::listed(metainfo).map(File::path);
         let files = files.iter().zip(paths).map(|(found, path)| found.to_json(path));
         Object::new()
             .with("name", metainfo.name())
-            .with("infohash_v1", metainfo.infohash().to_string())
-            .with("ok", bad == 0)
+            .with("infohash_v1", metainfo.infohash_v1().map(|hash| hash.to_string()))
+            .with("infohash_v2", metainfo.infohash_v2().map(|hash| hash.to_string()))
+            .with("ok", is_ok)
             .with("pieces", total)
             .with("pieces_ok", right)
+            .with("contradictions", contradictions)
             .with("files", files.collect::<Vec<_>>())
             .print()?;
     } else {
@@ -192,7 +288,7 @@ fn report(
         }
         print(&format!("{}: {right} of {total} pieces are right", metainfo.name()))?;
     }
-    if bad == 0 {
+    if is_ok {
         return Ok(());
     }
     let (data, name, of) = (args.data.display(), metainfo.name(), files.len());
@@ -213,7 +309,7 @@ mod tests {
 
     fn found(length: u64) -> Found {
         let file = StoreFile { path: "f".into(), length, executable: false };
-        Found { file, shape: Shape::Right, own_wrong: 0, shared_wrong: 0 }
+        Found { file, shape: Shape::Right, own_wrong: 0, shared_wrong: 0, wrong: Vec::new() }
     }
 
     #[test]
@@ -226,6 +322,16 @@ mod tests {
         blame(&mut files, &layout, &[PieceIndex(0), PieceIndex(1)]);
         assert_eq!(files.each_ref().map(Found::word), ["differs", "unsure", "unsure"]);
         assert_eq!((files[0].own_wrong, files[0].shared_wrong), (1, 1));
+        assert_eq!(files[0].complaint().unwrap(), "differs: 1 piece wrong (0-1)");
+    }
+
+    #[test]
+    fn pieces_are_named_as_runs() {
+        let mut runs = Vec::new();
+        [3, 7, 8, 9, 11].into_iter().for_each(|piece| add_to_runs(&mut runs, piece));
+        assert_eq!(runs_in_words(&runs), "3, 7-9, 11");
+        let many: Vec<_> = (0..30).map(|n| (2 * n, 2 * n)).collect();
+        assert!(runs_in_words(&many).ends_with("36, 38, ..."));
     }
 
     #[test]

@@ -83,9 +83,20 @@ fn info_says_what_create_was_told() {
         "me",
         "--date",
         "951782400",
+        "--protocol",
+        "v1",
         "--json",
     ]);
     assert_eq!(created.code, 0, "{}", created.stderr);
+    let file = |path: &str, length: u64| {
+        json!({
+            "path": path,
+            "length": length,
+            "pieces_root": null,
+            "executable": false,
+            "hidden": false,
+        })
+    };
     let info = sandbox.run("info t.torrent --json").json();
     let mut expected = created.json();
     assert_eq!(expected.as_object_mut().unwrap().remove("path"), Some(json!("t.torrent")));
@@ -99,11 +110,7 @@ fn info_says_what_create_was_told() {
     assert_eq!(info["total_size"], 110_000);
     assert_eq!(
         info["files"],
-        json!([
-            { "path": "a.bin", "length": 40_000 },
-            { "path": "b/ü 文.bin", "length": 70_000 },
-            { "path": "empty", "length": 0 },
-        ])
+        json!([file("a.bin", 40_000), file("b/ü 文.bin", 70_000), file("empty", 0),])
     );
     assert_eq!(info["private"], true);
     assert_eq!(info["trackers"], json!([["http://a/announce"], ["udp://b:1"]]));
@@ -132,6 +139,178 @@ fn create_gives_the_same_torrent_for_the_same_content() {
     assert!(!String::from_utf8_lossy(&first).contains("created by"));
     let names: Vec<_> = fs::read_dir(sandbox.path("")).unwrap().map(|e| e.unwrap()).collect();
     assert_eq!(names.len(), 3, "nothing else is left: {names:?}");
+}
+
+#[test]
+fn torrents_of_each_protocol_are_made_shown_and_verified() {
+    let sandbox = Sandbox::new();
+    let a = sandbox.write("tree/a", 70_000, 1);
+    sandbox.write("tree/b/c", 5, 2);
+    sandbox.write("tree/empty", 0, 3);
+    for (protocol, v1, v2) in [("v1", true, false), ("v2", false, true), ("hybrid", true, true)] {
+        let line = format!("create tree -o {protocol}.torrent --protocol {protocol} -l 32K -q");
+        assert_eq!(sandbox.run(&line).code, 0);
+        let info = sandbox.run(&format!("info {protocol}.torrent --json")).json();
+        assert_eq!(info["infohash_v1"].is_string(), v1, "{protocol}");
+        assert_eq!(info["infohash_v2"].is_string(), v2, "{protocol}");
+        assert_eq!(info["meta_version"], if v2 { 2 } else { 1 });
+        assert_eq!(info["files"][0]["pieces_root"].is_string(), v2);
+        assert_eq!(info["files"][2]["pieces_root"], json!(null));
+        assert_eq!(info["total_size"], 70_005);
+        let link = sandbox.run(&format!("magnet {protocol}.torrent")).stdout;
+        assert_eq!((link.contains("urn:btih:"), link.contains("urn:btmh:1220")), (v1, v2));
+        let said = sandbox.run_with(["info", link.trim(), "--json"]).json();
+        assert_eq!(said["infohash_v1"], info["infohash_v1"]);
+        assert_eq!(said["infohash_v2"], info["infohash_v2"]);
+
+        let verify = format!("verify {protocol}.torrent --data . -q --json");
+        let verified = sandbox.run(&verify);
+        assert_eq!((verified.code, &verified.json()["ok"]), (0, &json!(true)), "{protocol}");
+        let original = fs::read(&a).unwrap();
+        let mut changed = original.clone();
+        changed[40_000] ^= 1;
+        fs::write(&a, &changed).unwrap();
+        let verified = sandbox.run(&verify);
+        assert_eq!(verified.code, 13);
+        assert_eq!(verified.json()["files"][0]["status"], "differs");
+        assert_eq!(verified.json()["files"][0]["bad_runs"], json!([[1, 1]]));
+        assert_eq!(verified.json()["contradictions"], 0);
+        fs::write(&a, &original).unwrap();
+    }
+    let same = |a: &str, b: &str, key: &str| {
+        let of = |name| sandbox.run(&format!("info {name}.torrent --json")).json()[key].clone();
+        assert_eq!(of(a), of(b), "{key}");
+    };
+    same("v2", "hybrid", "files");
+    for protocol in ["v1", "v2", "hybrid"] {
+        let line = format!("verify hybrid.torrent --data . -q --protocol {protocol}");
+        assert_eq!(sandbox.run(&line).code, 0);
+    }
+    sandbox.run("verify v1.torrent --data . -q --protocol v2").fails(4, &["no hashes of v2"]);
+    sandbox.run("verify v2.torrent --data . -q --protocol v1").fails(4, &["no hashes of v1"]);
+    sandbox.run("seed v2.torrent --data . -q --no-dht --port 0").fails(4, &["v2 alone"]);
+    sandbox.run("download v2.torrent -o x -q --no-dht --port 0").fails(4, &["v2 alone"]);
+}
+
+#[test]
+fn create_takes_what_it_is_told_to_take() {
+    let sandbox = Sandbox::new();
+    for name in ["a.flac", "b.txt", ".hidden", "disc/c.flac", "disc/.x/d.flac", "disc/e.log"] {
+        sandbox.write(&format!("tree/{name}"), 10, 1);
+    }
+    let files = |options: &str| -> Vec<String> {
+        let said = sandbox.run(&format!("create tree --dry-run --json {options}"));
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        let files = said.json()["files"].as_array().unwrap().clone();
+        files.iter().map(|file| file["path"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(files("").len(), 6);
+    assert_eq!(files("--include *.flac"), ["a.flac", "disc/.x/d.flac", "disc/c.flac"]);
+    assert_eq!(files("--include *.flac --no-hidden"), ["a.flac", "disc/c.flac"]);
+    assert_eq!(files("--include disc --exclude *.log"), ["disc/.x/d.flac", "disc/c.flac"]);
+    assert_eq!(files("--exclude disc/** --exclude .*"), ["a.flac", "b.txt"]);
+    sandbox.run("create tree --dry-run --include *.nothing").fails(4, &["no file"]);
+    sandbox.run("create tree --dry-run --include [").fails(2, &["--help"]);
+    assert!(!sandbox.path("tree.torrent").exists());
+}
+
+#[test]
+fn create_writes_the_same_bytes_to_stdout_and_to_the_file_of_its_own_name() {
+    let sandbox = Sandbox::new();
+    sandbox.write("one.bin", 100_000, 1);
+    let made = sandbox.run("create one.bin -q --date none");
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let file = fs::read(sandbox.path("one.bin.torrent")).unwrap();
+    let mut command = sandbox.command("create one.bin -q --date none -o -".split(' '));
+    assert_eq!(command.output().unwrap().stdout, file);
+    sandbox.run("create one.bin -o - --json").fails(2, &["stdout"]);
+    let mut command = sandbox.command("create one.bin -q -o dated".split(' '));
+    assert!(command.env("SOURCE_DATE_EPOCH", "951782400").status().unwrap().success());
+    assert_eq!(sandbox.run("info dated --json").json()["creation_date"], 951_782_400);
+    let mut command = sandbox.command("create one.bin -q -o dated".split(' '));
+    let refused = command.env("SOURCE_DATE_EPOCH", "today").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
+fn trackers_in_tiers_web_seeds_and_nodes_are_written_and_edited() {
+    let sandbox = Sandbox::new();
+    sandbox.write("one.bin", 100_000, 1);
+    sandbox.torrent(
+        "one.bin",
+        "-t http://a/announce,http://b/announce -t udp://c:1 -w http://seed/x --node n:5 -s here",
+    );
+    let info = || sandbox.run("info one.bin.torrent --json").json();
+    let before = info();
+    let tiers = json!([["http://a/announce", "http://b/announce"], ["udp://c:1"]]);
+    assert_eq!(before["trackers"], tiers);
+    assert_eq!(before["web_seeds"], json!(["http://seed/x"]));
+    assert_eq!(before["nodes"], json!([["n", 5]]));
+    assert_eq!(before["source"], "here");
+
+    let line = "edit one.bin.torrent --remove-tracker http://a/announce --add-tracker udp://d:2 \
+                --no-nodes -c changed --date none";
+    let edited = sandbox.run(line);
+    assert_eq!(edited.code, 0, "{}", edited.stderr);
+    assert!(edited.stdout.contains("the infohash is the same"), "{}", edited.stdout);
+    let after = info();
+    assert_eq!(after["infohash_v2"], before["infohash_v2"]);
+    assert_eq!(after["trackers"], json!([["http://b/announce"], ["udp://c:1"], ["udp://d:2"]]));
+    assert_eq!((&after["comment"], &after["nodes"]), (&json!("changed"), &json!([])));
+    assert_eq!(after["creation_date"], json!(null));
+
+    let edited = sandbox.run("edit one.bin.torrent -s there --private yes -o other.torrent");
+    assert!(edited.stdout.contains("infohash is another"), "{}", edited.stdout);
+    assert_eq!(info(), after, "the original stays");
+    sandbox.run("edit one.bin.torrent").fails(2, &["nothing to change"]);
+
+    let diff = sandbox.run("diff one.bin.torrent other.torrent");
+    diff.fails(13, &["differ"]);
+    assert!(diff.stdout.contains("source: here / there"), "{}", diff.stdout);
+    assert!(diff.stdout.contains("private: false / true"), "{}", diff.stdout);
+    let diff = sandbox.run("diff one.bin.torrent other.torrent --json").json();
+    assert_eq!((&diff["same"], &diff["same_content"]), (&json!(false), &json!(true)));
+    assert_eq!(sandbox.run("diff one.bin.torrent one.bin.torrent").code, 0);
+    sandbox.write("one.bin", 100_000, 2);
+    sandbox.run("create one.bin -o changed.torrent -q");
+    let diff = sandbox.run("diff one.bin.torrent changed.torrent --json").json();
+    assert_eq!(diff["files"], json!([{ "path": "one.bin", "difference": "content" }]));
+}
+
+#[test]
+fn lint_tells_harm_from_what_is_unusual() {
+    let sandbox = Sandbox::new();
+    sandbox.write("tree/a", 10, 1);
+    sandbox.write("tree/b", 10, 2);
+    sandbox.torrent("tree", "");
+    let good = sandbox.run("lint tree.torrent");
+    assert_eq!((good.code, good.stderr.as_str()), (0, ""), "{}", good.stdout);
+    sandbox.run("create tree -o v1.torrent --protocol v1 -q");
+    let unusual = sandbox.run("lint v1.torrent --json");
+    assert_eq!(unusual.code, 0, "{}", unusual.stderr);
+    assert_eq!(unusual.json()["findings"][0]["finding"], "unaligned");
+    sandbox.run("create tree -o private.torrent --private -q");
+    let harmful = sandbox.run("lint private.torrent");
+    harmful.fails(4, &["harmful"]);
+    assert!(harmful.stdout.contains("no peer can be found"), "{}", harmful.stdout);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_and_executables_are_kept() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let sandbox = Sandbox::new();
+    let run = sandbox.write("tree/bin/run", 10, 1);
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).unwrap();
+    symlink("bin/run", sandbox.path("tree/link")).unwrap();
+    symlink("/etc/passwd", sandbox.path("tree/out")).unwrap();
+    let made = sandbox.run("create tree --symlinks");
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    assert!(made.stderr.contains("leaving out") && made.stderr.contains("out"), "{}", made.stderr);
+    let info = sandbox.run("info tree.torrent --json").json();
+    assert_eq!(info["links"], json!([{ "path": "link", "target": "bin/run" }]));
+    assert_eq!(info["files"].as_array().unwrap().len(), 1);
+    assert_eq!(info["files"][0]["executable"], true);
 }
 
 #[test]
@@ -190,7 +369,7 @@ fn verify_tells_whole_changed_missing_and_longer_files() {
     let a = sandbox.write("tree/a", 50_000, 1);
     let b = sandbox.write("tree/b", 50_000, 2);
     let empty = sandbox.write("tree/empty", 0, 3);
-    sandbox.torrent("tree", "--piece-length 16KiB");
+    sandbox.torrent("tree", "--piece-length 16KiB --protocol v1");
     let verify = || sandbox.run("verify tree.torrent --data . -q --json");
     let status = |number: usize| verify().json()["files"][number]["status"].clone();
 

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sha1::{Digest, Sha1};
 
 use super::{
     DiskDone, DiskError, DiskErrorKind, DiskRequest, FileIndex, FileStat, Span, StateName,
@@ -55,8 +54,10 @@ impl MemoryDisk {
             DiskRequest::Read { store, spans } => {
                 self.read(store, &spans).map(|data| DiskDone::Read(data.into()))
             }
-            DiskRequest::Hash { store, spans } => {
-                self.read(store, &spans).map(|data| DiskDone::Hash(Sha1::digest(data).into()))
+            DiskRequest::Verify(verify) => {
+                let data = self.read(verify.store, &verify.spans)?;
+                let is_right = verify.expect.is_of([&data[..]]);
+                Ok(if is_right { DiskDone::Done } else { DiskDone::HashMismatch })
             }
             DiskRequest::Write(write) => self.write(&write),
             DiskRequest::Move { store, root } => self.relocate(store, root),
@@ -107,7 +108,7 @@ impl MemoryDisk {
 
     fn write(&mut self, write: &WriteRequest) -> DiskResult<DiskDone> {
         let data = write.data.concat();
-        if write.expect.is_some_and(|hash| hash != <[u8; 20]>::from(Sha1::digest(&data))) {
+        if write.expect.is_some_and(|hash| !hash.is_of([&data[..]])) {
             return Ok(DiskDone::HashMismatch);
         }
         let mut rest = &data[..];
@@ -177,6 +178,7 @@ mod tests {
     use super::super::StoreFile;
     use super::*;
     use crate::id::Id;
+    use crate::piece_hash::PieceHash;
 
     fn store() -> StoreId {
         StoreId::new(0, 0)
@@ -212,7 +214,7 @@ mod tests {
         assert_eq!(disk.file("/here/b"), Some(&b"\0abc"[..]));
         let read = disk.perform(DiskRequest::Read { store: store(), spans: write.spans.clone() });
         assert_eq!(read, Ok(DiskDone::Read(Bytes::from_static(b"xy\0\0abc"))));
-        let wrong = WriteRequest { expect: Some([0; 20]), ..write };
+        let wrong = WriteRequest { expect: Some(PieceHash::V1([0; 20])), ..write };
         let refused = disk.perform(DiskRequest::Write(Box::new(wrong)));
         assert_eq!(refused, Ok(DiskDone::HashMismatch));
     }

@@ -48,12 +48,19 @@ impl Engine {
             torrent.dht_wished(&self.session, wish);
         }
         if torrent.is_ended() {
-            let infohash = torrent.infohash;
+            let infohashes = [Some(torrent.infohash), torrent.hybrid_infohash];
             let store = torrent.store();
-            self.by_infohash.remove(&infohash);
+            for infohash in infohashes.into_iter().flatten() {
+                if self.by_infohash.get(&infohash) == Some(&id) {
+                    self.by_infohash.remove(&infohash);
+                }
+            }
             self.stores.remove(store);
             self.torrents.remove(id);
         } else {
+            if let Some(infohash) = torrent.take_new_infohash() {
+                self.by_infohash.entry(infohash).or_insert(id);
+            }
             torrent.rearm(&mut self.session);
         }
     }

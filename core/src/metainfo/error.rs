@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use super::hybrid::HybridError;
+use super::layers::LayerError;
+use super::tree::TreeError;
 use super::{MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN};
 use crate::bencode::ParseError;
-use crate::piece::{MAX_PIECE_LEN, MAX_PIECES};
+use crate::piece::{BLOCK_LEN, MAX_PIECE_LEN, MAX_PIECES};
 
 /// Why bytes are not a metainfo file that we can use. Files are numbered from 0 in its own order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,8 +25,35 @@ pub enum MetainfoError {
     Missing(&'static str),
     /// A key has a value of the wrong type.
     WrongType(&'static str),
-    /// A torrent of BitTorrent v2 without a v1 part (BEP 52).
+    /// A torrent of BitTorrent v2 without a v1 part (BEP 52), where only v1 will do.
     V2Only,
+    /// A `meta version` that is not known: the torrent is newer than this program (BEP 52).
+    UnknownVersion(i64),
+    /// The piece length of a v2 torrent is not a power of two from 16 KiB to [`MAX_PIECE_LEN`].
+    PieceLengthV2(i64),
+    /// Something is wrong in the `file tree` of v2.
+    Tree {
+        /// The number of the file, in the tree's order, before or in which it shows.
+        file: usize,
+        /// What is wrong.
+        why: TreeError,
+    },
+    /// `piece layers` is missing, and without it a torrent of v2 alone has no piece hashes.
+    NoLayers,
+    /// The piece layer of a v2 file is not what its root says.
+    Layer {
+        /// Which file, in the order of the content, padding included.
+        file: usize,
+        /// What is wrong.
+        why: LayerError,
+    },
+    /// The v1 and the v2 part of a hybrid do not describe the same content.
+    Hybrid {
+        /// The number of the file, in the order of v1, at which they part.
+        file: usize,
+        /// What differs.
+        why: HybridError,
+    },
     /// The piece length is not between 1 and [`MAX_PIECE_LEN`].
     PieceLength(i64),
     /// The length of `pieces` is not a multiple of 20.
@@ -83,7 +113,30 @@ impl fmt::Display for MetainfoError {
             }
             Self::V2Only => write!(
                 f,
-                "a torrent of BitTorrent v2 alone, which is not supported yet; use a v1 or hybrid one"
+                "a torrent of BitTorrent v2 alone, which cannot be transferred yet; \
+                 use a v1 or hybrid one"
+            ),
+            Self::UnknownVersion(version) => write!(
+                f,
+                "`meta version` is {version}: the torrent is newer than this program, which knows \
+                 versions 1 and 2"
+            ),
+            Self::PieceLengthV2(len) => write!(
+                f,
+                "piece length {len} is not a power of two from {BLOCK_LEN} to {MAX_PIECE_LEN} \
+                 bytes, as v2 wants it"
+            ),
+            Self::Tree { file, why } => write!(f, "`file tree`, file {file}: {why}"),
+            Self::NoLayers => write!(
+                f,
+                "`piece layers` is missing, without which the pieces have no hashes; \
+                 was it made of a magnet link? make or get the torrent file anew"
+            ),
+            Self::Layer { file, why } => write!(f, "`piece layers`, file {file}: {why}"),
+            Self::Hybrid { file, why } => write!(
+                f,
+                "its v1 and v2 parts describe different content: {why}, at file {file}; \
+                 do not trust it"
             ),
             Self::PieceLength(len) => {
                 write!(f, "piece length {len} is not between 1 and {MAX_PIECE_LEN} bytes")

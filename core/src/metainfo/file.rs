@@ -1,5 +1,6 @@
 //! One file of a torrent.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 /// One file of a torrent, as the metainfo lists it but with a safe path.
@@ -9,6 +10,10 @@ pub struct File {
     pub(super) length: u64,
     pub(super) offset: u64,
     pub(super) attributes: Attributes,
+    /// Where its pieces root lies, from the beginning of `info`: it is not the first byte.
+    pub(super) root: Option<NonZeroU32>,
+    /// Where its piece layer lies, from the beginning of `piece layers`.
+    pub(super) layer: Option<NonZeroU32>,
 }
 
 /// What a file is besides its content (BEP 47, `attr`). Unknown attributes are ignored.
@@ -53,6 +58,13 @@ impl File {
         self.attributes
     }
 
+    /// Padding of `length` bytes, under the name that BEP 47 recommends.
+    pub(super) fn padding(offset: u64, length: u64) -> Self {
+        let attributes = Attributes { pad: true, ..Attributes::default() };
+        let path = format!(".pad/{length}");
+        File { path, length, offset, attributes, root: None, layer: None }
+    }
+
     /// Whether it lies on disk: everything but pad files and symbolic links.
     pub fn is_stored(&self) -> bool {
         !self.attributes.pad && !self.attributes.symlink
@@ -66,10 +78,10 @@ impl Attributes {
         Attributes { pad: has(b'p'), symlink: has(b'l'), executable: has(b'x'), hidden: has(b'h') }
     }
 
-    /// As the letters of `attr`, in alphabetical order.
+    /// As the letters of `attr`, in the order of BEP 47's example, which libtorrent keeps too.
     pub(super) fn to_letters(self) -> String {
         let letters =
-            [(self.hidden, 'h'), (self.symlink, 'l'), (self.pad, 'p'), (self.executable, 'x')];
+            [(self.pad, 'p'), (self.hidden, 'h'), (self.executable, 'x'), (self.symlink, 'l')];
         letters.iter().filter_map(|&(is, letter)| is.then_some(letter)).collect()
     }
 }

@@ -7,8 +7,8 @@
 //! which torrent and which files are meant is an error. `Display` writes a link that reads back the
 //! same.
 //!
-//! A v2 hash (`urn:btmh`) is kept, but a link that has nothing else is refused by name. The name is
-//! fit to be shown and is not a path.
+//! A link may have the hash of v1 (`urn:btih`), of v2 (`urn:btmh`) or both. The name is fit to be
+//! shown and is not a path.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,7 +18,7 @@ use std::str::FromStr;
 use super::text::printable;
 use super::{FileRanges, Metainfo};
 use crate::http::percent;
-use crate::piece::InfoHash;
+use crate::piece::{InfoHash, InfoHashV2};
 
 /// Longest link accepted, in bytes (chosen: links with sixty trackers have some six thousand).
 pub const MAX_MAGNET_LEN: usize = 64 * 1024;
@@ -35,10 +35,10 @@ const SHA2_256: [u8; 2] = [0x12, 0x20];
 /// What a magnet link says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Magnet {
-    /// Which torrent (`xt=urn:btih`).
+    /// Which torrent (`xt=urn:btih`); of a link without it, the infohash of v2, truncated.
     pub infohash: InfoHash,
     /// The hash of the same torrent in its v2 form (`xt=urn:btmh`, SHA2-256).
-    pub v2: Option<[u8; 32]>,
+    pub v2: Option<InfoHashV2>,
     /// What to call it until its own name is known (`dn`); fit to be shown, no path.
     pub name: Option<String>,
     /// Trackers (`tr`), each URL once. That they are URLs is not checked.
@@ -72,7 +72,7 @@ pub enum MagnetError {
         /// Its length in bytes.
         len: usize,
     },
-    /// It names no torrent (no `xt=urn:btih:`).
+    /// It names no torrent (no `xt=urn:btih:`, no `xt=urn:btmh:`).
     NoHash,
     /// Its `btih` is neither 40 hexadecimal nor 32 base32 digits.
     BadHash,
@@ -80,8 +80,6 @@ pub enum MagnetError {
     BadV2Hash,
     /// It names two different torrents.
     TwoTorrents,
-    /// A torrent of BitTorrent v2 alone (BEP 52).
-    V2Only,
     /// Its `so` is no list of files.
     BadSelection,
 }
@@ -100,10 +98,21 @@ impl Magnet {
         }
     }
 
+    /// A link with nothing but the infohash of v2.
+    pub fn new_v2(infohash: InfoHashV2) -> Self {
+        Magnet { v2: Some(infohash), ..Magnet::new(infohash.truncated()) }
+    }
+
+    /// Whether it has no infohash of v1: the torrent can be found by v2 alone (BEP 52).
+    pub fn is_v2_only(&self) -> bool {
+        self.v2.is_some_and(|v2| v2.truncated() == self.infohash)
+    }
+
     /// The link to a torrent, with its name, trackers and web seeds.
     pub fn of(metainfo: &Metainfo) -> Self {
         let seeds = metainfo.web_seeds().iter();
         Magnet {
+            v2: metainfo.infohash_v2(),
             name: Some(metainfo.name().to_owned()),
             trackers: metainfo.trackers().iter().flatten().take(MAX_ENTRIES).cloned().collect(),
             web_seeds: seeds.take(MAX_ENTRIES).cloned().collect(),
@@ -158,7 +167,7 @@ fn unnumbered(key: &str) -> &str {
 #[derive(Default)]
 struct Reader {
     infohash: Option<InfoHash>,
-    v2: Option<[u8; 32]>,
+    v2: Option<InfoHashV2>,
     name: Option<String>,
     trackers: Entries<String>,
     peers: Entries<PeerAddress>,
@@ -207,9 +216,9 @@ impl Reader {
     }
 
     fn finish(self) -> Result<Magnet, MagnetError> {
-        let without = if self.v2.is_some() { MagnetError::V2Only } else { MagnetError::NoHash };
+        let infohash = self.infohash.or(self.v2.map(|v2| v2.truncated()));
         Ok(Magnet {
-            infohash: self.infohash.ok_or(without)?,
+            infohash: infohash.ok_or(MagnetError::NoHash)?,
             v2: self.v2,
             name: self.name,
             trackers: self.trackers.list,
@@ -274,10 +283,10 @@ fn infohash(text: &str) -> Option<InfoHash> {
     }
 }
 
-fn v2_hash(text: &str) -> Option<[u8; 32]> {
+fn v2_hash(text: &str) -> Option<InfoHashV2> {
     let multihash: [u8; 34] = hex(text)?;
     let (code, digest) = multihash.split_first_chunk()?;
-    if *code == SHA2_256 { digest.try_into().ok() } else { None }
+    if *code == SHA2_256 { digest.try_into().ok().map(InfoHashV2) } else { None }
 }
 
 /// `N` bytes from exactly `2 N` hexadecimal digits.
@@ -341,10 +350,14 @@ impl fmt::Display for PeerAddress {
 
 impl fmt::Display for Magnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "magnet:?xt=urn:btih:{}", self.infohash)?;
+        f.write_str("magnet:?")?;
+        if !self.is_v2_only() {
+            write!(f, "xt=urn:btih:{}", self.infohash)?;
+        }
         if let Some(v2) = &self.v2 {
-            f.write_str("&xt=urn:btmh:")?;
-            SHA2_256.iter().chain(v2).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+            let [code, len] = SHA2_256;
+            let and = if self.is_v2_only() { "" } else { "&" };
+            write!(f, "{and}xt=urn:btmh:{code:02x}{len:02x}{v2}")?;
         }
         let encoded = |f: &mut fmt::Formatter<'_>, key: &str, value: &str| {
             let mut text = String::new();
@@ -378,7 +391,7 @@ impl fmt::Display for MagnetError {
                 write!(f, "magnet link of {len} bytes, at most {MAX_MAGNET_LEN} are read")
             }
             MagnetError::NoHash => f.write_str(
-                "the magnet link names no torrent; it needs xt=urn:btih: and the infohash \
+                "the magnet link names no torrent; it needs xt=urn:btih: or xt=urn:btmh: and the infohash \
                  (was it cut at a & by the shell? put it in quotes)",
             ),
             MagnetError::BadHash => f.write_str(
@@ -390,10 +403,6 @@ impl fmt::Display for MagnetError {
                  was it copied whole?",
             ),
             MagnetError::TwoTorrents => f.write_str("the magnet link names two torrents"),
-            MagnetError::V2Only => f.write_str(
-                "the magnet link names a torrent of BitTorrent v2 alone, which is not supported \
-                 yet; use a link with btih",
-            ),
             MagnetError::BadSelection => {
                 f.write_str("so= in the magnet link is no list of files such as 0,2,4-6")
             }
@@ -408,6 +417,7 @@ mod tests {
     use quickcheck::{Arbitrary, Gen, TestResult, quickcheck};
 
     use super::*;
+    use crate::piece::Sha256Hash;
 
     const HEX: &str = "c12fe1c06bba254a9dc9f519b335aa7c1367a88a";
 
@@ -472,10 +482,15 @@ mod tests {
         let two = format!("magnet:?xt=urn:btih:{HEX}&xt=urn:btih:{}", "0".repeat(40));
         assert_eq!(refused(&two), MagnetError::TwoTorrents);
         let v2 = format!("xt=urn:btmh:1220{}", "ab".repeat(32));
-        assert_eq!(refused(&format!("magnet:?{v2}")), MagnetError::V2Only);
+        let alone = parsed(&format!("magnet:?{v2}")).unwrap();
+        assert_eq!(alone, Magnet::new_v2(InfoHashV2([0xab; 32])));
+        assert_eq!(alone.infohash, InfoHash([0xab; 20]));
+        assert!(alone.is_v2_only());
+        assert_eq!(alone.to_string(), format!("magnet:?{v2}"));
         assert_eq!(refused("magnet:?xt=urn:btmh:1220ab"), MagnetError::BadV2Hash);
         let hybrid = parsed(&format!("magnet:?xt=urn:btih:{HEX}&{v2}")).unwrap();
-        assert_eq!(hybrid.v2, Some([0xab; 32]));
+        assert_eq!(hybrid.v2, Some(InfoHashV2([0xab; 32])));
+        assert!(!hybrid.is_v2_only());
         let long = format!("magnet:?xt=urn:btih:{HEX}&dn={}", "x".repeat(MAX_MAGNET_LEN));
         assert!(matches!(refused(&long), MagnetError::TooLong { .. }));
     }
@@ -496,7 +511,11 @@ mod tests {
             let text = |g: &mut Gen| String::arbitrary(g);
             let few = |g: &mut Gen| usize::arbitrary(g) % 5;
             let mut magnet = Magnet::new(InfoHash(std::array::from_fn(|_| u8::arbitrary(g))));
-            magnet.v2 = bool::arbitrary(g).then(|| std::array::from_fn(|_| u8::arbitrary(g)));
+            let v2: Sha256Hash = std::array::from_fn(|_| u8::arbitrary(g));
+            magnet.v2 = bool::arbitrary(g).then_some(InfoHashV2(v2));
+            if let (Some(v2), true) = (magnet.v2, bool::arbitrary(g)) {
+                magnet.infohash = v2.truncated();
+            }
             magnet.name = name(&percent_encoded(&text(g)));
             let urls = |g: &mut Gen| {
                 let mut list = Entries::default();

@@ -1,26 +1,33 @@
-//! Metainfo: what a .torrent file says (BEP 3, 12, 19, 27, 47).
+//! Metainfo: what a .torrent file says (BEP 3, 12, 19, 27, 38, 47, 52).
 //!
-//! [`Metainfo::parse`] reads v1 torrents of one or many files; a hybrid is used as v1, and a v2
-//! torrent without a v1 part is refused by name. The infohash is the SHA-1 of the `info` bytes as
-//! they were received. Piece hashes stay where they are in the input; memory is proportional to
-//! the input and never to a number in it. Every file's path has been made safe before anybody sees
+//! [`Metainfo::parse`] reads torrents of v1, of v2, and hybrids of both, whose parts must agree
+//! ([`HybridError`]). Infohashes are of the `info` bytes as they were received. Piece hashes, roots
+//! and layers stay where they are in the input; layers have been checked against their roots.
+//! Memory is proportional to the input and never to a number in it. Every file's path has been made safe before anybody sees
 //! it ([`path`]), every text fit to print ([`text`]). What is not understood is kept:
 //! [`Metainfo::to_bytes`] is the input, and [`Metainfo::with_trackers`] changes nothing but the
 //! trackers. [`create`] makes new ones.
 //!
 //! [`Magnet`] is a torrent of which no more than the infohash is known.
 //!
-//! Not here: v2 file trees and merkle hashes, `httpseeds` (BEP 17).
+//! Not here: `httpseeds` (BEP 17).
 
 pub mod create;
 mod edit;
 mod error;
 mod file;
 pub mod file_ranges;
+mod hints;
+mod hybrid;
+mod layers;
+mod links;
+pub mod lint;
 pub mod magnet;
+mod padding;
 mod parse;
 pub mod path;
 pub mod text;
+mod tree;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -31,14 +38,20 @@ use bytes::Bytes;
 
 use crate::bencode::encode_dict;
 use crate::disk::{StoreFile, StoreSpec};
-use crate::piece::{Geometry, InfoHash, PieceIndex, Sha1Hash};
+use crate::merkle::TreeShape;
+use crate::piece::{Geometry, InfoHash, InfoHashV2, PieceIndex, Sha1Hash, Sha256Hash};
+use crate::piece_hash::{PieceHash, PieceRoot};
 
 pub use create::Creator;
+pub use edit::Edit;
 pub use error::MetainfoError;
 pub use file::{Attributes, File};
 pub use file_ranges::FileRanges;
+pub use hybrid::HybridError;
+pub use layers::LayerError;
 pub use magnet::Magnet;
 pub use path::PathRules;
+pub use tree::TreeError;
 
 /// Longest metainfo accepted, in bytes (chosen: the hashes of the most pieces allowed take 40 MiB,
 /// the rest is for names).
@@ -68,16 +81,30 @@ pub struct Metainfo {
     bytes: Bytes,
     /// Where in `bytes` the value of `info` lies.
     info: Range<usize>,
-    /// Where in `bytes` the content of `info.pieces` lies.
-    piece_hashes: Range<usize>,
+    /// Where in `bytes` the content of `info.pieces` lies, if there is a v1 part.
+    piece_hashes: Option<Range<usize>>,
     infohash: InfoHash,
+    /// The v2 part, if there is one.
+    v2: Option<V2>,
     name: String,
     geometry: Geometry,
     files: Vec<File>,
+    /// The targets of the links that lead somewhere, by index in `files`, in its order.
+    links: Vec<(u32, String)>,
     is_multi_file: bool,
     is_private: bool,
     source: Option<String>,
+    similar: Vec<InfoHash>,
+    collections: Vec<String>,
     outer: Outer,
+}
+
+/// What v2 adds (BEP 52).
+#[derive(Clone, PartialEq)]
+struct V2 {
+    infohash: InfoHashV2,
+    /// Where in the file the value of `piece layers` lies, if there is one.
+    layers: Option<Range<usize>>,
 }
 
 /// What stands outside of `info` and does not count into the infohash.
@@ -104,7 +131,8 @@ impl Metainfo {
     }
 
     /// A torrent of an info dictionary that peers gave (BEP 9), with the trackers and web seeds of
-    /// its magnet link. That it has the link's infohash is for the caller to have seen.
+    /// its magnet link. That it has the link's infohash is for the caller to have seen. It has no
+    /// piece layers, so one of v2 alone is refused ([`MetainfoError::V2Only`]).
     pub fn from_info(info: Bytes, magnet: &Magnet) -> Result<Self, MetainfoError> {
         let tiers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
         let bytes = encode_dict(|root| {
@@ -116,7 +144,11 @@ impl Metainfo {
                 });
             }
         });
-        Self::from_bytes(bytes.into(), PathRules::HOST)
+        match Self::from_bytes(bytes.into(), PathRules::HOST) {
+            Ok(metainfo) if !metainfo.has_v1() => Err(MetainfoError::V2Only),
+            Err(MetainfoError::NoLayers) => Err(MetainfoError::V2Only),
+            result => result,
+        }
     }
 
     /// The file as it was read.
@@ -130,9 +162,42 @@ impl Metainfo {
         edit::with_trackers(self, tiers)
     }
 
-    /// The SHA-1 of [`Metainfo::info_bytes`].
+    /// The same torrent with some of it changed; what the edit does not name keeps its bytes and
+    /// its order. Only what stands in `info` changes the infohash: [`Edit::changes_infohash`].
+    pub fn edited(&self, edit: &Edit) -> Result<Self, MetainfoError> {
+        edit::edited(self, edit)
+    }
+
+    /// By which peers, trackers and the DHT know it: that of v1 if there is a v1 part, otherwise
+    /// that of v2, truncated.
     pub fn infohash(&self) -> InfoHash {
         self.infohash
+    }
+
+    /// The SHA-1 of [`Metainfo::info_bytes`], if there is a v1 part.
+    pub fn infohash_v1(&self) -> Option<InfoHash> {
+        self.has_v1().then_some(self.infohash)
+    }
+
+    /// The SHA2-256 of [`Metainfo::info_bytes`], if there is a v2 part.
+    pub fn infohash_v2(&self) -> Option<InfoHashV2> {
+        self.v2.as_ref().map(|v2| v2.infohash)
+    }
+
+    /// Whether it can be used as a torrent of v1: with SHA-1 hashes of its pieces.
+    pub fn has_v1(&self) -> bool {
+        self.piece_hashes.is_some()
+    }
+
+    /// Whether it can be used as a torrent of v2: with merkle roots of its files.
+    pub fn has_v2(&self) -> bool {
+        self.v2.is_some()
+    }
+
+    /// Whether [`Metainfo::piece_hash_v2`] knows every piece. A hybrid of a magnet link has no
+    /// piece layers, without which it knows only files of one piece.
+    pub fn has_piece_layers(&self) -> bool {
+        self.v2.as_ref().is_some_and(|v2| v2.layers.is_some())
     }
 
     /// The info dictionary as it was received: what BEP 9 transfers.
@@ -147,8 +212,8 @@ impl Metainfo {
     }
 
     /// How the content is cut into pieces.
-    pub fn geometry(&self) -> Geometry {
-        self.geometry
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
     }
 
     /// Length of the content in bytes, padding included.
@@ -156,15 +221,94 @@ impl Metainfo {
         self.geometry.total_len()
     }
 
-    /// The SHA-1 that a piece must have; `None` if there is no such piece.
+    /// The SHA-1 that a piece must have, padding included; `None` if there is no such piece, or
+    /// no v1 part.
     pub fn piece_hash(&self, piece: PieceIndex) -> Option<Sha1Hash> {
-        let hashes = self.bytes.get(self.piece_hashes.clone())?;
+        let hashes = self.bytes.get(self.piece_hashes.clone()?)?;
         hashes.get(piece.at().checked_mul(20)?..)?.first_chunk().copied()
+    }
+
+    /// The node of its file's merkle tree that a piece must have, padding not included: that of
+    /// the piece layer, or the root of a file of one piece. `None` if there is no such piece, no
+    /// v2 part, or no layer.
+    pub fn piece_hash_v2(&self, piece: PieceIndex) -> Option<Sha256Hash> {
+        let (file, number) = self.file_of_piece(piece)?;
+        match self.tree_shape(file)?.has_piece_layer() {
+            true => self.layer_from(file, number)?.first_chunk().copied(),
+            false => self.pieces_root(file),
+        }
+    }
+
+    /// What a piece must hash to, as far as that is known; `None` if there is no such piece, or one
+    /// of v2 alone whose layer is not known.
+    pub fn expected_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
+        match (self.piece_hash(piece), self.piece_root(piece)) {
+            (Some(v1), Some(v2)) => Some(PieceHash::Both(v1, v2)),
+            (Some(v1), None) => Some(PieceHash::V1(v1)),
+            (None, v2) => v2.map(PieceHash::V2),
+        }
+    }
+
+    fn piece_root(&self, piece: PieceIndex) -> Option<PieceRoot> {
+        let hash = self.piece_hash_v2(piece)?;
+        let (file, number) = self.file_of_piece(piece)?;
+        let piece_len = self.geometry.piece_len();
+        let left = self.files.get(file)?.length - u64::from(number) * u64::from(piece_len);
+        let length = u32::try_from(left).unwrap_or(u32::MAX).min(piece_len);
+        Some(PieceRoot { hash, layer: self.tree_shape(file)?.top_of_piece(), length })
+    }
+
+    /// In which file of v2 a piece lies, and which of its pieces it is. There all of a piece but
+    /// its padding lies in one file.
+    pub fn file_of_piece(&self, piece: PieceIndex) -> Option<(usize, u32)> {
+        if !self.has_v2() || !self.geometry.contains(piece) {
+            return None;
+        }
+        let start = self.geometry.offset_of(piece);
+        let file = self.files.partition_point(|file| file.offset + file.length <= start);
+        let into = start.checked_sub(self.files.get(file)?.offset)?;
+        Some((file, u32::try_from(into / u64::from(self.geometry.piece_len())).ok()?))
+    }
+
+    /// The shape of a file's merkle tree; `None` if it is empty, padding or not of v2. Files are
+    /// given by their index in [`Metainfo::files`].
+    pub fn tree_shape(&self, file: usize) -> Option<TreeShape> {
+        let file = self.files.get(file).filter(|file| file.root.is_some())?;
+        TreeShape::new(file.length, self.geometry.piece_len())
+    }
+
+    /// The root of a file's merkle tree; `None` if it is empty, padding or not of v2.
+    pub fn pieces_root(&self, file: usize) -> Option<Sha256Hash> {
+        let at = self.files.get(file)?.root?.get() as usize;
+        let info = self.bytes.get(self.info.clone())?;
+        info.get(at..)?.first_chunk().copied()
+    }
+
+    /// The hashes of a file's pieces in the layer of its merkle tree that has one for each, one
+    /// after the other; `None` if it has not more than one piece, or the layers are not known.
+    pub fn piece_layer(&self, file: usize) -> Option<Bytes> {
+        let layer = self.layer_from(file, 0)?;
+        let len = self.tree_shape(file)?.pieces() as usize * 32;
+        Some(self.bytes.slice_ref(layer.get(..len)?))
+    }
+
+    /// What follows from the `number`th hash of a file's layer on.
+    fn layer_from(&self, file: usize, number: u32) -> Option<&[u8]> {
+        let at = self.files.get(file)?.layer?.get() as usize;
+        let layers = self.bytes.get(self.v2.as_ref()?.layers.clone()?)?;
+        layers.get(at.checked_add((number as usize).checked_mul(32)?)?..)
     }
 
     /// The files in the order of their content: at least one. Pad files and links are among them.
     pub fn files(&self) -> &[File] {
         &self.files
+    }
+
+    /// Where a symbolic link leads: a path inside the torrent as those of its files. `None` if the
+    /// file is no link, or one that leads to no file or folder of the torrent.
+    pub fn link_target(&self, file: usize) -> Option<&str> {
+        let at = self.links.binary_search_by_key(&file, |link| link.0 as usize).ok()?;
+        self.links.get(at).map(|(_, target)| target.as_str())
     }
 
     /// Whether the torrent is a folder of files (which may still be only one), not a single file.
@@ -186,6 +330,16 @@ impl Metainfo {
     /// The value of `source` in `info`, by which some trackers tell their torrents apart.
     pub fn source(&self) -> Option<&str> {
         self.source.as_deref()
+    }
+
+    /// Torrents that may have files of this one (BEP 38).
+    pub fn similar(&self) -> &[InfoHash] {
+        &self.similar
+    }
+
+    /// Collections that it belongs to, whose torrents may have files of each other (BEP 38).
+    pub fn collections(&self) -> &[String] {
+        &self.collections
     }
 
     /// The comment, fit to print.
@@ -251,6 +405,7 @@ impl fmt::Debug for Metainfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metainfo")
             .field("infohash", &self.infohash)
+            .field("infohash_v2", &self.infohash_v2())
             .field("name", &self.name)
             .field("geometry", &self.geometry)
             .field("files", &self.files.len())
@@ -260,3 +415,5 @@ impl fmt::Debug for Metainfo {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod v2_tests;

@@ -4,14 +4,17 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
+use sha2::Sha256;
 
 use super::path::{self, PathRules};
 use super::text::printable;
 use super::{
     Attributes, File, MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, Metainfo, MetainfoError, Outer,
+    V2, hints, hybrid, layers, links, padding, tree,
 };
 use crate::bencode::{Document, Limits, Value};
-use crate::piece::{Geometry, InfoHash, MAX_PIECE_LEN, MAX_PIECES};
+use crate::merkle::is_piece_len;
+use crate::piece::{Geometry, InfoHash, InfoHashV2, MAX_PIECE_LEN, MAX_PIECES};
 
 /// Reads a metainfo file.
 pub(super) fn metainfo(bytes: Bytes, rules: PathRules) -> Result<Metainfo, MetainfoError> {
@@ -27,28 +30,91 @@ pub(super) fn metainfo(bytes: Bytes, rules: PathRules) -> Result<Metainfo, Metai
     if info.as_dict().is_none() {
         return Err(MetainfoError::WrongType("info"));
     }
-    if info.get("pieces").is_none() && info.get("meta version").is_some() {
-        return Err(MetainfoError::V2Only);
+    let tree = v2_tree(info)?;
+    let v2_hash = tree.map(|_| InfoHashV2(Sha256::digest(info.raw()).into()));
+    let (infohash, mut content) = match (tree, v2_hash) {
+        (Some(tree), Some(v2)) if info.get("pieces").is_none() => {
+            let infohash = v2.truncated();
+            (infohash, v2_content(info, tree, name(info, infohash, rules)?, rules)?)
+        }
+        _ => {
+            let infohash = InfoHash(Sha1::digest(info.raw()).into());
+            (infohash, v1_content(info, name(info, infohash, rules)?, rules)?)
+        }
+    };
+    if let (Some(tree), true) = (tree, content.piece_hashes.is_some()) {
+        hybrid::check(info, tree, &mut content)?;
     }
-
-    let infohash = InfoHash(Sha1::digest(info.raw()).into());
-    let name = name(info, infohash, rules)?;
-    let (files, is_multi_file) = files(info, &name, rules)?;
-    let (geometry, hashes) = pieces(info, &files)?;
+    let v2 = match v2_hash {
+        Some(infohash) => Some(V2 { infohash, layers: layers::attach(root, info, &mut content)? }),
+        None => None,
+    };
+    let Content { name, geometry, piece_hashes, files, is_multi_file } = content;
+    let lengths = files.iter().map(|file| (file.length, file.attributes.pad));
     Ok(Metainfo {
         info: info.span(),
         infohash,
+        v2,
         name,
-        geometry,
-        piece_hashes: hashes,
+        geometry: padding::mark(geometry, lengths, piece_hashes.is_some()),
+        piece_hashes,
+        links: links::links(info, tree, &files, rules),
         files,
         is_multi_file,
         // BEP 27 says "private=1"; any other number than 0 is taken for the same wish.
         is_private: info.get("private").and_then(Value::as_int).is_some_and(|flag| flag != 0),
         source: text(info, "source"),
+        similar: hints::similar(info, root),
+        collections: hints::collections(info, root),
         outer: outer(root),
         bytes: bytes.clone(),
     })
+}
+
+/// What a torrent's content is, according to its v1 or its v2 part.
+pub(super) struct Content {
+    pub(super) name: String,
+    pub(super) geometry: Geometry,
+    /// Those of v1.
+    pub(super) piece_hashes: Option<Range<usize>>,
+    pub(super) files: Vec<File>,
+    pub(super) is_multi_file: bool,
+}
+
+/// The file tree, if this is a torrent of v2. BEP 52 wants `meta version` to be looked at first.
+fn v2_tree(info: Value<'_>) -> Result<Option<Value<'_>>, MetainfoError> {
+    match info.get("meta version").map(Value::as_int) {
+        None | Some(Some(..=1)) => Ok(None),
+        Some(None) => Err(MetainfoError::WrongType("info.meta version")),
+        Some(Some(2)) => match info.get("file tree") {
+            Some(tree) => Ok(Some(tree)),
+            None => Err(MetainfoError::Missing("info.file tree")),
+        },
+        Some(Some(version)) => Err(MetainfoError::UnknownVersion(version)),
+    }
+}
+
+fn v1_content(info: Value<'_>, name: String, rules: PathRules) -> Result<Content, MetainfoError> {
+    let (files, is_multi_file) = files(info, &name, rules)?;
+    let (geometry, hashes) = pieces(info, &files)?;
+    Ok(Content { name, geometry, piece_hashes: Some(hashes), files, is_multi_file })
+}
+
+fn v2_content(
+    info: Value<'_>,
+    tree: Value<'_>,
+    name: String,
+    rules: PathRules,
+) -> Result<Content, MetainfoError> {
+    let piece_len = piece_len(info)?;
+    let is_allowed = u64::try_from(piece_len).is_ok_and(is_piece_len);
+    if !is_allowed {
+        return Err(MetainfoError::PieceLengthV2(piece_len));
+    }
+    let (files, is_multi_file) = tree::files(info, tree, piece_len.unsigned_abs(), &name, rules)?;
+    let total_len = files.last().map_or(0, |last| last.offset + last.length);
+    let geometry = geometry(total_len, piece_len)?;
+    Ok(Content { name, geometry, piece_hashes: None, files, is_multi_file })
 }
 
 fn name(info: Value<'_>, infohash: InfoHash, rules: PathRules) -> Result<String, MetainfoError> {
@@ -81,7 +147,7 @@ fn single_file(info: Value<'_>, length: Value<'_>, name: &str) -> Result<File, M
     let length = length.as_uint().ok_or(MetainfoError::FileLength { file: 0 })?;
     // Neither padding nor a link makes sense where there is nothing else.
     let attributes = Attributes { pad: false, symlink: false, ..attributes(info) };
-    Ok(File { path: name.to_owned(), length, offset: 0, attributes })
+    Ok(File { path: name.to_owned(), length, offset: 0, attributes, root: None, layer: None })
 }
 
 fn listed_files(list: Value<'_>, rules: PathRules) -> Result<Vec<File>, MetainfoError> {
@@ -125,12 +191,11 @@ fn listed_file(
         Err(MetainfoError::FilePath { .. }) if attributes.pad => format!(".pad/{length}"),
         path => path?,
     };
-    Ok(File { path, length, offset, attributes })
+    Ok(File { path, length, offset, attributes, root: None, layer: None })
 }
 
 fn listed_path(entry: Value<'_>, file: usize, rules: PathRules) -> Result<String, MetainfoError> {
-    let list = entry.get("path.utf-8").filter(|path| path.as_list().is_some());
-    let list = list.or_else(|| entry.get("path")).and_then(Value::as_list);
+    let list = raw_path(entry).and_then(Value::as_list);
     let mut path = String::new();
     for raw in list.ok_or(MetainfoError::FilePath { file })? {
         let raw = raw.as_bytes().ok_or(MetainfoError::FilePath { file })?;
@@ -145,14 +210,19 @@ fn listed_path(entry: Value<'_>, file: usize, rules: PathRules) -> Result<String
     if path.is_empty() { Err(MetainfoError::FilePath { file }) } else { Ok(path) }
 }
 
-fn attributes(entry: Value<'_>) -> Attributes {
+/// The list of components that counts as the path of a file of v1.
+pub(super) fn raw_path(entry: Value<'_>) -> Option<Value<'_>> {
+    let list = entry.get("path.utf-8").filter(|path| path.as_list().is_some());
+    list.or_else(|| entry.get("path"))
+}
+
+pub(super) fn attributes(entry: Value<'_>) -> Attributes {
     entry.get("attr").and_then(Value::as_bytes).map(Attributes::from_letters).unwrap_or_default()
 }
 
 /// How the content is cut, and where the hashes of the pieces lie.
 fn pieces(info: Value<'_>, files: &[File]) -> Result<(Geometry, Range<usize>), MetainfoError> {
-    let piece_len = info.get("piece length").ok_or(MetainfoError::Missing("info.piece length"))?;
-    let piece_len = piece_len.as_int().ok_or(MetainfoError::WrongType("info.piece length"))?;
+    let piece_len = piece_len(info)?;
     let hashes = info.get("pieces").ok_or(MetainfoError::Missing("info.pieces"))?;
     let len = hashes.as_bytes().ok_or(MetainfoError::WrongType("info.pieces"))?.len();
     if !len.is_multiple_of(20) {
@@ -166,6 +236,11 @@ fn pieces(info: Value<'_>, files: &[File]) -> Result<(Geometry, Range<usize>), M
     // A string's content is the end of its encoding.
     let end = hashes.span().end;
     Ok((geometry, end - len..end))
+}
+
+fn piece_len(info: Value<'_>) -> Result<i64, MetainfoError> {
+    let piece_len = info.get("piece length").ok_or(MetainfoError::Missing("info.piece length"))?;
+    piece_len.as_int().ok_or(MetainfoError::WrongType("info.piece length"))
 }
 
 fn geometry(total_len: u64, piece_len: i64) -> Result<Geometry, MetainfoError> {

@@ -54,7 +54,7 @@ fn a_torrent_of_one_file_is_read() {
     assert_eq!(torrent.name(), "file.bin");
     assert!(!torrent.is_multi_file());
     assert_eq!(torrent.total_len(), 40_000);
-    assert_eq!(torrent.geometry(), Geometry::new(40_000, 16_384).unwrap());
+    assert_eq!(*torrent.geometry(), Geometry::new(40_000, 16_384).unwrap());
     assert_eq!(torrent.piece_hash(PieceIndex(0)), Some([0; 20]));
     assert_eq!(torrent.piece_hash(PieceIndex(2)), Some([2; 20]));
     assert_eq!(torrent.piece_hash(PieceIndex(3)), None);
@@ -89,6 +89,8 @@ fn errors_say_what_and_the_way_out() {
         "2 piece hashes for content of 1 pieces"
     );
     assert!(MetainfoError::V2Only.to_string().contains("use a v1 or hybrid one"));
+    let hybrid = MetainfoError::Hybrid { file: 3, why: HybridError::Length };
+    assert!(hybrid.to_string().contains("the lengths differ, at file 3"));
 }
 
 #[test]
@@ -281,28 +283,6 @@ fn a_file_without_a_usable_path_is_refused() {
 fn too_many_files_are_refused() {
     let list = [&b"l"[..], &b"d6:lengthi0e4:pathl1:aee".repeat(MAX_FILES + 1), b"e"].concat();
     assert_eq!(error(&with_info(0, |info| info.raw("files", &list))), MetainfoError::TooManyFiles);
-}
-
-#[test]
-fn a_torrent_of_v2_alone_is_refused_and_a_hybrid_is_used_as_v1() {
-    let v2 = |info: &mut DictWriter<'_>| {
-        info.int("meta version", 2);
-        info.dict("file tree", |tree| tree.dict("a", |_| ()));
-    };
-    let alone = encode_dict(|root| {
-        root.dict("info", |info| {
-            info.bytes("name", "a");
-            info.int("piece length", 16_384);
-            v2(info);
-        });
-        root.dict("piece layers", |_| ());
-    });
-    assert_eq!(error(&alone), MetainfoError::V2Only);
-    let hybrid = with_info(5, |info| {
-        info.int("length", 5);
-        v2(info);
-    });
-    assert_eq!(Metainfo::parse(&hybrid).unwrap().total_len(), 5);
 }
 
 #[test]

@@ -59,6 +59,8 @@ pub(crate) struct Peer {
     /// Its name for itself (BEP 10, `v`), made safe to show.
     pub(crate) client: Option<String>,
 
+    /// Whether the connection is one of v2 (BEP 52).
+    pub(crate) of_v2: bool,
     /// Whether both sides speak the fast extension (BEP 6).
     pub(crate) fast: bool,
     /// Whether both sides speak the extension protocol (BEP 10).
@@ -152,6 +154,7 @@ impl Peer {
             phase,
             id: None,
             client: None,
+            of_v2: false,
             fast: false,
             extended: false,
             extensions: ExtensionIds::none(),

@@ -60,8 +60,8 @@ impl Picker {
             self.begin(piece);
             self.join(peer, hints.pace, piece);
             let left = end - out.len();
-            let geometry = self.geometry;
-            self.partials.update(piece, |partial| partial.request(&geometry, peer, left, out));
+            let geometry = &self.geometry;
+            self.partials.update(piece, |partial| partial.request(geometry, peer, left, out));
         }
         if out.len() < end && self.is_end_game() {
             self.pick_again(peer, has, end, hints, out);
@@ -317,7 +317,6 @@ impl Picker {
         hints: PickHints<'_>,
         out: &mut Vec<Block>,
     ) {
-        let geometry = self.geometry;
         for most in 2..=MAX_REQUESTERS {
             for partial in self.partials.iter_mut() {
                 if out.len() == end {
@@ -327,7 +326,7 @@ impl Picker {
                     && reserved_for(&self.failed, partial).is_none_or(|owner| owner == peer);
                 if may && has.has(partial.piece) && self.missing.has(partial.piece) {
                     let left = end - out.len();
-                    partial.request_again(&geometry, peer, left, most, out);
+                    partial.request_again(&self.geometry, peer, left, most, out);
                 }
             }
         }

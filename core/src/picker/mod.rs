@@ -287,13 +287,13 @@ impl Picker {
 
     /// Bytes of the pieces that are wanted, had or not.
     pub fn wanted_bytes(&self) -> u64 {
-        let last = self.last_piece().is_some_and(|p| self.priority(p) != FilePriority::Skip);
-        self.bytes_of(self.wanted, last)
+        let is_wanted = |piece| self.priority(piece) != FilePriority::Skip;
+        self.geometry.data_len_of_all(self.wanted, is_wanted)
     }
 
     /// Bytes of the pieces that are wanted and not had.
     pub fn missing_bytes(&self) -> u64 {
-        self.bytes_of(self.missing.count(), self.last_piece().is_some_and(|p| self.missing.has(p)))
+        self.geometry.data_len_of_all(self.missing.count(), |piece| self.missing.has(piece))
     }
 
     /// Whether everything wanted is had.
@@ -354,18 +354,6 @@ impl Picker {
     /// Whether all blocks of a piece are here and its verdict is awaited.
     pub fn is_verifying(&self, piece: PieceIndex) -> bool {
         self.partials.get(piece).is_some_and(|partial| partial.missing() == 0)
-    }
-
-    fn last_piece(&self) -> Option<PieceIndex> {
-        self.geometry.pieces().checked_sub(1).map(PieceIndex)
-    }
-
-    fn bytes_of(&self, pieces: u32, with_last: bool) -> u64 {
-        let short = self
-            .last_piece()
-            .filter(|_| with_last)
-            .map_or(0, |last| self.geometry.piece_len() - self.geometry.len_of(last));
-        u64::from(pieces) * u64::from(self.geometry.piece_len()) - u64::from(short)
     }
 }
 

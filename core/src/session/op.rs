@@ -54,7 +54,7 @@ pub(crate) enum TorrentOp {
     /// A piece that was written early hashed from disk.
     HashPiece(PieceIndex),
     /// A piece that could not be read, tried again.
-    ProbeRead(PieceIndex),
+    ProbeRead,
     /// Blocks read for a peer.
     ReadForPeer(PeerSlot, ReadRun),
     /// What was written flushed.

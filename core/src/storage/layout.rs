@@ -1,4 +1,4 @@
-//! Which bytes of which file make up a piece, and which pieces a file needs (BEP 3, BEP 47).
+//! Which bytes of which file make up a piece, and which pieces a file needs (BEP 3, 47, 52).
 //!
 //! A torrent's content is its files one after the other; pieces are cut from it without regard to
 //! where files end. [`Layout`] maps between the two. Two numberings of files meet here: the
@@ -12,6 +12,7 @@
 use std::ops::Range;
 
 use crate::disk::{FileIndex, Span, Spans};
+use crate::merkle::TreeShape;
 use crate::metainfo::Metainfo;
 use crate::piece::{Block, Geometry, PieceIndex};
 use crate::torrent::FilePriority;
@@ -47,7 +48,7 @@ impl Layout {
     /// The layout of a torrent. Agrees with its [`Metainfo::store_spec`].
     pub fn new(metainfo: &Metainfo) -> Self {
         let files = metainfo.files().iter().map(|file| (file.length(), file.is_stored()));
-        Self::from_parts(metainfo.geometry(), files)
+        Self::from_parts(metainfo.geometry().clone(), files)
             .expect("a Metainfo has checked that its files make up its content")
     }
 
@@ -64,6 +65,7 @@ impl Layout {
         geometry: Geometry,
         files: impl IntoIterator<Item = (u64, bool)>,
     ) -> Option<Self> {
+        let total_len = geometry.total_len();
         let mut layout =
             Layout { geometry, files: Vec::new(), with_content: Vec::new(), stored: Vec::new() };
         let mut start = 0_u64;
@@ -75,12 +77,12 @@ impl Layout {
             layout.with_content.extend((length > 0).then_some(index));
             start = start.checked_add(length)?;
         }
-        (start == geometry.total_len()).then_some(layout)
+        (start == total_len).then_some(layout)
     }
 
     /// How the content is cut into pieces.
-    pub fn geometry(&self) -> Geometry {
-        self.geometry
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
     }
 
     /// Where a block, or any other range inside a piece, lies. Empty if it is not one: see
@@ -89,6 +91,16 @@ impl Layout {
         if !self.geometry.contains_range(block) {
             return Spans::new();
         }
+        self.run(block)
+    }
+
+    /// Where a whole piece lies, with the padding at its end. Empty if there is no such piece.
+    pub fn piece_spans(&self, piece: PieceIndex) -> Spans {
+        self.run(Block { piece, begin: 0, length: self.geometry.len_of(piece) })
+    }
+
+    /// Where a range of the content lies.
+    fn run(&self, block: Block) -> Spans {
         let start = self.geometry.offset_of(block.piece) + u64::from(block.begin);
         let end = start + u64::from(block.length);
         let span = |file: &Extent| {
@@ -97,11 +109,6 @@ impl Layout {
             Span { file: file.store, offset: from - file.start, length: (to - from) as u32 }
         };
         self.extents_of(start..end).map(|(_, file)| span(file)).collect()
-    }
-
-    /// Where a whole piece lies. Empty if there is no such piece.
-    pub fn piece_spans(&self, piece: PieceIndex) -> Spans {
-        self.spans(Block { piece, begin: 0, length: self.geometry.len_of(piece) })
     }
 
     /// The files that a piece has bytes of, pad files too, by their index in the metainfo.
@@ -120,6 +127,19 @@ impl Layout {
             }
             _ => 0..0,
         }
+    }
+
+    /// Length of a file in bytes, given its index in the metainfo.
+    pub fn len_of_file(&self, file: usize) -> Option<u64> {
+        self.files.get(file).map(|file| file.length)
+    }
+
+    /// The layer, in its file's merkle tree, of the node that a piece is (BEP 52): of a file that
+    /// is no longer than a piece, the root. `None` if the piece length is none of v2, or there is
+    /// no such piece. Each file must begin with a piece.
+    pub fn merkle_layer(&self, piece: PieceIndex) -> Option<u32> {
+        let file_len = self.len_of_file(self.files_of_piece(piece).next()?)?;
+        Some(TreeShape::new(file_len, self.geometry.piece_len())?.top_of_piece())
     }
 
     /// How much each piece is wanted, given that for each file in the metainfo's order; files
@@ -317,11 +337,11 @@ mod tests {
 
     #[test]
     fn lengths_that_do_not_make_up_the_content_make_no_layout() {
-        let geometry = Geometry::new(10, 4).unwrap();
-        assert!(Layout::from_parts(geometry, [(9, true)]).is_none());
-        assert!(Layout::from_parts(geometry, [(10, true), (1, true)]).is_none());
-        assert!(Layout::from_parts(geometry, [(u64::MAX, true), (11, true)]).is_none());
-        assert!(Layout::from_parts(geometry, [(10, true), (0, true)]).is_some());
+        let geometry = || Geometry::new(10, 4).unwrap();
+        assert!(Layout::from_parts(geometry(), [(9, true)]).is_none());
+        assert!(Layout::from_parts(geometry(), [(10, true), (1, true)]).is_none());
+        assert!(Layout::from_parts(geometry(), [(u64::MAX, true), (11, true)]).is_none());
+        assert!(Layout::from_parts(geometry(), [(10, true), (0, true)]).is_some());
     }
 
     #[test]

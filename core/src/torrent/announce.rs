@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::notice::TorrentNotice;
-use crate::piece::{BLOCK_LEN, PieceIndex};
+use crate::piece::BLOCK_LEN;
 use crate::random::PolicyRng;
 use crate::session::Session;
 use crate::session::announces::{AnnounceResult, Errand};
@@ -153,10 +153,8 @@ impl Torrent {
             return BLOCK_LEN.into();
         }
         let (geometry, have) = (&self.geometry, self.picker.have());
-        let last = geometry.pieces().checked_sub(1).map(PieceIndex).filter(|&last| !have.has(last));
-        let short = last.map_or(0, |last| geometry.piece_len() - geometry.len_of(last));
-        let missing = u64::from(geometry.pieces() - have.count());
-        missing * u64::from(geometry.piece_len()) - u64::from(short)
+        let missing = geometry.pieces() - have.count();
+        geometry.data_len_of_all(missing, |piece| !have.has(piece))
     }
 
     /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).

@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::piece::{Block, Geometry, PieceIndex};
+use crate::piece::{BLOCK_LEN, Block, Geometry, PieceIndex};
 use crate::wire::BlockData;
+
+/// Padding.
+static ZEROS: [u8; BLOCK_LEN as usize] = [0; BLOCK_LEN as usize];
 
 /// The blocks of a torrent's incomplete pieces.
 #[derive(Debug, Default)]
@@ -93,13 +96,20 @@ impl Assembly {
 
     /// The bytes of a complete piece in order, by reference; they stay here until
     /// [`Assembly::remove`], since a failed write is tried again and a failed hash is investigated.
-    pub(crate) fn bytes_of(&self, piece: PieceIndex) -> Vec<Bytes> {
-        let Some(piece) = self.pieces.get(&piece) else { return Vec::new() };
+    /// With the padding that is not transferred.
+    pub(crate) fn bytes_of(&self, geometry: &Geometry, index: PieceIndex) -> Vec<Bytes> {
+        let Some(piece) = self.pieces.get(&index) else { return Vec::new() };
         let mut data = Vec::with_capacity(piece.blocks.len() + piece.blocks.len() / 8);
         for slot in &piece.blocks {
             if let Slot::Held(block) = slot {
                 data.extend(block.chunks().iter().cloned());
             }
+        }
+        let mut padding = geometry.len_of(index) - geometry.data_len_of(index);
+        while padding > 0 {
+            let part = padding.min(BLOCK_LEN);
+            data.push(Bytes::from_static(ZEROS.get(..part as usize).unwrap_or_default()));
+            padding -= part;
         }
         data
     }
@@ -202,7 +212,7 @@ mod tests {
         assert!(!assembly.is_settled(PieceIndex(0)));
         fill(&mut assembly, 0, &[3, 2]);
         assert!(assembly.is_settled(PieceIndex(0)));
-        let bytes = assembly.bytes_of(PieceIndex(0)).concat();
+        let bytes = assembly.bytes_of(&geometry(), PieceIndex(0)).concat();
         assert_eq!((bytes.len(), bytes[0], bytes[65_535]), (65_536, 0, 3));
         assembly.remove(PieceIndex(0));
         assert_eq!(assembly.held_bytes(), 0);

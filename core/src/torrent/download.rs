@@ -283,13 +283,14 @@ impl Torrent {
 
     /// Has a complete piece verified and written.
     pub(super) fn write_piece(&mut self, session: &mut Session, piece: PieceIndex) {
+        let Some(expect) = self.piece_hash(piece) else { return };
         let len = self.geometry.len_of(piece);
         session.write_backlog += len as usize;
         let request = WriteRequest {
             store: self.store,
             spans: self.layout.piece_spans(piece),
-            data: self.assembly.bytes_of(piece),
-            expect: self.piece_hash(piece),
+            data: self.assembly.bytes_of(&self.geometry, piece),
+            expect: Some(expect),
         };
         self.disk(
             session,
@@ -337,9 +338,7 @@ impl Torrent {
 
     fn hash_if_settled(&mut self, session: &mut Session, piece: PieceIndex) {
         if self.assembly.is_settled(piece) && self.assembly.was_written_early(piece) {
-            let spans = self.layout.piece_spans(piece);
-            let request = DiskRequest::Hash { store: self.store, spans };
-            self.disk(session, TorrentOp::HashPiece(piece), request);
+            self.verify_piece(session, piece, TorrentOp::HashPiece(piece));
         }
     }
 
@@ -372,7 +371,7 @@ impl Torrent {
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         match result {
-            Ok(DiskDone::Hash(hash)) if self.piece_hash(piece) == Some(hash) => {
+            Ok(DiskDone::Done) => {
                 self.piece_passed(session, piece);
             }
             Ok(_) => {

@@ -135,7 +135,7 @@ impl Torrent {
             }
             TorrentOp::HashPiece(piece) => self.piece_hashed(session, piece, result),
             TorrentOp::ReadForPeer(slot, run) => self.blocks_read(session, slot, run, result),
-            TorrentOp::ProbeRead(piece) => self.read_probed(session, piece, result),
+            TorrentOp::ProbeRead => self.read_probed(session, result),
             TorrentOp::Sync => self.synced(session, result),
             TorrentOp::SaveResume => self.resume_saved(session, result),
             TorrentOp::Forget | TorrentOp::Close => {}

@@ -1,9 +1,13 @@
 //! Handshakes: the first bytes of a connection (BEP 3), and the extension handshake after them
 //! (BEP 10).
+//!
+//! A hybrid torrent has two infohashes (BEP 52, "upgrade path"). We dial with that of v1 and say
+//! that we know v2 as well; whoever is dialled answers with that of v2 if both know it.
 
 use std::net::SocketAddr;
 
 use crate::peer::{PeerSlot, Phase};
+use crate::piece::InfoHash;
 use crate::session::Session;
 use crate::torrent::Torrent;
 use crate::torrent::peer_book::Ended;
@@ -15,14 +19,25 @@ use crate::wire::{Message, Violation};
 const OURS: Reserved = Reserved::NONE.with_fast().with_extension();
 
 impl Torrent {
+    /// Says who we are, to a peer whose first bytes, if it dialled us, are known.
     pub(super) fn send_handshake(&mut self, session: &mut Session, slot: PeerSlot) {
-        let has_node = self.told_dht_port(session).is_some();
+        let mut reserved = OURS;
+        if self.told_dht_port(session).is_some() {
+            reserved = reserved.with_dht();
+        }
+        if self.hybrid_infohash.is_some() {
+            reserved = reserved.with_v2();
+        }
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let handshake = Handshake {
-            reserved: if has_node { OURS.with_dht() } else { OURS },
-            infohash: self.infohash,
-            peer_id: session.peer_id,
+        let head = match &peer.phase {
+            Phase::Handshaking(theirs) => theirs.head(),
+            _ => None,
         };
+        let knows_v2 =
+            |v2: &InfoHash| head.is_some_and(|(theirs, infohash)| theirs.v2() || infohash == *v2);
+        let infohash = self.hybrid_infohash.filter(knows_v2).unwrap_or(self.infohash);
+        peer.of_v2 = infohash != self.infohash;
+        let handshake = Handshake { reserved, infohash, peer_id: session.peer_id };
         peer.outbox.put(&handshake.encode());
         session.ask_send(peer.conn);
     }
@@ -37,7 +52,8 @@ impl Torrent {
         let now = session.now;
         let Some(peer) = self.peers.get_mut(slot) else { return false };
         let (conn, remote, incoming) = (peer.conn, peer.remote, peer.incoming);
-        if theirs.infohash != self.infohash {
+        let of_v2 = Some(theirs.infohash) == self.hybrid_infohash;
+        if theirs.infohash != self.infohash && !of_v2 {
             self.drop_peer(session, slot, Ended::Failed);
             return false;
         }
@@ -64,8 +80,10 @@ impl Torrent {
                 return false;
             }
         }
+        let is_v2_only = self.is_v2_only();
         let Some(peer) = self.peers.get_mut(slot) else { return false };
         peer.phase = Phase::Open;
+        peer.of_v2 |= of_v2 || is_v2_only;
         peer.id = Some(theirs.peer_id);
         let both = theirs.reserved.both(OURS);
         peer.fast = both.fast();

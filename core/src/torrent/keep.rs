@@ -106,9 +106,7 @@ impl Torrent {
         } else if let Some(&piece) = self.unwritten.first() {
             self.write_piece(session, piece);
         } else if let Some(piece) = self.unreadable {
-            let spans = self.layout.piece_spans(piece);
-            let request = DiskRequest::Hash { store: self.store, spans };
-            self.disk(session, TorrentOp::ProbeRead(piece), request);
+            self.verify_piece(session, piece, TorrentOp::ProbeRead);
         } else {
             self.prepare_files(session);
         }
@@ -118,11 +116,10 @@ impl Torrent {
     pub(super) fn read_probed(
         &mut self,
         session: &mut Session,
-        piece: PieceIndex,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         match result {
-            Ok(DiskDone::Hash(hash)) if self.piece_hash(piece) == Some(hash) => {
+            Ok(DiskDone::Done) => {
                 self.unreadable = None;
                 self.disk_works(session);
             }

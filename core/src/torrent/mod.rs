@@ -53,18 +53,20 @@ use std::sync::Arc;
 
 use crate::choke::spread::Spread;
 use crate::config::RateLimits;
-use crate::disk::{Allocation, StoreSpec};
+use crate::disk::{Allocation, DiskRequest, StoreSpec, VerifyRequest};
 use crate::extension::metadata::MetadataFetch;
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
 use crate::metainfo::{FileRanges, Magnet, Metainfo};
 use crate::peer::{Peer, PeerSlot};
 use crate::picker::Picker;
-use crate::piece::{Geometry, InfoHash, PieceIndex, Sha1Hash};
+use crate::piece::{Geometry, InfoHash, PieceIndex};
+use crate::piece_hash::PieceHash;
 use crate::random::PolicyRng;
 use crate::rate::RateMeter;
 use crate::session::Session;
 use crate::session::conn::{ReadPause, TimerKey};
+use crate::session::op::TorrentOp;
 use crate::session::rates::RateGate;
 use crate::storage::layout::Layout;
 use crate::storage::resume::Resume;
@@ -85,6 +87,10 @@ pub use status::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
 pub(crate) struct Torrent {
     pub(crate) id: TorrentId,
     pub(crate) infohash: InfoHash,
+    /// Of a hybrid, the other one: that of v2, truncated.
+    pub(crate) hybrid_infohash: Option<InfoHash>,
+    /// Whether that is news.
+    is_newly_hybrid: bool,
     /// What it is; until that is known it has no pieces and no files.
     pub(crate) metainfo: Option<Arc<Metainfo>>,
     /// Where to learn it.
@@ -225,8 +231,26 @@ impl Torrent {
         }
     }
 
-    fn piece_hash(&self, piece: PieceIndex) -> Option<Sha1Hash> {
-        self.metainfo.as_ref()?.piece_hash(piece)
+    fn piece_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
+        self.metainfo.as_ref()?.expected_hash(piece)
+    }
+
+    /// The second infohash of a hybrid, once it is known.
+    pub(crate) fn take_new_infohash(&mut self) -> Option<InfoHash> {
+        if std::mem::take(&mut self.is_newly_hybrid) { self.hybrid_infohash } else { None }
+    }
+
+    /// Whether it has no v1 part.
+    fn is_v2_only(&self) -> bool {
+        self.metainfo.as_ref().is_some_and(|metainfo| !metainfo.has_v1())
+    }
+
+    /// Has a piece read from disk and compared with its hash.
+    fn verify_piece(&mut self, session: &mut Session, piece: PieceIndex, why: TorrentOp) {
+        let Some(expect) = self.piece_hash(piece) else { return };
+        let spans = self.layout.piece_spans(piece);
+        let request = VerifyRequest { store: self.store, spans, expect };
+        self.disk(session, why, DiskRequest::Verify(Box::new(request)));
     }
 
     /// Whether everything wanted is verified and written.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::RateLimits;
 use crate::disk::Allocation;
 use crate::metainfo::{FileRanges, Magnet, Metainfo};
-use crate::piece::InfoHash;
+use crate::piece::{InfoHash, InfoHashV2};
 
 /// A torrent to add to the session.
 #[derive(Clone, Debug)]
@@ -58,6 +58,20 @@ impl TorrentSource {
             TorrentSource::Metainfo(metainfo) => metainfo.infohash(),
             TorrentSource::Magnet(magnet) => magnet.infohash,
         }
+    }
+
+    /// Its infohash in v2 (BEP 52), if it is known to have one.
+    pub fn infohash_v2(&self) -> Option<InfoHashV2> {
+        match self {
+            TorrentSource::Metainfo(metainfo) => metainfo.infohash_v2(),
+            TorrentSource::Magnet(magnet) => magnet.v2,
+        }
+    }
+
+    /// Whether it is a magnet link to a torrent of v2 alone (BEP 52), whose hashes the engine
+    /// cannot ask peers for yet.
+    pub fn is_v2_only_magnet(&self) -> bool {
+        matches!(self, TorrentSource::Magnet(magnet) if magnet.is_v2_only())
     }
 
     /// Its name as far as it is known, fit to be shown; no path.

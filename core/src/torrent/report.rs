@@ -26,7 +26,7 @@ impl Torrent {
             bottleneck: self.bottleneck(session, down),
             pieces: self.geometry.pieces(),
             pieces_have: self.picker.have().count(),
-            total_bytes: self.geometry.total_len(),
+            total_bytes: self.geometry.data_len(),
             wanted_bytes,
             done_bytes,
             down_bytes_per_s: down,
@@ -93,7 +93,7 @@ impl Torrent {
 
     fn wanted_bytes(&self) -> u64 {
         if self.files.iter().all(|&priority| priority != FilePriority::Skip) {
-            return self.geometry.total_len();
+            return self.geometry.data_len();
         }
         self.picker.wanted_bytes()
     }
@@ -102,6 +102,6 @@ impl Torrent {
         let (done, total) = self.checker.progress();
         let trusted = u64::from(self.picker.have().count().saturating_sub(done));
         let checked = u64::from(done) + if total == 0 { 0 } else { trusted };
-        (checked * u64::from(self.geometry.piece_len())).min(self.geometry.total_len())
+        (checked * u64::from(self.geometry.piece_len())).min(self.geometry.data_len())
     }
 }

@@ -48,6 +48,8 @@ impl Torrent {
         let mut torrent = Torrent {
             id,
             infohash,
+            hybrid_infohash: None,
+            is_newly_hybrid: false,
             metainfo: None,
             magnet,
             metadata: None,
@@ -110,14 +112,17 @@ impl Torrent {
 
     /// It is known what the torrent is: how it is cut, which files it has, which of them are wanted.
     pub(super) fn adopt(&mut self, metainfo: Arc<Metainfo>) {
-        self.geometry = metainfo.geometry();
+        self.geometry = metainfo.geometry().clone();
         self.layout = Layout::new(&metainfo);
         self.spec = Arc::new(metainfo.store_spec(&self.root));
-        self.picker = Picker::new(self.geometry, self.policy.fork());
+        self.picker = Picker::new(self.geometry.clone(), self.policy.fork());
         self.picker.set_order(self.order);
         if self.files.len() != metainfo.files().len() {
             self.files = self.chosen_files(&metainfo);
         }
+        let v2 = metainfo.infohash_v2().map(|v2| v2.truncated());
+        self.hybrid_infohash = v2.filter(|v2| *v2 != self.infohash);
+        self.is_newly_hybrid = self.hybrid_infohash.is_some();
         self.metainfo = Some(metainfo);
         self.apply_priorities();
     }
@@ -255,9 +260,7 @@ impl Torrent {
         }
         if let Some(piece) = self.checker.start_next() {
             session.checks_running += 1;
-            let spans = self.layout.piece_spans(piece);
-            let request = DiskRequest::Hash { store: self.store, spans };
-            self.disk(session, TorrentOp::Check(piece), request);
+            self.verify_piece(session, piece, TorrentOp::Check(piece));
         }
         self.checker.has_more()
     }
@@ -279,9 +282,7 @@ impl Torrent {
             Err(_) => {}
         }
         self.checker.finish_one();
-        if let Ok(DiskDone::Hash(hash)) = &result
-            && self.piece_hash(piece) == Some(*hash)
-        {
+        if result == Ok(DiskDone::Done) {
             self.picker.mark_have(piece);
         }
         if self.phase == Phase::Checking && self.checker.is_done() {

@@ -37,7 +37,7 @@ impl Torrent {
             // There is nothing that it could have been offered.
             return Err(Violation::RequestForMissing(block));
         }
-        if !self.geometry.contains_range(block) {
+        if !self.geometry.may_be_requested(block) {
             return Err(Violation::BlockOutOfRange { id: id::REQUEST, block });
         }
         if block.length > LONGEST_REQUEST {

@@ -14,7 +14,6 @@ use bitswarm_core::{
     UnixTime,
 };
 use bytes::{Bytes, BytesMut};
-use sha1::{Digest, Sha1};
 
 /// One engine with its files. It is recorded.
 pub(crate) struct Node {
@@ -103,8 +102,10 @@ impl Node {
             }
             DiskRequest::Sync { store } => DiskDone::Files(self.stats(store)),
             DiskRequest::Read { store, spans } => DiskDone::Read(self.read(store, &spans).into()),
-            DiskRequest::Hash { store, spans } => {
-                DiskDone::Hash(Sha1::digest(self.read(store, &spans)).into())
+            DiskRequest::Verify(verify) => {
+                let data = self.read(verify.store, &verify.spans);
+                let is_right = verify.expect.is_of([&data[..]]);
+                if is_right { DiskDone::Done } else { DiskDone::HashMismatch }
             }
             DiskRequest::Write(write) => {
                 self.write(write.store, &write.spans, &write.data.concat());

@@ -73,8 +73,8 @@ impl Disk {
             DiskRequest::Write(request) => {
                 self.transfer(request.store, |transfer| transfer.write(*request))
             }
-            DiskRequest::Hash { store, spans } => {
-                self.transfer(store, |transfer| transfer.hash(&spans, scratch).map(DiskDone::Hash))
+            DiskRequest::Verify(request) => {
+                self.transfer(request.store, |transfer| transfer.verify(&request, scratch))
             }
             DiskRequest::Sync { store } => {
                 let store = self.store(store)?;

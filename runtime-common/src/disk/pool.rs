@@ -181,7 +181,7 @@ fn lane(request: &DiskRequest) -> Lane {
         DiskRequest::Open { .. }
         | DiskRequest::Read { .. }
         | DiskRequest::Write(_)
-        | DiskRequest::Hash { .. }
+        | DiskRequest::Verify(_)
         | DiskRequest::Load { .. } => Lane::Transfer,
         DiskRequest::Prepare { .. }
         | DiskRequest::Sync { .. }

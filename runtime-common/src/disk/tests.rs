@@ -5,10 +5,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use bitswarm_core::disk::{
-    Allocation, DiskErrorKind, FileIndex, FileStat, Span, Spans, StateName, StoreFile, WriteRequest,
+    Allocation, DiskErrorKind, FileIndex, FileStat, Span, Spans, StateName, StoreFile,
+    VerifyRequest, WriteRequest,
 };
 use bitswarm_core::id::Id;
-use bitswarm_core::piece::{InfoHash, Sha1Hash};
+use bitswarm_core::piece::InfoHash;
+use bitswarm_core::piece_hash::PieceHash;
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 use tempfile::TempDir;
@@ -64,7 +66,7 @@ impl Bench {
         &mut self,
         spans: &[Span],
         data: &[&[u8]],
-        expect: Option<Sha1Hash>,
+        expect: Option<PieceHash>,
     ) -> Result<DiskDone, DiskError> {
         let data = data.iter().map(|part| Bytes::copy_from_slice(part)).collect();
         let spans = Spans::from_slice(spans);
@@ -77,9 +79,9 @@ impl Bench {
         self.run(DiskRequest::Read { store, spans: Spans::from_slice(spans) })
     }
 
-    fn hash(&mut self, spans: &[Span]) -> Result<DiskDone, DiskError> {
-        let store = self.store;
-        self.run(DiskRequest::Hash { store, spans: Spans::from_slice(spans) })
+    fn verify(&mut self, spans: &[Span], expect: PieceHash) -> Result<DiskDone, DiskError> {
+        let (store, spans) = (self.store, Spans::from_slice(spans));
+        self.run(DiskRequest::Verify(Box::new(VerifyRequest { store, spans, expect })))
     }
 
     fn prepare(&mut self, allocation: Allocation) -> Result<DiskDone, DiskError> {
@@ -117,8 +119,8 @@ fn kind<T: std::fmt::Debug>(result: Result<T, DiskError>) -> DiskErrorKind {
     result.unwrap_err().kind
 }
 
-fn sha1(data: &[u8]) -> Sha1Hash {
-    Sha1::digest(data).into()
+fn sha1(data: &[u8]) -> PieceHash {
+    PieceHash::V1(Sha1::digest(data).into())
 }
 
 #[test]
@@ -129,7 +131,8 @@ fn piece_across_files_and_padding_is_written_read_and_hashed_as_one() {
     let cut: &[&[u8]] = &[b"abc", b"", b"def\0\0", b"\0\0\0x", b"yz"];
     assert_eq!(bench.write_expecting(&spans, cut, Some(sha1(piece))), Ok(DiskDone::Done));
     assert_eq!(bench.read(&spans), Ok(DiskDone::Read(Bytes::from_static(piece))));
-    assert_eq!(bench.hash(&spans), Ok(DiskDone::Hash(sha1(piece))));
+    assert_eq!(bench.verify(&spans, sha1(piece)), Ok(DiskDone::Done));
+    assert_eq!(bench.verify(&spans, sha1(b"other")), Ok(DiskDone::HashMismatch));
     assert_eq!(fs::read(bench.path("T/a")).unwrap(), b"\0\0\0\0abcdef");
     assert_eq!(fs::read(bench.path("T/sub/b")).unwrap(), b"xyz");
     assert!(!bench.path("T/empty").exists());
@@ -178,7 +181,13 @@ fn large_write_in_many_small_parts_arrives_whole() {
     assert!(parts.len() > 1024, "more than one vectored write takes");
     bench.write(&[span(0, 0, 300_000)], &parts).unwrap();
     assert_eq!(fs::read(bench.path("T/a")).unwrap(), data);
-    assert_eq!(bench.hash(&[span(0, 0, 300_000)]), Ok(DiskDone::Hash(sha1(&data))));
+    assert_eq!(bench.verify(&[span(0, 0, 300_000)], sha1(&data)), Ok(DiskDone::Done));
+}
+
+#[test]
+fn long_padding_hashes_as_zeros() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.verify(&[padding(100_000)], sha1(&[0; 100_000])), Ok(DiskDone::Done));
 }
 
 #[test]
@@ -187,7 +196,7 @@ fn missing_and_short_files_are_told_apart() {
     assert_eq!(kind(bench.read(&[span(0, 0, 4)])), DiskErrorKind::NotFound);
     bench.write(&[span(0, 0, 4)], &[b"four"]).unwrap();
     assert_eq!(kind(bench.read(&[span(0, 0, 5)])), DiskErrorKind::Short);
-    let error = bench.hash(&[span(0, 2, 8)]).unwrap_err();
+    let error = bench.verify(&[span(0, 2, 8)], sha1(b"")).unwrap_err();
     assert_eq!(error.kind, DiskErrorKind::Short);
     assert_eq!(error.path, bench.path("T/a"));
 }

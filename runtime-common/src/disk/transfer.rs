@@ -7,11 +7,11 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use bitswarm_core::disk::{DiskDone, DiskError, DiskErrorKind, FileIndex, Span, WriteRequest};
-use bitswarm_core::piece::Sha1Hash;
+use bitswarm_core::disk::{
+    DiskDone, DiskError, DiskErrorKind, FileIndex, Span, VerifyRequest, WriteRequest,
+};
 use bytes::{Buf, Bytes};
 use rustix::io::{self, Errno, retry_on_intr};
-use sha1::{Digest, Sha1};
 
 use super::at_once;
 use super::error::{disk_error, told};
@@ -86,32 +86,47 @@ impl Transfer<'_> {
         Some(buffer.freeze())
     }
 
-    /// Reads all spans and hashes them.
-    pub(crate) fn hash(
+    /// Reads a piece and sees whether it has its hash.
+    pub(crate) fn verify(
+        &self,
+        request: &VerifyRequest,
+        scratch: &mut Scratch,
+    ) -> Result<DiskDone, DiskError> {
+        let mut hasher = request.expect.hasher();
+        self.read_through(&request.spans, scratch, |part| hasher.update(part))?;
+        Ok(if hasher.matches() { DiskDone::Done } else { DiskDone::HashMismatch })
+    }
+
+    /// Reads all spans part by part, zeros for padding.
+    pub(crate) fn read_through(
         &self,
         spans: &[Span],
         scratch: &mut Scratch,
-    ) -> Result<Sha1Hash, DiskError> {
-        let mut sha1 = Sha1::new();
+        mut part: impl FnMut(&[u8]),
+    ) -> Result<(), DiskError> {
         scratch.0.resize(HASH_CHUNK, 0);
         for span in spans {
+            let mut left = span.length as usize;
             let Some(index) = span.file else {
-                hash_zeros(&mut sha1, span.length as usize);
+                while left > 0 {
+                    let count = left.min(ZEROS.len());
+                    part(&ZEROS[..count]);
+                    left -= count;
+                }
                 continue;
             };
             let file = self.store.file(self.place, self.cache, index, Access::Read)?;
             let mut at = span.offset;
-            let mut left = span.length as usize;
             while left > 0 {
                 let chunk = &mut scratch.0[..left.min(HASH_CHUNK)];
                 let read = retry_on_intr(|| io::pread(&file, &mut *chunk, at));
                 let count = self.expect_some(index, read)?;
-                sha1.update(&chunk[..count]);
+                part(&chunk[..count]);
                 at += count as u64;
                 left -= count;
             }
         }
-        Ok(sha1.finalize().into())
+        Ok(())
     }
 
     /// Writes data to its spans; if a hash is given, only data that has it.
@@ -123,7 +138,7 @@ impl Transfer<'_> {
             let cause = format!("{given} bytes to write where {wanted} belong");
             return Err(told(DiskErrorKind::Io, &self.place.root, &cause));
         }
-        if expect.is_some_and(|expected| sha1_of(&data) != expected) {
+        if expect.is_some_and(|expected| !expected.is_of(data.iter().map(AsRef::as_ref))) {
             return Ok(DiskDone::HashMismatch);
         }
         let mut data = Gather::new(data);
@@ -180,22 +195,6 @@ fn write_span(file: &OwnedFd, span: &Span, data: &mut Gather) -> Result<(), Errn
         }
     }
     Ok(())
-}
-
-fn sha1_of(data: &[Bytes]) -> Sha1Hash {
-    let mut sha1 = Sha1::new();
-    for part in data {
-        sha1.update(part);
-    }
-    sha1.finalize().into()
-}
-
-fn hash_zeros(sha1: &mut Sha1, mut length: usize) {
-    while length > 0 {
-        let count = length.min(ZEROS.len());
-        sha1.update(&ZEROS[..count]);
-        length -= count;
-    }
 }
 
 /// The data of a write on its way out: parts of which the first may be used up in part.
@@ -257,12 +256,5 @@ mod tests {
             }
             got == whole
         }
-    }
-
-    #[test]
-    fn zeros_hash_as_if_they_were_there() {
-        let mut padded = Sha1::new();
-        hash_zeros(&mut padded, 100_000);
-        assert_eq!(padded.finalize(), Sha1::digest(vec![0; 100_000]));
     }
 }

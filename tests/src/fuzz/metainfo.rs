@@ -1,11 +1,12 @@
 //! Metainfo files: any bytes are refused or become a torrent whose every name is harmless and whose
-//! numbers fit each other; files and pieces cover the content once; other trackers change nothing
-//! else; what is held is proportional to the input.
+//! numbers fit each other; files and pieces cover the content once, of v2 each piece in one file
+//! with one hash; other trackers change nothing else; what is held is proportional to the input.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
-use bitswarm_core::metainfo::{MAX_TRACKERS, Metainfo, PathRules};
+use bitswarm_core::merkle::HashTree;
+use bitswarm_core::metainfo::{File, MAX_TRACKERS, Metainfo, PathRules};
 use bitswarm_core::piece::PieceIndex;
 use bitswarm_core::storage::layout::Layout;
 use bytes::Bytes;
@@ -23,7 +24,13 @@ pub(super) fn run(data: &[u8]) {
 
 fn check(metainfo: &Metainfo, data: &[u8], rules: PathRules) {
     assert_eq!(metainfo.to_bytes(), data);
-    assert_eq!(metainfo.infohash().0, <[u8; 20]>::from(Sha1::digest(metainfo.info_bytes())));
+    let sha1 = <[u8; 20]>::from(Sha1::digest(metainfo.info_bytes()));
+    match (metainfo.infohash_v1(), metainfo.infohash_v2()) {
+        (Some(v1), _) => assert!(v1.0 == sha1 && metainfo.infohash() == v1),
+        (None, Some(v2)) => assert_eq!(metainfo.infohash(), v2.truncated()),
+        (None, None) => panic!("neither v1 nor v2"),
+    }
+    check_trees(metainfo);
     check_names(metainfo, data, rules);
     check_texts(metainfo, data);
     check_layout(metainfo);
@@ -53,8 +60,10 @@ fn check_names(metainfo: &Metainfo, data: &[u8], rules: PathRules) {
         assert!(parents.all(|parent| !seen.contains(parent)), "a file is a folder too: {path}");
     }
     check_component(metainfo.name(), rules);
-    // A name that comes to nothing is `_`; one that is taken gets a number.
-    assert!(bytes <= 4 * data.len() + 16 * spec.files.len(), "{bytes} bytes of paths");
+    // A name that comes to nothing is `_`; one that is taken gets a number. In a file tree, all
+    // files of a directory share its path in the input.
+    let shared = if metainfo.has_v1() { 0 } else { data.len() * spec.files.len() };
+    assert!(bytes <= 4 * data.len() + 16 * spec.files.len() + shared, "{bytes} bytes of paths");
 }
 
 fn check_component(name: &str, rules: PathRules) {
@@ -101,13 +110,42 @@ fn check_layout(metainfo: &Metainfo) {
             let file = spec.files.get(file.0 as usize).expect("the file is in the store");
             assert!(span.offset + u64::from(span.length) <= file.length, "past its end");
         }
-        assert!(metainfo.piece_hash(piece).is_some());
+        assert_eq!(metainfo.piece_hash(piece).is_some(), metainfo.has_v1());
+        if metainfo.has_piece_layers() {
+            assert!(metainfo.piece_hash_v2(piece).is_some());
+            assert!(layout.merkle_layer(piece).is_some());
+        }
         for file in layout.files_of_piece(piece) {
             assert!(layout.pieces_of_file(file).contains(&piece.0));
         }
     }
     assert_eq!(metainfo.piece_hash(PieceIndex(geometry.pieces())), None);
     assert_eq!(layout.pieces_wanted(&[]).len(), geometry.pieces() as usize);
+}
+
+/// Files of v2 begin with a piece, and their layers make their roots; links lead to what is there.
+fn check_trees(metainfo: &Metainfo) {
+    for (index, file) in metainfo.files().iter().enumerate() {
+        if let Some(target) = metainfo.link_target(index) {
+            assert!(file.attributes().symlink && !target.split('/').any(|name| name == ".."));
+            let is_there = |other: &File| {
+                other.is_stored()
+                    && other
+                        .path()
+                        .strip_prefix(target)
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            assert!(metainfo.files().iter().any(is_there), "{target:?} is not there");
+        }
+        let Some(shape) = metainfo.tree_shape(index) else { continue };
+        assert!(file.is_stored() && file.length() > 0);
+        assert!(file.offset().is_multiple_of(metainfo.geometry().piece_len().into()));
+        let root = metainfo.pieces_root(index).expect("what has a shape has a root");
+        if let Some(layer) = metainfo.piece_layer(index) {
+            let tree = HashTree::new(shape, shape.piece_layer(), layer).expect("as many as pieces");
+            assert_eq!(tree.root(), Some(root));
+        }
+    }
 }
 
 /// With other trackers it is the same torrent, and what its bytes say.
@@ -118,6 +156,7 @@ fn check_trackers(metainfo: &Metainfo, rules: PathRules) {
         assert_eq!(other.trackers(), tiers);
         assert_eq!(other.info_bytes(), metainfo.info_bytes());
         assert_eq!(other.files(), metainfo.files());
+        assert_eq!(other.has_piece_layers(), metainfo.has_piece_layers());
         let read = Metainfo::from_bytes(other.to_bytes(), rules).expect("it can be read");
         assert!(read == other, "{} says something else", other.to_bytes().escape_ascii());
     }

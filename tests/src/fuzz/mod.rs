@@ -16,6 +16,8 @@ mod bencode;
 mod engine;
 mod exchange;
 mod extension;
+mod file_tree;
+mod hash_request;
 mod http_client;
 mod metainfo;
 mod resume;
@@ -42,6 +44,8 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "bencode", run: bencode::run, max_len: 4096, mutations: 20_000 },
     Target { name: "metainfo", run: metainfo::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "file_tree", run: file_tree::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "hash_request", run: hash_request::run, max_len: 1024, mutations: 5_000 },
     Target { name: "wire", run: wire::run, max_len: 4096, mutations: 20_000 },
     Target { name: "extension", run: extension::run, max_len: 4096, mutations: 20_000 },
     Target { name: "http_client", run: http_client::run, max_len: 4096, mutations: 20_000 },

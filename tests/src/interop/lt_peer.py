@@ -3,6 +3,8 @@
     lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S [pex]   (0: unlimited)
     lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex]
     lt_peer.py create PATH OUT PIECE_LENGTH TRACKER v1|hybrid
+    lt_peer.py info PATH OUT PIECE_LENGTH v1|v2|hybrid [symlinks]
+    lt_peer.py load TORRENT
 
 A peer says "listening", then "status" once a second, "finished" when everything is on disk and
 flushed, "error" when something fails, and "peer_error" or "peer_ban" with what libtorrent thinks
@@ -32,6 +34,42 @@ def create(path, out, piece_length, tracker, version):
     lt.set_piece_hashes(torrent, os.path.dirname(os.path.abspath(path)))
     with open(out, "wb") as file:
         file.write(lt.bencode(torrent.generate()))
+
+
+def info(path, out, piece_length, version, *options):
+    """Writes the bytes of `info` of a torrent whose files are in the order of their paths."""
+    flags = {"v1": lt.create_torrent.v1_only, "v2": lt.create_torrent.v2_only, "hybrid": 0}[version]
+    if "symlinks" in options:
+        flags |= lt.create_torrent.symlinks
+    parent = os.path.dirname(os.path.abspath(path))
+    found = lt.file_storage()
+    lt.add_files(found, path, lambda _: True, flags)
+    torrent = lt.create_torrent(found, int(piece_length), flags)
+    if version == "v1" and found.num_files() > 1:
+        # With v1 alone, libtorrent leaves the order to the directory.
+        indices = range(found.num_files())
+        files = [(found.file_path(i), found.file_size(i), found.file_flags(i)) for i in indices]
+        ordered = lt.file_storage()
+        ordered.set_name(found.name())
+        for name, size, attributes in sorted(files, key=lambda file: file[0].encode().split(b"/")):
+            ordered.add_file(name, size, attributes)
+        torrent = lt.create_torrent(ordered, int(piece_length), flags)
+    lt.set_piece_hashes(torrent, parent)
+    with open(out, "wb") as file:
+        file.write(lt.bencode(torrent.generate()[b"info"]))
+
+
+def load(torrent):
+    """What libtorrent reads in a torrent file, or why it refuses it."""
+    try:
+        read = lt.torrent_info(torrent)
+    except RuntimeError as error:
+        return say("refused", why=str(error))
+    hashes = read.info_hashes()
+    files = read.files()
+    names = [files.file_path(i) for i in range(files.num_files()) if not files.file_flags(i) & 1]
+    say("loaded", v1=str(hashes.v1) if hashes.has_v1() else None,
+        v2=str(hashes.v2) if hashes.has_v2() else None, files=names)
 
 
 def session(address):
@@ -112,6 +150,10 @@ def run(role, torrent, directory, address, up, pex=""):
 if __name__ == "__main__":
     if sys.argv[1] == "create":
         create(*sys.argv[2:])
+    elif sys.argv[1] == "info":
+        info(*sys.argv[2:])
+    elif sys.argv[1] == "load":
+        load(*sys.argv[2:])
     else:
         run(*sys.argv[1:])
     # The session's destructor waits for its threads; there is nothing left to do.

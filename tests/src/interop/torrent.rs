@@ -150,7 +150,8 @@ fn create_command(
         Creator::Bitswarm => {
             let mut command = bitswarm::command(lab);
             command.arg("create").arg(input).arg("-o").arg(output).args(["--tracker", tracker]);
-            command.args(["--piece-length", &piece_length.to_string()]);
+            // What every client can read; hybrids are compared in `tests/tests/interop/create.rs`.
+            command.args(["--protocol", "v1", "--piece-length", &piece_length.to_string()]);
             command
         }
         Creator::Transmission => {

@@ -2,6 +2,7 @@
 
 mod between_peers;
 mod command_line;
+mod create;
 mod hostile_peers;
 mod https_trackers;
 mod interruptions;
@@ -20,5 +21,6 @@ fn main() -> ExitCode {
     cases.extend(interruptions::cases());
     cases.extend(hostile_peers::cases());
     cases.extend(command_line::cases());
+    cases.extend(create::cases());
     bitswarm_tests::interop::runner::run(cases)
 }

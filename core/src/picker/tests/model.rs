@@ -6,7 +6,7 @@ use quickcheck::{Arbitrary, Gen, quickcheck};
 
 use super::super::*;
 use super::sorted;
-use crate::piece::BLOCK_LEN;
+use crate::piece::{BLOCK_LEN, Padding};
 
 const PEERS: u32 = 5;
 
@@ -86,13 +86,16 @@ impl Model {
     fn new(pieces: u32, blocks: u32, tail: u32, seed: u8) -> Self {
         let piece_len = blocks * BLOCK_LEN;
         let total = u64::from(pieces) * u64::from(piece_len) - u64::from(tail % piece_len);
+        let padded = (PieceIndex(pieces / 2), tail % piece_len);
         let geometry = Geometry::new(total, piece_len).unwrap();
+        let geometry = geometry.with_padding(Padding::Unknown, [padded]);
+        let geometry = &geometry;
         let all = geometry.iter().flat_map(|piece| {
             (0..geometry.blocks_of(piece)).map(move |number| geometry.block(piece, number))
         });
         Model {
-            geometry,
-            picker: Picker::new(geometry, PolicyRng::from_seed([seed; 32])),
+            geometry: geometry.clone(),
+            picker: Picker::new(geometry.clone(), PolicyRng::from_seed([seed; 32])),
             peers: BTreeMap::new(),
             have: BTreeSet::new(),
             failed: BTreeSet::new(),
@@ -418,7 +421,7 @@ impl Model {
             assert_eq!(picker.blocks_left(piece) as usize, blocks_left);
             assert_eq!(picker.is_verifying(piece), !here && blocks_left == 0);
             left += u32::from(self.interesting(piece));
-            let bytes = u64::from(self.geometry.len_of(piece));
+            let bytes = u64::from(self.geometry.data_len_of(piece));
             if self.priority[piece.at()] != FilePriority::Skip {
                 wanted_bytes += bytes;
             }

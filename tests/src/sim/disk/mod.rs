@@ -20,10 +20,8 @@ use bitswarm_core::disk::{
     StateName, StoreSpec, WriteRequest,
 };
 use bitswarm_core::id::{OpId, StoreId};
-use bitswarm_core::piece::Sha1Hash;
 use bitswarm_core::time::Instant;
 use bytes::{Bytes, BytesMut};
-use sha1::{Digest, Sha1};
 
 use super::dice::Dice;
 use file::File;
@@ -309,10 +307,11 @@ impl Disk {
                 Ok(DiskDone::Read(bytes.freeze()))
             }
             DiskRequest::Write(write) => self.write(now, *write),
-            DiskRequest::Hash { store, spans } => {
-                let bytes = self.read(store, &spans)?;
+            DiskRequest::Verify(verify) => {
+                let bytes = self.read(verify.store, &verify.spans)?;
                 self.counts.hashes += 1;
-                Ok(DiskDone::Hash(Sha1::digest(&bytes).into()))
+                let is_right = verify.expect.is_of([&bytes[..]]);
+                Ok(if is_right { DiskDone::Done } else { DiskDone::HashMismatch })
             }
             DiskRequest::Sync { store } => self.sync(store, sequence),
             DiskRequest::Move { store, root } => self.move_store(store, root),
@@ -395,9 +394,7 @@ impl Disk {
     }
 
     fn write(&mut self, now: Instant, write: WriteRequest) -> DiskResult {
-        if let Some(expected) = write.expect
-            && hash_of(&write.data) != expected
-        {
+        if !has_its_hash(&write) {
             self.counts.mismatches += 1;
             return Ok(DiskDone::HashMismatch);
         }
@@ -523,7 +520,7 @@ impl Disk {
     fn interrupt(&mut self, now: Instant, job: Job, power: bool) {
         match job.request {
             DiskRequest::Write(write) => {
-                let right = write.expect.is_none_or(|expected| hash_of(&write.data) == expected);
+                let right = has_its_hash(&write);
                 let Some(spec) = self.stores.get(&write.store).cloned() else { return };
                 if right {
                     self.write_unfinished(now, &spec, &write, power);
@@ -569,9 +566,8 @@ impl Disk {
     /// Notes what a request breaks of its contract.
     fn check_contract(&mut self, request: &DiskRequest) {
         let (store, spans, data) = match request {
-            DiskRequest::Read { store, spans } | DiskRequest::Hash { store, spans } => {
-                (store, spans, None)
-            }
+            DiskRequest::Read { store, spans } => (store, spans, None),
+            DiskRequest::Verify(verify) => (&verify.store, &verify.spans, None),
             DiskRequest::Write(write) => {
                 let length: usize = write.data.iter().map(Bytes::len).sum();
                 (&write.store, &write.spans, Some(length))
@@ -621,7 +617,7 @@ impl Load {
         match request {
             DiskRequest::Write(write) => load.writing = length(&write.spans),
             DiskRequest::Read { spans, .. } => load.reading = length(spans),
-            DiskRequest::Hash { .. } => load.hashing = 1,
+            DiskRequest::Verify(_) => load.hashing = 1,
             _ => {}
         }
         load
@@ -640,19 +636,16 @@ fn length(spans: &[Span]) -> usize {
 /// Bytes that a request moves.
 fn volume(request: &DiskRequest) -> u64 {
     match request {
-        DiskRequest::Read { spans, .. } | DiskRequest::Hash { spans, .. } => length(spans) as u64,
+        DiskRequest::Read { spans, .. } => length(spans) as u64,
+        DiskRequest::Verify(verify) => length(&verify.spans) as u64,
         DiskRequest::Write(write) => length(&write.spans) as u64,
         DiskRequest::Save { data, .. } => data.len() as u64,
         _ => 0,
     }
 }
 
-fn hash_of(data: &[Bytes]) -> Sha1Hash {
-    let mut hash = Sha1::new();
-    for part in data {
-        hash.update(part);
-    }
-    hash.finalize().into()
+fn has_its_hash(write: &WriteRequest) -> bool {
+    write.expect.is_none_or(|expect| expect.is_of(write.data.iter().map(AsRef::as_ref)))
 }
 
 fn error(kind: DiskErrorKind, path: &Path, cause: &str) -> Box<DiskError> {

@@ -1,7 +1,9 @@
-use bitswarm_core::disk::{Spans, StoreFile};
+use bitswarm_core::disk::{Spans, StoreFile, VerifyRequest};
 use bitswarm_core::id::Id;
 use bitswarm_core::piece::InfoHash;
+use bitswarm_core::piece_hash::PieceHash;
 use quickcheck::quickcheck;
+use sha1::{Digest, Sha1};
 
 use super::*;
 use crate::sim::queue::Queue;
@@ -100,21 +102,22 @@ fn a_piece_over_three_files_and_padding_reads_back_as_written_and_hashes_right()
     let mut data: Vec<u8> = (0..6024).map(|at| (at % 251) as u8).collect();
     data[1000..1024].fill(0);
     let whole = Bytes::from(data);
-    let expect = Sha1::digest(&whole).into();
+    let expect = PieceHash::V1(Sha1::digest(&whole).into());
     let write = WriteRequest {
         store: bench.store,
         spans: spans.clone(),
         data: vec![whole.slice(..1), whole.slice(1..3000), whole.slice(3000..)],
         expect: Some(expect),
     };
-    let wrong = WriteRequest { expect: Some([0; 20]), ..write.clone() };
+    let wrong = WriteRequest { expect: Some(PieceHash::V1([0; 20])), ..write.clone() };
     assert_eq!(bench.run(DiskRequest::Write(Box::new(wrong))), Ok(DiskDone::HashMismatch));
     assert_eq!(kind(bench.read(0, 0, 1)), DiskErrorKind::NotFound);
     assert_eq!(bench.run(DiskRequest::Write(Box::new(write))), Ok(DiskDone::Done));
     let store = bench.store;
     let read = bench.run(DiskRequest::Read { store, spans: spans.clone() });
     assert_eq!(read, Ok(DiskDone::Read(whole)));
-    assert_eq!(bench.run(DiskRequest::Hash { store, spans }), Ok(DiskDone::Hash(expect)));
+    let verify = VerifyRequest { store, spans, expect };
+    assert_eq!(bench.run(DiskRequest::Verify(Box::new(verify))), Ok(DiskDone::Done));
     assert_eq!(kind(bench.read(2, 4999, 2)), DiskErrorKind::Short);
     assert!(bench.disk.take_breaches().is_empty());
 }

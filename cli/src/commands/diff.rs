@@ -1,0 +1,151 @@
+//! `diff`: says in what two torrent files differ.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bitswarm_core::metainfo::Metainfo;
+use bitswarm_core::piece::InfoHashV2;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::commands::info;
+use crate::exit::{Code, Failure};
+use crate::input;
+use crate::output::{Object, print};
+
+/// `bitswarm diff`
+#[derive(Args, Debug)]
+pub(crate) struct Diff {
+    /// A torrent file
+    pub(crate) a: PathBuf,
+    /// Another
+    pub(crate) b: PathBuf,
+    /// Write one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// One line a difference; any of them ends it with code 13.
+pub(crate) fn run(args: &Diff) -> Result<(), Failure> {
+    let (a, b) = (input::load(&args.a)?, input::load(&args.b)?);
+    let (fields, files) = (fields(&a, &b), files(&a, &b));
+    if args.json {
+        let field = |(name, a, b): &(&str, Value, Value)| json!({ "field": name, "a": a, "b": b });
+        let file = |file: &FileDiff| json!({ "path": file.path, "difference": file.word });
+        Object::new()
+            .with("same", fields.is_empty() && files.is_empty())
+            .with("same_content", files.is_empty())
+            .with("fields", fields.iter().map(field).collect::<Vec<_>>())
+            .with("files", files.iter().map(file).collect::<Vec<_>>())
+            .print()?;
+    } else {
+        for (name, a, b) in &fields {
+            print(&format!("{name}: {} / {}", shown(a), shown(b)))?;
+        }
+        for file in &files {
+            print(&format!("{}: {}", file.path, file.words))?;
+        }
+    }
+    if fields.is_empty() && files.is_empty() {
+        return Ok(());
+    }
+    let (a, b) = (args.a.display(), args.b.display());
+    let (fields, files) = (fields.len(), files.len());
+    let message = format!("{a} and {b} differ in {fields} fields and {files} files");
+    Err(Failure::new(Code::Mismatch, message))
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "none".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The fields of `info --json` but the files, as far as they differ.
+fn fields(a: &Metainfo, b: &Metainfo) -> Vec<(&'static str, Value, Value)> {
+    let sides = [a, b].map(described);
+    let [a, b] = sides;
+    a.into_iter()
+        .zip(b)
+        .filter(|((_, a), (_, b))| a != b)
+        .map(|((name, a), (_, b))| (name, a, b))
+        .collect()
+}
+
+fn described(torrent: &Metainfo) -> Vec<(&'static str, Value)> {
+    let geometry = torrent.geometry();
+    vec![
+        ("infohash", json!(torrent.infohash_v1().map(|hash| hash.to_string()))),
+        ("infohash v2", json!(torrent.infohash_v2().map(|hash| hash.to_string()))),
+        ("name", json!(torrent.name())),
+        ("size", json!(info::size_of_files(torrent))),
+        ("piece length", json!(geometry.piece_len())),
+        ("pieces", json!(geometry.pieces())),
+        ("private", json!(torrent.is_private())),
+        ("source", json!(torrent.source())),
+        ("trackers", json!(torrent.trackers())),
+        ("web seeds", json!(torrent.web_seeds())),
+        ("DHT nodes", json!(torrent.nodes())),
+        ("comment", json!(torrent.comment())),
+        ("created by", json!(torrent.created_by())),
+        ("creation date", json!(torrent.creation_date())),
+        ("collections", json!(torrent.collections())),
+    ]
+}
+
+/// A file that is not the same in both.
+struct FileDiff {
+    path: String,
+    /// For programs.
+    word: &'static str,
+    /// For people.
+    words: String,
+}
+
+/// A file as far as the torrent tells it from others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Known {
+    length: u64,
+    root: Option<InfoHashV2>,
+    executable: bool,
+}
+
+fn files(a: &Metainfo, b: &Metainfo) -> Vec<FileDiff> {
+    let (a, b) = (known(a), known(b));
+    let mut paths: Vec<&String> = a.keys().chain(b.keys()).collect();
+    paths.sort();
+    paths.dedup();
+    paths.into_iter().filter_map(|path| compare(path, a.get(path), b.get(path))).collect()
+}
+
+fn known(torrent: &Metainfo) -> BTreeMap<String, Known> {
+    let files = torrent.files().iter().enumerate().filter(|(_, file)| file.is_stored());
+    files
+        .map(|(index, file)| {
+            let root = torrent.pieces_root(index).map(InfoHashV2);
+            let executable = file.attributes().executable;
+            (file.path().to_owned(), Known { length: file.length(), root, executable })
+        })
+        .collect()
+}
+
+fn compare(path: &str, a: Option<&Known>, b: Option<&Known>) -> Option<FileDiff> {
+    let (word, words) = match (a, b) {
+        (Some(_), None) => ("only_in_a", "only in the first".to_owned()),
+        (None, Some(_)) => ("only_in_b", "only in the second".to_owned()),
+        (Some(a), Some(b)) if a.length != b.length => {
+            ("length", format!("{} bytes / {} bytes", a.length, b.length))
+        }
+        // Only v2 has a hash of the file; without one on either side nothing is known.
+        (Some(Known { root: Some(a), .. }), Some(Known { root: Some(b), .. })) if a != b => {
+            ("content", "other content".to_owned())
+        }
+        (Some(a), Some(b)) if a.executable != b.executable => {
+            ("executable", "executable in one only".to_owned())
+        }
+        _ => return None,
+    };
+    Some(FileDiff { path: path.to_owned(), word, words })
+}

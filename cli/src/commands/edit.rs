@@ -1,0 +1,138 @@
+//! `edit`: changes what a torrent file says beside its content.
+//!
+//! Nothing but `--source` and `--private` is part of the infohash; when an edit changes it, that is
+//! said, because peers of the old torrent are not found with the new one.
+
+use std::path::PathBuf;
+
+use bitswarm_core::metainfo::{self, Metainfo};
+use clap::Args;
+
+use crate::args::{PeerName, parse_tracker};
+use crate::commands::create::{
+    CreationDate, Tier, parse_date, parse_tier, parse_web_seed, write_whole,
+};
+use crate::commands::info;
+use crate::exit::{Code, Failure};
+use crate::input;
+use crate::output::print;
+
+/// `bitswarm edit`
+#[derive(Args, Debug)]
+pub(crate) struct Edit {
+    /// A torrent file
+    pub(crate) torrent: PathBuf,
+    /// Where to write the changed torrent [default: in place of the old one]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Trackers instead of those it has (may be repeated; each is a tier, URL,URL is one tier)
+    #[arg(short, long = "tracker", value_name = "URL", value_parser = parse_tier,
+          conflicts_with = "no_trackers")]
+    pub(crate) trackers: Vec<Tier>,
+    /// A tracker besides those it has, as a tier of its own (may be repeated)
+    #[arg(long = "add-tracker", value_name = "URL", value_parser = parse_tier)]
+    pub(crate) add_trackers: Vec<Tier>,
+    /// A tracker to remove (may be repeated)
+    #[arg(long = "remove-tracker", value_name = "URL", value_parser = parse_tracker)]
+    pub(crate) remove_trackers: Vec<String>,
+    /// Remove all trackers
+    #[arg(long)]
+    pub(crate) no_trackers: bool,
+    /// Web seeds instead of those it has (may be repeated)
+    #[arg(short, long = "web-seed", value_name = "URL", value_parser = parse_web_seed,
+          conflicts_with = "no_web_seeds")]
+    pub(crate) web_seeds: Vec<String>,
+    /// Remove all web seeds
+    #[arg(long)]
+    pub(crate) no_web_seeds: bool,
+    /// DHT nodes instead of those it has (may be repeated)
+    #[arg(long = "node", value_name = "HOST:PORT", value_parser = PeerName::parse,
+          conflicts_with = "no_nodes")]
+    pub(crate) nodes: Vec<PeerName>,
+    /// Remove all DHT nodes
+    #[arg(long)]
+    pub(crate) no_nodes: bool,
+    /// The comment; an empty one removes it
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
+    /// Which program to name as the maker, or none
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) created_by: Option<String>,
+    /// Date of creation in seconds since 1970, or none
+    #[arg(long, value_name = "UNIX", value_parser = parse_date)]
+    pub(crate) date: Option<CreationDate>,
+    /// What sets it apart from the same content elsewhere; changes the infohash, an empty one
+    /// removes it
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) source: Option<String>,
+    /// Whether peers may be found by the trackers only; changes the infohash
+    #[arg(short, long, value_name = "YES|NO", value_parser = parse_choice)]
+    pub(crate) private: Option<bool>,
+}
+
+/// Changes, writes, says what became of the infohash.
+pub(crate) fn run(args: &Edit) -> Result<(), Failure> {
+    let torrent = input::load(&args.torrent)?;
+    let edit = edit(args, &torrent);
+    if edit == metainfo::Edit::default() {
+        let message = "nothing to change; say what, such as --tracker URL (see --help)";
+        return Err(Failure::new(Code::Usage, message));
+    }
+    let changed = torrent.edited(&edit).map_err(|error| {
+        let path = args.torrent.display();
+        Failure::new(Code::BadInput, format!("{path} cannot be changed like this: {error}"))
+    })?;
+    let output = args.output.as_ref().unwrap_or(&args.torrent);
+    write_whole(output, &changed.to_bytes())
+        .map_err(|error| Failure::file("cannot write", output, &error))?;
+    let same = changed.info_bytes() == torrent.info_bytes();
+    let verdict = if same {
+        "the infohash is the same"
+    } else {
+        "the infohash is another: this is a new torrent, which peers of the old one do not know"
+    };
+    print(&format!("{}: {}; {verdict}", output.display(), info::infohashes(&changed)))
+}
+
+fn edit(args: &Edit, torrent: &Metainfo) -> metainfo::Edit {
+    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let nodes = args.nodes.iter().map(|node| (node.host.clone(), node.port)).collect();
+    metainfo::Edit {
+        trackers: trackers(args, torrent),
+        web_seeds: replaced(&args.web_seeds, args.no_web_seeds).then(|| args.web_seeds.clone()),
+        nodes: replaced(&args.nodes, args.no_nodes).then_some(nodes),
+        comment: args.comment.as_ref().map(text),
+        created_by: args.created_by.as_ref().map(|by| text(by).filter(|by| by != "none")),
+        creation_date: args.date.map(|date| match date {
+            CreationDate::Absent => None,
+            CreationDate::At(seconds) => i64::try_from(seconds).ok(),
+        }),
+        source: args.source.as_ref().map(text),
+        private: args.private,
+    }
+}
+
+fn replaced<T>(new: &[T], removed: bool) -> bool {
+    removed || !new.is_empty()
+}
+
+/// The tiers, if they are to change.
+fn trackers(args: &Edit, torrent: &Metainfo) -> Option<Vec<Vec<String>>> {
+    let has_new = replaced(&args.trackers, args.no_trackers);
+    if !has_new && args.add_trackers.is_empty() && args.remove_trackers.is_empty() {
+        return None;
+    }
+    let tiers = |tiers: &[Tier]| tiers.iter().map(|tier| tier.0.clone()).collect::<Vec<_>>();
+    let mut all = if has_new { tiers(&args.trackers) } else { torrent.trackers().to_vec() };
+    all.extend(tiers(&args.add_trackers));
+    all.iter_mut().for_each(|tier| tier.retain(|url| !args.remove_trackers.contains(url)));
+    Some(all)
+}
+
+fn parse_choice(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" | "1" => Ok(true),
+        "no" | "false" | "0" => Ok(false),
+        _ => Err("write yes or no".to_owned()),
+    }
+}

@@ -1,0 +1,60 @@
+//! `lint`: names what is unusual or harmful in torrent files.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::exit::{Code, Failure};
+use crate::input;
+use crate::output::{Object, print};
+
+/// `bitswarm lint`
+#[derive(Args, Debug)]
+pub(crate) struct Lint {
+    /// Torrent files
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) torrents: Vec<PathBuf>,
+    /// Write one JSON object a torrent
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// One line a finding. What is harmful ends it with code 4; what is unusual does not.
+pub(crate) fn run(args: &Lint) -> Result<(), Failure> {
+    let mut harmful = 0_usize;
+    for path in &args.torrents {
+        let findings = input::load(path)?.lint();
+        harmful += findings.iter().filter(|finding| finding.is_harmful()).count();
+        let severity = |harmful: bool| if harmful { "harmful" } else { "unusual" };
+        if args.json {
+            let findings = findings.iter().map(|finding| {
+                json!({
+                    "finding": finding.word(),
+                    "severity": severity(finding.is_harmful()),
+                    "message": finding.to_string(),
+                })
+            });
+            let path = path.to_string_lossy();
+            Object::new()
+                .with("path", path)
+                .with("findings", findings.collect::<Vec<_>>())
+                .print()?;
+            continue;
+        }
+        for finding in &findings {
+            print(&format!("{}: {}: {finding}", path.display(), severity(finding.is_harmful())))?;
+        }
+        if findings.is_empty() {
+            print(&format!("{}: nothing to complain about", path.display()))?;
+        }
+    }
+    match harmful {
+        0 => Ok(()),
+        1 => Err(Failure::new(Code::BadInput, "1 thing is harmful; make the torrent anew")),
+        count => Err(Failure::new(
+            Code::BadInput,
+            format!("{count} things are harmful; make the torrents anew"),
+        )),
+    }
+}

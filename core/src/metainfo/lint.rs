@@ -1,0 +1,477 @@
+//! What is unusual or harmful in a torrent file that can be read all the same.
+//!
+//! Nothing here decides what is accepted: `parse` has done that. A finding says what is in the
+//! file and what comes of it. The work is in proportion to the file.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::parse::raw_path;
+use super::path::{PathRules, component};
+use super::{File, Metainfo, tree};
+use crate::bencode::{Document, Limits, Value};
+use crate::piece::{BLOCK_LEN, Sha256Hash};
+
+/// Most names listed of each kind (chosen: a thousand findings of one kind say no more than ten).
+const MAX_EACH: usize = 10;
+
+/// More pieces than this make the file large and the start slow (chosen).
+const MANY_PIECES: u32 = 50_000;
+
+/// Content past this in so few pieces, in bytes, makes every wrong byte and every late peer dear
+/// (chosen).
+const FEW_PIECES: (u64, u32) = (1 << 30, 64);
+
+/// Longest component that common file systems store when it is encrypted, in bytes (eCryptfs).
+const LONG_NAME: usize = 143;
+
+/// One thing that is unusual or harmful.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Finding {
+    /// Keys are not sorted, are there twice, or numbers have leading zeros: programs that write
+    /// the file anew change its infohash.
+    NotCanonical,
+    /// Bytes follow the end of the dictionary.
+    BytesAfterEnd {
+        /// How many.
+        len: usize,
+    },
+    /// The piece length is no power of two, or less than 16 KiB.
+    OddPieceLength(u32),
+    /// So many pieces that the file is large and checking starts slowly.
+    ManyPieces(u32),
+    /// So few pieces for so much content that peers wait long before they have one to share.
+    FewPieces(u32),
+    /// Files of v1 that do not begin with a piece: one wrong piece may be several files' fault,
+    /// and they cannot be found in other torrents.
+    Unaligned {
+        /// How many files.
+        files: usize,
+        /// Whether there is padding all the same.
+        is_padded: bool,
+    },
+    /// A file that is stored under another name than the torrent's.
+    Renamed {
+        /// The name it has on disk.
+        stored_as: String,
+    },
+    /// A file that Windows cannot store under its name.
+    NotForWindows {
+        /// Its path.
+        path: String,
+    },
+    /// A name so long that some file systems do not take it.
+    LongName {
+        /// Its path.
+        path: String,
+    },
+    /// A link that leads to nothing in the torrent; it is not made.
+    DanglingLink {
+        /// Its path.
+        path: String,
+    },
+    /// Private, and without a tracker: nobody can be found.
+    PrivateWithoutTracker,
+    /// Private, and with DHT nodes, which must not be asked.
+    PrivateWithNodes,
+    /// A tracker whose address no client knows how to ask.
+    UnknownTracker {
+        /// Its address.
+        url: String,
+    },
+    /// A web seed whose address no client knows how to ask.
+    UnknownWebSeed {
+        /// Its address.
+        url: String,
+    },
+    /// A hybrid without `piece layers`: of use as v1 alone.
+    NoLayers,
+    /// Piece layers that belong to no file.
+    UnusedLayers {
+        /// How many.
+        layers: usize,
+    },
+    /// A creation date before 1970.
+    OddDate(i64),
+}
+
+impl Finding {
+    /// Whether it does harm: something will not work, or not as it seems. The others are unusual.
+    pub fn is_harmful(&self) -> bool {
+        matches!(
+            self,
+            Finding::NotCanonical
+                | Finding::PrivateWithoutTracker
+                | Finding::PrivateWithNodes
+                | Finding::NoLayers
+                | Finding::Renamed { .. }
+                | Finding::DanglingLink { .. }
+        )
+    }
+
+    /// One word for programs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Finding::NotCanonical => "not_canonical",
+            Finding::BytesAfterEnd { .. } => "bytes_after_end",
+            Finding::OddPieceLength(_) => "odd_piece_length",
+            Finding::ManyPieces(_) => "many_pieces",
+            Finding::FewPieces(_) => "few_pieces",
+            Finding::Unaligned { .. } => "unaligned",
+            Finding::Renamed { .. } => "renamed",
+            Finding::NotForWindows { .. } => "not_for_windows",
+            Finding::LongName { .. } => "long_name",
+            Finding::DanglingLink { .. } => "dangling_link",
+            Finding::PrivateWithoutTracker => "private_without_tracker",
+            Finding::PrivateWithNodes => "private_with_nodes",
+            Finding::UnknownTracker { .. } => "unknown_tracker",
+            Finding::UnknownWebSeed { .. } => "unknown_web_seed",
+            Finding::NoLayers => "no_layers",
+            Finding::UnusedLayers { .. } => "unused_layers",
+            Finding::OddDate(_) => "odd_date",
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::NotCanonical => f.write_str(
+                "not canonical: keys are unsorted or there twice, or numbers have leading zeros; \
+                 programs that write it anew change its infohash",
+            ),
+            Finding::BytesAfterEnd { len } => write!(f, "{len} bytes follow its end"),
+            Finding::OddPieceLength(len) => {
+                write!(f, "piece length {len} is not a power of two from {BLOCK_LEN} on")
+            }
+            Finding::ManyPieces(pieces) => {
+                write!(f, "{pieces} pieces are many; longer pieces make a smaller torrent file")
+            }
+            Finding::FewPieces(pieces) => write!(
+                f,
+                "{pieces} pieces are few for so much content; shorter ones are shared sooner"
+            ),
+            Finding::Unaligned { files, is_padded: false } => {
+                write!(f, "{files} files do not begin with a piece; padding would align them")
+            }
+            Finding::Unaligned { files, is_padded: true } => {
+                write!(f, "{files} files do not begin with a piece although others are padded")
+            }
+            Finding::Renamed { stored_as } => {
+                write!(
+                    f,
+                    "a file is stored as {stored_as}: its own name cannot or must not be used"
+                )
+            }
+            Finding::NotForWindows { path } => {
+                write!(f, "{path} cannot be stored under this name on Windows")
+            }
+            Finding::LongName { path } => {
+                write!(f, "{path} has a name too long for some file systems")
+            }
+            Finding::DanglingLink { path } => {
+                write!(f, "{path} is a link to nothing in the torrent, and is not made")
+            }
+            Finding::PrivateWithoutTracker => {
+                f.write_str("private and without a tracker: no peer can be found")
+            }
+            Finding::PrivateWithNodes => {
+                f.write_str("private, but with DHT nodes, which must not be asked")
+            }
+            Finding::UnknownTracker { url } => {
+                write!(f, "tracker {url} is neither http, https, udp nor wss")
+            }
+            Finding::UnknownWebSeed { url } => {
+                write!(f, "web seed {url} is neither http, https nor ftp")
+            }
+            Finding::NoLayers => {
+                f.write_str("a hybrid without piece layers: it can be used as v1 alone")
+            }
+            Finding::UnusedLayers { layers } => {
+                write!(f, "{layers} piece layers belong to no file")
+            }
+            Finding::OddDate(date) => write!(f, "creation date {date} is before 1970"),
+        }
+    }
+}
+
+impl Metainfo {
+    /// What is unusual or harmful in it; nothing if nothing is.
+    pub fn lint(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        // It was parsed with these limits.
+        if let Ok(document) = Document::parse_prefix(&self.bytes, Limits::METAINFO) {
+            encoding(self, &document, &mut findings);
+            layers(self, document.root(), &mut findings);
+            if let Some(info) = document.root().get("info") {
+                let renamed = renamed(self, info);
+                findings.extend(renamed.map(|stored_as| Finding::Renamed { stored_as }));
+            }
+        }
+        pieces(self, &mut findings);
+        names(self, &mut findings);
+        sources(self, &mut findings);
+        findings
+    }
+}
+
+fn encoding(metainfo: &Metainfo, document: &Document<'_>, findings: &mut Vec<Finding>) {
+    if !is_canonical(document.root()) {
+        findings.push(Finding::NotCanonical);
+    }
+    let len = metainfo.bytes.len().saturating_sub(document.consumed());
+    if len > 0 {
+        findings.push(Finding::BytesAfterEnd { len });
+    }
+}
+
+/// Whether everything is written as BEP 3 wants it.
+fn is_canonical(root: Value<'_>) -> bool {
+    let mut waiting = vec![root];
+    while let Some(value) = waiting.pop() {
+        if let Some(entries) = value.as_dict() {
+            let (mut last, mut start) = (None, value.span().start + 1);
+            for (key, child) in entries {
+                let key_len = child.span().start.saturating_sub(start);
+                let is_sorted = last.replace(key).is_none_or(|last| last < key);
+                if !is_sorted || key_len != string_len(key) {
+                    return false;
+                }
+                start = child.span().end;
+                waiting.push(child);
+            }
+        } else if let Some(list) = value.as_list() {
+            waiting.extend(list);
+        } else if let Some(bytes) = value.as_bytes() {
+            if value.raw().len() != string_len(bytes) {
+                return false;
+            }
+        } else if let Some(number) = value.as_int()
+            && value.raw() != format!("i{number}e").as_bytes()
+        {
+            return false;
+        }
+    }
+    true
+}
+
+/// Bytes that a string takes as it should be written.
+fn string_len(content: &[u8]) -> usize {
+    let digits = content.len().checked_ilog10().unwrap_or_default() as usize + 1;
+    digits + 1 + content.len()
+}
+
+fn layers(metainfo: &Metainfo, root: Value<'_>, findings: &mut Vec<Finding>) {
+    if !metainfo.has_v2() {
+        return;
+    }
+    let Some(entries) = root.get("piece layers").and_then(Value::as_dict) else {
+        let is_long = |file: usize| metainfo.tree_shape(file).is_some_and(|s| s.has_piece_layer());
+        if (0..metainfo.files.len()).any(is_long) {
+            findings.push(Finding::NoLayers);
+        }
+        return;
+    };
+    let used: BTreeSet<Sha256Hash> = (0..metainfo.files.len())
+        .filter(|&file| metainfo.files.get(file).is_some_and(|file| file.layer.is_some()))
+        .filter_map(|file| metainfo.pieces_root(file))
+        .collect();
+    let is_used = |root: &[u8]| Sha256Hash::try_from(root).is_ok_and(|root| used.contains(&root));
+    let layers = entries.filter(|(root, _)| !is_used(root)).count();
+    if layers > 0 {
+        findings.push(Finding::UnusedLayers { layers });
+    }
+}
+
+fn pieces(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
+    let geometry = &metainfo.geometry;
+    let (len, count) = (geometry.piece_len(), geometry.pieces());
+    if !len.is_power_of_two() || len < BLOCK_LEN {
+        findings.push(Finding::OddPieceLength(len));
+    }
+    if count > MANY_PIECES {
+        findings.push(Finding::ManyPieces(count));
+    }
+    let (much, few) = FEW_PIECES;
+    if geometry.total_len() > much && count < few {
+        findings.push(Finding::FewPieces(count));
+    }
+    let is_unaligned = |file: &&File| {
+        file.is_stored()
+            && file.length > 0
+            && tree::align(file.offset, len.into()) != Some(file.offset)
+    };
+    let files = metainfo.files.iter().filter(is_unaligned).count();
+    if files > 0 {
+        let is_padded = metainfo.files.iter().any(|file| file.attributes.pad);
+        findings.push(Finding::Unaligned { files, is_padded });
+    }
+}
+
+fn names(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
+    let mut each = |found: &mut dyn Iterator<Item = Finding>| findings.extend(found.take(MAX_EACH));
+    let stored = || metainfo.files.iter().enumerate().filter(|(_, file)| file.is_stored());
+    let path = |file: &File| file.path.clone();
+    let for_windows = |name: &str| component(name.as_bytes(), PathRules::Windows) == name;
+    each(
+        &mut stored()
+            .filter(|(_, file)| !file.path.split('/').all(for_windows))
+            .map(|(_, file)| Finding::NotForWindows { path: path(file) }),
+    );
+    let is_long = |file: &File| file.path.split('/').any(|name| name.len() > LONG_NAME);
+    each(
+        &mut stored()
+            .filter(|(_, file)| is_long(file))
+            .map(|(_, file)| Finding::LongName { path: path(file) }),
+    );
+    let dangling = metainfo.files.iter().enumerate().filter(|(index, file)| {
+        file.attributes.symlink && !file.attributes.pad && metainfo.link_target(*index).is_none()
+    });
+    each(&mut dangling.map(|(_, file)| Finding::DanglingLink { path: path(file) }));
+}
+
+/// The names of what cannot or must not have its own: the torrent, then its files.
+fn renamed(metainfo: &Metainfo, info: Value<'_>) -> impl Iterator<Item = String> {
+    let mut renamed = Vec::new();
+    let raw_name = info.get("name.utf-8").or_else(|| info.get("name")).and_then(Value::as_bytes);
+    if raw_name != Some(metainfo.name.as_bytes()) {
+        renamed.push(metainfo.name.clone());
+    }
+    let mut files = metainfo.files.iter();
+    let mut compare = |file: Option<&File>, is_same: bool| {
+        if let Some(file) = file.filter(|file| file.is_stored() && !is_same)
+            && renamed.len() < MAX_EACH
+        {
+            renamed.push(file.path.clone());
+        }
+    };
+    let is_path = |file: &File, raw: &mut dyn Iterator<Item = &[u8]>| {
+        file.path.split('/').map(str::as_bytes).eq(raw)
+    };
+    if let Some(list) = info.get("files").and_then(Value::as_list).filter(|_| metainfo.has_v1()) {
+        for (file, entry) in files.zip(list) {
+            let raw = raw_path(entry).and_then(Value::as_list);
+            let mut raw = raw.into_iter().flatten().filter_map(Value::as_bytes);
+            compare(Some(file), is_path(file, &mut raw));
+        }
+    } else if let Some(tree) = info.get("file tree").filter(|_| !metainfo.has_v1()) {
+        // That the tree can be walked was seen before.
+        let _ = tree::walk(tree, |_, path, _| {
+            let file = files.find(|file| !file.attributes.pad);
+            let is_same = file.is_some_and(|file| is_path(file, &mut path.iter().copied()));
+            compare(file, is_same);
+            Ok(())
+        });
+    }
+    renamed.into_iter()
+}
+
+fn sources(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
+    if metainfo.is_private && metainfo.trackers().is_empty() {
+        findings.push(Finding::PrivateWithoutTracker);
+    }
+    if metainfo.is_private && !metainfo.nodes().is_empty() {
+        findings.push(Finding::PrivateWithNodes);
+    }
+    let has_scheme = |url: &str, schemes: &[&str]| {
+        url.split_once("://").is_some_and(|(scheme, rest)| {
+            !rest.is_empty() && schemes.iter().any(|known| known.eq_ignore_ascii_case(scheme))
+        })
+    };
+    let unknown = metainfo.trackers().iter().flatten();
+    let unknown = unknown.filter(|url| !has_scheme(url, &["http", "https", "udp", "ws", "wss"]));
+    let finding = |url: &String| Finding::UnknownTracker { url: url.clone() };
+    findings.extend(unknown.take(MAX_EACH).map(finding));
+    let unknown =
+        metainfo.web_seeds().iter().filter(|url| !has_scheme(url, &["http", "https", "ftp"]));
+    let finding = |url: &String| Finding::UnknownWebSeed { url: url.clone() };
+    findings.extend(unknown.take(MAX_EACH).map(finding));
+    if let Some(date) = metainfo.creation_date().filter(|&date| date < 0) {
+        findings.push(Finding::OddDate(date));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metainfo::create::{Creator, NewFile, Protocol};
+
+    fn findings(torrent: &[u8]) -> Vec<Finding> {
+        Metainfo::from_bytes(torrent.to_vec().into(), PathRules::Unix).unwrap().lint()
+    }
+
+    fn of_v1(rest: &str) -> Vec<Finding> {
+        let hash = "a".repeat(20);
+        findings(
+            format!("d{rest}4:infod6:lengthi5e4:name1:a12:piece lengthi16384e6:pieces20:{hash}ee")
+                .as_bytes(),
+        )
+    }
+
+    #[test]
+    fn a_torrent_as_it_should_be_has_no_findings() {
+        let files = [NewFile::new(["a"], 40_000), NewFile::new(["b", "c"], 7)];
+        for protocol in [Protocol::V2, Protocol::Hybrid] {
+            let creator = Creator::folder("top", files.clone()).with_protocol(protocol);
+            assert_eq!(creator.finish_with_content(&[5; 40_007]).unwrap().lint(), []);
+        }
+        assert_eq!(of_v1(""), []);
+    }
+
+    #[test]
+    fn files_that_share_pieces_are_named_unless_they_are_padded() {
+        let files = [NewFile::new(["a"], 40_000), NewFile::new(["b"], 7), NewFile::new(["c"], 7)];
+        let torrent = Creator::folder("top", files).finish_with_content(&[5; 40_014]).unwrap();
+        assert_eq!(torrent.lint(), [Finding::Unaligned { files: 2, is_padded: false }]);
+    }
+
+    #[test]
+    fn encodings_that_others_would_change_are_harmful() {
+        assert_eq!(of_v1("7:comment1:a8:announce0:"), [Finding::NotCanonical]);
+        assert_eq!(of_v1("07:comment1:a"), [Finding::NotCanonical]);
+        assert_eq!(of_v1("13:creation datei007e"), [Finding::NotCanonical]);
+        assert!(of_v1("13:creation datei007e")[0].is_harmful());
+        assert_eq!(of_v1("13:creation datei-7e"), [Finding::OddDate(-7)]);
+        let torrent = Creator::single_file("a", 5).finish_with_content(b"12345").unwrap();
+        let longer = [&torrent.to_bytes()[..], b"xy"].concat();
+        assert_eq!(findings(&longer), [Finding::BytesAfterEnd { len: 2 }]);
+    }
+
+    #[test]
+    fn private_torrents_need_a_tracker_and_no_nodes() {
+        let mut creator = Creator::single_file("a", 5);
+        creator.private = true;
+        creator.nodes = vec![("n".into(), 1)];
+        let torrent = creator.finish_with_content(b"12345").unwrap();
+        assert_eq!(torrent.lint(), [Finding::PrivateWithoutTracker, Finding::PrivateWithNodes]);
+        let with_tracker = torrent.with_trackers(&[vec!["gopher://x/".into()]]);
+        let unknown = Finding::UnknownTracker { url: "gopher://x/".into() };
+        assert_eq!(with_tracker.lint(), [Finding::PrivateWithNodes, unknown]);
+    }
+
+    #[test]
+    fn names_that_are_stored_otherwise_are_named() {
+        let torrent = "d4:infod5:filesld6:lengthi0e4:pathl2:..1:xeed6:lengthi0e4:pathl3:Auxee\
+            d6:lengthi0e4:pathl3:auxeee4:name3:top12:piece lengthi1000e6:pieces0:ee";
+        let expected = [
+            Finding::Renamed { stored_as: "_/x".into() },
+            Finding::Renamed { stored_as: "aux.1".into() },
+            Finding::OddPieceLength(1000),
+            Finding::NotForWindows { path: "Aux".into() },
+            Finding::NotForWindows { path: "aux.1".into() },
+        ];
+        assert_eq!(findings(torrent.as_bytes()), expected);
+    }
+
+    #[test]
+    fn a_hybrid_without_layers_and_layers_without_files_are_named() {
+        let creator = Creator::single_file("a", 40_000).with_protocol(Protocol::Hybrid);
+        let torrent = creator.finish_with_content(&[5; 40_000]).unwrap();
+        let without = [b"d4:info", &torrent.info_bytes()[..], b"e"].concat();
+        assert_eq!(findings(&without), [Finding::NoLayers]);
+        let bytes = torrent.to_bytes();
+        let more = [&bytes[..bytes.len() - 2], b"5:wrong0:ee"].concat();
+        let found = findings(&more);
+        assert!(found.contains(&Finding::UnusedLayers { layers: 1 }), "{found:?}");
+    }
+}
