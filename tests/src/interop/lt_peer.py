@@ -2,7 +2,7 @@
 
     lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S [pex]   (0: unlimited)
     lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex]
-    lt_peer.py create PATH OUT PIECE_LENGTH TRACKER v1|hybrid
+    lt_peer.py create PATH OUT PIECE_LENGTH TRACKER v1|v2|hybrid
     lt_peer.py info PATH OUT PIECE_LENGTH v1|v2|hybrid [symlinks]
     lt_peer.py load TORRENT
 
@@ -28,7 +28,7 @@ def say(event, **fields):
 def create(path, out, piece_length, tracker, version):
     storage = lt.file_storage()
     lt.add_files(storage, path)
-    flags = lt.create_torrent.v1_only if version == "v1" else 0
+    flags = {"v1": lt.create_torrent.v1_only, "v2": lt.create_torrent.v2_only, "hybrid": 0}[version]
     torrent = lt.create_torrent(storage, int(piece_length), flags)
     torrent.add_tracker(tracker)
     lt.set_piece_hashes(torrent, os.path.dirname(os.path.abspath(path)))

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use sha1::{Digest, Sha1};
+use sha2::Sha256;
 
 use super::bencode::Value;
 use super::{Content, Lab, Need, Outcome, Process, bitswarm, libtorrent};
@@ -15,23 +16,31 @@ use super::{Content, Lab, Need, Outcome, Process, bitswarm, libtorrent};
 /// Who makes the .torrent file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Creator {
-    /// `bitswarm create`.
+    /// `bitswarm create`, version 1 only.
     Bitswarm,
+    /// `bitswarm create`, version 1 and 2 in one (BEP 52), with pad files (BEP 47).
+    BitswarmHybrid,
+    /// `bitswarm create`, version 2 only.
+    BitswarmV2,
     /// `transmission-create`.
     Transmission,
     /// libtorrent, version 1 only.
     Libtorrent,
     /// libtorrent, version 1 and 2 in one (BEP 52), with pad files (BEP 47).
     LibtorrentHybrid,
+    /// libtorrent, version 2 only.
+    LibtorrentV2,
 }
 
 impl Creator {
     /// What it takes to run it.
     pub fn needs(self) -> &'static [Need] {
         match self {
-            Creator::Bitswarm => &[],
+            Creator::Bitswarm | Creator::BitswarmHybrid | Creator::BitswarmV2 => &[],
             Creator::Transmission => &[Need::TransmissionCreate],
-            Creator::Libtorrent | Creator::LibtorrentHybrid => &[Need::Libtorrent],
+            Creator::Libtorrent | Creator::LibtorrentHybrid | Creator::LibtorrentV2 => {
+                &[Need::Libtorrent]
+            }
         }
     }
 }
@@ -43,11 +52,12 @@ pub struct Torrent {
     pub path: PathBuf,
     /// What it is about.
     pub content: Content,
-    /// SHA-1 of the info dictionary as it stands in the file.
+    /// SHA-1 of the info dictionary as it stands in the file; of version 2 alone, the first bytes
+    /// of its SHA2-256.
     pub infohash: [u8; 20],
     /// Bytes in each piece but the last.
     pub piece_length: u64,
-    /// SHA-1 of each piece.
+    /// SHA-1 of each piece; none of version 2 alone.
     pub piece_hashes: Vec<[u8; 20]>,
     /// The files in the torrent's order; pad files have no path.
     pub files: Vec<(Option<PathBuf>, u64)>,
@@ -78,8 +88,11 @@ impl Torrent {
         let info = meta.get("info").ok_or("no info")?;
         let span = meta.span("info").ok_or("no info")?;
         let integer = |key| info.get(key).and_then(Value::int).ok_or(format!("no {key}"));
-        let pieces = info.get("pieces").and_then(Value::bytes).ok_or("no pieces")?;
         let name = info.get("name").and_then(Value::text).ok_or("no name")?;
+        let pieces = match info.get("pieces").and_then(Value::bytes) {
+            Some(pieces) => pieces,
+            None => return Torrent::of_v2(path, content, info, &bytes[span]),
+        };
         let files = match info.get("files").and_then(Value::list) {
             None => vec![(Some(PathBuf::from(name)), u64::try_from(integer("length")?)?)],
             Some(files) => {
@@ -94,6 +107,21 @@ impl Torrent {
             piece_length: u64::try_from(integer("piece length")?)?,
             piece_hashes: pieces.chunks_exact(20).map(|hash| hash.try_into().unwrap()).collect(),
             files,
+            content,
+        })
+    }
+
+    /// One of version 2 alone, whose pieces are not read.
+    fn of_v2(path: PathBuf, content: Content, info: &Value, raw: &[u8]) -> Outcome<Torrent> {
+        let piece_length =
+            info.get("piece length").and_then(Value::int).ok_or("no piece length")?;
+        let infohash = Sha256::digest(raw)[..20].try_into()?;
+        Ok(Torrent {
+            path,
+            infohash,
+            piece_length: u64::try_from(piece_length)?,
+            piece_hashes: Vec::new(),
+            files: Vec::new(),
             content,
         })
     }
@@ -147,11 +175,16 @@ fn create_command(
     tracker: &str,
 ) -> Command {
     match creator {
-        Creator::Bitswarm => {
+        Creator::Bitswarm | Creator::BitswarmHybrid | Creator::BitswarmV2 => {
             let mut command = bitswarm::command(lab);
             command.arg("create").arg(input).arg("-o").arg(output).args(["--tracker", tracker]);
-            // What every client can read; hybrids are compared in `tests/tests/interop/create.rs`.
-            command.args(["--protocol", "v1", "--piece-length", &piece_length.to_string()]);
+            let protocol = match creator {
+                Creator::BitswarmHybrid => "hybrid",
+                Creator::BitswarmV2 => "v2",
+                // What every client can read.
+                _ => "v1",
+            };
+            command.args(["--protocol", protocol, "--piece-length", &piece_length.to_string()]);
             command
         }
         Creator::Transmission => {
@@ -160,11 +193,15 @@ fn create_command(
             command.arg("-o").arg(output).arg(input);
             command
         }
-        Creator::Libtorrent | Creator::LibtorrentHybrid => {
+        Creator::Libtorrent | Creator::LibtorrentHybrid | Creator::LibtorrentV2 => {
             let mut command = libtorrent::script();
             command.arg("create").arg(input).arg(output);
             command.args([&piece_length.to_string(), tracker]);
-            command.arg(if creator == Creator::Libtorrent { "v1" } else { "hybrid" });
+            command.arg(match creator {
+                Creator::LibtorrentHybrid => "hybrid",
+                Creator::LibtorrentV2 => "v2",
+                _ => "v1",
+            });
             command
         }
     }

@@ -101,6 +101,20 @@ fn many_files(runtime: Runtime) -> Vec<Case> {
             Creator::LibtorrentHybrid,
             BitswarmHttp,
         ),
+        get(
+            "download_tree_of_v2_from_libtorrent",
+            &[Libtorrent],
+            Creator::LibtorrentV2,
+            BitswarmHttp,
+        ),
+        give("seed_tree_of_v2_to_libtorrent", &[Libtorrent], Creator::BitswarmV2, Independent),
+        // Transmission 3.00 reads no hybrids, whoever makes them.
+        give(
+            "seed_tree_of_hybrid_to_both_others",
+            &[Aria2, Libtorrent],
+            Creator::BitswarmHybrid,
+            BitswarmHttp,
+        ),
         give("seed_tree_to_transmission", &[Transmission], Creator::Transmission, BitswarmUdp),
         give("seed_tree_to_aria2", &[Aria2], Creator::Libtorrent, BitswarmHttp),
         give("seed_tree_to_libtorrent", &[Libtorrent], Creator::Bitswarm, Independent),
