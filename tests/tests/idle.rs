@@ -183,7 +183,27 @@ fn ten_thousand_idle_torrents_on_one_engine() {
     const HAVE_ALL: [u8; 5] = [0, 0, 0, 1, 14];
     assert_eq!(host.sent.get(28..48), Some(&wanted.infohash().0[..]));
     assert_eq!(host.sent.get(68..73), Some(&HAVE_ALL[..]));
+
+    // More come, greet, have nothing and want nothing.
+    const PEERS: usize = 32;
+    const HAVE_NONE: [u8; 5] = [0, 0, 0, 1, 15];
+    host.sent = Vec::with_capacity(PEERS * 1000);
+    let before = held();
+    for number in 0..PEERS as u8 {
+        let from = SocketAddr::from(([50, 2, number, 3], 5000));
+        let conn = host.engine.accept(host.now, listener, from).expect("there is room");
+        let greeting = Handshake { peer_id: PeerId([number; 20]), ..handshake };
+        let bytes = [&greeting.encode()[..], &HAVE_NONE].concat();
+        host.handle(Event::Received { conn, data: bytes[..].into() });
+        host.drain();
+    }
+    let each = (held() - before) / PEERS;
+    eprintln!("an idle peer holds {each} bytes");
+    assert!(each <= MOST_BYTES_OF_A_PEER, "{each} bytes, more than {MOST_BYTES_OF_A_PEER}");
 }
+
+/// What an idle peer may hold.
+const MOST_BYTES_OF_A_PEER: usize = 8 << 10;
 
 /// What an idle torrent may hold, its metainfo included (20 bytes of hash a piece).
 const MOST_BYTES: usize = 16 << 10;

@@ -25,7 +25,7 @@ pub enum MetainfoError {
     Missing(&'static str),
     /// A key has a value of the wrong type.
     WrongType(&'static str),
-    /// A torrent of BitTorrent v2 without a v1 part (BEP 52), where only v1 will do.
+    /// Metadata of a torrent of v2 alone (BEP 52), which is of no use without its piece layers.
     V2Only,
     /// A `meta version` that is not known: the torrent is newer than this program (BEP 52).
     UnknownVersion(i64),
@@ -113,8 +113,8 @@ impl fmt::Display for MetainfoError {
             }
             Self::V2Only => write!(
                 f,
-                "a torrent of BitTorrent v2 alone, which cannot be transferred yet; \
-                 use a v1 or hybrid one"
+                "metadata of a torrent of BitTorrent v2 alone, whose hashes cannot be asked of peers \
+                 yet; use its torrent file"
             ),
             Self::UnknownVersion(version) => write!(
                 f,

@@ -76,6 +76,8 @@ pub(crate) struct Peer {
     pub(crate) upload_only: bool,
 
     pub(crate) am_choking: bool,
+    /// Whether the outbox holds a choke.
+    pub(crate) choke_waits: bool,
     pub(crate) am_interested: bool,
     pub(crate) peer_choking: bool,
     pub(crate) peer_interested: bool,
@@ -163,6 +165,7 @@ impl Peer {
             pex_in: PexIn::default(),
             upload_only: false,
             am_choking: true,
+            choke_waits: false,
             am_interested: false,
             peer_choking: true,
             peer_interested: false,
@@ -241,6 +244,7 @@ impl Peer {
         }
         self.am_choking = true;
         self.optimistic = false;
+        self.choke_waits = true;
         self.send(Message::Choke);
         let dropped: Vec<Block> = self.uploads.clear().collect();
         for block in dropped {

@@ -7,9 +7,9 @@
 //! peer's queue; every ten seconds or so the depth is halved for a moment to see the path without it.
 //!
 //! A request in its life is awaited, then late (older than the peer's round trips let expect: its
-//! block is released to others, but welcome), then forgotten (older than the snub time). A peer
-//! that owes blocks and sends none for the snub time snubs us. Time in which we do not read counts
-//! for nothing. Invariants: never more requests than the peer's `reqq` and our bound (S4); each
+//! block is released to others, but welcome), then forgotten: when the peer has sent nothing for the
+//! snub time, however slow it is before. A peer that owes blocks and sends none for the snub time
+//! snubs us. Time in which we do not read counts for nothing. Invariants: never more requests than the peer's `reqq` and our bound (S4); each
 //! request ends exactly once; each block is released at most once. Which blocks is the picker's.
 
 use std::collections::VecDeque;
@@ -39,6 +39,9 @@ const RATE_WINDOW: Duration = Duration::from_secs(3);
 const SOONEST_LATE: Duration = Duration::from_secs(3);
 /// A request is late after this while no round trip was measured (chosen).
 const FIRST_LATE: Duration = Duration::from_secs(10);
+/// Snub times after which a request is forgotten at a peer that answers others (chosen: no answer
+/// is due any more, but a slow peer would send a block twice that is asked for twice).
+const FORGET_SNUBS: u32 = 4;
 /// Most requests held back to be sent together (chosen: they fit half a packet).
 const LARGEST_BATCH: usize = 32;
 
@@ -48,8 +51,8 @@ pub struct Pipeline {
     queue: VecDeque<Request>,
     /// How many requests at the front are late.
     late: usize,
-    /// How many requests were cancelled and are not answered.
-    cancelled: usize,
+    /// How many requests are late or cancelled.
+    given_up: usize,
     /// Whether a request was given up that the peer may still answer.
     forgot: bool,
     /// How many requests at the back wait for the socket.
@@ -76,6 +79,15 @@ pub enum Standing {
     Cancelled,
 }
 
+/// What became of a request for which the peer took too long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Overdue {
+    /// Its block is to be released to others; the peer may still send it.
+    Late(Block),
+    /// It is not waited for any more, and was late or cancelled before.
+    Forgotten(Block),
+}
+
 #[derive(Debug)]
 struct Request {
     block: Block,
@@ -96,7 +108,7 @@ impl Pipeline {
         Pipeline {
             queue: VecDeque::new(),
             late: 0,
-            cancelled: 0,
+            given_up: 0,
             forgot: false,
             unsent: 0,
             most,
@@ -132,7 +144,7 @@ impl Pipeline {
 
     /// Whether there are requests here that were given up to others and may still be answered.
     pub fn has_given_up(&self) -> bool {
-        self.late > 0 || self.cancelled > 0
+        self.given_up > 0
     }
 
     /// How many more requests to send now. They come in batches: 0 until it is worth a packet.
@@ -200,9 +212,12 @@ impl Pipeline {
     /// A block came in: ends its request and says how that stood. `None` if it was not asked for;
     /// see [`forgot`](Self::forgot). O(1) for a peer that answers in order, else O(n).
     pub fn received(&mut self, block: Block, now: Instant) -> Option<Standing> {
-        let request = self.take(block)?;
-        self.snubbed = false;
-        self.owed_since = self.patience.clock(now);
+        let request = self.take(block);
+        if request.is_some() || self.forgot {
+            self.snubbed = false;
+            self.owed_since = self.patience.clock(now);
+        }
+        let request = request?;
         self.trip.add(now, now - request.sent_at, request.probe);
         self.rate.add(now, block.length, request.delivered);
         Some(request.standing)
@@ -223,19 +238,18 @@ impl Pipeline {
         let at = self.position(block)?;
         let request = self.queue.get_mut(at)?;
         let standing = std::mem::replace(&mut request.standing, Standing::Cancelled);
-        self.cancelled += usize::from(standing != Standing::Cancelled);
+        self.given_up += usize::from(standing == Standing::Awaited);
         Some(standing)
     }
 
-    /// Ends all requests (the peer chokes us without the fast extension, or is gone). Returns the
-    /// blocks that were awaited.
-    pub fn clear(&mut self) -> impl Iterator<Item = Block> + '_ {
+    /// Ends all requests (the peer chokes us without the fast extension, or is gone). Returns them
+    /// and how each stood.
+    pub fn clear(&mut self) -> impl Iterator<Item = (Block, Standing)> + '_ {
         self.late = 0;
-        self.cancelled = 0;
+        self.given_up = 0;
         self.unsent = 0;
         self.forgot |= !self.queue.is_empty();
-        let awaited = |request: &Request| request.standing == Standing::Awaited;
-        self.queue.drain(..).filter(awaited).map(|request| request.block)
+        self.queue.drain(..).map(|request| (request.block, request.standing))
     }
 
     /// The requested blocks of a piece.
@@ -260,29 +274,28 @@ impl Pipeline {
         self.patience.set_running(reading, now);
     }
 
-    /// When to call [`pop_late`](Self::pop_late). May change with every other call.
+    /// When to call [`pop_overdue`](Self::pop_overdue). May change with every other call.
     pub fn deadline(&self) -> Option<Instant> {
         let front = self.queue.front().filter(|_| self.on_the_way() > 0)?;
-        let forget = (self.late > 0).then_some(front.owed_since + self.snub);
+        let forget = (self.late > 0).then(|| self.forget_at(front));
         let next = self.queue.get(self.late).filter(|_| self.late < self.on_the_way());
         let late = next.map(|first| first.owed_since + self.late_after());
         let snub = (!self.snubbed).then_some(self.owed_since + self.snub);
         [forget, late, snub].into_iter().flatten().min().and_then(|at| self.patience.real(at))
     }
 
-    /// A block that is late now: to be released to others. To be called until there is none.
-    pub fn pop_late(&mut self, now: Instant) -> Option<Block> {
+    /// A request that is late, or forgotten, from now on. To be called until there is none.
+    pub fn pop_overdue(&mut self, now: Instant) -> Option<Overdue> {
         let clock = self.patience.running_clock(now)?;
         if self.on_the_way() > 0 && clock >= self.owed_since + self.snub {
             self.snubbed = true;
         }
-        while self.late > 0 && self.queue.front().is_some_and(|r| clock >= r.owed_since + self.snub)
+        if self.late > 0
+            && let Some(front) = self.queue.front()
+            && clock >= self.forget_at(front)
         {
-            let forgotten = self.queue.pop_front();
-            let cancelled = |request: Request| request.standing == Standing::Cancelled;
-            self.cancelled -= usize::from(forgotten.is_some_and(cancelled));
-            self.late -= 1;
             self.forgot = true;
+            return self.take_at(0).map(|request| Overdue::Forgotten(request.block));
         }
         let late_after = self.late_after();
         while self.late < self.on_the_way()
@@ -295,7 +308,8 @@ impl Pipeline {
             }
             if request.standing == Standing::Awaited {
                 request.standing = Standing::Late;
-                return Some(request.block);
+                self.given_up += 1;
+                return Some(Overdue::Late(request.block));
             }
         }
         None
@@ -315,6 +329,12 @@ impl Pipeline {
         self.trip.late_after().clamp(SOONEST_LATE.min(self.snub / 2), self.snub / 2)
     }
 
+    /// When the peer will have forgotten a request: it has been silent for long, or sends others.
+    fn forget_at(&self, request: &Request) -> Instant {
+        let silent = request.owed_since.max(self.owed_since) + self.snub;
+        silent.min(request.owed_since + self.snub * FORGET_SNUBS)
+    }
+
     /// Requests that are no longer with us. They are the first of the queue.
     fn on_the_way(&self) -> usize {
         self.queue.len() - self.unsent
@@ -325,7 +345,10 @@ impl Pipeline {
     }
 
     fn take(&mut self, block: Block) -> Option<Request> {
-        let at = self.position(block)?;
+        self.take_at(self.position(block)?)
+    }
+
+    fn take_at(&mut self, at: usize) -> Option<Request> {
         if at < self.late {
             self.late -= 1;
         }
@@ -333,7 +356,7 @@ impl Pipeline {
             self.unsent -= 1;
         }
         let request = self.queue.remove(at)?;
-        self.cancelled -= usize::from(request.standing == Standing::Cancelled);
+        self.given_up -= usize::from(request.standing != Standing::Awaited);
         Some(request)
     }
 }

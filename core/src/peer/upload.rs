@@ -2,7 +2,9 @@
 //!
 //! Requests are served in the order they came. Adjacent ones are read from disk in one run; the
 //! blocks sent are slices of what was read. A request can be cancelled until its bytes are handed
-//! to the socket. The queue is bounded: past the bound a request is refused.
+//! to the socket. The queue is bounded: past the bound a request is refused. A read that is under
+//! way counts as such until it is done, also if nobody wants its blocks any more: the disk is at
+//! work for it, and its bytes will come.
 
 use std::collections::VecDeque;
 
@@ -17,8 +19,10 @@ const RUN_LEN: u32 = 256 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct UploadQueue {
     queue: VecDeque<Upload>,
-    /// Bytes being read or ready to be sent.
-    held: usize,
+    /// Bytes being read, for requests that stand or were dropped since.
+    reading: usize,
+    /// Bytes ready to be sent.
+    ready: usize,
     /// The piece asked for last, served or not.
     latest: Option<PieceIndex>,
 }
@@ -69,9 +73,9 @@ impl UploadQueue {
         [self.queue.front().map(|upload| upload.block.piece), self.latest]
     }
 
-    /// Bytes being read or ready to be sent.
-    pub(crate) fn held_bytes(&self) -> usize {
-        self.held
+    /// Bytes that were read and wait to be sent.
+    pub(crate) fn ready_bytes(&self) -> usize {
+        self.ready
     }
 
     /// Appends a request.
@@ -85,14 +89,15 @@ impl UploadQueue {
         let Some(at) = self.queue.iter().position(|upload| upload.block == block) else {
             return false;
         };
-        self.forget_held(at);
-        self.queue.remove(at);
+        if let Some(Upload { state: State::Ready(data), .. }) = self.queue.remove(at) {
+            self.ready -= data.len();
+        }
         true
     }
 
     /// Drops all requests and returns them in order.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = Block> + '_ {
-        self.held = 0;
+        self.ready = 0;
         self.queue.drain(..).map(|upload| upload.block)
     }
 
@@ -101,9 +106,9 @@ impl UploadQueue {
         self.queue.iter().any(|upload| matches!(upload.state, State::Waiting))
     }
 
-    /// The next adjacent requests to read, if less than `held_limit` bytes are held.
-    pub(crate) fn next_run(&mut self, held_limit: usize) -> Option<ReadRun> {
-        if self.held >= held_limit {
+    /// The next adjacent requests to read, if less than `limit` bytes are being read or ready.
+    pub(crate) fn next_run(&mut self, limit: usize) -> Option<ReadRun> {
+        if self.reading + self.ready >= limit {
             return None;
         }
         let first = self.queue.iter().position(|upload| matches!(upload.state, State::Waiting))?;
@@ -120,18 +125,20 @@ impl UploadQueue {
             upload.state = State::Reading;
             run.length += block.length;
         }
-        self.held += run.length as usize;
+        self.reading += run.length as usize;
         Some(run)
     }
 
     /// A run was read: its blocks are ready, those of them that were not cancelled.
     pub(crate) fn run_read(&mut self, run: ReadRun, data: &Bytes) {
+        self.reading = self.reading.saturating_sub(run.length as usize);
         for upload in &mut self.queue {
             if matches!(upload.state, State::Reading) && run.covers(upload.block) {
                 let from = (upload.block.begin - run.begin) as usize;
                 let to = from + upload.block.length as usize;
                 if to <= data.len() {
                     upload.state = State::Ready(data.slice(from..to));
+                    self.ready += to - from;
                 }
             }
         }
@@ -139,12 +146,11 @@ impl UploadQueue {
 
     /// A run could not be read: its blocks are dropped and returned.
     pub(crate) fn run_failed(&mut self, run: ReadRun) -> Vec<Block> {
+        self.reading = self.reading.saturating_sub(run.length as usize);
         let mut failed = Vec::new();
-        let held = &mut self.held;
         self.queue.retain(|upload| {
             let dropped = matches!(upload.state, State::Reading) && run.covers(upload.block);
             if dropped {
-                *held = held.saturating_sub(upload.block.length as usize);
                 failed.push(upload.block);
             }
             !dropped
@@ -164,17 +170,10 @@ impl UploadQueue {
         }
         match self.queue.pop_front()? {
             Upload { block, state: State::Ready(data) } => {
-                self.held = self.held.saturating_sub(data.len());
+                self.ready -= data.len();
                 Some((block, data))
             }
             _ => None,
-        }
-    }
-
-    fn forget_held(&mut self, at: usize) {
-        let upload = &self.queue[at];
-        if !matches!(upload.state, State::Waiting) {
-            self.held = self.held.saturating_sub(upload.block.length as usize);
         }
     }
 }
@@ -213,7 +212,23 @@ mod tests {
         assert!(!queue.cancel(block(0, 0)));
         queue.run_read(run, &Bytes::from(vec![7; 32_768]));
         assert_eq!(queue.pop_ready().unwrap().0, block(0, 1));
-        assert_eq!(queue.held_bytes(), 0);
+        assert_eq!((queue.reading, queue.ready), (0, 0));
+    }
+
+    #[test]
+    fn what_is_being_read_for_a_cancelled_request_counts_until_it_is_there() {
+        let mut queue = UploadQueue::default();
+        let run = |queue: &mut UploadQueue| {
+            queue.push(block(0, 0));
+            queue.next_run(32_768)
+        };
+        let first = run(&mut queue).unwrap();
+        queue.cancel(block(0, 0));
+        run(&mut queue).unwrap();
+        queue.clear().for_each(drop);
+        assert_eq!(run(&mut queue), None, "two reads are under way");
+        queue.run_read(first, &Bytes::from(vec![7; 16_384]));
+        assert!(queue.next_run(32_768).is_some());
     }
 
     #[test]
@@ -234,7 +249,7 @@ mod tests {
         let run = queue.next_run(1 << 20).unwrap();
         assert_eq!(queue.run_failed(run), [block(0, 0)]);
         assert!(queue.run_failed(run).is_empty());
-        assert_eq!(queue.held_bytes(), 0);
+        assert_eq!((queue.reading, queue.ready), (0, 0));
         assert_eq!(queue.len(), 1);
     }
 }

@@ -413,10 +413,18 @@ impl Picker {
         self.mark_have(piece);
     }
 
-    /// A complete piece failed its check: all of it is fetched again, from one peer at a time.
+    /// A piece failed its check, or what was here of it is lost: that is fetched again, from one peer
+    /// at a time. Requests for the rest stand.
     pub fn piece_failed(&mut self, piece: PieceIndex) {
         self.failed.set(piece);
-        self.give_up(piece);
+        let untouched = self.partials.update(piece, |partial| {
+            partial.owner = None;
+            partial.reopen_all();
+            partial.is_untouched()
+        });
+        if untouched != Some(false) {
+            self.give_up(piece);
+        }
     }
 
     /// Some blocks of a complete piece are known to be wrong: these are fetched again.

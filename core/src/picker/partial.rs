@@ -278,6 +278,11 @@ impl Partial {
         }
     }
 
+    /// Nothing of it is here any more.
+    pub(super) fn reopen_all(&mut self) {
+        self.reopen(0..self.blocks.len() as u32);
+    }
+
     /// Where a block's further requesters lie.
     fn doubles_of(&self, number: u32) -> Range<usize> {
         let start = self.doubles.partition_point(|(double, _)| *double < number);

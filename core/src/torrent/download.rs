@@ -2,13 +2,14 @@
 
 use crate::disk::{DiskDone, DiskError, DiskRequest, WriteRequest};
 use crate::notice::TorrentNotice;
-use crate::peer::pipeline::Standing;
+use crate::peer::pipeline::{Overdue, Standing};
 use crate::peer::{Peer, PeerSlot};
-use crate::picker::{Pace, PeerKey, PickHints, Received};
+use crate::picker::{Pace, PickHints, Picker, Received};
 use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
+use crate::torrent::late::LateBlocks;
 use crate::torrent::messages::UNASKED_LIMIT;
 use crate::torrent::{Phase, Torrent};
 use crate::wire::{BlockData, Message, Violation};
@@ -114,12 +115,7 @@ impl Torrent {
 
     /// Gives back what was requested of a peer; whether there was anything.
     pub(super) fn release_requests(&mut self, slot: PeerSlot, peer: &mut Peer) -> bool {
-        let mut any = false;
-        for block in peer.pipeline.clear() {
-            self.picker.release(slot.key(), block);
-            any = true;
-        }
-        any
+        void_requests(&mut self.picker, &mut self.late, slot, peer)
     }
 
     /// The peer serves us no longer. Without the fast extension that drops all requests (BEP 3);
@@ -141,10 +137,7 @@ impl Torrent {
             }
         }
         if !peer.fast {
-            for block in peer.pipeline.clear() {
-                self.picker.release(slot.key(), block);
-                something = true;
-            }
+            something |= void_requests(&mut self.picker, &mut self.late, slot, peer);
         }
         if something {
             self.feed_hungry(session);
@@ -165,7 +158,7 @@ impl Torrent {
         let standing = peer.pipeline.rejected(block);
         peer.allowed_to_us.retain(|piece| *piece != block.piece);
         if standing != Some(Standing::Awaited) {
-            return;
+            return self.late.remove(block, slot);
         }
         self.picker.release(slot.key(), block);
         self.hungry.insert(slot);
@@ -197,9 +190,15 @@ impl Torrent {
         // While we do not read, what it sent may be waiting in the kernel because of us.
         peer.pipeline.set_reading(reading, now);
         let mut any = false;
-        while let Some(block) = peer.pipeline.pop_late(now) {
-            self.picker.release(slot.key(), block);
-            any = true;
+        while let Some(overdue) = peer.pipeline.pop_overdue(now) {
+            match overdue {
+                Overdue::Late(block) => {
+                    self.picker.release(slot.key(), block);
+                    self.late.add(block, slot);
+                    any = true;
+                }
+                Overdue::Forgotten(block) => self.late.remove(block, slot),
+            }
         }
         if !any {
             return;
@@ -224,7 +223,11 @@ impl Torrent {
         let block = Block { piece, begin, length: data.len() as u32 };
         self.totals.downloaded += len;
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        if peer.pipeline.received(block, now).is_none() {
+        let standing = peer.pipeline.received(block, now);
+        if standing == Some(Standing::Late) {
+            self.late.remove(block, slot);
+        }
+        if standing.is_none() {
             peer.unasked_bytes += len;
             self.totals.redundant += len;
             // BEP 6 answers every request once; without it a cancel and its block may cross.
@@ -243,7 +246,12 @@ impl Torrent {
                 self.assembly.insert(&self.geometry, block, data);
                 session.assembly_bytes += self.assembly.held_bytes() - held;
                 for other in also_requested_by {
-                    self.cancel_request(session, other, block);
+                    if let Some(slot) = self.peers.key_at(other.0) {
+                        self.cancel_request(session, slot, block);
+                    }
+                }
+                for late in self.late.take(block) {
+                    self.cancel_request(session, late, block);
                 }
                 if piece_complete {
                     self.piece_complete(session, piece);
@@ -257,8 +265,7 @@ impl Torrent {
     }
 
     /// A block has come from somebody else.
-    fn cancel_request(&mut self, session: &mut Session, key: PeerKey, block: Block) {
-        let Some(slot) = self.peers.key_at(key.0) else { return };
+    fn cancel_request(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         if peer.unask(block) {
             peer.pipeline.cancelled(block, false);
@@ -508,6 +515,25 @@ impl Torrent {
         }
         self.choke_soon(session);
     }
+}
+
+/// Ends all requests to a peer and gives back what was awaited; whether there was any.
+fn void_requests(
+    picker: &mut Picker,
+    late: &mut LateBlocks,
+    slot: PeerSlot,
+    peer: &mut Peer,
+) -> bool {
+    let mut any = false;
+    for (block, standing) in peer.pipeline.clear() {
+        match standing {
+            Standing::Awaited => picker.release(slot.key(), block),
+            Standing::Late => late.remove(block, slot),
+            Standing::Cancelled => {}
+        }
+        any |= standing == Standing::Awaited;
+    }
+    any
 }
 
 /// A peer's pace: what it would take to send the torrent's whole rate alone.

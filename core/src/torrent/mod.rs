@@ -31,6 +31,7 @@ mod end;
 mod exchange;
 mod handshake;
 mod keep;
+mod late;
 mod messages;
 mod metadata;
 pub mod options;
@@ -139,6 +140,7 @@ pub(crate) struct Torrent {
     pex_swarm: PexSwarm,
     /// Peers that could be asked for more than there was to pick.
     hungry: BTreeSet<PeerSlot>,
+    late: late::LateBlocks,
     /// What is suggested to whom while nobody else has everything; nothing if all is out.
     spread: Option<Box<Spread<PeerSlot>>>,
     choke_at: Option<Instant>,

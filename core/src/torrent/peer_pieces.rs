@@ -99,6 +99,7 @@ impl Torrent {
             for block in peer.pipeline.blocks_of(piece) {
                 if peer.pipeline.cancelled(block, false).is_some() {
                     peer.unask(block);
+                    self.late.remove(block, slot);
                     self.picker.release(slot.key(), block);
                     released = true;
                 }

@@ -85,6 +85,7 @@ impl Torrent {
             pex_at: None,
             pex_swarm: PexSwarm::default(),
             hungry: Default::default(),
+            late: Default::default(),
             spread: None,
             choke_at: None,
             optimistic_at: session.now,

@@ -206,7 +206,7 @@ impl Torrent {
             self.picker.remove_peer_bitfield(&peer.has);
         }
         let left_a_piece = self.picker.peer_gone(slot.key());
-        session.read_ahead -= peer.uploads.held_bytes();
+        session.read_ahead -= peer.uploads.ready_bytes();
         if let Some(addr) = peer.listens_at {
             self.book.ended(addr, session.now, why);
         }

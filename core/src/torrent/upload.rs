@@ -46,8 +46,11 @@ impl Torrent {
         let has = self.picker.have().has(block.piece) && self.is_active() && !self.cannot_read();
         let bound = session.config.bounds.peer_requests;
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        // What was asked before it hears of a choke is void by that (BEP 3), though it was unchoked
+        // again since.
+        let void = peer.choke_waits && !peer.fast;
         let allowed = !peer.am_choking || peer.allowed_by_us.contains(&block.piece);
-        if has && allowed && peer.uploads.len() < bound {
+        if has && allowed && !void && peer.uploads.len() < bound {
             peer.uploads.push(block);
         } else if peer.fast {
             peer.send(Message::Reject(block));
@@ -59,11 +62,11 @@ impl Torrent {
     /// request is answered).
     pub(super) fn cancelled(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let held = peer.uploads.held_bytes();
+        let held = peer.uploads.ready_bytes();
         if peer.uploads.cancel(block) && peer.fast {
             peer.send(Message::Reject(block));
         }
-        session.read_ahead -= held - peer.uploads.held_bytes();
+        session.read_ahead -= held - peer.uploads.ready_bytes();
     }
 
     // Reads.
@@ -102,10 +105,13 @@ impl Torrent {
         run: ReadRun,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
+        session.read_ahead -= run.length as usize;
         match result {
             Ok(DiskDone::Read(data)) if data.len() == run.length as usize => {
                 if let Some(peer) = self.peers.get_mut(slot) {
+                    let held = peer.uploads.ready_bytes();
                     peer.uploads.run_read(run, &data);
+                    session.read_ahead += peer.uploads.ready_bytes() - held;
                     if peer.uploads.is_ready() {
                         session.ask_send(peer.conn);
                     }
@@ -124,13 +130,11 @@ impl Torrent {
 
     fn read_failed(&mut self, session: &mut Session, slot: PeerSlot, run: ReadRun) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let held = peer.uploads.held_bytes();
         for block in peer.uploads.run_failed(run) {
             if peer.fast {
                 peer.send(Message::Reject(block));
             }
         }
-        session.read_ahead -= held - peer.uploads.held_bytes();
         self.flush_outbox(session, slot);
     }
 
@@ -149,6 +153,7 @@ impl Torrent {
         let before = out.len();
         let conn = peer.conn;
         out.append(&mut peer.outbox);
+        peer.choke_waits = false;
         for block in peer.asking.drain(..) {
             Message::Request(block).encode(out);
         }
@@ -156,7 +161,7 @@ impl Torrent {
         if let Some(deadline) = peer.pipeline.deadline() {
             session.set_deadline_sooner(conn, deadline);
         }
-        let held = peer.uploads.held_bytes();
+        let held = peer.uploads.ready_bytes();
         let mut payload = 0;
         if let Some(metainfo) = &self.metainfo {
             let sent = gather_metadata(peer, metainfo, before + limit, out);
@@ -189,7 +194,7 @@ impl Torrent {
                 .encode(out);
             payload += len as u64;
         }
-        session.read_ahead -= held - peer.uploads.held_bytes();
+        session.read_ahead -= held - peer.uploads.ready_bytes();
         if out.len() > before {
             peer.last_spoke = now;
         }
@@ -328,9 +333,9 @@ impl Torrent {
         for &slot in &decision.choke {
             self.let_finish(slot);
             let Some(peer) = self.peers.get_mut(slot) else { continue };
-            let held = peer.uploads.held_bytes();
+            let held = peer.uploads.ready_bytes();
             peer.choke();
-            session.read_ahead -= held - peer.uploads.held_bytes();
+            session.read_ahead -= held - peer.uploads.ready_bytes();
             session.ask_send(peer.conn);
         }
         for &slot in &decision.unchoke {

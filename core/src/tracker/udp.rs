@@ -219,8 +219,13 @@ impl<K: Copy + Ord> UdpTracker<K> {
 
     /// Sends a question, or asks for a connection id first.
     fn send(&mut self, now: Instant, key: K) {
+        let Some(to) = self.pending.get(&key).map(|pending| pending.to) else { return };
+        // Its timer may come late: the host slept.
+        let link = self.endpoints.get(&to).map(|endpoint| endpoint.link);
+        if matches!(link, Some(Link::Connected { until, .. }) if until <= now) {
+            self.disconnect(to);
+        }
         let Some(pending) = self.pending.get_mut(&key) else { return };
-        let to = pending.to;
         let Some(endpoint) = self.endpoints.get_mut(&to) else {
             let timeouts = pending.timeouts;
             return self.connect(now, to, timeouts, BTreeSet::from([key]));

@@ -97,3 +97,29 @@ fn a_file_changed_behind_our_back_is_noticed_at_the_next_start() {
     scene.world.run_until(deadline, finished).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(scene.world.has_all_bytes(leecher));
 }
+
+#[test]
+fn a_crash_at_every_kth_event_is_recovered_from() {
+    const EVERY: u64 = 40;
+    let mut crashes = 0;
+    for at in (1..).map(|number| number * EVERY) {
+        let mut scene = Scene::new(at, MIB / 4);
+        let seeder = scene.seeder(Link::home(150_000, 1_000_000));
+        let peers = scene.addrs(&[seeder]);
+        let leecher = scene.leecher(home(), &peers);
+        for _ in 0..at {
+            scene.world.step();
+        }
+        scene.world.check().unwrap_or_else(|failure| panic!("{failure}"));
+        if scene.world.has_finished(leecher) {
+            break;
+        }
+        crashes += 1;
+        let death = if at % (2 * EVERY) == 0 { Death::Power } else { Death::Process };
+        scene.world.crash(leecher, death);
+        scene.world.restart(leecher);
+        scene.finish(leecher, 600);
+        assert!(scene.banned(leecher).is_empty());
+    }
+    assert!(crashes >= 10, "{crashes} crashes");
+}

@@ -65,3 +65,31 @@ fn among_many_honest_peers_only_the_two_that_corrupt_are_banned() {
     assert!(banned.iter().all(|addr| bad.contains(addr)), "{banned:?} banned, {bad:?} corrupt");
     assert!(!banned.is_empty());
 }
+
+/// Each lies where the other tells the truth, so that every second piece that both send something of
+/// has a liar and an accomplice with clean hands in it.
+#[test]
+fn two_that_corrupt_in_turns_are_both_found_out_and_never_an_honest_one() {
+    for seed in 0..10 {
+        let mut scene = Scene::new(seed, 4 * MIB);
+        let slow = Link::home(100_000, 100_000);
+        let honest: Vec<HostId> = (0..2)
+            .map(|number| scene.peer(&format!("honest {number}"), slow, Behaviour::seeder()))
+            .collect();
+        let bad: Vec<HostId> = (0..2)
+            .map(|first| {
+                let corrupt = Corrupt::EverySecondPiece(first);
+                let behaviour = Behaviour { corrupt, ..Behaviour::seeder() };
+                scene.peer(&format!("colluding {first}"), slow, behaviour)
+            })
+            .collect();
+        let peers = scene.addrs(&[honest, bad.clone()].concat());
+        let leecher = scene.leecher(home(), &peers);
+        scene.finish(leecher, 300);
+        let mut bad: Vec<IpAddr> = bad.iter().map(|host| scene.world.addr(*host).ip()).collect();
+        let mut banned = scene.banned(leecher);
+        bad.sort();
+        banned.sort();
+        assert_eq!(banned, bad, "seed {seed}");
+    }
+}

@@ -5,8 +5,10 @@
 mod crashes;
 mod data;
 mod disk;
+mod fairness;
 mod limits;
 mod peers;
+mod requests;
 mod scene;
 mod stop;
 mod storms;

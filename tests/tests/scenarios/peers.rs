@@ -196,17 +196,6 @@ fn a_stalled_peer_in_the_end_game_does_not_hold_up_the_last_piece() {
 }
 
 #[test]
-fn a_super_slow_seeder_is_enough() {
-    let mut scene = Scene::new(8, MIB / 4);
-    let seeder = scene.peer("slow", Link::home(500, 500), Behaviour::seeder());
-    let peers = scene.addrs(&[seeder]);
-    let leecher = scene.leecher(home(), &peers);
-    // 256 KiB at 500 bytes a second are nine minutes; what is late is asked for twice.
-    scene.finish(leecher, 1800);
-    assert!(scene.banned(leecher).is_empty());
-}
-
-#[test]
 fn bitfields_in_two_parts_and_haves_that_say_nothing_new_are_taken_as_they_are() {
     let mut scene = Scene::new(10, MIB);
     let seeder = scene.seeder(home());

@@ -4,7 +4,9 @@ use bitswarm_core::event::ResolveError;
 use bitswarm_core::notice::TorrentNotice;
 use bitswarm_core::time::Duration;
 use bitswarm_tests::sim::content::announce_url;
+use bitswarm_tests::sim::network::Link;
 use bitswarm_tests::sim::scripted::tracker::{Answer, TRACKER_PORT, Tracker};
+use bitswarm_tests::sim::scripted::udp_tracker::UdpTracker;
 
 use super::scene::{MIB, Scene, home};
 
@@ -69,4 +71,35 @@ fn a_tracker_down_for_a_day_is_asked_again_and_found() {
     let now = scene.world.now();
     scene.world.net().heal(now);
     scene.finish(leecher, 3 * 3600);
+}
+
+/// The tracker minds that each packet is whole and each connection id young and its own.
+#[test]
+fn a_tracker_over_udp_is_found_through_loss_that_comes_in_bursts() {
+    for seed in 0..10 {
+        let mut scene = Scene::new(seed, MIB);
+        let lossy = Link {
+            loss_per_mille: 100,
+            duplicate_per_mille: 200,
+            reorder_per_mille: 200,
+            burst_per_mille: 100,
+            burst: Duration::from_secs(20),
+            ..home()
+        };
+        let url = |scene: &mut Scene, name: &str, moody: bool| {
+            let tracker = UdpTracker::new(seed, name, moody);
+            let host = scene.world.add_script(name, lossy, Box::new(tracker));
+            (host, format!("udp://{}:{TRACKER_PORT}/announce", scene.world.addr(host).ip()))
+        };
+        let (_, moody) = url(&mut scene, "moody", true);
+        let (good, right) = url(&mut scene, "good", false);
+        let content = scene.content.clone();
+        let seeder = scene.world.add_engine("seeder", home(), |_| {});
+        scene.world.plant(seeder, &content);
+        scene.world.add_torrent(seeder, &content, |add| add.trackers = vec![right.clone()]);
+        let leecher = scene.world.add_engine("leecher", home(), |_| {});
+        scene.world.add_torrent(leecher, &content, |add| add.trackers = vec![moody, right]);
+        scene.finish(leecher, 4 * 3600);
+        assert!(scene.world.script::<UdpTracker>(good).announces() > 0);
+    }
 }

@@ -145,6 +145,25 @@ fn a_piece_that_failed_is_one_peers_alone_even_if_several_were_at_it_before() {
 }
 
 #[test]
+fn requests_for_the_rest_of_a_piece_stand_when_what_was_here_of_it_is_lost() {
+    let mut picker = picker(5, true);
+    picker.add_seed();
+    let asked = picker.picked(0, 3, Pace::Medium);
+    assert_eq!(asked, [(4, 0), (4, 1), (4, 2)]);
+    picker.received(PeerKey(0), picker.at(4, 1));
+    picker.piece_failed(PieceIndex(4));
+    assert_eq!(picker.picked(0, 9, Pace::Medium), [(4, 1), (4, 3)]);
+    for number in 0..4 {
+        let received = picker.received(PeerKey(0), picker.at(4, number));
+        let complete = number == 3;
+        assert_eq!(
+            received,
+            Received::Accepted { piece_complete: complete, also_requested_by: Default::default() }
+        );
+    }
+}
+
+#[test]
 fn a_piece_that_failed_is_free_for_another_when_its_owner_gives_up() {
     let mut picker = picker_with_a_failed_piece();
     assert!(picker.peer_gone(PeerKey(1)));

@@ -189,6 +189,22 @@ fn connection_id_is_shared_and_used_for_a_minute() {
     ladder.expect_connect();
 }
 
+/// Found by the simulator's seed 2103: after a sleep the id was used before its timer was looked at.
+#[test]
+fn connection_id_that_expired_unnoticed_is_not_used() {
+    let mut ladder = Ladder::new();
+    ladder.ask(0, 1, addr(), announce(), LONG);
+    let connect = ladder.expect_connect();
+    ladder.recv_connect(1, connect, 99);
+    let transaction = ladder.expect_announce(99);
+    ladder.recv(2, answer(transaction, &[]));
+    ladder.expect_output(1).unwrap();
+    ladder.ask(61, 2, addr(), announce(), LONG);
+    let connect = ladder.expect_connect();
+    ladder.recv_connect(62, connect, 100);
+    ladder.expect_announce(100);
+}
+
 #[test]
 fn answer_from_another_address_or_with_another_transaction_is_not_taken() {
     let mut ladder = Ladder::new();

@@ -4,6 +4,15 @@
 //! arguments, 3 the engine panicked, 4 an invariant was broken (safety), 5 what must come did not
 //! come in time (liveness), 6 the same seed gave two different runs.
 
+/// Prints a line. Nobody may be left to read it, as behind `| head`: then it is lost, no more.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        let mut out = std::io::stdout().lock();
+        drop(std::io::Write::write_fmt(&mut out, format_args!($($what)*)));
+        drop(std::io::Write::write_all(&mut out, b"\n"));
+    }};
+}
+
 mod many;
 mod one;
 mod swarm;

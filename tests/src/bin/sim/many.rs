@@ -17,6 +17,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Changes, code, command};
 
+/// Without a terminal there is a line for so many seeds instead of the bar.
+const TOLD: u64 = 1000;
+
 /// One in so many seeds is run twice.
 const TWICE: u64 = 16;
 
@@ -101,18 +104,21 @@ impl Summary {
                 }
             }
             Err(failure) => {
-                bar.suspend(|| println!("{failure}\nreproduce: {}", command(&options)));
+                bar.suspend(|| say!("{failure}\nreproduce: {}", command(&options)));
                 self.failures.push((options, failure));
                 bar.set_message(format!("{} failed", self.failures.len()));
             }
         }
         bar.inc(1);
+        if bar.is_hidden() && self.runs.is_multiple_of(TOLD) {
+            say!("{} seeds, {} failed", self.runs, self.failures.len());
+        }
     }
 
     fn print(&self, seconds: f64) {
-        println!("{:>12} {:>9}  event", "times", "in runs");
+        say!("{:>12} {:>9}  event", "times", "in runs");
         for (event, (runs, all)) in &self.events {
-            println!("{all:>12} {runs:>9}  {event}");
+            say!("{all:>12} {runs:>9}  {event}");
         }
         let mut sorts: BTreeMap<(Kind, String), Vec<u64>> = BTreeMap::new();
         for (_, failure) in &self.failures {
@@ -120,9 +126,9 @@ impl Summary {
         }
         for ((kind, sort), seeds) in &mut sorts {
             seeds.sort_unstable();
-            println!("{} times {kind:?}: {sort}, first seed {}", seeds.len(), seeds[0]);
+            say!("{} times {kind:?}: {sort}, first seed {}", seeds.len(), seeds[0]);
         }
-        println!(
+        say!(
             "{} seeds in {seconds:.0} s ({:.1} per second), {} inputs, {} failed",
             self.runs,
             self.runs as f64 / seconds,

@@ -11,7 +11,7 @@ use super::{Changes, code, command};
 
 pub(super) fn run(seed: u64, changes: &Changes, log: Option<PathBuf>, shrink: bool) -> ExitCode {
     let options = changes.options(seed).expect("checked before");
-    println!("{options}");
+    say!("{options}");
     report_panics(&options);
     match try_run(&options, log) {
         Ok(report) => {
@@ -19,11 +19,11 @@ pub(super) fn run(seed: u64, changes: &Changes, log: Option<PathBuf>, shrink: bo
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            println!("{failure}");
+            say!("{failure}");
             if shrink {
                 shrink_and_print(&options, &failure);
             } else {
-                println!("reproduce: {}", command(&options));
+                say!("reproduce: {}", command(&options));
             }
             ExitCode::from(code(&failure))
         }
@@ -37,17 +37,17 @@ fn report_panics(options: &Options) {
     panic::set_hook(Box::new(move |info| {
         before(info);
         if cfg!(panic = "abort") {
-            println!("crash: {info}\nreproduce: {reproduce}");
+            say!("crash: {info}\nreproduce: {reproduce}");
             std::process::exit(3);
         }
     }));
 }
 
 fn print(report: &Report) {
-    println!("ended well at {:?} after {} inputs", report.ended_at, report.inputs);
-    println!("trace {}", report.fingerprint);
+    say!("ended well at {:?} after {} inputs", report.ended_at, report.inputs);
+    say!("trace {}", report.fingerprint);
     for (event, count) in &report.events {
-        println!("{count:>10}  {event}");
+        say!("{count:>10}  {event}");
     }
 }
 
@@ -65,6 +65,6 @@ fn shrink_and_print(options: &Options, failure: &Failure) {
         least = smaller;
     }
     let (options, failure) = least;
-    println!("shrunk in {tries} runs: {options}\n{failure}");
-    println!("reproduce: {}", command(&options));
+    say!("shrunk in {tries} runs: {options}\n{failure}");
+    say!("reproduce: {}", command(&options));
 }

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let report = experiment::run(&args.settings());
     let cpu = cpu_seconds() - before;
     print!("{report}");
-    println!(
+    say!(
         "{} engine events in {cpu:.1} s of CPU: {:.0} a second; {} steps of the simulator; {}",
         report.inputs,
         report.inputs as f64 / cpu,

@@ -259,7 +259,7 @@ impl World {
             return;
         }
         conn.listen(bytes);
-        self.checker.received(id, bytes);
+        self.checker.received(self.now, id, bytes);
         self.input(Event::Received { conn: id, data: BytesMut::from(bytes) });
     }
 

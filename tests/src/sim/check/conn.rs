@@ -33,6 +33,8 @@ pub(super) struct Conn {
     /// Bytes of blocks sent and received.
     payload_sent: u64,
     payload_received: u64,
+    /// When the remote last sent a block that it was asked for.
+    latest_block: Instant,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,8 @@ enum Kind {
 struct Request {
     at: Instant,
     cancelled: bool,
+    /// The remote was silent for the snub time since.
+    forgotten: bool,
 }
 
 /// What one side has said.
@@ -82,6 +86,14 @@ pub(super) struct Around<'a> {
     pub(super) tally: &'a mut Tally,
     pub(super) settings: Settings,
     pub(super) disk: &'a Disk,
+    pub(super) lines: &'a mut Lines,
+}
+
+/// What is looked at when the remote speaks.
+pub(super) struct Hearing<'a> {
+    pub(super) settings: Settings,
+    pub(super) torrents: &'a mut BTreeMap<InfoHash, Watched>,
+    pub(super) tally: &'a mut Tally,
     pub(super) lines: &'a mut Lines,
 }
 
@@ -141,13 +153,8 @@ impl Conn {
         }
     }
 
-    pub(super) fn received(
-        &mut self,
-        bytes: &[u8],
-        torrents: &mut BTreeMap<InfoHash, Watched>,
-        tally: &mut Tally,
-        lines: &mut Lines,
-    ) {
+    pub(super) fn received(&mut self, now: Instant, bytes: &[u8], around: Hearing<'_>) {
+        let Hearing { settings, torrents, tally, lines } = around;
         self.see(bytes);
         if self.kind != Kind::Peer || self.incoming_broken {
             return;
@@ -160,7 +167,7 @@ impl Conn {
                     if let Item::Msg(message) = &item {
                         lines.note("hears", message);
                     }
-                    self.hear(item, torrents, tally);
+                    self.hear(now, item, settings, torrents, tally);
                 }
                 Ok(None) => break,
                 Err(_) => {
@@ -176,7 +183,9 @@ impl Conn {
     /// The engine hears this from the remote, who may say anything.
     fn hear(
         &mut self,
+        now: Instant,
         item: Item<'_>,
+        settings: Settings,
         torrents: &mut BTreeMap<InfoHash, Watched>,
         tally: &mut Tally,
     ) {
@@ -228,6 +237,7 @@ impl Conn {
                 self.payload_received += bytes;
                 if let Some(request) = self.requests.remove(&run) {
                     watched.settle(run);
+                    self.end_silence(now, settings);
                     if !request.cancelled {
                         self.answered.insert(run);
                     }
@@ -259,19 +269,35 @@ impl Conn {
         verdict.and_then(|()| self.judge_leftovers(around))
     }
 
+    /// Whether the remote may be expected to answer. It is taken to have forgotten what is as old as
+    /// the snub time when it sent nothing for that time either, or what is four times as old.
+    fn owes(&self, request: &Request, now: Instant, settings: Settings) -> bool {
+        let silence = now - request.at.max(self.latest_block);
+        !request.forgotten && silence < settings.snub && now - request.at < settings.snub * 4
+    }
+
+    /// The remote sends a block again; what it owed all through a silence of the snub time it may
+    /// be taken to have forgotten.
+    fn end_silence(&mut self, now: Instant, settings: Settings) {
+        let before = std::mem::replace(&mut self.latest_block, now);
+        if now - before >= settings.snub {
+            for request in self.requests.values_mut() {
+                request.forgotten |= now - request.at.max(before) >= settings.snub;
+            }
+        }
+    }
+
     /// Requests for what has been there for a while must have been taken back by now.
     fn judge_leftovers(&self, around: &Around<'_>) -> Result<(), String> {
         let Some(watched) = self.torrent.and_then(|hash| around.torrents.get(&hash)) else {
             return Ok(());
         };
         let stale = |run: &Run| {
-            let claimed =
-                watched.claimed_at.get(&run.piece).filter(|_| !watched.late.contains(run));
+            let claimed = watched.claimed_at.get(&run.piece);
             claimed.is_some_and(|at| around.now - *at > LATE)
         };
-        // What a peer has owed for the snub time is not waited for any more.
         let waits = |request: &Request| {
-            !request.cancelled && around.now - request.at < around.settings.snub
+            !request.cancelled && self.owes(request, around.now, around.settings)
         };
         let left = self.requests.iter().find(|(run, request)| waits(request) && stale(run));
         left.map_or(Ok(()), |(run, _)| Err(format!("does not cancel {run}, which it has")))
@@ -321,7 +347,11 @@ impl Conn {
             Msg::Request(run) => {
                 self.judge_request(now, run, watched, settings)?;
                 self.answered.remove(&run);
-                if self.requests.insert(run, Request { at: now, cancelled: false }).is_some() {
+                if self
+                    .requests
+                    .insert(run, Request { at: now, cancelled: false, forgotten: false })
+                    .is_some()
+                {
                     watched.settle(run);
                 }
                 tally.requests += 1;
@@ -518,11 +548,11 @@ impl Conn {
         if !self.us.interested {
             return broken("without being interested");
         }
-        // What a peer has owed for the snub time, it may be taken to have forgotten.
-        if self.requests.get(&run).is_some_and(|request| now - request.at < settings.snub) {
+        let owes = |request: &&Request| self.owes(request, now, settings);
+        if self.requests.get(&run).as_ref().is_some_and(owes) {
             return broken("which the peer already owes");
         }
-        let owed = || self.requests.values().filter(|request| now - request.at < settings.snub);
+        let owed = || self.requests.values().filter(owes);
         if owed().count() >= settings.own_requests {
             return broken("past its own bound on requests");
         }

@@ -8,9 +8,10 @@
 //! but the peer protocol (HTTP to and from trackers) are left alone.
 
 mod conn;
+mod datagram;
 mod meter;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use super::content::Content;
 use super::disk::Disk;
 use super::peer_wire::{Msg, Run};
 use conn::Conn;
+pub use datagram::judge_datagram;
 pub use meter::Meter;
 
 /// Watches all connections of one engine.
@@ -34,6 +36,8 @@ pub struct Checker {
     tally: Tally,
     /// What the tally was when the engine that runs now began.
     before: Tally,
+    /// Bytes of blocks received by it that it need not have counted.
+    cut_short: u64,
     lines: Lines,
 }
 
@@ -127,9 +131,6 @@ struct Watched {
     claimed_at: BTreeMap<u32, Instant>,
     /// Requests outstanding at any peer, with the time of the first and how many.
     outstanding: BTreeMap<Run, (Instant, u32)>,
-    /// Blocks asked for a second time because the first peer was late: that peer may send its own
-    /// all the same.
-    late: BTreeSet<Run>,
     /// Blocks that came, or are outstanding, or were there from the beginning.
     asked: BTreeMap<Run, ()>,
     blocks: u64,
@@ -149,7 +150,6 @@ impl Checker {
             claimed_at: BTreeMap::new(),
             root,
             outstanding: BTreeMap::new(),
-            late: BTreeSet::new(),
             asked: BTreeMap::new(),
             blocks,
             content,
@@ -176,11 +176,11 @@ impl Checker {
     pub fn crashed(&mut self) {
         self.conns.clear();
         self.before = self.tally;
+        self.cut_short = 0;
         for watched in self.torrents.values_mut() {
             watched.verified = Bitfield::new(watched.content.pieces());
             watched.outstanding.clear();
             watched.asked.clear();
-            watched.late.clear();
             watched.claimed_at.clear();
         }
     }
@@ -200,9 +200,15 @@ impl Checker {
     }
 
     /// Bytes are about to be handed to the engine.
-    pub fn received(&mut self, conn: ConnId, bytes: &[u8]) {
+    pub fn received(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
         if let Some(state) = self.conns.get_mut(&conn) {
-            state.received(bytes, &mut self.torrents, &mut self.tally, &mut self.lines);
+            let around = conn::Hearing {
+                settings: self.settings,
+                torrents: &mut self.torrents,
+                tally: &mut self.tally,
+                lines: &mut self.lines,
+            };
+            state.received(now, bytes, around);
         }
     }
 
@@ -241,10 +247,17 @@ impl Checker {
         Some(format!("{conn:?}: {what}"))
     }
 
-    /// Bytes of blocks that the engine which runs now has sent and received.
+    /// The engine closed a connection in answer to an input that held so many bytes of blocks: it
+    /// need not have looked at all of them.
+    pub fn cut_short(&mut self, payload: u64) {
+        self.cut_short += payload;
+    }
+
+    /// Bytes of blocks that the engine which runs now has sent, and has received at least.
     pub fn payload(&self) -> (u64, u64) {
         let sent = self.tally.payload_sent - self.before.payload_sent;
-        (sent, self.tally.payload_received - self.before.payload_received)
+        let received = self.tally.payload_received - self.before.payload_received;
+        (sent, received - self.cut_short)
     }
 
     /// Bytes of blocks sent and received on one connection.
@@ -301,9 +314,6 @@ impl Watched {
         self.asked.insert(run, ());
         let (first, count) = self.outstanding.entry(run).or_insert((now, 0));
         *count += 1;
-        if *count > 1 && now - *first >= LATE {
-            self.late.insert(run);
-        }
         (*count > 1).then_some(*first)
     }
 

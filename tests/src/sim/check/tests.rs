@@ -35,7 +35,7 @@ impl Talk {
         let mut talk = Talk { checker, disk, content, conn, now: Instant::ZERO };
         let hello = Hello::new(talk.content.infohash().0, [1; 20], fast, true).to_bytes();
         assert_eq!(talk.say_bytes(&hello), Ok(()));
-        talk.checker.received(conn, &hello);
+        talk.checker.received(talk.now, conn, &hello);
         talk
     }
 
@@ -48,7 +48,7 @@ impl Talk {
     }
 
     fn hear(&mut self, message: Msg<'_>) {
-        self.checker.received(self.conn, &message.to_bytes());
+        self.checker.received(self.now, self.conn, &message.to_bytes());
     }
 
     /// The conversation is fine up to here.
@@ -216,7 +216,7 @@ fn a_repeated_request_is_early_unless_it_is_late_or_the_end_game() {
         talk.checker.opened(talk.conn);
         let hello = Hello::new(talk.content.infohash().0, [1; 20], false, false).to_bytes();
         assert_eq!(talk.say_bytes(&hello), Ok(()));
-        talk.checker.received(talk.conn, &hello);
+        talk.checker.received(talk.now, talk.conn, &hello);
         talk.hear(Msg::Bitfield(&[0xf0]));
         talk.fine(Msg::Interested);
         talk.hear(Msg::Unchoke);

@@ -1,4 +1,4 @@
-use bitswarm_core::disk::{Spans, StoreFile, VerifyRequest};
+use bitswarm_core::disk::{Allocation, FileIndex, Spans, StoreFile, VerifyRequest};
 use bitswarm_core::id::Id;
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::piece_hash::PieceHash;

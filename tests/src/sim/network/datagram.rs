@@ -83,7 +83,8 @@ impl Network {
 
     fn travel(&mut self, sent_at: Instant, from: HostId, to: HostId, id: u32) {
         let (a, b) = (self.hosts[from.at()].link, self.hosts[to.at()].link);
-        if self.dice.chance(a.loss_per_mille) || self.dice.chance(b.loss_per_mille) {
+        let in_burst = self.in_burst(sent_at, from) | self.in_burst(sent_at, to);
+        if in_burst || self.dice.chance(a.loss_per_mille) || self.dice.chance(b.loss_per_mille) {
             drop(self.land(id));
             return;
         }
@@ -102,6 +103,15 @@ impl Network {
             at += self.dice.up_to(Duration::from_millis(100));
         }
         self.wake(at, Due::DatagramArrive(id));
+    }
+
+    /// Whether a host's link loses everything at that time; a burst may begin with this datagram.
+    fn in_burst(&mut self, at: Instant, host: HostId) -> bool {
+        let port = &mut self.hosts[host.at()];
+        if at >= port.lossy_until && self.dice.chance(port.link.burst_per_mille) {
+            port.lossy_until = at + self.dice.up_to(port.link.burst);
+        }
+        at < port.lossy_until
     }
 
     pub(super) fn datagram_arrived(&mut self, now: Instant, id: u32) {

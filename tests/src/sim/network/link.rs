@@ -22,6 +22,10 @@ pub struct Link {
     pub jitter: Duration,
     /// Datagrams lost, of 1000.
     pub loss_per_mille: u32,
+    /// Datagrams that begin a burst, of 1000: from then on all are lost for a while.
+    pub burst_per_mille: u32,
+    /// Longest time that a burst takes.
+    pub burst: Duration,
     /// Datagrams that arrive twice, of 1000.
     pub duplicate_per_mille: u32,
     /// Datagrams that are overtaken by later ones, of 1000.
@@ -38,6 +42,8 @@ impl Default for Link {
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
             loss_per_mille: 0,
+            burst_per_mille: 0,
+            burst: Duration::ZERO,
             duplicate_per_mille: 0,
             reorder_per_mille: 0,
             accepts: true,
@@ -98,6 +104,8 @@ pub(super) struct Port {
     pub(super) outgoing: VecDeque<Outgoing>,
     /// Bytes of datagrams in `outgoing`.
     pub(super) datagram_backlog: usize,
+    /// Until when every datagram is lost.
+    pub(super) lossy_until: Instant,
     /// The downlink has received everything that arrived so far.
     downlink_free: Instant,
     pub(super) traffic: Traffic,
@@ -122,6 +130,7 @@ impl Port {
             busy: false,
             outgoing: VecDeque::new(),
             datagram_backlog: 0,
+            lossy_until: Instant::ZERO,
             downlink_free: Instant::ZERO,
             traffic: Traffic::default(),
             next_port: FIRST_EPHEMERAL_PORT,

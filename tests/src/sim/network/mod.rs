@@ -14,6 +14,7 @@
 
 mod datagram;
 mod link;
+mod pipe;
 mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -339,6 +340,11 @@ impl Network {
     /// A host's first address.
     pub fn ip(&self, host: HostId) -> IpAddr {
         self.hosts[host.at()].addrs[0]
+    }
+
+    /// A host's link.
+    pub fn link(&self, host: HostId) -> &Link {
+        &self.hosts[host.at()].link
     }
 
     /// The address that a listener or datagram socket is bound to.

@@ -4,17 +4,16 @@
 //! counters say how many of them have arrived, are on their way, and wait for the uplink. A packet
 //! on its way is only a length, so bytes are copied once, when they are handed to the reader.
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bitswarm_core::Segments;
 use bitswarm_core::event::NetError;
 use bitswarm_core::time::Instant;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
 use super::link::Outgoing;
+use super::pipe::{Finish, Over, Pipe};
 use super::{Due, HostId, NetEvent, Network, SocketKind};
 
 /// One end of a stream.
@@ -123,43 +122,6 @@ enum Life {
     Open,
     /// Nobody wants to hear of it any more; what was written is still sent.
     Closed,
-}
-
-#[derive(Debug, Default)]
-struct Pipe {
-    bytes: ByteQueue,
-    /// Of `bytes`, from the front: at the reader, on the way, waiting for the uplink.
-    arrived: usize,
-    travelling: usize,
-    queued: usize,
-    /// The writer was told that there is no room.
-    starved: bool,
-    /// The pipe waits for the uplink.
-    in_ring: bool,
-    finish: Finish,
-    /// Nothing may arrive before this: packets of a stream do not overtake each other.
-    last_arrival: Instant,
-    stalled: Option<Instant>,
-    /// The reader does not want to read.
-    paused: bool,
-    /// The reader's bytes are held back to be merged.
-    held: bool,
-    over: Option<Over>,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Finish {
-    #[default]
-    No,
-    Asked,
-    Sent,
-}
-
-/// How a pipe ended, as it arrived at the reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
-    Fin,
-    Reset,
 }
 
 impl Network {
@@ -602,69 +564,3 @@ impl Network {
 
 /// Most bytes handed over at once (chosen: as large as a runtime's read buffer).
 const LONGEST_READ: usize = 64 << 10;
-
-impl Pipe {
-    /// Bytes that the window lets go.
-    fn sendable(&self, window: usize) -> usize {
-        self.queued.min(window.saturating_sub(self.travelling + self.arrived))
-    }
-
-    fn can_send(&self, window: usize) -> bool {
-        self.sendable(window) > 0 || (self.queued == 0 && self.finish == Finish::Asked)
-    }
-
-    fn drop_queued(&mut self) {
-        self.bytes.drop_back(self.queued);
-        self.queued = 0;
-    }
-}
-
-/// A queue of bytes in runs.
-#[derive(Debug, Default)]
-struct ByteQueue {
-    parts: VecDeque<Bytes>,
-}
-
-impl ByteQueue {
-    fn push(&mut self, part: Bytes) {
-        self.parts.push_back(part);
-    }
-
-    /// The first `length` bytes, copied.
-    fn take(&mut self, length: usize) -> BytesMut {
-        let mut taken = BytesMut::with_capacity(length);
-        while taken.len() < length {
-            let Some(first) = self.parts.front_mut() else { break };
-            let part = first.split_to(first.len().min(length - taken.len()));
-            taken.put_slice(&part);
-            if first.is_empty() {
-                self.parts.pop_front();
-            }
-        }
-        taken
-    }
-
-    fn skip(&mut self, mut length: usize) {
-        while length > 0 {
-            let Some(first) = self.parts.front_mut() else { break };
-            let part = first.len().min(length);
-            first.advance(part);
-            length -= part;
-            if first.is_empty() {
-                self.parts.pop_front();
-            }
-        }
-    }
-
-    fn drop_back(&mut self, mut length: usize) {
-        while length > 0 {
-            let Some(last) = self.parts.back_mut() else { break };
-            let part = last.len().min(length);
-            last.truncate(last.len() - part);
-            length -= part;
-            if last.is_empty() {
-                self.parts.pop_back();
-            }
-        }
-    }
-}

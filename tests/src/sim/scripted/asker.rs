@@ -81,7 +81,7 @@ impl Script for Asker {
                 }
                 self.reader = reader;
             }
-            Happening::Over { .. } | Happening::Woken { .. } => {}
+            Happening::Over { .. } | Happening::Woken { .. } | Happening::Datagram { .. } => {}
         }
     }
 }

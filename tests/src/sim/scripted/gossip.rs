@@ -113,6 +113,7 @@ impl Gossip {
 impl Script for Gossip {
     fn handle(&mut self, io: &mut Io<'_, '_>, happening: Happening) {
         match happening {
+            Happening::Datagram { .. } => {}
             Happening::Start => {
                 io.dial(self.whom);
             }

@@ -327,6 +327,7 @@ impl Hostile {
 impl Script for Hostile {
     fn handle(&mut self, io: &mut Io<'_, '_>, happening: Happening) {
         match happening {
+            Happening::Datagram { .. } => {}
             Happening::Start => (0..DIALS).for_each(|_| self.dial(io)),
             Happening::Open { end, .. } => self.open(io, end),
             Happening::Bytes { end, data } => match self.plays.get(&end).map(|play| play.act) {

@@ -4,13 +4,14 @@
 //! A [`Script`] hears what happens to its host and acts through [`Io`]: it dials, writes, closes,
 //! resets, and sets timers. Bytes written are buffered without bound, as a script may want to
 //! flood. [`peer`] speaks the peer protocol, well or badly; [`hostile`] does not keep to it;
-//! [`tracker`] answers announces over HTTP, or does not.
+//! [`tracker`] answers announces over HTTP, or does not; [`udp_tracker`] over UDP.
 
 pub mod asker;
 pub mod gossip;
 pub mod hostile;
 pub mod peer;
 pub mod tracker;
+pub mod udp_tracker;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use bitswarm_core::Segments;
 use bitswarm_core::time::{Duration, Instant};
 use bytes::Bytes;
 
-use super::network::{EndId, HostId, NetEvent};
+use super::network::{EndId, HostId, NetEvent, SocketKey};
 use super::world::{Cx, PEER_PORT, Wake};
 
 /// What happens to a scripted host.
@@ -50,6 +51,15 @@ pub enum Happening {
         /// The stream.
         end: EndId,
     },
+    /// A datagram came in.
+    Datagram {
+        /// On this port of ours.
+        port: u16,
+        /// Who sent it.
+        from: SocketAddr,
+        /// What it holds.
+        data: Bytes,
+    },
     /// A timer set with [`Io::wake_after`] is due.
     Woken {
         /// What was given to it.
@@ -66,6 +76,7 @@ impl Happening {
             Happening::Bytes { end, data } => (2, Some(*end), data.len(), crc32fast::hash(data)),
             Happening::Over { end } => (3, Some(*end), 0, 0),
             Happening::Woken { .. } => (4, None, 0, 0),
+            Happening::Datagram { data, .. } => (5, None, data.len(), crc32fast::hash(data)),
         }
     }
 }
@@ -77,6 +88,11 @@ pub trait Script: Any + fmt::Debug {
         vec![PEER_PORT]
     }
 
+    /// Ports to receive datagrams on.
+    fn datagram_ports(&self) -> Vec<u16> {
+        Vec::new()
+    }
+
     /// Something happened.
     fn handle(&mut self, io: &mut Io<'_, '_>, happening: Happening);
 }
@@ -86,6 +102,7 @@ pub struct Io<'a, 'w> {
     cx: &'a mut Cx<'w>,
     host: HostId,
     links: &'a mut BTreeMap<EndId, Pending>,
+    sockets: &'a BTreeMap<u16, SocketKey>,
 }
 
 /// A host that does what a script says.
@@ -95,6 +112,8 @@ pub struct ScriptHost {
     name: String,
     script: Box<dyn Script>,
     links: BTreeMap<EndId, Pending>,
+    /// Its datagram sockets by port.
+    sockets: BTreeMap<u16, SocketKey>,
 }
 
 #[derive(Debug)]
@@ -107,7 +126,8 @@ struct Pending {
 
 impl ScriptHost {
     pub(super) fn new(id: HostId, name: &str, script: Box<dyn Script>) -> Self {
-        ScriptHost { id, name: name.to_owned(), script, links: BTreeMap::new() }
+        let (links, sockets) = (BTreeMap::new(), BTreeMap::new());
+        ScriptHost { id, name: name.to_owned(), script, links, sockets }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -122,6 +142,11 @@ impl ScriptHost {
         for port in self.script.ports() {
             let addr = SocketAddr::from(([0, 0, 0, 0], port));
             cx.net.listen(self.id, addr).expect("a script lists each port once");
+        }
+        for port in self.script.datagram_ports() {
+            let addr = SocketAddr::from(([0, 0, 0, 0], port));
+            let bound = cx.net.bind_datagram(self.id, addr);
+            self.sockets.insert(port, bound.expect("a script lists each port once").0);
         }
         self.tell(cx, Happening::Start);
     }
@@ -150,14 +175,22 @@ impl ScriptHost {
                 }
             }
             NetEvent::Writable { end } => {
-                Io { cx, host: self.id, links: &mut self.links }.push(end);
+                let (links, sockets) = (&mut self.links, &self.sockets);
+                Io { cx, host: self.id, links, sockets }.push(end);
             }
             NetEvent::Ended { end } => {
                 cx.net.close(cx.now(), end);
                 self.over(cx, end);
             }
             NetEvent::Closed { end, .. } => self.over(cx, end),
-            NetEvent::Datagram { .. } | NetEvent::DatagramReady { .. } => {}
+            NetEvent::Datagram { socket, from, data } => {
+                let port = cx.net.socket_addr(socket).map(|addr| addr.port());
+                if let Some(port) = port {
+                    self.tell(cx, Happening::Datagram { port, from, data: data.freeze() });
+                }
+            }
+            // What does not fit is lost, as datagrams may be.
+            NetEvent::DatagramReady { .. } => {}
         }
     }
 
@@ -169,7 +202,7 @@ impl ScriptHost {
 
     fn tell(&mut self, cx: &mut Cx<'_>, happening: Happening) {
         cx.record(self.id, "script", &happening.summary());
-        let mut io = Io { cx, host: self.id, links: &mut self.links };
+        let mut io = Io { cx, host: self.id, links: &mut self.links, sockets: &self.sockets };
         self.script.handle(&mut io, happening);
     }
 }
@@ -192,6 +225,13 @@ impl Io<'_, '_> {
         if let Some(link) = self.links.get_mut(&end) {
             link.out.push(bytes.into());
             self.push(end);
+        }
+    }
+
+    /// Sends a datagram from this port of ours.
+    pub fn send_datagram(&mut self, port: u16, to: SocketAddr, data: &[u8]) {
+        if let Some(socket) = self.sockets.get(&port) {
+            self.cx.net.send_datagram(self.cx.now(), *socket, to, data.into());
         }
     }
 

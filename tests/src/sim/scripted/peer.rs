@@ -85,6 +85,8 @@ pub enum Corrupt {
     Always,
     /// The first of each piece.
     FirstOfPiece,
+    /// Those of every second piece, beginning with this one.
+    EverySecondPiece(u32),
     /// So many of 1000, drawn for each.
     PerMille(u32),
 }
@@ -400,6 +402,7 @@ impl Peer {
             Corrupt::Never => false,
             Corrupt::Always => true,
             Corrupt::FirstOfPiece => run.begin == 0,
+            Corrupt::EverySecondPiece(first) => run.piece % 2 == first % 2,
             Corrupt::PerMille(per_mille) => self.dice.chance(per_mille),
         };
         let mut data = data.to_vec();
@@ -532,6 +535,7 @@ impl Peer {
 impl Script for Peer {
     fn handle(&mut self, io: &mut Io<'_, '_>, happening: Happening) {
         match happening {
+            Happening::Datagram { .. } => {}
             Happening::Start => {
                 for to in self.behaviour.dial.clone() {
                     self.dialled.insert(io.dial(to), to);

@@ -160,7 +160,7 @@ impl Script for Tracker {
                 }
             }
             Happening::Over { end } => drop(self.requests.remove(&end)),
-            Happening::Start | Happening::Woken { .. } => {}
+            Happening::Start | Happening::Woken { .. } | Happening::Datagram { .. } => {}
         }
     }
 }

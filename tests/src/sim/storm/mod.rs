@@ -7,29 +7,27 @@
 //! the end: all bytes there, nobody honest banned, nobody left waiting, and after a stop nothing
 //! left behind. Hostile peers stay hostile to the end; one honest seeder stays throughout.
 
+mod cast;
 mod options;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bitswarm_core::config::{Config, RateLimits};
 use bitswarm_core::disk::DiskErrorKind;
 use bitswarm_core::notice::TorrentNotice;
 use bitswarm_core::record::Recorder;
 use bitswarm_core::session::bans::BanReason;
 use bitswarm_core::time::{Duration, Instant};
 
-use super::check::Meter;
-use super::content::{Content, announce_url};
+use super::content::Content;
 use super::dice::Dice;
 use super::network::{Disturbance, HostId, Link};
 use super::scripted::hostile::Hostile;
-use super::scripted::peer::{Behaviour, Corrupt, Peer, Unchoke};
-use super::scripted::tracker::{Answer, TRACKER_PORT, Tracker};
+use super::scripted::peer::{Behaviour, Peer};
 use super::trace::Fingerprint;
 use super::world::{Failure, Kind, World};
 pub use options::Options;
@@ -41,6 +39,10 @@ const LIVENESS: Duration = Duration::from_secs(3 * 3600);
 /// After everybody has finished, time in which all that is under way between honest peers must
 /// have come to its end (chosen: longer than a snub and a round of choking).
 const REST: Duration = Duration::from_secs(90);
+
+/// Time within which a newcomer must have everything from one that has it (chosen: the slowest link
+/// needs five minutes).
+const SERVED: Duration = Duration::from_secs(3600);
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +89,8 @@ struct Storm {
     content: Arc<Content>,
     /// The tracker's host, if one is needed.
     tracker: Option<HostId>,
+    /// The host of the DHT that all know, if there is one.
+    dht_node: Option<HostId>,
     seeders: Vec<HostId>,
     leechers: Vec<HostId>,
     scripts: Vec<HostId>,
@@ -123,6 +127,7 @@ impl Storm {
             world,
             content,
             tracker: None,
+            dht_node: None,
             seeders: Vec::new(),
             leechers: Vec::new(),
             scripts: Vec::new(),
@@ -141,189 +146,12 @@ impl Storm {
         *self.done.entry(event).or_default() += 1;
     }
 
-    fn link(&mut self) -> Link {
-        let (low, high) = if self.options.slow_links > 0 { (13, 16) } else { (15, 20) };
-        let up = 1 << self.dice.between(low..=high);
-        let loss = self.options.loss_per_mille as u32;
-        Link {
-            latency: self.dice.up_to(Duration::from_millis(self.options.latency_ms)),
-            jitter: self.dice.up_to(Duration::from_millis(self.options.latency_ms / 4)),
-            accepts: !self.dice.chance(self.options.nat_per_mille as u32),
-            loss_per_mille: loss,
-            duplicate_per_mille: loss,
-            reorder_per_mille: loss,
-            ..Link::home(up, up << self.dice.between(0..=4))
-        }
-    }
-
-    /// An engine's settings.
-    fn config(&self) -> impl FnOnce(&mut Config) + use<> {
-        let (small, limit) = (self.options.small_bounds > 0, self.options.limit);
-        move |config| {
-            if limit > 0 {
-                let limit = Some(limit);
-                config.limits = RateLimits { down_bytes_per_s: limit, up_bytes_per_s: limit };
-            }
-            if small {
-                let bounds = &mut config.bounds;
-                bounds.assembly_bytes = 64 << 10;
-                bounds.write_backlog_bytes = 64 << 10;
-                bounds.read_ahead_bytes = 64 << 10;
-                bounds.peer_requests = 4;
-                bounds.own_requests = 8;
-                bounds.announces = 1;
-                bounds.checking = 1;
-                bounds.bans = 2;
-                bounds.known_peers = 64;
-                config.connections.half_open = 4;
-                config.choking.slots = 2;
-            }
-        }
-    }
-
-    fn populate(&mut self) {
-        let urls = self.add_trackers();
-        for number in 0..self.options.seeders {
-            // Somebody must be reachable.
-            let link = self.link();
-            let link = if number == 0 { Link { accepts: true, ..link } } else { link };
-            let host = self.add_engine(&format!("seeder {number}"), link);
-            self.world.plant(host, &self.content);
-            self.seeders.push(host);
-        }
-        for number in 0..self.options.leechers {
-            let link = self.link();
-            let host = self.add_engine(&format!("leecher {number}"), link);
-            self.leechers.push(host);
-        }
-        let engines = self.engines();
-        let targets: Vec<SocketAddr> = engines.iter().map(|host| self.world.addr(*host)).collect();
-        self.add_scripts(&targets);
-        self.add_hostiles(&targets);
-        let everybody: Vec<HostId> =
-            engines.iter().chain(&self.scripts).chain(&self.hostiles).copied().collect();
-        let addrs: Vec<SocketAddr> = everybody.iter().map(|host| self.world.addr(*host)).collect();
-        // With a tracker, scripted peers are not announced: they are known by address.
-        let from = if self.tracker.is_none() { 0 } else { engines.len() };
-        let nobody = |number: u64| SocketAddr::from(([60, 0, number as u8, 1], 6881));
-        let dead = (0..self.options.dead_peers.min(255)).map(nobody);
-        let known: Vec<SocketAddr> = addrs[from..].iter().copied().chain(dead).collect();
-        for host in engines {
-            self.world.add_torrent(host, &self.content.clone(), |add| {
-                add.peers.clone_from(&known);
-                add.trackers.extend(urls.clone());
-            });
-        }
-    }
-
-    fn add_engine(&mut self, name: &str, link: Link) -> HostId {
-        let config = self.config();
-        let host = self.world.add_engine(name, link, config);
-        if self.options.limit > 0 {
-            let meter = Meter::new(self.options.limit);
-            self.world.engine_host_mut(host).meters = Some((meter, meter));
-        }
-        host
-    }
-
-    fn add_scripts(&mut self, targets: &[SocketAddr]) {
-        for number in 0..self.options.scripts {
-            let link = self.link();
-            let behaviour = self.behaviour(targets);
-            let corrupts = behaviour.corrupt != Corrupt::Never;
-            let honest = behaviour.pipeline > 0 && behaviour.dial.contains(&targets[0]);
-            let name = format!("script {number}");
-            let peer = Peer::new(self.options.seed, &name, &self.content, behaviour);
-            let host = self.world.add_script(&name, link, Box::new(peer));
-            self.scripts.push(host);
-            if corrupts {
-                self.wrongdoers.insert(self.world.addr(host).ip());
-            }
-            if honest {
-                self.honest_leechers.push(host);
-            }
-        }
-    }
-
-    fn add_hostiles(&mut self, targets: &[SocketAddr]) {
-        for number in 0..self.options.hostiles {
-            let link = self.link();
-            let name = format!("hostile {number}");
-            let peer = Hostile::new(self.options.seed, &name, &self.content, targets.to_vec());
-            let host = self.world.add_script(&name, link, Box::new(peer));
-            self.hostiles.push(host);
-            self.wrongdoers.insert(self.world.addr(host).ip());
-        }
-    }
-
-    /// Trackers that are none, and one that is; none at all if peers meet by address.
-    fn add_trackers(&mut self) -> Vec<String> {
-        let mut urls = Vec::new();
-        for number in 0..self.options.bad_trackers {
-            let name = format!("bad tracker {number}");
-            let answer = Answer::Moody(Dice::new(self.options.seed, &name));
-            let link = Link::home(1 << 20, 1 << 20);
-            let host = self.world.add_script(&name, link, Box::new(Tracker::new(answer)));
-            urls.push(announce_url((self.world.addr(host).ip(), TRACKER_PORT).into()));
-        }
-        if let Some(good) = self.add_tracker() {
-            urls.push(good);
-            return urls;
-        }
-        // Without a good one, the others say what they like to peers that know each other.
-        urls
-    }
-
-    fn add_tracker(&mut self) -> Option<String> {
-        let link = Link::home(1 << 20, 1 << 20);
-        let host = match self.options.meeting {
-            0 => return None,
-            1 => {
-                let tracker = Tracker::new(Answer::Swarm(300));
-                self.world.add_script("tracker", link, Box::new(tracker))
-            }
-            _ => self.world.add_engine("tracker", link, |config| {
-                config.tracker_listen = Some(([0, 0, 0, 0], TRACKER_PORT).into());
-            }),
-        };
-        self.tracker = Some(host);
-        let ip = self.world.addr(host).ip();
-        if self.dice.chance(500) {
-            self.world.resolver().set("tracker.test", [ip]);
-            return Some(format!("http://tracker.test:{TRACKER_PORT}/announce"));
-        }
-        Some(announce_url((ip, TRACKER_PORT).into()))
-    }
-
-    fn behaviour(&mut self, targets: &[SocketAddr]) -> Behaviour {
-        let dice = &mut self.dice;
-        let mut dial = targets.to_vec();
-        dice.shuffle(&mut dial);
-        dial.truncate(dice.index(targets.len() + 1));
-        let seeder = Behaviour {
-            dial: dial.clone(),
-            fast: dice.chance(500),
-            extended: dice.chance(500),
-            ..Behaviour::seeder()
-        };
-        match dice.index(6) {
-            0 => Behaviour { corrupt: Corrupt::Always, ..seeder },
-            1 => Behaviour { corrupt: Corrupt::PerMille(dice.between(1..=500) as u32), ..seeder },
-            2 => Behaviour { stall_after: Some(dice.between(0..=40)), ..seeder },
-            3 => Behaviour { vanish_after: Some(dice.between(1..=40)), ..seeder },
-            4 => {
-                let turn = Duration::from_millis(dice.between(50..=5000));
-                Behaviour { unchoke: Unchoke::Flap(turn), ..seeder }
-            }
-            _ => Behaviour { seed: false, pipeline: dice.between(1..=64) as usize, ..seeder },
-        }
-    }
-
     fn phases(&mut self) -> Result<(), Failure> {
         self.safety()?;
         self.heal();
         self.liveness()?;
         self.rest()?;
+        self.serve()?;
         self.end()
     }
 
@@ -460,6 +288,24 @@ impl Storm {
         Ok(())
     }
 
+    /// Somebody new comes to one of those who have everything, and is served: no slot, queue or
+    /// budget was lost on the way.
+    fn serve(&mut self) -> Result<(), Failure> {
+        let reachable = |host: &HostId| self.world.accepts(*host) && !self.rotten.contains(host);
+        let hosts: Vec<HostId> = self.engines().into_iter().filter(reachable).collect();
+        let Some(host) = hosts.get(self.dice.index(hosts.len())).copied() else { return Ok(()) };
+        let behaviour = Behaviour::leecher(vec![self.world.addr(host)]);
+        let newcomer = Peer::new(self.options.seed, "newcomer", &self.content, behaviour);
+        let link = Link::home(1 << 20, 1 << 20);
+        let newcomer = self.world.add_script("newcomer", link, Box::new(newcomer));
+        let deadline = self.world.now() + SERVED;
+        let served = |world: &World| world.script::<Peer>(newcomer).is_complete();
+        self.world.run_until(deadline, served).map_err(|mut failure| {
+            failure.what += &format!("\n  {} does not serve a newcomer", self.world.name(host));
+            failure
+        })
+    }
+
     /// Stops every engine; nothing may be left.
     fn end(&mut self) -> Result<(), Failure> {
         let engines = self.engines();
@@ -538,6 +384,8 @@ fn event_of(notice: &TorrentNotice) -> Option<&'static str> {
         TorrentNotice::Checked { from_resume: true, .. } => "resume",
         TorrentNotice::Checked { .. } => "full check",
         TorrentNotice::Finished => "finished",
+        TorrentNotice::MetadataReceived { .. } => "metadata received",
+        TorrentNotice::DhtAnswered { .. } => "DHT answered",
         _ => return None,
     })
 }

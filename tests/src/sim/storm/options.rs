@@ -103,6 +103,14 @@ options! {
     clock_jumps >= 0,
     /// Weight of users who pause, resume and limit.
     user >= 0,
+    /// Whether trackers are announced to over UDP.
+    udp >= 0,
+    /// Most milliseconds that a link loses every datagram in one go; it begins at one in fifty.
+    burst_ms >= 0,
+    /// Whether engines have a DHT node each, and one host of the DHT is known to all.
+    dht >= 0,
+    /// Leechers of 1000 that begin with a magnet link.
+    magnets_per_mille >= 0,
 }
 
 impl Options {
@@ -147,6 +155,10 @@ impl Options {
         if dice.chance(700) {
             options.bit_rot = 0;
         }
+        options.udp = flag(dice, 300);
+        options.burst_ms = if dice.chance(200) { 1 << dice.between(6..=15) } else { 0 };
+        options.dht = flag(dice, 250);
+        options.magnets_per_mille = if dice.chance(250) { dice.between(1..=1000) } else { 0 };
         options
     }
 

@@ -5,28 +5,30 @@
 //! collected; [`World::run_until`] ends with the first of them, or when what was waited for does
 //! not come in time. A failure names the seed.
 
+mod cx;
+mod failure;
+
 use std::any::Any;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitswarm_core::config::Config;
-use bitswarm_core::id::{OpId, TorrentId};
+use bitswarm_core::id::TorrentId;
 use bitswarm_core::notice::{Notice, TorrentNotice};
 use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Duration, Instant};
 use bitswarm_core::torrent::{AddTorrent, TorrentState, TorrentStatus};
-use serde::Serialize;
 
-use super::content::Content;
-use super::disk::Ticket;
-use super::host::EngineHost;
-use super::network::{Death, EndId, HostId, Link, NetEvent, Network, Output, Timer};
-use super::queue::Queue;
-use super::resolver::Resolver;
-use super::scripted::{Script, ScriptHost};
-use super::trace::{Fingerprint, Trace};
+use crate::sim::content::Content;
+use crate::sim::host::EngineHost;
+use crate::sim::network::{Death, EndId, HostId, Link, NetEvent, Network, Output, Timer};
+use crate::sim::queue::Queue;
+use crate::sim::resolver::Resolver;
+use crate::sim::scripted::{Script, ScriptHost};
+use crate::sim::trace::{Fingerprint, Trace};
+pub use cx::{Cx, Wake};
+pub use failure::{Failure, Kind, Violation};
 
 /// Port on which every host listens for peers.
 pub const PEER_PORT: u16 = 6881;
@@ -64,23 +66,6 @@ enum Due {
     Wake { host: HostId, incarnation: u32, wake: Wake },
 }
 
-/// What a host waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wake {
-    /// The engine's deadline.
-    Deadline,
-    /// A disk request's end.
-    Disk(Ticket),
-    /// A name's addresses.
-    Resolved(OpId),
-    /// A flushing close has taken long enough.
-    Linger(EndId),
-    /// A host that slept wakes up.
-    Awake,
-    /// Whatever a script set this for.
-    Script(u64),
-}
-
 #[derive(Debug)]
 enum Node {
     Engine(Box<EngineNode>),
@@ -102,108 +87,8 @@ struct Torrent {
     id: TorrentId,
 }
 
-/// An invariant that did not hold.
-#[derive(Debug, Clone)]
-pub struct Violation {
-    /// When.
-    pub at: Instant,
-    /// Whose engine.
-    pub host: HostId,
-    /// What it did.
-    pub what: String,
-}
-
-/// In which way a run failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// The engine panicked.
-    Crash,
-    /// An invariant did not hold.
-    Safety,
-    /// What must come did not come in time.
-    Liveness,
-    /// The same seed gave two different runs.
-    Determinism,
-}
-
-/// Why a run failed.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    /// In which way.
-    pub kind: Kind,
-    /// The seed of the run.
-    pub seed: u64,
-    /// The world's time.
-    pub at: Instant,
-    /// What happened, or did not.
-    pub what: String,
-}
-
-/// What a host sees of the world while it acts.
-pub struct Cx<'a> {
-    queue: &'a mut Queue<Due>,
-    trace: &'a mut Trace,
-    violations: &'a mut Vec<Violation>,
-    /// The network.
-    pub net: &'a mut Network,
-    /// The names.
-    pub resolver: &'a mut Resolver,
-}
-
-impl Cx<'_> {
-    /// The world's time.
-    pub fn now(&self) -> Instant {
-        self.queue.now()
-    }
-
-    /// Something happened.
-    pub fn record<T: Serialize + fmt::Debug + ?Sized>(
-        &mut self,
-        host: HostId,
-        kind: &'static str,
-        what: &T,
-    ) {
-        self.trace.record(self.queue.now(), host.0, kind, what);
-        if self.trace.logs() {
-            let text = format!("{what:?}");
-            let short =
-                text.char_indices().nth(LONGEST_LINE).map_or(&text[..], |(at, _)| &text[..at]);
-            self.trace.line(self.queue.now(), host.0, format_args!("{kind} {short}"));
-        }
-    }
-
-    /// Whether a log is kept.
-    pub fn logs(&self) -> bool {
-        self.trace.logs()
-    }
-
-    /// A line for the log alone.
-    pub fn line(&mut self, host: HostId, text: fmt::Arguments<'_>) {
-        self.trace.line(self.queue.now(), host.0, text);
-    }
-
-    /// An invariant does not hold.
-    pub fn violation(&mut self, host: HostId, what: String) {
-        self.line(host, format_args!("VIOLATION {what}"));
-        self.violations.push(Violation { at: self.queue.now(), host, what });
-    }
-
-    /// The host is to be woken.
-    pub fn wake(&mut self, at: Instant, host: HostId, incarnation: u32, wake: Wake) {
-        self.queue.push(at, Due::Wake { host, incarnation, wake });
-    }
-
-    /// The host's process ends.
-    pub fn end_process(&mut self, host: HostId, death: Death) {
-        self.net.end_process(self.queue.now(), host, death);
-    }
-}
-
 /// Most entries taken off the queue in one run (chosen: a hundred times what a long run takes).
 const MOST_STEPS: u64 = 200_000_000;
-
-/// Longest text of one record in the log, in characters (chosen).
-const LONGEST_LINE: usize = 200;
 
 impl World {
     /// Nothing in it yet. With the environment variable `SIM_LOG` set, a world that ends in a
@@ -306,6 +191,11 @@ impl World {
     /// The address at which a host listens for peers.
     pub fn addr(&self, host: HostId) -> SocketAddr {
         SocketAddr::new(self.net.ip(host), PEER_PORT)
+    }
+
+    /// Whether a host can be dialled.
+    pub fn accepts(&self, host: HostId) -> bool {
+        self.net.link(host).accepts
     }
 
     /// Gives a host a torrent, kept under [`ROOT`]; `edit` changes how.
@@ -639,28 +529,3 @@ impl Drop for World {
         }
     }
 }
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            Kind::Crash => "crash",
-            Kind::Safety => "safety",
-            Kind::Liveness => "liveness",
-            Kind::Determinism => "determinism",
-        };
-        write!(f, "{kind}: seed {} at {:?}: {}", self.seed, self.at, self.what)
-    }
-}
-
-impl Failure {
-    /// What happened without who, when and how much: equal for failures of one sort.
-    pub fn sort(&self) -> String {
-        let line = self.what.lines().next().unwrap_or_default();
-        let words = line.split_whitespace().filter(|word| {
-            !matches!(*word, "seeder" | "leecher") && !word.contains(|c: char| c.is_ascii_digit())
-        });
-        words.collect::<Vec<_>>().join(" ")
-    }
-}
-
-impl std::error::Error for Failure {}

@@ -8,44 +8,36 @@
 //! while it lives; disk requests keep their contract; nothing is left when the engine has stopped.
 //! What goes over the peer wire is judged by the [`Checker`].
 
+mod actions;
+mod bounds;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitswarm_core::action::{Action, Close, SocketKind, SocketSpec};
+use bitswarm_core::action::SocketKind;
 use bitswarm_core::config::Config;
-use bitswarm_core::disk::DiskRequest;
-use bitswarm_core::event::{Datagram, Event, NetError, ResolveError};
+use bitswarm_core::event::{Datagram, Event, ResolveError};
 use bitswarm_core::id::{ConnId, OpId, SocketId};
 use bitswarm_core::notice::Notice;
 use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Instant, UnixTime};
 use bitswarm_core::{Engine, Segments};
 
-use super::check::{Checker, Meter, Settings};
-use super::content::Content;
-use super::dice::{Dice, seed_bytes};
-use super::disk::{Disk, Ticket};
-use super::network::{Death, EndId, HostId, NetEvent, SocketKey};
-use super::world::{Cx, PEER_PORT, Wake};
+use crate::sim::check::{Checker, Meter, Settings};
+use crate::sim::content::Content;
+use crate::sim::dice::{Dice, seed_bytes};
+use crate::sim::disk::{Disk, Ticket};
+use crate::sim::network::{Death, EndId, HostId, NetEvent, SocketKey};
+use crate::sim::world::{Cx, PEER_PORT, Wake};
 
 /// Wall time at the beginning of virtual time (chosen: a day in 2026).
 pub const EPOCH: UnixTime = UnixTime(1_780_000_000);
 
 /// Most actions after one input (chosen: far above what any one input can cause).
 const MOST_ACTIONS: usize = 1_000_000;
-
-/// Most bytes handed in at once, as the network does it.
-const LONGEST_RECEIVED: usize = 64 << 10;
-
-/// Longest read for a peer, in bytes (BEP 3: larger requests are refused).
-const LONGEST_READ: usize = 128 << 10;
-
-/// Most dials of one address within a minute (chosen: one that the user named may be tried again
-/// after two seconds).
-const MOST_DIALS: usize = 30;
 
 /// How long a flushing close may take, as `Close::Flush` says "a few seconds".
 const LINGER: Duration = Duration::from_secs(5);
@@ -200,7 +192,7 @@ impl EngineHost {
     }
 
     /// Starts an engine, with a seed of its own.
-    pub(super) fn start(&mut self, cx: &mut Cx<'_>, record: bool) {
+    pub(in crate::sim) fn start(&mut self, cx: &mut Cx<'_>, record: bool) {
         assert!(self.engine.is_none(), "{} runs already", self.name);
         if cx.logs() {
             self.checker.log();
@@ -223,7 +215,7 @@ impl EngineHost {
 
     /// The engine is gone in the middle of whatever it did; with `Death::Power` the disk loses
     /// what was not synced.
-    pub(super) fn crash(&mut self, cx: &mut Cx<'_>, death: Death) {
+    pub(in crate::sim) fn crash(&mut self, cx: &mut Cx<'_>, death: Death) {
         cx.record(self.id, "crash", &(death == Death::Power));
         self.engine = None;
         self.incarnation += 1;
@@ -284,7 +276,7 @@ impl EngineHost {
     }
 
     /// The engine is given this torrent, to be kept under this root.
-    pub(super) fn watch(&mut self, content: Arc<Content>, root: PathBuf) {
+    pub(in crate::sim) fn watch(&mut self, content: Arc<Content>, root: PathBuf) {
         self.longest_piece = self.longest_piece.max(content.piece(0).len());
         self.checker.watch(content, root);
     }
@@ -300,7 +292,7 @@ impl EngineHost {
     }
 
     /// A call of the application, recorded by its name; the outbox is drained after it.
-    pub(super) fn call<T>(
+    pub(in crate::sim) fn call<T>(
         &mut self,
         cx: &mut Cx<'_>,
         name: &'static str,
@@ -318,7 +310,7 @@ impl EngineHost {
     }
 
     /// Something the host waited for is due.
-    pub(super) fn wake(&mut self, cx: &mut Cx<'_>, incarnation: u32, wake: Wake) {
+    pub(in crate::sim) fn wake(&mut self, cx: &mut Cx<'_>, incarnation: u32, wake: Wake) {
         if incarnation != self.incarnation || self.engine.is_none() {
             return;
         }
@@ -343,7 +335,7 @@ impl EngineHost {
     }
 
     /// The host stands still for a while.
-    pub(super) fn sleep(&mut self, cx: &mut Cx<'_>, time: Duration) {
+    pub(in crate::sim) fn sleep(&mut self, cx: &mut Cx<'_>, time: Duration) {
         cx.record(self.id, "sleep", &time);
         let until = cx.now() + time;
         self.asleep = Some(until);
@@ -351,7 +343,7 @@ impl EngineHost {
     }
 
     /// The host hears at once of all that happened while it slept.
-    pub(super) fn awaken(&mut self, cx: &mut Cx<'_>) {
+    pub(in crate::sim) fn awaken(&mut self, cx: &mut Cx<'_>) {
         if self.asleep.take().is_none() || self.engine.is_none() {
             return;
         }
@@ -379,7 +371,7 @@ impl EngineHost {
     }
 
     /// Something came from the network.
-    pub(super) fn network(&mut self, cx: &mut Cx<'_>, event: NetEvent) {
+    pub(in crate::sim) fn network(&mut self, cx: &mut Cx<'_>, event: NetEvent) {
         if self.engine.is_none() {
             return;
         }
@@ -396,13 +388,16 @@ impl EngineHost {
             NetEvent::Received { end, data } => {
                 let Some((conn, _)) = self.conn_of(end) else { return };
                 let before = self.checker.tally().payload_received;
-                self.checker.received(conn, &data);
+                self.checker.received(cx.now(), conn, &data);
                 self.log_messages(cx, conn);
+                let payload = self.checker.tally().payload_received - before;
                 if let Some((_, down)) = &mut self.meters {
-                    let payload = self.checker.tally().payload_received - before;
                     down.add(cx.now(), payload as usize);
                 }
                 self.input(cx, Event::Received { conn, data });
+                if !self.conns.contains_key(&conn) {
+                    self.checker.cut_short(payload);
+                }
             }
             NetEvent::Writable { end } => self.writable(cx, end),
             NetEvent::Ended { end } => {
@@ -457,24 +452,6 @@ impl EngineHost {
             let text = format!("{} connections, {half_open} of them half open", peers().count());
             cx.violation(self.id, text);
         }
-    }
-
-    /// Nobody is dialled again and again in quick succession (defence 22).
-    fn check_dial(&mut self, cx: &mut Cx<'_>, to: SocketAddr) {
-        let latest = self.dials.entry(to).or_default();
-        latest.push_back(cx.now());
-        if latest.len() > MOST_DIALS {
-            let first = latest.pop_front().unwrap_or_default();
-            if cx.now() - first < Duration::from_secs(60) {
-                cx.violation(self.id, format!("dials {to} {MOST_DIALS} times in a minute"));
-            }
-        }
-    }
-
-    /// What is wrong with a connection when nobody wants anything any more.
-    pub(super) fn unrest(&self, judged: impl Fn(EndId) -> bool) -> Option<String> {
-        let conns = self.conns.iter().filter(|(_, state)| judged(state.end));
-        conns.filter_map(|(conn, _)| self.checker.unrest(*conn)).next()
     }
 
     fn incoming(&mut self, cx: &mut Cx<'_>, key: SocketKey, end: EndId, from: SocketAddr) {
@@ -571,128 +548,6 @@ impl EngineHost {
         }
     }
 
-    fn perform(&mut self, cx: &mut Cx<'_>, action: Action) {
-        match action {
-            Action::Bind { socket, spec } => self.bind(cx, socket, spec),
-            Action::Unbind { socket } => match self.sockets.remove(&socket) {
-                Some(Bound { key: Some(key), .. }) => {
-                    self.keys.remove(&key);
-                    cx.net.unbind(key);
-                }
-                Some(Bound { key: None, .. }) => {}
-                None => cx.violation(self.id, format!("unbinds {socket:?}, which is not bound")),
-            },
-            // What TLS carries is simulated, not TLS.
-            Action::Connect { conn, to, tls: _ } => {
-                let end = cx.net.connect(cx.now(), self.id, to);
-                let to_peer = to.port() == PEER_PORT;
-                self.adopt(cx, conn, end, to_peer, false);
-                if to_peer {
-                    self.check_dial(cx, to);
-                }
-            }
-            Action::Send { conn } => self.send(cx, conn),
-            Action::Read { conn, on } => match self.conns.get(&conn) {
-                Some(state) => cx.net.set_reading(cx.now(), state.end, on),
-                None => cx.violation(self.id, format!("Read for {conn:?}, which is dead")),
-            },
-            Action::Close { conn, how } => self.close(cx, conn, how),
-            Action::SendDatagrams { socket } => self.send_datagrams(cx, socket),
-            Action::Disk { op, request } => self.submit(cx, op, request),
-            Action::Resolve { op, host } => {
-                if host.parse::<IpAddr>().is_ok() {
-                    cx.violation(self.id, format!("asks the resolver for the address {host}"));
-                }
-                let (took, result) = cx.resolver.look_up(&host);
-                self.lookups.insert(op, result);
-                cx.wake(cx.now() + took, self.id, self.incarnation, Wake::Resolved(op));
-            }
-            Action::Notify(notice) => {
-                cx.line(self.id, format_args!("notice {notice:?}"));
-                self.stopped |= *notice == Notice::Stopped;
-                self.notices.push((cx.now(), *notice));
-            }
-        }
-    }
-
-    fn bind(&mut self, cx: &mut Cx<'_>, socket: SocketId, spec: SocketSpec) {
-        let bound = match spec.kind {
-            SocketKind::TcpListener => cx.net.listen(self.id, spec.addr),
-            SocketKind::Udp => cx.net.bind_datagram(self.id, spec.addr),
-        };
-        let key = bound.as_ref().ok().map(|(key, _)| *key);
-        if self.sockets.insert(socket, Bound { key, kind: spec.kind, held: None }).is_some() {
-            cx.violation(self.id, format!("{socket:?} is bound twice"));
-        }
-        if let Some(key) = key {
-            self.keys.insert(key, socket);
-        }
-        let result: Result<SocketAddr, NetError> = bound.map(|(_, addr)| addr);
-        self.pending.push_back(Event::Bound { socket, result });
-    }
-
-    fn send(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let limit = if self.dice.chance(self.manners.odd_gather_per_mille) {
-            self.dice.between(1..=self.manners.gather_limit as u64) as usize
-        } else {
-            self.manners.gather_limit
-        };
-        let now = self.local(cx.now());
-        let Some(state) = self.conns.get_mut(&conn) else {
-            return cx.violation(self.id, format!("Send for {conn:?}, which is dead"));
-        };
-        if !state.open {
-            cx.violation(self.id, format!("Send for {conn:?}, which is not established"));
-        }
-        if state.unreported > 0 {
-            let text = format!("Send for {conn:?} while one is outstanding");
-            return cx.violation(self.id, text);
-        }
-        let Some(engine) = &mut self.engine else { return };
-        engine.gather(now, conn, limit, &mut state.out);
-        let gathered = state.out.len();
-        state.unreported += gathered;
-        self.counts.inputs += 1;
-        let before = self.checker.tally().payload_sent;
-        let mut checksum = crc32fast::Hasher::new();
-        let mut verdict = Ok(());
-        for part in state.out.iter() {
-            checksum.update(part);
-            verdict = verdict.and(self.checker.sent(cx.now(), conn, part, &self.disk));
-        }
-        cx.record(self.id, "gather", &(conn, limit, gathered, checksum.finalize()));
-        self.log_messages(cx, conn);
-        if let Err(broken) = verdict {
-            cx.violation(self.id, broken);
-        }
-        if let Some((up, _)) = &mut self.meters {
-            let payload = self.checker.tally().payload_sent - before;
-            up.add(cx.now(), payload as usize);
-        }
-        self.write(cx, conn);
-    }
-
-    fn log_messages(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        for line in self.checker.take_lines() {
-            cx.line(self.id, format_args!("{conn:?} {line}"));
-        }
-    }
-
-    /// Writes what was gathered, as far as the stream takes it, and reports that.
-    fn write(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        let mut taken = cx.net.write(cx.now(), state.end, &mut state.out);
-        state.unreported -= taken;
-        if taken > 1 && self.dice.chance(self.manners.split_sent_per_mille) {
-            let first = self.dice.between(1..=taken as u64 - 1) as usize;
-            self.pending.push_back(Event::Sent { conn, bytes: first });
-            taken -= first;
-        }
-        if taken > 0 {
-            self.pending.push_back(Event::Sent { conn, bytes: taken });
-        }
-    }
-
     fn writable(&mut self, cx: &mut Cx<'_>, end: EndId) {
         if let Some(&conn) = self.ends.get(&end) {
             self.write(cx, conn);
@@ -705,96 +560,5 @@ impl EngineHost {
                 cx.net.close(cx.now(), end);
             }
         }
-    }
-
-    fn close(&mut self, cx: &mut Cx<'_>, conn: ConnId, how: Close) {
-        let Some(state) = self.forget(conn) else {
-            return cx.violation(self.id, format!("Close for {conn:?}, which is dead"));
-        };
-        match how {
-            Close::Flush if !state.out.is_empty() => {
-                self.lingering.insert(state.end, state.out);
-                let at = cx.now() + LINGER;
-                cx.wake(at, self.id, self.incarnation, Wake::Linger(state.end));
-            }
-            Close::Flush => cx.net.close(cx.now(), state.end),
-            Close::Abort => cx.net.reset(cx.now(), state.end),
-        }
-    }
-
-    fn send_datagrams(&mut self, cx: &mut Cx<'_>, socket: SocketId) {
-        let now = self.local(cx.now());
-        let Some(bound) = self.sockets.get_mut(&socket) else {
-            return cx.violation(self.id, format!("SendDatagrams for {socket:?}, not bound"));
-        };
-        if bound.kind != SocketKind::Udp {
-            cx.violation(self.id, format!("SendDatagrams for {socket:?}, which is no UDP socket"));
-        }
-        let Some(key) = bound.key else { return };
-        while bound.held.is_none() {
-            let Some(engine) = &mut self.engine else { return };
-            self.counts.inputs += 1;
-            let Some(datagram) = engine.gather_datagram(now, socket) else { return };
-            cx.record(self.id, "datagram", &datagram);
-            if !cx.net.send_datagram(cx.now(), key, datagram.remote, datagram.data.clone()) {
-                bound.held = Some(datagram);
-            }
-        }
-    }
-
-    /// Sends the datagram that had to wait; whether the socket has room for more.
-    fn send_held(&mut self, cx: &mut Cx<'_>, socket: SocketId) -> bool {
-        let Some(Bound { key: Some(key), held, .. }) = self.sockets.get_mut(&socket) else {
-            return false;
-        };
-        let Some(datagram) = held.take() else { return true };
-        if cx.net.send_datagram(cx.now(), *key, datagram.remote, datagram.data.clone()) {
-            return true;
-        }
-        *held = Some(datagram);
-        false
-    }
-
-    fn submit(&mut self, cx: &mut Cx<'_>, op: OpId, request: DiskRequest) {
-        let (ticket, at) = self.disk.submit(cx.now(), op, request);
-        for breach in self.disk.take_breaches() {
-            cx.violation(self.id, breach);
-        }
-        self.check_load(cx);
-        cx.wake(at, self.id, self.incarnation, Wake::Disk(ticket));
-    }
-
-    /// What is under way at the disk stays within its bounds.
-    fn check_load(&mut self, cx: &mut Cx<'_>) {
-        let (load, bounds) = (self.disk.load(), &self.config.bounds);
-        // What is assembled may be written at once, a piece that straddles the bound, and what was
-        // read from each connection before it was held back.
-        let on_the_way = self.longest_piece + self.conns.len() * LONGEST_RECEIVED;
-        let writes = bounds.write_backlog_bytes + bounds.assembly_bytes + on_the_way;
-        let reads = bounds.read_ahead_bytes + LONGEST_READ;
-        if load.writing > writes || load.reading > reads {
-            cx.violation(self.id, format!("past its bounds at the disk: {load:?}"));
-        }
-    }
-
-    /// Checks that nothing is left of an engine that has said `Stopped`.
-    pub fn leftovers(&self) -> Vec<String> {
-        let mut left = Vec::new();
-        if !self.stopped {
-            left.push("the engine has not stopped".to_owned());
-        }
-        if !self.conns.is_empty() {
-            left.push(format!("connections {:?}", self.conns.keys().collect::<Vec<_>>()));
-        }
-        if !self.lookups.is_empty() {
-            left.push(format!("{} lookups", self.lookups.len()));
-        }
-        if self.disk.requests_under_way() > 0 {
-            left.push(format!("{} disk requests", self.disk.requests_under_way()));
-        }
-        if self.disk.open_stores() > 0 {
-            left.push(format!("{} open stores", self.disk.open_stores()));
-        }
-        left
     }
 }

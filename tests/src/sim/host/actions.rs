@@ -1,0 +1,199 @@
+//! What a host does at its engine's word: each action, as a runtime carries it out, with the manners
+//! that the contract allows.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bitswarm_core::action::{Action, Close, SocketKind, SocketSpec};
+use bitswarm_core::disk::DiskRequest;
+use bitswarm_core::event::{Event, NetError};
+use bitswarm_core::id::{ConnId, OpId, SocketId};
+use bitswarm_core::notice::Notice;
+
+use super::{Bound, EngineHost, LINGER};
+use crate::sim::check::judge_datagram;
+use crate::sim::world::{Cx, PEER_PORT, Wake};
+
+impl EngineHost {
+    pub(super) fn perform(&mut self, cx: &mut Cx<'_>, action: Action) {
+        match action {
+            Action::Bind { socket, spec } => self.bind(cx, socket, spec),
+            Action::Unbind { socket } => match self.sockets.remove(&socket) {
+                Some(Bound { key: Some(key), .. }) => {
+                    self.keys.remove(&key);
+                    cx.net.unbind(key);
+                }
+                Some(Bound { key: None, .. }) => {}
+                None => cx.violation(self.id, format!("unbinds {socket:?}, which is not bound")),
+            },
+            // What TLS carries is simulated, not TLS.
+            Action::Connect { conn, to, tls: _ } => {
+                let end = cx.net.connect(cx.now(), self.id, to);
+                let to_peer = to.port() == PEER_PORT;
+                self.adopt(cx, conn, end, to_peer, false);
+                if to_peer {
+                    self.check_dial(cx, to);
+                }
+            }
+            Action::Send { conn } => self.send(cx, conn),
+            Action::Read { conn, on } => match self.conns.get(&conn) {
+                Some(state) => cx.net.set_reading(cx.now(), state.end, on),
+                None => cx.violation(self.id, format!("Read for {conn:?}, which is dead")),
+            },
+            Action::Close { conn, how } => self.close(cx, conn, how),
+            Action::SendDatagrams { socket } => self.send_datagrams(cx, socket),
+            Action::Disk { op, request } => self.submit(cx, op, request),
+            Action::Resolve { op, host } => {
+                if host.parse::<IpAddr>().is_ok() {
+                    cx.violation(self.id, format!("asks the resolver for the address {host}"));
+                }
+                let (took, result) = cx.resolver.look_up(&host);
+                self.lookups.insert(op, result);
+                cx.wake(cx.now() + took, self.id, self.incarnation, Wake::Resolved(op));
+            }
+            Action::Notify(notice) => {
+                cx.line(self.id, format_args!("notice {notice:?}"));
+                self.stopped |= *notice == Notice::Stopped;
+                self.notices.push((cx.now(), *notice));
+            }
+        }
+    }
+
+    pub(super) fn bind(&mut self, cx: &mut Cx<'_>, socket: SocketId, spec: SocketSpec) {
+        let bound = match spec.kind {
+            SocketKind::TcpListener => cx.net.listen(self.id, spec.addr),
+            SocketKind::Udp => cx.net.bind_datagram(self.id, spec.addr),
+        };
+        let key = bound.as_ref().ok().map(|(key, _)| *key);
+        if self.sockets.insert(socket, Bound { key, kind: spec.kind, held: None }).is_some() {
+            cx.violation(self.id, format!("{socket:?} is bound twice"));
+        }
+        if let Some(key) = key {
+            self.keys.insert(key, socket);
+        }
+        let result: Result<SocketAddr, NetError> = bound.map(|(_, addr)| addr);
+        self.pending.push_back(Event::Bound { socket, result });
+    }
+
+    pub(super) fn send(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let limit = if self.dice.chance(self.manners.odd_gather_per_mille) {
+            self.dice.between(1..=self.manners.gather_limit as u64) as usize
+        } else {
+            self.manners.gather_limit
+        };
+        let now = self.local(cx.now());
+        let Some(state) = self.conns.get_mut(&conn) else {
+            return cx.violation(self.id, format!("Send for {conn:?}, which is dead"));
+        };
+        if !state.open {
+            cx.violation(self.id, format!("Send for {conn:?}, which is not established"));
+        }
+        if state.unreported > 0 {
+            let text = format!("Send for {conn:?} while one is outstanding");
+            return cx.violation(self.id, text);
+        }
+        let Some(engine) = &mut self.engine else { return };
+        engine.gather(now, conn, limit, &mut state.out);
+        let gathered = state.out.len();
+        state.unreported += gathered;
+        self.counts.inputs += 1;
+        let before = self.checker.tally().payload_sent;
+        let mut checksum = crc32fast::Hasher::new();
+        let mut verdict = Ok(());
+        for part in state.out.iter() {
+            checksum.update(part);
+            verdict = verdict.and(self.checker.sent(cx.now(), conn, part, &self.disk));
+        }
+        cx.record(self.id, "gather", &(conn, limit, gathered, checksum.finalize()));
+        self.log_messages(cx, conn);
+        if let Err(broken) = verdict {
+            cx.violation(self.id, broken);
+        }
+        if let Some((up, _)) = &mut self.meters {
+            let payload = self.checker.tally().payload_sent - before;
+            up.add(cx.now(), payload as usize);
+        }
+        self.write(cx, conn);
+    }
+
+    pub(super) fn log_messages(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        for line in self.checker.take_lines() {
+            cx.line(self.id, format_args!("{conn:?} {line}"));
+        }
+    }
+
+    /// Writes what was gathered, as far as the stream takes it, and reports that.
+    pub(super) fn write(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let mut taken = cx.net.write(cx.now(), state.end, &mut state.out);
+        state.unreported -= taken;
+        if taken > 1 && self.dice.chance(self.manners.split_sent_per_mille) {
+            let first = self.dice.between(1..=taken as u64 - 1) as usize;
+            self.pending.push_back(Event::Sent { conn, bytes: first });
+            taken -= first;
+        }
+        if taken > 0 {
+            self.pending.push_back(Event::Sent { conn, bytes: taken });
+        }
+    }
+
+    pub(super) fn close(&mut self, cx: &mut Cx<'_>, conn: ConnId, how: Close) {
+        let Some(state) = self.forget(conn) else {
+            return cx.violation(self.id, format!("Close for {conn:?}, which is dead"));
+        };
+        match how {
+            Close::Flush if !state.out.is_empty() => {
+                self.lingering.insert(state.end, state.out);
+                let at = cx.now() + LINGER;
+                cx.wake(at, self.id, self.incarnation, Wake::Linger(state.end));
+            }
+            Close::Flush => cx.net.close(cx.now(), state.end),
+            Close::Abort => cx.net.reset(cx.now(), state.end),
+        }
+    }
+
+    pub(super) fn send_datagrams(&mut self, cx: &mut Cx<'_>, socket: SocketId) {
+        let now = self.local(cx.now());
+        let Some(bound) = self.sockets.get_mut(&socket) else {
+            return cx.violation(self.id, format!("SendDatagrams for {socket:?}, not bound"));
+        };
+        if bound.kind != SocketKind::Udp {
+            cx.violation(self.id, format!("SendDatagrams for {socket:?}, which is no UDP socket"));
+        }
+        let Some(key) = bound.key else { return };
+        while bound.held.is_none() {
+            let Some(engine) = &mut self.engine else { return };
+            self.counts.inputs += 1;
+            let Some(datagram) = engine.gather_datagram(now, socket) else { return };
+            cx.record(self.id, "datagram", &datagram);
+            let port = cx.net.socket_addr(key).map_or(0, |own| own.port());
+            if let Err(broken) = judge_datagram(port, datagram.remote, &datagram.data) {
+                cx.violation(self.id, broken);
+            }
+            if !cx.net.send_datagram(cx.now(), key, datagram.remote, datagram.data.clone()) {
+                bound.held = Some(datagram);
+            }
+        }
+    }
+
+    /// Sends the datagram that had to wait; whether the socket has room for more.
+    pub(super) fn send_held(&mut self, cx: &mut Cx<'_>, socket: SocketId) -> bool {
+        let Some(Bound { key: Some(key), held, .. }) = self.sockets.get_mut(&socket) else {
+            return false;
+        };
+        let Some(datagram) = held.take() else { return true };
+        if cx.net.send_datagram(cx.now(), *key, datagram.remote, datagram.data.clone()) {
+            return true;
+        }
+        *held = Some(datagram);
+        false
+    }
+
+    pub(super) fn submit(&mut self, cx: &mut Cx<'_>, op: OpId, request: DiskRequest) {
+        let (ticket, at) = self.disk.submit(cx.now(), op, request);
+        for breach in self.disk.take_breaches() {
+            cx.violation(self.id, breach);
+        }
+        self.check_load(cx);
+        cx.wake(at, self.id, self.incarnation, Wake::Disk(ticket));
+    }
+}

@@ -1,0 +1,74 @@
+//! Bounds that an engine must keep on its host: dials of one address, bytes at the disk; and what may
+//! be left of it at rest and after its end.
+
+use std::net::SocketAddr;
+
+use bitswarm_core::time::Duration;
+
+use super::EngineHost;
+use crate::sim::network::EndId;
+use crate::sim::world::Cx;
+
+/// Most bytes handed in at once, as the network does it.
+const LONGEST_RECEIVED: usize = 64 << 10;
+
+/// Longest read for a peer, in bytes (BEP 3: larger requests are refused).
+const LONGEST_READ: usize = 128 << 10;
+
+/// Most dials of one address within a minute (chosen: one that the user named may be tried again
+/// after two seconds).
+const MOST_DIALS: usize = 30;
+
+impl EngineHost {
+    /// Nobody is dialled again and again in quick succession (defence 22).
+    pub(super) fn check_dial(&mut self, cx: &mut Cx<'_>, to: SocketAddr) {
+        let latest = self.dials.entry(to).or_default();
+        latest.push_back(cx.now());
+        if latest.len() > MOST_DIALS {
+            let first = latest.pop_front().unwrap_or_default();
+            if cx.now() - first < Duration::from_secs(60) {
+                cx.violation(self.id, format!("dials {to} {MOST_DIALS} times in a minute"));
+            }
+        }
+    }
+
+    /// What is wrong with a connection when nobody wants anything any more.
+    pub(in crate::sim) fn unrest(&self, judged: impl Fn(EndId) -> bool) -> Option<String> {
+        let conns = self.conns.iter().filter(|(_, state)| judged(state.end));
+        conns.filter_map(|(conn, _)| self.checker.unrest(*conn)).next()
+    }
+
+    /// What is under way at the disk stays within its bounds.
+    pub(super) fn check_load(&mut self, cx: &mut Cx<'_>) {
+        let (load, bounds) = (self.disk.load(), &self.config.bounds);
+        // What is assembled may be written at once, a piece that straddles the bound, and what was
+        // read from each connection before it was held back.
+        let on_the_way = self.longest_piece + self.conns.len() * LONGEST_RECEIVED;
+        let writes = bounds.write_backlog_bytes + bounds.assembly_bytes + on_the_way;
+        let reads = bounds.read_ahead_bytes + LONGEST_READ;
+        if load.writing > writes || load.reading > reads {
+            cx.violation(self.id, format!("past its bounds at the disk: {load:?}"));
+        }
+    }
+
+    /// Checks that nothing is left of an engine that has said `Stopped`.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        if !self.stopped {
+            left.push("the engine has not stopped".to_owned());
+        }
+        if !self.conns.is_empty() {
+            left.push(format!("connections {:?}", self.conns.keys().collect::<Vec<_>>()));
+        }
+        if !self.lookups.is_empty() {
+            left.push(format!("{} lookups", self.lookups.len()));
+        }
+        if self.disk.requests_under_way() > 0 {
+            left.push(format!("{} disk requests", self.disk.requests_under_way()));
+        }
+        if self.disk.open_stores() > 0 {
+            left.push(format!("{} open stores", self.disk.open_stores()));
+        }
+        left
+    }
+}

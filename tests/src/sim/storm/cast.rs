@@ -1,0 +1,254 @@
+//! Who takes part in a storm: engines, scripted and hostile peers, trackers, nodes of the DHT, and over
+//! which links.
+
+use std::net::SocketAddr;
+
+use bitswarm_core::config::{Config, DhtConfig, RateLimits};
+use bitswarm_core::metainfo::Magnet;
+use bitswarm_core::time::Duration;
+
+use super::Storm;
+use crate::sim::check::Meter;
+use crate::sim::dice::Dice;
+use crate::sim::network::{HostId, Link};
+use crate::sim::scripted::Script;
+use crate::sim::scripted::hostile::Hostile;
+use crate::sim::scripted::peer::{Behaviour, Corrupt, Metadata, Peer, Unchoke};
+use crate::sim::scripted::tracker::{Answer, TRACKER_PORT, Tracker};
+use crate::sim::scripted::udp_tracker::UdpTracker;
+
+impl Storm {
+    pub(super) fn link(&mut self) -> Link {
+        let (low, high) = if self.options.slow_links > 0 { (13, 16) } else { (15, 20) };
+        let up = 1 << self.dice.between(low..=high);
+        let loss = self.options.loss_per_mille as u32;
+        Link {
+            latency: self.dice.up_to(Duration::from_millis(self.options.latency_ms)),
+            jitter: self.dice.up_to(Duration::from_millis(self.options.latency_ms / 4)),
+            accepts: !self.dice.chance(self.options.nat_per_mille as u32),
+            loss_per_mille: loss,
+            duplicate_per_mille: loss,
+            reorder_per_mille: loss,
+            burst_per_mille: if self.options.burst_ms > 0 { 20 } else { 0 },
+            burst: Duration::from_millis(self.options.burst_ms),
+            ..Link::home(up, up << self.dice.between(0..=4))
+        }
+    }
+
+    /// An engine's settings.
+    pub(super) fn config(&self) -> impl FnOnce(&mut Config) + use<> {
+        let (small, limit) = (self.options.small_bounds > 0, self.options.limit);
+        let dht = self.dht_node.map(|host| dht_config(Some(self.world.addr(host))));
+        move |config| {
+            config.dht = dht;
+            if limit > 0 {
+                let limit = Some(limit);
+                config.limits = RateLimits { down_bytes_per_s: limit, up_bytes_per_s: limit };
+            }
+            if small {
+                let bounds = &mut config.bounds;
+                bounds.assembly_bytes = 64 << 10;
+                bounds.write_backlog_bytes = 64 << 10;
+                bounds.read_ahead_bytes = 64 << 10;
+                bounds.peer_requests = 4;
+                bounds.own_requests = 8;
+                bounds.announces = 1;
+                bounds.checking = 1;
+                bounds.bans = 2;
+                bounds.known_peers = 64;
+                config.connections.half_open = 4;
+                config.choking.slots = 2;
+            }
+        }
+    }
+
+    pub(super) fn populate(&mut self) {
+        if self.options.dht > 0 {
+            let link = Link::home(1 << 20, 1 << 20);
+            let dht = Some(dht_config(None));
+            self.dht_node = Some(self.world.add_engine("dht node", link, |c| c.dht = dht));
+        }
+        let urls = self.add_trackers();
+        for number in 0..self.options.seeders {
+            // Somebody must be reachable.
+            let link = self.link();
+            let link = if number == 0 { Link { accepts: true, ..link } } else { link };
+            let host = self.add_engine(&format!("seeder {number}"), link);
+            self.world.plant(host, &self.content);
+            self.seeders.push(host);
+        }
+        for number in 0..self.options.leechers {
+            let link = self.link();
+            let host = self.add_engine(&format!("leecher {number}"), link);
+            self.leechers.push(host);
+        }
+        let engines = self.engines();
+        let targets: Vec<SocketAddr> = engines.iter().map(|host| self.world.addr(*host)).collect();
+        self.add_scripts(&targets);
+        self.add_hostiles(&targets);
+        let everybody: Vec<HostId> =
+            engines.iter().chain(&self.scripts).chain(&self.hostiles).copied().collect();
+        let addrs: Vec<SocketAddr> = everybody.iter().map(|host| self.world.addr(*host)).collect();
+        // With a tracker, scripted peers are not announced: they are known by address.
+        let from = if self.tracker.is_none() { 0 } else { engines.len() };
+        let nobody = |number: u64| SocketAddr::from(([60, 0, number as u8, 1], 6881));
+        let dead = (0..self.options.dead_peers.min(255)).map(nobody);
+        let known: Vec<SocketAddr> = addrs[from..].iter().copied().chain(dead).collect();
+        for host in engines {
+            let by_magnet = self.leechers.contains(&host)
+                && self.dice.chance(self.options.magnets_per_mille as u32);
+            if by_magnet {
+                self.note("magnet link");
+            }
+            self.world.add_torrent(host, &self.content.clone(), |add| {
+                if by_magnet {
+                    add.source = Magnet::new(self.content.infohash()).into();
+                }
+                add.peers.clone_from(&known);
+                add.trackers.extend(urls.clone());
+            });
+        }
+    }
+
+    pub(super) fn add_engine(&mut self, name: &str, link: Link) -> HostId {
+        let config = self.config();
+        let host = self.world.add_engine(name, link, config);
+        if self.options.limit > 0 {
+            let meter = Meter::new(self.options.limit);
+            self.world.engine_host_mut(host).meters = Some((meter, meter));
+        }
+        host
+    }
+
+    pub(super) fn add_scripts(&mut self, targets: &[SocketAddr]) {
+        for number in 0..self.options.scripts {
+            let link = self.link();
+            let behaviour = self.behaviour(targets);
+            let lies = matches!(
+                behaviour.metadata,
+                Metadata::Garbage | Metadata::Claims(_) | Metadata::Floods(_)
+            );
+            let corrupts = behaviour.corrupt != Corrupt::Never || lies;
+            let honest = behaviour.pipeline > 0 && behaviour.dial.contains(&targets[0]);
+            let name = format!("script {number}");
+            let peer = Peer::new(self.options.seed, &name, &self.content, behaviour);
+            let host = self.world.add_script(&name, link, Box::new(peer));
+            self.scripts.push(host);
+            if corrupts {
+                self.wrongdoers.insert(self.world.addr(host).ip());
+            }
+            if honest {
+                self.honest_leechers.push(host);
+            }
+        }
+    }
+
+    pub(super) fn add_hostiles(&mut self, targets: &[SocketAddr]) {
+        for number in 0..self.options.hostiles {
+            let link = self.link();
+            let name = format!("hostile {number}");
+            let peer = Hostile::new(self.options.seed, &name, &self.content, targets.to_vec());
+            let host = self.world.add_script(&name, link, Box::new(peer));
+            self.hostiles.push(host);
+            self.wrongdoers.insert(self.world.addr(host).ip());
+        }
+    }
+
+    /// Trackers that are none, and one that is; none at all if peers meet by address.
+    pub(super) fn add_trackers(&mut self) -> Vec<String> {
+        let mut urls = Vec::new();
+        for number in 0..self.options.bad_trackers {
+            let name = format!("bad tracker {number}");
+            let script: Box<dyn Script> = if self.options.udp > 0 {
+                Box::new(UdpTracker::new(self.options.seed, &name, true))
+            } else {
+                Box::new(Tracker::new(Answer::Moody(Dice::new(self.options.seed, &name))))
+            };
+            let host = self.world.add_script(&name, Link::home(1 << 20, 1 << 20), script);
+            urls.push(self.announce_url(&self.world.addr(host).ip().to_string()));
+        }
+        if let Some(good) = self.add_tracker() {
+            urls.push(good);
+            return urls;
+        }
+        // Without a good one, the others say what they like to peers that know each other.
+        urls
+    }
+
+    pub(super) fn add_tracker(&mut self) -> Option<String> {
+        let link = Link::home(1 << 20, 1 << 20);
+        let host = match self.options.meeting {
+            0 => return None,
+            1 => {
+                let script: Box<dyn Script> = if self.options.udp > 0 {
+                    Box::new(UdpTracker::new(self.options.seed, "tracker", false))
+                } else {
+                    Box::new(Tracker::new(Answer::Swarm(300)))
+                };
+                self.world.add_script("tracker", link, script)
+            }
+            _ => self.world.add_engine("tracker", link, |config| {
+                config.tracker_listen = Some(([0, 0, 0, 0], TRACKER_PORT).into());
+            }),
+        };
+        self.tracker = Some(host);
+        let ip = self.world.addr(host).ip();
+        if self.dice.chance(500) {
+            self.world.resolver().set("tracker.test", [ip]);
+            return Some(self.announce_url("tracker.test"));
+        }
+        Some(self.announce_url(&ip.to_string()))
+    }
+
+    pub(super) fn announce_url(&self, host: &str) -> String {
+        let scheme = if self.options.udp > 0 { "udp" } else { "http" };
+        format!("{scheme}://{host}:{TRACKER_PORT}/announce")
+    }
+
+    pub(super) fn behaviour(&mut self, targets: &[SocketAddr]) -> Behaviour {
+        let dice = &mut self.dice;
+        let mut dial = targets.to_vec();
+        dice.shuffle(&mut dial);
+        dial.truncate(dice.index(targets.len() + 1));
+        let seeder = Behaviour {
+            dial: dial.clone(),
+            fast: dice.chance(500),
+            extended: dice.chance(500),
+            metadata: if self.options.magnets_per_mille > 0 {
+                metadata_of_a_script(dice)
+            } else {
+                Metadata::No
+            },
+            ..Behaviour::seeder()
+        };
+        match dice.index(6) {
+            0 => Behaviour { corrupt: Corrupt::Always, ..seeder },
+            1 => Behaviour { corrupt: Corrupt::PerMille(dice.between(1..=500) as u32), ..seeder },
+            2 => Behaviour { stall_after: Some(dice.between(0..=40)), ..seeder },
+            3 => Behaviour { vanish_after: Some(dice.between(1..=40)), ..seeder },
+            4 => {
+                let turn = Duration::from_millis(dice.between(50..=5000));
+                Behaviour { unchoke: Unchoke::Flap(turn), ..seeder }
+            }
+            _ => Behaviour { seed: false, pipeline: dice.between(1..=64) as usize, ..seeder },
+        }
+    }
+}
+
+/// A node of the DHT that knows this host, or begins with nobody.
+fn dht_config(knows: Option<SocketAddr>) -> DhtConfig {
+    let bootstrap = knows.map(|addr| (addr.ip().to_string(), addr.port()));
+    DhtConfig { bootstrap: bootstrap.into_iter().collect(), ..DhtConfig::default() }
+}
+
+fn metadata_of_a_script(dice: &mut Dice) -> Metadata {
+    match dice.index(8) {
+        0 => Metadata::Garbage,
+        1 => Metadata::Stalls,
+        2 => Metadata::Rejects,
+        3 => Metadata::Claims([1, 20_000, 1 << 30][dice.index(3)]),
+        4 => Metadata::Floods(dice.between(1..=20) as u32),
+        5 => Metadata::No,
+        _ => Metadata::Gives,
+    }
+}
