@@ -220,7 +220,7 @@ impl Session {
                     let _ = waiting.socket.send_to(&datagram.data, &datagram.remote.into());
                 }
             }
-            Action::Disk { op, request } => self.host.disk(op, request),
+            Action::Disk { op, request } => self.pending.extend(self.host.disk(op, request)),
             Action::Resolve { op, host } => self.host.resolve(op, host),
             Action::Notify(notice) => self.host.notify(&notice),
         }

@@ -76,6 +76,7 @@ impl<P: Poller> Driver<P> {
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| deadline - now);
         if timeout != Some(Duration::ZERO) && now - self.last_read > BUFFERS_KEPT {
             self.buffers.release();
+            self.host.release_buffers();
         }
         timeout
     }
@@ -203,7 +204,10 @@ impl<P: Poller> Driver<P> {
                 let next = || host.gather_datagram(socket);
                 self.datagrams.send(&mut self.poller, socket, next);
             }
-            Action::Disk { op, request } => self.host.disk(op, request),
+            Action::Disk { op, request } => {
+                let done = self.host.disk(op, request);
+                self.pending.extend(done);
+            }
             Action::Resolve { op, host } => self.host.resolve(op, host),
             Action::Notify(notice) => self.host.notify(&notice),
         }
