@@ -64,6 +64,11 @@ impl Engine {
             }
             self.stores.remove(store);
             self.torrents.remove(id);
+            if self.torrents.is_empty() {
+                let session = &self.session;
+                let held = [session.read_ahead, session.assembly_bytes, session.write_backlog];
+                debug_assert_eq!(held, [0; 3], "bytes read, gathered, written stay counted");
+            }
         } else {
             if let Some(infohash) = torrent.take_new_infohash() {
                 self.by_infohash.entry(infohash).or_insert(id);
