@@ -205,6 +205,8 @@ impl Torrent {
                 }
                 Ok(())
             }
+            // Not answered yet.
+            Message::HashRequest(_) | Message::Hashes { .. } | Message::HashReject(_) => Ok(()),
             // An extension we did not offer, a message from the future.
             Message::Extended { .. } | Message::Unknown { .. } => Ok(()),
         }
