@@ -62,6 +62,8 @@ pub struct Task<'a> {
     pub magnet: Option<String>,
     /// Whether it exchanges peers with peers (libtorrent and ours).
     pub pex: bool,
+    /// Whether it tells of the hashes that it gets (libtorrent).
+    pub tells_hashes: bool,
 }
 
 /// Whether a client has the content or wants it.
@@ -77,7 +79,7 @@ impl<'a> Task<'a> {
     /// Seed from the torrent's original content.
     pub fn seed(torrent: &'a Torrent) -> Self {
         let root = torrent.content.root().to_owned();
-        Task { torrent, root, role: Role::Seed, up_bytes_per_s: None, magnet: None, pex: false }
+        Task { root, role: Role::Seed, ..Task::leech(torrent, "") }
     }
 
     /// Download into `root`.
@@ -89,6 +91,7 @@ impl<'a> Task<'a> {
             up_bytes_per_s: None,
             magnet: None,
             pex: false,
+            tells_hashes: false,
         }
     }
 
@@ -99,9 +102,22 @@ impl<'a> Task<'a> {
         Task { magnet: Some(format!("magnet:?xt=urn:btih:{hash}{parameters}")), ..self }
     }
 
+    /// The same with a magnet link that knows the infohash of version 2 alone: a multihash, which
+    /// begins with the number of SHA2-256 and its length.
+    pub fn by_magnet_of_v2(self, parameters: &str) -> Self {
+        let hash = self.torrent.infohash_v2.expect("a torrent of version 2");
+        let hash: String = hash.iter().map(|b| format!("{b:02x}")).collect();
+        Task { magnet: Some(format!("magnet:?xt=urn:btmh:1220{hash}{parameters}")), ..self }
+    }
+
     /// The same with peer exchange.
     pub fn with_pex(self) -> Self {
         Task { pex: true, ..self }
+    }
+
+    /// The same, telling of hashes.
+    pub fn telling_hashes(self) -> Self {
+        Task { tells_hashes: true, ..self }
     }
 
     /// What it is told to download or seed: a file or a link.

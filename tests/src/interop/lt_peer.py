@@ -1,7 +1,7 @@
 """A libtorrent peer for the interop tests. Prints one JSON object a line.
 
     lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S [pex]   (0: unlimited)
-    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex]
+    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [hashes]
     lt_peer.py create PATH OUT PIECE_LENGTH TRACKER v1|v2|hybrid
     lt_peer.py info PATH OUT PIECE_LENGTH v1|v2|hybrid [symlinks]
     lt_peer.py load TORRENT
@@ -9,7 +9,8 @@
 A peer says "listening", then "status" once a second, "finished" when everything is on disk and
 flushed, "error" when something fails, and "peer_error" or "peer_ban" with what libtorrent thinks
 of the others. It lives until SIGTERM. TORRENT may be a magnet link. Its peers come from the torrent's
-tracker or magnet link, and with "pex" from other peers.
+tracker or magnet link, and with "pex" from other peers. With "hashes" it says "hashes" for each
+message with hashes that it gets, and "hash_reject" for each reject (BEP 52).
 """
 
 import json
@@ -72,14 +73,17 @@ def load(torrent):
         v2=str(hashes.v2) if hashes.has_v2() else None, files=names)
 
 
-def session(address):
+def session(address, hashes):
     kinds = lt.alert.category_t
     mask = kinds.status_notification | kinds.error_notification | kinds.storage_notification
     mask |= kinds.peer_notification | kinds.tracker_notification | kinds.ip_block_notification
+    if hashes:
+        mask |= kinds.peer_log_notification
     settings = {
         "listen_interfaces": address,
         "outgoing_interfaces": address.rpartition(":")[0],
         "alert_mask": mask,
+        "alert_queue_size": 100_000,
         "enable_dht": False,
         "enable_lsd": False,
         "enable_upnp": False,
@@ -99,10 +103,10 @@ def session(address):
     return lt.session(settings)
 
 
-def run(role, torrent, directory, address, up, pex=""):
+def run(role, torrent, directory, address, up, *options):
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
-    ses = session(address)
+    ses = session(address, "hashes" in options)
     if torrent.startswith("magnet:"):
         params = lt.parse_magnet_uri(torrent)
     else:
@@ -110,7 +114,7 @@ def run(role, torrent, directory, address, up, pex=""):
         params.ti = lt.torrent_info(torrent)
     params.save_path = directory
     params.flags = lt.torrent_flags.update_subscribe
-    if not pex:
+    if "pex" not in options:
         # Every peer is to come from the tracker.
         params.flags |= lt.torrent_flags.disable_pex
     handle = ses.add_torrent(params)
@@ -133,6 +137,11 @@ def run(role, torrent, directory, address, up, pex=""):
                 say("error", kind=kind, message=text)
             elif kind in ("peer_error_alert", "peer_ban_alert", "peer_disconnected_alert"):
                 say(kind.removesuffix("_alert"), message=text)
+            elif kind == "peer_log_alert":
+                # With everything else that this peer says and hears.
+                for word in ("HASHES", "HASH_REJECT"):
+                    if f"<== {word}" in text:
+                        say(word.lower(), message=text)
             elif kind in ("tracker_error_alert", "tracker_reply_alert"):
                 say(kind.removesuffix("_alert"), message=text)
         if time.monotonic() >= next_status:
