@@ -184,7 +184,7 @@ pub(crate) struct Transfer {
     /// A DHT node to begin with instead of the well-known ones (may be repeated)
     #[arg(long = "dht-bootstrap", value_name = "HOST:PORT", value_parser = PeerName::parse)]
     pub(crate) dht_bootstrap: Vec<PeerName>,
-    /// Do not look for peers on the local network (not done yet)
+    /// Do not look for peers on the local network
     #[arg(long)]
     pub(crate) no_lsd: bool,
     /// Do not exchange peers with peers
@@ -342,9 +342,8 @@ pub(crate) struct Dht {
 pub(crate) enum DhtCommand {
     /// Find the peers of a torrent
     Lookup {
-        /// The torrent's infohash in hexadecimal
-        #[arg(value_parser = parse_node_id)]
-        infohash: NodeId,
+        /// The torrent: its infohash, a magnet link or a torrent file
+        torrent: PathBuf,
         #[command(flatten)]
         options: DhtOptions,
     },
@@ -366,9 +365,8 @@ pub(crate) enum DhtCommand {
     Put(DhtPut),
     /// Count a torrent's peers
     Scrape {
-        /// The torrent's infohash in hexadecimal
-        #[arg(value_parser = parse_node_id)]
-        infohash: NodeId,
+        /// The torrent: its infohash, a magnet link or a torrent file
+        torrent: PathBuf,
         #[command(flatten)]
         options: DhtOptions,
     },

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use bitswarm_core::metainfo::{MAX_METAINFO_LEN, Magnet, Metainfo};
+use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::TorrentSource;
 
 use crate::exit::{Code, Failure};
@@ -15,6 +16,20 @@ pub(crate) fn load_any(input: &Path) -> Result<TorrentSource, Failure> {
         Some(link) => magnet(link).map(TorrentSource::from),
         None => load(input).map(TorrentSource::from),
     }
+}
+
+/// The infohash of what is named by it, by a magnet link or by a torrent file.
+pub(crate) fn infohash(input: &Path) -> Result<InfoHash, Failure> {
+    let text = input.to_str().unwrap_or_default();
+    if let Ok(magnet) = format!("magnet:?xt=urn:btih:{text}").parse::<Magnet>() {
+        return Ok(magnet.infohash);
+    }
+    let looks_like_one = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if looks_like_one && !input.exists() {
+        let message = format!("{text} is no infohash, which has 40 hexadecimal digits; see --help");
+        return Err(Failure::new(Code::Usage, message));
+    }
+    load_any(input).map(|source| source.infohash())
 }
 
 /// Reads and parses a torrent file.

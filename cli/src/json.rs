@@ -13,7 +13,7 @@ use crate::output::Object;
 pub(crate) fn listening(kind: SocketKind, addr: SocketAddr) -> Object {
     let kind = match kind {
         SocketKind::TcpListener => "tcp",
-        SocketKind::Udp => "udp",
+        SocketKind::Udp | SocketKind::Multicast => "udp",
     };
     Object::event("listening").with("kind", kind).with("addr", addr.to_string())
 }

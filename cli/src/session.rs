@@ -150,6 +150,7 @@ fn core_config(transfer: &Transfer) -> Config {
     config.listen_fallback = transfer.port.is_none();
     config.dht = (!transfer.no_dht).then(|| dht_config(&transfer.dht_bootstrap, false));
     config.peer_exchange = !transfer.no_pex;
+    config.local_discovery = !transfer.no_lsd;
     config.limits = RateLimits { down_bytes_per_s: transfer.down, up_bytes_per_s: transfer.up };
     if let Some(most) = transfer.max_peers {
         config.connections.session = most as usize;
@@ -176,7 +177,7 @@ fn is_missing_ipv6(addr: SocketAddr, why: NetError) -> bool {
 fn listen_failure(kind: SocketKind, addr: SocketAddr, why: NetError) -> Failure {
     let kind = match kind {
         SocketKind::TcpListener => "TCP",
-        SocketKind::Udp => "UDP",
+        SocketKind::Udp | SocketKind::Multicast => "UDP",
     };
     let advice = match why {
         NetError::AddrInUse => "stop who uses it, or choose another port",

@@ -61,7 +61,6 @@ struct Torrent {
     added: Instant,
     task: Task,
     told: Option<(Instant, String)>,
-    last: Option<TorrentStatus>,
     _lock: Lock,
 }
 
@@ -118,7 +117,6 @@ impl Swarm {
             selection,
             added: Instant::now(),
             told: None,
-            last: None,
             _lock: lock,
         };
         self.torrents.insert(id, torrent);
@@ -285,22 +283,22 @@ impl Swarm {
             if self.json {
                 torrent.tell_progress(status, now)?;
             }
-            torrent.last = Some(status.clone());
         }
         self.watch.look(&statuses, now)
     }
 
     /// The last word on every torrent.
     fn say_farewell(&mut self) -> Result<(), Failure> {
-        for (id, torrent) in &mut self.torrents {
-            let Some(status) = &torrent.last else { continue };
+        // A session that is over by itself has nothing more to tell.
+        for status in &self.session.statuses().unwrap_or_default() {
+            let Some(torrent) = self.torrents.get_mut(&status.id) else { continue };
             let (done, total) = extent(status);
             torrent.task.finish(done, total, &words(status));
             if self.json {
                 // A part that is shared was all that was wanted, but it is not the torrent.
                 let is_whole = self.purpose != Purpose::Seed || status.pieces_have == status.pieces;
                 json::status("stopped", status)
-                    .with("complete", is_whole && self.watch.is_torrent_complete(*id))
+                    .with("complete", is_whole && self.watch.is_torrent_complete(status.id))
                     .print()?;
             }
         }

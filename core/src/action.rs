@@ -99,7 +99,7 @@ pub enum Close {
 pub struct SocketSpec {
     /// TCP or UDP.
     pub kind: SocketKind,
-    /// Local address; port 0 lets the system choose.
+    /// Local address, or the multicast group; port 0 lets the system choose.
     pub addr: SocketAddr,
 }
 
@@ -110,6 +110,9 @@ pub enum SocketKind {
     TcpListener,
     /// A UDP socket.
     Udp,
+    /// A UDP socket that shares the port with others and belongs to the multicast group `addr`, on
+    /// each interface. What is sent to the group leaves through each of them.
+    Multicast,
 }
 
 #[cfg(test)]

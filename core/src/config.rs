@@ -37,6 +37,8 @@ pub struct Config {
     pub choking: Choking,
     /// How often resume data is written while pieces come in.
     pub resume_interval: Duration,
+    /// Find peers in the same network (BEP 14), for torrents that are not private.
+    pub local_discovery: bool,
     /// Take part in the DHT, on the port that peers are listened for; `None`: not at all.
     pub dht: Option<DhtConfig>,
 }
@@ -197,6 +199,7 @@ impl Default for Config {
                 optimistic_interval: Duration::from_secs(30),
             },
             resume_interval: Duration::from_secs(2),
+            local_discovery: false,
             dht: None,
         }
     }

@@ -27,6 +27,7 @@ use crate::session::Session;
 use crate::session::announces::Announces;
 use crate::session::conn::{Role, TimerKey};
 use crate::session::dht_host::DhtHost;
+use crate::session::lsd_host::LsdHost;
 use crate::session::op::OpOwner;
 use crate::session::sockets::{Purpose, Sockets};
 use crate::session::tracker_host::TrackerHost;
@@ -55,6 +56,7 @@ pub struct Engine {
     announces: Announces,
     tracker: Option<TrackerHost>,
     dht: Option<DhtHost>,
+    lsd: Option<LsdHost>,
     stop_timer: TimerId,
 }
 
@@ -67,6 +69,7 @@ impl Engine {
         let sockets = Sockets::open(&mut session);
         let tracker = TrackerHost::open(&mut session);
         let dht = DhtHost::open(&mut session);
+        let lsd = LsdHost::open(&mut session);
         let stop_timer = session.timers.register(TimerKey::Stop);
         Engine {
             torrents: Slab::new(),
@@ -76,6 +79,7 @@ impl Engine {
             sockets,
             tracker,
             dht,
+            lsd,
             stop_timer,
             session,
         }
@@ -107,7 +111,7 @@ impl Engine {
         match self.sockets.purpose(socket)? {
             Purpose::Peers => self.accept_peer(from),
             Purpose::Tracker => self.tracker.as_mut()?.accept(&mut self.session, from),
-            Purpose::PeersUdp | Purpose::TrackerUdp => None,
+            Purpose::PeersUdp | Purpose::TrackerUdp | Purpose::LocalDiscovery => None,
         }
     }
 
@@ -365,6 +369,8 @@ impl Engine {
                         dht.timeout(&self.session);
                     }
                 }
+                // Settling sends what is due.
+                TimerKey::Lsd => {}
                 TimerKey::Stop => self.tell_stopped(),
             }
         }
@@ -534,7 +540,22 @@ impl Engine {
                     }
                 }
             }
+            Some(Purpose::LocalDiscovery) => self.heard_in_network(&batch),
             Some(Purpose::Peers | Purpose::Tracker) | None => {}
+        }
+    }
+
+    /// Peers in the same network say what they take part in.
+    fn heard_in_network(&mut self, batch: &[Datagram]) {
+        for datagram in batch {
+            let lsd = self.lsd.as_mut();
+            let heard = lsd.and_then(|lsd| lsd.datagram(&self.session, datagram));
+            let Some((peer, infohashes)) = heard else { continue };
+            for infohash in infohashes {
+                if let Some(&id) = self.by_infohash.get(&infohash) {
+                    self.route(id, |torrent, session| torrent.local_peer(session, peer));
+                }
+            }
         }
     }
 

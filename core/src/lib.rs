@@ -102,6 +102,7 @@ pub mod event;
 pub mod extension;
 pub mod http;
 pub mod id;
+pub mod lsd;
 pub mod map;
 pub mod merkle;
 pub mod metainfo;

@@ -43,8 +43,8 @@ impl Scene {
         let mut creator = Creator::single_file("file", LENGTH as u64).with_protocol(protocol);
         creator.piece_length = 1 << 15;
         let metainfo = creator.finish_with_content(&content).expect("valid");
-        let mut config = Config::default();
-        config.listen = vec![SocketAddr::from(([0, 0, 0, 0], 6881))];
+        let listen = vec![SocketAddr::from(([0, 0, 0, 0], 6881))];
+        let config = Config { listen, ..Config::default() };
         let mut engine = Engine::new(config, [1; 32], Instant::ZERO, UnixTime(1));
         engine.add_torrent(Instant::ZERO, AddTorrent::new(metainfo.clone(), "/data")).expect("new");
         let (closed, sending) = (Vec::new(), Vec::new());

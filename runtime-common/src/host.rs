@@ -167,9 +167,18 @@ impl Host {
         self.session.gather_datagram(self.now, socket)
     }
 
-    /// Performs `Action::Disk`.
-    pub fn disk(&mut self, op: OpId, request: DiskRequest) {
+    /// Performs `Action::Disk`. What it returns has happened at once.
+    pub fn disk(&mut self, op: OpId, request: DiskRequest) -> Option<Event> {
+        if let Some(done) = self.disk.try_at_once(&request) {
+            return Some(Event::Disk { op, result: Ok(done) });
+        }
         self.disk.submit(op, request);
+        None
+    }
+
+    /// Gives back memory that is kept for use again; for when nothing was sent for a while.
+    pub fn release_buffers(&self) {
+        self.disk.release_buffers();
     }
 
     /// Performs `Action::Resolve`.

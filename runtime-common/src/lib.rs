@@ -18,6 +18,7 @@ mod events;
 pub mod hashing;
 mod host;
 mod inbox;
+pub mod multicast;
 pub mod net;
 pub mod resolve;
 mod session;

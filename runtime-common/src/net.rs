@@ -69,20 +69,26 @@ pub fn prepare_stream(socket: SockRef<'_>) {
     }
 }
 
-/// Opens a listener or datagram socket.
+/// Opens a listener or datagram socket. One for a multicast group hears nothing until it joins:
+/// see [`Group`](crate::multicast::Group).
 pub fn bind(spec: SocketSpec) -> io::Result<Socket> {
     let (kind, protocol) = match spec.kind {
         SocketKind::TcpListener => (Type::STREAM, Protocol::TCP),
-        SocketKind::Udp => (Type::DGRAM, Protocol::UDP),
+        SocketKind::Udp | SocketKind::Multicast => (Type::DGRAM, Protocol::UDP),
     };
     let socket = Socket::new(Domain::for_address(spec.addr), kind, Some(protocol))?;
     socket.set_nonblocking(true)?;
     if spec.addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    if spec.kind == SocketKind::TcpListener {
-        // A restart finds old connections of the port still in TIME_WAIT.
+    // A restart finds old connections of the port still in TIME_WAIT; a group's port is everybody's.
+    if spec.kind != SocketKind::Udp {
         socket.set_reuse_address(true)?;
+    }
+    // Linux shares a group's port by the first option, others by the second.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    if spec.kind == SocketKind::Multicast {
+        socket.set_reuse_port(true)?;
     }
     socket.bind(&spec.addr.into())?;
     if spec.kind == SocketKind::TcpListener {

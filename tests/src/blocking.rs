@@ -5,8 +5,7 @@
 //! socket, one that reads and one that writes for each connection. What they learn goes as `News`
 //! through one channel to the session's thread, which owns the engine and waits for nothing else.
 //! The channel is bounded: a reader that is faster than the engine waits, and its socket's window
-//! fills. A socket that is shut down ends the calls that block on it, and so its threads (on Linux
-//! also `accept`, `connect` and `recv_from`).
+//! fills. A socket that is shut down ends the calls (on Linux) that block on it. No multicast here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice, Read, Write};
@@ -221,7 +220,7 @@ impl Session {
                     let _ = waiting.socket.send_to(&datagram.data, &datagram.remote.into());
                 }
             }
-            Action::Disk { op, request } => self.host.disk(op, request),
+            Action::Disk { op, request } => self.pending.extend(self.host.disk(op, request)),
             Action::Resolve { op, host } => self.host.resolve(op, host),
             Action::Notify(notice) => self.host.notify(&notice),
         }
@@ -236,6 +235,7 @@ impl Session {
         match spec.kind {
             SocketKind::TcpListener => self.spawn("accept", move || waits.accept(id, &teller)),
             SocketKind::Udp => self.spawn("receive", move || waits.receive(id, &teller)),
+            SocketKind::Multicast => Err(io::ErrorKind::Unsupported.into()),
         }?;
         self.sockets.insert(id, waiting);
         Ok(addr)

@@ -15,6 +15,7 @@ use bitswarm_runtime_common::ClientConfig;
 
 use crate::args::{Dht, DhtCommand, DhtOptions, DhtPut};
 use crate::exit::{Code, Failure};
+use crate::input;
 use crate::output::{Object, print};
 use crate::session::{MustListen, Session, dht_config};
 use crate::signals::Interrupt;
@@ -28,9 +29,9 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// Carries out one of the commands below `dht`.
 pub(crate) fn run(args: &Dht) -> Result<(), Failure> {
     match &args.command {
-        DhtCommand::Lookup { infohash, options } => {
-            let (infohash, announce, enough) = (*infohash, None, None);
-            let wish = Wish::Peers { infohash, no_seeds: false, announce, enough };
+        DhtCommand::Lookup { torrent, options } => {
+            let infohash = input::infohash(torrent)?.into();
+            let wish = Wish::Peers { infohash, no_seeds: false, announce: None, enough: None };
             tell_peers(&ask(options, wish)?, options)
         }
         DhtCommand::Get { target, key, salt, options } => {
@@ -46,8 +47,9 @@ pub(crate) fn run(args: &Dht) -> Result<(), Failure> {
             tell_item(&ask(options, Wish::Get { target, salt })?, target, options)
         }
         DhtCommand::Put(args) => put(args),
-        DhtCommand::Scrape { infohash, options } => {
-            tell_swarm(&ask(options, Wish::Scrape { infohash: *infohash })?, options)
+        DhtCommand::Scrape { torrent, options } => {
+            let infohash = input::infohash(torrent)?.into();
+            tell_swarm(&ask(options, Wish::Scrape { infohash })?, options)
         }
         DhtCommand::Node { options } => node(options),
     }
@@ -127,6 +129,7 @@ fn tell_peers(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
 
 fn tell_swarm(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
     let Some((seeds, peers)) = outcome.swarm else {
+        tell_nothing(outcome, options)?;
         let message = format!("none of {} nodes counts this torrent's peers", outcome.answered);
         return Err(Failure::new(Code::NoPeers, message));
     };
@@ -138,6 +141,7 @@ fn tell_swarm(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
 
 fn tell_item(outcome: &Outcome, target: NodeId, options: &DhtOptions) -> Result<(), Failure> {
     let Some(item) = &outcome.item else {
+        tell_nothing(outcome, options)?;
         let message = format!("none of {} nodes has the item {target}", outcome.answered);
         return Err(Failure::new(Code::NoPeers, message));
     };
@@ -184,6 +188,7 @@ fn put(args: &DhtPut) -> Result<(), Failure> {
     let wish = Wish::Put { item: (&item).into(), cas };
     let outcome = ask(&args.options, wish)?;
     if outcome.stored == 0 {
+        tell_nothing(&outcome, &args.options)?;
         let why = outcome.refused.map_or("no answer".to_owned(), |code| code.to_string());
         let message = format!("none of {} nodes stored it: {why}", outcome.answered);
         return Err(Failure::new(Code::NoPeers, message));
@@ -269,6 +274,11 @@ fn tell_node(
     }
     eprintln!("{nodes} nodes; keeps {} peers, {} items", stats.peers, stats.items);
     Ok(())
+}
+
+/// The end of a JSON stream that has nothing else in it; why is said on stderr.
+fn tell_nothing(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
+    if options.reporting.json { done(outcome).print() } else { Ok(()) }
 }
 
 fn done(outcome: &Outcome) -> Object {

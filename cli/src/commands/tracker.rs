@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Tracker) -> Result<(), Failure> {
             match kind {
                 _ if args.reporting.json => json::listening(kind, addr).print()?,
                 SocketKind::TcpListener => print(&format!("http://{addr}/announce"))?,
-                SocketKind::Udp => print(&format!("udp://{addr}"))?,
+                SocketKind::Udp | SocketKind::Multicast => print(&format!("udp://{addr}"))?,
             }
         }
     }

@@ -149,11 +149,6 @@ impl Dht {
                 }
                 self.drive(now, id);
             }
-            Errand::Again(id, _) => {
-                let Some(search) = self.searches.get_mut(id) else { return };
-                search.collect(contact, response, u32::MAX);
-                self.settled(now, id, was_slow);
-            }
             Errand::Store(id, _) => {
                 let Some(search) = self.searches.get_mut(id) else { return };
                 search.handle_stored(Ok(()));
@@ -213,7 +208,7 @@ impl Dht {
                 }
                 self.drive(now, id);
             }
-            Late::Slow(Errand::Again(id, _) | Errand::Store(id, _)) => {
+            Late::Slow(Errand::Store(id, _)) => {
                 self.settled(now, id, false);
             }
             Late::Slow(Errand::Ping(_) | Errand::Meet(_)) => {}
@@ -245,7 +240,6 @@ impl Dht {
                 }
                 self.drive(now, id);
             }
-            Errand::Again(id, _) => self.settled(now, id, was_slow),
             Errand::Store(id, _) => {
                 if let (Some(search), Some(code)) = (self.searches.get_mut(id), code) {
                     search.handle_stored(Err(code));
@@ -255,7 +249,7 @@ impl Dht {
         }
     }
 
-    /// A query of a search's last stages is over; one that was slow is not waited for already.
+    /// A query of a search's last stage is over; one that was slow is not waited for already.
     fn settled(&mut self, now: Instant, id: super::SearchId, was_slow: bool) {
         if let Some(search) = self.searches.get_mut(id)
             && !was_slow

@@ -161,8 +161,6 @@ enum Errand {
     Meet(SocketAddr),
     /// A step of a lookup.
     Look(SearchId, Ask),
-    /// Once more, for what is not told to strangers.
-    Again(SearchId, Contact),
     /// To store something.
     Store(SearchId, Contact),
 }
@@ -380,15 +378,14 @@ impl Dht {
         while let Some(search) = self.searches.get_mut(id) {
             match search.stage {
                 Stage::Looking if search.has_enough() || search.lookup.is_done() => {
-                    self.ask_again(now, id);
+                    self.store(now, id);
                 }
                 Stage::Looking => match search.lookup.next() {
                     Some(ask) => self.look(now, id, ask),
                     None => return,
                 },
-                Stage::Again { waiting: 0 } => self.store(now, id),
                 Stage::Storing { waiting: 0 } => self.search_done(now, id),
-                Stage::Again { .. } | Stage::Storing { .. } => return,
+                Stage::Storing { .. } => return,
             }
         }
     }
@@ -404,19 +401,6 @@ impl Dht {
             && let Some(search) = self.searches.get_mut(id)
         {
             search.lookup.handle_failed(ask, false);
-        }
-    }
-
-    fn ask_again(&mut self, now: Instant, id: SearchId) {
-        let Some(search) = self.searches.get(id) else { return };
-        let (nodes, question) = (search.again(), search.question());
-        let mut waiting = 0;
-        for contact in nodes {
-            let errand = Errand::Again(id, contact);
-            waiting += usize::from(self.ask(now, contact.addr, errand, Some(question)));
-        }
-        if let Some(search) = self.searches.get_mut(id) {
-            search.stage = Stage::Again { waiting };
         }
     }
 
@@ -544,7 +528,6 @@ impl Errand {
     fn contact(self) -> Option<Contact> {
         match self {
             Errand::Ping(contact)
-            | Errand::Again(_, contact)
             | Errand::Store(_, contact)
             | Errand::Look(_, Ask::Node(contact)) => Some(contact),
             Errand::Meet(_) | Errand::Look(_, Ask::Stranger(_)) => None,

@@ -163,8 +163,6 @@ pub(super) struct Search {
     peers: Vec<SocketAddr>,
     known: BTreeSet<SocketAddr>,
     filters: Option<Box<(Bloom, Bloom)>>,
-    /// Who has sent filters.
-    scraped: BTreeSet<NodeId>,
     samples: BTreeSet<NodeId>,
     found_in_round: Option<u32>,
     /// Who has which item: a `cas` goes to those only that have one (BEP 44).
@@ -189,11 +187,6 @@ pub(super) enum Purpose {
 pub(super) enum Stage {
     /// Nodes are asked.
     Looking,
-    /// Nodes that have proven us by now are asked again for what is too long for strangers.
-    Again {
-        /// Queries under way.
-        waiting: usize,
-    },
     /// The closest nodes are asked to store something.
     Storing {
         /// Queries under way.
@@ -226,7 +219,6 @@ impl Search {
             peers: Vec::new(),
             known: BTreeSet::new(),
             filters: None,
-            scraped: BTreeSet::new(),
             samples: BTreeSet::new(),
             found_in_round: None,
             has_item: BTreeSet::new(),
@@ -270,7 +262,7 @@ impl Search {
             self.found_in_round.get_or_insert(round);
         }
         if matches!(self.wish, Wish::Scrape { .. }) {
-            self.collect_filters(from, response);
+            self.collect_filters(response);
             return Vec::new();
         }
         if !matches!(self.wish, Wish::Peers { .. }) {
@@ -300,7 +292,7 @@ impl Search {
         new
     }
 
-    fn collect_filters(&mut self, from: Contact, response: &Response<'_>) {
+    fn collect_filters(&mut self, response: &Response<'_>) {
         let filters = match &response.blooms {
             Some(filters) => filters.clone(),
             None if response.values.is_empty() => return,
@@ -313,9 +305,6 @@ impl Search {
                 filters
             }
         };
-        if response.blooms.is_some() {
-            self.scraped.insert(from.id);
-        }
         let all = self.filters.get_or_insert_default();
         all.0.unite(&filters.0);
         all.1.unite(&filters.1);
@@ -365,16 +354,6 @@ impl Search {
         }
     }
 
-    /// Whom to ask once more: nodes close to the target that sent no filters, as they do not send
-    /// long answers to strangers, which we may not be any more.
-    pub(super) fn again(&self) -> Vec<Contact> {
-        if !matches!(self.wish, Wish::Scrape { .. }) {
-            return Vec::new();
-        }
-        let closest = self.lookup.closest().into_iter().map(|found| found.contact);
-        closest.filter(|contact| !self.scraped.contains(&contact.id)).collect()
-    }
-
     /// What to store, and where, when the lookup is over.
     pub(super) fn places(&self) -> Vec<Answered> {
         let stores = match &self.wish {
@@ -412,9 +391,9 @@ impl Search {
         }
     }
 
-    /// One that was asked to store something, or asked again, is not waited for any more.
+    /// One that was asked to store something is not waited for any more.
     pub(super) fn stop_waiting(&mut self) {
-        if let Stage::Again { waiting } | Stage::Storing { waiting } = &mut self.stage {
+        if let Stage::Storing { waiting } = &mut self.stage {
             *waiting = waiting.saturating_sub(1);
         }
     }

@@ -173,6 +173,22 @@ fn a_swarm_is_counted() {
     assert_eq!(world.fulfil(15, Wish::Scrape { infohash: INFOHASH }).swarm, Some((1, 1)));
 }
 
+/// Nobody asks it anything, so nobody ever gets to know it.
+#[test]
+fn a_read_only_node_is_told_what_is_long_too() {
+    let mut world = World::of(20);
+    for (n, seed) in [(1_u16, true), (2, false)] {
+        world.fulfil(n, peers_wish(INFOHASH, Some(Announce { port: Some(n), seed })));
+    }
+    let long = Item::mutable(&[1; 32], &b""[..], 1, [&b"996:"[..], &[7; 996]].concat()).unwrap();
+    assert_eq!(world.fulfil(3, Wish::Put { item: (&long).into(), cas: None }).stored, 8);
+    world.add(20, Settings { read_only: true, ..SETTINGS });
+    world.with(20, |dht, now| dht.begin(now, vec![at(0)]));
+    assert_eq!(world.fulfil(20, Wish::Scrape { infohash: INFOHASH }).swarm, Some((1, 1)));
+    let get = Wish::Get { target: long.target(), salt: Vec::new() };
+    assert_eq!(world.fulfil(20, get).item, Some(long));
+}
+
 #[test]
 fn items_are_put_and_got() {
     let mut world = World::of(20);

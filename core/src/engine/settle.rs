@@ -25,6 +25,10 @@ impl Engine {
         self.open_connections();
         self.settle_touched();
         self.sockets.send_all(&mut self.session, self.announces.take_datagrams());
+        if let Some(lsd) = &mut self.lsd {
+            let datagrams = lsd.take_datagrams(&mut self.session);
+            self.sockets.send_all(&mut self.session, datagrams);
+        }
         let dht_idle = self.dht.as_ref().is_none_or(DhtHost::is_idle);
         let idle = self.torrents.is_empty() && self.announces.is_empty() && dht_idle;
         if self.session.stopping && idle {
@@ -47,6 +51,9 @@ impl Engine {
             let wish = dht.wish_of_torrent(&self.session, id, wish);
             torrent.dht_wished(&self.session, wish);
         }
+        if let Some(lsd) = &mut self.lsd {
+            lsd.set(&self.session, torrent.infohash, torrent.looks_for_local_peers());
+        }
         if torrent.is_ended() {
             let infohashes = [Some(torrent.infohash), torrent.hybrid_infohash];
             let store = torrent.store();
@@ -57,6 +64,11 @@ impl Engine {
             }
             self.stores.remove(store);
             self.torrents.remove(id);
+            if self.torrents.is_empty() {
+                let session = &self.session;
+                let held = [session.read_ahead, session.assembly_bytes, session.write_backlog];
+                debug_assert_eq!(held, [0; 3], "bytes read, gathered, written stay counted");
+            }
         } else {
             if let Some(infohash) = torrent.take_new_infohash() {
                 self.by_infohash.entry(infohash).or_insert(id);

@@ -290,7 +290,7 @@ fn v2_hash(text: &str) -> Option<InfoHashV2> {
 }
 
 /// `N` bytes from exactly `2 N` hexadecimal digits.
-fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     if text.len() != 2 * N {
         return None;

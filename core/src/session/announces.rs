@@ -2,9 +2,9 @@
 //!
 //! A torrent says whom to ask what ([`Errand`]); here names are looked up, connections opened and
 //! datagrams passed on until there is a result, which goes back to the torrent. A bounded number
-//! runs at once, the others wait in the order in which they came; who leaves a swarm goes first.
+//! runs at once, in all and at one host; the others wait in the order in which they came, hosts in
+//! turn; who leaves a swarm goes first.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use crate::event::{Datagram, NetError, ResolveError};
 use crate::id::{ConnId, Slab, TorrentId, id_type};
 use crate::segments::Segments;
 use crate::session::Session;
+use crate::session::announce_queue::AnnounceQueue;
 use crate::session::conn::{Role, TimerKey};
 use crate::session::op::OpOwner;
 use crate::timer::TimerId;
@@ -49,7 +50,7 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 pub(crate) struct Announces {
     running: Slab<AnnounceId, Running>,
-    waiting: VecDeque<(TorrentId, Errand)>,
+    waiting: AnnounceQueue<(TorrentId, Errand)>,
     udp: UdpTracker<AnnounceId>,
     udp_timer: TimerId,
     finished: Vec<Finished>,
@@ -58,6 +59,7 @@ pub(crate) struct Announces {
 #[derive(Debug)]
 struct Running {
     torrent: TorrentId,
+    host: Box<str>,
     tracker: TrackerKey,
     exchange: Exchange,
     conn: Option<ConnId>,
@@ -70,7 +72,7 @@ impl Announces {
     pub(crate) fn new(session: &mut Session) -> Self {
         Announces {
             running: Slab::new(),
-            waiting: VecDeque::new(),
+            waiting: AnnounceQueue::new(),
             udp: UdpTracker::new(session.secret.fork()),
             udp_timer: session.timers.register(TimerKey::UdpTrackers),
             finished: Vec::new(),
@@ -84,11 +86,9 @@ impl Announces {
 
     /// Makes an announce, now or when its turn comes.
     pub(crate) fn start(&mut self, session: &mut Session, torrent: TorrentId, errand: Errand) {
-        if errand.request.event == Some(AnnounceEvent::Stopped) {
-            self.waiting.push_front((torrent, errand));
-        } else {
-            self.waiting.push_back((torrent, errand));
-        }
+        let host = errand.announce.url.host().to_tls_name();
+        let leaves = errand.request.event == Some(AnnounceEvent::Stopped);
+        self.waiting.push(host, (torrent, errand), leaves);
         self.start_waiting(session);
     }
 
@@ -110,7 +110,7 @@ impl Announces {
 
     /// Gives all announces up.
     pub(crate) fn abandon_all(&mut self, session: &mut Session) {
-        self.waiting.clear();
+        self.waiting.retain(|_| false);
         let all: Vec<AnnounceId> = self.running.keys().collect();
         for id in all {
             self.udp.cancel(id);
@@ -120,13 +120,14 @@ impl Announces {
 
     fn start_waiting(&mut self, session: &mut Session) {
         while self.running.len() < session.config.bounds.announces {
-            let Some((torrent, errand)) = self.waiting.pop_front() else { return };
+            let Some((host, (torrent, errand))) = self.waiting.next() else { return };
             let Errand { announce, request } = errand;
             let user_agent = session.config.client_name.replace(' ', "/");
             let exchange = Exchange::new(session.now, announce.url, request.into(), &user_agent);
             let timers = &mut session.timers;
             let id = self.running.insert_with(|id| Running {
                 torrent,
+                host,
                 tracker: announce.tracker,
                 exchange,
                 conn: None,
@@ -262,6 +263,7 @@ impl Announces {
 
     fn remove(&mut self, session: &mut Session, id: AnnounceId) {
         if let Some(running) = self.running.remove(id) {
+            self.waiting.done(&running.host);
             session.timers.unregister(running.timer);
             if let Some(conn) = running.conn {
                 session.close(conn, Close::Abort);

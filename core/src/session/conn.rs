@@ -109,6 +109,8 @@ pub(crate) enum TimerKey {
     TrackerServer,
     /// The DHT's next deadline.
     Dht,
+    /// Torrents are to be announced in the local network.
+    Lsd,
     /// The session has had its time to stop.
     Stop,
 }

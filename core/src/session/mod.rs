@@ -3,10 +3,12 @@
 //! Torrents and trackers are handed `&mut Session` and push what they want done into its outbox at
 //! the moment they want it, so the order of actions is the order of causes.
 
+mod announce_queue;
 pub(crate) mod announces;
 pub mod bans;
 pub(crate) mod conn;
 pub(crate) mod dht_host;
+pub(crate) mod lsd_host;
 pub(crate) mod op;
 pub(crate) mod rates;
 pub(crate) mod sockets;

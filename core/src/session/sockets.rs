@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::action::{Action, SocketKind, SocketSpec};
 use crate::event::{Datagram, NetError};
 use crate::id::{Slab, SocketId};
+use crate::lsd::GROUPS;
 use crate::notice::{Notice, Service};
 use crate::session::Session;
 
@@ -44,6 +45,8 @@ pub(crate) enum Purpose {
     Tracker,
     /// The embedded tracker answers datagrams here.
     TrackerUdp,
+    /// Peers in the same network are heard of here, and told of ours.
+    LocalDiscovery,
 }
 
 impl Purpose {
@@ -51,13 +54,16 @@ impl Purpose {
         match self {
             Purpose::Peers | Purpose::Tracker => SocketKind::TcpListener,
             Purpose::PeersUdp | Purpose::TrackerUdp => SocketKind::Udp,
+            Purpose::LocalDiscovery => SocketKind::Multicast,
         }
     }
 
-    fn service(self) -> Service {
+    /// Whom it serves, if that is anybody who has to know where it is.
+    fn service(self) -> Option<Service> {
         match self {
-            Purpose::Peers | Purpose::PeersUdp => Service::Peers,
-            Purpose::Tracker | Purpose::TrackerUdp => Service::Tracker,
+            Purpose::Peers | Purpose::PeersUdp => Some(Service::Peers),
+            Purpose::Tracker | Purpose::TrackerUdp => Some(Service::Tracker),
+            Purpose::LocalDiscovery => None,
         }
     }
 
@@ -66,7 +72,7 @@ impl Purpose {
         match self {
             Purpose::Peers => Some(Purpose::PeersUdp),
             Purpose::Tracker => Some(Purpose::TrackerUdp),
-            Purpose::PeersUdp | Purpose::TrackerUdp => None,
+            Purpose::PeersUdp | Purpose::TrackerUdp | Purpose::LocalDiscovery => None,
         }
     }
 }
@@ -86,6 +92,13 @@ impl Sockets {
         }
         if let Some(addr) = session.config.tracker_listen {
             sockets.bind(session, Purpose::Tracker, addr);
+        }
+        if session.config.local_discovery {
+            for group in GROUPS {
+                if listen.iter().any(|addr| addr.is_ipv4() == group.is_ipv4()) {
+                    sockets.bind(session, Purpose::LocalDiscovery, group);
+                }
+            }
         }
         sockets
     }
@@ -135,11 +148,14 @@ impl Sockets {
                         session.listen_port = addr.port();
                     }
                 }
-                session.act(Action::Notify(Box::new(Notice::Listening {
-                    service: purpose.service(),
-                    kind: spec.kind,
-                    addr,
-                })));
+                if let Some(service) = purpose.service() {
+                    let kind = spec.kind;
+                    session.act(Action::Notify(Box::new(Notice::Listening {
+                        service,
+                        kind,
+                        addr,
+                    })));
+                }
                 if let Some(companion) = purpose.companion() {
                     self.bind(session, companion, SocketAddr::new(spec.addr.ip(), addr.port()));
                 }
@@ -152,7 +168,7 @@ impl Sockets {
                 let may_fall_back = match purpose {
                     Purpose::Peers => session.config.listen_fallback,
                     Purpose::PeersUdp => true,
-                    Purpose::Tracker | Purpose::TrackerUdp => false,
+                    Purpose::Tracker | Purpose::TrackerUdp | Purpose::LocalDiscovery => false,
                 };
                 if why == NetError::AddrInUse && may_fall_back && !socket.fell_back {
                     socket.fell_back = true;
@@ -162,12 +178,11 @@ impl Sockets {
                 }
                 session.listeners_pending -= usize::from(purpose == Purpose::Peers);
                 self.sockets.remove(id);
-                session.act(Action::Notify(Box::new(Notice::ListenFailed {
-                    service: purpose.service(),
-                    kind: spec.kind,
-                    addr: spec.addr,
-                    why,
-                })));
+                if let Some(service) = purpose.service() {
+                    let SocketSpec { kind, addr } = spec;
+                    let notice = Notice::ListenFailed { service, kind, addr, why };
+                    session.act(Action::Notify(Box::new(notice)));
+                }
             }
         }
     }
@@ -193,9 +208,12 @@ impl Sockets {
     ) {
         for datagram in datagrams {
             let v4 = datagram.remote.is_ipv4();
-            let fits = |socket: &Socket| {
-                socket.purpose == Purpose::PeersUdp && socket.spec.addr.is_ipv4() == v4
+            let purpose = match datagram.remote.ip().is_multicast() {
+                true => Purpose::LocalDiscovery,
+                false => Purpose::PeersUdp,
             };
+            let fits =
+                |socket: &Socket| socket.purpose == purpose && socket.spec.addr.is_ipv4() == v4;
             let found = self.sockets.iter().find(|(_, socket)| fits(socket)).map(|(id, _)| id);
             if let Some(id) = found {
                 self.send(session, id, Some(datagram));

@@ -1,5 +1,5 @@
-//! Peer exchange: peers are told whom we are connected to, and tell us (BEP 11). Nothing of it for a
-//! private torrent ([`Torrent::discovery_allowed`]).
+//! Peer exchange: peers are told whom we are connected to, and tell us (BEP 11); and peers in the same
+//! network (BEP 14). Nothing of it for a private torrent ([`Torrent::discovery_allowed`]).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -98,6 +98,19 @@ impl Torrent {
         });
         session.queue_connects(self.id);
         Ok(())
+    }
+
+    /// Whether peers in the same network are told of it, and those heard of are welcome.
+    pub(crate) fn looks_for_local_peers(&self) -> bool {
+        self.welcomes_peers() && self.discovery_allowed()
+    }
+
+    /// A peer in the same network takes part.
+    pub(crate) fn local_peer(&mut self, session: &mut Session, peer: SocketAddr) {
+        if self.looks_for_local_peers() {
+            self.book.add(peer, PeerSource::Lsd, session.now);
+            session.queue_connects(self.id);
+        }
     }
 
     /// The torrent turned out to be private when its metadata came: whoever was found otherwise

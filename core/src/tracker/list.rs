@@ -135,6 +135,9 @@ impl TrackerList {
         for urls in tiers {
             self.add_tier(urls);
         }
+        // Most torrents have one tracker, and a session may have thousands of torrents.
+        self.trackers.shrink_to_fit();
+        self.tiers.shrink_to_fit();
         self.refresh(now);
     }
 

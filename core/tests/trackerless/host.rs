@@ -21,6 +21,7 @@ pub(crate) struct Node {
     addr: SocketAddr,
     listener: Option<SocketId>,
     udp: Option<SocketId>,
+    pub(crate) group: Option<(SocketId, SocketAddr)>,
     stores: BTreeMap<StoreId, Arc<StoreSpec>>,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     pub(crate) states: BTreeMap<StateName, Bytes>,
@@ -33,8 +34,16 @@ pub(crate) struct Node {
     pub(crate) sent: Vec<Datagram>,
 }
 
+/// How they are to find each other.
+#[derive(Clone, Copy)]
+pub(crate) enum Means {
+    Dht,
+    LocalDiscovery,
+}
+
 pub(crate) struct Net {
     pub(crate) nodes: Vec<Node>,
+    means: Means,
     pub(crate) now: Instant,
     events: VecDeque<(usize, Event)>,
 }
@@ -44,16 +53,22 @@ pub(crate) fn addr(at: usize) -> SocketAddr {
 }
 
 impl Node {
-    fn new(at: usize, states: BTreeMap<StateName, Bytes>, now: Instant) -> Self {
-        let bootstrap = vec![("10.0.0.1".to_owned(), 6881)];
-        let dht = DhtConfig { bootstrap, ..DhtConfig::default() };
-        let config = Config { listen: vec![addr(at)], dht: Some(dht), ..Config::default() };
+    fn new(at: usize, means: Means, states: BTreeMap<StateName, Bytes>, now: Instant) -> Self {
+        let mut config = Config { listen: vec![addr(at)], ..Config::default() };
+        match means {
+            Means::Dht => {
+                let bootstrap = vec![("10.0.0.1".to_owned(), 6881)];
+                config.dht = Some(DhtConfig { bootstrap, ..DhtConfig::default() });
+            }
+            Means::LocalDiscovery => config.local_discovery = true,
+        }
         let seed = [at as u8 + 1; 32];
         Node {
             engine: Recorder::recording(config, seed, now, UnixTime(1_700_000_000)),
             addr: addr(at),
             listener: None,
             udp: None,
+            group: None,
             stores: BTreeMap::new(),
             files: BTreeMap::new(),
             states,
@@ -136,16 +151,16 @@ impl Node {
 }
 
 impl Net {
-    pub(crate) fn new(nodes: usize) -> Self {
+    pub(crate) fn new(nodes: usize, means: Means) -> Self {
         let now = Instant::ZERO;
-        let nodes = (0..nodes).map(|at| Node::new(at, BTreeMap::new(), now)).collect();
-        Net { nodes, now, events: VecDeque::new() }
+        let nodes = (0..nodes).map(|at| Node::new(at, means, BTreeMap::new(), now)).collect();
+        Net { nodes, means, now, events: VecDeque::new() }
     }
 
     /// Starts a node anew, with what it saved.
     pub(crate) fn restart(&mut self, at: usize) {
         let states = std::mem::take(&mut self.nodes[at].states);
-        self.nodes[at] = Node::new(at, states, self.now);
+        self.nodes[at] = Node::new(at, self.means, states, self.now);
     }
 
     fn node_at(&self, addr: SocketAddr) -> Option<usize> {
@@ -158,6 +173,7 @@ impl Net {
                 match kind {
                     SocketKind::TcpListener => self.nodes[at].listener = Some(socket),
                     SocketKind::Udp => self.nodes[at].udp = Some(socket),
+                    SocketKind::Multicast => self.nodes[at].group = Some((socket, addr)),
                 }
                 self.events.push_back((at, Event::Bound { socket, result: Ok(addr) }));
             }
@@ -210,10 +226,27 @@ impl Net {
     fn send_datagrams(&mut self, at: usize, socket: SocketId) {
         while let Some(datagram) = self.nodes[at].engine.gather_datagram(self.now, socket) {
             self.nodes[at].sent.push(datagram.clone());
+            if datagram.remote.ip().is_multicast() {
+                self.send_to_group(at, &datagram);
+                continue;
+            }
             let Some(other) = self.node_at(datagram.remote) else { continue };
             let remote = self.nodes[at].addr;
             let batch = vec![Datagram { remote, data: datagram.data }];
             if let Some(socket) = self.nodes[other].udp {
+                self.events.push_back((other, Event::Datagrams { socket, batch }));
+            }
+        }
+    }
+
+    /// All members hear it, the sender too.
+    fn send_to_group(&mut self, at: usize, datagram: &Datagram) {
+        for (other, node) in self.nodes.iter().enumerate() {
+            if let Some((socket, group)) = node.group
+                && group == datagram.remote
+            {
+                let remote = SocketAddr::new(addr(at).ip(), group.port());
+                let batch = vec![Datagram { remote, data: datagram.data.clone() }];
                 self.events.push_back((other, Event::Datagrams { socket, batch }));
             }
         }

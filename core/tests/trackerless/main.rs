@@ -1,20 +1,24 @@
-//! Engines whose torrents have no tracker: peers find each other through the DHT alone, and
-//! private torrents do not.
+//! Engines whose torrents have no tracker: peers find each other through the DHT alone, or by local
+//! discovery alone, and private torrents do not.
 
 mod host;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use bitswarm_core::dht::store::item::Item;
 use bitswarm_core::dht::{NodeId, Outcome, Wish, WishId};
 use bitswarm_core::disk::StateName;
+use bitswarm_core::event::Datagram;
+use bitswarm_core::lsd::GROUPS;
+use bitswarm_core::lsd::message::Announce;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Notice, TorrentNotice};
+use bitswarm_core::{Event, Notice, TorrentNotice};
 
-use host::{Net, addr};
+use host::{Means, Net, addr};
 
 fn content() -> Vec<u8> {
     (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
@@ -28,7 +32,11 @@ fn torrent(private: bool) -> Arc<Metainfo> {
 
 /// Node 1 has the content, node 2 wants it, node 0 is a node of the DHT and nothing else.
 fn with_torrent(metainfo: &Arc<Metainfo>) -> Net {
-    let mut net = Net::new(3);
+    by(Means::Dht, metainfo)
+}
+
+fn by(means: Means, metainfo: &Arc<Metainfo>) -> Net {
+    let mut net = Net::new(3, means);
     net.nodes[1].files.insert("file".to_owned(), content());
     for at in [1, 2] {
         let add = AddTorrent::new(metainfo.clone(), Path::new("/"));
@@ -109,7 +117,7 @@ fn peers_tell_each_other_of_their_nodes() {
 
 #[test]
 fn users_put_get_and_look_up() {
-    let mut net = Net::new(4);
+    let mut net = Net::new(4, Means::Dht);
     assert!(!net.run_until(20, |_| false));
     let item = Item::immutable(&b"5:hello"[..]).expect("a string");
     let put = wish(&mut net, 1, Wish::Put { item: (&item).into(), cas: None });
@@ -126,7 +134,7 @@ fn users_put_get_and_look_up() {
 
 #[test]
 fn the_table_is_saved_at_the_end_and_used_at_the_next_start() {
-    let mut net = Net::new(4);
+    let mut net = Net::new(4, Means::Dht);
     assert!(!net.run_until(30, |_| false));
     let now = net.now;
     net.nodes[2].engine.stop(now);
@@ -141,4 +149,60 @@ fn the_table_is_saved_at_the_end_and_used_at_the_next_start() {
         net.nodes[2].notices.iter().any(known)
     };
     assert!(net.run_until(30, ready));
+}
+
+/// The announces that a node sent: when is not known here.
+fn announces(net: &Net, at: usize) -> usize {
+    net.nodes[at].sent.iter().filter(|datagram| datagram.remote == GROUPS[0]).count()
+}
+
+#[test]
+fn peers_in_the_same_network_find_each_other() {
+    let mut net = by(Means::LocalDiscovery, &torrent(false));
+    assert!(net.run_until(2, |net| net.nodes[2].heard(&TorrentNotice::Finished)));
+    assert_eq!(net.nodes[2].files["file"], content());
+    assert_eq!([0, 1, 2].map(|at| announces(&net, at)), [0, 1, 1], "node 0 has no torrent");
+    net.run_until(602, |_| false);
+    assert_eq!([1, 2].map(|at| announces(&net, at)), [3, 3], "every five minutes");
+    for at in 0..3 {
+        let now = net.now;
+        net.nodes[at].engine.stop(now);
+    }
+    let stopped = |net: &Net| net.nodes.iter().all(|n| n.notices.contains(&Notice::Stopped));
+    assert!(net.run_until(2, stopped));
+    net.nodes.iter_mut().for_each(host::Node::replays);
+}
+
+#[test]
+fn a_private_torrent_is_not_announced_in_the_network_nor_heard_of() {
+    let metainfo = torrent(true);
+    let mut net = by(Means::LocalDiscovery, &metainfo);
+    // Somebody announces it all the same.
+    let infohashes = vec![metainfo.infohash()];
+    let announce = Announce { port: 6881, infohashes, cookie: None }.encode(GROUPS[0]);
+    let remote = SocketAddr::new(addr(1).ip(), 6771);
+    net.run_until(1, |_| false);
+    let (socket, _) = net.nodes[2].group.expect("it has joined");
+    let batch = vec![Datagram { remote, data: announce[..].into() }];
+    let now = net.now;
+    net.nodes[2].engine.handle(now, Event::Datagrams { socket, batch });
+    assert!(!net.run_until(3600, |net| net.nodes[2].heard(&TorrentNotice::Finished)));
+    assert_eq!([1, 2].map(|at| announces(&net, at)), [0, 0]);
+    assert_eq!(net.nodes[2].said, [], "it was not even dialled");
+}
+
+#[test]
+fn a_torrent_that_is_paused_or_gone_is_not_announced() {
+    let mut net = by(Means::LocalDiscovery, &torrent(false));
+    assert!(net.run_until(2, |net| net.nodes[2].heard(&TorrentNotice::Finished)));
+    let id = |net: &Net, at: usize| net.nodes[at].engine.engine().torrents().next().expect("there");
+    let (now, one, two) = (net.now, id(&net, 1), id(&net, 2));
+    net.nodes[1].engine.pause(now, one).expect("it is there");
+    net.nodes[2].engine.remove_torrent(now, two, false).expect("it is there");
+    net.run_until(3600, |_| false);
+    assert_eq!([1, 2].map(|at| announces(&net, at)), [1, 1]);
+    let now = net.now;
+    net.nodes[1].engine.resume(now, one).expect("it is there");
+    net.run_until(10, |_| false);
+    assert_eq!(announces(&net, 1), 2);
 }

@@ -3,12 +3,14 @@
 //! [`DiskPool`] runs requests on worker threads; each ends in exactly one completion. Below it:
 //! `store` knows a torrent's files, `beneath` opens them so that no link leads out of the root,
 //! `files` keeps a bounded number open, `transfer` moves bytes, `relocate` moves files,
-//! `state` keeps resume data.
+//! `state` keeps resume data. Reads that find their bytes in memory need no worker: `at_once`.
 
+mod at_once;
 mod beneath;
 mod error;
 mod files;
 mod pool;
+mod read_buffers;
 mod relocate;
 mod state;
 mod store;
@@ -24,6 +26,7 @@ pub use pool::{Completion, DiskOptions, DiskPool};
 pub use state::{StateDir, StateDirError};
 
 pub(crate) use files::FileCache;
+use read_buffers::ReadBuffers;
 pub(crate) use store::Store;
 pub(crate) use transfer::{Scratch, Transfer};
 
@@ -32,13 +35,19 @@ pub(crate) use transfer::{Scratch, Transfer};
 pub(crate) struct Disk {
     stores: RwLock<HashMap<StoreId, Arc<Store>>>,
     files: FileCache,
+    buffers: ReadBuffers,
     /// Without one, nothing is kept and nothing is found.
     state: Option<StateDir>,
 }
 
 impl Disk {
     pub(crate) fn new(open_files: usize, state: Option<StateDir>) -> Self {
-        Disk { stores: RwLock::default(), files: FileCache::new(open_files), state }
+        Disk {
+            stores: RwLock::default(),
+            files: FileCache::new(open_files),
+            buffers: ReadBuffers::default(),
+            state,
+        }
     }
 
     /// Does one request. Blocks as long as the disk takes.
@@ -58,7 +67,8 @@ impl Disk {
                 Ok(DiskDone::Done)
             }
             DiskRequest::Read { store, spans } => {
-                self.transfer(store, |transfer| transfer.read(&spans).map(DiskDone::Read))
+                let read = |transfer: Transfer<'_>| transfer.read(&spans, &self.buffers);
+                self.transfer(store, |transfer| read(transfer).map(DiskDone::Read))
             }
             DiskRequest::Write(request) => {
                 self.transfer(request.store, |transfer| transfer.write(*request))
@@ -95,6 +105,21 @@ impl Disk {
                 Ok(DiskDone::Done)
             }
         }
+    }
+
+    /// Does a request that needs nothing to be waited for, neither a device nor another thread's
+    /// work. `None`: it is to be executed.
+    pub(crate) fn try_at_once(&self, request: &DiskRequest) -> Option<DiskDone> {
+        let DiskRequest::Read { store, spans } = request else { return None };
+        let store = self.stores.try_read().ok()?.get(store).cloned()?;
+        let place = store.try_enter()?;
+        let transfer = Transfer { store: &store, place: &place, cache: &self.files };
+        transfer.read_at_once(spans, &self.buffers).map(DiskDone::Read)
+    }
+
+    /// Gives back all memory that is not in use.
+    pub(crate) fn release_buffers(&self) {
+        self.buffers.release();
     }
 
     fn open(&self, id: StoreId, spec: Arc<StoreSpec>) -> Result<DiskDone, DiskError> {

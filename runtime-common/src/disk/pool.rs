@@ -94,6 +94,17 @@ impl DiskPool {
         Ok(pool)
     }
 
+    /// Does a request here and now if nothing has to be waited for: a read whose files are open and
+    /// whose bytes are in memory. `None`: it is to be submitted.
+    pub fn try_at_once(&self, request: &DiskRequest) -> Option<DiskDone> {
+        self.shared.disk.try_at_once(request)
+    }
+
+    /// Gives back all memory that is not in use; for when nothing was sent for a while.
+    pub fn release_buffers(&self) {
+        self.shared.disk.release_buffers();
+    }
+
     /// Queues a request. Its completion is called once, later, from another thread.
     pub fn submit(&self, op: OpId, request: DiskRequest) {
         let mut queue = self.shared.lock();

@@ -77,6 +77,11 @@ impl Store {
         if place.open { Ok(place) } else { Err(unknown()) }
     }
 
+    /// The same if nobody has to be waited for.
+    pub(crate) fn try_enter(&self) -> Option<RwLockReadGuard<'_, Place>> {
+        self.place.try_read().ok().filter(|place| place.open)
+    }
+
     /// For work on the store as a whole, alone.
     pub(crate) fn enter_alone(&self) -> Result<RwLockWriteGuard<'_, Place>, DiskError> {
         let place = self.place.write().unwrap_or_else(PoisonError::into_inner);

@@ -138,6 +138,26 @@ fn piece_across_files_and_padding_is_written_read_and_hashed_as_one() {
     assert!(!bench.path("T/empty").exists());
 }
 
+/// On a file system of which it is known that nothing has to be waited for.
+#[cfg(target_os = "linux")]
+#[test]
+fn read_is_done_at_once_if_its_files_are_open_and_its_bytes_in_memory() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut bench = Bench { dir, ..Bench::unopened() }.open_at("root");
+    let spans = Spans::from_slice(&[span(0, 4, 6), padding(5), span(2, 0, 3)]);
+    let read = DiskRequest::Read { store: bench.store, spans: spans.clone() };
+    assert_eq!(bench.write(&spans, &[b"abcdef\0\0\0\0\0xyz"]), Ok(DiskDone::Done));
+    bench.disk.files.forget(bench.store);
+    assert_eq!(bench.disk.try_at_once(&read), None, "no file is open");
+    let waited = bench.read(&spans).unwrap();
+    assert_eq!(bench.disk.try_at_once(&read), Some(waited));
+    let beyond = Spans::from_slice(&[span(0, 4, 7)]);
+    let beyond = DiskRequest::Read { store: bench.store, spans: beyond };
+    assert_eq!(bench.disk.try_at_once(&beyond), None, "what is wrong is told by a worker");
+    bench.close(false).unwrap();
+    assert_eq!(bench.disk.try_at_once(&read), None, "the store is closed");
+}
+
 #[test]
 fn data_that_fails_its_hash_is_not_written() {
     let mut bench = Bench::new();

@@ -11,11 +11,12 @@ use bitswarm_core::disk::{
     DiskDone, DiskError, DiskErrorKind, FileIndex, Span, VerifyRequest, WriteRequest,
 };
 use bytes::{Buf, Bytes};
-use rustix::buffer::spare_capacity;
 use rustix::io::{self, Errno, retry_on_intr};
 
+use super::at_once;
 use super::error::{disk_error, told};
 use super::files::{Access, FileCache};
+use super::read_buffers::ReadBuffers;
 use super::store::{Place, Store};
 
 /// What is read at once for hashing, in bytes (chosen: fits the second-level cache, and is large
@@ -41,26 +42,48 @@ pub(crate) struct Transfer<'a> {
 
 impl Transfer<'_> {
     /// Reads all spans into one buffer.
-    pub(crate) fn read(&self, spans: &[Span]) -> Result<Bytes, DiskError> {
-        let total = spans.iter().map(|span| span.length as usize).sum();
-        let mut data: Vec<u8> = Vec::with_capacity(total);
+    pub(crate) fn read(&self, spans: &[Span], buffers: &ReadBuffers) -> Result<Bytes, DiskError> {
+        let mut buffer = buffers.take(total_len(spans));
+        let mut rest = buffer.bytes();
         for span in spans {
-            let start = data.len();
-            let end = start + span.length as usize;
+            let (mut part, after) = rest.split_at_mut(span.length as usize);
+            rest = after;
             let Some(index) = span.file else {
-                data.resize(end, 0);
+                part.fill(0);
                 continue;
             };
             let file = self.store.file(self.place, self.cache, index, Access::Read)?;
-            while data.len() < end {
-                let at = span.offset + (data.len() - start) as u64;
-                let read = retry_on_intr(|| io::pread(&file, spare_capacity(&mut data), at));
-                self.expect_some(index, read)?;
+            let mut at = span.offset;
+            while !part.is_empty() {
+                let read = retry_on_intr(|| io::pread(&file, &mut *part, at));
+                let count = self.expect_some(index, read)?;
+                at += count as u64;
+                part = &mut part[count..];
             }
-            // The file may go on where the span ends.
-            data.truncate(end);
         }
-        Ok(Bytes::from(data))
+        Ok(buffer.freeze())
+    }
+
+    /// The same if nothing has to be waited for: every file is open, and its bytes are in memory.
+    pub(crate) fn read_at_once(&self, spans: &[Span], buffers: &ReadBuffers) -> Option<Bytes> {
+        let mut buffer = buffers.take(total_len(spans));
+        let mut rest = buffer.bytes();
+        for span in spans {
+            let (mut part, after) = rest.split_at_mut(span.length as usize);
+            rest = after;
+            let Some(index) = span.file else {
+                part.fill(0);
+                continue;
+            };
+            let file = self.cache.get((self.store.id(), index.0), Access::Read)?;
+            let mut at = span.offset;
+            while !part.is_empty() {
+                let count = at_once::read(&file, part, at).filter(|&count| count > 0)?;
+                at += count as u64;
+                part = &mut part[count..];
+            }
+        }
+        Some(buffer.freeze())
     }
 
     /// Reads a piece and sees whether it has its hash.
@@ -150,6 +173,10 @@ impl Transfer<'_> {
         let file = self.store.files().get(index.0 as usize);
         file.map_or_else(|| self.place.root.clone(), |file| self.place.root.join(&file.path))
     }
+}
+
+fn total_len(spans: &[Span]) -> usize {
+    spans.iter().map(|span| span.length as usize).sum()
 }
 
 fn write_span(file: &OwnedFd, span: &Span, data: &mut Gather) -> Result<(), Errno> {

@@ -6,10 +6,10 @@
 //! after every single datagram.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
-use bitswarm_core::action::SocketSpec;
+use bitswarm_core::action::{SocketKind, SocketSpec};
 use bitswarm_core::event::Datagram;
 use bitswarm_core::id::Id;
 use bitswarm_core::{Event, SocketId};
@@ -17,6 +17,7 @@ use bytes::BytesMut;
 use socket2::SockRef;
 
 use super::poller::{Direction, Interest, Poller, Readiness, Source};
+use crate::multicast::Group;
 use crate::table::Table;
 use crate::{net, sys};
 
@@ -38,6 +39,8 @@ pub(super) struct DatagramSockets<S> {
 #[derive(Debug)]
 struct Endpoint<S> {
     socket: S,
+    /// The multicast group that everything is sent to.
+    group: Option<Group>,
     readable: bool,
     /// The datagram that the socket did not take; more follow it.
     unsent: Option<Datagram>,
@@ -50,18 +53,24 @@ impl<S: AsFd> DatagramSockets<S> {
         DatagramSockets { table: Table::new(), ready: 0, scratch: BytesMut::new() }
     }
 
-    /// Opens a socket; its address.
+    /// Opens a socket; its address. One of a multicast group uses the interface that has the address
+    /// `bind`, or all.
     pub(super) fn open(
         &mut self,
         poller: &mut impl Poller<Socket = S>,
         id: SocketId,
         spec: SocketSpec,
+        bind: Option<IpAddr>,
     ) -> io::Result<SocketAddr> {
         let socket = net::bind(spec)?;
+        let group = (spec.kind == SocketKind::Multicast).then(|| Group::new(spec.addr, bind));
+        if let Some(group) = &group {
+            group.open(&SockRef::from(&socket))?;
+        }
         let addr = net::local_addr(&SockRef::from(&socket))?;
         let mut socket = poller.watch(socket, source(id), Interest::Read)?;
         poller.arm(&mut socket, Direction::Read);
-        let endpoint = Endpoint { socket, readable: false, unsent: None, resumes: false };
+        let endpoint = Endpoint { socket, group, readable: false, unsent: None, resumes: false };
         self.table.insert(id, endpoint);
         Ok(addr)
     }
@@ -171,6 +180,9 @@ impl<S: AsFd> Endpoint<S> {
     /// Sends one datagram, or keeps it if the socket would block. One that cannot be sent for
     /// another reason is lost, as it might be on the way.
     fn send(&mut self, datagram: Datagram) {
+        if let Some(group) = &self.group {
+            return group.send(&SockRef::from(&self.socket), &datagram.data);
+        }
         match SockRef::from(&self.socket).send_to(&datagram.data, &datagram.remote.into()) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -76,6 +76,7 @@ impl<P: Poller> Driver<P> {
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| deadline - now);
         if timeout != Some(Duration::ZERO) && now - self.last_read > BUFFERS_KEPT {
             self.buffers.release();
+            self.host.release_buffers();
         }
         timeout
     }
@@ -203,7 +204,10 @@ impl<P: Poller> Driver<P> {
                 let next = || host.gather_datagram(socket);
                 self.datagrams.send(&mut self.poller, socket, next);
             }
-            Action::Disk { op, request } => self.host.disk(op, request),
+            Action::Disk { op, request } => {
+                let done = self.host.disk(op, request);
+                self.pending.extend(done);
+            }
             Action::Resolve { op, host } => self.host.resolve(op, host),
             Action::Notify(notice) => self.host.notify(&notice),
         }
@@ -221,7 +225,10 @@ impl<P: Poller> Driver<P> {
     fn bind(&mut self, socket: SocketId, spec: SocketSpec) {
         let bound = match spec.kind {
             SocketKind::TcpListener => self.listeners.open(&mut self.poller, socket, spec),
-            SocketKind::Udp => self.datagrams.open(&mut self.poller, socket, spec),
+            SocketKind::Udp | SocketKind::Multicast => {
+                let bind = self.host.bind_address();
+                self.datagrams.open(&mut self.poller, socket, spec, bind)
+            }
         };
         tracing::debug!(?spec, ?bound, "bound");
         let result = bound.map_err(|error| net::net_error(&error));

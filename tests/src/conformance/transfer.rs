@@ -130,7 +130,8 @@ pub fn stream_may_come_in_any_cut(runtime: Runtime) {
 /// The disk may be behind by 32 KiB only: reading is switched off and on all the time.
 pub fn reading_stops_for_the_disk_and_goes_on(runtime: Runtime) {
     let _turn = beside_others();
-    let sample = Sample::new(8 << 20);
+    // Long enough for a dozen times even if a runtime reads as much at once as it may.
+    let sample = Sample::new(32 << 20);
     let mut seed = Session::start(runtime);
     seed.seed(&sample);
     let mut leech = Session::with(runtime, |config| {

@@ -41,8 +41,14 @@ impl Bitswarm {
             Role::Leech => command.arg("download").arg(task.source()).arg("-o"),
         };
         let quiet = quiet_network(seat);
-        let network = quiet.iter().filter(|option| !(task.pex && *option == "--no-pex"));
+        let network = quiet.iter().filter(|option| match option.as_str() {
+            "--no-pex" => !task.pex,
+            "--no-lsd" => !task.lsd,
+            "--no-dht" => task.dht.is_none(),
+            _ => true,
+        });
         command.arg(&task.root).args(network).arg("--json").args(arguments);
+        command.args(task.dht.map(|router| format!("--dht-bootstrap={router}")));
         if let Some(rate) = task.up_bytes_per_s {
             command.args(["--up", &rate.to_string()]);
         }

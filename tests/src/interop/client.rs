@@ -2,6 +2,7 @@
 //! stop it.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +63,10 @@ pub struct Task<'a> {
     pub magnet: Option<String>,
     /// Whether it exchanges peers with peers (libtorrent and ours).
     pub pex: bool,
+    /// Whether it looks for peers by local discovery (libtorrent and ours).
+    pub lsd: bool,
+    /// A node by which it takes part in the DHT (libtorrent and ours).
+    pub dht: Option<SocketAddr>,
     /// Whether it tells of the hashes that it gets (libtorrent).
     pub tells_hashes: bool,
 }
@@ -78,19 +83,24 @@ pub enum Role {
 impl<'a> Task<'a> {
     /// Seed from the torrent's original content.
     pub fn seed(torrent: &'a Torrent) -> Self {
-        let root = torrent.content.root().to_owned();
-        Task { root, role: Role::Seed, ..Task::leech(torrent, "") }
+        Task::new(torrent, torrent.content.root().to_owned(), Role::Seed)
     }
 
     /// Download into `root`.
     pub fn leech(torrent: &'a Torrent, root: impl Into<PathBuf>) -> Self {
+        Task::new(torrent, root.into(), Role::Leech)
+    }
+
+    fn new(torrent: &'a Torrent, root: PathBuf, role: Role) -> Self {
         Task {
             torrent,
-            root: root.into(),
-            role: Role::Leech,
+            root,
+            role,
             up_bytes_per_s: None,
             magnet: None,
             pex: false,
+            lsd: false,
+            dht: None,
             tells_hashes: false,
         }
     }
@@ -110,14 +120,24 @@ impl<'a> Task<'a> {
         Task { magnet: Some(format!("magnet:?xt=urn:btmh:1220{hash}{parameters}")), ..self }
     }
 
+    /// The same, telling of hashes.
+    pub fn telling_hashes(self) -> Self {
+        Task { tells_hashes: true, ..self }
+    }
+
     /// The same with peer exchange.
     pub fn with_pex(self) -> Self {
         Task { pex: true, ..self }
     }
 
-    /// The same, telling of hashes.
-    pub fn telling_hashes(self) -> Self {
-        Task { tells_hashes: true, ..self }
+    /// The same with local discovery.
+    pub fn with_lsd(self) -> Self {
+        Task { lsd: true, ..self }
+    }
+
+    /// The same in the DHT of this node.
+    pub fn with_dht(self, router: SocketAddr) -> Self {
+        Task { dht: Some(router), ..self }
     }
 
     /// What it is told to download or seed: a file or a link.

@@ -26,7 +26,9 @@ impl Libtorrent {
         });
         command.arg(task.source()).arg(&task.root).arg(seat.addr().to_string());
         command.arg(task.up_bytes_per_s.unwrap_or(0).to_string());
-        command.args(task.pex.then_some("pex")).args(task.tells_hashes.then_some("hashes"));
+        command.args(task.pex.then_some("pex")).args(task.lsd.then_some("lsd"));
+        command.args(task.dht.map(|router| format!("dht={router}")));
+        command.args(task.tells_hashes.then_some("hashes"));
         let process = Process::spawn(lab, &format!("libtorrent-{:?}", task.role), &command)?;
         let mut peer = Libtorrent { seat, process };
         until("libtorrent to listen", Duration::from_secs(20), || {

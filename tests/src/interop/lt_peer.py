@@ -1,7 +1,8 @@
 """A libtorrent peer for the interop tests. Prints one JSON object a line.
 
-    lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S [pex]   (0: unlimited)
-    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [hashes]
+    lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT]   (0: unlimited)
+    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT] [hashes]
+    lt_peer.py node   IP:PORT OTHER_NODES...
     lt_peer.py create PATH OUT PIECE_LENGTH TRACKER v1|v2|hybrid
     lt_peer.py info PATH OUT PIECE_LENGTH v1|v2|hybrid [symlinks]
     lt_peer.py load TORRENT
@@ -9,7 +10,9 @@
 A peer says "listening", then "status" once a second, "finished" when everything is on disk and
 flushed, "error" when something fails, and "peer_error" or "peer_ban" with what libtorrent thinks
 of the others. It lives until SIGTERM. TORRENT may be a magnet link. Its peers come from the torrent's
-tracker or magnet link, and with "pex" from other peers. With "hashes" it says "hashes" for each
+tracker or magnet link, with "pex" from other peers, with "lsd" from local discovery, with "dht" from
+the DHT, in which the node given is the first that it knows. "node" is a node of the DHT and no more;
+it says "dht" with the number of its nodes once a second. With "hashes" a peer says "hashes" for each
 message with hashes that it gets, and "hash_reject" for each reject (BEP 52).
 """
 
@@ -73,11 +76,11 @@ def load(torrent):
         v2=str(hashes.v2) if hashes.has_v2() else None, files=names)
 
 
-def session(address, hashes):
+def session(address, ways=()):
     kinds = lt.alert.category_t
     mask = kinds.status_notification | kinds.error_notification | kinds.storage_notification
     mask |= kinds.peer_notification | kinds.tracker_notification | kinds.ip_block_notification
-    if hashes:
+    if "hashes" in ways:
         mask |= kinds.peer_log_notification
     settings = {
         "listen_interfaces": address,
@@ -100,13 +103,49 @@ def session(address, hashes):
         "stop_tracker_timeout": 2,
         "min_reconnect_time": 1,
     }
+    settings["enable_lsd"] = "lsd" in ways
+    routers = [way.removeprefix("dht=") for way in ways if way.startswith("dht=")]
+    if routers:
+        settings |= {
+            "enable_dht": True,
+            "dht_bootstrap_nodes": routers[0],
+            # All nodes of a test have addresses that are nearly the same, and not from the Internet.
+            "dht_restrict_routing_ips": False,
+            "dht_restrict_search_ips": False,
+            "dht_ignore_dark_internet": False,
+            "dht_prefer_verified_node_ids": False,
+            "dht_enforce_node_id": False,
+        }
     return lt.session(settings)
 
 
-def run(role, torrent, directory, address, up, *options):
+def node(address, *others):
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
-    ses = session(address, "hashes" in options)
+    ses = session(address, ("dht=",))
+    nodes, next_look = 0, 0
+    while not stopping:
+        ses.wait_for_alert(200)
+        for alert in ses.pop_alerts():
+            kind, text = type(alert).__name__, alert.message()
+            if kind == "listen_succeeded_alert":
+                say("listening", message=text)
+            elif kind == "dht_stats_alert":
+                nodes = sum(bucket["num_nodes"] for bucket in alert.routing_table)
+                say("dht", nodes=nodes)
+        if time.monotonic() >= next_look:
+            next_look = time.monotonic() + 1
+            ses.post_dht_stats()
+            if nodes < len(others):
+                for other in others:
+                    host, _, port = other.rpartition(":")
+                    ses.add_dht_node((host, int(port)))
+
+
+def run(role, torrent, directory, address, up, *ways):
+    stopping = []
+    signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
+    ses = session(address, ways)
     if torrent.startswith("magnet:"):
         params = lt.parse_magnet_uri(torrent)
     else:
@@ -114,10 +153,13 @@ def run(role, torrent, directory, address, up, *options):
         params.ti = lt.torrent_info(torrent)
     params.save_path = directory
     params.flags = lt.torrent_flags.update_subscribe
-    if "pex" not in options:
+    if "pex" not in ways:
         # Every peer is to come from the tracker.
         params.flags |= lt.torrent_flags.disable_pex
+    if "lsd" not in ways:
+        params.flags |= lt.torrent_flags.disable_lsd
     handle = ses.add_torrent(params)
+    in_dht = any(way.startswith("dht=") for way in ways)
     if int(up):
         handle.set_upload_limit(int(up))
     flushing, next_status = False, 0
@@ -147,6 +189,9 @@ def run(role, torrent, directory, address, up, *options):
         if time.monotonic() >= next_status:
             next_status = time.monotonic() + 1
             status = handle.status()
+            if in_dht and status.num_peers == 0:
+                # Of itself it asks every quarter of an hour.
+                handle.force_dht_announce()
             say("status", state=str(status.state), progress=status.progress, peers=status.num_peers,
                 done=status.total_wanted_done, uploaded=status.total_payload_upload,
                 failed=status.total_failed_bytes)
@@ -159,6 +204,8 @@ def run(role, torrent, directory, address, up, *options):
 if __name__ == "__main__":
     if sys.argv[1] == "create":
         create(*sys.argv[2:])
+    elif sys.argv[1] == "node":
+        node(*sys.argv[2:])
     elif sys.argv[1] == "info":
         info(*sys.argv[2:])
     elif sys.argv[1] == "load":

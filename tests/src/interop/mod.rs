@@ -15,6 +15,7 @@ pub mod bencode;
 pub mod bitswarm;
 pub mod client;
 pub mod content;
+pub mod dht;
 pub mod hostile;
 pub mod lab;
 pub mod libtorrent;

@@ -3,9 +3,11 @@
 mod between_peers;
 mod command_line;
 mod create;
+mod dht;
 mod hostile_peers;
 mod https_trackers;
 mod interruptions;
+mod local_discovery;
 mod magnets;
 mod trackers;
 mod transfers;
@@ -16,6 +18,8 @@ fn main() -> ExitCode {
     let mut cases = between_peers::cases();
     cases.extend(transfers::cases());
     cases.extend(magnets::cases());
+    cases.extend(dht::cases());
+    cases.extend(local_discovery::cases());
     cases.extend(trackers::cases());
     cases.extend(https_trackers::cases());
     cases.extend(interruptions::cases());

@@ -6,6 +6,11 @@ use super::compact::{write_addr, write_contacts};
 use super::message::{Body, Message, Method, Query, RawItem, Response};
 use crate::bencode::{DictWriter, encode_dict};
 
+/// Bytes that lengthen a question whose answer is long. Nodes that do not know us send no more than
+/// a few times what we sent (`dht/server.rs`), and what is read only is never got to know; with these
+/// the longest answer, 1,400 bytes, is three times the question.
+const PADDING: [u8; 384] = [0; 384];
+
 impl Message<'_> {
     /// The datagram that says it.
     pub fn encode(&self) -> BytesMut {
@@ -69,6 +74,9 @@ fn arguments(dict: &mut DictWriter<'_>, query: &Query<'_>) {
         Method::GetPeers { infohash, no_seeds, scrape } => {
             dict.bytes("info_hash", infohash.0);
             flag(dict, "noseed", no_seeds);
+            if scrape {
+                dict.bytes("pad", PADDING);
+            }
             flag(dict, "scrape", scrape);
         }
         Method::AnnouncePeer { infohash, port, seed, token } => {
@@ -79,6 +87,7 @@ fn arguments(dict: &mut DictWriter<'_>, query: &Query<'_>) {
             dict.bytes("token", token);
         }
         Method::Get { target, seq } => {
+            dict.bytes("pad", PADDING);
             dict.bytes("target", target.0);
             if let Some(seq) = seq {
                 dict.int("seq", seq);

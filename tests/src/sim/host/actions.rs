@@ -62,6 +62,8 @@ impl EngineHost {
         let bound = match spec.kind {
             SocketKind::TcpListener => cx.net.listen(self.id, spec.addr),
             SocketKind::Udp => cx.net.bind_datagram(self.id, spec.addr),
+            // No two hosts of this world are in the same network.
+            SocketKind::Multicast => Err(NetError::AddrNotAvailable),
         };
         let key = bound.as_ref().ok().map(|(key, _)| *key);
         if self.sockets.insert(socket, Bound { key, kind: spec.kind, held: None }).is_some() {

@@ -1,0 +1,68 @@
+//! Local discovery's place in a session: its timer, its datagrams, and whose peers are heard of.
+//!
+//! What is announced when is decided by [`Lsd`]. Announces begin when it is known where peers reach
+//! us; without a listener there are none, and others are heard of all the same.
+
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+
+use crate::event::Datagram;
+use crate::lsd::{GROUPS, Lsd};
+use crate::piece::InfoHash;
+use crate::session::Session;
+use crate::session::conn::TimerKey;
+use crate::timer::TimerId;
+
+/// Local discovery and its timer.
+#[derive(Debug)]
+pub(crate) struct LsdHost {
+    lsd: Lsd,
+    timer: TimerId,
+}
+
+impl LsdHost {
+    /// Local discovery, if the session is to have it.
+    pub(crate) fn open(session: &mut Session) -> Option<Self> {
+        if !session.config.local_discovery {
+            return None;
+        }
+        let cookie = u64::from_be_bytes(session.secret.bytes());
+        let timer = session.timers.register(TimerKey::Lsd);
+        Some(LsdHost { lsd: Lsd::new(cookie, session.now), timer })
+    }
+
+    /// A torrent takes part, or does not any more. Cheap when that is no news.
+    pub(crate) fn set(&mut self, session: &Session, infohash: InfoHash, takes_part: bool) {
+        match takes_part {
+            true => self.lsd.add(session.now, infohash),
+            false => self.lsd.remove(infohash),
+        }
+    }
+
+    /// The torrents of ours that a peer takes part in, and where it listens.
+    pub(crate) fn datagram(
+        &mut self,
+        session: &Session,
+        datagram: &Datagram,
+    ) -> Option<(SocketAddr, Vec<InfoHash>)> {
+        self.lsd.handle_datagram(session.now, datagram.remote, &datagram.data)
+    }
+
+    /// What is to be told now, each group of it; sets the timer.
+    pub(crate) fn take_datagrams(&mut self, session: &mut Session) -> Vec<Datagram> {
+        if session.listeners_pending > 0 || session.listen_port == 0 || session.stopping {
+            session.timers.cancel(self.timer);
+            return Vec::new();
+        }
+        let mut datagrams = Vec::new();
+        while let Some(announce) = self.lsd.announce(session.now, session.listen_port) {
+            datagrams.extend(GROUPS.map(|remote| Datagram {
+                remote,
+                data: BytesMut::from(&announce.encode(remote)[..]),
+            }));
+        }
+        session.arm(self.timer, self.lsd.poll_timeout());
+        datagrams
+    }
+}
