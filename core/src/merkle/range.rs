@@ -6,6 +6,9 @@ use crate::piece::Sha256Hash;
 /// Most hashes of one request that are answered (BEP 52: "SHOULD NOT be greater than 512").
 pub const MAX_HASHES: u32 = 512;
 
+/// Most hashes of one answer: those asked for and one a layer, of which no tree has more.
+pub const MAX_ANSWER_LEN: u32 = MAX_HASHES + 64;
+
 /// A run of hashes of one layer, with the hashes beside their ancestors.
 ///
 /// Two hashes of layer 1, the four leaves below them being known by nobody, with as many proof
@@ -19,7 +22,7 @@ pub const MAX_HASHES: u32 = 512;
 /// ```
 ///
 /// The first `log2(length) - 1` proof layers have no uncle, because the run contains both nodes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct HashRange {
     /// The layer of the hashes asked for.
     pub base_layer: u32,
@@ -69,7 +72,7 @@ impl HashRange {
         })
     }
 
-    /// How many hashes an answer has: at most [`MAX_HASHES`] and one a layer.
+    /// How many hashes an answer has: at most [`MAX_ANSWER_LEN`] if the run is allowed.
     pub fn answer_len(&self) -> usize {
         self.length as usize + self.uncles().count()
     }

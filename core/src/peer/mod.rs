@@ -5,6 +5,7 @@
 //! for is decided by the torrent's picker, choker and assembly.
 
 pub(crate) mod early;
+pub(crate) mod hash_uploads;
 pub mod pipeline;
 pub(crate) mod upload;
 
@@ -18,6 +19,7 @@ use crate::extension::metadata::MetadataUploads;
 use crate::extension::pex::{PexIn, PexOut};
 use crate::id::{ConnId, id_type};
 use crate::peer::early::EarlyPieces;
+use crate::peer::hash_uploads::HashUploads;
 use crate::peer::pipeline::Pipeline;
 use crate::peer::upload::UploadQueue;
 use crate::picker::PeerKey;
@@ -69,6 +71,8 @@ pub(crate) struct Peer {
     pub(crate) extensions: ExtensionIds,
     /// What it wants of the metadata.
     pub(crate) metadata_uploads: MetadataUploads,
+    /// What it wants of the hashes.
+    pub(crate) hash_uploads: HashUploads,
     /// Whom it was told that we are connected to, and what it told us.
     pub(crate) pex_out: PexOut,
     pub(crate) pex_in: PexIn,
@@ -161,6 +165,7 @@ impl Peer {
             extended: false,
             extensions: ExtensionIds::none(),
             metadata_uploads: MetadataUploads::default(),
+            hash_uploads: HashUploads::default(),
             pex_out: PexOut::default(),
             pex_in: PexIn::default(),
             upload_only: false,
@@ -206,9 +211,14 @@ impl Peer {
         self.upload_only || (self.told_pieces && self.has.is_all())
     }
 
-    /// Whether anything waits to be gathered that no rate limit holds up.
+    /// Whether anything waits to be gathered.
     pub(crate) fn has_to_send(&self) -> bool {
-        self.has_words() || self.uploads.is_ready() || self.metadata_uploads.is_ready()
+        self.has_words() || self.metadata_uploads.is_ready() || self.has_uploads()
+    }
+
+    /// Whether blocks or hashes wait to be gathered, which a rate limit may hold up.
+    pub(crate) fn has_uploads(&self) -> bool {
+        self.uploads.is_ready() || self.hash_uploads.is_ready()
     }
 
     /// Queues a message.

@@ -205,8 +205,19 @@ impl Torrent {
                 }
                 Ok(())
             }
+            Message::HashRequest(request) => self.hashes_requested(session, slot, request),
+            Message::Hashes { hashes, .. } => self.hashes_arrived(slot, hashes.len()),
+            Message::HashReject(_) => self.require_v2(slot, id::HASH_REJECT),
             // An extension we did not offer, a message from the future.
             Message::Extended { .. } | Message::Unknown { .. } => Ok(()),
+        }
+    }
+
+    /// That a connection is of v2, on which alone there are messages about hashes.
+    pub(super) fn require_v2(&self, slot: PeerSlot, id: u8) -> Result<(), Violation> {
+        match self.peers.get(slot) {
+            Some(peer) if !peer.of_v2 => Err(Violation::V2NotNegotiated { id }),
+            _ => Ok(()),
         }
     }
 

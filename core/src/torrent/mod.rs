@@ -17,6 +17,7 @@
 //! | `upload` | requests in, blocks out, choking |
 //! | `spread` | a seed alone with leeches suggests what none of them has |
 //! | `keep` | flushing, resume data, a disk that fails |
+//! | `hashes` | hash requests in, hashes out |
 //! | `exchange` | peers tell each other of peers |
 //! | `end` | pause, resume, removal, the session's stop |
 //! | `report` | how it stands |
@@ -30,6 +31,8 @@ mod download;
 mod end;
 mod exchange;
 mod handshake;
+mod hash_trees;
+mod hashes;
 mod keep;
 mod late;
 mod messages;
@@ -76,6 +79,7 @@ use crate::timer::TimerId;
 use crate::torrent::assembly::Assembly;
 use crate::torrent::checker::Checker;
 use crate::torrent::disk_trouble::DiskTrouble;
+use crate::torrent::hash_trees::HashTrees;
 use crate::torrent::peer_book::PeerBook;
 use crate::torrent::saver::Saver;
 use crate::torrent::smart_ban::SmartBan;
@@ -130,6 +134,9 @@ pub(crate) struct Torrent {
     unreadable: Option<PieceIndex>,
     /// Requests to the disk under way; the store is closed when there are none.
     disk_ops: usize,
+
+    /// The hashes that peers may ask for; empty while there are no peers.
+    hash_trees: HashTrees,
 
     peers: Slab<PeerSlot, Peer>,
     pub(crate) book: PeerBook,

@@ -78,6 +78,7 @@ impl Torrent {
             unwritten: Default::default(),
             unreadable: None,
             disk_ops: 0,
+            hash_trees: Default::default(),
             peers: Slab::new(),
             book,
             announcer: Announcer::new(Vec::new(), policy.fork()),

@@ -12,6 +12,7 @@ use crate::session::conn::Role;
 use crate::session::{AFTER_TIMEOUT, Session};
 use crate::time::Instant;
 use crate::torrent::Torrent;
+use crate::torrent::hash_trees::HashTrees;
 use crate::torrent::peer_book::{Ended, PeerSource};
 use crate::wire::handshake::HandshakeDecoder;
 use crate::wire::{Message, Violation};
@@ -192,6 +193,9 @@ impl Torrent {
     fn remove_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         let Some(mut peer) = self.peers.remove(slot) else { return };
         self.metadata_source_gone(session, &peer);
+        if self.peers.is_empty() {
+            self.hash_trees = HashTrees::default();
+        }
         if peer.is_open() {
             self.tell_that_peer_left(session, &peer, why == Ended::Useless);
         }

@@ -11,6 +11,7 @@ use crate::session::conn::ReadPause;
 use crate::session::op::TorrentOp;
 use crate::time::Duration;
 use crate::torrent::Torrent;
+use crate::torrent::hashes::answer;
 use crate::torrent::metadata::gather_metadata;
 use crate::wire::message::id;
 use crate::wire::{Message, Violation};
@@ -140,7 +141,8 @@ impl Torrent {
 
     // Sending.
 
-    /// Hands out what a peer is to be sent: messages first, then blocks as the limits allow.
+    /// Hands out what a peer is to be sent: messages first, then hashes and blocks as the limits
+    /// allow.
     pub(crate) fn gather(
         &mut self,
         session: &mut Session,
@@ -167,7 +169,7 @@ impl Torrent {
             let sent = gather_metadata(peer, metainfo, before + limit, out);
             session.upload.bucket().take(now, sent);
         }
-        while out.len() - before < limit && peer.uploads.is_ready() {
+        while out.len() - before < limit && peer.has_uploads() {
             let gate = match &mut self.gates {
                 Some(gates) if gates.up.is_used_up(now) => Some(&mut gates.up),
                 _ if session.upload.is_used_up(now) => Some(&mut session.upload),
@@ -184,15 +186,24 @@ impl Torrent {
                 session.arm(timer, at);
                 break;
             }
-            let Some((block, data)) = peer.uploads.pop_ready() else { break };
-            let len = data.len();
+            let len = if let Some(request) = peer.hash_uploads.pop() {
+                let metainfo = self.metainfo.as_deref();
+                let message = answer(&mut self.hash_trees, now, metainfo, request);
+                let len = message.encoded_len();
+                message.encode(out);
+                len
+            } else {
+                let Some((block, data)) = peer.uploads.pop_ready() else { break };
+                let len = data.len();
+                Message::Piece { piece: block.piece, begin: block.begin, data: data.into() }
+                    .encode(out);
+                payload += len as u64;
+                len
+            };
             session.upload.bucket().take(now, len);
             if let Some(gates) = &mut self.gates {
                 gates.up.bucket().take(now, len);
             }
-            Message::Piece { piece: block.piece, begin: block.begin, data: data.into() }
-                .encode(out);
-            payload += len as u64;
         }
         session.read_ahead -= held - peer.uploads.ready_bytes();
         if out.len() > before {
@@ -214,8 +225,8 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.last_spoke = session.now;
         let waits = session.conns.get(peer.conn).is_some_and(|conn| conn.waits_for_upload);
-        let blocks = peer.uploads.is_ready() && !waits;
-        if all && (peer.has_words() || peer.metadata_uploads.is_ready() || blocks) {
+        let uploads = peer.has_uploads() && !waits;
+        if all && (peer.has_words() || peer.metadata_uploads.is_ready() || uploads) {
             session.ask_send(peer.conn);
         }
     }

@@ -10,9 +10,11 @@
 
 use bytes::Bytes;
 
+use super::hash_request::{HASH_REQUEST_LEN, HashRequest};
 use super::message::{Message, PIECE_HEADER_LEN, id};
 use super::unread::Unread;
 use super::violation::Violation;
+use crate::merkle::MAX_ANSWER_LEN;
 use crate::piece::{BLOCK_LEN, Block, MAX_PIECES, PieceIndex};
 
 /// Longest extension message accepted, in bytes with its two ids (chosen: peers send dictionaries
@@ -21,6 +23,12 @@ pub const MAX_EXTENDED_LEN: u32 = 1024 * 1024 + 2;
 
 /// Longest piece message accepted, in bytes after the length prefix: we never ask for more.
 pub const MAX_PIECE_MESSAGE_LEN: u32 = BLOCK_LEN + 9;
+
+/// Length in bytes after the length prefix of a hash request or a hash reject.
+const HASH_REQUEST_MESSAGE_LEN: u32 = 1 + HASH_REQUEST_LEN as u32;
+
+/// Longest hashes message accepted, in bytes after the length prefix.
+pub const MAX_HASHES_MESSAGE_LEN: u32 = HASH_REQUEST_MESSAGE_LEN + 32 * MAX_ANSWER_LEN;
 
 /// Takes messages off a stream that follows a handshake.
 #[derive(Debug, Default)]
@@ -128,6 +136,11 @@ impl Decoder {
                 None => length <= 1 + MAX_PIECES.div_ceil(8),
             },
             id::EXTENDED => length >= 2,
+            id::HASH_REQUEST | id::HASH_REJECT => length == HASH_REQUEST_MESSAGE_LEN,
+            id::HASHES => {
+                (HASH_REQUEST_MESSAGE_LEN..=MAX_HASHES_MESSAGE_LEN).contains(&length)
+                    && (length - HASH_REQUEST_MESSAGE_LEN).is_multiple_of(32)
+            }
             _ => true,
         };
         if fits { Ok(()) } else { Err(Violation::BadLength { id, length }) }
@@ -173,6 +186,12 @@ impl Decoder {
                 let payload = self.unread.take(content - 1).contiguous();
                 Message::Extended { id: extension, payload }
             }
+            id::HASH_REQUEST => Message::HashRequest(self.hash_request()),
+            id::HASHES => Message::Hashes {
+                request: self.hash_request(),
+                hashes: self.unread.take(content - HASH_REQUEST_LEN).contiguous(),
+            },
+            id::HASH_REJECT => Message::HashReject(self.hash_request()),
             id => {
                 self.unwanted = content;
                 self.drop_unwanted();
@@ -194,6 +213,10 @@ impl Decoder {
         }
     }
 
+    fn hash_request(&mut self) -> HashRequest {
+        HashRequest::from_bytes(&self.unread.array())
+    }
+
     fn drop_unwanted(&mut self) {
         if self.unwanted > 0 {
             self.unwanted -= self.unread.skip(self.unwanted);
@@ -203,7 +226,10 @@ impl Decoder {
 
 /// Whether a message is kept until all of it is here; others are dropped as they come.
 const fn is_known(id: u8) -> bool {
-    matches!(id, id::CHOKE..=id::PORT | id::SUGGEST..=id::ALLOWED_FAST | id::EXTENDED)
+    matches!(
+        id,
+        id::CHOKE..=id::PORT | id::SUGGEST..=id::ALLOWED_FAST | id::EXTENDED..=id::HASH_REJECT
+    )
 }
 
 #[cfg(test)]
@@ -352,7 +378,17 @@ mod tests {
         for id in [0, 1, 2, 3, 14, 15] {
             assert_eq!(judged(&[0, 0, 0, 2, id]), bad(id, 2));
         }
-        for (id, length) in [(4, 5), (6, 13), (8, 13), (9, 3), (13, 5), (16, 13), (17, 5)] {
+        // 512 hashes and 64 above them: 0x4831 bytes.
+        for length in [49, 49 + 64, 49 + 576 * 32] {
+            let [.., high, low] = u32::to_be_bytes(length);
+            assert_eq!(judged(&[0, 0, high, low, 22]), Ok(None));
+            assert_eq!(judged(&[0, 0, high, low - 1, 22]), bad(22, length - 1));
+            assert_eq!(judged(&[0, 0, high, low + 1, 22]), bad(22, length + 1));
+        }
+        assert_eq!(judged(&[0, 0, 0x48, 0x51, 22]), bad(22, 49 + 577 * 32));
+        let fixed =
+            [(4, 5), (6, 13), (8, 13), (9, 3), (13, 5), (16, 13), (17, 5), (21, 49), (23, 49)];
+        for (id, length) in fixed {
             assert_eq!(judged(&[0, 0, 0, length, id]), Ok(None));
             assert_eq!(judged(&[0, 0, 0, length - 1, id]), bad(id, u32::from(length) - 1));
             assert_eq!(judged(&[0, 0, 0, length + 1, id]), bad(id, u32::from(length) + 1));

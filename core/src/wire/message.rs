@@ -1,13 +1,14 @@
 //! The messages of the peer protocol and how they are written.
 //!
 //! BEP 3 ("peer messages"), BEP 5 (`port`), BEP 6 (suggest, have all, have none, reject, allowed
-//! fast) and the frame of BEP 10 (extended). Numbers are big-endian; each message is preceded by
-//! its length. Writing copies what is small and passes payload by reference; reading is the
+//! fast), the frame of BEP 10 (extended) and BEP 52 (hash request, hashes, hash reject). Numbers are
+//! big-endian; each message is preceded by its length. Writing copies what is small and passes payload by reference; reading is the
 //! decoder's, which lives in its own file.
 
 use bytes::Bytes;
 
 use super::block_data::BlockData;
+use super::hash_request::{HASH_REQUEST_LEN, HashRequest};
 use crate::bitfield::Bitfield;
 use crate::piece::{Block, PieceIndex};
 use crate::segments::Segments;
@@ -46,6 +47,12 @@ pub mod id {
     pub const ALLOWED_FAST: u8 = 17;
     /// BEP 10.
     pub const EXTENDED: u8 = 20;
+    /// BEP 52.
+    pub const HASH_REQUEST: u8 = 21;
+    /// BEP 52.
+    pub const HASHES: u8 = 22;
+    /// BEP 52.
+    pub const HASH_REJECT: u8 = 23;
 }
 
 /// Length in bytes of what precedes the payload of a piece message: length, id, index, begin.
@@ -100,6 +107,17 @@ pub enum Message {
         /// What follows.
         payload: Bytes,
     },
+    /// Hashes of a file's merkle tree are wanted (BEP 52).
+    HashRequest(HashRequest),
+    /// Hashes of a file's merkle tree (BEP 52).
+    Hashes {
+        /// Which they are.
+        request: HashRequest,
+        /// The run and then its uncles, 32 bytes each.
+        hashes: Bytes,
+    },
+    /// A hash request will not be served (BEP 52).
+    HashReject(HashRequest),
     /// A kind that we do not know; its content was dropped unread.
     Unknown {
         /// The message's id.
@@ -133,6 +151,9 @@ impl Message {
             Message::Reject(_) => id::REJECT,
             Message::AllowedFast(_) => id::ALLOWED_FAST,
             Message::Extended { .. } => id::EXTENDED,
+            Message::HashRequest(_) => id::HASH_REQUEST,
+            Message::Hashes { .. } => id::HASHES,
+            Message::HashReject(_) => id::HASH_REJECT,
             Message::Unknown { id } => *id,
         })
     }
@@ -154,6 +175,8 @@ impl Message {
             Message::Bitfield(bits) => bits.len(),
             Message::Piece { data, .. } => 8 + data.len(),
             Message::Extended { payload, .. } => 1 + payload.len(),
+            Message::HashRequest(_) | Message::HashReject(_) => HASH_REQUEST_LEN,
+            Message::Hashes { hashes, .. } => HASH_REQUEST_LEN + hashes.len(),
         };
         5 + after_id
     }
@@ -193,6 +216,13 @@ impl Message {
                 out.put(&bytes);
                 out.push(payload);
             }
+            Message::HashRequest(request) | Message::HashReject(request) => {
+                out.put(&hash_header(length, id, &request));
+            }
+            Message::Hashes { request, hashes } => {
+                out.put(&hash_header(length, id, &request));
+                out.push(hashes);
+            }
             _ => out.put(&header::<5>(length, id, &[])),
         }
     }
@@ -209,6 +239,13 @@ fn header<const N: usize>(length: [u8; 4], id: u8, numbers: &[u32]) -> [u8; N] {
     bytes
 }
 
+/// Length prefix, id and the fields of a hash message.
+fn hash_header(length: [u8; 4], id: u8, request: &HashRequest) -> [u8; 5 + HASH_REQUEST_LEN] {
+    let mut bytes = header(length, id, &[]);
+    bytes[5..].copy_from_slice(&request.to_bytes());
+    bytes
+}
+
 fn prefix(length: usize) -> [u8; 4] {
     u32::try_from(length).expect("our own messages are far shorter than 4 GiB").to_be_bytes()
 }
@@ -218,6 +255,7 @@ pub(super) mod tests {
     use quickcheck::{Arbitrary, Gen};
 
     use super::*;
+    use crate::merkle::HashRange;
 
     /// Any message that may be sent, for properties.
     #[derive(Clone, Debug)]
@@ -228,7 +266,8 @@ pub(super) mod tests {
             let piece = PieceIndex(u32::arbitrary(g));
             let block = Block { piece, begin: u32::arbitrary(g), length: u32::arbitrary(g) };
             let id: u8 = Arbitrary::arbitrary(g);
-            AnyMessage(match u8::arbitrary(g) % 17 {
+            let request = hash_request(g);
+            AnyMessage(match u8::arbitrary(g) % 20 {
                 0 => Message::KeepAlive,
                 1 => Message::Choke,
                 2 => Message::Unchoke,
@@ -245,6 +284,12 @@ pub(super) mod tests {
                 13 => Message::Reject(block),
                 14 => Message::AllowedFast(piece),
                 15 => Message::Extended { id, payload: Vec::arbitrary(g).into() },
+                16 => Message::HashRequest(request),
+                17 => Message::HashReject(request),
+                18 => {
+                    let count = *g.choose(&[0, 1, 2, 15, 16, 512, 576]).expect("there are some");
+                    Message::Hashes { request, hashes: vec![id; count * 32].into() }
+                }
                 _ => {
                     let lengths = [0, 1, 100, 511, 512, 513, 5000, 16_384];
                     let length = *g.choose(&lengths).expect("there are some");
@@ -253,6 +298,16 @@ pub(super) mod tests {
                 }
             })
         }
+    }
+
+    fn hash_request(g: &mut Gen) -> HashRequest {
+        let range = HashRange {
+            base_layer: u32::arbitrary(g),
+            index: u32::arbitrary(g),
+            length: u32::arbitrary(g),
+            proof_layers: u32::arbitrary(g),
+        };
+        HashRequest { root: [u8::arbitrary(g); 32], range }
     }
 
     /// The messages one after the other, as one run of bytes.
@@ -302,6 +357,16 @@ pub(super) mod tests {
             written(Message::Extended { id: 3, payload: Bytes::from_static(b"de") }),
             [0, 0, 0, 4, 20, 3, b'd', b'e']
         );
+        let range = HashRange { base_layer: 3, index: 4, length: 2, proof_layers: 5 };
+        let request = HashRequest { root: [9; 32], range };
+        let fields = [&[9; 32][..], &[0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 5]].concat();
+        let message = |start: &[u8], rest: &[u8]| [start, &fields, rest].concat();
+        assert_eq!(written(Message::HashRequest(request)), message(&[0, 0, 0, 49, 21], &[]));
+        assert_eq!(
+            written(Message::Hashes { request, hashes: vec![8; 64].into() }),
+            message(&[0, 0, 0, 113, 22], &[8; 64])
+        );
+        assert_eq!(written(Message::HashReject(request)), message(&[0, 0, 0, 49, 23], &[]));
     }
 
     #[test]

@@ -57,6 +57,11 @@ pub enum Violation {
     },
     /// An extension message, and the extension protocol was not negotiated (BEP 10).
     ExtensionNotNegotiated,
+    /// A message of v2 on a connection that is not of v2 (BEP 52, "upgrade path").
+    V2NotNegotiated {
+        /// The message's id.
+        id: u8,
+    },
     /// A block that was never requested (BEP 6: "MUST close").
     UnrequestedBlock(Block),
     /// A reject for what was never requested (BEP 6: "SHOULD close").
@@ -109,6 +114,9 @@ impl fmt::Display for Violation {
             }
             Violation::ExtensionNotNegotiated => {
                 f.write_str("extension message, and the extension protocol is not on")
+            }
+            Violation::V2NotNegotiated { id } => {
+                write!(f, "message {id} of v2, and the connection is not of v2")
             }
             Violation::UnrequestedBlock(block) => {
                 f.write_str("sent what was not requested: ")?;

@@ -67,6 +67,8 @@ pub struct Task<'a> {
     pub lsd: bool,
     /// A node by which it takes part in the DHT (libtorrent and ours).
     pub dht: Option<SocketAddr>,
+    /// Whether it tells of the hashes that it gets (libtorrent).
+    pub tells_hashes: bool,
 }
 
 /// Whether a client has the content or wants it.
@@ -90,8 +92,17 @@ impl<'a> Task<'a> {
     }
 
     fn new(torrent: &'a Torrent, root: PathBuf, role: Role) -> Self {
-        let (up_bytes_per_s, magnet, dht) = (None, None, None);
-        Task { torrent, root, role, up_bytes_per_s, magnet, pex: false, lsd: false, dht }
+        Task {
+            torrent,
+            root,
+            role,
+            up_bytes_per_s: None,
+            magnet: None,
+            pex: false,
+            lsd: false,
+            dht: None,
+            tells_hashes: false,
+        }
     }
 
     /// The same with a magnet link: the infohash and these further parameters, such as
@@ -99,6 +110,19 @@ impl<'a> Task<'a> {
     pub fn by_magnet(self, parameters: &str) -> Self {
         let hash: String = self.torrent.infohash.iter().map(|b| format!("{b:02x}")).collect();
         Task { magnet: Some(format!("magnet:?xt=urn:btih:{hash}{parameters}")), ..self }
+    }
+
+    /// The same with a magnet link that knows the infohash of version 2 alone: a multihash, which
+    /// begins with the number of SHA2-256 and its length.
+    pub fn by_magnet_of_v2(self, parameters: &str) -> Self {
+        let hash = self.torrent.infohash_v2.expect("a torrent of version 2");
+        let hash: String = hash.iter().map(|b| format!("{b:02x}")).collect();
+        Task { magnet: Some(format!("magnet:?xt=urn:btmh:1220{hash}{parameters}")), ..self }
+    }
+
+    /// The same, telling of hashes.
+    pub fn telling_hashes(self) -> Self {
+        Task { tells_hashes: true, ..self }
     }
 
     /// The same with peer exchange.

@@ -28,6 +28,7 @@ impl Libtorrent {
         command.arg(task.up_bytes_per_s.unwrap_or(0).to_string());
         command.args(task.pex.then_some("pex")).args(task.lsd.then_some("lsd"));
         command.args(task.dht.map(|router| format!("dht={router}")));
+        command.args(task.tells_hashes.then_some("hashes"));
         let process = Process::spawn(lab, &format!("libtorrent-{:?}", task.role), &command)?;
         let mut peer = Libtorrent { seat, process };
         until("libtorrent to listen", Duration::from_secs(20), || {
@@ -35,6 +36,13 @@ impl Libtorrent {
             Ok(peer.last("listening").map(drop))
         })?;
         Ok(peer)
+    }
+
+    /// How many lines it printed of this kind.
+    pub fn count(&self, event: &str) -> usize {
+        let text = self.process.stdout();
+        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        lines.filter(|line: &serde_json::Value| line["event"] == event).count()
     }
 
     /// The last line that it printed of this kind.

@@ -1,7 +1,7 @@
 """A libtorrent peer for the interop tests. Prints one JSON object a line.
 
     lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT]   (0: unlimited)
-    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT]
+    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT] [hashes]
     lt_peer.py node   IP:PORT OTHER_NODES...
     lt_peer.py create PATH OUT PIECE_LENGTH TRACKER v1|v2|hybrid
     lt_peer.py info PATH OUT PIECE_LENGTH v1|v2|hybrid [symlinks]
@@ -12,7 +12,8 @@ flushed, "error" when something fails, and "peer_error" or "peer_ban" with what 
 of the others. It lives until SIGTERM. TORRENT may be a magnet link. Its peers come from the torrent's
 tracker or magnet link, with "pex" from other peers, with "lsd" from local discovery, with "dht" from
 the DHT, in which the node given is the first that it knows. "node" is a node of the DHT and no more;
-it says "dht" with the number of its nodes once a second.
+it says "dht" with the number of its nodes once a second. With "hashes" a peer says "hashes" for each
+message with hashes that it gets, and "hash_reject" for each reject (BEP 52).
 """
 
 import json
@@ -79,10 +80,13 @@ def session(address, ways=()):
     kinds = lt.alert.category_t
     mask = kinds.status_notification | kinds.error_notification | kinds.storage_notification
     mask |= kinds.peer_notification | kinds.tracker_notification | kinds.ip_block_notification
+    if "hashes" in ways:
+        mask |= kinds.peer_log_notification
     settings = {
         "listen_interfaces": address,
         "outgoing_interfaces": address.rpartition(":")[0],
         "alert_mask": mask,
+        "alert_queue_size": 100_000,
         "enable_dht": False,
         "enable_lsd": False,
         "enable_upnp": False,
@@ -175,6 +179,11 @@ def run(role, torrent, directory, address, up, *ways):
                 say("error", kind=kind, message=text)
             elif kind in ("peer_error_alert", "peer_ban_alert", "peer_disconnected_alert"):
                 say(kind.removesuffix("_alert"), message=text)
+            elif kind == "peer_log_alert":
+                # With everything else that this peer says and hears.
+                for word in ("HASHES", "HASH_REJECT"):
+                    if f"<== {word}" in text:
+                        say(word.lower(), message=text)
             elif kind in ("tracker_error_alert", "tracker_reply_alert"):
                 say(kind.removesuffix("_alert"), message=text)
         if time.monotonic() >= next_status:

@@ -55,6 +55,8 @@ pub struct Torrent {
     /// SHA-1 of the info dictionary as it stands in the file; of version 2 alone, the first bytes
     /// of its SHA2-256.
     pub infohash: [u8; 20],
+    /// SHA2-256 of the info dictionary, if there is a version 2 part.
+    pub infohash_v2: Option<[u8; 32]>,
     /// Bytes in each piece but the last.
     pub piece_length: u64,
     /// SHA-1 of each piece; none of version 2 alone.
@@ -103,7 +105,8 @@ impl Torrent {
         let content = content.only_named(is_named)?;
         Ok(Torrent {
             path,
-            infohash: Sha1::digest(&bytes[span]).into(),
+            infohash: Sha1::digest(&bytes[span.clone()]).into(),
+            infohash_v2: info.get("meta version").map(|_| Sha256::digest(&bytes[span]).into()),
             piece_length: u64::try_from(integer("piece length")?)?,
             piece_hashes: pieces.chunks_exact(20).map(|hash| hash.try_into().unwrap()).collect(),
             files,
@@ -115,10 +118,11 @@ impl Torrent {
     fn of_v2(path: PathBuf, content: Content, info: &Value, raw: &[u8]) -> Outcome<Torrent> {
         let piece_length =
             info.get("piece length").and_then(Value::int).ok_or("no piece length")?;
-        let infohash = Sha256::digest(raw)[..20].try_into()?;
+        let infohash_v2: [u8; 32] = Sha256::digest(raw).into();
         Ok(Torrent {
             path,
-            infohash,
+            infohash: infohash_v2[..20].try_into()?,
+            infohash_v2: Some(infohash_v2),
             piece_length: u64::try_from(piece_length)?,
             piece_hashes: Vec::new(),
             files: Vec::new(),

@@ -1,4 +1,4 @@
-//! The peer wire protocol written from BEP 3, 6 and 10 without the core's codec: what scripted
+//! The peer wire protocol written from BEP 3, 6, 10 and 52 without the core's codec: what scripted
 //! peers speak, and the oracle that every engine's outgoing stream must satisfy.
 //!
 //! [`Reader`] takes a stream cut anywhere and gives handshake and messages. It judges form only:
@@ -30,6 +30,17 @@ pub struct Run {
     pub length: u32,
 }
 
+/// Which hashes a message of BEP 52 is about. Names are those of the BEP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub struct HashRun {
+    pub pieces_root: [u8; 32],
+    pub base_layer: u32,
+    pub index: u32,
+    pub length: u32,
+    pub proof_layers: u32,
+}
+
 /// A message. Names are those of the BEPs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -51,6 +62,9 @@ pub enum Msg<'a> {
     Reject(Run),
     AllowedFast(u32),
     Extended { id: u8, payload: &'a [u8] },
+    HashRequest(HashRun),
+    Hashes { run: HashRun, hashes: &'a [u8] },
+    HashReject(HashRun),
 }
 
 /// What a stream consists of.
@@ -64,6 +78,9 @@ pub enum Item<'a> {
 
 const PROTOCOL: &[u8; 20] = b"\x13BitTorrent protocol";
 const HELLO_LEN: usize = 68;
+
+/// Most hashes in a message: 512 and one for each layer above.
+const MOST_HASHES: usize = 576;
 
 /// Longest message believed, in bytes (chosen: a bitfield of 8 million pieces).
 const LONGEST: usize = 1 << 20;
@@ -120,10 +137,34 @@ impl Msg<'_> {
             Msg::Reject(run) => put(16, &[run.piece, run.begin, run.length], &[]),
             Msg::AllowedFast(piece) => put(17, &[piece], &[]),
             Msg::Extended { id, payload } => put(20, &[], &[&[id], payload].concat()),
+            Msg::HashRequest(run) => put(21, &[], &run.to_bytes()),
+            Msg::Hashes { run, hashes } => put(22, &[], &[&run.to_bytes(), hashes].concat()),
+            Msg::HashReject(run) => put(23, &[], &run.to_bytes()),
         }
         let mut out = (body.len() as u32).to_be_bytes().to_vec();
         out.append(&mut body);
         out
+    }
+}
+
+impl HashRun {
+    fn to_bytes(self) -> Vec<u8> {
+        let numbers = [self.base_layer, self.index, self.length, self.proof_layers];
+        [&self.pieces_root[..], &numbers.map(u32::to_be_bytes).concat()].concat()
+    }
+
+    /// From the beginning of a message, and what follows.
+    fn parse(body: &[u8]) -> Option<(Self, &[u8])> {
+        let (pieces_root, rest) = body.split_first_chunk()?;
+        let (numbers, rest) = rest.split_at_checked(16)?;
+        let run = HashRun {
+            pieces_root: *pieces_root,
+            base_layer: at(numbers, 0),
+            index: at(numbers, 4),
+            length: at(numbers, 8),
+            proof_layers: at(numbers, 12),
+        };
+        Some((run, rest))
     }
 }
 
@@ -137,6 +178,7 @@ impl fmt::Display for Msg<'_> {
             Msg::Reject(run) => write!(f, "Reject {run}"),
             Msg::Bitfield(bits) => write!(f, "Bitfield of {} bytes", bits.len()),
             Msg::Extended { id, payload } => write!(f, "Extended {id}, {} bytes", payload.len()),
+            Msg::Hashes { run, hashes } => write!(f, "Hashes {run:?}, {} bytes", hashes.len()),
             other => write!(f, "{other:?}"),
         }
     }
@@ -210,6 +252,10 @@ fn parse_message(body: &[u8]) -> Result<Msg<'_>, String> {
         let bytes: &[u8; 12] = rest.try_into().map_err(|_| wrong())?;
         Ok(Run { piece: at(bytes, 0), begin: at(bytes, 4), length: at(bytes, 8) })
     };
+    let hash_run = || match HashRun::parse(rest) {
+        Some((run, [])) => Ok(run),
+        _ => Err(wrong()),
+    };
     match id {
         0 => empty(Msg::Choke),
         1 => empty(Msg::Unchoke),
@@ -232,6 +278,14 @@ fn parse_message(body: &[u8]) -> Result<Msg<'_>, String> {
             let (id, payload) = rest.split_first().ok_or_else(wrong)?;
             Ok(Msg::Extended { id: *id, payload })
         }
+        21 => hash_run().map(Msg::HashRequest),
+        22 => match HashRun::parse(rest) {
+            Some((run, hashes)) if hashes.len() % 32 == 0 && hashes.len() / 32 <= MOST_HASHES => {
+                Ok(Msg::Hashes { run, hashes })
+            }
+            _ => Err(wrong()),
+        },
+        23 => hash_run().map(Msg::HashReject),
         _ => Err(wrong()),
     }
 }
@@ -249,7 +303,9 @@ mod tests {
     use super::*;
 
     const RUN: Run = Run { piece: 1, begin: 16_384, length: 9 };
-    const ALL: [Msg<'_>; 17] = [
+    const HASHES: HashRun =
+        HashRun { pieces_root: [9; 32], base_layer: 1, index: 2, length: 2, proof_layers: 3 };
+    const ALL: [Msg<'_>; 20] = [
         Msg::KeepAlive,
         Msg::Choke,
         Msg::Unchoke,
@@ -267,6 +323,9 @@ mod tests {
         Msg::Reject(RUN),
         Msg::AllowedFast(4),
         Msg::Extended { id: 0, payload: b"de" },
+        Msg::HashRequest(HASHES),
+        Msg::Hashes { run: HASHES, hashes: &[8; 64] },
+        Msg::HashReject(HASHES),
     ];
 
     #[test]
@@ -279,7 +338,9 @@ mod tests {
     fn messages_of_a_wrong_length_or_an_unknown_kind_are_errors() {
         let cases: [&[u8]; 6] =
             [&[0, 0], &[4, 0], &[6, 1, 2, 3], &[7, 0, 0, 0, 0, 0, 0, 0, 0], &[20], &[99]];
-        for body in cases {
+        let hashes =
+            [vec![21; 48], vec![21; 50], vec![23; 48], vec![22; 50], vec![22; 49 + 577 * 32]];
+        for body in cases.into_iter().chain(hashes.iter().map(Vec::as_slice)) {
             assert!(parse_message(body).is_err(), "{body:?} was read");
         }
         let mut reader = Reader { greeted: true, ..Reader::new() };

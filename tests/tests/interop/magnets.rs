@@ -8,7 +8,7 @@ use bitswarm_tests::interop::client::{Client, Peer, Runtime, Task};
 use bitswarm_tests::interop::lab::until;
 use bitswarm_tests::interop::transfer::Whose;
 use bitswarm_tests::interop::{
-    Case, Content, Creator, Lab, Outcome, Torrent, Tracker, Transfer, bitswarm,
+    Case, Content, Creator, Lab, Outcome, Torrent, Tracker, Transfer, bitswarm, libtorrent,
 };
 
 const BITSWARM: Client = Client::Bitswarm(Runtime::Mio);
@@ -30,6 +30,12 @@ pub(crate) fn cases() -> Vec<Case> {
         case("magnet_to_transmission", give(&[Transmission])),
         case("magnet_to_aria2", give(&[Aria2])),
         case("magnet_to_libtorrent", give(&[Libtorrent])),
+        Case::new("magnet_of_v2_to_libtorrent", &lt, |lab| {
+            v2_link_is_served(lab, Creator::BitswarmV2)
+        }),
+        Case::new("magnet_of_v2_of_a_hybrid_to_libtorrent", &lt, |lab| {
+            v2_link_is_served(lab, Creator::BitswarmHybrid)
+        }),
         Case::new("magnet_takes_less_than_a_second", &[], magnet_takes_less_than_a_second),
         Case::new("metadata_command_writes_the_torrent", &[], metadata_command_writes_the_torrent),
         Case::new("shared_path_is_downloaded_by_its_link", &[], shared_path_is_downloaded),
@@ -46,6 +52,38 @@ pub(crate) fn cases() -> Vec<Case> {
 fn case(name: &'static str, transfer: Transfer<'static>) -> Case {
     let needs = transfer.needs();
     Case::new(name, &[&needs], move |lab| transfer.run(lab, Content::awkward_tree(lab)?))
+}
+
+/// libtorrent knows nothing but the infohash of v2: it gets the metadata, which has no piece layers,
+/// and then those by hash requests (BEP 52), of the large file in two parts, each with its proof.
+fn v2_link_is_served(lab: &Lab, creator: Creator) -> Outcome {
+    let files = [
+        ("a byte.bin", 1),
+        ("a piece.bin", 32 << 10),
+        ("empty.bin", 0),
+        ("large/611 pieces.bin", 20_000_001),
+        ("large/three pieces.bin", 65_537),
+        ("large/two pieces.bin", 40_000),
+    ];
+    let content = Content::make(lab, "v2", &files)?;
+    let torrent = Torrent::create(lab, content, creator, 32 << 10, "http://127.0.0.1:1/a")?;
+    let mut seed = BITSWARM.start(lab, &Task::seed(&torrent))?;
+    let root = lab.make_dir("download")?;
+    let task =
+        Task::leech(&torrent, &root).by_magnet_of_v2(&format!("&x.pe={}", seed.seat().addr()));
+    let mut leech = libtorrent::Libtorrent::start(lab, &task.telling_hashes())?;
+    until("the download", Duration::from_secs(60), || {
+        seed.process().ensure_running()?;
+        Ok(leech.is_complete()?.then_some(()))
+    })?;
+    leech.stop()?;
+    // It could do without, and compare the whole tree with its root in the end.
+    let (hashes, rejects) = (leech.count("hashes"), leech.count("hash_reject"));
+    println!("libtorrent got {hashes} messages with hashes and {rejects} rejects");
+    if hashes < 4 {
+        return Err(format!("{hashes} messages with hashes for four runs").into());
+    }
+    torrent.content.compare(&root)
 }
 
 /// 16 MiB from one peer that a tracker in the link knows: nothing waits for a tick.

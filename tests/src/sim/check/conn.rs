@@ -388,6 +388,10 @@ impl Conn {
                 Ok(())
             }
             Msg::Extended { id, payload } => self.judge_extended(id, payload),
+            // Torrents here are of v1, and so are the connections.
+            Msg::HashRequest(_) | Msg::Hashes { .. } | Msg::HashReject(_) => {
+                Err(format!("says {} of v2", name(&message)))
+            }
             Msg::Suggest(_) | Msg::HaveNone | Msg::KeepAlive | Msg::Port(_) => Ok(()),
         }
     }

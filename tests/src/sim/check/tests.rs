@@ -5,7 +5,7 @@ use std::path::Path;
 use bitswarm_core::id::Id;
 
 use super::*;
-use crate::sim::peer_wire::{Hello, Msg};
+use crate::sim::peer_wire::{HashRun, Hello, Msg};
 use bitswarm_core::piece::BLOCK_LEN;
 
 const ROOT: &str = "/data";
@@ -186,6 +186,9 @@ fn messages_out_of_order_are_caught() {
     talk.breaks(Msg::Choke, "again");
     talk.breaks(Msg::Bitfield(&[0xf0]), "later message");
     talk.breaks(Msg::Extended { id: 0, payload: b"d1:b0:1:a0:e" }, "malformed");
+    let none =
+        HashRun { pieces_root: [1; 32], base_layer: 0, index: 0, length: 2, proof_layers: 0 };
+    talk.breaks(Msg::HashReject(none), "of v2");
     assert!(talk.say_bytes(&[0, 0, 0, 1, 77]).is_err(), "an unknown message passed");
     let stranger = ConnId::new(5, 0);
     assert!(talk.checker.sent(talk.now, stranger, b"x", &talk.disk).is_err());

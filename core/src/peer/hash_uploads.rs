@@ -1,0 +1,86 @@
+//! What one peer may fetch of our hashes: a few times all of them, a minute (BEP 52: "the same rate
+//! limiting policy as piece requests").
+//!
+//! Requests wait here until the connection takes more, so that asking costs us 48 bytes and not an
+//! answer of 18 KB.
+
+use std::collections::VecDeque;
+
+use crate::rate::Allowance;
+use crate::time::Instant;
+use crate::wire::HashRequest;
+
+/// How often a peer may fetch everything in a minute (chosen: asked for two at a time, each pair
+/// with its proof, all hashes make about twelve times as many).
+const FACTOR: u64 = 16;
+/// Hashes that it may fetch however few there are (chosen).
+const LEAST: u64 = 4096;
+/// Requests that wait for one peer; further ones are rejected (chosen: they are of up to 512
+/// hashes; libtorrent has two under way).
+const WAITING: usize = 64;
+
+/// Requests of one peer for hashes.
+#[derive(Debug, Default)]
+pub(crate) struct HashUploads {
+    waiting: VecDeque<HashRequest>,
+    allowance: Allowance,
+}
+
+impl HashUploads {
+    /// A peer asks for some of `total` hashes; whether it is to be served, by
+    /// [`pop`](Self::pop). If not, a reject is due.
+    pub(crate) fn request(&mut self, now: Instant, request: HashRequest, total: u64) -> bool {
+        let most = total.saturating_mul(FACTOR).max(LEAST);
+        let hashes = request.range.answer_len() as u64;
+        let admitted = self.waiting.len() < WAITING && self.allowance.take(now, hashes, most);
+        if admitted {
+            self.waiting.push_back(request);
+        }
+        admitted
+    }
+
+    /// The next request to answer.
+    pub(crate) fn pop(&mut self) -> Option<HashRequest> {
+        self.waiting.pop_front()
+    }
+
+    /// Whether a request is to be answered.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merkle::HashRange;
+    use crate::time::Duration;
+
+    fn request(index: u32) -> HashRequest {
+        let range = HashRange { base_layer: 2, index, length: 512, proof_layers: 8 };
+        HashRequest { root: [1; 32], range }
+    }
+
+    #[test]
+    fn a_flood_is_rejected_beyond_what_may_wait() {
+        let mut uploads = HashUploads::default();
+        let admitted =
+            (0..10_000).filter(|n| uploads.request(Instant::ZERO, request(n * 512), 1 << 30));
+        assert_eq!(admitted.count(), WAITING);
+        assert_eq!(uploads.pop(), Some(request(0)));
+        assert_eq!(std::iter::from_fn(|| uploads.pop()).count(), WAITING - 1);
+        assert!(!uploads.is_ready());
+    }
+
+    #[test]
+    fn a_peer_gets_everything_a_few_times_and_then_has_to_wait() {
+        let mut uploads = HashUploads::default();
+        let mut served = 0;
+        while uploads.request(Instant::ZERO, request(0), 1024) && uploads.pop().is_some() {
+            served += request(0).range.answer_len();
+        }
+        assert!((15 * 1024..=16 * 1024).contains(&served), "{served} hashes");
+        let later = Instant::ZERO + Duration::from_secs(60);
+        assert!(uploads.request(later, request(0), 1024) && uploads.is_ready());
+    }
+}

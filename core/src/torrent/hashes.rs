@@ -1,0 +1,71 @@
+//! Peers ask for hashes of a file's merkle tree, with proof (BEP 52, "hash request"): those who
+//! have the metadata from a magnet link lack the piece layers.
+//!
+//! Every request is answered, with hashes or a reject: whether the peer is choked or not, and
+//! whatever pieces we have, since the layers are part of what we know of the torrent. Answers are
+//! held up by the upload limits like blocks, and by [`HashUploads`](crate::peer::hash_uploads).
+//!
+//! Rejected is what [`HashTrees`] does not hold: leaf layers, except where a piece is a block, and
+//! everything of files of one piece. On a connection that is not of v2 the messages are a
+//! violation, as they are to libtorrent.
+//!
+//! We ask for no hashes, so none are expected.
+
+use bytes::Bytes;
+
+use crate::metainfo::Metainfo;
+use crate::peer::PeerSlot;
+use crate::session::Session;
+use crate::time::Instant;
+use crate::torrent::Torrent;
+use crate::torrent::hash_trees::HashTrees;
+use crate::torrent::messages::UNASKED_LIMIT;
+use crate::wire::message::id;
+use crate::wire::{HashRequest, Message, Violation};
+
+impl Torrent {
+    /// A peer asks for hashes.
+    pub(super) fn hashes_requested(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: HashRequest,
+    ) -> Result<(), Violation> {
+        self.require_v2(slot, id::HASH_REQUEST)?;
+        let HashRequest { root, range } = &request;
+        let metainfo = self.metainfo.as_deref();
+        let total = metainfo.and_then(|known| self.hash_trees.holds(known, root, range));
+        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let admitted =
+            total.is_some_and(|total| peer.hash_uploads.request(session.now, request, total));
+        if !admitted {
+            peer.send(Message::HashReject(request));
+        }
+        Ok(())
+    }
+
+    /// A peer sends hashes, which nobody asked for.
+    pub(super) fn hashes_arrived(&mut self, slot: PeerSlot, bytes: usize) -> Result<(), Violation> {
+        self.require_v2(slot, id::HASHES)?;
+        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        peer.unasked_bytes += bytes as u64;
+        match peer.unasked_bytes > UNASKED_LIMIT {
+            true => Err(Violation::Flood { id: id::HASHES }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The answer to a request that was admitted.
+pub(super) fn answer(
+    trees: &mut HashTrees,
+    now: Instant,
+    metainfo: Option<&Metainfo>,
+    request: HashRequest,
+) -> Message {
+    let HashRequest { root, range } = &request;
+    match metainfo.and_then(|known| trees.answer(now, known, root, range)) {
+        Some(hashes) => Message::Hashes { request, hashes: Bytes::from(hashes) },
+        None => Message::HashReject(request),
+    }
+}
