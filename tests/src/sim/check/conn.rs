@@ -28,6 +28,8 @@ pub(super) struct Conn {
     answered: BTreeSet<Run>,
     /// Requests of the remote that the engine owes an answer; a block may be asked for twice.
     owed: BTreeMap<Run, u32>,
+    /// Those of them that the last choke has dropped (BEP 6: "it MUST reject all requests from the peer").
+    dropped: BTreeMap<Run, u32>,
     /// The `reqq` of the remote (BEP 10).
     their_queue: Option<usize>,
     /// Bytes of blocks sent and received.
@@ -378,7 +380,7 @@ impl Conn {
             }
             Msg::Reject(run) => {
                 tally.rejects += 1;
-                answer(&mut self.owed, run)
+                self.answer(run)
             }
             Msg::AllowedFast(piece) if piece >= watched.content.pieces() => {
                 Err(format!("allows piece {piece} fast, which does not exist"))
@@ -459,11 +461,21 @@ impl Conn {
             Msg::Choke => {
                 tally.chokes += 1;
                 // BEP 3 drops all requests at a choke; with BEP 6 each is still answered.
-                if !self.fast() {
+                if self.fast() {
+                    let allowed = &self.us.allowed_fast;
+                    let is_dropped = |run: &Run| !allowed.contains(&run.piece);
+                    let owed = self.owed.iter().map(|(run, count)| (*run, *count));
+                    self.dropped = owed.filter(|(run, _)| is_dropped(run)).collect();
+                } else {
                     self.owed.clear();
                 }
             }
-            Msg::Unchoke => tally.unchokes += 1,
+            Msg::Unchoke => {
+                tally.unchokes += 1;
+                if let Some((run, _)) = self.dropped.first_key_value() {
+                    return Err(format!("never answered {run}, which its choke has dropped"));
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -500,7 +512,7 @@ impl Conn {
         if self.us.choking && !self.us.allowed_fast.contains(&piece) {
             return Err(format!("sends {run} to one it chokes"));
         }
-        answer(&mut self.owed, run)?;
+        self.answer(run)?;
         if !self.us.has.has(PieceIndex(piece)) {
             return Err(format!("sends {run} of a piece it never claimed"));
         }
@@ -567,14 +579,22 @@ impl Conn {
     }
 }
 
-/// A request of the remote is answered.
-fn answer(owed: &mut BTreeMap<Run, u32>, run: Run) -> Result<(), String> {
-    let count = owed.get_mut(&run).ok_or_else(|| format!("answers {run}, not asked for"))?;
+impl Conn {
+    /// A request of the remote is answered.
+    fn answer(&mut self, run: Run) -> Result<(), String> {
+        let _ = count_down(&mut self.dropped, run);
+        count_down(&mut self.owed, run).ok_or_else(|| format!("answers {run}, not asked for"))
+    }
+}
+
+/// Takes one of these away, if there is any.
+fn count_down(runs: &mut BTreeMap<Run, u32>, run: Run) -> Option<()> {
+    let count = runs.get_mut(&run)?;
     *count -= 1;
     if *count == 0 {
-        owed.remove(&run);
+        runs.remove(&run);
     }
-    Ok(())
+    Some(())
 }
 
 fn name(message: &Msg<'_>) -> String {

@@ -103,6 +103,20 @@ fn an_upload_by_the_rules_passes() {
 }
 
 #[test]
+fn requests_that_a_choke_drops_must_be_answered() {
+    let mut talk = Talk::new(true, true);
+    talk.fine(Msg::HaveAll);
+    talk.hear(Msg::Interested);
+    talk.fine(Msg::Unchoke);
+    talk.hear(Msg::Request(BLOCK));
+    talk.fine(Msg::Choke);
+    talk.breaks(Msg::Unchoke, "never answered 0+0 16384");
+    talk.fine(Msg::Reject(BLOCK));
+    talk.fine(Msg::Choke);
+    talk.fine(Msg::Unchoke);
+}
+
+#[test]
 fn requests_that_break_a_rule_are_caught() {
     let ready = || {
         let mut talk = Talk::new(true, false);

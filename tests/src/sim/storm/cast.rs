@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use bitswarm_core::config::{Config, DhtConfig, RateLimits};
+use bitswarm_core::config::{Choking, Config, DhtConfig, RateLimits};
 use bitswarm_core::metainfo::Magnet;
 use bitswarm_core::time::Duration;
 
@@ -38,6 +38,7 @@ impl Storm {
     /// An engine's settings.
     pub(super) fn config(&self) -> impl FnOnce(&mut Config) + use<> {
         let (small, limit) = (self.options.small_bounds > 0, self.options.limit);
+        let slots = self.options.slots as usize;
         let dht = self.dht_node.map(|host| dht_config(Some(self.world.addr(host))));
         move |config| {
             config.dht = dht;
@@ -58,6 +59,11 @@ impl Storm {
                 bounds.known_peers = 64;
                 config.connections.half_open = 4;
                 config.choking.slots = 2;
+            }
+            if slots > 0 {
+                let (interval, optimistic_interval) =
+                    (Duration::from_secs(1), Duration::from_secs(3));
+                config.choking = Choking { slots, interval, optimistic_interval };
             }
         }
     }

@@ -111,6 +111,8 @@ options! {
     dht >= 0,
     /// Leechers of 1000 that begin with a magnet link.
     magnets_per_mille >= 0,
+    /// Upload slots, which go round every second; 0: as many as usual, and at the usual pace.
+    slots >= 0,
 }
 
 impl Options {
@@ -159,6 +161,7 @@ impl Options {
         options.burst_ms = if dice.chance(200) { 1 << dice.between(6..=15) } else { 0 };
         options.dht = flag(dice, 250);
         options.magnets_per_mille = if dice.chance(250) { dice.between(1..=1000) } else { 0 };
+        options.slots = if dice.chance(250) { dice.between(1..=3) } else { 0 };
         options
     }
 
