@@ -104,7 +104,7 @@ impl Swarm {
             json::event("added", &infohash)
                 .with("name", name.as_str())
                 .with("path", place.to_string_lossy())
-                .with("total", known.as_ref().map(|known| known.total_len()))
+                .with("total", known.as_ref().map(|known| known.geometry().data_len()))
                 .with("pieces", known.as_ref().map(|known| known.geometry().pieces()))
                 .print()?;
         }

@@ -6,6 +6,7 @@
 
 mod dht;
 mod error;
+mod lsd;
 mod settle;
 
 use std::net::{IpAddr, SocketAddr};
@@ -542,20 +543,6 @@ impl Engine {
             }
             Some(Purpose::LocalDiscovery) => self.heard_in_network(&batch),
             Some(Purpose::Peers | Purpose::Tracker) | None => {}
-        }
-    }
-
-    /// Peers in the same network say what they take part in.
-    fn heard_in_network(&mut self, batch: &[Datagram]) {
-        for datagram in batch {
-            let lsd = self.lsd.as_mut();
-            let heard = lsd.and_then(|lsd| lsd.datagram(&self.session, datagram));
-            let Some((peer, infohashes)) = heard else { continue };
-            for infohash in infohashes {
-                if let Some(&id) = self.by_infohash.get(&infohash) {
-                    self.route(id, |torrent, session| torrent.local_peer(session, peer));
-                }
-            }
         }
     }
 

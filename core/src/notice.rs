@@ -84,7 +84,7 @@ pub enum TorrentNotice {
     MetadataReceived {
         /// The torrent's name, sanitised.
         name: String,
-        /// Bytes of content.
+        /// Bytes to transfer in all, as in the status.
         total_bytes: u64,
         /// Pieces of content.
         pieces: u32,

@@ -51,9 +51,8 @@ impl Engine {
             let wish = dht.wish_of_torrent(&self.session, id, wish);
             torrent.dht_wished(&self.session, wish);
         }
-        if let Some(lsd) = &mut self.lsd {
-            lsd.set(&self.session, torrent.infohash, torrent.looks_for_local_peers());
-        }
+        self.settle_local_discovery(id);
+        let Some(torrent) = self.torrents.get_mut(id) else { return };
         if torrent.is_ended() {
             let infohashes = [Some(torrent.infohash), torrent.hybrid_infohash];
             let store = torrent.store();

@@ -3,9 +3,9 @@
 //! [`Metainfo::parse`] reads torrents of v1, of v2, and hybrids of both, whose parts must agree
 //! ([`HybridError`]). Infohashes are of the `info` bytes as they were received. Piece hashes, roots
 //! and layers stay where they are in the input; layers have been checked against their roots.
-//! Memory is proportional to the input and never to a number in it. Every file's path has been made safe before anybody sees
-//! it ([`path`]), every text fit to print ([`text`]). What is not understood is kept:
-//! [`Metainfo::to_bytes`] is the input, and [`Metainfo::with_trackers`] changes nothing but the
+//! Memory is proportional to the input and never to a number in it. Every file's path has been made
+//! safe before anybody sees it ([`path`]), every text fit to print ([`text`]). What is not understood
+//! is kept: [`Metainfo::to_bytes`] is the input, and [`Metainfo::with_trackers`] changes nothing but the
 //! trackers. [`create`] makes new ones.
 //!
 //! [`Magnet`] is a torrent of which no more than the infohash is known.

@@ -8,9 +8,11 @@
 //!
 //! A request in its life is awaited, then late (older than the peer's round trips let expect: its
 //! block is released to others, but welcome), then forgotten: when the peer has sent nothing for the
-//! snub time, however slow it is before. A peer that owes blocks and sends none for the snub time
-//! snubs us. Time in which we do not read counts for nothing. Invariants: never more requests than the peer's `reqq` and our bound (S4); each
-//! request ends exactly once; each block is released at most once. Which blocks is the picker's.
+//! snub time, or has been late with it for several of these. A peer that owes blocks and sends none
+//! for the snub time snubs us. Time in which we do not read counts for nothing.
+//!
+//! Invariants: never more requests than the peer's `reqq` and our bound (S4); each request ends
+//! exactly once; each block is released at most once. Which blocks is the picker's.
 
 use std::collections::VecDeque;
 

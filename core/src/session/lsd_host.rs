@@ -32,7 +32,7 @@ impl LsdHost {
         Some(LsdHost { lsd: Lsd::new(cookie, session.now), timer })
     }
 
-    /// A torrent takes part, or does not any more. Cheap when that is no news.
+    /// A torrent takes part, or does not any more.
     pub(crate) fn set(&mut self, session: &Session, infohash: InfoHash, takes_part: bool) {
         match takes_part {
             true => self.lsd.add(session.now, infohash),

@@ -101,8 +101,14 @@ impl Torrent {
     }
 
     /// Whether peers in the same network are told of it, and those heard of are welcome.
-    pub(crate) fn looks_for_local_peers(&self) -> bool {
+    fn looks_for_local_peers(&self) -> bool {
         self.welcomes_peers() && self.discovery_allowed()
+    }
+
+    /// Whether they are to be looked for, if that is news.
+    pub(crate) fn local_discovery_news(&mut self) -> Option<bool> {
+        let looks = self.looks_for_local_peers();
+        (std::mem::replace(&mut self.is_local, looks) != looks).then_some(looks)
     }
 
     /// A peer in the same network takes part.

@@ -260,7 +260,7 @@ impl Torrent {
             self.id,
             TorrentNotice::MetadataReceived {
                 name: metainfo.name().to_owned(),
-                total_bytes: metainfo.total_len(),
+                total_bytes: metainfo.geometry().data_len(),
                 pieces: metainfo.geometry().pieces(),
             },
         );

@@ -145,6 +145,8 @@ pub(crate) struct Torrent {
     /// When peers are told of each other next, if there is news.
     pex_at: Option<Instant>,
     pex_swarm: PexSwarm,
+    /// Whether peers in the same network were looked for when that was last told.
+    is_local: bool,
     /// Peers that could be asked for more than there was to pick.
     hungry: BTreeSet<PeerSlot>,
     late: late::LateBlocks,
@@ -240,6 +242,8 @@ impl Torrent {
         }
     }
 
+    /// What a piece must hash to. Known of every piece, once it is known what the torrent is: one of
+    /// v2 alone without its layers is refused.
     fn piece_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
         self.metainfo.as_ref()?.expected_hash(piece)
     }

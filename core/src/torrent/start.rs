@@ -79,6 +79,7 @@ impl Torrent {
             unreadable: None,
             disk_ops: 0,
             hash_trees: Default::default(),
+            is_local: false,
             peers: Slab::new(),
             book,
             announcer: Announcer::new(Vec::new(), policy.fork()),

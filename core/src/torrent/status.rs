@@ -26,7 +26,7 @@ pub struct TorrentStatus {
     pub pieces: u32,
     /// Pieces verified on disk.
     pub pieces_have: u32,
-    /// Bytes of content in all.
+    /// Bytes to transfer in all: the content without the padding at the ends of pieces.
     pub total_bytes: u64,
     /// Bytes of the pieces that are wanted.
     pub wanted_bytes: u64,

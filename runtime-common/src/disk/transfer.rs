@@ -43,47 +43,30 @@ pub(crate) struct Transfer<'a> {
 impl Transfer<'_> {
     /// Reads all spans into one buffer.
     pub(crate) fn read(&self, spans: &[Span], buffers: &ReadBuffers) -> Result<Bytes, DiskError> {
-        let mut buffer = buffers.take(total_len(spans));
-        let mut rest = buffer.bytes();
-        for span in spans {
-            let (mut part, after) = rest.split_at_mut(span.length as usize);
-            rest = after;
-            let Some(index) = span.file else {
-                part.fill(0);
-                continue;
-            };
+        read_spans(spans, buffers, |index, mut part, mut at| {
             let file = self.store.file(self.place, self.cache, index, Access::Read)?;
-            let mut at = span.offset;
             while !part.is_empty() {
                 let read = retry_on_intr(|| io::pread(&file, &mut *part, at));
                 let count = self.expect_some(index, read)?;
                 at += count as u64;
                 part = &mut part[count..];
             }
-        }
-        Ok(buffer.freeze())
+            Ok(())
+        })
     }
 
     /// The same if nothing has to be waited for: every file is open, and its bytes are in memory.
     pub(crate) fn read_at_once(&self, spans: &[Span], buffers: &ReadBuffers) -> Option<Bytes> {
-        let mut buffer = buffers.take(total_len(spans));
-        let mut rest = buffer.bytes();
-        for span in spans {
-            let (mut part, after) = rest.split_at_mut(span.length as usize);
-            rest = after;
-            let Some(index) = span.file else {
-                part.fill(0);
-                continue;
-            };
+        let read = |index: FileIndex, mut part: &mut [u8], mut at: u64| {
             let file = self.cache.get((self.store.id(), index.0), Access::Read)?;
-            let mut at = span.offset;
             while !part.is_empty() {
                 let count = at_once::read(&file, part, at).filter(|&count| count > 0)?;
                 at += count as u64;
                 part = &mut part[count..];
             }
-        }
-        Some(buffer.freeze())
+            Some(())
+        };
+        read_spans(spans, buffers, |index, part, at| read(index, part, at).ok_or(())).ok()
     }
 
     /// Reads a piece and sees whether it has its hash.
@@ -173,6 +156,25 @@ impl Transfer<'_> {
         let file = self.store.files().get(index.0 as usize);
         file.map_or_else(|| self.place.root.clone(), |file| self.place.root.join(&file.path))
     }
+}
+
+/// One buffer with the bytes of all spans: zeros for padding, what `read` puts there for the rest.
+fn read_spans<E>(
+    spans: &[Span],
+    buffers: &ReadBuffers,
+    mut read: impl FnMut(FileIndex, &mut [u8], u64) -> Result<(), E>,
+) -> Result<Bytes, E> {
+    let mut buffer = buffers.take(total_len(spans));
+    let mut rest = buffer.bytes();
+    for span in spans {
+        let (part, after) = rest.split_at_mut(span.length as usize);
+        rest = after;
+        match span.file {
+            Some(index) => read(index, part, span.offset)?,
+            None => part.fill(0),
+        }
+    }
+    Ok(buffer.freeze())
 }
 
 fn total_len(spans: &[Span]) -> usize {
