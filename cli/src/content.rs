@@ -4,13 +4,12 @@
 //! seeded (defence 2): links below the path are left out with a word to the user, or put into the
 //! torrent as links (BEP 47) if that is wanted and they lead to something in it.
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::path::{Component, Path, PathBuf};
 
 use bitswarm_core::disk::{StoreFile, StoreSpec};
-use bitswarm_core::metainfo::create::{Creator, NewFile};
+use bitswarm_core::metainfo::create::{Creator, NewFile, dangling_links};
 use globset::GlobSet;
 
 use crate::exit::{Code, Failure};
@@ -39,6 +38,8 @@ pub(crate) struct Choice {
     pub(crate) no_hidden: bool,
     /// Whether links are put into the torrent.
     pub(crate) symlinks: bool,
+    /// Whether what has a name that begins with a dot is marked as hidden.
+    pub(crate) mark_hidden: bool,
 }
 
 impl Choice {
@@ -50,6 +51,7 @@ impl Choice {
             exclude: GlobSet::empty(),
             no_hidden: false,
             symlinks: false,
+            mark_hidden: false,
         }
     }
 
@@ -76,8 +78,12 @@ pub(crate) fn scan(path: &Path, choice: &Choice) -> Result<Content, Failure> {
     let file = real.file_name().map(PathBuf::from).unwrap_or_default();
     let file = StoreFile { path: file, length: metadata.len(), executable: false };
     Ok(Content {
-        creator: Creator::single_file(name, metadata.len()).executable(is_executable(&metadata)),
-        spec: StoreSpec { root, files: vec![file] },
+        creator: {
+            let hidden = choice.mark_hidden && is_hidden(name.as_bytes());
+            let creator = Creator::single_file(name, metadata.len());
+            creator.with_attributes(is_executable(&metadata), hidden)
+        },
+        spec: StoreSpec { root, files: vec![file], links: Vec::new() },
         left_out: Vec::new(),
     })
 }
@@ -113,7 +119,7 @@ fn scan_dir(root: &Path, name: String, choice: &Choice) -> Result<Content, Failu
         executable: false,
     };
     let files = creator.files().iter().filter(|file| file.link.is_none()).map(file).collect();
-    let spec = StoreSpec { root: root.to_owned(), files };
+    let spec = StoreSpec { root: root.to_owned(), files, links: Vec::new() };
     walk.left_out.sort();
     Ok(Content { creator, spec, left_out: walk.left_out })
 }
@@ -145,7 +151,7 @@ impl Walk<'_> {
         for entry in fs::read_dir(dir).map_err(failure)? {
             let entry = entry.map_err(failure)?;
             let path = entry.path();
-            let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            let is_hidden = is_hidden(entry.file_name().as_encoded_bytes());
             if self.output.as_ref() == Some(&path) || (self.choice.no_hidden && is_hidden) {
                 continue;
             }
@@ -163,7 +169,9 @@ impl Walk<'_> {
             } else if self.choice.takes(&components.join("/")) {
                 let length = if link.is_some() { 0 } else { metadata.len() };
                 let executable = is_executable(&metadata);
-                self.files.push(NewFile { executable, link, ..NewFile::new(components, length) });
+                let hidden = is_hidden && self.choice.mark_hidden;
+                let file = NewFile::new(components, length);
+                self.files.push(NewFile { executable, hidden, link, ..file });
             }
         }
         Ok(())
@@ -174,42 +182,45 @@ impl Walk<'_> {
         if !self.choice.symlinks || !metadata.is_symlink() {
             return None;
         }
-        let target = fs::read_link(path).ok()?;
-        let from = path.parent()?.strip_prefix(self.root).ok()?;
-        // By name alone: nothing is followed, and nothing leads out.
-        let mut components = Vec::new();
-        for component in from.components().chain(target.components()) {
-            match component {
-                Component::Normal(name) => components.push(name.to_str()?.to_owned()),
-                Component::ParentDir => drop(components.pop()?),
-                Component::CurDir => {}
-                Component::RootDir | Component::Prefix(_) => return None,
-            }
-        }
-        (!components.is_empty()).then_some(components)
+        target_below(self.root, path)
     }
 
     /// A link stays only if it leads to a file of the torrent, or a directory with one in it.
     fn leave_out_dangling_links(&mut self) {
-        let mut places: BTreeSet<Vec<String>> = BTreeSet::new();
-        for file in self.files.iter().filter(|file| file.link.is_none()) {
-            let ends = (1..=file.path.len()).rev();
-            // From the innermost out, until one that is known.
-            for end in ends {
-                if !places.insert(file.path[..end].to_vec()) {
-                    break;
-                }
-            }
+        for index in dangling_links(&self.files).into_iter().rev() {
+            let file = self.files.remove(index);
+            self.left_out.push(self.root.join(file.path.iter().collect::<PathBuf>()));
         }
-        let (root, left_out) = (self.root, &mut self.left_out);
-        self.files.retain(|file| {
-            let leads = file.link.as_ref().is_none_or(|target| places.contains(target));
-            if !leads {
-                left_out.push(root.join(file.path.iter().collect::<PathBuf>()));
-            }
-            leads
-        });
     }
+}
+
+/// Where the link at `path` leads, if that is below `root`: the components of its target's path.
+/// By name alone: nothing is followed, and nothing leads out.
+pub(crate) fn target_below(root: &Path, path: &Path) -> Option<Vec<String>> {
+    let target = fs::read_link(path).ok()?;
+    let from = path.parent()?.strip_prefix(root).ok()?;
+    let name = |name: &OsStr| Some(name.to_str()?.to_owned());
+    let mut components: Vec<String> =
+        from.components().map(|component| name(component.as_os_str())).collect::<Option<_>>()?;
+    let mut is_going_up = true;
+    for component in target.components() {
+        match component {
+            Component::Normal(part) => {
+                is_going_up = false;
+                components.push(name(part)?);
+            }
+            // What is above a name may be elsewhere, if that name is a link.
+            Component::ParentDir if is_going_up => drop(components.pop()?),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    (!components.is_empty()).then_some(components)
+}
+
+/// Whether a name is that of something hidden, as Unix has it.
+fn is_hidden(name: &[u8]) -> bool {
+    name.starts_with(b".")
 }
 
 /// Whether its owner may execute it: what BEP 47 keeps, and what is the same on any machine.
@@ -263,14 +274,17 @@ mod tests {
             ("out", "../files/b/x"),
             ("root", "/b/x"),
             ("to-link", "dir"),
+            ("winding", "dir/../b"),
         ];
         links.iter().for_each(|(link, target)| symlink(target, root.join(link)).unwrap());
         let choice = Choice { symlinks: true, ..Choice::everything() };
         let content = scan(&root, &choice).unwrap();
         let kept: Vec<_> = content.creator.files().iter().filter(|f| f.link.is_some()).collect();
-        let kept: Vec<_> =
-            kept.iter().map(|f| (f.path.join("/"), f.link.as_ref().unwrap().join("/"))).collect();
-        assert_eq!(kept, [("b/self".into(), "b/x".into()), ("dir".to_owned(), "b".to_owned())]);
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|f| f.path.join("/") + " -> " + &f.link.as_ref().unwrap().join("/"))
+            .collect();
+        assert_eq!(kept, ["b/self -> b/x", "dir -> b", "to-link -> dir"]);
         assert_eq!(content.left_out.len(), 5, "{:?}", content.left_out);
         assert_eq!(content.spec.files.len(), 1);
     }

@@ -28,6 +28,9 @@ pub struct StoreSpec {
     pub root: PathBuf,
     /// In the torrent's order. Pad files (BEP 47) are not listed: they never reach the disk.
     pub files: Vec<StoreFile>,
+    /// Symbolic links beside the files (BEP 47). They hold no content, and nothing is ever read or
+    /// written through one.
+    pub links: Vec<StoreLink>,
 }
 
 /// One file of a store.
@@ -37,8 +40,17 @@ pub struct StoreFile {
     pub path: PathBuf,
     /// In bytes.
     pub length: u64,
-    /// Whether to set the executable bits when the file is made (BEP 47, attribute `x`).
+    /// Whether it may be executed (BEP 47, attribute `x`): set when it is made, or prepared.
     pub executable: bool,
+}
+
+/// A symbolic link of a store.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StoreLink {
+    /// Relative to the root, as that of a file; no file or other link has it, or lies beneath it.
+    pub path: PathBuf,
+    /// What the link says: a path relative to its own directory that stays inside the torrent.
+    pub target: PathBuf,
 }
 
 /// Which file of a store, from 0.
@@ -69,8 +81,9 @@ pub enum DiskRequest {
         /// What it consists of.
         spec: Arc<StoreSpec>,
     },
-    /// Create these files (with their directories) where they are missing, and reserve space if
-    /// asked. Never shortens a file. → [`DiskDone::Done`]
+    /// Create these files (with their directories) where they are missing, reserve space if asked,
+    /// make executable what is to be. Never shortens a file. Links that cannot be made, because the
+    /// system has none or something is in their place, are left out. → [`DiskDone::Done`]
     Prepare {
         /// Which store.
         store: StoreId,
@@ -78,6 +91,8 @@ pub enum DiskRequest {
         files: Vec<FileIndex>,
         /// Whether to reserve space.
         allocation: Allocation,
+        /// Whether to make the store's links too.
+        links: bool,
     },
     /// Read a run of bytes. A file that is too short is [`DiskErrorKind::Short`].
     /// → [`DiskDone::Read`]
@@ -99,14 +114,14 @@ pub enum DiskRequest {
         /// Which store.
         store: StoreId,
     },
-    /// Move the store's files under another root. → [`DiskDone::Done`]
+    /// Move the store's files and links under another root. → [`DiskDone::Done`]
     Move {
         /// Which store.
         store: StoreId,
         /// The new root.
         root: PathBuf,
     },
-    /// Forget the store, close its files; with `delete`, remove the files it lists and the
+    /// Forget the store, close its files; with `delete`, remove the files and links it lists and the
     /// directories that are empty then, nothing else. The id is dead after this. → [`DiskDone::Done`]
     Close {
         /// Which store.

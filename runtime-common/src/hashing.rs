@@ -223,7 +223,7 @@ mod tests {
         };
         let count = u32::try_from(total.div_ceil(u64::from(PIECE))).unwrap();
         Pieces {
-            store: Arc::new(StoreSpec { root, files }),
+            store: Arc::new(StoreSpec { root, files, links: Vec::new() }),
             count,
             length: PIECE,
             protocol: Protocol::V1,
@@ -264,7 +264,11 @@ mod tests {
             Span { file: None, offset: 0, length: 1 << 20 },
         ];
         let mut pieces = Pieces {
-            store: Arc::new(StoreSpec { root: dir.path().to_owned(), files: vec![file] }),
+            store: Arc::new(StoreSpec {
+                root: dir.path().to_owned(),
+                files: vec![file],
+                links: Vec::new(),
+            }),
             count: 1,
             length: 1 << 21,
             protocol: Protocol::Hybrid,

@@ -74,6 +74,9 @@ pub(crate) struct Create {
     /// Keep symbolic links that lead to something in the torrent
     #[arg(long)]
     pub(crate) symlinks: bool,
+    /// Mark what has a name that begins with a dot as hidden
+    #[arg(long, conflicts_with = "no_hidden")]
+    pub(crate) mark_hidden: bool,
     /// Say what would be made, hash and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -124,6 +127,7 @@ pub(crate) fn run(args: &Create) -> Result<(), Failure> {
         exclude: globs::set(&args.exclude)?,
         no_hidden: args.no_hidden,
         symlinks: args.symlinks,
+        mark_hidden: args.mark_hidden,
     };
     let mut content = content::scan(&args.path, &choice)?;
     for path in &content.left_out {

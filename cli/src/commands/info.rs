@@ -88,9 +88,9 @@ fn links_json(metainfo: &Metainfo) -> Vec<Value> {
 }
 
 /// Symbolic links, and where they lead if it is to something in the torrent.
-fn links(metainfo: &Metainfo) -> impl Iterator<Item = (&str, Option<&str>)> {
+pub(crate) fn links(metainfo: &Metainfo) -> impl Iterator<Item = (&str, Option<&str>)> {
     let links = metainfo.files().iter().enumerate();
-    let links = links.filter(|(_, f)| f.attributes().symlink && !f.attributes().pad);
+    let links = links.filter(|(_, file)| file.is_link());
     links.map(|(index, file)| (file.path(), metainfo.link_target(index)))
 }
 
@@ -172,10 +172,17 @@ fn protocol(metainfo: &Metainfo) -> &'static str {
     }
 }
 
-/// One line a file: its number, its length, its path.
+/// One line a file: its number, its length, its path, its attributes if it has any.
 pub(crate) fn print_files(metainfo: &Metainfo) -> Result<(), Failure> {
     for (number, file) in (1..).zip(listed(metainfo)) {
-        print(&format!("{number:>6}  {:>10}  {}", Size(file.length()), file.path()))?;
+        let attributes = file.attributes();
+        let marks = match (attributes.executable, attributes.hidden) {
+            (false, false) => "",
+            (true, false) => "  (executable)",
+            (false, true) => "  (hidden)",
+            (true, true) => "  (executable, hidden)",
+        };
+        print(&format!("{number:>6}  {:>10}  {}{marks}", Size(file.length()), file.path()))?;
     }
     Ok(())
 }

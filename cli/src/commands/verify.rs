@@ -10,8 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bitswarm_core::disk::{DiskErrorKind, FileIndex, StoreFile, StoreSpec};
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Protocol;
-use bitswarm_core::metainfo::{File, Metainfo};
 use bitswarm_core::piece::PieceIndex;
 use bitswarm_core::storage::layout::Layout;
 use bitswarm_runtime_common::hashing::PieceHash;
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use crate::args::Reporting;
 use crate::commands::create::Version;
 use crate::commands::info;
+use crate::content;
 use crate::exit::{Code, Failure};
 use crate::hashing::{Hashes, hash};
 use crate::input;
@@ -53,10 +54,11 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
 
     let spec = metainfo.store_spec(&args.data);
     let layout = Layout::new(&metainfo);
-    let mut files = look_at_files(&spec);
+    let mut files = look_at_files(&metainfo, &spec);
     let hashes = hash(metainfo.name(), spec, &layout, protocol, &progress, &interrupt)?;
     let Wrong { pieces, contradictions } = wrong_pieces(&metainfo, hashes)?;
     blame(&mut files, &layout, &pieces);
+    files.extend(look_at_links(&metainfo, &args.data));
     if contradictions > 0 {
         progress.say(&format!(
             "{}: the hashes of v1 and v2 disagree about {}: the torrent contradicts itself",
@@ -124,6 +126,8 @@ fn wrong_pieces(metainfo: &Metainfo, hashes: Hashes) -> Result<Wrong, Failure> {
 /// One file of the torrent as it was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Found {
+    /// Its path inside the torrent.
+    name: String,
     file: StoreFile,
     shape: Shape,
     /// Wrong pieces that have bytes of this file only.
@@ -143,17 +147,39 @@ enum Shape {
     Length(u64),
     /// Something that is no plain file.
     InTheWay,
+    /// No link, or one that leads elsewhere.
+    WrongLink,
 }
 
-fn look_at_files(spec: &StoreSpec) -> Vec<Found> {
-    let found = |file: &StoreFile| Found {
-        shape: shape(&spec.root.join(&file.path), file.length),
-        file: file.clone(),
-        own_wrong: 0,
-        shared_wrong: 0,
-        wrong: Vec::new(),
+fn look_at_files(metainfo: &Metainfo, spec: &StoreSpec) -> Vec<Found> {
+    // As `info` has them: the files on disk are those, in the same order.
+    let names = info::listed(metainfo).map(|file| file.path().to_owned());
+    let found = |(name, file): (String, &StoreFile)| {
+        Found::new(name, file.clone(), shape(&spec.root.join(&file.path), file.length))
     };
-    spec.files.iter().map(found).collect()
+    names.zip(&spec.files).map(found).collect()
+}
+
+/// The links that should be there. Whatever way they say it, they have to lead to their target.
+fn look_at_links(metainfo: &Metainfo, data: &Path) -> Vec<Found> {
+    let folder = data.join(metainfo.name());
+    let links = info::links(metainfo).filter_map(|(path, target)| Some((path, target?)));
+    links
+        .map(|(name, target)| {
+            let path = folder.join(name);
+            let shape = match fs::symlink_metadata(&path) {
+                Ok(_) if leads_to(&folder, &path, target) => Shape::Right,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Shape::Missing,
+                _ => Shape::WrongLink,
+            };
+            let path = Path::new(metainfo.name()).join(name);
+            Found::new(name.to_owned(), StoreFile { path, length: 0, executable: false }, shape)
+        })
+        .collect()
+}
+
+fn leads_to(folder: &Path, link: &Path, target: &str) -> bool {
+    content::target_below(folder, link).is_some_and(|found| found.join("/") == target)
 }
 
 fn shape(path: &Path, length: u64) -> Shape {
@@ -207,11 +233,16 @@ fn runs_in_words(runs: &[(u32, u32)]) -> String {
 }
 
 impl Found {
+    fn new(name: String, file: StoreFile, shape: Shape) -> Self {
+        Found { name, file, shape, own_wrong: 0, shared_wrong: 0, wrong: Vec::new() }
+    }
+
     /// The word for programs.
     fn word(&self) -> &'static str {
         match self.shape {
             Shape::Missing => "missing",
             Shape::InTheWay => "not_a_file",
+            Shape::WrongLink => "wrong_link",
             Shape::Length(length) if length < self.file.length => "too_short",
             Shape::Length(_) => "too_long",
             Shape::Right if self.own_wrong > 0 => "differs",
@@ -233,15 +264,16 @@ impl Found {
                 let (count, runs) = (count_of(self.own_wrong), runs_in_words(&self.wrong));
                 format!("differs: {count} wrong ({runs})")
             }
+            ("wrong_link", _) => "is not the link it should be".to_owned(),
             ("not_a_file", _) => "is not a plain file".to_owned(),
             (_, Shape::Length(is)) => format!("has {is} bytes instead of {length}"),
             _ => "is missing".to_owned(),
         })
     }
 
-    fn to_json(&self, path: &str) -> Value {
+    fn to_json(&self) -> Value {
         json!({
-            "path": path,
+            "path": self.name,
             "length": self.file.length,
             "status": self.word(),
             "bad_pieces": self.own_wrong + self.shared_wrong,
@@ -267,9 +299,7 @@ fn report(
     // A piece may be wrong though no file is: nothing but padding, or an impossible torrent.
     let is_ok = bad == 0 && wrong.is_empty();
     if args.reporting.json {
-        // As `info` has them: the files on disk are those, in the same order.
-        let paths = info::listed(metainfo).map(File::path);
-        let files = files.iter().zip(paths).map(|(found, path)| found.to_json(path));
+        let files = files.iter().map(Found::to_json);
         Object::new()
             .with("name", metainfo.name())
             .with("infohash_v1", metainfo.infohash_v1().map(|hash| hash.to_string()))
@@ -309,7 +339,7 @@ mod tests {
 
     fn found(length: u64) -> Found {
         let file = StoreFile { path: "f".into(), length, executable: false };
-        Found { file, shape: Shape::Right, own_wrong: 0, shared_wrong: 0, wrong: Vec::new() }
+        Found::new("f".into(), file, Shape::Right)
     }
 
     #[test]

@@ -296,24 +296,6 @@ fn lint_tells_harm_from_what_is_unusual() {
     assert!(harmful.stdout.contains("no peer can be found"), "{}", harmful.stdout);
 }
 
-#[cfg(unix)]
-#[test]
-fn links_and_executables_are_kept() {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
-    let sandbox = Sandbox::new();
-    let run = sandbox.write("tree/bin/run", 10, 1);
-    fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).unwrap();
-    symlink("bin/run", sandbox.path("tree/link")).unwrap();
-    symlink("/etc/passwd", sandbox.path("tree/out")).unwrap();
-    let made = sandbox.run("create tree --symlinks");
-    assert_eq!(made.code, 0, "{}", made.stderr);
-    assert!(made.stderr.contains("leaving out") && made.stderr.contains("out"), "{}", made.stderr);
-    let info = sandbox.run("info tree.torrent --json").json();
-    assert_eq!(info["links"], json!([{ "path": "link", "target": "bin/run" }]));
-    assert_eq!(info["files"].as_array().unwrap().len(), 1);
-    assert_eq!(info["files"][0]["executable"], true);
-}
-
 #[test]
 fn create_refuses_what_makes_no_torrent() {
     let sandbox = Sandbox::new();

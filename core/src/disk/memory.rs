@@ -128,7 +128,7 @@ impl MemoryDisk {
     }
 
     fn relocate(&mut self, store: StoreId, root: PathBuf) -> DiskResult<DiskDone> {
-        let spec = Arc::new(StoreSpec { root, files: self.spec(store)?.files.clone() });
+        let spec = Arc::new(StoreSpec { root, ..self.spec(store)?.clone() });
         let old = self.paths(store)?;
         self.stores.insert(store, spec);
         for (from, to) in old.into_iter().zip(self.paths(store)?) {
@@ -186,7 +186,8 @@ mod tests {
 
     fn with_store() -> MemoryDisk {
         let file = |path: &str| StoreFile { path: path.into(), length: 8, executable: false };
-        let spec = StoreSpec { root: "/here".into(), files: vec![file("a"), file("b")] };
+        let files = vec![file("a"), file("b")];
+        let spec = StoreSpec { root: "/here".into(), files, links: Vec::new() };
         let mut disk = MemoryDisk::new();
         disk.insert("/here/a", *b"01234567");
         let opened = disk.perform(DiskRequest::Open { store: store(), spec: Arc::new(spec) });

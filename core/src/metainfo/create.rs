@@ -13,6 +13,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::links::{Kind, Places};
 use super::{Attributes, Metainfo, MetainfoError, PathRules, padding};
 use crate::merkle::is_piece_len;
 use crate::piece::{BLOCK_LEN, Geometry, MAX_PIECE_LEN, MAX_PIECES};
@@ -91,6 +92,8 @@ pub struct NewFile {
     pub pad: bool,
     /// Whether it is to be made executable (BEP 47).
     pub executable: bool,
+    /// Whether it is to be hidden (BEP 47).
+    pub hidden: bool,
     /// Of a symbolic link, which has no length: the components of its target's path under the
     /// torrent's folder (BEP 47).
     pub link: Option<Vec<String>>,
@@ -100,7 +103,7 @@ impl NewFile {
     /// A plain file.
     pub fn new(path: impl IntoIterator<Item = impl Into<String>>, length: u64) -> Self {
         let path = path.into_iter().map(Into::into).collect();
-        NewFile { path, length, pad: false, executable: false, link: None }
+        NewFile { path, length, pad: false, executable: false, hidden: false, link: None }
     }
 
     /// Whether it has bytes that are read.
@@ -113,9 +116,30 @@ impl NewFile {
             pad: self.pad,
             symlink: self.link.is_some(),
             executable: self.executable,
-            hidden: false,
+            hidden: self.hidden,
         }
     }
+}
+
+/// The links among the files that lead to none of them, nor to a folder that has one in it, by
+/// their index; or whose place is taken. A link may lead to another.
+pub fn dangling_links(files: &[NewFile]) -> Vec<usize> {
+    let mut places = Places::default();
+    let path = |file: &NewFile| file.path.join("/");
+    for file in files.iter().filter(|file| file.is_stored()) {
+        places.add(&path(file), Kind::File);
+    }
+    let links: Vec<(usize, bool, String)> = (0..)
+        .zip(files)
+        .filter_map(|(index, file)| {
+            let target = file.link.as_ref()?.join("/");
+            let is_free = places.add(&path(file), Kind::Link(target.clone()));
+            Some((index, is_free, target))
+        })
+        .collect();
+    let dangles =
+        |(_, is_free, target): &(usize, bool, String)| !is_free || !places.leads_somewhere(target);
+    links.iter().filter(|link| dangles(link)).map(|(index, ..)| *index).collect()
 }
 
 /// Why a torrent cannot be made.
@@ -245,10 +269,10 @@ impl Creator {
         }
     }
 
-    /// A torrent of one file with its executable bit as given (BEP 47).
-    pub fn executable(mut self, executable: bool) -> Self {
+    /// A torrent of one file with its attributes as given (BEP 47).
+    pub fn with_attributes(mut self, executable: bool, hidden: bool) -> Self {
         if let Content::Single(file) = &mut self.content {
-            file.executable = executable;
+            (file.executable, file.hidden) = (executable, hidden);
         }
         self
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::hybrid::HybridError;
 use super::layers::LayerError;
+use super::links::LinkError;
 use super::tree::TreeError;
 use super::{MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN};
 use crate::bencode::ParseError;
@@ -46,6 +47,13 @@ pub enum MetainfoError {
         file: usize,
         /// What is wrong.
         why: LayerError,
+    },
+    /// A symbolic link is one that must not be made (BEP 47, "symlinks").
+    Link {
+        /// Which file, in the order of the content, padding included.
+        file: usize,
+        /// What is wrong.
+        why: LinkError,
     },
     /// The v1 and the v2 part of a hybrid do not describe the same content.
     Hybrid {
@@ -133,6 +141,7 @@ impl fmt::Display for MetainfoError {
                  was it made of a magnet link? make or get the torrent file anew"
             ),
             Self::Layer { file, why } => write!(f, "`piece layers`, file {file}: {why}"),
+            Self::Link { file, why } => write!(f, "file {file} is {why}"),
             Self::Hybrid { file, why } => write!(
                 f,
                 "its v1 and v2 parts describe different content: {why}, at file {file}; \

@@ -22,12 +22,13 @@ pub struct Attributes {
     /// `p`: zeros that let the next file begin with a piece. Never on disk, never displaced by or
     /// displacing another file; its path may be that of another pad file.
     pub pad: bool,
-    /// `l`: a symbolic link. We make no links (defence 2): it counts as a file of no bytes that is
-    /// not on disk either.
+    /// `l`: a symbolic link, which counts as a file of no bytes. It is no file of the store; it is
+    /// made if it leads to something of the torrent: see
+    /// [`Metainfo::link_target`](super::Metainfo::link_target).
     pub symlink: bool,
     /// `x`: to be made executable.
     pub executable: bool,
-    /// `h`: to be hidden, where the system knows how. Nothing is done about it.
+    /// `h`: to be hidden, where the system knows how: on Unix that is in the name.
     pub hidden: bool,
 }
 
@@ -65,7 +66,12 @@ impl File {
         File { path, length, offset, attributes, root: None, layer: None }
     }
 
-    /// Whether it lies on disk: everything but pad files and symbolic links.
+    /// Whether it is a symbolic link.
+    pub fn is_link(&self) -> bool {
+        self.attributes.symlink && !self.attributes.pad
+    }
+
+    /// Whether it lies on disk as a file: everything but pad files and symbolic links.
     pub fn is_stored(&self) -> bool {
         !self.attributes.pad && !self.attributes.symlink
     }

@@ -21,7 +21,7 @@ pub enum HybridError {
     Path,
     /// Their lengths.
     Length,
-    /// One has a link where the other has a file.
+    /// One has a link where the other has a file, or one that leads elsewhere.
     Link,
     /// The file of v1 does not begin where that of v2 does.
     Offset,
@@ -35,7 +35,7 @@ impl fmt::Display for HybridError {
             HybridError::Count => "one has more files than the other",
             HybridError::Path => "the paths differ",
             HybridError::Length => "the lengths differ",
-            HybridError::Link => "one has a link where the other has a file",
+            HybridError::Link => "one has a link where the other has a file or leads elsewhere",
             HybridError::Offset => "v1 is not padded so that it begins with its piece of v2",
             HybridError::Padding => "v1 is padded past the last piece of v2",
         })
@@ -74,6 +74,10 @@ pub(super) fn check(
             return Err(error(index, HybridError::Path));
         }
         let leaf = Leaf::parse(properties, info, number)?;
+        let target = |entry: Value<'_>| entry.get("symlink path").map(|path| path.raw().to_vec());
+        if leaf.attributes.symlink && entry.and_then(target) != target(properties) {
+            return Err(error(index, HybridError::Link));
+        }
         compare(file, &leaf, &mut offset, piece_len).map_err(|why| error(index, why))
     })?;
     if let Some((index, _)) = v1.find(|(_, file)| !file.attributes.pad) {

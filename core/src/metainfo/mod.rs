@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::bencode::encode_dict;
-use crate::disk::{StoreFile, StoreSpec};
+use crate::disk::{StoreFile, StoreLink, StoreSpec};
 use crate::merkle::TreeShape;
 use crate::piece::{Geometry, InfoHash, InfoHashV2, PieceIndex, Sha1Hash, Sha256Hash};
 use crate::piece_hash::{PieceHash, PieceRoot};
@@ -49,6 +49,7 @@ pub use file::{Attributes, File};
 pub use file_ranges::FileRanges;
 pub use hybrid::HybridError;
 pub use layers::LayerError;
+pub use links::LinkError;
 pub use magnet::Magnet;
 pub use path::PathRules;
 pub use tree::TreeError;
@@ -368,8 +369,8 @@ impl Metainfo {
     }
 
     /// The files as they lie on disk under `root`: in a folder of the torrent's name if there may
-    /// be many. Pad files and links are left out, so the indices differ from [`Metainfo::files`];
-    /// [`Layout`](crate::storage::layout::Layout) translates.
+    /// be many. Pad files are left out, links stand apart and only those that lead somewhere, so the
+    /// indices differ from [`Metainfo::files`]; [`Layout`](crate::storage::layout::Layout) translates.
     pub fn store_spec(&self, root: &Path) -> StoreSpec {
         let folder = if self.is_multi_file { Path::new(&self.name) } else { Path::new("") };
         let file = |file: &File| StoreFile {
@@ -377,9 +378,17 @@ impl Metainfo {
             length: file.length,
             executable: file.attributes.executable,
         };
+        let link = |(index, target): &(u32, String)| {
+            let path = self.files.get(*index as usize)?;
+            Some(StoreLink {
+                path: folder.join(path.to_path_buf()),
+                target: links::relative(path.path(), target),
+            })
+        };
         StoreSpec {
             root: PathBuf::from(root),
             files: self.files.iter().filter(|file| file.is_stored()).map(file).collect(),
+            links: self.links.iter().filter_map(link).collect(),
         }
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn metainfo(bytes: Bytes, rules: PathRules) -> Result<Metainfo, Metai
         name,
         geometry: padding::mark(geometry, lengths, piece_hashes.is_some()),
         piece_hashes,
-        links: links::links(info, tree, &files, rules),
+        links: links::links(info, tree, &files, rules)?,
         files,
         is_multi_file,
         // BEP 27 says "private=1"; any other number than 0 is taken for the same wish.

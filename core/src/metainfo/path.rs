@@ -131,7 +131,7 @@ fn name_of(path: &str) -> &str {
 
 /// A name as a file system sees it that does not tell case apart. Upper case first, because some
 /// letters have more than one lower case.
-fn folded(name: &str) -> String {
+pub(super) fn folded(name: &str) -> String {
     if name.is_ascii() {
         return name.to_ascii_lowercase();
     }

@@ -36,6 +36,10 @@ fn multi_file(name: &str, files: &[Entry<'_>]) -> Vec<u8> {
                         if !attr.is_empty() {
                             file.bytes("attr", attr);
                         }
+                        if attr.contains('l') {
+                            let target = files[0].0.split('/');
+                            file.list("symlink path", |list| target.for_each(|p| list.bytes(p)));
+                        }
                     });
                 }
             });
@@ -63,7 +67,7 @@ fn a_torrent_of_one_file_is_read() {
     assert_eq!(torrent.info_bytes(), bytes[7..bytes.len() - 1]);
     let spec = torrent.store_spec(Path::new("/data"));
     let file = StoreFile { path: "file.bin".into(), length: 40_000, executable: false };
-    assert_eq!(spec, StoreSpec { root: "/data".into(), files: vec![file] });
+    assert_eq!(spec, StoreSpec { root: "/data".into(), files: vec![file], links: vec![] });
 }
 
 #[test]
@@ -334,11 +338,64 @@ fn a_pad_file_needs_no_path() {
 
 #[test]
 fn a_link_has_no_content_and_is_not_stored() {
-    let list = b"ld6:lengthi5e4:pathl1:aeed4:attr1:l4:pathl1:be12:symlink pathl2:..eed4:attr1:l6:lengthi9e4:pathl1:ceee";
+    let list = b"ld6:lengthi5e4:pathl1:aeed4:attr1:l4:pathl1:be12:symlink pathl1:aeed4:attr1:l6:lengthi9e4:pathl1:ce12:symlink pathl1:beee";
     let torrent = Metainfo::parse(&with_info(5, |info| info.raw("files", list))).unwrap();
     assert_eq!(paths(&torrent), ["a", "b", "c"]);
     assert!(torrent.files()[1..].iter().all(|file| file.length() == 0 && !file.is_stored()));
     assert_eq!(torrent.store_spec(Path::new("")).files.len(), 1);
+}
+
+#[test]
+fn a_link_that_must_not_be_made_makes_the_torrent_useless() {
+    let refused = |path: &str, target: &str| {
+        let link = format!("d4:attr1:l4:pathl{path}e{target}e");
+        let list = format!("ld6:lengthi5e4:pathl1:d1:aee{link}e");
+        let torrent = Metainfo::parse(&with_info(5, |info| info.raw("files", list.as_bytes())));
+        match torrent {
+            Err(MetainfoError::Link { file: 1, why }) => Some(why),
+            Err(other) => panic!("{other}"),
+            Ok(_) => None,
+        }
+    };
+    let to_file = "12:symlink pathl1:d1:ae";
+    for (path, target, expected) in [
+        ("1:l", to_file, None),
+        ("1:l", "12:symlink pathl1:xe", None),
+        ("1:l", "", Some(LinkError::NoTarget)),
+        ("1:l", "12:symlink pathle", Some(LinkError::NoTarget)),
+        ("1:l", "12:symlink pathli1ee", Some(LinkError::NoTarget)),
+        ("1:l", "12:symlink path2:..", Some(LinkError::NoTarget)),
+        ("1:l", "12:symlink pathl2:..3:etce", Some(LinkError::Outside)),
+        ("1:l", "12:symlink pathl1:d2:..2:..e", Some(LinkError::Outside)),
+        ("1:l", "12:symlink pathl4:/etce", Some(LinkError::Outside)),
+        ("1:l", "12:symlink pathl0:3:etce", Some(LinkError::Outside)),
+        ("1:l", "12:symlink pathl5:..\\\\xe", Some(LinkError::Outside)),
+        ("1:d", to_file, Some(LinkError::Taken)),
+        ("1:D", to_file, Some(LinkError::Taken)),
+        ("1:d1:a", to_file, Some(LinkError::Taken)),
+        ("1:d1:a1:l", to_file, Some(LinkError::Taken)),
+    ] {
+        assert_eq!(refused(path, target), expected, "{path} {target}");
+    }
+}
+
+#[test]
+fn two_links_in_one_place_or_one_beneath_the_other_are_refused() {
+    for (one, other) in [("l", "l"), ("l", "L"), ("l", "l/m"), ("l/m", "l")] {
+        let files = [("a", 5, ""), (one, 0, "l"), (other, 0, "l")];
+        let refused = Metainfo::parse(&multi_file("top", &files));
+        let why = LinkError::Taken;
+        assert_eq!(refused, Err(MetainfoError::Link { file: 2, why }), "{one} {other}");
+    }
+}
+
+#[test]
+fn links_of_the_store_lead_from_their_folder() {
+    let files = [("d/a", 5, ""), ("d/l", 0, "l"), ("e/f/l", 0, "l")];
+    let torrent = Metainfo::parse(&multi_file("top", &files)).unwrap();
+    let link = |path: &str, target: &str| StoreLink { path: path.into(), target: target.into() };
+    let expected = [link("top/d/l", "a"), link("top/e/f/l", "../../d/a")];
+    assert_eq!(torrent.store_spec(Path::new("/root")).links, expected);
 }
 
 #[test]

@@ -442,13 +442,8 @@ fn links_lead_to_files_and_folders_of_the_torrent_only() {
             dir.dict("f", |node| node.dict("", |file| file.int("length", 0)));
             dir.dict("g", |node| link(node, "dir/f"));
         });
-        let links = [
-            ("in", "dir/f"),
-            ("nowhere", "dir/nothing"),
-            ("out", "../../etc/passwd"),
-            ("to-dir", "dir"),
-            ("to-link", "in"),
-        ];
+        let links =
+            [("in", "dir/f"), ("nowhere", "dir/nothing"), ("to-dir", "dir"), ("to-link", "in")];
         links.iter().for_each(|(name, target)| tree.dict(name, |node| link(node, target)));
     });
     let draft = Draft { tree: Some(tree), ..sample() };
@@ -461,12 +456,15 @@ fn links_lead_to_files_and_folders_of_the_torrent_only() {
         ("dir/g", Some("dir/f")),
         ("in", Some("dir/f")),
         ("nowhere", None),
-        ("out", None),
         ("to-dir", Some("dir")),
-        ("to-link", None),
+        ("to-link", Some("in")),
     ];
     assert_eq!(targets, expected);
-    assert_eq!(torrent.store_spec(Path::new("")).files.len(), 1);
+    let spec = torrent.store_spec(Path::new(""));
+    assert_eq!((spec.files.len(), spec.links.len()), (1, 4));
+    let out = encode_dict(|tree| tree.dict("out", |node| link(node, "../x")));
+    let refused = Draft { tree: Some(out), ..sample() }.parse();
+    assert_eq!(refused, Err(MetainfoError::Link { file: 0, why: LinkError::Outside }));
 }
 
 #[test]

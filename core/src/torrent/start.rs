@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::bitfield::Bitfield;
 use crate::disk::{
     DiskDone, DiskError, DiskErrorKind, DiskRequest, FileIndex, FileStat, Span, StateName,
+    StoreFile,
 };
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
@@ -307,7 +308,7 @@ impl Torrent {
         if hashed > 0 {
             self.saver.mark_dirty(session.now);
         }
-        if !self.is_finished() || self.has_empty_files() {
+        if !self.is_finished() || self.has_more_than_content() {
             self.prepare_files(session);
         }
         self.smart_ban = SmartBan::new();
@@ -320,19 +321,30 @@ impl Torrent {
         }
     }
 
-    fn has_empty_files(&self) -> bool {
-        self.spec.files.iter().any(|file| file.length == 0)
+    /// Whether there may be something to make of a torrent whose content is all there.
+    fn has_more_than_content(&self) -> bool {
+        !self.spec.links.is_empty()
+            || self.spec.files.iter().any(|file| file.length == 0 || file.executable)
     }
 
-    /// Makes the wanted files, so that empty ones exist and a full disk shows early.
+    /// Makes the wanted files, so that empty ones exist and a full disk shows early; and the links,
+    /// unless nothing is wanted at all.
     pub(super) fn prepare_files(&mut self, session: &mut Session) {
-        let wanted = (0..self.spec.files.len() as u32)
-            .map(FileIndex)
-            .filter(|&file| self.is_wanted(file))
+        let is_finished = self.is_finished();
+        let may_lack = |file: &StoreFile| !is_finished || file.length == 0 || file.executable;
+        let wanted = (0..).map(FileIndex).zip(&self.spec.files);
+        let wanted: Vec<FileIndex> = wanted
+            .filter(|(index, file)| may_lack(file) && self.is_wanted(*index))
+            .map(|(index, _)| index)
             .collect();
-        let request =
-            DiskRequest::Prepare { store: self.store, files: wanted, allocation: self.allocation };
+        let links = !self.spec.links.is_empty() && self.wants_something();
+        let (store, allocation) = (self.store, self.allocation);
+        let request = DiskRequest::Prepare { store, files: wanted, allocation, links };
         self.disk(session, TorrentOp::Prepare, request);
+    }
+
+    fn wants_something(&self) -> bool {
+        (0..self.spec.files.len() as u32).map(FileIndex).any(|file| self.is_wanted(file))
     }
 
     fn is_wanted(&self, file: FileIndex) -> bool {

@@ -74,6 +74,42 @@ pub(crate) fn make_dirs(root: BorrowedFd<'_>, path: &Path) -> Result<Vec<PathBuf
     Ok(changed)
 }
 
+/// Makes a symbolic link beneath `root` that says `target`, unless something is in its place:
+/// whether it says so now. Its directories are made if they are missing.
+pub(crate) fn make_link(root: BorrowedFd<'_>, path: &Path, target: &Path) -> Result<bool, Errno> {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    make_dirs(root, parent)?;
+    let dir = open_dir(root, parent)?;
+    match fs::symlinkat(target, &dir, path.file_name().ok_or(Errno::INVAL)?) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => is_link(root, path, target),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Removes a symbolic link beneath `root` if it is one that says `target`.
+pub(crate) fn remove_link(root: BorrowedFd<'_>, path: &Path, target: &Path) -> Result<(), Errno> {
+    if !is_link(root, path, target)? {
+        return Ok(());
+    }
+    let Some((dir, name)) = dir_of(root, path)? else { return Ok(()) };
+    match fs::unlinkat(&dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether there is a symbolic link beneath `root` that says `target`.
+pub(crate) fn is_link(root: BorrowedFd<'_>, path: &Path, target: &Path) -> Result<bool, Errno> {
+    let Some((dir, name)) = dir_of(root, path)? else { return Ok(false) };
+    match fs::readlinkat(&dir, name, Vec::new()) {
+        Ok(said) => Ok(said.as_bytes() == target.as_os_str().as_encoded_bytes()),
+        // Missing, or no link.
+        Err(Errno::NOENT | Errno::INVAL) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Removes a plain file beneath `root`. One that is missing, or in whose place something else
 /// lies, is left as it is: whether the file was removed.
 pub(crate) fn remove_file(root: BorrowedFd<'_>, path: &Path) -> Result<bool, Errno> {
@@ -247,6 +283,31 @@ mod tests {
             |path| open_file(fd.as_fd(), Path::new(path), OFlags::RDONLY, Mode::empty()).map(drop);
         assert_eq!(open("dir"), Err(Errno::ISDIR));
         assert_eq!(open("pipe"), Err(Errno::NXIO));
+    }
+
+    #[test]
+    fn links_are_made_where_nothing_is_and_removed_if_they_say_what_they_should() {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join("f"), b"x").unwrap();
+        symlink(outer.path(), root.join("out")).unwrap();
+        let fd = open_root(&root).unwrap();
+        let make = |path, to| make_link(fd.as_fd(), Path::new(path), Path::new(to));
+        let remove = |path, to| remove_link(fd.as_fd(), Path::new(path), Path::new(to));
+        assert_eq!(make("d/l", "../f"), Ok(true));
+        assert_eq!(make("d/l", "../f"), Ok(true), "it is there");
+        assert_eq!(make("d/l", "elsewhere"), Ok(false));
+        assert_eq!(make("f", "d"), Ok(false), "a file is in its place");
+        assert!(make("out/l", "f").is_err(), "not through a link");
+        assert!(!outer.path().join("l").is_symlink());
+        assert_eq!(std::fs::read_link(root.join("d/l")).unwrap(), Path::new("../f"));
+        remove("d/l", "elsewhere").unwrap();
+        assert!(root.join("d/l").is_symlink());
+        remove("f", "d").unwrap();
+        remove("d/l", "../f").unwrap();
+        remove("d/l", "../f").unwrap();
+        assert!(!root.join("d/l").is_symlink() && root.join("f").is_file());
     }
 
     #[test]

@@ -58,11 +58,14 @@ impl Disk {
     ) -> Result<DiskDone, DiskError> {
         match request {
             DiskRequest::Open { store, spec } => self.open(store, spec),
-            DiskRequest::Prepare { store, files, allocation } => {
+            DiskRequest::Prepare { store, files, allocation, links } => {
                 let store = self.store(store)?;
                 let place = store.enter()?;
                 for index in files {
                     store.prepare(&place, &self.files, index, allocation)?;
+                }
+                if links {
+                    store.make_links(&place)?;
                 }
                 Ok(DiskDone::Done)
             }
@@ -86,7 +89,7 @@ impl Disk {
                 let mut place = store.enter_alone()?;
                 if place.root != root {
                     self.files.forget(store.id());
-                    relocate::relocate(&place.root, &root, store.files())?;
+                    relocate::relocate(&place.root, &root, store.spec())?;
                     place.root = root;
                 }
                 Ok(DiskDone::Done)

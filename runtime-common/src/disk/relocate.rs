@@ -1,8 +1,9 @@
-//! Moving a store's files under another root.
+//! Moving a store's files and links under another root.
 //!
 //! All or nothing, as far as the system lets us: a file that is already at the destination is never
 //! replaced, and what was moved before a failure is moved back. Across file systems files are
-//! copied, synced, and only when all are there the originals are removed.
+//! copied, synced, and only when all are there the originals are removed. Links, which hold nothing, are
+//! made anew, as far as they can be.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,13 +11,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use bitswarm_core::disk::{DiskError, StoreFile};
+use bitswarm_core::disk::{DiskError, StoreFile, StoreSpec};
 use rustix::fs::{self, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::beneath;
 use super::error::disk_error;
-use super::store::{remove_files, sync_dir};
+use super::store::{remove_all, sync_dir};
 
 /// How a file got to its new place.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,8 +26,8 @@ enum Moved {
     Copied,
 }
 
-/// Moves `files` from beneath `from` to beneath `to`. On an error they are where they were.
-pub(crate) fn relocate(from: &Path, to: &Path, files: &[StoreFile]) -> Result<(), DiskError> {
+/// Moves what a store has from beneath `from` to beneath `to`. On an error it is where it was.
+pub(crate) fn relocate(from: &Path, to: &Path, spec: &StoreSpec) -> Result<(), DiskError> {
     let source = match beneath::open_root(from) {
         Ok(source) => source,
         // Nothing was made yet.
@@ -35,7 +36,7 @@ pub(crate) fn relocate(from: &Path, to: &Path, files: &[StoreFile]) -> Result<()
     };
     let target = open_target(to).map_err(|errno| disk_error(to, errno))?;
     let mut done: Vec<(&StoreFile, Moved)> = Vec::new();
-    for file in files {
+    for file in &spec.files {
         match move_one(source.as_fd(), target.as_fd(), &file.path) {
             Ok(Some(how)) => done.push((file, how)),
             Ok(None) => {}
@@ -45,11 +46,19 @@ pub(crate) fn relocate(from: &Path, to: &Path, files: &[StoreFile]) -> Result<()
             }
         }
     }
+    for link in &spec.links {
+        let was_made = beneath::is_link(source.as_fd(), &link.path, &link.target);
+        if was_made == Ok(true)
+            && let Err(errno) = beneath::make_link(target.as_fd(), &link.path, &link.target)
+        {
+            tracing::warn!(path = %link.path.display(), %errno, "link not moved");
+        }
+    }
     let dirs: BTreeSet<&Path> =
         done.iter().flat_map(|(file, _)| file.path.ancestors().skip(1)).collect();
     dirs.into_iter().try_for_each(|dir| sync_dir(&to.join(dir)))?;
     // Those renamed are not there any more; those copied are.
-    remove_files(from, files)
+    remove_all(from, spec)
 }
 
 fn open_target(to: &Path) -> Result<OwnedFd, Errno> {

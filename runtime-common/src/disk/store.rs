@@ -71,6 +71,10 @@ impl Store {
         &self.spec.files
     }
 
+    pub(crate) fn spec(&self) -> &StoreSpec {
+        &self.spec
+    }
+
     /// For work on single files, many at a time.
     pub(crate) fn enter(&self) -> Result<RwLockReadGuard<'_, Place>, DiskError> {
         let place = self.place.read().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +115,8 @@ impl Store {
         }
     }
 
-    /// Makes a file and, if asked, reserves its space.
+    /// Makes a file and, if asked, reserves its space. One that is there is made executable if it
+    /// should be.
     pub(crate) fn prepare(
         &self,
         place: &Place,
@@ -119,13 +124,49 @@ impl Store {
         index: FileIndex,
         allocation: Allocation,
     ) -> Result<(), DiskError> {
-        let file = self.file(place, cache, index, Access::Write)?;
         let entry = self.entry(index)?;
+        if entry.executable
+            && let Ok(file) = self.file(place, cache, index, Access::Read)
+        {
+            let is_whole = allow_execution(&file, &entry.path) >= entry.length;
+            if is_whole && allocation == Allocation::Sparse {
+                return Ok(());
+            }
+        }
+        let file = self.file(place, cache, index, Access::Write)?;
         if allocation == Allocation::Full && entry.length > 0 {
             reserve(&file, entry.length)
                 .map_err(|errno| disk_error(&place.root.join(&entry.path), errno))?;
         }
         self.written(index);
+        Ok(())
+    }
+
+    /// Makes the links. One that cannot be made is left out with a word in the log: it holds no
+    /// content, and what is in its place is not ours.
+    pub(crate) fn make_links(&self, place: &Place) -> Result<(), DiskError> {
+        if self.spec.links.is_empty() {
+            return Ok(());
+        }
+        let failed = |errno| disk_error(&place.root, errno);
+        let root = match beneath::open_root(&place.root) {
+            Err(Errno::NOENT) => self.make_root(&place.root).map_err(failed)?,
+            opened => opened.map_err(failed)?,
+        };
+        for link in &self.spec.links {
+            let path = place.root.join(&link.path);
+            match beneath::make_link(root.as_fd(), &link.path, &link.target) {
+                Ok(true) => {
+                    self.unsynced().dirs.extend(path.parent().map(Path::to_owned));
+                }
+                Ok(false) => {
+                    tracing::warn!(path = %path.display(), "link not made: something is there");
+                }
+                Err(errno) => {
+                    tracing::warn!(path = %path.display(), %errno, "link not made");
+                }
+            }
+        }
         Ok(())
     }
 
@@ -165,7 +206,7 @@ impl Store {
     ) -> Result<(), DiskError> {
         place.open = false;
         cache.forget(self.id);
-        if delete { remove_files(&place.root, &self.spec.files) } else { Ok(()) }
+        if delete { remove_all(&place.root, &self.spec) } else { Ok(()) }
     }
 
     fn entry(&self, index: FileIndex) -> Result<&StoreFile, DiskError> {
@@ -288,8 +329,8 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// Removes listed files, then the directories between them and the root that are empty.
-pub(crate) fn remove_files(root: &Path, files: &[StoreFile]) -> Result<(), DiskError> {
+/// Removes listed files and links, then the directories between them and the root that are empty.
+pub(crate) fn remove_all(root: &Path, spec: &StoreSpec) -> Result<(), DiskError> {
     let root_fd = match beneath::open_root(root) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(()),
@@ -297,11 +338,18 @@ pub(crate) fn remove_files(root: &Path, files: &[StoreFile]) -> Result<(), DiskE
     };
     let mut dirs = BTreeSet::new();
     let mut failed = None;
-    for file in files {
-        if let Err(errno) = beneath::remove_file(root_fd.as_fd(), &file.path) {
-            failed.get_or_insert_with(|| disk_error(&root.join(&file.path), errno));
+    let fd = root_fd.as_fd();
+    let files = spec.files.iter().map(|file| (&file.path, None));
+    let links = spec.links.iter().map(|link| (&link.path, Some(&link.target)));
+    for (path, target) in files.chain(links) {
+        let removed = match target {
+            None => beneath::remove_file(fd, path).map(drop),
+            Some(target) => beneath::remove_link(fd, path, target),
+        };
+        if let Err(errno) = removed {
+            failed.get_or_insert_with(|| disk_error(&root.join(path), errno));
         }
-        let parents = file.path.ancestors().skip(1);
+        let parents = path.ancestors().skip(1);
         dirs.extend(parents.filter(|dir| !dir.as_os_str().is_empty()));
     }
     // A directory sorts before what lies in it.
@@ -324,6 +372,19 @@ pub(crate) fn with_descriptors<T>(
             result => return result,
         }
     }
+}
+
+/// Lets those execute a file who may read it, as far as the system lets us; the file's length.
+fn allow_execution(file: &OwnedFd, path: &Path) -> u64 {
+    let Ok(stat) = fs::fstat(file) else { return 0 };
+    let mode = stat.st_mode & 0o777;
+    let wanted = mode | (mode & 0o444) >> 2;
+    if wanted != mode
+        && let Err(errno) = fs::fchmod(file, Mode::from_raw_mode(wanted))
+    {
+        tracing::warn!(path = %path.display(), %errno, "not made executable");
+    }
+    u64::try_from(stat.st_size).unwrap_or(0)
 }
 
 fn open_to_read(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {

@@ -1,11 +1,12 @@
 //! Disk requests against a real file system.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use bitswarm_core::disk::{
-    Allocation, DiskErrorKind, FileIndex, FileStat, Span, Spans, StateName, StoreFile,
+    Allocation, DiskErrorKind, FileIndex, FileStat, Span, Spans, StateName, StoreFile, StoreLink,
     VerifyRequest, WriteRequest,
 };
 use bitswarm_core::id::Id;
@@ -48,7 +49,9 @@ impl Bench {
         };
         let files =
             vec![file("T/a", 10, false), file("T/empty", 0, false), file("T/sub/b", 6, true)];
-        let spec = Arc::new(StoreSpec { root: self.dir.path().join(root), files });
+        let link = StoreLink { path: "T/links/to-a".into(), target: "../a".into() };
+        let links = vec![link];
+        let spec = Arc::new(StoreSpec { root: self.dir.path().join(root), files, links });
         let store = self.store;
         self.run(DiskRequest::Open { store, spec }).unwrap();
         self
@@ -86,7 +89,7 @@ impl Bench {
 
     fn prepare(&mut self, allocation: Allocation) -> Result<DiskDone, DiskError> {
         let (store, files) = (self.store, (0..3).map(FileIndex).collect());
-        self.run(DiskRequest::Prepare { store, files, allocation })
+        self.run(DiskRequest::Prepare { store, files, allocation, links: true })
     }
 
     fn sync(&mut self) -> Result<Vec<Option<FileStat>>, DiskError> {
@@ -234,6 +237,45 @@ fn executable_bit_is_set_where_asked() {
 }
 
 #[test]
+fn executable_bit_is_set_on_a_file_that_is_there_without_writing_to_it() {
+    let mut bench = Bench::new();
+    bench.write(&[span(2, 0, 6)], &[b"abcdef"]).unwrap();
+    let mode = |mode| fs::set_permissions(bench.path("T/sub/b"), Permissions::from_mode(mode));
+    mode(0o440).unwrap();
+    bench.disk.files.forget(bench.store);
+    bench.prepare(Allocation::Sparse).unwrap();
+    assert_eq!(fs::metadata(bench.path("T/sub/b")).unwrap().mode() & 0o777, 0o550);
+    assert_eq!(fs::read(bench.path("T/sub/b")).unwrap(), b"abcdef");
+}
+
+#[test]
+fn links_are_made_with_the_files_and_never_in_the_place_of_something() {
+    let mut bench = Bench::new();
+    bench.prepare(Allocation::Sparse).unwrap();
+    assert_eq!(fs::read_link(bench.path("T/links/to-a")).unwrap(), Path::new("../a"));
+    bench.write(&[span(0, 0, 3)], &[b"abc"]).unwrap();
+    assert_eq!(fs::read(bench.path("T/links/to-a")).unwrap(), b"abc");
+    fs::remove_file(bench.path("T/links/to-a")).unwrap();
+    fs::write(bench.path("T/links/to-a"), b"mine").unwrap();
+    bench.prepare(Allocation::Sparse).unwrap();
+    bench.close(true).unwrap();
+    assert_eq!(fs::read(bench.path("T/links/to-a")).unwrap(), b"mine");
+    assert!(!bench.path("T/a").exists());
+}
+
+#[test]
+fn links_move_and_go_with_their_store() {
+    let mut bench = Bench::new();
+    bench.prepare(Allocation::Sparse).unwrap();
+    let (store, root) = (bench.store, bench.dir.path().join("moved"));
+    bench.run(DiskRequest::Move { store, root: root.clone() }).unwrap();
+    assert!(!bench.path("T").exists());
+    assert_eq!(fs::read_link(root.join("T/links/to-a")).unwrap(), Path::new("../a"));
+    bench.close(true).unwrap();
+    assert!(!root.join("T").exists());
+}
+
+#[test]
 fn planted_link_leads_nothing_out_of_the_root() {
     let mut bench = Bench::new();
     let outside = bench.dir.path().join("outside");
@@ -305,8 +347,11 @@ fn sync_of_many_files_and_of_a_removed_one_succeeds() {
         length: 1,
         executable: false,
     };
-    let spec =
-        Arc::new(StoreSpec { root: dir.path().to_owned(), files: (0..200).map(file).collect() });
+    let spec = Arc::new(StoreSpec {
+        root: dir.path().to_owned(),
+        files: (0..200).map(file).collect(),
+        links: Vec::new(),
+    });
     let mut scratch = Scratch::default();
     let mut run = |request| disk.execute(request, &mut scratch);
     run(DiskRequest::Open { store, spec }).unwrap();

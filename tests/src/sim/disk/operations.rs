@@ -27,7 +27,7 @@ impl Disk {
                 self.stores.insert(store, spec);
                 Ok(DiskDone::Files(files))
             }
-            DiskRequest::Prepare { store, files, allocation } => {
+            DiskRequest::Prepare { store, files, allocation, .. } => {
                 self.prepare(now, store, &files, allocation)
             }
             DiskRequest::Read { store, spans } => {
@@ -218,7 +218,7 @@ impl Disk {
                 self.files.insert(root.join(&listed.path), file);
             }
         }
-        self.stores.insert(store, Arc::new(StoreSpec { root, files: spec.files.clone() }));
+        self.stores.insert(store, Arc::new(StoreSpec { root, ..(**spec).clone() }));
         Ok(DiskDone::Done)
     }
 

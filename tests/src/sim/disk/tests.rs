@@ -37,7 +37,7 @@ impl Bench {
             executable: false,
         };
         let files = LENGTHS.into_iter().enumerate().map(file).collect();
-        let spec = Arc::new(StoreSpec { root: PathBuf::from("/data"), files });
+        let spec = Arc::new(StoreSpec { root: PathBuf::from("/data"), files, links: Vec::new() });
         self.run(DiskRequest::Open { store: self.store, spec })
     }
 
@@ -175,7 +175,7 @@ fn reserving_all_of_a_file_shows_a_full_disk_at_the_start() {
     let mut bench = Bench::new(1);
     bench.disk.faults.capacity = Some(60_000);
     let (store, files) = (bench.store, vec![FileIndex(0)]);
-    let full = DiskRequest::Prepare { store, files, allocation: Allocation::Full };
+    let full = DiskRequest::Prepare { store, files, allocation: Allocation::Full, links: false };
     assert_eq!(kind(bench.run(full.clone())), DiskErrorKind::Full);
     bench.disk.faults.capacity = None;
     assert_eq!(bench.run(full), Ok(DiskDone::Done));
