@@ -288,7 +288,7 @@ impl Side {
 
     fn disk(&self, request: DiskRequest) -> DiskDone {
         match request {
-            DiskRequest::Open { .. } | DiskRequest::Sync { .. } => {
+            DiskRequest::Open { .. } | DiskRequest::Reuse { .. } | DiskRequest::Sync { .. } => {
                 let length = self.torrent.content.len() as u64;
                 let stat = FileStat { length, modified_ns: 0 };
                 DiskDone::Files(vec![self.has_content.then_some(stat)])

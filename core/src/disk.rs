@@ -94,6 +94,14 @@ pub enum DiskRequest {
         /// Whether to make the store's links too.
         links: bool,
     },
+    /// Copy files that are missing from other stores. What is there is left alone, and what cannot
+    /// be copied is left out: nothing is lost but time. → [`DiskDone::Files`]
+    Reuse {
+        /// Which store.
+        store: StoreId,
+        /// Which of its files, and the file of the same length that each is to be a copy of.
+        files: Vec<(FileIndex, (StoreId, FileIndex))>,
+    },
     /// Read a run of bytes. A file that is too short is [`DiskErrorKind::Short`].
     /// → [`DiskDone::Read`]
     Read {

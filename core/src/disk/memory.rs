@@ -51,6 +51,7 @@ impl MemoryDisk {
             }
             DiskRequest::Sync { store } => self.stats(store),
             DiskRequest::Prepare { store, files, .. } => self.prepare(store, &files),
+            DiskRequest::Reuse { store, files } => self.reuse(store, &files),
             DiskRequest::Read { store, spans } => {
                 self.read(store, &spans).map(|data| DiskDone::Read(data.into()))
             }
@@ -86,6 +87,20 @@ impl MemoryDisk {
             self.files.entry(path).or_default();
         }
         Ok(DiskDone::Done)
+    }
+
+    fn reuse(
+        &mut self,
+        store: StoreId,
+        files: &[(FileIndex, (StoreId, FileIndex))],
+    ) -> DiskResult<DiskDone> {
+        for &(file, (of, other)) in files {
+            let (to, from) = (self.path(store, file)?, self.path(of, other));
+            if let Some(data) = from.ok().and_then(|from| self.files.get(&from)).cloned() {
+                self.files.entry(to).or_insert(data);
+            }
+        }
+        self.stats(store)
     }
 
     fn read(&self, store: StoreId, spans: &[Span]) -> DiskResult<Vec<u8>> {

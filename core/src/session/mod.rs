@@ -13,6 +13,7 @@ pub(crate) mod op;
 pub(crate) mod rates;
 pub(crate) mod sockets;
 pub(crate) mod tracker_host;
+pub(crate) mod whole_files;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,7 @@ use crate::session::conn::{Conn, ReadPause, Role, TimerKey};
 use crate::session::dht_host::DhtLink;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;
+use crate::session::whole_files::WholeFiles;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::timer::{TimerId, TimerWheel};
 
@@ -104,6 +106,8 @@ pub(crate) struct Session {
     pub(crate) stopping: bool,
     /// Whether the application was told so: it hears nothing more.
     pub(crate) told_stopped: bool,
+    /// Files that torrents have whole, for others that lack them.
+    pub(crate) whole_files: WholeFiles,
     /// What torrents know of the DHT, and want it to do.
     pub(crate) dht: DhtLink,
 }
@@ -156,6 +160,7 @@ impl Session {
             touched: Vec::new(),
             stopping: false,
             told_stopped: false,
+            whole_files: WholeFiles::default(),
             dht: DhtLink::default(),
             config,
         }

@@ -43,6 +43,8 @@ pub(crate) enum TorrentOp {
     LoadResume,
     /// Its files' sizes.
     Open,
+    /// Files copied that another torrent has.
+    Reuse,
     /// Its wanted files made.
     Prepare,
     /// A piece hashed from disk, at its check.

@@ -498,6 +498,7 @@ impl Torrent {
         }
         self.told_finished = true;
         self.book.set_seeding(true);
+        self.offer_files(session);
         self.saved_due = true;
         self.hungry.clear();
         session.notify(self.id, TorrentNotice::Finished);

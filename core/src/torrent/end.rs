@@ -57,6 +57,7 @@ impl Torrent {
         let was_running = self.phase == Phase::Running;
         self.phase = Phase::Ending { remove, closing: false };
         self.checker.abandon();
+        self.withdraw_files(session);
         self.metadata = None;
         self.drop_all_peers(session);
         self.stop_announcing(session);
@@ -126,6 +127,7 @@ impl Torrent {
             TorrentOp::SaveMetadata => self.metadata_saved(session, result),
             TorrentOp::LoadResume => self.resume_loaded(session, result),
             TorrentOp::Open => self.files_opened(session, result),
+            TorrentOp::Reuse => self.files_reused(session, result),
             TorrentOp::Prepare => self.files_prepared(session, result),
             TorrentOp::Check(piece) => self.piece_checked(session, piece, result),
             TorrentOp::WritePiece(piece, len) => self.piece_written(session, piece, len, result),

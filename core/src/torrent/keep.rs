@@ -84,6 +84,9 @@ impl Torrent {
 
     /// The disk failed: say so, stop fetching, try again by and by.
     pub(super) fn disk_failed(&mut self, session: &mut Session, error: DiskError) {
+        if self.phase != Phase::Running {
+            self.settle_files(session);
+        }
         match &mut self.trouble {
             Some(trouble) => trouble.failed_again(error, session.now),
             None => {

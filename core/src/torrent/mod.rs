@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `metadata` | from a magnet link to what the torrent is; the same for others |
 //! | `start` | resume data, check, the way to running |
+//! | `reuse` | files that another torrent has whole |
 //! | `announce` | trackers are told, and tell of peers |
 //! | `dht` | the DHT is asked, and tells of peers |
 //! | `swarm` | peers come and go |
@@ -42,6 +43,7 @@ pub mod peer_book;
 mod peer_pieces;
 pub mod peer_priority;
 mod report;
+mod reuse;
 pub(crate) mod saver;
 pub mod smart_ban;
 mod spread;

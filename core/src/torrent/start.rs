@@ -143,6 +143,7 @@ impl Torrent {
     /// Goes on with resume data, or straight away with the files if it is to be ignored.
     pub(super) fn find_resume_data(&mut self, session: &mut Session) {
         self.phase = Phase::Loading;
+        self.announce_files(session);
         if self.recheck {
             self.open_files(session);
         } else {
@@ -214,11 +215,18 @@ impl Torrent {
             }
         };
         self.trouble = None;
-        let mut trust = self.trust(&stats);
+        if !self.reuse_files(session, &stats) {
+            self.begin_check(session, &stats);
+        }
+    }
+
+    /// The files are as they are: hashes what has to be hashed.
+    pub(super) fn begin_check(&mut self, session: &mut Session, stats: &[Option<FileStat>]) {
+        let mut trust = self.trust(stats);
         for piece in trust.have.iter() {
             self.picker.mark_have(piece);
         }
-        self.skip_what_is_short(&mut trust.check, &stats);
+        self.skip_what_is_short(&mut trust.check, stats);
         self.checker = Checker::new(&trust.check);
         self.phase = Phase::Checking;
         if self.checker.is_done() {
@@ -312,6 +320,7 @@ impl Torrent {
             self.prepare_files(session);
         }
         self.smart_ban = SmartBan::new();
+        self.offer_files(session);
         if self.is_finished() {
             self.finished(session);
         }
@@ -347,7 +356,7 @@ impl Torrent {
         (0..self.spec.files.len() as u32).map(FileIndex).any(|file| self.is_wanted(file))
     }
 
-    fn is_wanted(&self, file: FileIndex) -> bool {
+    pub(super) fn is_wanted(&self, file: FileIndex) -> bool {
         let listed = self.layout.file_of_store(file);
         let priority = listed.and_then(|listed| self.files.get(listed));
         priority.is_none_or(|&priority| priority != FilePriority::Skip)

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bitswarm_core::StoreId;
-use bitswarm_core::disk::{DiskDone, DiskError, DiskRequest, StoreSpec};
+use bitswarm_core::disk::{DiskDone, DiskError, DiskRequest, FileIndex, StoreSpec};
 
 pub use pool::{Completion, DiskOptions, DiskPool};
 pub use state::{StateDir, StateDirError};
@@ -69,6 +69,7 @@ impl Disk {
                 }
                 Ok(DiskDone::Done)
             }
+            DiskRequest::Reuse { store, files } => self.reuse(store, &files),
             DiskRequest::Read { store, spans } => {
                 let read = |transfer: Transfer<'_>| transfer.read(&spans, &self.buffers);
                 self.transfer(store, |transfer| read(transfer).map(DiskDone::Read))
@@ -131,6 +132,25 @@ impl Disk {
         // Known from here on, also if looking at its files fails.
         stores.insert(id, Arc::clone(&store));
         drop(stores);
+        let place = store.enter()?;
+        store.look(&place).map(DiskDone::Files)
+    }
+
+    /// Copies files of other stores. Only one store is entered at a time, so that nobody who waits
+    /// for one holds the other.
+    fn reuse(
+        &self,
+        id: StoreId,
+        files: &[(FileIndex, (StoreId, FileIndex))],
+    ) -> Result<DiskDone, DiskError> {
+        let store = self.store(id)?;
+        for &(file, (of, other)) in files {
+            let source = self.store(of).and_then(|of| of.source(other));
+            let copied = source.and_then(|source| store.copy_from(file, source));
+            if let Err(error) = copied {
+                tracing::warn!(%error, "a file that another torrent has could not be copied");
+            }
+        }
         let place = store.enter()?;
         store.look(&place).map(DiskDone::Files)
     }

@@ -184,6 +184,7 @@ fn lane(request: &DiskRequest) -> Lane {
         | DiskRequest::Verify(_)
         | DiskRequest::Load { .. } => Lane::Transfer,
         DiskRequest::Prepare { .. }
+        | DiskRequest::Reuse { .. }
         | DiskRequest::Sync { .. }
         | DiskRequest::Move { .. }
         | DiskRequest::Close { .. }

@@ -5,6 +5,7 @@
 //! done and before it is reported, so a completed write is always covered by the next `Sync`.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -41,6 +42,13 @@ pub(crate) struct Store {
 pub(crate) struct Place {
     pub(crate) root: PathBuf,
     open: bool,
+}
+
+/// A file opened to be written.
+enum Created {
+    /// It was there before.
+    Old(OwnedFd),
+    New(OwnedFd),
 }
 
 #[derive(Debug, Default)]
@@ -170,6 +178,38 @@ impl Store {
         Ok(())
     }
 
+    /// A file of its own to be copied from.
+    pub(crate) fn source(&self, index: FileIndex) -> Result<File, DiskError> {
+        let entry = self.entry(index)?;
+        let place = self.enter()?;
+        open_to_read(&place.root, &entry.path)
+            .map(File::from)
+            .map_err(|errno| disk_error(&place.root.join(&entry.path), errno))
+    }
+
+    /// Makes a file that is missing of another's content, if that has its length; sharing what is
+    /// stored where the file system can. What cannot be finished is removed.
+    pub(crate) fn copy_from(&self, index: FileIndex, source: File) -> Result<(), DiskError> {
+        let entry = self.entry(index)?;
+        let place = self.enter()?;
+        let failed = |errno| disk_error(&place.root.join(&entry.path), errno);
+        let stat = fs::fstat(&source).map_err(failed)?;
+        if u64::try_from(stat.st_size) != Ok(entry.length) {
+            return Err(told(DiskErrorKind::Short, &place.root.join(&entry.path), "its model is"));
+        }
+        let Created::New(file) = self.create(&place.root, entry).map_err(failed)? else {
+            return Ok(());
+        };
+        if let Err(errno) = copy(source, File::from(file)) {
+            if let Ok(root) = beneath::open_root(&place.root) {
+                let _ = beneath::remove_file(root.as_fd(), &entry.path);
+            }
+            return Err(failed(errno));
+        }
+        self.written(index);
+        Ok(())
+    }
+
     /// Notes that a file was changed: the next `Sync` flushes it.
     pub(crate) fn written(&self, index: FileIndex) {
         self.unsynced().files.insert(index.0);
@@ -215,6 +255,11 @@ impl Store {
     }
 
     fn open_to_write(&self, root: &Path, entry: &StoreFile) -> Result<OwnedFd, Errno> {
+        self.create(root, entry).map(|(Created::Old(file) | Created::New(file))| file)
+    }
+
+    /// Opens a file, making it with its directories if it is missing.
+    fn create(&self, root: &Path, entry: &StoreFile) -> Result<Created, Errno> {
         let root_fd = match beneath::open_root(root) {
             Err(Errno::NOENT) => self.make_root(root)?,
             opened => opened?,
@@ -222,7 +267,7 @@ impl Store {
         let (path, fd) = (entry.path.as_path(), root_fd.as_fd());
         match beneath::open_file(fd, path, OFlags::RDWR, Mode::empty()) {
             Err(Errno::NOENT) => {}
-            opened => return opened,
+            opened => return opened.map(Created::Old),
         }
         let mode = Mode::from_raw_mode(if entry.executable { 0o777 } else { 0o666 });
         let create =
@@ -238,11 +283,13 @@ impl Store {
         };
         match created {
             // Another worker was faster.
-            Err(Errno::EXIST) => beneath::open_file(fd, path, OFlags::RDWR, Mode::empty()),
+            Err(Errno::EXIST) => {
+                beneath::open_file(fd, path, OFlags::RDWR, Mode::empty()).map(Created::Old)
+            }
             Err(errno) => Err(errno),
             Ok(file) => {
                 self.unsynced().dirs.insert(root.join(parent));
-                Ok(file)
+                Ok(Created::New(file))
             }
         }
     }
@@ -371,6 +418,18 @@ pub(crate) fn with_descriptors<T>(
             Err(Errno::MFILE | Errno::NFILE) if cache.shrink() => {}
             result => return result,
         }
+    }
+}
+
+/// Copies a whole file into an empty one, at once where the file system shares what is stored.
+fn copy(mut from: File, mut to: File) -> Result<(), Errno> {
+    #[cfg(target_os = "linux")]
+    if fs::ioctl_ficlone(&to, &from).is_ok() {
+        return Ok(());
+    }
+    match std::io::copy(&mut from, &mut to) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
     }
 }
 

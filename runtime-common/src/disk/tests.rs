@@ -276,6 +276,36 @@ fn links_move_and_go_with_their_store() {
 }
 
 #[test]
+fn missing_files_are_copied_from_another_store_and_others_left_alone() {
+    let mut bench = Bench::new();
+    bench.write(&[span(0, 0, 10)], &[b"0123456789"]).unwrap();
+    bench.write(&[span(2, 0, 6)], &[b"abcdef"]).unwrap();
+    let one = bench.store;
+    bench.store = StoreId::new(1, 0);
+    let mut bench = bench.open_at("other");
+    let reuse = |bench: &mut Bench, files: &[(u32, (StoreId, u32))]| {
+        let pair = |&(file, (of, other))| (FileIndex(file), (of, FileIndex(other)));
+        let (store, files) = (bench.store, files.iter().map(pair).collect());
+        bench.run(DiskRequest::Reuse { store, files }).unwrap()
+    };
+    let lengths = |done| match done {
+        DiskDone::Files(files) => files.iter().map(|f| f.map(|f| f.length)).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    // Of the wrong length; of a store that is none; what is right.
+    let nobody = StoreId::new(9, 9);
+    let done = reuse(&mut bench, &[(0, (one, 2)), (0, (nobody, 0)), (2, (one, 2))]);
+    assert_eq!(lengths(done), [None, None, Some(6)]);
+    let there = bench.dir.path().join("other/T/sub/b");
+    assert_eq!(fs::read(&there).unwrap(), b"abcdef");
+    assert_ne!(fs::metadata(&there).unwrap().mode() & 0o100, 0, "it is executable");
+    fs::write(&there, b"mine").unwrap();
+    let done = reuse(&mut bench, &[(2, (one, 2)), (0, (one, 0))]);
+    assert_eq!(lengths(done), [Some(10), None, Some(4)]);
+    assert_eq!(fs::read(bench.path("T/sub/b")).unwrap(), b"abcdef", "the other's is its own");
+}
+
+#[test]
 fn planted_link_leads_nothing_out_of_the_root() {
     let mut bench = Bench::new();
     let outside = bench.dir.path().join("outside");

@@ -30,6 +30,7 @@ impl Disk {
             DiskRequest::Prepare { store, files, allocation, .. } => {
                 self.prepare(now, store, &files, allocation)
             }
+            DiskRequest::Reuse { store, files } => self.reuse(now, store, &files),
             DiskRequest::Read { store, spans } => {
                 let bytes = self.read(store, &spans)?;
                 self.counts.reads += 1;
@@ -93,6 +94,39 @@ impl Disk {
             }
         }
         Ok(DiskDone::Done)
+    }
+
+    /// Copies files of other stores, as far as they are there.
+    fn reuse(
+        &mut self,
+        now: Instant,
+        store: StoreId,
+        files: &[(FileIndex, (StoreId, FileIndex))],
+    ) -> DiskResult {
+        let spec = self.store(store)?;
+        let now_ns = self.wall_ns(now);
+        for &(file, (of, other)) in files {
+            let Ok(source) = self.store(of) else { continue };
+            let path = |spec: &StoreSpec, file: FileIndex| {
+                spec.files.get(file.0 as usize).map(|file| spec.root.join(&file.path))
+            };
+            let (Some(from), Some(to)) = (path(&source, other), path(&spec, file)) else {
+                continue;
+            };
+            let Some(data) = self.files.get(&from).map(|from| Bytes::copy_from_slice(from.data()))
+            else {
+                continue;
+            };
+            let mut copy = File::created(now_ns);
+            let fits = self.try_fitting(&to, copy.cost(0, data.len()));
+            if self.files.contains_key(&to) || self.try_changing(&to).is_err() || fits.is_err() {
+                continue;
+            }
+            self.sequence += 1;
+            copy.write(self.sequence, 0, data, now_ns);
+            self.files.insert(to, copy);
+        }
+        Ok(DiskDone::Files(self.stat(&spec)))
     }
 
     pub(super) fn read(

@@ -332,7 +332,7 @@ impl Member {
 
     fn disk(&mut self, around: &mut Around<'_>, request: DiskRequest) -> DiskDone {
         match request {
-            DiskRequest::Open { .. } | DiskRequest::Sync { .. } => {
+            DiskRequest::Open { .. } | DiskRequest::Reuse { .. } | DiskRequest::Sync { .. } => {
                 DiskDone::Files(vec![self.file()])
             }
             DiskRequest::Read { spans, .. } => DiskDone::Read(self.bytes(&spans)),

@@ -1,0 +1,121 @@
+//! Files that torrents of the session have whole, found by what is in them (BEP 38, by the merkle
+//! roots of BEP 52).
+//!
+//! A root and a length are the content: a torrent that lacks a file which another has need not fetch
+//! it. Of torrents that still look at their files it is not known what they have; who lacks such a
+//! file may wait for one of them. Nobody waits for one that waits, so nobody waits for ever. What is
+//! known here was whole when it was noted; the disk may have lost it since, so whatever is made of it
+//! is checked like any other data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::disk::FileIndex;
+use crate::id::{Id, StoreId, TorrentId};
+use crate::piece::Sha256Hash;
+
+/// Where a file lies.
+pub(crate) type FilePlace = (StoreId, FileIndex);
+
+/// What tells a file's content: its root and its length.
+pub(crate) type Content = (Sha256Hash, u64);
+
+/// Whole files by their content, and stores that may turn out to have some.
+#[derive(Debug, Default)]
+pub(crate) struct WholeFiles {
+    /// Of several copies one is known, the last noted.
+    whole: BTreeMap<Content, FilePlace>,
+    /// What stores may have whose files are still looked at.
+    expected: BTreeSet<(Content, StoreId)>,
+    waiting: BTreeMap<StoreId, Vec<TorrentId>>,
+    woken: Vec<TorrentId>,
+}
+
+impl WholeFiles {
+    /// A store may turn out to have a file.
+    pub(crate) fn expect(&mut self, content: Content, store: StoreId) {
+        self.expected.insert((content, store));
+    }
+
+    /// A file is whole.
+    pub(crate) fn add(&mut self, content: Content, place: FilePlace) {
+        self.whole.insert(content, place);
+    }
+
+    /// Nothing more is expected of a store that may have had `contents`: who waits for it waits no
+    /// longer.
+    pub(crate) fn settle(&mut self, contents: impl IntoIterator<Item = Content>, store: StoreId) {
+        for content in contents {
+            self.expected.remove(&(content, store));
+        }
+        self.woken.extend(self.waiting.remove(&store).into_iter().flatten());
+    }
+
+    /// The file of a store is not to be found any more.
+    pub(crate) fn remove(&mut self, content: Content, store: StoreId) {
+        if self.find(content).is_some_and(|(known, _)| known == store) {
+            self.whole.remove(&content);
+        }
+    }
+
+    /// A file with this content.
+    pub(crate) fn find(&self, content: Content) -> Option<FilePlace> {
+        self.whole.get(&content).copied()
+    }
+
+    /// A store other than `own` that may turn out to have a file with this content.
+    pub(crate) fn find_expected(&self, content: Content, own: StoreId) -> Option<StoreId> {
+        let from = self.expected.range((content, StoreId::new(0, 0))..);
+        let mut stores = from.take_while(|entry| entry.0 == content).map(|entry| entry.1);
+        stores.find(|store| *store != own)
+    }
+
+    /// Wakes a torrent when nothing more is expected of a store.
+    pub(crate) fn wait(&mut self, store: StoreId, who: TorrentId) {
+        self.waiting.entry(store).or_default().push(who);
+    }
+
+    /// One that waited and need not any more.
+    pub(crate) fn pop_woken(&mut self) -> Option<TorrentId> {
+        self.woken.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(slot: u32) -> StoreId {
+        StoreId::new(slot, 0)
+    }
+
+    #[test]
+    fn a_file_is_found_until_its_own_store_takes_it_away() {
+        let mut files = WholeFiles::default();
+        let content = ([1; 32], 5);
+        files.add(content, (store(0), FileIndex(3)));
+        assert_eq!(files.find(content), Some((store(0), FileIndex(3))));
+        assert_eq!(files.find(([1; 32], 6)), None, "roots of other lengths are other files");
+        files.add(content, (store(1), FileIndex(0)));
+        files.remove(content, store(0));
+        assert_eq!(files.find(content), Some((store(1), FileIndex(0))));
+        files.remove(content, store(1));
+        assert_eq!(files.find(content), None);
+    }
+
+    #[test]
+    fn who_waits_is_woken_once_when_nothing_more_is_expected() {
+        let mut files = WholeFiles::default();
+        let (content, who) = (([1; 32], 5), TorrentId::new(7, 0));
+        files.expect(content, store(0));
+        files.expect(content, store(1));
+        assert_eq!(files.find_expected(content, store(0)), Some(store(1)));
+        assert_eq!(files.find_expected(([2; 32], 5), store(0)), None);
+        files.wait(store(1), who);
+        files.settle([content], store(0));
+        assert_eq!(files.pop_woken(), None);
+        files.settle([content], store(1));
+        assert_eq!(files.pop_woken(), Some(who));
+        assert_eq!(files.pop_woken(), None);
+        assert_eq!(files.find_expected(content, store(2)), None);
+    }
+}
