@@ -8,14 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bitswarm_core::disk::{DiskError, DiskErrorKind};
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::{CreateError, Creator, PieceHashes, Protocol};
+use bitswarm_core::piece::{InfoHash, InfoHashV2};
 use clap::{Args, ValueEnum};
 
-use crate::args::{PeerName, Reporting, parse_tracker};
+use crate::args::{PeerName, Reporting, parse_hex, parse_tracker};
 use crate::commands::info;
 use crate::content::{self, Choice, Content};
 use crate::exit::{Code, Failure};
 use crate::globs;
 use crate::hashing::hash;
+use crate::input;
 use crate::output::{Object, print, print_raw};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
@@ -53,6 +55,12 @@ pub(crate) struct Create {
     /// What sets it apart from the same content elsewhere
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) source: Option<String>,
+    /// A torrent that may have files of this one: its infohash or torrent file (may be repeated)
+    #[arg(long, value_name = "TORRENT")]
+    pub(crate) similar: Vec<PathBuf>,
+    /// A collection that it belongs to, such as com.example.series (may be repeated)
+    #[arg(long = "collection", value_name = "NAME")]
+    pub(crate) collections: Vec<String>,
     /// A comment
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) comment: Option<String>,
@@ -233,6 +241,8 @@ fn described(args: &Create, creator: Creator) -> Result<Creator, Failure> {
     creator.nodes = args.nodes.iter().map(|node| (node.host.clone(), node.port)).collect();
     creator.private = args.private;
     creator.source.clone_from(&args.source);
+    creator.similar = similar(&args.similar)?;
+    creator.collections.clone_from(&args.collections);
     creator.comment.clone_from(&args.comment);
     creator.created_by = (args.created_by != "none").then(|| args.created_by.clone());
     creator.creation_date = match args.date {
@@ -242,6 +252,22 @@ fn described(args: &Create, creator: Creator) -> Result<Creator, Failure> {
             .or_else(|| Some(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs())),
     };
     Ok(creator)
+}
+
+/// Torrents that the user names by infohash or torrent file.
+pub(crate) fn similar(names: &[PathBuf]) -> Result<Vec<InfoHash>, Failure> {
+    let named = |name: &PathBuf| {
+        let text = name.to_str().unwrap_or_default();
+        if let Ok(hash) = parse_hex(text) {
+            return Ok(InfoHash(hash));
+        }
+        // BEP 38 knows 20 bytes: of v2 alone the first, by which it is known to peers.
+        match parse_hex(text) {
+            Ok(hash) => Ok(InfoHashV2(hash).truncated()),
+            Err(_) => input::load(name).map(|torrent| torrent.infohash()),
+        }
+    };
+    names.iter().map(named).collect()
 }
 
 /// The date that builds are to bear so that they can be repeated (reproducible-builds.org).

@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::args::{PeerName, parse_tracker};
 use crate::commands::create::{
-    CreationDate, Tier, parse_date, parse_tier, parse_web_seed, write_whole,
+    CreationDate, Tier, parse_date, parse_tier, parse_web_seed, similar, write_whole,
 };
 use crate::commands::info;
 use crate::exit::{Code, Failure};
@@ -52,6 +52,19 @@ pub(crate) struct Edit {
     /// Remove all DHT nodes
     #[arg(long)]
     pub(crate) no_nodes: bool,
+    /// Torrents that may have files of this one, instead of those named beside its info: an infohash
+    /// or a torrent file (may be repeated)
+    #[arg(long, value_name = "TORRENT", conflicts_with = "no_similar")]
+    pub(crate) similar: Vec<PathBuf>,
+    /// Remove them
+    #[arg(long)]
+    pub(crate) no_similar: bool,
+    /// Collections that it belongs to, instead of those named beside its info (may be repeated)
+    #[arg(long = "collection", value_name = "NAME", conflicts_with = "no_collections")]
+    pub(crate) collections: Vec<String>,
+    /// Remove them
+    #[arg(long)]
+    pub(crate) no_collections: bool,
     /// The comment; an empty one removes it
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) comment: Option<String>,
@@ -73,7 +86,7 @@ pub(crate) struct Edit {
 /// Changes, writes, says what became of the infohash.
 pub(crate) fn run(args: &Edit) -> Result<(), Failure> {
     let torrent = input::load(&args.torrent)?;
-    let edit = edit(args, &torrent);
+    let edit = edit(args, &torrent)?;
     if edit == metainfo::Edit::default() {
         let message = "nothing to change; say what, such as --tracker URL (see --help)";
         return Err(Failure::new(Code::Usage, message));
@@ -94,13 +107,17 @@ pub(crate) fn run(args: &Edit) -> Result<(), Failure> {
     print(&format!("{}: {}; {verdict}", output.display(), info::infohashes(&changed)))
 }
 
-fn edit(args: &Edit, torrent: &Metainfo) -> metainfo::Edit {
+fn edit(args: &Edit, torrent: &Metainfo) -> Result<metainfo::Edit, Failure> {
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
     let nodes = args.nodes.iter().map(|node| (node.host.clone(), node.port)).collect();
-    metainfo::Edit {
+    let similar = similar(&args.similar)?;
+    let collections = &args.collections;
+    Ok(metainfo::Edit {
         trackers: trackers(args, torrent),
         web_seeds: replaced(&args.web_seeds, args.no_web_seeds).then(|| args.web_seeds.clone()),
         nodes: replaced(&args.nodes, args.no_nodes).then_some(nodes),
+        similar: replaced(&similar, args.no_similar).then_some(similar),
+        collections: replaced(collections, args.no_collections).then(|| collections.clone()),
         comment: args.comment.as_ref().map(text),
         created_by: args.created_by.as_ref().map(|by| text(by).filter(|by| by != "none")),
         creation_date: args.date.map(|date| match date {
@@ -109,7 +126,7 @@ fn edit(args: &Edit, torrent: &Metainfo) -> metainfo::Edit {
         }),
         source: args.source.as_ref().map(text),
         private: args.private,
-    }
+    })
 }
 
 fn replaced<T>(new: &[T], removed: bool) -> bool {

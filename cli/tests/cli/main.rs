@@ -5,5 +5,6 @@ mod attributes;
 mod bad_torrents;
 mod demo;
 mod files;
+mod hints;
 mod sandbox;
 mod swarm;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Metainfo, MetainfoError, Outer, PathRules, V2};
 use crate::bencode::{DictWriter, Document, Limits, Value, encode_dict};
+use crate::piece::InfoHash;
 
 /// What to change; what is `None` stays as it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -22,6 +23,11 @@ pub struct Edit {
     pub created_by: Option<Option<String>>,
     /// When it was made, in seconds since 1970, or never.
     pub creation_date: Option<Option<i64>>,
+    /// Torrents that may have files of this one (BEP 38), beside `info`: what is named in there
+    /// counts too, and stays.
+    pub similar: Option<Vec<InfoHash>>,
+    /// Collections that it belongs to (BEP 38), likewise.
+    pub collections: Option<Vec<String>>,
     /// What sets it apart from the same content elsewhere. Part of the infohash.
     pub source: Option<Option<String>>,
     /// Whether peers may come from the trackers only. Part of the infohash.
@@ -58,6 +64,14 @@ impl Edit {
         if let Some(program) = &self.created_by {
             replaced.extend([&b"created by"[..], b"created by.utf-8"]);
             write_text(root, "created by", program.as_deref());
+        }
+        if let Some(similar) = &self.similar {
+            replaced.push(b"similar");
+            write_hints(root, similar, &[]);
+        }
+        if let Some(collections) = &self.collections {
+            replaced.push(b"collections");
+            write_hints(root, &[], collections);
         }
         if let Some(date) = self.creation_date {
             replaced.push(b"creation date");
@@ -161,6 +175,16 @@ pub(super) fn write_web_seeds(root: &mut DictWriter<'_>, urls: &[String]) {
     }
 }
 
+/// Hints at torrents that may share files (BEP 38), if there are any.
+pub(super) fn write_hints(dict: &mut DictWriter<'_>, similar: &[InfoHash], collections: &[String]) {
+    if !similar.is_empty() {
+        dict.list("similar", |list| similar.iter().for_each(|hash| list.bytes(hash.0)));
+    }
+    if !collections.is_empty() {
+        dict.list("collections", |list| collections.iter().for_each(|name| list.bytes(name)));
+    }
+}
+
 /// A text, if there is one.
 pub(super) fn write_text(dict: &mut DictWriter<'_>, key: &str, text: Option<&str>) {
     if let Some(text) = text {
@@ -239,6 +263,7 @@ mod tests {
         creator.comment = Some("old".into());
         creator.creation_date = Some(7);
         creator.source = Some("here".into());
+        creator.similar = vec![InfoHash([6; 20])];
         creator.finish_with_content(&[5; 40_007]).unwrap()
     }
 
@@ -252,6 +277,8 @@ mod tests {
             comment: Some(Some("new".into())),
             created_by: Some(Some("me".into())),
             creation_date: Some(None),
+            similar: Some(vec![InfoHash([7; 20])]),
+            collections: Some(vec!["c".into()]),
             ..Edit::default()
         };
         assert!(!edit.changes_infohash(&torrent));
@@ -263,6 +290,8 @@ mod tests {
         assert_eq!(edited.nodes(), [("node".to_owned(), 1)]);
         assert_eq!((edited.comment(), edited.created_by()), (Some("new"), Some("me")));
         assert_eq!(edited.creation_date(), None);
+        assert_eq!(edited.similar(), [InfoHash([6; 20]), InfoHash([7; 20])]);
+        assert_eq!(edited.collections(), ["c"]);
         assert_eq!(edited.lint(), [], "still canonical");
         let nothing = Edit {
             trackers: Some(vec![]),
@@ -270,11 +299,15 @@ mod tests {
             nodes: Some(vec![]),
             comment: Some(None),
             created_by: Some(None),
+            similar: Some(vec![]),
+            collections: Some(vec![]),
             ..Edit::default()
         };
         let bare = edited.edited(&nothing).unwrap();
         let text = String::from_utf8_lossy(&bare.to_bytes()).into_owned();
         assert!(text.starts_with("d4:info") && !text.contains("5:nodes"), "{text}");
+        assert_eq!(bare.similar(), [InfoHash([6; 20])], "what stands in info");
+        assert!(bare.collections().is_empty());
     }
 
     #[test]

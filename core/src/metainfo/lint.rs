@@ -93,6 +93,11 @@ pub enum Finding {
     },
     /// A creation date before 1970.
     OddDate(i64),
+    /// Entries of `similar` that are no infohash as BEP 38 has them, which nobody understands.
+    OddSimilar {
+        /// How many.
+        entries: usize,
+    },
 }
 
 impl Finding {
@@ -129,6 +134,7 @@ impl Finding {
             Finding::NoLayers => "no_layers",
             Finding::UnusedLayers { .. } => "unused_layers",
             Finding::OddDate(_) => "odd_date",
+            Finding::OddSimilar { .. } => "odd_similar",
         }
     }
 }
@@ -191,6 +197,9 @@ impl fmt::Display for Finding {
                 write!(f, "{layers} piece layers belong to no file")
             }
             Finding::OddDate(date) => write!(f, "creation date {date} is before 1970"),
+            Finding::OddSimilar { entries } => {
+                write!(f, "{entries} entries of `similar` are no infohash of 20 bytes")
+            }
         }
     }
 }
@@ -203,6 +212,7 @@ impl Metainfo {
         if let Ok(document) = Document::parse_prefix(&self.bytes, Limits::METAINFO) {
             encoding(self, &document, &mut findings);
             layers(self, document.root(), &mut findings);
+            similar(document.root(), &mut findings);
             if let Some(info) = document.root().get("info") {
                 let renamed = renamed(self, info);
                 findings.extend(renamed.map(|stored_as| Finding::Renamed { stored_as }));
@@ -280,6 +290,16 @@ fn layers(metainfo: &Metainfo, root: Value<'_>, findings: &mut Vec<Finding>) {
     let layers = entries.filter(|(root, _)| !is_used(root)).count();
     if layers > 0 {
         findings.push(Finding::UnusedLayers { layers });
+    }
+}
+
+fn similar(root: Value<'_>, findings: &mut Vec<Finding>) {
+    let lists = [root.get("info"), Some(root)].into_iter().flatten();
+    let entries = lists.filter_map(|dict| dict.get("similar")?.as_list()).flatten();
+    let is_odd = |entry: &Value<'_>| entry.as_bytes().is_none_or(|hash| hash.len() != 20);
+    let entries = entries.filter(is_odd).count();
+    if entries > 0 {
+        findings.push(Finding::OddSimilar { entries });
     }
 }
 

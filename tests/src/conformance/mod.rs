@@ -13,6 +13,7 @@
 //! | `limits` | rates, and senders that are faster than they may be |
 //! | `idle` | turns that are not taken, and those that are, in time |
 //! | `floods` | datagrams, descriptors |
+//! | `reuse` | files that another torrent has |
 //! | `life` | handles, calls, resume data |
 //! | `stop` | the end, and what is left of it |
 //!
@@ -32,6 +33,7 @@ pub mod idle;
 pub mod life;
 pub mod limits;
 pub mod operations;
+pub mod reuse;
 pub mod stop;
 pub mod transfer;
 
@@ -84,6 +86,8 @@ macro_rules! conformance_core {
             disk: read_only_directory_is_told_and_recovers
             disk: file_deleted_while_seeding_is_told_and_recovers
             operations: recorded_session_replays_to_the_same_fingerprint
+            reuse: file_that_another_torrent_has_is_not_fetched
+            reuse: copy_that_is_wrong_is_found_out
             life: session_that_starts_again_resumes_without_hashing
             life: torrent_is_paused_resumed_and_removed_with_its_files
             life: calls_after_the_end_say_so

@@ -89,6 +89,7 @@ impl Creator {
                 Content::Files(_) => write_tree(dict, tree, 0),
             });
         }
+        edit::write_hints(info, &self.similar, &self.collections);
         info.bytes("name", &self.name);
         info.int("piece length", self.piece_length.into());
         if self.private {

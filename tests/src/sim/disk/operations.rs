@@ -252,7 +252,7 @@ impl Disk {
                 self.files.insert(root.join(&listed.path), file);
             }
         }
-        self.stores.insert(store, Arc::new(StoreSpec { root, ..(**spec).clone() }));
+        self.stores.insert(store, Arc::new(StoreSpec { root, ..(*spec).clone() }));
         Ok(DiskDone::Done)
     }
 
