@@ -1,17 +1,20 @@
 //! The command line's shape: commands, options, their help, and what a usage error looks like.
 //!
 //! Values are parsed here into the types that the commands use, so that a command never sees a
-//! number it has to doubt. What depends on the torrent (does file 7 exist?) is for the command.
+//! number it has to doubt. What depends on the torrent (does file 7 exist?) is for the command. Options
+//! that several commands share stand once and are flattened into each: [`Network`], [`Driven`],
+//! [`Reporting`].
+
+mod dht;
+mod network;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bitswarm_core::dht::NodeId;
-use bitswarm_runtime_common::{Client, ClientConfig, Events, StartError};
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::create::Create;
 use crate::commands::diff::Diff;
@@ -20,8 +23,10 @@ use crate::commands::lint::Lint;
 use crate::commands::verify::Verify;
 use crate::exit::{Code, Failure};
 use crate::selection::Selection;
-use crate::session::dht_config;
 use crate::units::{parse_duration, parse_rate, parse_size};
+
+pub(crate) use dht::{Dht, DhtCommand, DhtOptions, DhtPut, parse_hex};
+pub(crate) use network::{Driven, Network, PeerName, Runtime, parse_tracker};
 
 /// A BitTorrent client.
 #[derive(Parser, Debug)]
@@ -133,18 +138,8 @@ pub(crate) struct Seed {
 /// Options of download and seed.
 #[derive(Args, Debug)]
 pub(crate) struct Transfer {
-    /// Port to listen on for peers [default: 6881, or another when that is taken]
-    #[arg(long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-    /// Local address to listen on and to connect from [default: all]
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
-    /// A peer to connect to (may be repeated)
-    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = PeerName::parse)]
-    pub(crate) peers: Vec<PeerName>,
-    /// A tracker to ask besides those of the torrent (may be repeated)
-    #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
-    pub(crate) trackers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) network: Network,
     /// An HTTPS tracker's host whose certificate is not to be checked (may be repeated)
     #[arg(long = "tracker-insecure", value_name = "HOST")]
     pub(crate) insecure_trackers: Vec<String>,
@@ -178,12 +173,6 @@ pub(crate) struct Transfer {
     /// Record everything the engine is told into this file, to be replayed
     #[arg(long, value_name = "LOG")]
     pub(crate) record: Option<PathBuf>,
-    /// Do not use the distributed hash table
-    #[arg(long)]
-    pub(crate) no_dht: bool,
-    /// A DHT node to begin with instead of the well-known ones (may be repeated)
-    #[arg(long = "dht-bootstrap", value_name = "HOST:PORT", value_parser = PeerName::parse)]
-    pub(crate) dht_bootstrap: Vec<PeerName>,
     /// Do not look for peers on the local network
     #[arg(long)]
     pub(crate) no_lsd: bool,
@@ -208,32 +197,6 @@ pub(crate) struct Reporting {
     /// Say more on stderr; twice for still more
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-}
-
-/// Of every command that runs an engine.
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Driven {
-    /// What drives the engine
-    #[arg(long, value_enum, default_value_t = Runtime::Mio)]
-    pub(crate) runtime: Runtime,
-}
-
-/// What drives the engine.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Runtime {
-    // No doc comment: it would turn the whole help into its long form.
-    Mio,
-    AsyncStd,
-}
-
-impl Runtime {
-    /// Starts a session on this runtime.
-    pub(crate) fn start(self, config: &ClientConfig) -> Result<(Client, Events), StartError> {
-        match self {
-            Runtime::Mio => bitswarm_runtime_mio::start(config),
-            Runtime::AsyncStd => bitswarm_runtime_async_std::start(config),
-        }
-    }
 }
 
 /// `bitswarm info`
@@ -276,24 +239,8 @@ pub(crate) struct Metadata {
     /// Where to write the torrent
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// Port to listen on for peers [default: 6881, or another when that is taken]
-    #[arg(long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-    /// Local address to listen on and to connect from [default: all]
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
-    /// A peer to connect to (may be repeated)
-    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = PeerName::parse)]
-    pub(crate) peers: Vec<PeerName>,
-    /// A tracker to ask besides those of the link (may be repeated)
-    #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
-    pub(crate) trackers: Vec<String>,
-    /// Do not look for peers in the DHT
-    #[arg(long)]
-    pub(crate) no_dht: bool,
-    /// A node of the DHT to begin with instead of the well-known ones (may be repeated)
-    #[arg(long, value_name = "HOST:PORT", value_parser = PeerName::parse)]
-    pub(crate) dht_bootstrap: Vec<PeerName>,
+    #[command(flatten)]
+    pub(crate) network: Network,
     /// Give up (code 6 or 8) after this long
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
@@ -301,21 +248,6 @@ pub(crate) struct Metadata {
     pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
-}
-
-impl Metadata {
-    /// A session with these options that keeps nothing.
-    pub(crate) fn client_config(&self) -> ClientConfig {
-        let mut config = ClientConfig { bind: self.bind, ..ClientConfig::default() };
-        let port = self.port.unwrap_or(6881);
-        match self.bind {
-            Some(ip) => config.core.listen = vec![SocketAddr::new(ip, port)],
-            None => config.core.listen.iter_mut().for_each(|addr| addr.set_port(port)),
-        }
-        config.core.listen_fallback = self.port.is_none();
-        config.core.dht = (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, true));
-        config
-    }
 }
 
 /// `bitswarm tracker`
@@ -328,134 +260,6 @@ pub(crate) struct Tracker {
     pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
-}
-
-/// `bitswarm dht`
-#[derive(Args, Debug)]
-pub(crate) struct Dht {
-    #[command(subcommand)]
-    pub(crate) command: DhtCommand,
-}
-
-/// What to do with the DHT.
-#[derive(Subcommand, Debug)]
-pub(crate) enum DhtCommand {
-    /// Find the peers of a torrent
-    Lookup {
-        /// The torrent: its infohash, a magnet link or a torrent file
-        torrent: PathBuf,
-        #[command(flatten)]
-        options: DhtOptions,
-    },
-    /// Get an item
-    Get {
-        /// Where it lies, in hexadecimal, as put said
-        #[arg(value_parser = parse_node_id)]
-        target: Option<NodeId>,
-        /// The public key of a mutable item, in hexadecimal, instead of its target
-        #[arg(long, value_name = "HEX", value_parser = parse_key, conflicts_with = "target")]
-        key: Option<Key>,
-        /// The salt of a mutable item
-        #[arg(long, value_name = "TEXT")]
-        salt: Option<String>,
-        #[command(flatten)]
-        options: DhtOptions,
-    },
-    /// Store an item; prints where it lies
-    Put(DhtPut),
-    /// Count a torrent's peers
-    Scrape {
-        /// The torrent: its infohash, a magnet link or a torrent file
-        torrent: PathBuf,
-        #[command(flatten)]
-        options: DhtOptions,
-    },
-    /// Run a node until stopped
-    Node {
-        #[command(flatten)]
-        options: DhtOptions,
-    },
-}
-
-impl DhtCommand {
-    fn options(&self) -> &DhtOptions {
-        match self {
-            DhtCommand::Lookup { options, .. }
-            | DhtCommand::Get { options, .. }
-            | DhtCommand::Scrape { options, .. }
-            | DhtCommand::Node { options } => options,
-            DhtCommand::Put(args) => &args.options,
-        }
-    }
-}
-
-/// `bitswarm dht put`
-#[derive(Args, Debug)]
-pub(crate) struct DhtPut {
-    /// The value, a text
-    pub(crate) value: String,
-    /// The value is bencoded already
-    #[arg(long)]
-    pub(crate) bencoded: bool,
-    /// Sign it with the secret key in this file (64 hexadecimal digits), so that it can be replaced
-    #[arg(long, value_name = "FILE")]
-    pub(crate) secret: Option<PathBuf>,
-    /// Tells items of one key apart
-    #[arg(long, value_name = "TEXT", requires = "secret")]
-    pub(crate) salt: Option<String>,
-    /// Its number, which must be greater than that of the item it replaces [default: the next]
-    #[arg(long, value_name = "N", requires = "secret",
-          value_parser = clap::value_parser!(i64).range(0..))]
-    pub(crate) seq: Option<i64>,
-    #[command(flatten)]
-    pub(crate) options: DhtOptions,
-}
-
-/// Options of everything below dht.
-#[derive(Args, Debug)]
-pub(crate) struct DhtOptions {
-    /// A node to begin with instead of the well-known ones (may be repeated)
-    #[arg(long = "dht-bootstrap", value_name = "HOST:PORT", value_parser = PeerName::parse)]
-    pub(crate) bootstrap: Vec<PeerName>,
-    /// UDP port to use [default: any; for node 6881, or another when that is taken]
-    #[arg(long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-    /// Local address to use [default: all]
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
-    /// Longest time to look
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
-    pub(crate) timeout: Duration,
-    #[command(flatten)]
-    pub(crate) driven: Driven,
-    #[command(flatten)]
-    pub(crate) reporting: Reporting,
-}
-
-/// An ed25519 public key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Key(pub(crate) [u8; 32]);
-
-fn parse_node_id(text: &str) -> Result<NodeId, String> {
-    parse_hex(text).map(NodeId)
-}
-
-fn parse_key(text: &str) -> Result<Key, String> {
-    parse_hex(text).map(Key)
-}
-
-/// Bytes from twice as many hexadecimal digits.
-pub(crate) fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], String> {
-    let advice = || format!("write {} hexadecimal digits", 2 * N);
-    if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(advice());
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let pair = std::str::from_utf8(pair).map_err(|_| advice())?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| advice())?;
-    }
-    Ok(bytes)
 }
 
 /// `bitswarm demo`
@@ -489,31 +293,6 @@ pub(crate) struct Completions {
 pub(crate) struct Man {
     /// The page of one command instead of the overview
     pub(crate) command: Option<String>,
-}
-
-/// A peer as the user names it: a host name or address, and a port.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct PeerName {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-impl PeerName {
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        if let Ok(addr) = text.parse::<SocketAddr>() {
-            return match addr.port() {
-                0 => Err("no peer listens on port 0".to_owned()),
-                port => Ok(PeerName { host: addr.ip().to_string(), port }),
-            };
-        }
-        let (host, port) = text.rsplit_once(':').unwrap_or_default();
-        match port.parse() {
-            Ok(port) if port > 0 && !host.is_empty() && !host.contains([':', '[', '/']) => {
-                Ok(PeerName { host: host.to_owned(), port })
-            }
-            _ => Err("write HOST:PORT, and an IPv6 address as [::1]:6881".to_owned()),
-        }
-    }
 }
 
 /// The process's arguments, or how to end: with help, or with a usage error in one line.
@@ -551,20 +330,6 @@ fn parse_ratio(text: &str) -> Result<f64, String> {
     }
 }
 
-pub(crate) fn parse_tracker(text: &str) -> Result<String, String> {
-    let known = ["http://", "https://", "udp://"].iter().any(|scheme| {
-        text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-            && text.len() > scheme.len()
-    });
-    let plain = text.bytes().all(|b| b.is_ascii_graphic());
-    match known && plain {
-        true => Ok(text.to_owned()),
-        false => Err("write a tracker URL such as http://HOST:PORT/announce or udp://HOST:PORT \
-                      (percent-encode what is not ASCII)"
-            .to_owned()),
-    }
-}
-
 fn parse_demo_size(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
         size @ 1..=0x100_0000_0000 => Ok(size),
@@ -598,7 +363,7 @@ mod tests {
         assert_eq!(d.inputs.len(), 2);
         assert_eq!(d.seed_ratio, Some(1.5));
         assert_eq!(d.transfer.down, Some(512_000));
-        assert_eq!(d.transfer.peers[1], PeerName { host: "::1".to_owned(), port: 2 });
+        assert_eq!(d.transfer.network.peers[1], PeerName { host: "::1".to_owned(), port: 2 });
         assert_eq!(d.transfer.stall_timeout, Some(Duration::from_secs(10)));
     }
 

@@ -54,13 +54,13 @@ impl Session {
         transfer: &Transfer,
         state: &State,
     ) -> Result<(Self, PathBuf), Failure> {
-        let explicit = transfer.port.is_some() || transfer.bind.is_some();
-        let must_listen = if explicit { MustListen::Yes } else { MustListen::No };
+        let must_listen =
+            if transfer.network.names_listener() { MustListen::Yes } else { MustListen::No };
         for dir in state.session_dirs() {
             let config = ClientConfig {
                 core: core_config(transfer),
                 state_dir: Some(dir.clone()),
-                bind: transfer.bind,
+                bind: transfer.network.bind,
                 insecure_trackers: transfer.insecure_trackers.clone(),
                 record: transfer.record.clone(),
                 ..ClientConfig::default()
@@ -141,14 +141,7 @@ impl Session {
 }
 
 fn core_config(transfer: &Transfer) -> Config {
-    let mut config = Config::default();
-    let port = transfer.port.unwrap_or(6881);
-    match transfer.bind {
-        Some(ip) => config.listen = vec![SocketAddr::new(ip, port)],
-        None => config.listen.iter_mut().for_each(|addr| addr.set_port(port)),
-    }
-    config.listen_fallback = transfer.port.is_none();
-    config.dht = (!transfer.no_dht).then(|| dht_config(&transfer.dht_bootstrap, false));
+    let mut config = transfer.network.core_config(false);
     config.peer_exchange = !transfer.no_pex;
     config.local_discovery = !transfer.no_lsd;
     config.limits = RateLimits { down_bytes_per_s: transfer.down, up_bytes_per_s: transfer.up };

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
         let lock = Lock::take(&state, source.infohash(), Use::Write)?;
         adds.push((add(args, source)?, lock));
     }
-    let peers = resolve_peers(&transfer.peers)?;
+    let peers = resolve_peers(&transfer.network.peers)?;
     let progress = Progress::new(transfer.reporting);
     let (session, dir) = Session::for_transfer(transfer, &state)?;
     let purpose = Purpose::Download(share(args));
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
 }
 
 fn add(args: &Download, source: TorrentSource) -> Result<AddTorrent, Failure> {
-    let Transfer { files, sequential, preallocate, trackers, .. } = &args.transfer;
+    let Transfer { network, files, sequential, preallocate, .. } = &args.transfer;
     // What is chosen of a magnet link is looked at when its files are known.
     let only = files.as_ref().and_then(Selection::zero_based);
     let files = match source.metainfo() {
@@ -62,7 +62,7 @@ fn add(args: &Download, source: TorrentSource) -> Result<AddTorrent, Failure> {
         None => Vec::new(),
     };
     Ok(AddTorrent {
-        trackers: trackers.clone(),
+        trackers: network.trackers.clone(),
         files,
         only,
         order: if *sequential { PieceOrder::Sequential } else { PieceOrder::RarestFirst },

@@ -7,6 +7,7 @@ use bitswarm_core::TorrentId;
 use bitswarm_core::metainfo::{Magnet, Metainfo};
 use bitswarm_core::notice::{Notice, TorrentNotice};
 use bitswarm_core::torrent::{AddTorrent, Bottleneck};
+use bitswarm_runtime_common::ClientConfig;
 
 use crate::args;
 use crate::commands::create::write_whole;
@@ -28,13 +29,15 @@ pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     let magnet = input::magnet(&args.magnet)?;
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
-    let peers = resolve_peers(&args.peers)?;
-    let config = args.client_config();
-    let must_listen = if args.port.is_some() { MustListen::Yes } else { MustListen::No };
+    let network = &args.network;
+    let peers = resolve_peers(&network.peers)?;
+    let core = network.core_config(true);
+    let config = ClientConfig { core, bind: network.bind, ..ClientConfig::default() };
+    let must_listen = if network.port.is_some() { MustListen::Yes } else { MustListen::No };
     let session = Session::start(args.driven.runtime, &config, must_listen)?;
     let add = AddTorrent {
         peers,
-        trackers: args.trackers.clone(),
+        trackers: network.trackers.clone(),
         metadata_only: true,
         ..AddTorrent::new(magnet, ".")
     };

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
         let lock = Lock::take(&state, metainfo.infohash(), Use::Read)?;
         locked.push((metainfo, lock));
     }
-    let peers = resolve_peers(&transfer.peers)?;
+    let peers = resolve_peers(&transfer.network.peers)?;
     let progress = Progress::new(transfer.reporting);
     let (session, dir) = Session::for_transfer(transfer, &state)?;
     let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress);
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
         let _ = state.fetch(metainfo.infohash(), &dir);
         let files = vec![FilePriority::Skip; metainfo.files().len()];
         let add = AddTorrent {
-            trackers: transfer.trackers.clone(),
+            trackers: transfer.network.trackers.clone(),
             peers: peers.clone(),
             files,
             ..AddTorrent::new(metainfo, &args.data)

@@ -37,9 +37,10 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
     }
     content.creator = content.creator.with_protocol(Protocol::Hybrid);
     content.creator.private = args.private;
-    content.creator.trackers = transfer.trackers.iter().map(|url| vec![url.clone()]).collect();
+    content.creator.trackers =
+        transfer.network.trackers.iter().map(|url| vec![url.clone()]).collect();
     let metainfo = hashed(&path, content, &progress, &interrupt)?;
-    let peers = resolve_peers(&transfer.peers)?;
+    let peers = resolve_peers(&transfer.network.peers)?;
     let state = State::open(transfer.state_dir.as_deref(), root)?;
     let lock = Lock::take(&state, metainfo.infohash(), Use::Read)?;
     let (session, dir) = Session::for_transfer(transfer, &state)?;
@@ -55,7 +56,8 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
 /// The link, which names this machine if it is known where peers reach it.
 fn tell(args: &Share, metainfo: &Metainfo) -> Result<(), Failure> {
     let mut magnet = Magnet::of(metainfo);
-    if let (Some(ip), Some(port)) = (args.transfer.bind, args.transfer.port.filter(|&p| p != 0)) {
+    let network = &args.transfer.network;
+    if let (Some(ip), Some(port)) = (network.bind, network.port.filter(|&p| p != 0)) {
         magnet.peers.push(PeerAddress::Ip(SocketAddr::new(ip, port)));
     }
     match args.transfer.reporting.json {
