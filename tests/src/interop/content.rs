@@ -46,6 +46,17 @@ impl Content {
         )
     }
 
+    /// A directory of 3,000 files in 50 folders: many empty, most shorter than a block, none longer
+    /// than two.
+    pub fn thousands_of_files(lab: &Lab) -> Outcome<Content> {
+        let length = |n: u64| if n.is_multiple_of(7) { 0 } else { n * 37 % 20_000 };
+        let path = |n: u64| format!("folder {:02}/file {n}.bin", n % 50);
+        let files: Vec<(String, u64)> = (1..=3000).map(|n| (path(n), length(n))).collect();
+        let files: Vec<(&str, u64)> =
+            files.iter().map(|(p, length)| (p.as_str(), *length)).collect();
+        Content::make(lab, "thousands", &files)
+    }
+
     /// A directory `name` with these files (path, length); one file `name` if the path is empty.
     pub fn make(lab: &Lab, name: &str, files: &[(&str, u64)]) -> Outcome<Content> {
         let root = lab.make_dir("content")?;

@@ -19,6 +19,7 @@ pub(crate) fn cases() -> Vec<Case> {
         cases.extend(one_file(runtime));
         cases.extend(many_files(runtime));
     }
+    cases.extend(thousands_of_files());
     cases.extend(between_runtimes());
     cases.extend(tracker_for_others());
     cases.push(Case::new(
@@ -119,6 +120,25 @@ fn many_files(runtime: Runtime) -> Vec<Case> {
         give("seed_tree_to_transmission", &[Transmission], Creator::Transmission, BitswarmUdp),
         give("seed_tree_to_aria2", &[Aria2], Creator::Libtorrent, BitswarmHttp),
         give("seed_tree_to_libtorrent", &[Libtorrent], Creator::Bitswarm, Independent),
+    ]
+}
+
+/// Thousands of files in torrents of v2, where each begins with a piece of its own, both ways.
+fn thousands_of_files() -> Vec<Case> {
+    let case = |what: &str, from, to, creator| {
+        let transfer = Transfer {
+            piece_length: 16 << 10,
+            within: Duration::from_secs(300),
+            ..Transfer::new(from, to, creator)
+        };
+        case(format!("{what}_thousands_of_files"), transfer, Content::thousands_of_files)
+    };
+    let (lt, us): (&[Client], _) = (&[Libtorrent], ours(Runtime::Mio));
+    vec![
+        case("download_v2_of", lt, us, Creator::LibtorrentV2),
+        case("download_hybrid_of", lt, us, Creator::LibtorrentHybrid),
+        case("seed_v2_of", us, lt, Creator::BitswarmV2),
+        case("seed_hybrid_of", us, lt, Creator::BitswarmHybrid),
     ]
 }
 
