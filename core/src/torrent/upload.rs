@@ -345,6 +345,8 @@ impl Torrent {
                 connected_at: peer.connected_at,
                 unchoked_at: peer.unchoked_at,
                 uploaded_since_unchoke: peer.uploaded_since_unchoke,
+                uploaded: peer.uploaded,
+                downloaded: peer.downloaded,
                 group: AddressGroup::of(peer.remote.ip()),
             })
             .collect()

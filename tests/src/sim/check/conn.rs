@@ -245,7 +245,14 @@ impl Conn {
                     }
                 }
             }
-            Msg::Reject(run) if self.requests.remove(&run).is_some() => watched.miss(run),
+            Msg::Reject(run) => {
+                if let Some(request) = self.requests.remove(&run) {
+                    watched.miss(run);
+                    if !request.cancelled {
+                        self.answered.insert(run);
+                    }
+                }
+            }
             Msg::Request(run) => *self.owed.entry(run).or_default() += 1,
             Msg::Cancel(run) if !fast => drop(self.owed.remove(&run)),
             // Later it comes too late for what is on its way.
@@ -492,7 +499,7 @@ impl Conn {
 
     fn judge_cancel(&mut self, run: Run, watched: &mut Watched) -> Result<(), String> {
         let fast = self.fast();
-        // Its block came while the cancel waited to be sent: to the remote they have crossed.
+        // Its answer came while the cancel waited to be sent: to the remote they have crossed.
         if self.answered.remove(&run) {
             return Ok(());
         }

@@ -142,6 +142,20 @@ fn what_is_not_taken_back_by_the_end_of_all_that_is_sent_is_caught() {
     ready().breaks(Msg::Cancel(BLOCK), "does not cancel 0+16384 16384");
 }
 
+/// Found by seed 201932.
+#[test]
+fn a_cancel_that_crosses_a_reject_passes() {
+    let mut talk = Talk::new(true, false);
+    talk.fine(Msg::HaveNone);
+    talk.hear(Msg::Bitfield(&[0xf0]));
+    talk.fine(Msg::Interested);
+    talk.hear(Msg::Unchoke);
+    talk.fine(Msg::Request(BLOCK));
+    talk.hear(Msg::Reject(BLOCK));
+    talk.fine(Msg::Cancel(BLOCK));
+    talk.breaks(Msg::Cancel(BLOCK), "not asked for");
+}
+
 #[test]
 fn more_who_want_to_download_and_may_than_there_are_slots_are_caught() {
     let mut talk = Talk::new(false, true);
