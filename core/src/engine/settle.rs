@@ -54,7 +54,7 @@ impl Engine {
         self.settle_local_discovery(id);
         let Some(torrent) = self.torrents.get_mut(id) else { return };
         if torrent.is_ended() {
-            let infohashes = [Some(torrent.infohash), torrent.hybrid_infohash];
+            let infohashes = [Some(torrent.infohash), torrent.other_infohash()];
             let store = torrent.store();
             for infohash in infohashes.into_iter().flatten() {
                 if self.by_infohash.get(&infohash) == Some(&id) {

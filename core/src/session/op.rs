@@ -47,6 +47,8 @@ pub(crate) enum TorrentOp {
     Prepare,
     /// A piece hashed from disk, at its check.
     Check(PieceIndex),
+    /// A piece hashed from disk when its hash has become known, after the check.
+    CheckLate(PieceIndex),
     /// A verified piece written: the piece and how many of its bytes.
     WritePiece(PieceIndex, u32),
     /// Blocks of an incomplete piece written early: how many bytes, for which attempt at it.

@@ -421,7 +421,7 @@ impl Torrent {
     }
 
     /// A piece is verified and on disk: it is ours, and everybody may know.
-    fn piece_passed(&mut self, session: &mut Session, piece: PieceIndex) {
+    pub(super) fn piece_passed(&mut self, session: &mut Session, piece: PieceIndex) {
         if self.picker.have().has(piece) {
             // A write tried again while the first was still under way.
             return;

@@ -32,8 +32,8 @@ impl Torrent {
         match self.phase {
             Phase::Running => self.open_for_peers(session),
             // What was learnt while it was to learn no more than the metadata.
+            Phase::Metadata if self.is_fetching_metadata() => self.open_for_peers(session),
             Phase::Metadata if self.metainfo.is_some() => self.find_resume_data(session),
-            Phase::Metadata if self.metadata.is_some() => self.open_for_peers(session),
             _ => {}
         }
     }
@@ -128,6 +128,7 @@ impl Torrent {
             TorrentOp::Open => self.files_opened(session, result),
             TorrentOp::Prepare => self.files_prepared(session, result),
             TorrentOp::Check(piece) => self.piece_checked(session, piece, result),
+            TorrentOp::CheckLate(piece) => self.piece_checked_late(session, piece, result),
             TorrentOp::WritePiece(piece, len) => self.piece_written(session, piece, len, result),
             TorrentOp::WriteEarly { piece, len, attempt } => {
                 session.backlog_done(len as usize);

@@ -9,7 +9,7 @@
 //! everything of files of one piece. On a connection that is not of v2 the messages are a
 //! violation, as they are to libtorrent.
 //!
-//! We ask for no hashes, so none are expected.
+//! What we ask for ourselves, `layers` knows.
 
 use bytes::Bytes;
 
@@ -44,11 +44,32 @@ impl Torrent {
         Ok(())
     }
 
-    /// A peer sends hashes, which nobody asked for.
-    pub(super) fn hashes_arrived(&mut self, slot: PeerSlot, bytes: usize) -> Result<(), Violation> {
+    /// A peer does not give hashes.
+    pub(super) fn hashes_rejected(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: &HashRequest,
+    ) -> Result<(), Violation> {
+        self.require_v2(slot, id::HASH_REJECT)?;
+        self.layer_rejected(session, slot, request);
+        Ok(())
+    }
+
+    /// A peer sends hashes. What nobody asked for is dropped.
+    pub(super) fn hashes_arrived(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: &HashRequest,
+        hashes: &[u8],
+    ) -> Result<(), Violation> {
         self.require_v2(slot, id::HASHES)?;
+        if self.layer_arrived(session, slot, request, hashes) {
+            return Ok(());
+        }
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        peer.unasked_bytes += bytes as u64;
+        peer.unasked_bytes += hashes.len() as u64;
         match peer.unasked_bytes > UNASKED_LIMIT {
             true => Err(Violation::Flood { id: id::HASHES }),
             false => Ok(()),

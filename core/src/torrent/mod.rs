@@ -6,6 +6,7 @@
 //! | file | what happens there |
 //! |---|---|
 //! | `metadata` | from a magnet link to what the torrent is; the same for others |
+//! | `layers` | the piece hashes of v2 that metadata from peers lacks |
 //! | `start` | resume data, check, the way to running |
 //! | `announce` | trackers are told, and tell of peers |
 //! | `dht` | the DHT is asked, and tells of peers |
@@ -35,6 +36,8 @@ mod hash_trees;
 mod hashes;
 mod keep;
 mod late;
+pub mod layer_fetch;
+mod layers;
 mod messages;
 mod metadata;
 pub mod options;
@@ -61,11 +64,11 @@ use crate::disk::{Allocation, DiskRequest, StoreSpec, VerifyRequest};
 use crate::extension::metadata::MetadataFetch;
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
+use crate::infohashes::InfoHashes;
 use crate::metainfo::{FileRanges, Magnet, Metainfo};
 use crate::peer::{Peer, PeerSlot};
 use crate::picker::Picker;
 use crate::piece::{Geometry, InfoHash, PieceIndex};
-use crate::piece_hash::PieceHash;
 use crate::random::PolicyRng;
 use crate::rate::RateMeter;
 use crate::session::Session;
@@ -92,16 +95,23 @@ pub use status::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
 pub(crate) struct Torrent {
     pub(crate) id: TorrentId,
     pub(crate) infohash: InfoHash,
-    /// Of a hybrid, the other one: that of v2, truncated.
-    pub(crate) hybrid_infohash: Option<InfoHash>,
-    /// Whether that is news.
+    /// All that are known of it; `infohash` is one of them, cut short.
+    names: InfoHashes,
+    /// Whether there is another one since a moment ago.
     is_newly_hybrid: bool,
+    /// Whether a peer knows a v2 of it that a magnet link does not: until more is known, it is one of
+    /// v1 to those that are dialled.
+    doubts_v2: bool,
     /// What it is; until that is known it has no pieces and no files.
     pub(crate) metainfo: Option<Arc<Metainfo>>,
     /// Where to learn it.
     magnet: Option<Box<Magnet>>,
     /// While peers are asked what it is.
     metadata: Option<Box<MetadataFetch>>,
+    /// While piece layers of v2 are missing.
+    layers: Option<Box<layers::Layers>>,
+    /// What waits for their hashes.
+    unchecked: layers::Unchecked,
     metadata_only: bool,
     recheck: bool,
     root: PathBuf,
@@ -221,9 +231,10 @@ impl Torrent {
         self.is_active() || self.is_fetching_metadata()
     }
 
-    /// Whether peers are asked what it is.
+    /// Whether peers are asked what it is, or for the layers where no more than that is wanted.
     fn is_fetching_metadata(&self) -> bool {
-        self.phase == Phase::Metadata && self.metadata.is_some() && !self.paused
+        let asks = self.metadata.is_some() || (self.metadata_only && self.layers.is_some());
+        self.phase == Phase::Metadata && asks && !self.paused
     }
 
     /// Whether peers may be found by other means than trackers and the user: DHT, peer exchange,
@@ -242,20 +253,14 @@ impl Torrent {
         }
     }
 
-    /// What a piece must hash to. Known of every piece, once it is known what the torrent is: one of
-    /// v2 alone without its layers is refused.
-    fn piece_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
-        self.metainfo.as_ref()?.expected_hash(piece)
+    /// The other infohash of a hybrid, as far as it is known.
+    pub(crate) fn other_infohash(&self) -> Option<InfoHash> {
+        self.names.short().find(|infohash| *infohash != self.infohash)
     }
 
-    /// The second infohash of a hybrid, once it is known.
+    /// The same, once: when it has become known.
     pub(crate) fn take_new_infohash(&mut self) -> Option<InfoHash> {
-        if std::mem::take(&mut self.is_newly_hybrid) { self.hybrid_infohash } else { None }
-    }
-
-    /// Whether it has no v1 part.
-    fn is_v2_only(&self) -> bool {
-        self.metainfo.as_ref().is_some_and(|metainfo| !metainfo.has_v1())
+        if std::mem::take(&mut self.is_newly_hybrid) { self.other_infohash() } else { None }
     }
 
     /// Has a piece read from disk and compared with its hash.
@@ -296,6 +301,7 @@ impl Torrent {
             self.trouble.as_ref().and_then(DiskTrouble::retry_at),
             self.connect_due_at(session),
             self.metadata_due_at(session),
+            self.layers_due_at(session),
             self.pex_due_at(),
         ];
         match deadlines.into_iter().flatten().min() {
@@ -321,6 +327,9 @@ impl Torrent {
         }
         if self.metadata_due_at(session).is_some_and(|at| at <= now) {
             self.mind_metadata(session);
+        }
+        if self.layers_due_at(session).is_some_and(|at| at <= now) {
+            self.mind_layers(session);
         }
         if self.connect_due_at(session).is_some_and(|at| at <= now) {
             session.queue_connects(self.id);

@@ -8,6 +8,7 @@ use crate::disk::{
 };
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
+use crate::infohashes::InfoHashes;
 use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
 use crate::picker::Picker;
@@ -35,7 +36,7 @@ impl Torrent {
         store: StoreId,
         add: AddTorrent,
     ) -> Self {
-        let infohash = add.source.infohash();
+        let (infohash, names) = (add.source.infohash(), add.source.infohashes());
         let mut policy = session.policy.fork();
         let (metainfo, magnet) = match add.source {
             TorrentSource::Metainfo(metainfo) => (Some(metainfo), None),
@@ -48,11 +49,14 @@ impl Torrent {
         let mut torrent = Torrent {
             id,
             infohash,
-            hybrid_infohash: None,
+            names,
             is_newly_hybrid: false,
+            doubts_v2: false,
             metainfo: None,
             magnet,
             metadata: None,
+            layers: None,
+            unchecked: Default::default(),
             metadata_only: add.metadata_only,
             recheck: add.recheck,
             root: add.root,
@@ -98,6 +102,7 @@ impl Torrent {
             policy,
             timer: register_timer(session, id),
         };
+        torrent.is_newly_hybrid = torrent.other_infohash().is_some();
         torrent.set_limits(session, add.limits);
         if let Some(metainfo) = metainfo {
             torrent.announcer.add_trackers(metainfo.trackers(), session.now);
@@ -123,11 +128,11 @@ impl Torrent {
         if self.files.len() != metainfo.files().len() {
             self.files = self.chosen_files(&metainfo);
         }
-        let v2 = metainfo.infohash_v2().map(|v2| v2.truncated());
-        self.hybrid_infohash = v2.filter(|v2| *v2 != self.infohash);
-        self.is_newly_hybrid = self.hybrid_infohash.is_some();
+        let names = InfoHashes::of(&metainfo);
+        self.is_newly_hybrid |= std::mem::replace(&mut self.names, names) != names;
         self.metainfo = Some(metainfo);
         self.apply_priorities();
+        self.find_layers();
     }
 
     /// Begins by finding out what the torrent is, if only a magnet link is known.
@@ -218,6 +223,7 @@ impl Torrent {
             self.picker.mark_have(piece);
         }
         self.skip_what_is_short(&mut trust.check, &stats);
+        self.check_without_hashes(&mut trust.check);
         self.checker = Checker::new(&trust.check);
         self.phase = Phase::Checking;
         if self.checker.is_done() {
@@ -314,6 +320,7 @@ impl Torrent {
         if self.is_finished() {
             self.finished(session);
         }
+        self.check_late(session);
         if !self.paused {
             self.open_for_peers(session);
             self.go_on_with_peers(session);
