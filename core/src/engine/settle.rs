@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::id::TorrentId;
+use crate::session::announces::Finished;
 use crate::session::dht_host::DhtHost;
 
 impl Engine {
@@ -17,7 +18,8 @@ impl Engine {
         }
         for done in self.announces.take_finished() {
             if let Some(torrent) = self.torrents.get_mut(done.torrent) {
-                torrent.announced(&mut self.session, done.tracker, done.result);
+                let Finished { tracker, infohash, result, .. } = done;
+                torrent.announced(&mut self.session, tracker, infohash, result);
                 self.settle_torrent(done.torrent);
             }
         }

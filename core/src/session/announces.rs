@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::action::Close;
 use crate::event::{Datagram, NetError, ResolveError};
 use crate::id::{ConnId, Slab, TorrentId, id_type};
+use crate::piece::InfoHash;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::announce_queue::AnnounceQueue;
@@ -42,6 +43,7 @@ pub(crate) struct Errand {
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) torrent: TorrentId,
+    pub(crate) infohash: InfoHash,
     pub(crate) tracker: TrackerKey,
     pub(crate) result: AnnounceResult,
 }
@@ -59,6 +61,7 @@ pub(crate) struct Announces {
 #[derive(Debug)]
 struct Running {
     torrent: TorrentId,
+    infohash: InfoHash,
     host: Box<str>,
     tracker: TrackerKey,
     exchange: Exchange,
@@ -122,11 +125,13 @@ impl Announces {
         while self.running.len() < session.config.bounds.announces {
             let Some((host, (torrent, errand))) = self.waiting.next() else { return };
             let Errand { announce, request } = errand;
+            let infohash = request.infohash;
             let user_agent = session.config.client_name.replace(' ', "/");
             let exchange = Exchange::new(session.now, announce.url, request.into(), &user_agent);
             let timers = &mut session.timers;
             let id = self.running.insert_with(|id| Running {
                 torrent,
+                infohash,
                 host,
                 tracker: announce.tracker,
                 exchange,
@@ -245,8 +250,8 @@ impl Announces {
                     let result = result.and_then(|answer| {
                         answer.into_announce().ok_or(TrackerError::Malformed("not an announce's"))
                     });
-                    let (torrent, tracker) = (running.torrent, running.tracker);
-                    self.finished.push(Finished { torrent, tracker, result });
+                    let Running { torrent, infohash, tracker, .. } = *running;
+                    self.finished.push(Finished { torrent, infohash, tracker, result });
                     self.remove(session, id);
                 }
             }
