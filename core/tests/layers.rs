@@ -34,6 +34,8 @@ struct Node {
     notices: Vec<TorrentNotice>,
     /// Whether it changes the hashes that it gives.
     lies: bool,
+    /// Whether it changes the next block that it gives.
+    spoils: bool,
     /// Hash requests that it sent.
     asked: usize,
 }
@@ -178,7 +180,7 @@ impl World {
                 if data.is_empty() {
                     return;
                 }
-                node.asked += meddle(&mut data, node.lies);
+                node.asked += meddle(&mut data, node.lies, &mut node.spoils);
                 let bytes = data.len();
                 if let Some(&(other, theirs)) = node.wires.get(&conn) {
                     self.events.push_back((other, Event::Received { conn: theirs, data }));
@@ -231,12 +233,13 @@ impl Node {
         let config = Config { dht: None, local_discovery: false, ..Config::default() };
         let engine = Engine::new(config, [at as u8; 32], Instant::ZERO, UnixTime(1));
         let (wires, notices) = (BTreeMap::new(), Vec::new());
-        Node { engine, disk, wires, notices, lies: false, asked: 0 }
+        Node { engine, disk, wires, notices, lies: false, spoils: false, asked: 0 }
     }
 }
 
-/// Goes through whole messages that are sent: counts hash requests, and changes hashes of a liar.
-fn meddle(data: &mut BytesMut, lies: bool) -> usize {
+/// Goes through whole messages that are sent: counts hash requests, and changes hashes of a liar, or
+/// one block.
+fn meddle(data: &mut BytesMut, lies: bool, spoils: &mut bool) -> usize {
     const HANDSHAKE: usize = 68;
     let mut at = if data.starts_with(b"\x13BitTorrent protocol") { HANDSHAKE } else { 0 };
     let mut asked = 0;
@@ -245,6 +248,10 @@ fn meddle(data: &mut BytesMut, lies: bool) -> usize {
         match data.get(at + 4) {
             Some(&id::HASH_REQUEST) if len > 0 => asked += 1,
             Some(&id::HASHES) if len > 0 && lies => data[at + 3 + len] ^= 1,
+            Some(&id::PIECE) if len > 0 && *spoils => {
+                data[at + 3 + len] ^= 1;
+                *spoils = false;
+            }
             _ => {}
         }
         at += 4 + len;
@@ -411,4 +418,56 @@ fn metadata_alone_comes_with_its_layers() {
         world.run_until(|world| world.heard(1, &TorrentNotice::Finished));
         assert!(world.has_content(1));
     }
+}
+
+/// A piece of 64 blocks from two peers, one of which sends a wrong block: leaf hashes tell whose it
+/// was before the piece is fetched again.
+#[test]
+fn leaf_hashes_tell_who_sent_the_wrong_block() {
+    let content = vec![7; 1 << 20];
+    let mut creator = Creator::single_file("f", 2 << 20).with_protocol(Protocol::V2);
+    creator.piece_length = 1 << 20;
+    let metainfo = creator.finish_with_content(&content.repeat(2)).expect("valid");
+    let mut world = World::new(3);
+    world.nodes[1].spoils = true;
+    for at in [0, 1] {
+        world.nodes[at].disk.insert("/f", content.repeat(2));
+        let add = AddTorrent::new(metainfo.clone(), Path::new("/"));
+        world.nodes[at].engine.add_torrent(Instant::ZERO, add).expect("new");
+        world.run_until(|world| world.heard(at, &TorrentNotice::Finished));
+    }
+    // One piece is here, so that both peers send parts of the other.
+    let mut half = content.clone();
+    half.resize(2 << 20, 0);
+    world.nodes[2].disk.insert("/f", half);
+    let mut add = AddTorrent::new(metainfo, Path::new("/"));
+    add.peers = vec![addr(0), addr(1)];
+    let id = world.nodes[2].engine.add_torrent(world.now, add).expect("new");
+    world.run_until(|world| !world.banned(2).is_empty());
+    assert_eq!(world.banned(2), [addr(1)]);
+    assert_eq!(world.nodes[2].asked, 2);
+    let status = world.nodes[2].engine.status(world.now, id).expect("there");
+    assert_eq!((status.pieces_have, status.failed_bytes), (1, 1 << 20));
+    world.run_until(|world| world.heard(2, &TorrentNotice::Finished));
+    assert_eq!(world.banned(2), [addr(1)]);
+    assert_eq!(world.nodes[2].disk.file("/f"), Some(&content.repeat(2)[..]));
+}
+
+#[test]
+fn a_hybrid_that_the_session_has_under_its_other_hash_is_not_downloaded_twice() {
+    let metainfo = torrent(Protocol::Hybrid);
+    let mut world = World::new(2);
+    world.seed(0, &metainfo);
+    world.leech(1, link(&metainfo, true, false), &[0], |add| add.paused = true);
+    let second = world.leech(1, link(&metainfo, false, true), &[0], |_| {});
+    let first = world.nodes[1].engine.torrents().next().expect("two");
+    assert_ne!(first, second);
+    let is_told = |notice: &TorrentNotice| matches!(notice, TorrentNotice::MetadataUnusable { why } if why.contains("already"));
+    world.run_until(|world| world.nodes[1].notices.iter().any(is_told));
+    let now = world.now;
+    world.nodes[1].engine.resume(now, first).expect("there");
+    world.run_until(|world| world.heard(1, &TorrentNotice::Finished));
+    let states =
+        [first, second].map(|id| world.nodes[1].engine.status(world.now, id).expect("there").state);
+    assert!(states.contains(&TorrentState::Seeding) && states.contains(&TorrentState::Paused));
 }

@@ -72,7 +72,11 @@ impl Engine {
             }
         } else {
             if let Some(infohash) = torrent.take_new_infohash() {
-                self.by_infohash.entry(infohash).or_insert(id);
+                // Of two that turn out to be one, each comes here: the second gives way.
+                match self.by_infohash.get(&infohash) {
+                    Some(&other) if other < id => torrent.is_twin(&mut self.session),
+                    _ => drop(self.by_infohash.insert(infohash, id)),
+                }
             }
             torrent.rearm(&mut self.session);
         }

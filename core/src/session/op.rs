@@ -5,6 +5,7 @@ use crate::peer::PeerSlot;
 use crate::peer::upload::ReadRun;
 use crate::piece::PieceIndex;
 use crate::session::announces::AnnounceId;
+use crate::wire::HashRequest;
 
 /// Who waits for an operation. The owner may be gone when it completes; then the answer is dropped.
 #[derive(Clone, Debug)]
@@ -59,6 +60,8 @@ pub(crate) enum TorrentOp {
     ProbeRead,
     /// Blocks read for a peer.
     ReadForPeer(PeerSlot, ReadRun),
+    /// A piece read for a peer that asked for the hashes of its blocks.
+    ReadLeaves(PeerSlot, HashRequest),
     /// What was written flushed.
     Sync,
     /// The resume data written.

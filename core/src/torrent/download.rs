@@ -451,8 +451,9 @@ impl Torrent {
             .smart_ban
             .failed(piece, blocks.map(|data| data.chunks().iter().map(AsRef::as_ref)));
         self.forget_piece(session, piece);
-        if let Some(liar) = liar {
-            self.ban(session, liar, BanReason::WrongData);
+        match liar {
+            Some(liar) => self.ban(session, liar, BanReason::WrongData),
+            None => self.ask_for_leaves(session, piece),
         }
         self.feed_hungry(session);
     }

@@ -5,11 +5,11 @@
 //! whatever pieces we have, since the layers are part of what we know of the torrent. Answers are
 //! held up by the upload limits like blocks, and by [`HashUploads`](crate::peer::hash_uploads).
 //!
-//! Rejected is what [`HashTrees`] does not hold: leaf layers, except where a piece is a block, and
-//! everything of files of one piece. On a connection that is not of v2 the messages are a
+//! Rejected is what [`HashTrees`] does not hold, which is everything of files of one piece; but leaf
+//! hashes may be computed (`leaves`). On a connection that is not of v2 the messages are a
 //! violation, as they are to libtorrent.
 //!
-//! What we ask for ourselves, `layers` knows.
+//! What we ask for ourselves, `layers` and `leaves` know.
 
 use bytes::Bytes;
 
@@ -38,7 +38,10 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let admitted =
             total.is_some_and(|total| peer.hash_uploads.request(session.now, request, total));
-        if !admitted {
+        if !admitted
+            && !self.read_leaves(session, slot, &request)
+            && let Some(peer) = self.peers.get_mut(slot)
+        {
             peer.send(Message::HashReject(request));
         }
         Ok(())
@@ -52,6 +55,7 @@ impl Torrent {
         request: &HashRequest,
     ) -> Result<(), Violation> {
         self.require_v2(slot, id::HASH_REJECT)?;
+        self.leaves_rejected(slot, request);
         self.layer_rejected(session, slot, request);
         Ok(())
     }
@@ -65,7 +69,9 @@ impl Torrent {
         hashes: &[u8],
     ) -> Result<(), Violation> {
         self.require_v2(slot, id::HASHES)?;
-        if self.layer_arrived(session, slot, request, hashes) {
+        if self.leaves_arrived(session, slot, request, hashes)
+            || self.layer_arrived(session, slot, request, hashes)
+        {
             return Ok(());
         }
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };

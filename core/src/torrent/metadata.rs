@@ -36,6 +36,8 @@ use crate::wire::{Message, Violation};
 /// Pieces found on disk up to which connected peers are told of each; with more they are connected
 /// anew, since a bitfield may only be the first message (chosen: 9 KB of messages).
 const HAVES_TOLD: u32 = 1000;
+/// What is said of a link that leads to what is there already.
+const TWINS: &str = "the session has this torrent already, under its other infohash";
 /// What is said of a link whose two infohashes no torrent has.
 const TWO_TORRENTS: &str =
     "its btih and its btmh are of two torrents; use a link with only one of them";
@@ -265,6 +267,12 @@ impl Torrent {
         self.metadata = None;
         session.notify(self.id, TorrentNotice::MetadataUnusable { why });
         self.pause(session);
+    }
+
+    /// Another torrent of the session turned out to be the same hybrid: they must not both write to
+    /// its files.
+    pub(crate) fn is_twin(&mut self, session: &mut Session) {
+        self.metadata_unusable(session, TWINS.to_owned());
     }
 
     /// What the torrent is is known: everything else begins.

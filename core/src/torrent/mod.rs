@@ -19,6 +19,7 @@
 //! | `spread` | a seed alone with leeches suggests what none of them has |
 //! | `keep` | flushing, resume data, a disk that fails |
 //! | `hashes` | hash requests in, hashes out |
+//! | `leaves` | hashes of single blocks, to blame and to help blaming |
 //! | `exchange` | peers tell each other of peers |
 //! | `end` | pause, resume, removal, the session's stop |
 //! | `report` | how it stands |
@@ -38,6 +39,7 @@ mod keep;
 mod late;
 pub mod layer_fetch;
 mod layers;
+mod leaves;
 mod messages;
 mod metadata;
 pub mod options;
@@ -147,6 +149,8 @@ pub(crate) struct Torrent {
 
     /// The hashes that peers may ask for; empty while there are no peers.
     hash_trees: HashTrees,
+    /// Hashes of single blocks, asked for and given.
+    leaves: leaves::Leaves,
 
     peers: Slab<PeerSlot, Peer>,
     pub(crate) book: PeerBook,

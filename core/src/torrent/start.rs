@@ -83,6 +83,7 @@ impl Torrent {
             unreadable: None,
             disk_ops: 0,
             hash_trees: Default::default(),
+            leaves: Default::default(),
             is_local: false,
             peers: Slab::new(),
             book,
