@@ -27,7 +27,7 @@ impl Dht {
         krpc::parse(data, |message| match message {
             Ok(message) => self.handle_message(now, from, data.len(), message),
             Err(Unreadable { answer: Some((transaction, code)) }) => {
-                self.refuse(now, from, transaction, code);
+                self.refuse(now, from, data.len(), transaction, code);
             }
             Err(Unreadable { answer: None }) => {}
         });
@@ -97,13 +97,20 @@ impl Dht {
         self.ping(now, newcomer.or(unproven.then_some(contact)));
     }
 
-    fn refuse(&mut self, now: Instant, from: SocketAddr, transaction: &[u8], code: ErrorCode) {
+    fn refuse(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        len: usize,
+        transaction: &[u8],
+        code: ErrorCode,
+    ) {
         if self.settings.read_only || !self.server.limiter.may_ask(now, from) {
             return;
         }
         let Some(id) = self.id(from.is_ipv6()) else { return };
         let us = Identity { id, version: &self.settings.version };
-        if let Some(answer) = self.server.refuse(now, from, transaction, code, us) {
+        if let Some(answer) = self.server.refuse(now, from, len, transaction, code, us) {
             self.transmit(from, answer);
         }
     }

@@ -103,18 +103,20 @@ impl Server {
         self.fit(question, us, Body::Response(Box::new(response)), budget)
     }
 
-    /// The error to a query that cannot be understood.
+    /// The error to a query of `len` bytes that cannot be understood; `None` if it may not be sent.
     pub(super) fn refuse(
         &mut self,
         now: Instant,
         from: SocketAddr,
+        len: usize,
         transaction: &[u8],
         code: ErrorCode,
         us: Identity<'_>,
     ) -> Option<bytes::BytesMut> {
         let body = Body::Error(code);
         let bytes = message(transaction, us, from, body).encode();
-        self.limiter.may_send(now, from, bytes.len()).then_some(bytes)
+        let is_short = bytes.len() <= len * AMPLIFICATION || self.limiter.is_proven(now, from);
+        (is_short && self.limiter.may_send(now, from, bytes.len())).then_some(bytes)
     }
 
     fn take_peer(

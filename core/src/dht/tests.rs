@@ -314,6 +314,21 @@ fn an_answer_to_a_stranger_is_never_much_longer_than_the_question() {
 }
 
 #[test]
+fn an_error_to_a_stranger_is_never_much_longer_than_the_question() {
+    let mut world = World::of(2);
+    let stranger: SocketAddr = "127.0.0.1:9".parse().unwrap();
+    let mut answered = 0;
+    for pad in 0..60 {
+        let question = format!("d1:t1:x1:x{pad}:{}1:y1:qe", "p".repeat(pad));
+        for answer in world.say(1, stranger, question.as_bytes()) {
+            answered += 1;
+            assert!(answer.data.len() <= AMPLIFICATION * question.len(), "{pad}");
+        }
+    }
+    assert!(answered > 0, "whoever asks at length is told");
+}
+
+#[test]
 fn nothing_is_stored_without_a_token_of_ones_own() {
     let mut world = World::of(3);
     let (thief, owner) = (at(700), "127.0.0.2:5".parse().unwrap());

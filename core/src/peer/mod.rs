@@ -7,6 +7,7 @@
 pub(crate) mod early;
 pub(crate) mod hash_uploads;
 pub mod pipeline;
+mod reqq;
 pub(crate) mod upload;
 
 use std::net::SocketAddr;

@@ -16,11 +16,10 @@
 
 use std::collections::VecDeque;
 
+use super::reqq::Reqq;
 use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::time::{Duration, Instant};
 
-/// What a peer takes that does not say (BEP 10: `reqq`, libtorrent's default).
-const DEFAULT_REQQ: usize = 250;
 /// Depth before anything is measured (chosen).
 const START_DEPTH: usize = 4;
 /// Blocks besides those that fill the path: one on its way while one is asked for.
@@ -60,7 +59,7 @@ pub struct Pipeline {
     /// How many requests at the back wait for the socket.
     unsent: usize,
     most: usize,
-    reqq: usize,
+    reqq: Reqq,
     snub: Duration,
     snubbed: bool,
     patience: Patience,
@@ -114,7 +113,7 @@ impl Pipeline {
             forgot: false,
             unsent: 0,
             most,
-            reqq: DEFAULT_REQQ,
+            reqq: Reqq::default(),
             snub,
             snubbed: false,
             patience: Patience::default(),
@@ -126,7 +125,7 @@ impl Pipeline {
 
     /// How many requests the peer says it takes (BEP 10, `reqq`). At least one is sent.
     pub fn set_reqq(&mut self, reqq: usize) {
-        self.reqq = reqq.max(1);
+        self.reqq = Reqq::said(reqq);
     }
 
     /// Requests outstanding: awaited, late, or cancelled and not answered.
@@ -159,7 +158,7 @@ impl Pipeline {
 
     /// How many requests should be outstanding.
     pub fn depth(&self, now: Instant) -> usize {
-        let most = self.most.min(self.reqq);
+        let most = self.most.min(self.reqq.most());
         if self.snubbed {
             return most.min(1);
         }
@@ -220,6 +219,7 @@ impl Pipeline {
             self.owed_since = self.patience.clock(now);
         }
         let request = request?;
+        self.reqq.answered(self.queue.len() + 1);
         self.trip.add(now, now - request.sent_at, request.probe);
         self.rate.add(now, block.length, request.delivered);
         Some(request.standing)
@@ -305,6 +305,7 @@ impl Pipeline {
             && clock >= request.owed_since + late_after
         {
             self.late += 1;
+            self.reqq.late();
             if clock >= self.owed_since + late_after {
                 self.rate.stalled();
             }

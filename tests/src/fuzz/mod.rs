@@ -13,13 +13,22 @@ pub mod input;
 pub mod mutate;
 
 mod bencode;
+mod dht;
+mod dht_saved;
 mod engine;
 mod exchange;
 mod extension;
 mod file_tree;
 mod hash_request;
+mod hashes;
 mod http_client;
+mod krpc;
+mod lsd;
+mod magnet;
+mod metadata;
 mod metainfo;
+mod pex;
+mod piece_layers;
 mod resume;
 mod tracker_answer;
 mod tracker_server;
@@ -45,9 +54,18 @@ pub const TARGETS: &[Target] = &[
     Target { name: "bencode", run: bencode::run, max_len: 4096, mutations: 20_000 },
     Target { name: "metainfo", run: metainfo::run, max_len: 4096, mutations: 20_000 },
     Target { name: "file_tree", run: file_tree::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "piece_layers", run: piece_layers::run, max_len: 4096, mutations: 5_000 },
     Target { name: "hash_request", run: hash_request::run, max_len: 1024, mutations: 5_000 },
+    Target { name: "hashes", run: hashes::run, max_len: 1024, mutations: 2_000 },
     Target { name: "wire", run: wire::run, max_len: 4096, mutations: 20_000 },
     Target { name: "extension", run: extension::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "metadata", run: metadata::run, max_len: 4096, mutations: 5_000 },
+    Target { name: "pex", run: pex::run, max_len: 4096, mutations: 5_000 },
+    Target { name: "magnet", run: magnet::run, max_len: 4096, mutations: 20_000 },
+    Target { name: "krpc", run: krpc::run, max_len: 4200, mutations: 20_000 },
+    Target { name: "dht", run: dht::run, max_len: 4096, mutations: 2_000 },
+    Target { name: "dht_saved", run: dht_saved::run, max_len: 20_000, mutations: 1_000 },
+    Target { name: "lsd", run: lsd::run, max_len: 4096, mutations: 10_000 },
     Target { name: "http_client", run: http_client::run, max_len: 4096, mutations: 20_000 },
     Target { name: "url", run: url::run, max_len: 4096, mutations: 20_000 },
     Target { name: "tracker_answer", run: tracker_answer::run, max_len: 4096, mutations: 20_000 },

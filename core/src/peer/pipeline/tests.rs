@@ -102,11 +102,21 @@ fn a_gigabit_over_100_ms_is_filled_when_the_peer_takes_enough_requests() {
 }
 
 #[test]
+fn a_gigabit_over_100_ms_is_filled_when_the_peer_is_silent_about_how_many_it_takes() {
+    let mut pipeline = pipeline();
+    let mut link = Link::new(100, 125_000_000);
+    link.run(&mut pipeline, at(0), at(1_500));
+    let rate = link.run(&mut pipeline, at(1_500), at(30_000));
+    assert!(rate > 122_000_000, "{rate}");
+}
+
+#[test]
 fn a_peers_reqq_is_never_exceeded() {
     let mut pipeline = pipeline();
     let mut link = Link::new(100, 125_000_000);
     link.run(&mut pipeline, START, at(3_000));
-    assert_eq!(pipeline.depth(at(3_000)), DEFAULT_REQQ);
+    pipeline.set_reqq(250);
+    assert_eq!(pipeline.depth(at(3_000)), 250);
     pipeline.set_reqq(3);
     assert_eq!(pipeline.depth(at(3_000)), 3);
     pipeline.set_reqq(0);
@@ -165,6 +175,7 @@ fn the_depth_nearly_doubles_each_round_trip_at_the_start() {
 #[test]
 fn requests_go_out_in_batches() {
     let mut pipeline = pipeline();
+    pipeline.set_reqq(250);
     let mut link = Link::new(50, 50_000_000);
     link.run(&mut pipeline, START, at(2_000));
     let depth = pipeline.depth(at(2_000));

@@ -7,6 +7,13 @@
 //! passes. The world ([`world`]) carries out the actions and checks them; at the end everything is
 //! taken down, and nothing may be left.
 
+mod actions;
+mod conn;
+mod end;
+mod events;
+mod setup;
+mod time;
+mod user;
 mod world;
 
 use std::time::Duration;
@@ -20,7 +27,8 @@ use bitswarm_core::torrent::PieceOrder;
 
 use super::input::Input;
 use crate::sim::peer_wire::{Hello, Msg, Run};
-use world::{Setup, TORRENTS, World};
+use setup::{Setup, TORRENTS};
+use world::World;
 
 /// Most events of an input (chosen: a program that runs longer finds nothing that two do not).
 const MOST_EVENTS: usize = 400;
