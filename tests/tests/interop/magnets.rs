@@ -136,8 +136,12 @@ fn metadata_of_v2_is_whole(lab: &Lab) -> Outcome {
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
-    let verify =
-        bitswarm::command(lab).arg("verify").arg(&out).arg(torrent.content.root()).output()?;
+    let verify = bitswarm::command(lab)
+        .arg("verify")
+        .arg(&out)
+        .arg("--data")
+        .arg(torrent.content.root())
+        .output()?;
     if !verify.status.success() {
         return Err(String::from_utf8_lossy(&verify.stderr).into_owned().into());
     }
