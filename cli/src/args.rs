@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Run a tracker, over HTTP and UDP on the same port
     Tracker(Tracker),
+    /// Ask a torrent's trackers how many peers it has
+    Scrape(Scrape),
     /// Ask the distributed hash table, store in it, or run a node of it
     Dht(Dht),
     /// Show it all at work on this machine: a tracker, a seeder and downloaders on loopback
@@ -82,6 +84,7 @@ impl Command {
             Command::Metadata(args) => args.reporting.verbose,
             Command::Verify(args) => args.reporting.verbose,
             Command::Tracker(args) => args.reporting.verbose,
+            Command::Scrape(args) => args.reporting.verbose,
             Command::Dht(args) => args.command.options().reporting.verbose,
             Command::Demo(args) => args.reporting.verbose,
             Command::Info(_)
@@ -324,6 +327,26 @@ pub(crate) struct Tracker {
     /// Address and port to listen on; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:6969")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) driven: Driven,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// `bitswarm scrape`
+#[derive(Args, Debug)]
+pub(crate) struct Scrape {
+    /// The torrent: a torrent file, a magnet link, or its infohash with --tracker
+    pub(crate) torrent: PathBuf,
+    /// A further tracker to ask (may be repeated)
+    #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
+    pub(crate) trackers: Vec<String>,
+    /// Trust this tracker's certificate whatever it is (may be repeated)
+    #[arg(long = "tracker-insecure", value_name = "HOST")]
+    pub(crate) insecure_trackers: Vec<String>,
+    /// Local address to use [default: all]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bind: Option<IpAddr>,
     #[command(flatten)]
     pub(crate) driven: Driven,
     #[command(flatten)]

@@ -20,16 +20,26 @@ pub(crate) fn load_any(input: &Path) -> Result<TorrentSource, Failure> {
 
 /// The infohash of what is named by it, by a magnet link or by a torrent file.
 pub(crate) fn infohash(input: &Path) -> Result<InfoHash, Failure> {
+    infohash_and_trackers(input).map(|(infohash, _)| infohash)
+}
+
+/// The same, and the trackers that the link or the file names.
+pub(crate) fn infohash_and_trackers(input: &Path) -> Result<(InfoHash, Vec<String>), Failure> {
     let text = input.to_str().unwrap_or_default();
     if let Ok(magnet) = format!("magnet:?xt=urn:btih:{text}").parse::<Magnet>() {
-        return Ok(magnet.infohash);
+        return Ok((magnet.infohash, Vec::new()));
     }
     let looks_like_one = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if looks_like_one && !input.exists() {
         let message = format!("{text} is no infohash, which has 40 hexadecimal digits; see --help");
         return Err(Failure::new(Code::Usage, message));
     }
-    load_any(input).map(|source| source.infohash())
+    let source = load_any(input)?;
+    let trackers = match &source {
+        TorrentSource::Metainfo(metainfo) => metainfo.trackers().concat(),
+        TorrentSource::Magnet(magnet) => magnet.trackers.clone(),
+    };
+    Ok((source.infohash(), trackers))
 }
 
 /// Reads and parses a torrent file.

@@ -54,6 +54,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Lint(args) => commands::lint::run(args),
         Command::Diff(args) => commands::diff::run(args),
         Command::Tracker(args) => commands::tracker::run(args),
+        Command::Scrape(args) => commands::scrape::run(args),
         Command::Dht(args) => commands::dht::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Completions(args) => commands::scripts::completions(args),

@@ -11,9 +11,12 @@ use bitswarm_core::action::SocketKind;
 use bitswarm_core::config::{Config, DhtConfig, RateLimits};
 use bitswarm_core::dht::{Stats, Wish, WishId};
 use bitswarm_core::event::NetError;
+use bitswarm_core::http::Url;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::notice::Notice;
+use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
+use bitswarm_core::tracker::ScrapeId;
 use bitswarm_runtime_common::disk::StateDirError;
 use bitswarm_runtime_common::{Client, ClientConfig, Events, STOP_TIMEOUT, StartError};
 
@@ -102,6 +105,13 @@ impl Session {
     pub(crate) fn dht_wish(&self, wish: Wish) -> Result<WishId, Failure> {
         let failed = |error| Failure::new(Code::Unknown, format!("cannot ask the DHT: {error}"));
         self.client.dht_wish(wish).map_err(failed)
+    }
+
+    /// Asks a tracker for the numbers of a swarm.
+    pub(crate) fn scrape(&self, tracker: Url, infohash: InfoHash) -> Result<ScrapeId, Failure> {
+        let failed =
+            |error| Failure::new(Code::Unknown, format!("cannot ask the tracker: {error}"));
+        self.client.scrape(tracker, vec![infohash]).map_err(failed)
     }
 
     /// How much the DHT node holds.

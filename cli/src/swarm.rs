@@ -170,7 +170,10 @@ impl Swarm {
                 self.progress.say(&format!("cannot listen on {addr}: {why}"));
             }
             Notice::Torrent { id, what } => return self.hear_of_torrent(*id, what),
-            Notice::DhtReady { .. } | Notice::DhtDone { .. } | Notice::Stopped => {}
+            Notice::DhtReady { .. }
+            | Notice::DhtDone { .. }
+            | Notice::Scraped { .. }
+            | Notice::Stopped => {}
         }
         Ok(false)
     }

@@ -7,6 +7,7 @@
 mod dht;
 mod error;
 mod lsd;
+mod scrape;
 mod settle;
 
 use std::net::{IpAddr, SocketAddr};
@@ -38,7 +39,7 @@ use crate::torrent::{AddTorrent, PieceOrder, Torrent, TorrentStatus};
 use crate::tracker::server::Stats as TrackerStats;
 use crate::wire::handshake::HandshakeDecoder;
 
-pub use error::{AddTorrentError, DhtError, NoSuchTorrent};
+pub use error::{AddTorrentError, DhtError, NoSuchTorrent, Stopping};
 
 /// Longest time that [`Engine::stop`] takes (chosen: a host may promise to stop within a second).
 const STOP_LIMIT: Duration = Duration::from_millis(800);
@@ -282,6 +283,7 @@ impl Engine {
         if let Some(dht) = &mut self.dht {
             dht.stop(&mut self.session);
         }
+        self.announces.abandon_scrapes(&mut self.session);
         self.touch_all();
         self.settle();
     }
@@ -393,6 +395,7 @@ impl Engine {
     fn bound(&mut self, socket: SocketId, result: Result<SocketAddr, NetError>) {
         self.sockets.bound(&mut self.session, socket, result);
         if self.session.listeners_pending == 0 {
+            self.announces.start_waiting(&mut self.session);
             // Announces have waited for the port.
             self.touch_all();
         }

@@ -12,6 +12,7 @@ use crate::disk::DiskError;
 use crate::event::NetError;
 use crate::id::TorrentId;
 use crate::session::bans::BanReason;
+use crate::tracker::{ScrapeEntry, ScrapeId};
 
 /// Something the application may want to know.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -54,6 +55,13 @@ pub enum Notice {
         wish: WishId,
         /// What came of it.
         outcome: Box<Outcome>,
+    },
+    /// A tracker was asked for the numbers of swarms.
+    Scraped {
+        /// Which time.
+        scrape: ScrapeId,
+        /// The swarms it knows of those asked for, or why it did not say.
+        swarms: Result<Vec<ScrapeEntry>, String>,
     },
     /// Everything asked for by `Engine::stop` is done. The last notice.
     Stopped,

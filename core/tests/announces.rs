@@ -1,14 +1,18 @@
 //! Thousands of torrents and their trackers: a host is asked by few at once, and one that does not
-//! answer holds up nobody who asks another.
+//! answer holds up nobody who asks another. And the numbers of a swarm, asked for without joining it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bitswarm_core::disk::{DiskDone, DiskRequest};
+use bitswarm_core::engine::Stopping;
 use bitswarm_core::event::NetError;
+use bitswarm_core::http::Url;
 use bitswarm_core::metainfo::create::Creator;
+use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Action, Config, ConnId, Engine, Event, Instant, UnixTime};
+use bitswarm_core::tracker::ScrapeEntry;
+use bitswarm_core::{Action, Config, ConnId, Engine, Event, Instant, Notice, UnixTime};
 
 const TORRENTS: u32 = 2000;
 
@@ -104,4 +108,51 @@ fn a_host_is_asked_by_few_torrents_at_once_and_holds_up_no_other() {
     }
     assert_eq!(hosts.most[&mute], 8);
     assert!(busiest <= TORRENTS as usize / 4, "{busiest} of {TORRENTS} came back in one second");
+}
+
+fn scraped(engine: &mut Engine) -> Option<Result<Vec<ScrapeEntry>, String>> {
+    std::iter::from_fn(|| engine.poll_action()).find_map(|action| match action {
+        Action::Notify(notice) => match *notice {
+            Notice::Scraped { swarms, .. } => Some(swarms),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+#[test]
+fn a_scrape_tells_what_the_tracker_says() {
+    let now = Instant::ZERO;
+    let mut engine = Engine::new(Config::default(), [1; 32], now, UnixTime(1));
+    let url = Url::parse("http://10.0.0.1:80/announce").expect("valid");
+    let infohash = InfoHash([b'x'; 20]);
+    engine.scrape(now, url.clone(), vec![infohash]).expect("not stopping");
+    let connects = |action: &Action| matches!(action, Action::Connect { .. });
+    let mut sockets = Vec::new();
+    while let Some(action) = engine.poll_action() {
+        assert!(!connects(&action), "what we can listen on is not known yet");
+        if let Action::Bind { socket, spec } = action {
+            sockets.push((socket, spec.addr));
+        }
+    }
+    for (socket, addr) in sockets {
+        engine.handle(now, Event::Bound { socket, result: Ok(addr) });
+    }
+    let conn = std::iter::from_fn(|| engine.poll_action()).find_map(|action| match action {
+        Action::Connect { conn, .. } => Some(conn),
+        _ => None,
+    });
+    let conn = conn.expect("the tracker is asked");
+    let local = "10.0.0.9:1".parse().expect("valid");
+    engine.handle(now, Event::Connected { conn, local });
+    let body = "d5:filesd20:xxxxxxxxxxxxxxxxxxxxd8:completei5e10:incompletei3e10:downloadedi9eeee";
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    engine.handle(now, Event::Received { conn, data: answer.as_bytes().into() });
+    let numbers = ScrapeEntry { infohash, complete: 5, incomplete: 3, downloaded: 9 };
+    assert_eq!(scraped(&mut engine), Some(Ok(vec![numbers])));
+
+    engine.scrape(now, url.clone(), vec![infohash]).expect("not stopping");
+    engine.stop(now);
+    assert_eq!(scraped(&mut engine), None, "nobody waits for it any more");
+    assert_eq!(engine.scrape(now, url, vec![infohash]), Err(Stopping));
 }

@@ -14,9 +14,12 @@ use std::time::{Duration, Instant};
 use bitswarm_core::TorrentId;
 use bitswarm_core::config::RateLimits;
 use bitswarm_core::dht::{Stats, Wish, WishId};
-use bitswarm_core::engine::{AddTorrentError, DhtError, NoSuchTorrent};
+use bitswarm_core::engine::{AddTorrentError, DhtError, NoSuchTorrent, Stopping};
+use bitswarm_core::http::Url;
 use bitswarm_core::metainfo::Metainfo;
+use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
+use bitswarm_core::tracker::ScrapeId;
 
 use crate::config::{ClientConfig, StartError};
 use crate::events::{Events, Listeners};
@@ -118,6 +121,13 @@ impl Client {
     /// id returned here.
     pub fn dht_wish(&self, wish: Wish) -> Result<WishId, ClientError> {
         self.call(move |session, now| session.dht_wish(now, wish))?.map_err(ClientError::Dht)
+    }
+
+    /// Asks the tracker with this announce URL for the numbers of swarms; see `Engine::scrape`.
+    /// `Notice::Scraped` follows with the id returned here.
+    pub fn scrape(&self, tracker: Url, infohashes: Vec<InfoHash>) -> Result<ScrapeId, ClientError> {
+        let scraped = self.call(move |session, now| session.scrape(now, tracker, infohashes))?;
+        scraped.map_err(|Stopping| ClientError::Stopped)
     }
 
     /// How much the DHT node holds. `None`: there is none, or the session is over.

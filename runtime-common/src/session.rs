@@ -11,11 +11,14 @@ use std::sync::Arc;
 
 use bitswarm_core::config::RateLimits;
 use bitswarm_core::dht::{Stats, Wish, WishId};
-use bitswarm_core::engine::{AddTorrentError, DhtError, NoSuchTorrent};
+use bitswarm_core::engine::{AddTorrentError, DhtError, NoSuchTorrent, Stopping};
 use bitswarm_core::event::Datagram;
+use bitswarm_core::http::Url;
 use bitswarm_core::metainfo::Metainfo;
+use bitswarm_core::piece::InfoHash;
 use bitswarm_core::record::Recorder;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
+use bitswarm_core::tracker::ScrapeId;
 use bitswarm_core::{
     Action, ConnId, Engine, Event, Instant, Segments, SocketId, TorrentId, UnixTime,
 };
@@ -170,6 +173,15 @@ impl Session {
 
     pub(crate) fn dht_wish(&mut self, now: Instant, wish: Wish) -> Result<WishId, DhtError> {
         self.engine.dht_wish(now, wish)
+    }
+
+    pub(crate) fn scrape(
+        &mut self,
+        now: Instant,
+        tracker: Url,
+        infohashes: Vec<InfoHash>,
+    ) -> Result<ScrapeId, Stopping> {
+        self.engine.scrape(now, tracker, infohashes)
     }
 
     pub(crate) fn dht_stats(&self) -> Option<Stats> {

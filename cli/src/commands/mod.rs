@@ -10,6 +10,7 @@ pub(crate) mod info;
 pub(crate) mod lint;
 pub(crate) mod magnet;
 pub(crate) mod metadata;
+pub(crate) mod scrape;
 pub(crate) mod scripts;
 pub(crate) mod seed;
 pub(crate) mod share;

@@ -2,7 +2,9 @@
 //!
 //! A pure function of a snapshot. While leeching, the peers we download from fastest get the slots
 //! (tit-for-tat), peers that snub us come last, and every fifth slot (at least one) is optimistic:
-//! it goes to whoever has waited longest, newcomers waiting three times as fast. While seeding, the
+//! it goes to whoever has waited longest, newcomers waiting three times as fast, and those who take
+//! and never gave three times as slowly: givers lose their wait with each slot they earn, so in plain
+//! turns nearly all optimistic slots would be free riders'. While seeding, the
 //! slots go round: a holder keeps its slot for a share of bytes or time and then goes behind
 //! everybody who waits, so speed alone cannot hold a seed's slots (defence 20).
 //!
@@ -42,6 +44,10 @@ pub struct PeerSnapshot<K> {
     pub unchoked_at: Option<Instant>,
     /// Bytes sent to it since it was last unchoked.
     pub uploaded_since_unchoke: u64,
+    /// Bytes of blocks ever sent to it on this connection.
+    pub uploaded: u64,
+    /// Bytes of blocks it ever sent us on this connection.
+    pub downloaded: u64,
     /// Peers of one group are taken for one user when slots are given for nothing in return.
     pub group: AddressGroup,
 }
@@ -95,6 +101,9 @@ const SHARE_PIECES: u64 = 8;
 const SLOTS_PER_OPTIMISTIC: usize = 5;
 /// How much faster a newcomer's wait counts. BEP 3: "three times as likely".
 const NEWCOMER_FACTOR: u32 = 3;
+/// How much slower the wait of one counts that has had a piece of us and never gave us anything
+/// (chosen: as a newcomer's is faster).
+const TAKER_FACTOR: u32 = 3;
 
 /// Decides who is unchoked from now on. O(n) in peers, O(n log n) in interested peers.
 pub fn decide<K: Copy + Ord>(
@@ -171,7 +180,13 @@ impl<K: Copy + Ord> Candidate<'_, K> {
 
     /// Ascending: who gets an optimistic slot.
     fn patience(&self, state: &State) -> impl Ord + use<K> {
-        (!self.peer.am_choking, Reverse(self.waited_nanos(state)), self.lot, self.peer.key)
+        let slower = if self.only_takes(state) { TAKER_FACTOR } else { 1 };
+        let waited = self.waited_nanos(state) / u128::from(slower);
+        (!self.peer.am_choking, Reverse(waited), self.lot, self.peer.key)
+    }
+
+    fn only_takes(&self, state: &State) -> bool {
+        self.peer.downloaded == 0 && self.peer.uploaded >= u64::from(state.piece_len)
     }
 
     fn waited_nanos(&self, state: &State) -> u128 {

@@ -17,6 +17,8 @@ fn peer(key: u32) -> PeerSnapshot<u32> {
         connected_at: NOW.saturating_sub(Duration::from_secs(300)),
         unchoked_at: Some(NOW.saturating_sub(Duration::from_secs(200))),
         uploaded_since_unchoke: 0,
+        uploaded: 0,
+        downloaded: 0,
         group: AddressGroup(key.into()),
     }
 }
@@ -125,6 +127,21 @@ fn a_newcomer_waits_three_times_as_fast() {
 }
 
 #[test]
+fn one_that_takes_and_never_gave_waits_three_times_as_slowly() {
+    let waited = |key, secs, uploaded, downloaded| PeerSnapshot {
+        unchoked_at: Some(NOW.saturating_sub(Duration::from_secs(secs))),
+        uploaded,
+        downloaded,
+        ..peer(key)
+    };
+    let piece = 1 << 20;
+    let chosen = |rider, giver| leech(&[rider, giver], 1).optimistic;
+    assert_eq!(chosen(waited(0, 299, piece, 0), waited(1, 100, piece, 1)), [1]);
+    assert_eq!(chosen(waited(0, 301, piece, 0), waited(1, 100, piece, 1)), [0], "all get a turn");
+    assert_eq!(chosen(waited(0, 299, piece - 1, 0), waited(1, 100, piece, 1)), [0]);
+}
+
+#[test]
 fn every_fifth_slot_is_optimistic() {
     let peers: Vec<_> = (0..40).map(|key| giving(key, 100)).collect();
     let count = |slots| leech(&peers, slots).optimistic.len();
@@ -195,6 +212,8 @@ impl Arbitrary for PeerSnapshot<u32> {
             connected_at: at,
             unchoked_at: bool::arbitrary(g).then_some(at),
             uploaded_since_unchoke: u64::arbitrary(g) >> 40,
+            uploaded: u64::arbitrary(g) >> 40,
+            downloaded: u64::arbitrary(g) % 2,
             group: AddressGroup(u128::arbitrary(g) % 5),
         }
     }

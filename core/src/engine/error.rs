@@ -47,6 +47,18 @@ impl fmt::Display for NoSuchTorrent {
 
 impl Error for NoSuchTorrent {}
 
+/// Nothing is begun any more: `Engine::stop` was called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stopping;
+
+impl fmt::Display for Stopping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the session is stopping")
+    }
+}
+
+impl Error for Stopping {}
+
 /// Why nothing is looked for in the DHT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DhtError {

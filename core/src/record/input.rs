@@ -12,6 +12,7 @@ use crate::disk::Allocation;
 use crate::event::Event;
 use crate::id::{ConnId, SocketId, TorrentId};
 use crate::metainfo::{FileRanges, Magnet, Metainfo, MetainfoError, PathRules};
+use crate::piece::InfoHash;
 use crate::torrent::{AddTorrent, FilePriority, PieceOrder, TorrentSource};
 
 /// A call of an [`Engine`](crate::Engine) method that changes its state; each variant is the
@@ -79,6 +80,13 @@ pub enum Input<E = Event> {
     DhtWish(Box<Wish>),
     /// `stop`
     Stop,
+    /// `scrape`
+    Scrape {
+        /// The tracker's announce URL.
+        tracker: String,
+        /// Which swarms.
+        infohashes: Vec<InfoHash>,
+    },
 }
 
 /// An [`AddTorrent`] with its metainfo as the bytes of its file.

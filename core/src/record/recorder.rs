@@ -9,13 +9,16 @@ use super::log::{self, Frame, Header};
 use crate::action::Action;
 use crate::config::{Config, RateLimits};
 use crate::dht::{Wish, WishId};
-use crate::engine::{AddTorrentError, DhtError, Engine, NoSuchTorrent};
+use crate::engine::{AddTorrentError, DhtError, Engine, NoSuchTorrent, Stopping};
 use crate::event::{Datagram, Event};
+use crate::http::Url;
 use crate::id::{ConnId, SocketId, TorrentId};
 use crate::metainfo::PathRules;
+use crate::piece::InfoHash;
 use crate::segments::Segments;
 use crate::time::{Instant, UnixTime};
 use crate::torrent::{AddTorrent, PieceOrder};
+use crate::tracker::ScrapeId;
 
 /// Inputs between two checkpoints (chosen: a difference is located within these).
 const CHECKPOINT_EVERY: u64 = 16;
@@ -219,6 +222,21 @@ impl Recorder {
             self.input(now, Input::DhtWish(Box::new(wish.clone())));
         }
         let result = self.engine.dht_wish(now, wish);
+        self.answer(result)
+    }
+
+    /// See [`Engine::scrape`].
+    pub fn scrape(
+        &mut self,
+        now: Instant,
+        tracker: Url,
+        infohashes: Vec<InfoHash>,
+    ) -> Result<ScrapeId, Stopping> {
+        if self.tape.is_some() {
+            let infohashes = infohashes.clone();
+            self.input(now, Input::Scrape { tracker: tracker.to_string(), infohashes });
+        }
+        let result = self.engine.scrape(now, tracker, infohashes);
         self.answer(result)
     }
 

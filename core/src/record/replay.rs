@@ -7,6 +7,7 @@ use super::input::Input;
 use super::log::{self, Frame, Header};
 use crate::action::Action;
 use crate::engine::Engine;
+use crate::http::Url;
 use crate::id::ConnId;
 use crate::metainfo::PathRules;
 use crate::segments::Segments;
@@ -219,6 +220,10 @@ impl<'a> Replayer<'a> {
             }
             Input::DhtWish(wish) => print.answer(&engine.dht_wish(now, *wish)),
             Input::Stop => engine.stop(now),
+            Input::Scrape { tracker, infohashes } => {
+                let Ok(tracker) = Url::parse(&tracker) else { return Err(self.damaged()) };
+                print.answer(&engine.scrape(now, tracker, infohashes));
+            }
         }
         Ok(())
     }

@@ -1,17 +1,19 @@
-//! Announces under way: the hands of the exchanges that torrents begin with their trackers.
+//! Exchanges with trackers under way: the announces of torrents, and what the user asks.
 //!
 //! A torrent says whom to ask what ([`Errand`]); here names are looked up, connections opened and
 //! datagrams passed on until there is a result, which goes back to the torrent. A bounded number
 //! runs at once, in all and at one host; the others wait in the order in which they came, hosts in
-//! turn; who leaves a swarm goes first.
+//! turn; who leaves a swarm goes first. A scrape is the user's, and waits like everyone.
 
 use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::action::Close;
+use crate::action::{Action, Close};
 use crate::event::{Datagram, NetError, ResolveError};
+use crate::http::Url;
 use crate::id::{ConnId, Slab, TorrentId, id_type};
+use crate::notice::Notice;
 use crate::piece::InfoHash;
 use crate::segments::Segments;
 use crate::session::Session;
@@ -22,7 +24,7 @@ use crate::timer::TimerId;
 use crate::tracker::exchange::{Exchange, Step};
 use crate::tracker::list::{Announce, TrackerKey};
 use crate::tracker::udp::UdpTracker;
-use crate::tracker::{AnnounceEvent, AnnounceRequest, AnnounceResponse, TrackerError};
+use crate::tracker::{AnnounceRequest, AnnounceResponse, Answer, Question, ScrapeId, TrackerError};
 
 id_type!(
     /// One announce under way.
@@ -52,18 +54,31 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 pub(crate) struct Announces {
     running: Slab<AnnounceId, Running>,
-    waiting: AnnounceQueue<(TorrentId, Errand)>,
+    waiting: AnnounceQueue<Waiting>,
+    scrapes: u64,
     udp: UdpTracker<AnnounceId>,
     udp_timer: TimerId,
     finished: Vec<Finished>,
 }
 
+/// Who waits for an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asker {
+    Torrent { id: TorrentId, infohash: InfoHash, tracker: TrackerKey },
+    User(ScrapeId),
+}
+
+#[derive(Debug)]
+struct Waiting {
+    asker: Asker,
+    url: Url,
+    question: Question,
+}
+
 #[derive(Debug)]
 struct Running {
-    torrent: TorrentId,
-    infohash: InfoHash,
+    asker: Asker,
     host: Box<str>,
-    tracker: TrackerKey,
     exchange: Exchange,
     conn: Option<ConnId>,
     /// What waits to be gathered.
@@ -76,6 +91,7 @@ impl Announces {
         Announces {
             running: Slab::new(),
             waiting: AnnounceQueue::new(),
+            scrapes: 0,
             udp: UdpTracker::new(session.secret.fork()),
             udp_timer: session.timers.register(TimerKey::UdpTrackers),
             finished: Vec::new(),
@@ -89,19 +105,52 @@ impl Announces {
 
     /// Makes an announce, now or when its turn comes.
     pub(crate) fn start(&mut self, session: &mut Session, torrent: TorrentId, errand: Errand) {
-        let host = errand.announce.url.host().to_tls_name();
-        let leaves = errand.request.event == Some(AnnounceEvent::Stopped);
-        self.waiting.push(host, (torrent, errand), leaves);
+        let Errand { announce, request } = errand;
+        let infohash = request.infohash;
+        let asker = Asker::Torrent { id: torrent, infohash, tracker: announce.tracker };
+        self.ask(session, Waiting { asker, url: announce.url, question: request.into() });
+    }
+
+    /// Asks a tracker for the numbers of swarms; `Notice::Scraped` tells what it says.
+    pub(crate) fn scrape(
+        &mut self,
+        session: &mut Session,
+        url: Url,
+        infohashes: Vec<InfoHash>,
+    ) -> ScrapeId {
+        let id = ScrapeId(self.scrapes);
+        self.scrapes += 1;
+        let question = Question::Scrape(infohashes);
+        self.ask(session, Waiting { asker: Asker::User(id), url, question });
+        id
+    }
+
+    fn ask(&mut self, session: &mut Session, what: Waiting) {
+        let host = what.url.host().to_tls_name();
+        let leaves = what.question.is_farewell();
+        self.waiting.push(host, what, leaves);
         self.start_waiting(session);
     }
 
     /// A torrent does not wait for its announces any more, except to take its leave.
     pub(crate) fn abandon(&mut self, session: &mut Session, torrent: TorrentId) {
-        let stays = |request: &AnnounceRequest| request.event == Some(AnnounceEvent::Stopped);
-        self.waiting.retain(|(of, errand)| *of != torrent || stays(&errand.request));
-        let of_torrent = self.running.iter().filter(|(_, running)| running.torrent == torrent);
-        let given_up: Vec<AnnounceId> = of_torrent
-            .filter(|(_, running)| !running.exchange.question().is_farewell())
+        self.abandon_of(
+            session,
+            |asker| matches!(asker, Asker::Torrent { id, .. } if id == torrent),
+        );
+    }
+
+    /// The user does not wait for scrapes any more.
+    pub(crate) fn abandon_scrapes(&mut self, session: &mut Session) {
+        self.abandon_of(session, |asker| matches!(asker, Asker::User(_)));
+    }
+
+    fn abandon_of(&mut self, session: &mut Session, is_given_up: impl Fn(Asker) -> bool) {
+        let stays = |asker, question: &Question| !is_given_up(asker) || question.is_farewell();
+        self.waiting.retain(|waiting| stays(waiting.asker, &waiting.question));
+        let running = self.running.iter();
+        let given_up: Vec<AnnounceId> = running
+            .filter(|(_, running)| !stays(running.asker, running.exchange.question()))
             .map(|(id, _)| id)
             .collect();
         for id in given_up {
@@ -121,19 +170,22 @@ impl Announces {
         }
     }
 
-    fn start_waiting(&mut self, session: &mut Session) {
+    /// Begins what waits and may run; nothing before it is known what we can listen on, since
+    /// that is what datagrams leave by.
+    pub(crate) fn start_waiting(&mut self, session: &mut Session) {
+        if session.listeners_pending > 0 {
+            return;
+        }
         while self.running.len() < session.config.bounds.announces {
-            let Some((host, (torrent, errand))) = self.waiting.next() else { return };
-            let Errand { announce, request } = errand;
-            let infohash = request.infohash;
+            let Some((host, Waiting { asker, url, question })) = self.waiting.next() else {
+                return;
+            };
             let user_agent = session.config.client_name.replace(' ', "/");
-            let exchange = Exchange::new(session.now, announce.url, request.into(), &user_agent);
+            let exchange = Exchange::new(session.now, url, question, &user_agent);
             let timers = &mut session.timers;
             let id = self.running.insert_with(|id| Running {
-                torrent,
-                infohash,
+                asker,
                 host,
-                tracker: announce.tracker,
                 exchange,
                 conn: None,
                 request: Bytes::new(),
@@ -247,13 +299,30 @@ impl Announces {
                     self.advance_udp(session);
                 }
                 Step::Done(result) => {
-                    let result = result.and_then(|answer| {
-                        answer.into_announce().ok_or(TrackerError::Malformed("not an announce's"))
-                    });
-                    let Running { torrent, infohash, tracker, .. } = *running;
-                    self.finished.push(Finished { torrent, infohash, tracker, result });
+                    let asker = running.asker;
                     self.remove(session, id);
+                    self.finish(session, asker, result);
                 }
+            }
+        }
+    }
+
+    fn finish(
+        &mut self,
+        session: &mut Session,
+        asker: Asker,
+        result: Result<Answer, TrackerError>,
+    ) {
+        match asker {
+            Asker::Torrent { id, infohash, tracker } => {
+                let result = result.and_then(Answer::into_announce);
+                self.finished.push(Finished { torrent: id, infohash, tracker, result });
+            }
+            Asker::User(scrape) => {
+                let result = result.and_then(Answer::into_scrape);
+                let swarms = result.map(|response| response.entries);
+                let notice = Notice::Scraped { scrape, swarms: swarms.map_err(|e| e.to_string()) };
+                session.act(Action::Notify(Box::new(notice)));
             }
         }
     }

@@ -47,11 +47,8 @@ impl Torrent {
         let has = self.picker.have().has(block.piece) && self.is_active() && !self.cannot_read();
         let bound = session.config.bounds.peer_requests;
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        // What was asked before it hears of a choke is void by that (BEP 3), though it was unchoked
-        // again since.
-        let void = peer.choke_waits && !peer.fast;
         let allowed = !peer.am_choking || peer.allowed_by_us.contains(&block.piece);
-        if has && allowed && !void && peer.uploads.len() < bound {
+        if has && allowed && peer.uploads.len() < bound {
             peer.uploads.push(block);
         } else if peer.fast {
             peer.send(Message::Reject(block));
@@ -248,6 +245,9 @@ impl Torrent {
         if interested {
             if peer.am_choking {
                 self.unchoke_if_free(session, slot);
+            } else if self.slots_used() > session.config.choking.slots {
+                // Its slot went to another while it wanted nothing.
+                self.choke(session, slot);
             }
             let rhythm = session.now + session.config.choking.interval;
             self.choke_at.get_or_insert(rhythm);
@@ -269,7 +269,7 @@ impl Torrent {
         {
             return;
         }
-        if self.peers.get(slot).is_some_and(Peer::is_open) {
+        if self.peers.get(slot).is_some_and(may_be_unchoked) {
             self.unchoke(session, slot);
         }
     }
@@ -280,6 +280,15 @@ impl Torrent {
         session.ask_send(peer.conn);
         self.begin_spread();
         self.suggest(slot);
+    }
+
+    fn choke(&mut self, session: &mut Session, slot: PeerSlot) {
+        self.let_finish(slot);
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let held = peer.uploads.ready_bytes();
+        peer.choke();
+        session.read_ahead -= held - peer.uploads.ready_bytes();
+        session.ask_send(peer.conn);
     }
 
     /// A slot is free: whoever waits for one is chosen soon.
@@ -323,31 +332,29 @@ impl Torrent {
 
     fn choke_snapshot(&self, session: &Session) -> Vec<PeerSnapshot<PeerSlot>> {
         let now = session.now;
-        let open = self.peers.iter().filter(|(_, peer)| peer.is_open());
-        open.map(|(slot, peer)| PeerSnapshot {
-            key: slot,
-            interested: peer.peer_interested,
-            am_choking: peer.am_choking,
-            optimistic: peer.optimistic,
-            snubs_us: peer.pipeline.is_snubbed(),
-            down_bytes_per_s: peer.down.rate(now),
-            up_bytes_per_s: peer.up.rate(now),
-            connected_at: peer.connected_at,
-            unchoked_at: peer.unchoked_at,
-            uploaded_since_unchoke: peer.uploaded_since_unchoke,
-            group: AddressGroup::of(peer.remote.ip()),
-        })
-        .collect()
+        let candidates = self.peers.iter().filter(|(_, peer)| may_be_unchoked(peer));
+        candidates
+            .map(|(slot, peer)| PeerSnapshot {
+                key: slot,
+                interested: peer.peer_interested,
+                am_choking: peer.am_choking,
+                optimistic: peer.optimistic,
+                snubs_us: peer.pipeline.is_snubbed(),
+                down_bytes_per_s: peer.down.rate(now),
+                up_bytes_per_s: peer.up.rate(now),
+                connected_at: peer.connected_at,
+                unchoked_at: peer.unchoked_at,
+                uploaded_since_unchoke: peer.uploaded_since_unchoke,
+                uploaded: peer.uploaded,
+                downloaded: peer.downloaded,
+                group: AddressGroup::of(peer.remote.ip()),
+            })
+            .collect()
     }
 
     fn apply_chokes(&mut self, session: &mut Session, decision: &Decision<PeerSlot>) {
         for &slot in &decision.choke {
-            self.let_finish(slot);
-            let Some(peer) = self.peers.get_mut(slot) else { continue };
-            let held = peer.uploads.ready_bytes();
-            peer.choke();
-            session.read_ahead -= held - peer.uploads.ready_bytes();
-            session.ask_send(peer.conn);
+            self.choke(session, slot);
         }
         for &slot in &decision.unchoke {
             self.unchoke(session, slot);
@@ -361,4 +368,11 @@ impl Torrent {
     pub(super) fn cannot_read(&self) -> bool {
         self.unreadable.is_some()
     }
+}
+
+/// Whether a peer can be given a slot, or have one. One that has not taken its last choke yet
+/// cannot: to it, what it asks meanwhile is dropped by that choke (BEP 3), and its connection takes
+/// nothing anyway.
+fn may_be_unchoked(peer: &Peer) -> bool {
+    peer.is_open() && !peer.choke_waits
 }

@@ -25,6 +25,6 @@ pub use error::{RetryIn, TrackerError};
 pub use exchange::{Exchange, Step};
 pub use list::{Announce, TrackerKey, TrackerList};
 pub use question::{Answer, Question};
-pub use scrape::{ScrapeEntry, ScrapeResponse};
+pub use scrape::{MAX_SCRAPE, ScrapeEntry, ScrapeId, ScrapeResponse};
 pub use server::{ServerConfig, TrackerServer};
 pub use udp::UdpTracker;

@@ -1,6 +1,7 @@
 //! What is asked of a tracker and what it answers, whatever carries it.
 
 use super::announce::{AnnounceEvent, AnnounceRequest, AnnounceResponse};
+use super::error::TrackerError;
 use super::scrape::ScrapeResponse;
 use crate::piece::InfoHash;
 use crate::time::Duration;
@@ -48,11 +49,19 @@ impl From<AnnounceRequest> for Question {
 }
 
 impl Answer {
-    /// The answer to an announce.
-    pub fn into_announce(self) -> Option<AnnounceResponse> {
+    /// The answer to an announce; an error if it is none.
+    pub fn into_announce(self) -> Result<AnnounceResponse, TrackerError> {
         match self {
-            Answer::Announce(response) => Some(response),
-            Answer::Scrape(_) => None,
+            Answer::Announce(response) => Ok(response),
+            Answer::Scrape(_) => Err(TrackerError::Malformed("it is no announce's")),
+        }
+    }
+
+    /// The answer to a scrape; an error if it is none.
+    pub fn into_scrape(self) -> Result<ScrapeResponse, TrackerError> {
+        match self {
+            Answer::Scrape(response) => Ok(response),
+            Answer::Announce(_) => Err(TrackerError::Malformed("it is no scrape's")),
         }
     }
 }

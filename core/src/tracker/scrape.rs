@@ -1,5 +1,7 @@
 //! Scraping: the numbers of swarms without taking part in them (BEP 48).
 
+use serde::Serialize;
+
 use super::announce::parse_answer;
 use super::error::TrackerError;
 use crate::bencode::Value;
@@ -9,8 +11,12 @@ use crate::piece::InfoHash;
 /// Torrents in one request (BEP 15: "up to about 74"; a query of that many is below 5 KiB).
 pub const MAX_SCRAPE: usize = 74;
 
+/// Names one scrape to whoever asked for it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+pub struct ScrapeId(pub(crate) u64);
+
 /// The numbers of one swarm.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct ScrapeEntry {
     /// Which swarm.
     pub infohash: InfoHash,

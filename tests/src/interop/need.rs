@@ -19,6 +19,8 @@ pub enum Need {
     Libtorrent,
     /// The right to mount a small file system of our own.
     Mount,
+    /// To be the real root: another user's processes are to be started.
+    Root,
     /// A program of this name.
     Program(&'static str),
 }
@@ -32,6 +34,7 @@ impl Need {
             Need::Aria2 => "aria2c",
             Need::Libtorrent => "libtorrent",
             Need::Mount => "mount",
+            Need::Root => "root",
             Need::Program(name) => name,
         }
     }
@@ -51,6 +54,7 @@ impl Need {
                 Some("no mount namespace could be made".to_owned())
             }
             Need::Mount => None,
+            Need::Root => (!is_real_root()).then(|| "only root can become nobody".to_owned()),
             Need::Program(name) => program_missing(name),
         }
     }
@@ -77,6 +81,12 @@ pub fn has_program(name: &str) -> bool {
 
 fn program_missing(name: &str) -> Option<String> {
     (!has_program(name)).then(|| format!("{name} is not installed"))
+}
+
+/// Whether we may become any user, which root of a user namespace with one user may not.
+fn is_real_root() -> bool {
+    let users = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    users.split_whitespace().eq(["0", "0", "4294967295"]) && rustix::process::geteuid().is_root()
 }
 
 fn libtorrent_missing() -> Option<String> {

@@ -8,7 +8,8 @@ use bitswarm_tests::interop::lab::until;
 use bitswarm_tests::interop::process::Signal;
 use bitswarm_tests::interop::tracker::Manner;
 use bitswarm_tests::interop::{
-    Bitswarm, Case, Content, Creator, Lab, Outcome, Seat, Torrent, Tracker,
+    Bitswarm, Case, Content, Creator, Lab, Opentracker, Outcome, Process, Seat, Torrent, Tracker,
+    bitswarm,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -26,6 +27,10 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("second_tracker_serves_when_the_first_is_dead", &[], second_tracker_serves),
         Case::new("mute_tracker_does_not_hold_up_the_end", &[], mute_tracker),
         Case::new("swarm_over_ipv6", &[], swarm_over_ipv6),
+        Case::new("opentracker_over_http", &[Opentracker::NEEDS], |lab| opentracker(lab, "http")),
+        Case::new("opentracker_over_udp", &[Opentracker::NEEDS], |lab| opentracker(lab, "udp")),
+        Case::new("our_tracker_is_scraped", &[], our_tracker_is_scraped),
+        Case::new("scrape_of_nobody_ends_in_code_6", &[], scrape_of_nobody),
     ]
 }
 
@@ -138,4 +143,65 @@ fn swarm_over_ipv6(lab: &Lab) -> Outcome {
     let mut leech = Bitswarm::start_with(lab, seat(2), &Task::leech(&torrent, &root), &[])?;
     assert_eq!(leech.process().exit_code(Duration::from_secs(60))?, 0);
     torrent.content.compare(&root)
+}
+
+/// A tracker that public swarms run on counts us right, and brings our peers together.
+fn opentracker(lab: &Lab, scheme: &str) -> Outcome {
+    let seat = lab.seat();
+    let url = format!("{scheme}://{}/announce", seat.addr());
+    let torrent = Torrent::create(lab, Content::odd_file(lab)?, Creator::Bitswarm, 1 << 16, &url)?;
+    let _tracker = Opentracker::start(lab, seat, &torrent.infohash_hex())?;
+    is_counted(lab, &torrent, &url)
+}
+
+fn our_tracker_is_scraped(lab: &Lab) -> Outcome {
+    let tracker = Bitswarm::tracker(lab)?;
+    for scheme in ["http", "udp"] {
+        let url = format!("{scheme}://{}/announce", tracker.seat().addr());
+        let content = Content::single(lab, &format!("{scheme}.bin"), 100_001)?;
+        let torrent = Torrent::create(lab, content, Creator::Bitswarm, 1 << 14, &url)?;
+        is_counted(lab, &torrent, &url)?;
+    }
+    Ok(())
+}
+
+/// A seed, a download and the numbers in between, all by one tracker.
+fn is_counted(lab: &Lab, torrent: &Torrent, url: &str) -> Outcome {
+    let asker = lab.seat();
+    let mut seed = Bitswarm::start(lab, &Task::seed(torrent))?;
+    until("the seed to be counted", Duration::from_secs(20), || {
+        seed.process().ensure_running()?;
+        Ok((scrape(lab, asker, torrent)? == Some([1, 0, 0])).then_some(()))
+    })?;
+    let root = lab.make_dir("download")?;
+    let mut leech = Bitswarm::start(lab, &Task::leech(torrent, &root))?;
+    assert_eq!(leech.process().exit_code(Duration::from_secs(60))?, 0, "{url}");
+    torrent.content.compare(&root)?;
+    until("the download to be counted", Duration::from_secs(20), || {
+        Ok((scrape(lab, asker, torrent)? == Some([1, 0, 1])).then_some(()))
+    })
+}
+
+/// Seeds, downloaders and downloads by `bitswarm scrape`; `None` if no tracker knows.
+fn scrape(lab: &Lab, asker: Seat, torrent: &Torrent) -> Outcome<Option<[u64; 3]>> {
+    let mut command = bitswarm::command(lab);
+    command.arg("scrape").arg(&torrent.path).args(["--json", "--bind"]);
+    command.arg(asker.ip.to_string());
+    let mut process = Process::spawn(lab, "scrape", &command)?;
+    match process.exit_code(Duration::from_secs(30))? {
+        0 => {
+            let told: serde_json::Value = serde_json::from_str(process.stdout().trim())?;
+            let number = |name: &str| told[name].as_u64().ok_or(format!("no {name}: {told}"));
+            Ok(Some([number("seeds")?, number("downloaders")?, number("completed")?]))
+        }
+        6 => Ok(None),
+        code => Err(format!("code {code}: {}", process.stderr()).into()),
+    }
+}
+
+fn scrape_of_nobody(lab: &Lab) -> Outcome {
+    let dead = format!("http://{}/announce", lab.seat().addr());
+    let torrent = Torrent::create(lab, Content::odd_file(lab)?, Creator::Bitswarm, 1 << 16, &dead)?;
+    assert_eq!(scrape(lab, lab.seat(), &torrent)?, None);
+    Ok(())
 }

@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Leechers that never unchoke anybody.
     #[arg(long, default_value_t = 0)]
     free_riders: u32,
+    /// Upload slots of everybody; 0: as many as by default
+    #[arg(long, default_value_t = 0)]
+    slots: usize,
     /// Decides everything that is random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -86,6 +89,7 @@ impl Args {
             flash_crowd: self.flash_crowd,
             churn: self.churn,
             free_riders: self.free_riders,
+            slots: self.slots,
         }
     }
 }

@@ -113,7 +113,7 @@ impl World {
         conn.unreported += bytes.len();
         conn.speak(&bytes);
         if conn.understood && self.judges {
-            let verdict = self.checker.sent(self.now, id, &bytes, &self.disk);
+            let verdict = self.checker.sent(self.now, id, std::iter::once(&bytes[..]), &self.disk);
             verdict.unwrap_or_else(|broken| panic!("{broken}"));
         }
     }

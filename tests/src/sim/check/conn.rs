@@ -108,9 +108,9 @@ impl Conn {
         self.kind == Kind::Peer
     }
 
-    /// Whether the engine lets the remote download.
-    pub(super) fn unchokes(&self) -> bool {
-        !self.us.choking
+    /// Whether the engine lets the remote download, who wants to.
+    pub(super) fn is_served(&self) -> bool {
+        !self.us.choking && self.them.interested
     }
 
     pub(super) fn requests(&self) -> impl Iterator<Item = Run> + '_ {
@@ -245,7 +245,14 @@ impl Conn {
                     }
                 }
             }
-            Msg::Reject(run) if self.requests.remove(&run).is_some() => watched.miss(run),
+            Msg::Reject(run) => {
+                if let Some(request) = self.requests.remove(&run) {
+                    watched.miss(run);
+                    if !request.cancelled {
+                        self.answered.insert(run);
+                    }
+                }
+            }
             Msg::Request(run) => *self.owed.entry(run).or_default() += 1,
             Msg::Cancel(run) if !fast => drop(self.owed.remove(&run)),
             // Later it comes too late for what is on its way.
@@ -259,13 +266,22 @@ impl Conn {
         }
     }
 
-    pub(super) fn sent(&mut self, bytes: &[u8], around: &mut Around<'_>) -> Result<(), String> {
-        self.see(bytes);
+    /// The engine has committed all of this at once.
+    pub(super) fn sent<'a>(
+        &mut self,
+        parts: impl Iterator<Item = &'a [u8]>,
+        around: &mut Around<'_>,
+    ) -> Result<(), String> {
+        let mut reader = std::mem::take(&mut self.outgoing);
+        for part in parts {
+            self.see(part);
+            if self.kind == Kind::Peer {
+                reader.feed(part);
+            }
+        }
         if self.kind != Kind::Peer {
             return Ok(());
         }
-        let mut reader = std::mem::take(&mut self.outgoing);
-        reader.feed(bytes);
         let verdict = self.judge_all(&mut reader, around);
         self.outgoing = reader;
         verdict.and_then(|()| self.judge_leftovers(around))
@@ -483,7 +499,7 @@ impl Conn {
 
     fn judge_cancel(&mut self, run: Run, watched: &mut Watched) -> Result<(), String> {
         let fast = self.fast();
-        // Its block came while the cancel waited to be sent: to the remote they have crossed.
+        // Its answer came while the cancel waited to be sent: to the remote they have crossed.
         if self.answered.remove(&run) {
             return Ok(());
         }

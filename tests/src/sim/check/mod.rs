@@ -60,7 +60,7 @@ pub struct Settings {
     pub own_requests: usize,
     /// How long a peer that owes a block may be silent before it counts as snubbing.
     pub snub: Duration,
-    /// Most peers unchoked at once.
+    /// Most peers of a torrent that may download at once, and want to.
     pub slots: usize,
     /// Requests that a peer may have queued.
     pub peer_requests: usize,
@@ -212,15 +212,15 @@ impl Checker {
         }
     }
 
-    /// The engine has committed these bytes to the connection. What it broke, if anything.
-    pub fn sent(
+    /// The engine has committed these bytes to the connection, all that it had to say. What it
+    /// broke, if anything.
+    pub fn sent<'a>(
         &mut self,
         now: Instant,
         conn: ConnId,
-        bytes: &[u8],
+        parts: impl Iterator<Item = &'a [u8]>,
         disk: &Disk,
     ) -> Result<(), String> {
-        let unchoked = self.unchoked();
         let Some(state) = self.conns.get_mut(&conn) else {
             return Err(format!("sends on {conn:?}, which is not open"));
         };
@@ -232,11 +232,20 @@ impl Checker {
             disk,
             lines: &mut self.lines,
         };
-        state.sent(bytes, &mut around).map_err(|broken| format!("{conn:?}: {broken}"))?;
-        // A choke may wait for a slow connection while the slot is given away.
-        let now_unchoked = self.unchoked();
-        if now_unchoked > unchoked && now_unchoked > self.settings.slots.saturating_mul(2) {
-            return Err(format!("unchokes {now_unchoked} peers at once"));
+        state.sent(parts, &mut around).map_err(|broken| format!("{conn:?}: {broken}"))
+    }
+
+    /// Whether there are slots for all whom the engine serves, now that it has said all that it had
+    /// to say on those connections that are `clear`; on others a choke may wait.
+    pub fn judge_slots(&self, clear: impl Fn(ConnId) -> bool) -> Result<(), String> {
+        let served = self.conns.iter().filter(|(conn, state)| state.is_served() && clear(**conn));
+        let mut of_torrent = BTreeMap::<_, usize>::new();
+        for (_, state) in served {
+            *of_torrent.entry(state.torrent()).or_default() += 1;
+        }
+        let most = of_torrent.into_values().max().unwrap_or(0);
+        if most > self.settings.slots {
+            return Err(format!("serves {most} peers with {} slots", self.settings.slots));
         }
         Ok(())
     }
@@ -275,9 +284,9 @@ impl Checker {
         self.tally
     }
 
-    /// Connections whose peer the engine lets download.
-    pub fn unchoked(&self) -> usize {
-        self.conns.values().filter(|conn| conn.unchokes()).count()
+    /// Connections whose peer wants to download and may.
+    pub fn served(&self) -> usize {
+        self.conns.values().filter(|conn| conn.is_served()).count()
     }
 
     /// Requests that the engine has outstanding.

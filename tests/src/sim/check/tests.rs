@@ -40,7 +40,11 @@ impl Talk {
     }
 
     fn say_bytes(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.checker.sent(self.now, self.conn, bytes, &self.disk)
+        self.say_parts(&[bytes])
+    }
+
+    fn say_parts(&mut self, parts: &[&[u8]]) -> Result<(), String> {
+        self.checker.sent(self.now, self.conn, parts.iter().copied(), &self.disk)
     }
 
     fn say(&mut self, message: Msg<'_>) -> Result<(), String> {
@@ -114,6 +118,56 @@ fn requests_that_a_choke_drops_must_be_answered() {
     talk.fine(Msg::Reject(BLOCK));
     talk.fine(Msg::Choke);
     talk.fine(Msg::Unchoke);
+}
+
+/// Found by seeds 6187 and 13975, where two cancels that were sent at once lay in two buffers.
+#[test]
+fn what_is_not_taken_back_by_the_end_of_all_that_is_sent_is_caught() {
+    let other = Run { begin: 16_384, ..BLOCK };
+    let ready = || {
+        let mut talk = Talk::new(false, false);
+        talk.hear(Msg::Bitfield(&[0xf0]));
+        talk.fine(Msg::Interested);
+        talk.hear(Msg::Unchoke);
+        talk.fine(Msg::Request(BLOCK));
+        talk.fine(Msg::Request(other));
+        talk.content.clone().plant(&mut talk.disk, Path::new(ROOT));
+        talk.fine(Msg::Have(0));
+        talk.now += LATE * 2;
+        talk
+    };
+    let mut talk = ready();
+    let cancels = [Msg::Cancel(BLOCK).to_bytes(), Msg::Cancel(other).to_bytes()];
+    assert_eq!(talk.say_parts(&[&cancels[0], &cancels[1]]), Ok(()));
+    ready().breaks(Msg::Cancel(BLOCK), "does not cancel 0+16384 16384");
+}
+
+/// Found by seed 201932.
+#[test]
+fn a_cancel_that_crosses_a_reject_passes() {
+    let mut talk = Talk::new(true, false);
+    talk.fine(Msg::HaveNone);
+    talk.hear(Msg::Bitfield(&[0xf0]));
+    talk.fine(Msg::Interested);
+    talk.hear(Msg::Unchoke);
+    talk.fine(Msg::Request(BLOCK));
+    talk.hear(Msg::Reject(BLOCK));
+    talk.fine(Msg::Cancel(BLOCK));
+    talk.breaks(Msg::Cancel(BLOCK), "not asked for");
+}
+
+#[test]
+fn more_who_want_to_download_and_may_than_there_are_slots_are_caught() {
+    let mut talk = Talk::new(false, true);
+    talk.checker.settings.slots = 0;
+    let judge = |talk: &Talk| talk.checker.judge_slots(|_| true);
+    talk.fine(Msg::Unchoke);
+    assert_eq!(judge(&talk), Ok(()), "nobody wants the slot");
+    talk.hear(Msg::Interested);
+    assert!(judge(&talk).is_err());
+    assert_eq!(talk.checker.judge_slots(|_| false), Ok(()), "a choke may wait");
+    talk.fine(Msg::Choke);
+    assert_eq!(judge(&talk), Ok(()));
 }
 
 #[test]
@@ -205,7 +259,7 @@ fn messages_out_of_order_are_caught() {
     talk.breaks(Msg::HashReject(none), "of v2");
     assert!(talk.say_bytes(&[0, 0, 0, 1, 77]).is_err(), "an unknown message passed");
     let stranger = ConnId::new(5, 0);
-    assert!(talk.checker.sent(talk.now, stranger, b"x", &talk.disk).is_err());
+    assert!(talk.checker.sent(talk.now, stranger, std::iter::once(&b"x"[..]), &talk.disk).is_err());
 }
 
 #[test]

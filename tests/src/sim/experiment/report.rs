@@ -49,6 +49,8 @@ pub struct Peer {
     pub redundant: u64,
     /// Inputs to its engine.
     pub inputs: u64,
+    /// Bytes of the content that it had when the first contributor had everything.
+    pub at_first: u64,
 }
 
 /// What a member is there for.
@@ -173,8 +175,23 @@ impl Report {
         (!times.is_empty()).then(|| self.settings.size as f64 / mean)
     }
 
+    /// What a free rider has when the first contributor has everything, by what a contributor has.
+    /// Until then reciprocation acts; whoever has finished gives to all alike. `None` if there are
+    /// none.
+    pub fn rider_share(&self) -> Option<f64> {
+        let mean = |role| {
+            let had: Vec<u64> = self
+                .leechers()
+                .filter(|peer| peer.role == role)
+                .map(|peer| peer.at_first)
+                .collect();
+            (!had.is_empty()).then(|| had.iter().sum::<u64>() as f64 / had.len() as f64)
+        };
+        Some(mean(Role::FreeRider)? / mean(Role::Leecher)?)
+    }
+
     /// Heading of [`Report::row`].
-    pub const HEADING: &'static str = "swarm                     bound s   first s  median s    last s  last/bound  upload use  duplicates    spread s  from seeds  ratio min..median..max  rarest at 1/4 1/2 3/4  rider rate";
+    pub const HEADING: &'static str = "swarm                     bound s   first s  median s    last s  last/bound  upload use  duplicates    spread s  from seeds  ratio min..median..max  rarest at 1/4 1/2 3/4  rider rate  share";
 
     /// One line of figures.
     pub fn row(&self, name: &str) -> String {
@@ -184,11 +201,12 @@ impl Report {
         let ratio = |part: f64| of(&ratios, part).unwrap_or(f64::NAN);
         let rarest = |part: f64| of(&self.samples, part).map_or(0, |sample| sample.rarest_copies);
         let rider = match (self.mean_rate(Role::FreeRider), self.mean_rate(Role::Leecher)) {
-            (Some(rider), Some(giver)) => format!("{:>9.3}", rider / giver),
-            _ => format!("{:>9}", "-"),
+            (Some(rider), Some(giver)) => format!("{:.3}", rider / giver),
+            _ => "-".to_owned(),
         };
+        let share = self.rider_share().map_or("-".to_owned(), |share| format!("{share:.3}"));
         format!(
-            "{name:<24} {:>8.1} {:>9.1} {:>9.1} {:>9.1} {:>11.3} {:>10.1}% {:>10.3}% {:>11.1} {:>11.2}   {:>5.2} .. {:>4.2} .. {:>5.2}  {:>13} {:>3} {:>3}  {rider}",
+            "{name:<24} {:>8.1} {:>9.1} {:>9.1} {:>9.1} {:>11.3} {:>10.1}% {:>10.3}% {:>11.1} {:>11.2}   {:>5.2} .. {:>4.2} .. {:>5.2}  {:>13} {:>3} {:>3}  {rider:>10}  {share:>5}",
             self.bound.as_secs_f64(),
             at(0.0),
             at(0.5),

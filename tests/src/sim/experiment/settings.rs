@@ -33,6 +33,8 @@ pub struct Settings {
     pub churn: bool,
     /// How many leechers never unchoke anybody.
     pub free_riders: u32,
+    /// Upload slots of everybody; 0: as many as by default.
+    pub slots: usize,
 }
 
 impl Default for Settings {
@@ -50,6 +52,7 @@ impl Default for Settings {
             flash_crowd: false,
             churn: false,
             free_riders: 0,
+            slots: 0,
         }
     }
 }

@@ -66,6 +66,8 @@ struct Swarm {
     samples: Vec<Sample>,
     bound: Duration,
     spread: Option<Instant>,
+    /// Bytes that each member had when the first contributor had everything.
+    at_first: Option<Vec<u64>>,
     unfinished: u32,
     steps: u64,
 }
@@ -92,6 +94,7 @@ impl Swarm {
             samples: Vec::new(),
             bound: Duration::ZERO,
             spread: None,
+            at_first: None,
             unfinished: settings.peers,
             steps: 0,
         };
@@ -149,6 +152,9 @@ impl Swarm {
             Config { listen: vec![([0, 0, 0, 0], PEER_PORT).into()], ..Config::default() };
         if role == Role::Tracker {
             config.tracker_listen = Some(([0, 0, 0, 0], TRACKER_PORT).into());
+        }
+        if self.settings.slots > 0 {
+            config.choking.slots = self.settings.slots;
         }
         if role == Role::FreeRider {
             config.choking.slots = 0;
@@ -217,11 +223,26 @@ impl Swarm {
         if member.finished_at.is_some() && !plan.done && plan.role.is_leecher() {
             plan.done = true;
             self.unfinished -= 1;
+            self.mind_first();
             if self.settings.churn {
                 let leaves = self.queue.now() + self.dice.up_to(LONGEST_STAY);
                 self.queue.push(leaves, Due::Leave(id));
             }
         }
+    }
+
+    /// Notes what everybody has when the first contributor has everything.
+    fn mind_first(&mut self) {
+        let is_done = |plan: &Plan| plan.role == Role::Leecher && plan.done;
+        if self.at_first.is_some() || !self.plans.iter().any(is_done) {
+            return;
+        }
+        let now = self.queue.now();
+        let has = |member: &Member| {
+            let totals = member.totals(now);
+            (totals.downloaded - totals.redundant).min(self.settings.size)
+        };
+        self.at_first = Some(self.members.iter().map(has).collect());
     }
 
     fn sample(&mut self) {
@@ -250,6 +271,7 @@ impl Swarm {
                 uploaded: totals.uploaded,
                 redundant: totals.redundant,
                 inputs: member.inputs,
+                at_first: self.at_first.as_ref().map_or(0, |had| had[id]),
             }
         });
         Report {

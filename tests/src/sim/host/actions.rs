@@ -100,11 +100,9 @@ impl EngineHost {
         self.counts.inputs += 1;
         let before = self.checker.tally().payload_sent;
         let mut checksum = crc32fast::Hasher::new();
-        let mut verdict = Ok(());
-        for part in state.out.iter() {
-            checksum.update(part);
-            verdict = verdict.and(self.checker.sent(cx.now(), conn, part, &self.disk));
-        }
+        state.out.iter().for_each(|part| checksum.update(part));
+        let parts = state.out.iter().map(AsRef::as_ref);
+        let verdict = self.checker.sent(cx.now(), conn, parts, &self.disk);
         cx.record(self.id, "gather", &(conn, limit, gathered, checksum.finalize()));
         self.log_messages(cx, conn);
         if let Err(broken) = verdict {

@@ -1,5 +1,5 @@
-//! Bounds that an engine must keep on its host: dials of one address, bytes at the disk; and what may
-//! be left of it at rest and after its end.
+//! Bounds that an engine must keep on its host: dials of one address, slots, bytes at the disk; and
+//! what may be left of it at rest and after its end.
 
 use std::net::SocketAddr;
 
@@ -36,6 +36,14 @@ impl EngineHost {
     pub(in crate::sim) fn unrest(&self, judged: impl Fn(EndId) -> bool) -> Option<String> {
         let conns = self.conns.iter().filter(|(_, state)| judged(state.end));
         conns.filter_map(|(conn, _)| self.checker.unrest(*conn)).next()
+    }
+
+    /// Nobody is served beyond the slots.
+    pub(super) fn check_slots(&self, cx: &mut Cx<'_>) {
+        let clear = |conn| self.conns.get(&conn).is_some_and(|state| state.unreported == 0);
+        if let Err(broken) = self.checker.judge_slots(clear) {
+            cx.violation(self.id, broken);
+        }
     }
 
     /// What is under way at the disk stays within its bounds.

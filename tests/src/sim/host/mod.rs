@@ -528,6 +528,7 @@ impl EngineHost {
             }
         }
         self.counts.actions += actions as u64;
+        self.check_slots(cx);
         self.arm(cx);
     }
 

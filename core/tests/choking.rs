@@ -1,5 +1,5 @@
-//! A choke waits for a connection that takes nothing, and an unchoke follows it. Found by the
-//! simulator's seeds 8362 and 16091.
+//! Slots, seen from the wire: a choke that waits for a connection that takes nothing (found by the
+//! simulator's seeds 8362, 16091 and 3437), and peers that want nothing for a while (15952).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,8 +16,12 @@ use bytes::Bytes;
 const CHOKE: &[u8] = &[0, 0, 0, 1, 0];
 const UNCHOKE: &[u8] = &[0, 0, 0, 1, 1];
 const INTERESTED: &[u8] = &[0, 0, 0, 1, 2];
+const NOT_INTERESTED: &[u8] = &[0, 0, 0, 1, 3];
 /// For the first block.
 const REQUEST: &[u8] = &[0, 0, 0, 13, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0];
+/// Of the same.
+const REJECT: &[u8] = &[0, 0, 0, 13, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0];
+const HAVE_NONE: &[u8] = &[0, 0, 0, 1, 15];
 const CONTENT: &[u8] = &[7; 32_768];
 
 /// A seed with one slot.
@@ -56,15 +60,19 @@ impl Scene {
         scene
     }
 
-    /// A leech without the fast extension, and with nothing.
-    fn leech(&mut self, number: u8) -> ConnId {
+    /// A leech with nothing.
+    fn leech(&mut self, number: u8, fast: bool) -> ConnId {
         let from = SocketAddr::from(([50, 0, 0, number], 1));
         let listener = self.listener.expect("bound");
         let conn = self.engine.accept(self.now, listener, from).expect("welcome");
-        let mut handshake = b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0".to_vec();
+        let mut handshake = b"\x13BitTorrent protocol\0\0\0\0\0\0\0".to_vec();
+        handshake.push(if fast { 4 } else { 0 });
         handshake.extend(self.infohash);
         handshake.extend([number; 20]);
         self.receive(conn, &handshake);
+        if fast {
+            self.receive(conn, HAVE_NONE);
+        }
         self.receive(conn, INTERESTED);
         conn
     }
@@ -131,36 +139,71 @@ impl Scene {
         }
     }
 
+    /// How often this was sent on a connection, after the handshake.
     fn heard(&self, by: ConnId, what: &[u8]) -> usize {
         let heard: Vec<u8> =
             self.sent.iter().filter(|(conn, _)| *conn == by).flat_map(|(_, b)| b.clone()).collect();
-        heard.windows(what.len()).filter(|window| *window == what).count()
+        let mut rest = &heard[68..];
+        let mut count = 0;
+        while let Some((length, _)) = rest.split_first_chunk() {
+            let (message, after) = rest.split_at(4 + u32::from_be_bytes(*length) as usize);
+            count += usize::from(message == what);
+            rest = after;
+        }
+        count
     }
 }
 
 #[test]
-fn a_request_that_a_waiting_choke_will_drop_is_not_served_though_an_unchoke_waits_too() {
-    let mut scene = Scene::new();
-    let (first, second) = (scene.leech(1), scene.leech(2));
-    assert_eq!((scene.heard(first, UNCHOKE), scene.heard(second, UNCHOKE)), (1, 0));
-    scene.clogged = vec![first];
-    // Its turn ends; the other has its own, and leaves.
-    for _ in 0..60 {
-        scene.pass(10);
-        if scene.heard(second, UNCHOKE) > 0 {
-            break;
+fn a_request_that_a_waiting_choke_will_drop_is_not_served_and_no_unchoke_follows_at_once() {
+    for fast in [false, true] {
+        let mut scene = Scene::new();
+        let (first, second) = (scene.leech(1, fast), scene.leech(2, fast));
+        assert_eq!((scene.heard(first, UNCHOKE), scene.heard(second, UNCHOKE)), (1, 0));
+        scene.clogged = vec![first];
+        // Its turn ends; the other has its own, and leaves.
+        for _ in 0..60 {
+            scene.pass(10);
+            if scene.heard(second, UNCHOKE) > 0 {
+                break;
+            }
         }
+        assert_eq!(scene.heard(second, UNCHOKE), 1, "nobody's turn ends");
+        scene.handle(Event::Closed { conn: second, why: None });
+        scene.pass(20);
+        scene.receive(first, REQUEST);
+        assert_eq!(scene.reads, 0);
+        scene.clogged.clear();
+        scene.gather(first);
+        scene.run();
+        assert_eq!((scene.heard(first, CHOKE), scene.heard(first, UNCHOKE)), (1, 1));
+        // BEP 6: what a choke drops is rejected.
+        assert_eq!(scene.heard(first, REJECT), usize::from(fast));
+        // To what comes now the choke has been said.
+        scene.pass(10);
+        assert_eq!(scene.heard(first, UNCHOKE), 2);
+        scene.receive(first, REQUEST);
+        assert_eq!(scene.reads, 1);
     }
-    assert_eq!(scene.heard(second, UNCHOKE), 1, "nobody's turn ends");
-    scene.handle(Event::Closed { conn: second, why: None });
-    scene.pass(20);
-    scene.receive(first, REQUEST);
-    assert_eq!(scene.reads, 0);
-    scene.clogged.clear();
-    scene.gather(first);
-    scene.run();
-    assert_eq!((scene.heard(first, CHOKE), scene.heard(first, UNCHOKE)), (1, 2));
-    // To what comes now the choke has been said.
-    scene.receive(first, REQUEST);
-    assert_eq!(scene.reads, 1);
+}
+
+#[test]
+fn a_peer_whose_slot_went_to_another_while_it_wanted_nothing_is_choked_when_it_wants_again() {
+    let mut scene = Scene::new();
+    let first = scene.leech(1, false);
+    scene.receive(first, NOT_INTERESTED);
+    let second = scene.leech(2, false);
+    assert_eq!((scene.heard(first, UNCHOKE), scene.heard(second, UNCHOKE)), (1, 1));
+    assert_eq!(scene.heard(first, CHOKE), 0);
+    scene.receive(first, INTERESTED);
+    assert_eq!((scene.heard(first, CHOKE), scene.heard(second, CHOKE)), (1, 0));
+}
+
+#[test]
+fn a_peer_that_wants_nothing_for_a_moment_keeps_a_slot_that_nobody_else_wants() {
+    let mut scene = Scene::new();
+    let first = scene.leech(1, false);
+    scene.receive(first, NOT_INTERESTED);
+    scene.receive(first, INTERESTED);
+    assert_eq!((scene.heard(first, CHOKE), scene.heard(first, UNCHOKE)), (0, 1));
 }

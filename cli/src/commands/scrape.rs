@@ -1,0 +1,113 @@
+//! `scrape`: asks a torrent's trackers how many peers it has, without being one (BEP 15, BEP 48).
+//!
+//! A line for each tracker that answers; why another does not is said on stderr. That none answers
+//! is exit code 6.
+
+use std::time::Duration;
+
+use bitswarm_core::config::Config;
+use bitswarm_core::http::Url;
+use bitswarm_core::notice::Notice;
+use bitswarm_core::piece::InfoHash;
+use bitswarm_core::tracker::{ScrapeEntry, ScrapeId};
+use bitswarm_runtime_common::ClientConfig;
+
+use crate::args::Scrape;
+use crate::exit::{Code, Failure};
+use crate::input;
+use crate::output::{Object, print};
+use crate::session::{MustListen, Session};
+use crate::signals::Interrupt;
+use crate::text::clean;
+
+/// Longest wait for a notice, and so for a signal to be seen (chosen).
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Asks all of them at once; each answers, or fails, within the core's deadline.
+pub(crate) fn run(args: &Scrape) -> Result<(), Failure> {
+    let (infohash, mut trackers) = input::infohash_and_trackers(&args.torrent)?;
+    trackers.extend(args.trackers.iter().cloned());
+    if trackers.is_empty() {
+        let message = "the torrent names no tracker; name one with --tracker";
+        return Err(Failure::new(Code::Usage, message));
+    }
+    let interrupt = Interrupt::catch()?;
+    let session = start(args)?;
+    let answered = ask(&session, args, infohash, &trackers, &interrupt);
+    session.stop();
+    match answered? {
+        0 => Err(Failure::new(Code::NoPeers, "no tracker said how many peers there are")),
+        _ => Ok(()),
+    }
+}
+
+fn start(args: &Scrape) -> Result<Session, Failure> {
+    let listen = match args.bind {
+        Some(ip) => vec![(ip, 0).into()],
+        None => vec![([0, 0, 0, 0], 0).into(), ([0_u16; 8], 0).into()],
+    };
+    let config = ClientConfig {
+        core: Config { listen, dht: None, ..Config::default() },
+        bind: args.bind,
+        insecure_trackers: args.insecure_trackers.clone(),
+        ..ClientConfig::default()
+    };
+    let must_listen = if args.bind.is_some() { MustListen::Yes } else { MustListen::No };
+    Session::start(args.driven.runtime, &config, must_listen)
+}
+
+/// How many trackers gave numbers.
+fn ask(
+    session: &Session,
+    args: &Scrape,
+    infohash: InfoHash,
+    trackers: &[String],
+    interrupt: &Interrupt,
+) -> Result<usize, Failure> {
+    let mut asked: Vec<(ScrapeId, &str)> = Vec::new();
+    for tracker in trackers {
+        match Url::parse(tracker) {
+            Ok(url) => asked.push((session.scrape(url, infohash)?, tracker)),
+            Err(error) => tell(args, tracker, Err(error.to_string()))?,
+        }
+    }
+    let mut answered = 0;
+    while !asked.is_empty() {
+        if interrupt.is_set() {
+            return Err(Failure::interrupted("not every tracker has answered"));
+        }
+        let Some(Notice::Scraped { scrape, swarms }) = session.next_notice(PATIENCE)? else {
+            continue;
+        };
+        let Some(at) = asked.iter().position(|(id, _)| *id == scrape) else { continue };
+        let (_, tracker) = asked.remove(at);
+        let numbers = swarms.and_then(|swarms| {
+            let of_torrent = swarms.into_iter().find(|swarm| swarm.infohash == infohash);
+            of_torrent.ok_or("it does not know the torrent".to_owned())
+        });
+        answered += usize::from(numbers.is_ok());
+        tell(args, tracker, numbers)?;
+    }
+    Ok(answered)
+}
+
+fn tell(args: &Scrape, tracker: &str, numbers: Result<ScrapeEntry, String>) -> Result<(), Failure> {
+    match numbers {
+        Ok(swarm) if args.reporting.json => Object::event("tracker")
+            .with("url", tracker)
+            .with("seeds", swarm.complete)
+            .with("downloaders", swarm.incomplete)
+            .with("completed", swarm.downloaded)
+            .print(),
+        Ok(ScrapeEntry { complete, incomplete, downloaded, .. }) => print(&format!(
+            "{tracker}: {complete} seeds, {incomplete} downloaders, completed {downloaded} times"
+        )),
+        Err(why) if args.reporting.json => {
+            Object::event("tracker").with("url", tracker).with("error", why).print()
+        }
+        Err(why) => {
+            eprintln!("{}", clean(&format!("{tracker}: {why}")));
+            Ok(())
+        }
+    }
+}
