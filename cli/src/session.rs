@@ -97,10 +97,8 @@ impl Session {
     /// Adds a torrent.
     pub(crate) fn add(&self, add: AddTorrent) -> Result<TorrentId, Failure> {
         let name = add.source.shown_name();
-        let code = if add.source.is_v2_only_magnet() { Code::BadInput } else { Code::Unknown };
-        self.client
-            .add_torrent(add)
-            .map_err(|error| Failure::new(code, format!("cannot add {name}: {error}")))
+        let failed = |error| Failure::new(Code::Unknown, format!("cannot add {name}: {error}"));
+        self.client.add_torrent(add).map_err(failed)
     }
 
     /// Wishes for something in the DHT.

@@ -173,12 +173,8 @@ impl Engine {
         if self.session.stopping {
             return Err(AddTorrentError::Stopping);
         }
-        if add.source.is_v2_only_magnet() {
-            return Err(AddTorrentError::V2OnlyMagnet);
-        }
         let infohash = add.source.infohash();
-        let infohash_v2 = add.source.infohash_v2().map(|v2| v2.truncated());
-        for infohash in [Some(infohash), infohash_v2].into_iter().flatten() {
+        for infohash in add.source.infohashes().short() {
             if let Some(&known) = self.by_infohash.get(&infohash) {
                 return Err(AddTorrentError::Duplicate(known));
             }

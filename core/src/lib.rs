@@ -102,6 +102,7 @@ pub mod event;
 pub mod extension;
 pub mod http;
 pub mod id;
+pub mod infohashes;
 pub mod lsd;
 pub mod map;
 pub mod merkle;

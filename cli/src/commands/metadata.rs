@@ -50,7 +50,7 @@ pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     if args.reporting.json {
         return info::object(&metainfo).with("path", path).print();
     }
-    print(&format!("{path}: {}, infohash {}", metainfo.name(), metainfo.infohash()))
+    print(&format!("{path}: {}, {}", metainfo.name(), info::infohashes(&metainfo)))
 }
 
 /// The metainfo of a torrent of which only a magnet link is known.

@@ -19,8 +19,6 @@ pub enum AddTorrentError {
     },
     /// `Engine::stop` was called.
     Stopping,
-    /// A magnet link to a torrent of v2 alone: its hashes cannot be asked of peers yet.
-    V2OnlyMagnet,
 }
 
 impl fmt::Display for AddTorrentError {
@@ -31,10 +29,6 @@ impl fmt::Display for AddTorrentError {
                 write!(f, "{given} file priorities given for {files} files")
             }
             AddTorrentError::Stopping => f.write_str("the session is stopping"),
-            AddTorrentError::V2OnlyMagnet => f.write_str(
-                "a magnet link to a torrent of BitTorrent v2 alone, which needs its torrent file; \
-                 a link with the hash of v1 works",
-            ),
         }
     }
 }

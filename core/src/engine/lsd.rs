@@ -9,7 +9,10 @@ impl Engine {
     pub(super) fn settle_local_discovery(&mut self, id: TorrentId) {
         let Some(torrent) = self.torrents.get_mut(id) else { return };
         if let (Some(takes_part), Some(lsd)) = (torrent.local_discovery_news(), &mut self.lsd) {
-            lsd.set(&self.session, torrent.infohash, takes_part);
+            for infohash in [Some(torrent.infohash), torrent.other_infohash()].into_iter().flatten()
+            {
+                lsd.set(&self.session, infohash, takes_part);
+            }
         }
     }
 
@@ -21,7 +24,7 @@ impl Engine {
             let Some((peer, infohashes)) = heard else { continue };
             for infohash in infohashes {
                 if let Some(&id) = self.by_infohash.get(&infohash) {
-                    self.route(id, |torrent, session| torrent.local_peer(session, peer));
+                    self.route(id, |torrent, session| torrent.local_peer(session, infohash, peer));
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::id::TorrentId;
+use crate::session::announces::Finished;
 use crate::session::dht_host::DhtHost;
 
 impl Engine {
@@ -22,7 +23,8 @@ impl Engine {
         }
         for done in self.announces.take_finished() {
             if let Some(torrent) = self.torrents.get_mut(done.torrent) {
-                torrent.announced(&mut self.session, done.tracker, done.result);
+                let Finished { tracker, infohash, result, .. } = done;
+                torrent.announced(&mut self.session, tracker, infohash, result);
                 self.settle_torrent(done.torrent);
             }
         }
@@ -59,7 +61,7 @@ impl Engine {
         self.settle_local_discovery(id);
         let Some(torrent) = self.torrents.get_mut(id) else { return };
         if torrent.is_ended() {
-            let infohashes = [Some(torrent.infohash), torrent.hybrid_infohash];
+            let infohashes = [Some(torrent.infohash), torrent.other_infohash()];
             let store = torrent.store();
             for infohash in infohashes.into_iter().flatten() {
                 if self.by_infohash.get(&infohash) == Some(&id) {
@@ -75,7 +77,11 @@ impl Engine {
             }
         } else {
             if let Some(infohash) = torrent.take_new_infohash() {
-                self.by_infohash.entry(infohash).or_insert(id);
+                // Of two that turn out to be one, each comes here: the second gives way.
+                match self.by_infohash.get(&infohash) {
+                    Some(&other) if other < id => torrent.is_twin(&mut self.session),
+                    _ => drop(self.by_infohash.insert(infohash, id)),
+                }
             }
             torrent.rearm(&mut self.session);
         }

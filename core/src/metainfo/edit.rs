@@ -1,12 +1,13 @@
 //! Changing what a metainfo file says beside its content, leaving every other byte alone.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::{Metainfo, MetainfoError, Outer, PathRules, V2};
 use crate::bencode::{DictWriter, Document, Limits, Value, encode_dict};
-use crate::piece::InfoHash;
+use crate::piece::{InfoHash, Sha256Hash};
 
 /// What to change; what is `None` stays as it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -116,6 +117,28 @@ pub(super) fn edited(metainfo: &Metainfo, edit: &Edit) -> Result<Metainfo, Metai
     Metainfo::from_bytes(bytes.into(), PathRules::HOST)
 }
 
+/// See [`Metainfo::with_layers`].
+pub(super) fn with_layers<'a>(
+    metainfo: &Metainfo,
+    learnt: impl IntoIterator<Item = (Sha256Hash, Vec<&'a [u8]>)>,
+) -> Result<Metainfo, MetainfoError> {
+    let mut layers: BTreeMap<Sha256Hash, Vec<u8>> = BTreeMap::new();
+    for file in 0..metainfo.files.len() {
+        if let (Some(root), Some(layer)) = (metainfo.pieces_root(file), metainfo.piece_layer(file))
+        {
+            layers.entry(root).or_insert_with(|| layer.to_vec());
+        }
+    }
+    layers.extend(learnt.into_iter().map(|(root, parts)| (root, parts.concat())));
+    let fresh = encode_dict(|root| {
+        root.dict("piece layers", |dict| {
+            layers.iter().for_each(|(root, layer)| dict.bytes(root, layer));
+        });
+    });
+    let bytes = spliced(parsed(&metainfo.bytes).root(), &[b"piece layers"], &fresh);
+    Metainfo::from_kept(bytes.into(), PathRules::HOST)
+}
+
 /// See [`Metainfo::with_trackers`].
 pub(super) fn with_trackers(metainfo: &Metainfo, tiers: &[Vec<String>]) -> Metainfo {
     let trackers = super::tiers(tiers.iter().map(|tier| tier.iter().map(String::as_str)));
@@ -130,7 +153,7 @@ pub(super) fn with_trackers(metainfo: &Metainfo, tiers: &[Vec<String>]) -> Metai
         v2: metainfo
             .v2
             .as_ref()
-            .map(|v2| V2 { layers: v2.layers.clone().map(moved_layers), infohash: v2.infohash }),
+            .map(|v2| V2 { layers: v2.layers.clone().map(moved_layers), ..v2.clone() }),
         outer: Outer { trackers, ..metainfo.outer.clone() },
         ..metainfo.clone()
     }

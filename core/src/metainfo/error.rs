@@ -26,8 +26,6 @@ pub enum MetainfoError {
     Missing(&'static str),
     /// A key has a value of the wrong type.
     WrongType(&'static str),
-    /// Metadata of a torrent of v2 alone (BEP 52), which is of no use without its piece layers.
-    V2Only,
     /// A `meta version` that is not known: the torrent is newer than this program (BEP 52).
     UnknownVersion(i64),
     /// The piece length of a v2 torrent is not a power of two from 16 KiB to [`MAX_PIECE_LEN`].
@@ -119,11 +117,6 @@ impl fmt::Display for MetainfoError {
             Self::WrongType(key) => {
                 write!(f, "not a usable torrent file: `{key}` has the wrong type")
             }
-            Self::V2Only => write!(
-                f,
-                "metadata of a torrent of BitTorrent v2 alone, whose hashes cannot be asked of peers \
-                 yet; use its torrent file"
-            ),
             Self::UnknownVersion(version) => write!(
                 f,
                 "`meta version` is {version}: the torrent is newer than this program, which knows \

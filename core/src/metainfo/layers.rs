@@ -4,8 +4,9 @@
 //! They stay where they are in the input. Files with one root share one layer, which is hashed
 //! once, so that the work is in proportion to the input. What belongs to no file is ignored.
 //!
-//! Peers give no layers with the metadata (BEP 9), so a hybrid may be without them and is then of
-//! use as v1 alone; one that has some must have all.
+//! A torrent file of v2 alone must have them all. A hybrid may be without them and is then of use as
+//! v1 alone; one that has some must have all. Peers give no layers with the metadata (BEP 9): what was
+//! learnt of them may have any part ([`Known::Partly`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,18 +47,36 @@ impl fmt::Display for LayerError {
     }
 }
 
-/// Finds and checks the layer of each file that has one, and says where they all lie; `None` if
-/// there are none and v1 will do.
+/// How many of the layers there must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Known {
+    /// All, or none if v1 will do.
+    Wholly,
+    /// Any of them.
+    Partly,
+}
+
+/// The layers of a torrent that were found.
+pub(super) struct Found {
+    /// Where they all lie; `None` if there are none.
+    pub(super) range: Option<Range<usize>>,
+    /// Whether no file lacks its own.
+    pub(super) is_whole: bool,
+}
+
+/// Finds and checks the layer of each file that has one.
 pub(super) fn attach(
     root: Value<'_>,
     info: Value<'_>,
     content: &mut Content,
-) -> Result<Option<Range<usize>>, MetainfoError> {
+    known: Known,
+) -> Result<Found, MetainfoError> {
     let Some(all) = root.get("piece layers") else {
         let needs_layers = content.files.iter().any(|f| has_layer(f, content.geometry.piece_len()));
-        return match content.piece_hashes.is_none() && needs_layers {
+        let may_lack = content.piece_hashes.is_some() || known == Known::Partly;
+        return match needs_layers && !may_lack {
             true => Err(MetainfoError::NoLayers),
-            false => Ok(None),
+            false => Ok(Found { range: None, is_whole: !needs_layers }),
         };
     };
     let entries = all.as_dict().ok_or(MetainfoError::WrongType("piece layers"))?;
@@ -68,16 +87,23 @@ pub(super) fn attach(
         }
     }
     let piece_len = content.geometry.piece_len();
+    let mut is_whole = true;
     for (index, file) in content.files.iter_mut().enumerate() {
         if has_layer(file, piece_len) {
             let error = |why| MetainfoError::Layer { file: index, why };
             let root = root_of(file, info).ok_or(error(LayerError::Missing))?;
             let shape = TreeShape::new(file.length, piece_len);
             let shape = shape.ok_or(MetainfoError::PieceLengthV2(piece_len.into()))?;
-            file.layer = Some(layers.find(&root, shape).map_err(error)?);
+            file.layer = match layers.find(&root, shape) {
+                Err(LayerError::Missing) if known == Known::Partly => {
+                    is_whole = false;
+                    None
+                }
+                found => Some(found.map_err(error)?),
+            };
         }
     }
-    Ok(Some(all.span()))
+    Ok(Found { range: Some(all.span()), is_whole })
 }
 
 /// Whether a file of v2 has more than one piece.

@@ -106,6 +106,7 @@ struct V2 {
     infohash: InfoHashV2,
     /// Where in the file the value of `piece layers` lies, if there is one.
     layers: Option<Range<usize>>,
+    has_all_layers: bool,
 }
 
 /// What stands outside of `info` and does not count into the infohash.
@@ -128,12 +129,23 @@ impl Metainfo {
 
     /// Reads a metainfo file without copying it, for a file system with the given rules.
     pub fn from_bytes(bytes: Bytes, rules: PathRules) -> Result<Self, MetainfoError> {
-        parse::metainfo(bytes, rules)
+        parse::metainfo(bytes, rules, layers::Known::Wholly)
+    }
+
+    /// Reads what [`Metainfo::to_bytes`] gave of a torrent whose metadata came from peers: any part
+    /// of its piece layers may be missing.
+    pub fn from_kept(bytes: Bytes, rules: PathRules) -> Result<Self, MetainfoError> {
+        parse::metainfo(bytes, rules, layers::Known::Partly)
     }
 
     /// A torrent of an info dictionary that peers gave (BEP 9), with the trackers and web seeds of
     /// its magnet link. That it has the link's infohash is for the caller to have seen. It has no
-    /// piece layers, so one of v2 alone is refused ([`MetainfoError::V2Only`]).
+    /// piece layers: [`Metainfo::with_layers`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Metainfo::parse`]; and if with its piece layers it would be longer than
+    /// [`MAX_METAINFO_LEN`].
     pub fn from_info(info: Bytes, magnet: &Magnet) -> Result<Self, MetainfoError> {
         let tiers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
         let bytes = encode_dict(|root| {
@@ -145,11 +157,27 @@ impl Metainfo {
                 });
             }
         });
-        match Self::from_bytes(bytes.into(), PathRules::HOST) {
-            Ok(metainfo) if !metainfo.has_v1() => Err(MetainfoError::V2Only),
-            Err(MetainfoError::NoLayers) => Err(MetainfoError::V2Only),
-            result => result,
+        let len = bytes.len();
+        let metainfo = Self::from_kept(bytes.into(), PathRules::HOST)?;
+        if metainfo.has_piece_layers() {
+            // BEP 52: "a torrent is not valid if this field is absent", though nothing belongs in it.
+            return metainfo.with_layers([]);
         }
+        let pieces = metainfo.geometry.pieces() as usize;
+        let len = len.saturating_add(pieces.saturating_mul(32));
+        match metainfo.has_v2() && len > MAX_METAINFO_LEN {
+            true => Err(MetainfoError::TooLong { len }),
+            false => Ok(metainfo),
+        }
+    }
+
+    /// The same torrent with further piece layers, each under its file's root and cut anywhere.
+    /// They are checked against their roots.
+    pub fn with_layers<'a>(
+        &self,
+        layers: impl IntoIterator<Item = (Sha256Hash, Vec<&'a [u8]>)>,
+    ) -> Result<Self, MetainfoError> {
+        edit::with_layers(self, layers)
     }
 
     /// The file as it was read.
@@ -195,10 +223,10 @@ impl Metainfo {
         self.v2.is_some()
     }
 
-    /// Whether [`Metainfo::piece_hash_v2`] knows every piece. A hybrid of a magnet link has no
-    /// piece layers, without which it knows only files of one piece.
+    /// Whether [`Metainfo::piece_hash_v2`] knows every piece. A torrent of a magnet link has no
+    /// piece layers at first, without which it knows only files of one piece.
     pub fn has_piece_layers(&self) -> bool {
-        self.v2.as_ref().is_some_and(|v2| v2.layers.is_some())
+        self.v2.as_ref().is_some_and(|v2| v2.has_all_layers)
     }
 
     /// The info dictionary as it was received: what BEP 9 transfers.
@@ -243,15 +271,25 @@ impl Metainfo {
     /// What a piece must hash to, as far as that is known; `None` if there is no such piece, or one
     /// of v2 alone whose layer is not known.
     pub fn expected_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
-        match (self.piece_hash(piece), self.piece_root(piece)) {
+        self.expected_hash_with(piece, None)
+    }
+
+    /// The same where this may be known of the piece layers besides: the piece's node, if the
+    /// metainfo has none.
+    pub fn expected_hash_with(
+        &self,
+        piece: PieceIndex,
+        node: Option<Sha256Hash>,
+    ) -> Option<PieceHash> {
+        let node = self.piece_hash_v2(piece).or(node);
+        match (self.piece_hash(piece), node.and_then(|node| self.piece_root(piece, node))) {
             (Some(v1), Some(v2)) => Some(PieceHash::Both(v1, v2)),
             (Some(v1), None) => Some(PieceHash::V1(v1)),
             (None, v2) => v2.map(PieceHash::V2),
         }
     }
 
-    fn piece_root(&self, piece: PieceIndex) -> Option<PieceRoot> {
-        let hash = self.piece_hash_v2(piece)?;
+    fn piece_root(&self, piece: PieceIndex, hash: Sha256Hash) -> Option<PieceRoot> {
         let (file, number) = self.file_of_piece(piece)?;
         let piece_len = self.geometry.piece_len();
         let left = self.files.get(file)?.length - u64::from(number) * u64::from(piece_len);

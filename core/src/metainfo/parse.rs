@@ -16,8 +16,12 @@ use crate::bencode::{Document, Limits, Value};
 use crate::merkle::is_piece_len;
 use crate::piece::{Geometry, InfoHash, InfoHashV2, MAX_PIECE_LEN, MAX_PIECES};
 
-/// Reads a metainfo file.
-pub(super) fn metainfo(bytes: Bytes, rules: PathRules) -> Result<Metainfo, MetainfoError> {
+/// Reads a metainfo file, of which so much of the piece layers must be known.
+pub(super) fn metainfo(
+    bytes: Bytes,
+    rules: PathRules,
+    known: layers::Known,
+) -> Result<Metainfo, MetainfoError> {
     if bytes.len() > MAX_METAINFO_LEN {
         return Err(MetainfoError::TooLong { len: bytes.len() });
     }
@@ -46,7 +50,10 @@ pub(super) fn metainfo(bytes: Bytes, rules: PathRules) -> Result<Metainfo, Metai
         hybrid::check(info, tree, &mut content)?;
     }
     let v2 = match v2_hash {
-        Some(infohash) => Some(V2 { infohash, layers: layers::attach(root, info, &mut content)? }),
+        Some(infohash) => {
+            let found = layers::attach(root, info, &mut content, known)?;
+            Some(V2 { infohash, layers: found.range, has_all_layers: found.is_whole })
+        }
         None => None,
     };
     let Content { name, geometry, piece_hashes, files, is_multi_file } = content;

@@ -92,7 +92,6 @@ fn errors_say_what_and_the_way_out() {
         MetainfoError::PieceCount { hashes: 2, pieces: 1 }.to_string(),
         "2 piece hashes for content of 1 pieces"
     );
-    assert!(MetainfoError::V2Only.to_string().contains("use its torrent file"));
     let hybrid = MetainfoError::Hybrid { file: 3, why: HybridError::Length };
     assert!(hybrid.to_string().contains("the lengths differ, at file 3"));
 }

@@ -415,16 +415,55 @@ fn other_trackers_leave_roots_and_layers_where_they_are_found() {
 }
 
 #[test]
-fn metadata_of_peers_makes_a_hybrid_without_layers_and_no_v2_alone() {
+fn metadata_of_peers_makes_a_torrent_without_layers() {
     let hybrid = sample().hybrid().parse().unwrap();
-    let magnet = Magnet::of(&hybrid);
-    let learnt = Metainfo::from_info(hybrid.info_bytes(), &magnet).unwrap();
+    let learnt = Metainfo::from_info(hybrid.info_bytes(), &Magnet::of(&hybrid)).unwrap();
     assert_eq!(learnt.infohash(), hybrid.infohash());
     assert!(learnt.has_v1() && !learnt.has_piece_layers());
-    for draft in [sample(), Draft::new(&[("a", 5)])] {
-        let alone = draft.parse().unwrap();
-        let refused = Metainfo::from_info(alone.info_bytes(), &Magnet::of(&alone));
-        assert_eq!(refused, Err(MetainfoError::V2Only));
+    let alone = sample().parse().unwrap();
+    let learnt = Metainfo::from_info(alone.info_bytes(), &Magnet::of(&alone)).unwrap();
+    assert!(!learnt.has_v1() && !learnt.has_piece_layers());
+    let known = |metainfo: &Metainfo| {
+        let pieces = metainfo.geometry().iter();
+        pieces.filter(|piece| metainfo.expected_hash(*piece).is_some()).count() as u32
+    };
+    assert!(known(&learnt) < alone.geometry().pieces(), "long files have no hashes");
+    let piece = (0..).map(PieceIndex).find(|piece| learnt.expected_hash(*piece).is_none());
+    let node = alone.piece_hash_v2(piece.unwrap());
+    let given = learnt.expected_hash_with(piece.unwrap(), node);
+    assert_eq!(given, alone.expected_hash(piece.unwrap()));
+    let refused = Metainfo::from_bytes(learnt.to_bytes(), PathRules::HOST);
+    assert_eq!(refused, Err(MetainfoError::NoLayers), "it is no torrent file");
+    assert_eq!(Metainfo::from_kept(learnt.to_bytes(), PathRules::HOST), Ok(learnt));
+    let short = Draft::new(&[("a", 5), ("b", PIECE)]).parse().unwrap();
+    let learnt = Metainfo::from_info(short.info_bytes(), &Magnet::of(&short)).unwrap();
+    assert!(learnt.has_piece_layers());
+    assert!(Metainfo::parse(&learnt.to_bytes()).is_ok());
+}
+
+#[test]
+fn layers_learnt_one_by_one_make_the_torrent_whole() {
+    for draft in [sample(), sample().hybrid()] {
+        let whole = draft.parse().unwrap();
+        let mut known = Metainfo::from_info(whole.info_bytes(), &Magnet::of(&whole)).unwrap();
+        let layers: Vec<(Sha256Hash, Bytes)> = (0..whole.files().len())
+            .filter_map(|file| Some((whole.pieces_root(file)?, whole.piece_layer(file)?)))
+            .collect();
+        assert!(layers.len() > 1);
+        for (at, (root, layer)) in layers.iter().enumerate() {
+            assert!(!known.has_piece_layers(), "{at}");
+            let (head, tail) = layer.split_at(32);
+            let wrong = known.with_layers([(*root, vec![tail, head])]);
+            assert!(matches!(wrong, Err(MetainfoError::Layer { why: LayerError::Root, .. })));
+            known = known.with_layers([(*root, vec![head, tail])]).unwrap();
+            assert_eq!(Metainfo::from_kept(known.to_bytes(), PathRules::HOST).unwrap(), known);
+        }
+        assert!(known.has_piece_layers());
+        let read = Metainfo::parse(&known.to_bytes()).unwrap();
+        assert!(read.geometry().iter().all(|piece| {
+            read.expected_hash(piece).is_some()
+                && read.expected_hash(piece) == whole.expected_hash(piece)
+        }));
     }
 }
 

@@ -70,6 +70,8 @@ pub(crate) struct Peer {
     pub(crate) extended: bool,
     /// The extensions it understands, with its numbers.
     pub(crate) extensions: ExtensionIds,
+    /// Whether it said that it knows what the torrent is (BEP 9).
+    pub(crate) has_metadata: bool,
     /// What it wants of the metadata.
     pub(crate) metadata_uploads: MetadataUploads,
     /// What it wants of the hashes.
@@ -165,6 +167,7 @@ impl Peer {
             fast: false,
             extended: false,
             extensions: ExtensionIds::none(),
+            has_metadata: false,
             metadata_uploads: MetadataUploads::default(),
             hash_uploads: HashUploads::default(),
             pex_out: PexOut::default(),

@@ -72,6 +72,7 @@ impl Picker {
     pub fn is_end_game(&self) -> bool {
         let hopeless = if self.seeds == 0 { self.buckets.unavailable() } else { 0 };
         self.open.count() as usize == hopeless
+            && !self.holds_something()
             && self.partials.loose().iter().all(|partial| {
                 self.availability(partial.piece) == 0 || self.reserved_for(partial).is_some()
             })

@@ -3,7 +3,8 @@
 //! A pure data structure: it is told what each peer has, what is wanted and what became of each
 //! request, and answers with blocks. It knows no time, no connection and no content.
 //!
-//! A piece is had, unwanted, *open* (wanted and not begun) or *in progress*. Invariants: open
+//! A piece is had, unwanted, *held* (wanted, but not to be begun: it is not known what it must hash
+//! to), *open* (wanted and not begun) or *in progress*. Invariants: open
 //! pieces and only those are in `buckets`; pieces in progress and only those are in `partial`,
 //! where each block is open, requested or received; a block is requested of two peers only in the
 //! end game; no block is requested of a peer that lacks its piece.
@@ -108,8 +109,10 @@ pub struct Picker {
     have: Bitfield,
     /// Wanted and not had.
     missing: Bitfield,
-    /// Missing and not in progress.
+    /// Missing, not in progress and not held.
     open: Bitfield,
+    /// Not to be begun for now.
+    held: Bitfield,
     /// Failed its check once: fetched from one peer at a time, so that a second failure tells who
     /// is to blame.
     failed: Bitfield,
@@ -136,6 +139,7 @@ impl Picker {
             have: Bitfield::new(pieces),
             missing: Bitfield::full(pieces),
             open: Bitfield::full(pieces),
+            held: Bitfield::new(pieces),
             failed: Bitfield::new(pieces),
             priority: vec![FilePriority::Normal; pieces as usize],
             wanted: pieces,
@@ -224,6 +228,33 @@ impl Picker {
         }
     }
 
+    /// A piece that is not in progress is not to be begun until [`Picker::let_go`].
+    pub fn hold(&mut self, piece: PieceIndex) {
+        if self.geometry.contains(piece) && self.partials.get(piece).is_none() {
+            self.unlist(piece);
+            self.held.set(piece);
+            self.list(piece);
+        }
+    }
+
+    /// A piece may be begun from now on.
+    pub fn let_go(&mut self, piece: PieceIndex) {
+        if self.held.clear(piece) {
+            self.list(piece);
+        }
+    }
+
+    /// Whether a piece is held.
+    pub fn is_held(&self, piece: PieceIndex) -> bool {
+        self.held.has(piece)
+    }
+
+    /// Whether a piece that is wanted is held. O(pieces / 64) while any is.
+    pub(super) fn holds_something(&self) -> bool {
+        let both = || self.held.words().iter().zip(self.missing.words());
+        !self.held.is_none() && both().any(|(held, missing)| held & missing != 0)
+    }
+
     /// In which order pieces are begun.
     pub fn set_order(&mut self, order: PieceOrder) {
         self.order = order;
@@ -259,7 +290,7 @@ impl Picker {
             self.missing.set(piece);
         }
         let in_progress = self.partials.update(piece, |p| p.set_wanted(wanted)).is_some();
-        if wanted && !in_progress && self.open.set(piece) {
+        if wanted && !in_progress && !self.held.has(piece) && self.open.set(piece) {
             self.buckets.insert(lane(self.priority(piece)), piece);
         }
     }

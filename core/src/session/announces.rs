@@ -45,6 +45,7 @@ pub(crate) struct Errand {
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) torrent: TorrentId,
+    pub(crate) infohash: InfoHash,
     pub(crate) tracker: TrackerKey,
     pub(crate) result: AnnounceResult,
 }
@@ -63,7 +64,7 @@ pub(crate) struct Announces {
 /// Who waits for an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Asker {
-    Torrent { id: TorrentId, tracker: TrackerKey },
+    Torrent { id: TorrentId, infohash: InfoHash, tracker: TrackerKey },
     User(ScrapeId),
 }
 
@@ -105,7 +106,8 @@ impl Announces {
     /// Makes an announce, now or when its turn comes.
     pub(crate) fn start(&mut self, session: &mut Session, torrent: TorrentId, errand: Errand) {
         let Errand { announce, request } = errand;
-        let asker = Asker::Torrent { id: torrent, tracker: announce.tracker };
+        let infohash = request.infohash;
+        let asker = Asker::Torrent { id: torrent, infohash, tracker: announce.tracker };
         self.ask(session, Waiting { asker, url: announce.url, question: request.into() });
     }
 
@@ -312,9 +314,9 @@ impl Announces {
         result: Result<Answer, TrackerError>,
     ) {
         match asker {
-            Asker::Torrent { id, tracker } => {
+            Asker::Torrent { id, infohash, tracker } => {
                 let result = result.and_then(Answer::into_announce);
-                self.finished.push(Finished { torrent: id, tracker, result });
+                self.finished.push(Finished { torrent: id, infohash, tracker, result });
             }
             Asker::User(scrape) => {
                 let result = result.and_then(Answer::into_scrape);

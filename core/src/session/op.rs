@@ -5,6 +5,7 @@ use crate::peer::PeerSlot;
 use crate::peer::upload::ReadRun;
 use crate::piece::PieceIndex;
 use crate::session::announces::AnnounceId;
+use crate::wire::HashRequest;
 
 /// Who waits for an operation. The owner may be gone when it completes; then the answer is dropped.
 #[derive(Clone, Debug)]
@@ -49,6 +50,8 @@ pub(crate) enum TorrentOp {
     Prepare,
     /// A piece hashed from disk, at its check.
     Check(PieceIndex),
+    /// A piece hashed from disk when its hash has become known, after the check.
+    CheckLate(PieceIndex),
     /// A verified piece written: the piece and how many of its bytes.
     WritePiece(PieceIndex, u32),
     /// Blocks of an incomplete piece written early: how many bytes, for which attempt at it.
@@ -59,6 +62,8 @@ pub(crate) enum TorrentOp {
     ProbeRead,
     /// Blocks read for a peer.
     ReadForPeer(PeerSlot, ReadRun),
+    /// A piece read for a peer that asked for the hashes of its blocks.
+    ReadLeaves(PeerSlot, HashRequest),
     /// What was written flushed.
     Sync,
     /// The resume data written.

@@ -6,12 +6,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::notice::TorrentNotice;
-use crate::piece::BLOCK_LEN;
+use crate::piece::{BLOCK_LEN, InfoHash};
 use crate::random::PolicyRng;
 use crate::session::Session;
 use crate::session::announces::{AnnounceResult, Errand};
 use crate::time::Instant;
-use crate::torrent::peer_book::PeerSource;
+use crate::torrent::peer_book::{Added, PeerSource};
 use crate::torrent::{Torrent, TrackerStatus};
 use crate::tracker::AnnounceRequest;
 use crate::tracker::list::{TrackerKey, TrackerList};
@@ -24,6 +24,8 @@ const ENOUGH_PEERS: usize = 30;
 pub(super) struct Announcer {
     list: TrackerList,
     state: State,
+    /// The announce just made, with the other infohash of a hybrid.
+    second: Option<Box<Errand>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +40,7 @@ enum State {
 impl Announcer {
     /// The torrent's trackers, in tiers.
     pub(super) fn new(tiers: Vec<Vec<String>>, rng: PolicyRng) -> Self {
-        Announcer { list: TrackerList::new(&tiers, rng), state: State::Silent }
+        Announcer { list: TrackerList::new(&tiers, rng), state: State::Silent, second: None }
     }
 }
 
@@ -91,8 +93,12 @@ impl Torrent {
         }
     }
 
-    /// The next announce that is due. None is before it is known where peers reach us.
+    /// The next announce that is due. None is before it is known where peers reach us. That of a
+    /// hybrid comes twice, with each infohash: its peers may know only one of them (BEP 52).
     pub(crate) fn next_announce(&mut self, session: &mut Session) -> Option<Errand> {
+        if let Some(second) = self.announcer.second.take() {
+            return Some(*second);
+        }
         self.announce_due_at(session).filter(|&at| at <= session.now)?;
         let need_peers = (self.is_downloading() || self.is_fetching_metadata())
             && self.peers.len() < ENOUGH_PEERS;
@@ -111,31 +117,38 @@ impl Torrent {
             ip: None,
             compact: true,
         };
+        self.announcer.second = self.other_infohash().map(|infohash| {
+            let request = AnnounceRequest { infohash, ..request.clone() };
+            Errand { announce: announce.clone(), request }.into()
+        });
         Some(Errand { announce, request })
     }
 
-    /// A tracker answered, or did not.
+    /// A tracker answered, or did not. What it says of the other infohash brings peers and changes
+    /// nothing else.
     pub(crate) fn announced(
         &mut self,
         session: &mut Session,
         tracker: TrackerKey,
+        infohash: InfoHash,
         result: AnnounceResult,
     ) {
+        if infohash != self.infohash {
+            let peers = result.map_or_else(|_| Vec::new(), |answer| answer.peers);
+            return self.found_peers(session, infohash, PeerSource::Tracker, &peers);
+        }
         if !self.announcer.list.handle_result(session.now, tracker, &result) {
             return;
         }
         let url = self.announcer.list.url(tracker).map(ToString::to_string).unwrap_or_default();
         match result {
             Ok(answer) => {
-                for &peer in &answer.peers {
-                    self.book.add(peer, PeerSource::Tracker, session.now);
-                }
+                self.found_peers(session, infohash, PeerSource::Tracker, &answer.peers);
                 if let Some(ip) = answer.external_ip {
                     self.learn_address(session, ip);
                 }
                 let (peers, warning) = (answer.peers.len(), answer.warning);
                 session.notify(self.id, TorrentNotice::TrackerAnswered { url, peers, warning });
-                session.queue_connects(self.id);
             }
             Err(error) => {
                 let why = error.to_string();
@@ -143,6 +156,24 @@ impl Torrent {
             }
         }
         self.end_if_idle(session);
+    }
+
+    /// Peers were found that know the torrent by this infohash.
+    pub(super) fn found_peers(
+        &mut self,
+        session: &mut Session,
+        infohash: InfoHash,
+        source: PeerSource,
+        peers: &[SocketAddr],
+    ) {
+        let of_v2 = self.names.v1.is_some() && Some(infohash) == self.names.v2_short();
+        for &peer in peers {
+            // Whoever knows both is dialled with that of v1, and tells (BEP 52, "upgrade path").
+            if self.book.add(peer, source, session.now) == Added::New {
+                self.book.set_of_v2(peer, of_v2);
+            }
+        }
+        session.queue_connects(self.id);
     }
 
     /// Bytes of all pieces that are missing here, wanted or not: whoever wants a part only is no

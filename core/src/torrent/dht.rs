@@ -1,13 +1,15 @@
 //! One torrent and the DHT: when its peers are looked for there, and what is found.
 //!
 //! It is looked for and announced when it starts, then every quarter of an hour, sooner while it
-//! has few peers, and when the network grows from very small. Private torrents are kept out of it
+//! has few peers, and when the network grows from very small; a hybrid by one infohash and then by
+//! the other (BEP 52). Private torrents are kept out of it
 //! by [`Torrent::discovery_allowed`], which everything that concerns the DHT asks.
 
 use std::net::SocketAddr;
 
 use crate::dht::{Announce, NodeId, Outcome, Wish, WishId};
 use crate::notice::TorrentNotice;
+use crate::piece::InfoHash;
 use crate::session::Session;
 use crate::time::{Duration, Instant};
 use crate::torrent::Torrent;
@@ -28,14 +30,18 @@ const GROWN_WAIT: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DhtLookups {
     wish: Option<WishId>,
+    /// Whether the present lookup, or the next, is that of a hybrid's other infohash.
+    is_second: bool,
     /// When the last one ended; `None`: there was none since it started.
     last_at: Option<Instant>,
     wait: Duration,
     tries: u32,
     /// How large the network was at the last one.
     growth: usize,
-    /// Peers that the present one has found.
+    /// Peers that the present one has found, with that of the other infohash.
     found: usize,
+    /// Nodes that the first of the two was stored at.
+    stored: usize,
 }
 
 impl Torrent {
@@ -67,6 +73,9 @@ impl Torrent {
             return None;
         }
         let Some(last_at) = self.dht.last_at else { return Some(session.now) };
+        if self.dht.is_second {
+            return Some(last_at);
+        }
         let has_grown = session.dht.growth > self.dht.growth;
         Some(last_at + if has_grown { GROWN_WAIT.min(self.dht.wait) } else { self.dht.wait })
     }
@@ -77,19 +86,28 @@ impl Torrent {
         let seed = self.is_finished();
         let port = (session.listen_port != 0).then_some(session.listen_port);
         Some(Wish::Peers {
-            infohash: NodeId::from(self.infohash),
+            infohash: NodeId::from(self.looked_for()),
             no_seeds: seed,
             announce: Some(Announce { port, seed }),
             enough: None,
         })
     }
 
+    /// By which infohash it is looked for.
+    fn looked_for(&self) -> InfoHash {
+        let other = self.other_infohash().filter(|_| self.dht.is_second);
+        other.unwrap_or(self.infohash)
+    }
+
     /// The lookup is under way; or it is not, since there are too many.
     pub(crate) fn dht_wished(&mut self, session: &Session, wish: Option<WishId>) {
         self.dht.growth = session.dht.growth;
         self.dht.wish = wish;
-        self.dht.found = 0;
+        if !self.dht.is_second {
+            self.dht.found = 0;
+        }
         if wish.is_none() {
+            self.dht.is_second = false;
             self.dht.last_at = Some(session.now);
             self.dht.wait = BUSY_WAIT;
         }
@@ -97,16 +115,20 @@ impl Torrent {
 
     /// The DHT knows peers.
     pub(crate) fn dht_peers(&mut self, session: &mut Session, peers: &[SocketAddr]) {
-        for peer in peers {
-            self.book.add(*peer, PeerSource::Dht, session.now);
-        }
         self.dht.found += peers.len();
-        session.queue_connects(self.id);
+        self.found_peers(session, self.looked_for(), PeerSource::Dht, peers);
     }
 
     /// The lookup is done.
     pub(crate) fn dht_done(&mut self, session: &mut Session, outcome: &Outcome) {
         if self.dht.wish.take().is_none() {
+            return;
+        }
+        let is_first = !std::mem::take(&mut self.dht.is_second);
+        if is_first && self.other_infohash().is_some() {
+            self.dht.is_second = true;
+            self.dht.stored = outcome.stored;
+            self.dht.last_at = Some(session.now);
             return;
         }
         let few = self.peers.len() < FEW_PEERS;
@@ -119,7 +141,8 @@ impl Torrent {
         let jitter = self.policy.below(128);
         self.dht.wait += self.dht.wait * u32::try_from(jitter).unwrap_or(0) / 1024;
         self.dht.last_at = Some(session.now);
-        let (peers, stored) = (self.dht.found, outcome.stored);
+        let (peers, stored) = (self.dht.found, self.dht.stored + outcome.stored);
+        self.dht.stored = 0;
         session.notify(self.id, TorrentNotice::DhtAnswered { peers, stored });
     }
 

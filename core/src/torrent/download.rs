@@ -421,7 +421,7 @@ impl Torrent {
     }
 
     /// A piece is verified and on disk: it is ours, and everybody may know.
-    fn piece_passed(&mut self, session: &mut Session, piece: PieceIndex) {
+    pub(super) fn piece_passed(&mut self, session: &mut Session, piece: PieceIndex) {
         if self.picker.have().has(piece) {
             // A write tried again while the first was still under way.
             return;
@@ -451,8 +451,9 @@ impl Torrent {
             .smart_ban
             .failed(piece, blocks.map(|data| data.chunks().iter().map(AsRef::as_ref)));
         self.forget_piece(session, piece);
-        if let Some(liar) = liar {
-            self.ban(session, liar, BanReason::WrongData);
+        match liar {
+            Some(liar) => self.ban(session, liar, BanReason::WrongData),
+            None => self.ask_for_leaves(session, piece),
         }
         self.feed_hungry(session);
     }

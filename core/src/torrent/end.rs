@@ -32,8 +32,8 @@ impl Torrent {
         match self.phase {
             Phase::Running => self.open_for_peers(session),
             // What was learnt while it was to learn no more than the metadata.
+            Phase::Metadata if self.is_fetching_metadata() => self.open_for_peers(session),
             Phase::Metadata if self.metainfo.is_some() => self.find_resume_data(session),
-            Phase::Metadata if self.metadata.is_some() => self.open_for_peers(session),
             _ => {}
         }
     }
@@ -130,6 +130,7 @@ impl Torrent {
             TorrentOp::Reuse => self.files_reused(session, result),
             TorrentOp::Prepare => self.files_prepared(session, result),
             TorrentOp::Check(piece) => self.piece_checked(session, piece, result),
+            TorrentOp::CheckLate(piece) => self.piece_checked_late(session, piece, result),
             TorrentOp::WritePiece(piece, len) => self.piece_written(session, piece, len, result),
             TorrentOp::WriteEarly { piece, len, attempt } => {
                 session.backlog_done(len as usize);
@@ -137,6 +138,9 @@ impl Torrent {
             }
             TorrentOp::HashPiece(piece) => self.piece_hashed(session, piece, result),
             TorrentOp::ReadForPeer(slot, run) => self.blocks_read(session, slot, run, result),
+            TorrentOp::ReadLeaves(slot, request) => {
+                self.leaves_read(session, slot, request, result);
+            }
             TorrentOp::ProbeRead => self.read_probed(session, result),
             TorrentOp::Sync => self.synced(session, result),
             TorrentOp::SaveResume => self.resume_saved(session, result),

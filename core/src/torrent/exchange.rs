@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use crate::extension::pex::{PexFlags, PexMessage};
 use crate::peer::{Peer, PeerSlot};
+use crate::piece::InfoHash;
 use crate::session::Session;
 use crate::time::{Duration, Instant};
 use crate::torrent::Torrent;
@@ -108,14 +109,19 @@ impl Torrent {
     /// Whether they are to be looked for, if that is news.
     pub(crate) fn local_discovery_news(&mut self) -> Option<bool> {
         let looks = self.looks_for_local_peers();
-        (std::mem::replace(&mut self.is_local, looks) != looks).then_some(looks)
+        let is_news = std::mem::replace(&mut self.is_local, looks) != looks;
+        (is_news || (looks && self.is_newly_hybrid)).then_some(looks)
     }
 
-    /// A peer in the same network takes part.
-    pub(crate) fn local_peer(&mut self, session: &mut Session, peer: SocketAddr) {
+    /// A peer in the same network takes part, under this infohash.
+    pub(crate) fn local_peer(
+        &mut self,
+        session: &mut Session,
+        infohash: InfoHash,
+        peer: SocketAddr,
+    ) {
         if self.looks_for_local_peers() {
-            self.book.add(peer, PeerSource::Lsd, session.now);
-            session.queue_connects(self.id);
+            self.found_peers(session, infohash, PeerSource::Lsd, &[peer]);
         }
     }
 

@@ -2,12 +2,13 @@
 //! (BEP 10).
 //!
 //! A hybrid torrent has two infohashes (BEP 52, "upgrade path"). We dial with that of v1 and say
-//! that we know v2 as well; whoever is dialled answers with that of v2 if both know it.
+//! that we know v2 as well; whoever is dialled answers with that of v2 if both know it. Peers that
+//! are known to be in the swarm of v2 are dialled with its infohash; whoever hangs up on one is tried
+//! with the other, since a magnet link may have told it no more than that.
 
 use std::net::SocketAddr;
 
-use crate::peer::{PeerSlot, Phase};
-use crate::piece::InfoHash;
+use crate::peer::{Peer, PeerSlot, Phase};
 use crate::session::Session;
 use crate::torrent::Torrent;
 use crate::torrent::peer_book::Ended;
@@ -25,7 +26,10 @@ impl Torrent {
         if self.told_dht_port(session).is_some() {
             reserved = reserved.with_dht();
         }
-        if self.hybrid_infohash.is_some() {
+        let v2 = self.names.v2_short();
+        let is_hybrid = self.names.v1.is_some() && v2.is_some();
+        let is_sure = self.metainfo.is_some() || !self.doubts_v2;
+        if is_hybrid && is_sure {
             reserved = reserved.with_v2();
         }
         let Some(peer) = self.peers.get_mut(slot) else { return };
@@ -33,10 +37,13 @@ impl Torrent {
             Phase::Handshaking(theirs) => theirs.head(),
             _ => None,
         };
-        let knows_v2 =
-            |v2: &InfoHash| head.is_some_and(|(theirs, infohash)| theirs.v2() || infohash == *v2);
-        let infohash = self.hybrid_infohash.filter(knows_v2).unwrap_or(self.infohash);
-        peer.of_v2 = infohash != self.infohash;
+        let by_v2 = match head {
+            Some((theirs, infohash)) => theirs.v2() || Some(infohash) == v2,
+            None => self.book.is_of_v2(peer.remote),
+        };
+        let first = if is_hybrid && by_v2 { v2 } else { self.names.v1 };
+        let infohash = first.or(v2).unwrap_or(self.infohash);
+        peer.of_v2 = Some(infohash) == v2;
         let handshake = Handshake { reserved, infohash, peer_id: session.peer_id };
         peer.outbox.put(&handshake.encode());
         session.ask_send(peer.conn);
@@ -52,8 +59,10 @@ impl Torrent {
         let now = session.now;
         let Some(peer) = self.peers.get_mut(slot) else { return false };
         let (conn, remote, incoming) = (peer.conn, peer.remote, peer.incoming);
-        let of_v2 = Some(theirs.infohash) == self.hybrid_infohash;
-        if theirs.infohash != self.infohash && !of_v2 {
+        let of_v2 = Some(theirs.infohash) == self.names.v2_short();
+        if !of_v2 && Some(theirs.infohash) != self.names.v1 {
+            // Perhaps the link has the infohashes of two torrents, which the metadata will tell.
+            self.doubts_v2 |= !incoming;
             self.drop_peer(session, slot, Ended::Failed);
             return false;
         }
@@ -80,10 +89,9 @@ impl Torrent {
                 return false;
             }
         }
-        let is_v2_only = self.is_v2_only();
         let Some(peer) = self.peers.get_mut(slot) else { return false };
         peer.phase = Phase::Open;
-        peer.of_v2 |= of_v2 || is_v2_only;
+        peer.of_v2 |= of_v2;
         peer.id = Some(theirs.peer_id);
         let both = theirs.reserved.both(OURS);
         peer.fast = both.fast();
@@ -102,6 +110,14 @@ impl Torrent {
         }
         session.set_deadline(conn, now + session.config.timeouts.keep_alive);
         true
+    }
+
+    /// A peer left without a handshake: perhaps it knows a hybrid by the other infohash.
+    pub(super) fn try_other_infohash(&mut self, peer: &Peer) {
+        let hung_up = !peer.incoming && matches!(peer.phase, Phase::Handshaking(_));
+        if hung_up && self.other_infohash().is_some() {
+            self.book.set_of_v2(peer.remote, !peer.of_v2);
+        }
     }
 
     /// The first message after the handshake says what we have (BEP 3, BEP 6).
@@ -171,7 +187,9 @@ impl Torrent {
             peer.listens_at = Some(addr);
             self.book.connected(addr, session.now);
         }
+        peer.has_metadata |= theirs.metadata_size.is_some();
         self.metadata_offered(session, slot, theirs.metadata_size);
+        self.layers_offered(session, slot);
         self.tell_peers_soon(session);
         self.part_if_both_seed(session, slot);
         Ok(())

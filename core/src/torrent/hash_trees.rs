@@ -61,6 +61,12 @@ impl HashTrees {
         held.then_some(index.total)
     }
 
+    /// A file with this root.
+    pub(super) fn file_with(&mut self, metainfo: &Metainfo, root: &Sha256Hash) -> Option<usize> {
+        let index = self.index.get_or_insert_with(|| Index::new(metainfo));
+        index.find(metainfo, root).and_then(|(file, _)| usize::try_from(file).ok())
+    }
+
     /// What a request is answered with: the run and its uncles, one after the other. `None` if they
     /// are not held, or trees were built too often.
     pub(super) fn answer(

@@ -5,11 +5,11 @@
 //! whatever pieces we have, since the layers are part of what we know of the torrent. Answers are
 //! held up by the upload limits like blocks, and by [`HashUploads`](crate::peer::hash_uploads).
 //!
-//! Rejected is what [`HashTrees`] does not hold: leaf layers, except where a piece is a block, and
-//! everything of files of one piece. On a connection that is not of v2 the messages are a
+//! Rejected is what [`HashTrees`] does not hold, which is everything of files of one piece; but leaf
+//! hashes may be computed (`leaves`). On a connection that is not of v2 the messages are a
 //! violation, as they are to libtorrent.
 //!
-//! We ask for no hashes, so none are expected.
+//! What we ask for ourselves, `layers` and `leaves` know.
 
 use bytes::Bytes;
 
@@ -38,17 +38,44 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let admitted =
             total.is_some_and(|total| peer.hash_uploads.request(session.now, request, total));
-        if !admitted {
+        if !admitted
+            && !self.read_leaves(session, slot, &request)
+            && let Some(peer) = self.peers.get_mut(slot)
+        {
             peer.send(Message::HashReject(request));
         }
         Ok(())
     }
 
-    /// A peer sends hashes, which nobody asked for.
-    pub(super) fn hashes_arrived(&mut self, slot: PeerSlot, bytes: usize) -> Result<(), Violation> {
+    /// A peer does not give hashes.
+    pub(super) fn hashes_rejected(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: &HashRequest,
+    ) -> Result<(), Violation> {
+        self.require_v2(slot, id::HASH_REJECT)?;
+        self.leaves_rejected(slot, request);
+        self.layer_rejected(session, slot, request);
+        Ok(())
+    }
+
+    /// A peer sends hashes. What nobody asked for is dropped.
+    pub(super) fn hashes_arrived(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: &HashRequest,
+        hashes: &[u8],
+    ) -> Result<(), Violation> {
         self.require_v2(slot, id::HASHES)?;
+        if self.leaves_arrived(session, slot, request, hashes)
+            || self.layer_arrived(session, slot, request, hashes)
+        {
+            return Ok(());
+        }
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        peer.unasked_bytes += bytes as u64;
+        peer.unasked_bytes += hashes.len() as u64;
         match peer.unasked_bytes > UNASKED_LIMIT {
             true => Err(Violation::Flood { id: id::HASHES }),
             false => Ok(()),

@@ -206,8 +206,10 @@ impl Torrent {
                 Ok(())
             }
             Message::HashRequest(request) => self.hashes_requested(session, slot, request),
-            Message::Hashes { hashes, .. } => self.hashes_arrived(slot, hashes.len()),
-            Message::HashReject(_) => self.require_v2(slot, id::HASH_REJECT),
+            Message::Hashes { request, hashes } => {
+                self.hashes_arrived(session, slot, &request, &hashes)
+            }
+            Message::HashReject(request) => self.hashes_rejected(session, slot, &request),
             // An extension we did not offer, a message from the future.
             Message::Extended { .. } | Message::Unknown { .. } => Ok(()),
         }

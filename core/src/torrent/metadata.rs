@@ -15,6 +15,7 @@ use crate::event::ResolveError;
 use crate::extension::metadata::{
     METADATA_PIECE_LEN, MetadataFetch, MetadataMessage, Received, piece_len,
 };
+use crate::infohashes::InfoHashes;
 use crate::metainfo::magnet::PeerAddress;
 use crate::metainfo::{Magnet, Metainfo, PathRules};
 use crate::notice::TorrentNotice;
@@ -35,6 +36,11 @@ use crate::wire::{Message, Violation};
 /// Pieces found on disk up to which connected peers are told of each; with more they are connected
 /// anew, since a bitfield may only be the first message (chosen: 9 KB of messages).
 const HAVES_TOLD: u32 = 1000;
+/// What is said of a link that leads to what is there already.
+const TWINS: &str = "the session has this torrent already, under its other infohash";
+/// What is said of a link whose two infohashes no torrent has.
+const TWO_TORRENTS: &str =
+    "its btih and its btmh are of two torrents; use a link with only one of them";
 
 impl Torrent {
     // Before peers are asked.
@@ -87,18 +93,20 @@ impl Torrent {
             Ok(DiskDone::Loaded(Some(data))) => data,
             _ => Bytes::new(),
         };
-        let known = Metainfo::from_bytes(data.clone(), PathRules::HOST).ok();
-        if let Some(metainfo) = known.filter(|known| known.infohash() == self.infohash) {
+        let known = Metainfo::from_kept(data.clone(), PathRules::HOST).ok();
+        let is_it = |known: &Metainfo| self.names.are_of(&InfoHashes::of(known));
+        if let Some(metainfo) = known.filter(is_it) {
             self.announcer.add_trackers(metainfo.trackers(), session.now);
             return self.learn(session, metainfo);
         }
         let link = std::str::from_utf8(&data).ok().and_then(|text| text.parse::<Magnet>().ok());
-        if let Some(link) = link.filter(|link| link.infohash == self.infohash) {
+        let is_it = |link: &Magnet| self.names.are_of(&InfoHashes::named_by(link));
+        if let Some(link) = link.filter(is_it) {
             self.take_hints(session, &link);
         }
         self.phase = Phase::Metadata;
         let limit = session.config.bounds.metadata_bytes;
-        self.metadata = Some(Box::new(MetadataFetch::new(self.infohash, limit)));
+        self.metadata = Some(Box::new(MetadataFetch::new(self.names, limit)));
         if let Some(magnet) = &self.magnet {
             let text = magnet.to_string();
             self.save_metadata(session, text.into());
@@ -108,7 +116,7 @@ impl Torrent {
         }
     }
 
-    fn save_metadata(&mut self, session: &mut Session, data: Bytes) {
+    pub(super) fn save_metadata(&mut self, session: &mut Session, data: Bytes) {
         let name = StateName::Metadata(self.infohash);
         self.disk(session, TorrentOp::SaveMetadata, DiskRequest::Save { name, data });
     }
@@ -231,6 +239,10 @@ impl Torrent {
                 self.metadata_complete(session, info);
                 return Ok(());
             }
+            Received::TwoTorrents => {
+                self.metadata_unusable(session, TWO_TORRENTS.to_owned());
+                return Ok(());
+            }
         }
         self.ask_for_metadata(session);
         Ok(())
@@ -246,16 +258,46 @@ impl Torrent {
                 self.save_metadata(session, metainfo.to_bytes());
                 self.learn(session, metainfo);
             }
-            Err(error) => {
-                // Every peer would give the same.
-                session.notify(self.id, TorrentNotice::MetadataUnusable { why: error.to_string() });
-                self.pause(session);
-            }
+            Err(error) => self.metadata_unusable(session, error.to_string()),
         }
+    }
+
+    /// Nothing can be done with what the link describes: every peer would give the same.
+    fn metadata_unusable(&mut self, session: &mut Session, why: String) {
+        self.metadata = None;
+        session.notify(self.id, TorrentNotice::MetadataUnusable { why });
+        self.pause(session);
+    }
+
+    /// Another torrent of the session turned out to be the same hybrid: they must not both write to
+    /// its files.
+    pub(crate) fn is_twin(&mut self, session: &mut Session) {
+        self.metadata_unusable(session, TWINS.to_owned());
     }
 
     /// What the torrent is is known: everything else begins.
     fn learn(&mut self, session: &mut Session, metainfo: Metainfo) {
+        self.adopt(Arc::new(metainfo));
+        self.leave_discovered_peers(session);
+        if !self.metadata_only {
+            self.tell_metadata(session);
+            self.meet_peers_again(session);
+            return self.find_resume_data(session);
+        }
+        self.phase = Phase::Metadata;
+        if self.layers.is_none() {
+            return self.metadata_done(session);
+        }
+        self.meet_peers_again(session);
+        if !self.paused {
+            self.open_for_peers(session);
+        }
+        self.wait_for_layers(session);
+    }
+
+    /// Tells what the torrent turned out to be.
+    fn tell_metadata(&self, session: &mut Session) {
+        let Some(metainfo) = &self.metainfo else { return };
         session.notify(
             self.id,
             TorrentNotice::MetadataReceived {
@@ -264,15 +306,13 @@ impl Torrent {
                 pieces: metainfo.geometry().pieces(),
             },
         );
-        self.adopt(Arc::new(metainfo));
-        self.leave_discovered_peers(session);
-        if self.metadata_only {
-            self.phase = Phase::Metadata;
-            self.metadata_only = false;
-            return self.pause(session);
-        }
-        self.meet_peers_again(session);
-        self.find_resume_data(session);
+    }
+
+    /// No more than the metadata was wanted, and it is here, with as much of its layers as there is.
+    pub(super) fn metadata_done(&mut self, session: &mut Session) {
+        self.metadata_only = false;
+        self.tell_metadata(session);
+        self.pause(session);
     }
 
     /// The connected peers are told that we have the metadata, and what they said to have counts.
@@ -297,7 +337,10 @@ impl Torrent {
                 Err(violation) => Err(violation),
             };
             match outcome {
-                Ok(()) => self.tell_extensions(session, slot),
+                Ok(()) => {
+                    self.layers_offered(session, slot);
+                    self.tell_extensions(session, slot);
+                }
                 Err(violation) => self.violated(session, slot, violation),
             }
             self.flush_outbox(session, slot);

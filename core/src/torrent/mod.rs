@@ -6,6 +6,7 @@
 //! | file | what happens there |
 //! |---|---|
 //! | `metadata` | from a magnet link to what the torrent is; the same for others |
+//! | `layers` | the piece hashes of v2 that metadata from peers lacks |
 //! | `start` | resume data, check, the way to running |
 //! | `reuse` | files that another torrent has whole |
 //! | `announce` | trackers are told, and tell of peers |
@@ -19,6 +20,7 @@
 //! | `spread` | a seed alone with leeches suggests what none of them has |
 //! | `keep` | flushing, resume data, a disk that fails |
 //! | `hashes` | hash requests in, hashes out |
+//! | `leaves` | hashes of single blocks, to blame and to help blaming |
 //! | `exchange` | peers tell each other of peers |
 //! | `end` | pause, resume, removal, the session's stop |
 //! | `report` | how it stands |
@@ -36,6 +38,9 @@ mod hash_trees;
 mod hashes;
 mod keep;
 mod late;
+pub mod layer_fetch;
+mod layers;
+mod leaves;
 mod messages;
 mod metadata;
 pub mod options;
@@ -63,11 +68,11 @@ use crate::disk::{Allocation, DiskRequest, StoreSpec, VerifyRequest};
 use crate::extension::metadata::MetadataFetch;
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
+use crate::infohashes::InfoHashes;
 use crate::metainfo::{FileRanges, Magnet, Metainfo};
 use crate::peer::{Peer, PeerSlot};
 use crate::picker::Picker;
 use crate::piece::{Geometry, InfoHash, PieceIndex};
-use crate::piece_hash::PieceHash;
 use crate::random::PolicyRng;
 use crate::rate::RateMeter;
 use crate::session::Session;
@@ -94,16 +99,23 @@ pub use status::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
 pub(crate) struct Torrent {
     pub(crate) id: TorrentId,
     pub(crate) infohash: InfoHash,
-    /// Of a hybrid, the other one: that of v2, truncated.
-    pub(crate) hybrid_infohash: Option<InfoHash>,
-    /// Whether that is news.
+    /// All that are known of it; `infohash` is one of them, cut short.
+    names: InfoHashes,
+    /// Whether there is another one since a moment ago.
     is_newly_hybrid: bool,
+    /// Whether a peer knows a v2 of it that a magnet link does not: until more is known, it is one of
+    /// v1 to those that are dialled.
+    doubts_v2: bool,
     /// What it is; until that is known it has no pieces and no files.
     pub(crate) metainfo: Option<Arc<Metainfo>>,
     /// Where to learn it.
     magnet: Option<Box<Magnet>>,
     /// While peers are asked what it is.
     metadata: Option<Box<MetadataFetch>>,
+    /// While piece layers of v2 are missing.
+    layers: Option<Box<layers::Layers>>,
+    /// What waits for their hashes.
+    unchecked: layers::Unchecked,
     metadata_only: bool,
     recheck: bool,
     root: PathBuf,
@@ -139,6 +151,8 @@ pub(crate) struct Torrent {
 
     /// The hashes that peers may ask for; empty while there are no peers.
     hash_trees: HashTrees,
+    /// Hashes of single blocks, asked for and given.
+    leaves: leaves::Leaves,
 
     peers: Slab<PeerSlot, Peer>,
     pub(crate) book: PeerBook,
@@ -223,9 +237,10 @@ impl Torrent {
         self.is_active() || self.is_fetching_metadata()
     }
 
-    /// Whether peers are asked what it is.
+    /// Whether peers are asked what it is, or for the layers where no more than that is wanted.
     fn is_fetching_metadata(&self) -> bool {
-        self.phase == Phase::Metadata && self.metadata.is_some() && !self.paused
+        let asks = self.metadata.is_some() || (self.metadata_only && self.layers.is_some());
+        self.phase == Phase::Metadata && asks && !self.paused
     }
 
     /// Whether peers may be found by other means than trackers and the user: DHT, peer exchange,
@@ -244,20 +259,14 @@ impl Torrent {
         }
     }
 
-    /// What a piece must hash to. Known of every piece, once it is known what the torrent is: one of
-    /// v2 alone without its layers is refused.
-    fn piece_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
-        self.metainfo.as_ref()?.expected_hash(piece)
+    /// The other infohash of a hybrid, as far as it is known.
+    pub(crate) fn other_infohash(&self) -> Option<InfoHash> {
+        self.names.short().find(|infohash| *infohash != self.infohash)
     }
 
-    /// The second infohash of a hybrid, once it is known.
+    /// The same, once: when it has become known.
     pub(crate) fn take_new_infohash(&mut self) -> Option<InfoHash> {
-        if std::mem::take(&mut self.is_newly_hybrid) { self.hybrid_infohash } else { None }
-    }
-
-    /// Whether it has no v1 part.
-    fn is_v2_only(&self) -> bool {
-        self.metainfo.as_ref().is_some_and(|metainfo| !metainfo.has_v1())
+        if std::mem::take(&mut self.is_newly_hybrid) { self.other_infohash() } else { None }
     }
 
     /// Has a piece read from disk and compared with its hash.
@@ -298,6 +307,7 @@ impl Torrent {
             self.trouble.as_ref().and_then(DiskTrouble::retry_at),
             self.connect_due_at(session),
             self.metadata_due_at(session),
+            self.layers_due_at(session),
             self.pex_due_at(),
         ];
         match deadlines.into_iter().flatten().min() {
@@ -323,6 +333,9 @@ impl Torrent {
         }
         if self.metadata_due_at(session).is_some_and(|at| at <= now) {
             self.mind_metadata(session);
+        }
+        if self.layers_due_at(session).is_some_and(|at| at <= now) {
+            self.mind_layers(session);
         }
         if self.connect_due_at(session).is_some_and(|at| at <= now) {
             session.queue_connects(self.id);

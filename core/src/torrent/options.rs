@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::RateLimits;
 use crate::disk::Allocation;
+use crate::infohashes::InfoHashes;
 use crate::metainfo::{FileRanges, Magnet, Metainfo};
-use crate::piece::{InfoHash, InfoHashV2};
+use crate::piece::InfoHash;
 
 /// A torrent to add to the session.
 #[derive(Clone, Debug)]
@@ -60,18 +61,12 @@ impl TorrentSource {
         }
     }
 
-    /// Its infohash in v2 (BEP 52), if it is known to have one.
-    pub fn infohash_v2(&self) -> Option<InfoHashV2> {
+    /// Its infohashes in v1 and v2 (BEP 52), as far as they are known.
+    pub fn infohashes(&self) -> InfoHashes {
         match self {
-            TorrentSource::Metainfo(metainfo) => metainfo.infohash_v2(),
-            TorrentSource::Magnet(magnet) => magnet.v2,
+            TorrentSource::Metainfo(metainfo) => InfoHashes::of(metainfo),
+            TorrentSource::Magnet(magnet) => InfoHashes::named_by(magnet),
         }
-    }
-
-    /// Whether it is a magnet link to a torrent of v2 alone (BEP 52), whose hashes the engine
-    /// cannot ask peers for yet.
-    pub fn is_v2_only_magnet(&self) -> bool {
-        matches!(self, TorrentSource::Magnet(magnet) if magnet.is_v2_only())
     }
 
     /// Its name as far as it is known, fit to be shown; no path.

@@ -117,6 +117,8 @@ struct Peer {
     standing: Standing,
     failures: u8,
     is_seed: bool,
+    /// Whether it is to be dialled with the infohash of v2.
+    of_v2: bool,
     /// BEP 40's if our own address is known, else `lot`.
     priority: u32,
     lot: u32,
@@ -200,6 +202,7 @@ impl PeerBook {
             standing: Standing::Idle,
             failures: 0,
             is_seed: false,
+            of_v2: false,
             priority: self.priority_of(addr).unwrap_or(lot),
             lot,
             retry_at: now,
@@ -279,6 +282,18 @@ impl PeerBook {
     /// Whether the address is a seed's, which is no candidate while we are one too.
     pub fn set_seed(&mut self, addr: SocketAddr, is_seed: bool) {
         self.update(canonical(addr), |peer| peer.is_seed = is_seed);
+    }
+
+    /// Whether a hybrid is better known there by its infohash of v2 (BEP 52).
+    pub fn set_of_v2(&mut self, addr: SocketAddr, of_v2: bool) {
+        if let Some(peer) = self.peers.get_mut(&canonical(addr)) {
+            peer.of_v2 = of_v2;
+        }
+    }
+
+    /// Whether the address is to be dialled with the infohash of v2.
+    pub fn is_of_v2(&self, addr: SocketAddr) -> bool {
+        self.peers.get(&canonical(addr)).is_some_and(|peer| peer.of_v2)
     }
 
     /// Whether we are a seed. Goes through all addresses if that changes.

@@ -48,6 +48,7 @@ impl Torrent {
         let addr = peer.listens_at;
         self.mind_interest(slot);
         self.suggest(slot);
+        self.layers_offered(session, slot);
         if everything {
             if let Some(addr) = addr {
                 self.book.set_seed(addr, true);
@@ -141,6 +142,7 @@ impl Torrent {
         if is_news {
             self.offer_allowed_fast(slot);
         }
+        self.layers_offered(session, slot);
         self.hungry.insert(slot);
         self.part_if_both_seed(session, slot);
         Ok(())

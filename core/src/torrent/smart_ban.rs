@@ -10,9 +10,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sha1::{Digest, Sha1};
+use sha2::{Digest, Sha256};
 
-use crate::piece::{PieceIndex, Sha1Hash};
+use crate::piece::{PieceIndex, Sha256Hash};
 
 /// Digests kept per torrent (chosen: about 3 MB, the blocks of four of the longest pieces).
 const MOST_DIGESTS: usize = 65_536;
@@ -44,7 +44,7 @@ const UNKNOWN: u16 = u16::MAX;
 struct Evidence<P> {
     block: u32,
     peer: P,
-    digest: Sha1Hash,
+    digest: Sha256Hash,
 }
 
 impl<P: Copy + Ord> Default for SmartBan<P> {
@@ -78,7 +78,7 @@ impl<P: Copy + Ord> SmartBan<P> {
 
     /// A piece failed its hash. `blocks` are all its blocks in order, each cut anywhere.
     /// Returns the peer that sent all of them, if one did: it is guilty. If not, keeps digests
-    /// (SHA-1 over the whole piece, here and now) until the piece passes.
+    /// (SHA2-256 over the whole piece, here and now) until the piece passes.
     pub fn failed<'a, B>(
         &mut self,
         piece: PieceIndex,
@@ -130,6 +130,28 @@ impl<P: Copy + Ord> SmartBan<P> {
                     }
                 }
             }
+        }
+        guilty.sort_unstable();
+        guilty.dedup();
+        guilty
+    }
+
+    /// The first blocks of a piece are known to have these digests, though it did not pass yet.
+    /// Returns the peers that sent others, in ascending order; of the further blocks what is kept
+    /// stays.
+    pub fn judged(&mut self, piece: PieceIndex, digests: &[Sha256Hash]) -> Vec<P> {
+        let Some(evidence) = self.take(piece) else { return Vec::new() };
+        let mut guilty = Vec::new();
+        let mut kept = Vec::new();
+        for entry in evidence {
+            match digests.get(entry.block as usize) {
+                Some(digest) if *digest != entry.digest => guilty.push(entry.peer),
+                Some(_) => {}
+                None => kept.push(entry),
+            }
+        }
+        if !kept.is_empty() {
+            self.keep(piece, kept);
         }
         guilty.sort_unstable();
         guilty.dedup();
@@ -195,10 +217,11 @@ impl<P: Copy + PartialEq> Senders<P> {
     }
 }
 
-fn digest<'a>(data: impl IntoIterator<Item = &'a [u8]>) -> Sha1Hash {
-    let mut sha1 = Sha1::new();
-    data.into_iter().for_each(|part| sha1.update(part));
-    sha1.finalize().into()
+/// In v2 that is the block's leaf hash (BEP 52).
+fn digest<'a>(data: impl IntoIterator<Item = &'a [u8]>) -> Sha256Hash {
+    let mut sha256 = Sha256::new();
+    data.into_iter().for_each(|part| sha256.update(part));
+    sha256.finalize().into()
 }
 
 #[cfg(test)]
@@ -248,6 +271,19 @@ mod tests {
         assert_eq!(ban.failed(PIECE, blocks(b"12Y")), None);
         receive(&mut ban, "aaa");
         assert_eq!(ban.passed(PIECE, blocks(b"123")), ['a', 'd']);
+    }
+
+    #[test]
+    fn known_digests_tell_whose_block_was_wrong_before_the_piece_passes() {
+        let mut ban = SmartBan::new();
+        receive(&mut ban, "abc");
+        assert_eq!(ban.failed(PIECE, blocks(b"1X3")), None);
+        let leaves: Vec<Sha256Hash> = blocks(b"123").map(digest).collect();
+        assert_eq!(ban.judged(PIECE, &leaves[..1]), [], "the first was right");
+        assert!(ban.has_failed(PIECE));
+        assert_eq!(ban.judged(PIECE, &leaves), ['b']);
+        assert!(!ban.has_failed(PIECE));
+        assert_eq!((ban.digests, ban.order.len()), (0, 0));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::disk::{
 };
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
+use crate::infohashes::InfoHashes;
 use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
 use crate::picker::Picker;
@@ -36,7 +37,7 @@ impl Torrent {
         store: StoreId,
         add: AddTorrent,
     ) -> Self {
-        let infohash = add.source.infohash();
+        let (infohash, names) = (add.source.infohash(), add.source.infohashes());
         let mut policy = session.policy.fork();
         let (metainfo, magnet) = match add.source {
             TorrentSource::Metainfo(metainfo) => (Some(metainfo), None),
@@ -49,11 +50,14 @@ impl Torrent {
         let mut torrent = Torrent {
             id,
             infohash,
-            hybrid_infohash: None,
+            names,
             is_newly_hybrid: false,
+            doubts_v2: false,
             metainfo: None,
             magnet,
             metadata: None,
+            layers: None,
+            unchecked: Default::default(),
             metadata_only: add.metadata_only,
             recheck: add.recheck,
             root: add.root,
@@ -80,6 +84,7 @@ impl Torrent {
             unreadable: None,
             disk_ops: 0,
             hash_trees: Default::default(),
+            leaves: Default::default(),
             is_local: false,
             peers: Slab::new(),
             book,
@@ -99,6 +104,7 @@ impl Torrent {
             policy,
             timer: register_timer(session, id),
         };
+        torrent.is_newly_hybrid = torrent.other_infohash().is_some();
         torrent.set_limits(session, add.limits);
         if let Some(metainfo) = metainfo {
             torrent.announcer.add_trackers(metainfo.trackers(), session.now);
@@ -124,11 +130,11 @@ impl Torrent {
         if self.files.len() != metainfo.files().len() {
             self.files = self.chosen_files(&metainfo);
         }
-        let v2 = metainfo.infohash_v2().map(|v2| v2.truncated());
-        self.hybrid_infohash = v2.filter(|v2| *v2 != self.infohash);
-        self.is_newly_hybrid = self.hybrid_infohash.is_some();
+        let names = InfoHashes::of(&metainfo);
+        self.is_newly_hybrid |= std::mem::replace(&mut self.names, names) != names;
         self.metainfo = Some(metainfo);
         self.apply_priorities();
+        self.find_layers();
     }
 
     /// Begins by finding out what the torrent is, if only a magnet link is known.
@@ -227,6 +233,7 @@ impl Torrent {
             self.picker.mark_have(piece);
         }
         self.skip_what_is_short(&mut trust.check, stats);
+        self.check_without_hashes(&mut trust.check);
         self.checker = Checker::new(&trust.check);
         self.phase = Phase::Checking;
         if self.checker.is_done() {
@@ -324,6 +331,7 @@ impl Torrent {
         if self.is_finished() {
             self.finished(session);
         }
+        self.check_late(session);
         if !self.paused {
             self.open_for_peers(session);
             self.go_on_with_peers(session);

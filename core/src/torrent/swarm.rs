@@ -193,6 +193,9 @@ impl Torrent {
     fn remove_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         let Some(mut peer) = self.peers.remove(slot) else { return };
         self.metadata_source_gone(session, &peer);
+        self.layer_source_gone(session, slot);
+        self.leaf_source_gone(slot);
+        self.try_other_infohash(&peer);
         if self.peers.is_empty() {
             self.hash_trees = HashTrees::default();
         }

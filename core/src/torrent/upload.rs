@@ -365,7 +365,7 @@ impl Torrent {
     }
 
     /// Whether the disk does not give what we have.
-    fn cannot_read(&self) -> bool {
+    pub(super) fn cannot_read(&self) -> bool {
         self.unreadable.is_some()
     }
 }

@@ -15,9 +15,11 @@ use bitswarm_core::Instant;
 use bitswarm_core::extension::metadata::{
     METADATA_PIECE_LEN, MetadataFetch, MetadataMessage, MetadataUploads, Received,
 };
-use bitswarm_core::piece::InfoHash;
+use bitswarm_core::infohashes::InfoHashes;
+use bitswarm_core::piece::{InfoHash, InfoHashV2};
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
+use sha2::Sha256;
 
 use super::input::Input;
 use crate::sim::bencode::Value as Strict;
@@ -71,9 +73,13 @@ struct Fetch {
 impl Fetch {
     fn new(which: usize) -> Self {
         let truth = &TRUTH[which];
-        let infohash = InfoHash(Sha1::digest(truth).into());
+        // The longer one is known by both hashes, as that of a hybrid may be.
+        let expected = InfoHashes {
+            v1: Some(InfoHash(Sha1::digest(truth).into())),
+            v2: (which == 1).then(|| InfoHashV2(Sha256::digest(truth).into())),
+        };
         Fetch {
-            fetch: MetadataFetch::new(infohash, LIMIT),
+            fetch: MetadataFetch::new(expected, LIMIT),
             truth,
             now: Instant::ZERO,
             peers: BTreeMap::new(),
@@ -209,6 +215,7 @@ impl Fetch {
                 assert!(self.liars.get(&liar) == Some(&true), "{liar} said nothing wrong");
                 self.peers.remove(&liar);
             }
+            Received::TwoTorrents => panic!("the hashes are of one"),
             Received::Failed(None) | Received::Accepted | Received::Unasked => {}
         }
     }

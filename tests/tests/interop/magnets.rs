@@ -36,6 +36,22 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("magnet_of_v2_of_a_hybrid_to_libtorrent", &lt, |lab| {
             v2_link_is_served(lab, Creator::BitswarmHybrid)
         }),
+        Case::new("magnet_of_v2_from_bitswarm", &[], |lab| {
+            v2_link_is_followed(lab, BITSWARM, Creator::BitswarmV2, Link::V2)
+        }),
+        Case::new("magnet_of_v2_from_libtorrent", &lt, |lab| {
+            v2_link_is_followed(lab, Libtorrent, Creator::LibtorrentV2, Link::V2)
+        }),
+        Case::new("magnet_of_v2_of_a_hybrid_from_libtorrent", &lt, |lab| {
+            v2_link_is_followed(lab, Libtorrent, Creator::LibtorrentHybrid, Link::V2)
+        }),
+        Case::new("magnet_of_v1_of_a_v2_hybrid_from_libtorrent", &lt, |lab| {
+            v2_link_is_followed(lab, Libtorrent, Creator::LibtorrentHybrid, Link::V1)
+        }),
+        Case::new("magnet_of_v1_and_v2_of_a_hybrid_from_libtorrent", &lt, |lab| {
+            v2_link_is_followed(lab, Libtorrent, Creator::BitswarmHybrid, Link::Both)
+        }),
+        Case::new("metadata_command_writes_the_piece_layers_of_v2", &lt, metadata_of_v2_is_whole),
         Case::new("magnet_takes_less_than_a_second", &[], magnet_takes_less_than_a_second),
         Case::new("metadata_command_writes_the_torrent", &[], metadata_command_writes_the_torrent),
         Case::new("shared_path_is_downloaded_by_its_link", &[], shared_path_is_downloaded),
@@ -54,9 +70,16 @@ fn case(name: &'static str, transfer: Transfer<'static>) -> Case {
     Case::new(name, &[&needs], move |lab| transfer.run(lab, Content::awkward_tree(lab)?))
 }
 
-/// libtorrent knows nothing but the infohash of v2: it gets the metadata, which has no piece layers,
-/// and then those by hash requests (BEP 52), of the large file in two parts, each with its proof.
-fn v2_link_is_served(lab: &Lab, creator: Creator) -> Outcome {
+/// Which infohashes of a hybrid a link names.
+#[derive(Clone, Copy, PartialEq)]
+enum Link {
+    V1,
+    V2,
+    Both,
+}
+
+/// Files of which one has a layer of two runs, some a layer of one, some none.
+fn content_of_v2(lab: &Lab) -> Outcome<Content> {
     let files = [
         ("a byte.bin", 1),
         ("a piece.bin", 32 << 10),
@@ -65,7 +88,76 @@ fn v2_link_is_served(lab: &Lab, creator: Creator) -> Outcome {
         ("large/three pieces.bin", 65_537),
         ("large/two pieces.bin", 40_000),
     ];
-    let content = Content::make(lab, "v2", &files)?;
+    Content::make(lab, "v2", &files)
+}
+
+/// We know a link and a peer: metadata and piece layers come from it, then the content.
+fn v2_link_is_followed(lab: &Lab, from: Client, creator: Creator, link: Link) -> Outcome {
+    let content = content_of_v2(lab)?;
+    let torrent = Torrent::create(lab, content, creator, 32 << 10, "http://127.0.0.1:1/a")?;
+    let mut seed = from.start(lab, &Task::seed(&torrent))?;
+    let root = lab.make_dir("download")?;
+    let peer = format!("&x.pe={}", seed.seat().addr());
+    let task = Task::leech(&torrent, &root);
+    let task = match link {
+        Link::V1 => task.by_magnet(&peer),
+        Link::V2 => task.by_magnet_of_v2(&peer),
+        Link::Both => {
+            let of_v2 = task.clone().by_magnet_of_v2("");
+            let xt = of_v2.magnet.as_deref().and_then(|link| link.strip_prefix("magnet:?"));
+            task.by_magnet(&format!("&{}{peer}", xt.ok_or("no link")?))
+        }
+    };
+    let mut leech = BITSWARM.start(lab, &task)?;
+    until("the download", Duration::from_secs(60), || {
+        seed.process().ensure_running()?;
+        Ok(leech.is_complete()?.then_some(()))
+    })?;
+    leech.stop()?;
+    torrent.content.compare(&root)
+}
+
+/// `bitswarm metadata` of a link with the hash of v2 alone writes a .torrent file that has the piece
+/// layers: libtorrent takes it, and so do we.
+fn metadata_of_v2_is_whole(lab: &Lab) -> Outcome {
+    let content = content_of_v2(lab)?;
+    let torrent =
+        Torrent::create(lab, content, Creator::BitswarmV2, 32 << 10, "http://127.0.0.1:1/a")?;
+    let seed = Libtorrent.start(lab, &Task::seed(&torrent))?;
+    let peer = format!("&x.pe={}", seed.seat().addr());
+    let link = Task::leech(&torrent, lab.path()).by_magnet_of_v2(&peer);
+    let out = lab.path().join("fetched.torrent");
+    let seat = lab.seat();
+    let mut command = bitswarm::command(lab);
+    command.arg("metadata").arg(link.source()).arg("-o").arg(&out);
+    command.args(["--timeout", "20s", "--no-dht"]);
+    command.args(["--bind", &seat.ip.to_string(), "--port", &seat.port.to_string()]);
+    let output = command.output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    let verify = bitswarm::command(lab)
+        .arg("verify")
+        .arg(&out)
+        .arg("--data")
+        .arg(torrent.content.root())
+        .output()?;
+    if !verify.status.success() {
+        return Err(String::from_utf8_lossy(&verify.stderr).into_owned().into());
+    }
+    let loaded = libtorrent::script().arg("load").arg(&out).output()?;
+    let said: serde_json::Value = serde_json::from_slice(&loaded.stdout)?;
+    let hash = torrent.infohash_v2.ok_or("no v2")?;
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(said["event"], "loaded", "{said}");
+    assert_eq!(said["v2"], hash);
+    Ok(())
+}
+
+/// libtorrent knows nothing but the infohash of v2: it gets the metadata, which has no piece layers,
+/// and then those by hash requests (BEP 52), of the large file in two parts, each with its proof.
+fn v2_link_is_served(lab: &Lab, creator: Creator) -> Outcome {
+    let content = content_of_v2(lab)?;
     let torrent = Torrent::create(lab, content, creator, 32 << 10, "http://127.0.0.1:1/a")?;
     let mut seed = BITSWARM.start(lab, &Task::seed(&torrent))?;
     let root = lab.make_dir("download")?;

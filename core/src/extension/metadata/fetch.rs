@@ -7,7 +7,8 @@
 //! late or rejects waits, longer each time, while others are asked; nobody is given up.
 //!
 //! Peers that claim different sizes are of different attempts. Invariants: no more than
-//! `2 * limit` bytes are held, whatever is claimed; what is complete has the infohash. A piece is
+//! `2 * limit` bytes are held, whatever is claimed; what is complete has the infohash, and both if both
+//! are known. A piece is
 //! hashed when all before it are here, so the work per piece is bounded by what was received.
 
 use std::cmp::Reverse;
@@ -16,10 +17,9 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
-use sha1::{Digest, Sha1};
 
 use super::{METADATA_PIECE_LEN, piece_len};
-use crate::piece::InfoHash;
+use crate::infohashes::{InfoHasher, InfoHashes, Match};
 use crate::time::{Duration, Instant};
 
 /// Pieces asked of one peer at once (chosen: 128 KiB a round trip).
@@ -42,7 +42,7 @@ const SHARED_FAILURES: u32 = 3;
 /// The fetch of one torrent's metadata.
 #[derive(Debug)]
 pub struct MetadataFetch {
-    infohash: InfoHash,
+    expected: InfoHashes,
     limit: u32,
     sources: BTreeMap<SocketAddr, Source>,
     attempts: Vec<Attempt>,
@@ -71,6 +71,9 @@ pub enum Received {
     Unasked,
     /// The metadata, verified.
     Complete(Bytes),
+    /// The metadata has one of the two infohashes and not the other: they are of two torrents, and
+    /// nothing will ever have both.
+    TwoTorrents,
     /// What was put together is wrong, and this peer is proved to have lied, if it is known who.
     Failed(Option<SocketAddr>),
 }
@@ -97,7 +100,7 @@ struct Attempt {
     /// Whose pieces only, if it is a suspect's.
     alone: Option<SocketAddr>,
     pieces: Vec<Option<Piece>>,
-    hasher: Sha1,
+    hasher: InfoHasher,
     /// Pieces hashed: all before this one.
     hashed: usize,
     received_bytes: u32,
@@ -110,10 +113,11 @@ struct Piece {
 }
 
 impl MetadataFetch {
-    /// Nobody to ask yet. Sizes past `limit` bytes are not believed.
-    pub fn new(infohash: InfoHash, limit: u32) -> Self {
+    /// Nobody to ask yet. The metadata is to have all of the infohashes; sizes past `limit` bytes
+    /// are not believed.
+    pub fn new(expected: InfoHashes, limit: u32) -> Self {
         MetadataFetch {
-            infohash,
+            expected,
             limit,
             sources: BTreeMap::new(),
             attempts: Vec::new(),
@@ -256,7 +260,7 @@ impl MetadataFetch {
         for (size, alone) in wanted {
             let is_same = |a: &Attempt| a.alone == alone && a.size == size;
             if !self.attempts.iter().any(is_same) && self.make_room(size, alone.is_some(), now) {
-                self.attempts.push(Attempt::new(size, alone));
+                self.attempts.push(Attempt::new(size, alone, &self.expected));
             }
         }
     }
@@ -338,8 +342,10 @@ impl MetadataFetch {
         let attempt = self.drop_attempt(at);
         let givers: BTreeSet<SocketAddr> =
             attempt.pieces.iter().flatten().map(|piece| piece.from).collect();
-        if attempt.hasher.clone().finalize()[..] == self.infohash.0 {
-            return Received::Complete(attempt.joined());
+        match attempt.hasher.clone().finish() {
+            Match::All => return Received::Complete(attempt.joined()),
+            Match::One => return Received::TwoTorrents,
+            Match::Nothing => {}
         }
         if let Some(&only) = givers.first().filter(|_| givers.len() == 1) {
             self.remove(only);
@@ -420,13 +426,13 @@ impl Source {
 }
 
 impl Attempt {
-    fn new(size: u32, alone: Option<SocketAddr>) -> Self {
+    fn new(size: u32, alone: Option<SocketAddr>, expected: &InfoHashes) -> Self {
         let pieces = size.div_ceil(METADATA_PIECE_LEN);
         Attempt {
             size,
             alone,
             pieces: (0..pieces).map(|_| None).collect(),
-            hasher: Sha1::new(),
+            hasher: InfoHasher::new(expected),
             hashed: 0,
             received_bytes: 0,
         }

@@ -29,6 +29,8 @@ enum Op {
     FailBlocks(u64),
     MarkHave(u32),
     UnmarkHave(u32),
+    Hold(u32),
+    LetGo(u32),
 }
 
 impl Arbitrary for Op {
@@ -37,7 +39,7 @@ impl Arbitrary for Op {
         let piece = u32::arbitrary(g) % 80;
         let count = usize::arbitrary(g) % 9;
         let few = |g: &mut Gen| (0..3).map(|_| u32::arbitrary(g) % 80).collect();
-        match u8::arbitrary(g) % 32 {
+        match u8::arbitrary(g) % 36 {
             0..4 => Op::Join(peer, u64::arbitrary(g), u64::arbitrary(g)),
             4 => Op::JoinSeed(peer),
             5 => Op::Leave(peer),
@@ -54,7 +56,9 @@ impl Arbitrary for Op {
             28 => Op::Fail,
             29 => Op::FailBlocks(u64::arbitrary(g)),
             30 => Op::MarkHave(piece),
-            _ => Op::UnmarkHave(piece),
+            31 => Op::UnmarkHave(piece),
+            32..34 => Op::Hold(piece),
+            _ => Op::LetGo(piece),
         }
     }
 }
@@ -77,6 +81,7 @@ struct Model {
     peers: BTreeMap<PeerKey, ModelPeer>,
     have: BTreeSet<PieceIndex>,
     failed: BTreeSet<PieceIndex>,
+    held: BTreeSet<PieceIndex>,
     priority: Vec<FilePriority>,
     blocks: BTreeMap<Block, ModelBlock>,
     sequential: bool,
@@ -99,6 +104,7 @@ impl Model {
             peers: BTreeMap::new(),
             have: BTreeSet::new(),
             failed: BTreeSet::new(),
+            held: BTreeSet::new(),
             priority: vec![FilePriority::Normal; pieces as usize],
             blocks: all.map(|block| (block, ModelBlock::default())).collect(),
             sequential: false,
@@ -128,12 +134,18 @@ impl Model {
         self.priority[piece.at()] != FilePriority::Skip && !self.have.contains(&piece)
     }
 
+    /// Whether a piece is not to be begun.
+    fn is_held(&self, piece: PieceIndex) -> bool {
+        self.held.contains(&piece) && !self.in_progress(piece)
+    }
+
     /// Blocks that nobody was asked for and that could be asked for.
     fn open_blocks(&self) -> impl Iterator<Item = Block> {
         self.blocks
             .iter()
             .filter(|(block, b)| self.interesting(block.piece) && !b.received && b.asked.is_empty())
             .map(|(block, _)| *block)
+            .filter(|block| !self.is_held(block.piece))
     }
 
     /// Whether a piece failed and some other peer fetches it: who is at what, the picker must say.
@@ -267,6 +279,18 @@ impl Model {
                     self.picker.blocks_failed(piece, &wrong);
                 }
             }
+            Op::Hold(piece) => {
+                let piece = self.piece(piece);
+                if self.have.contains(&piece) || !self.in_progress(piece) {
+                    self.held.insert(piece);
+                }
+                self.picker.hold(piece);
+            }
+            Op::LetGo(piece) => {
+                let piece = self.piece(piece);
+                self.held.remove(&piece);
+                self.picker.let_go(piece);
+            }
             Op::MarkHave(piece) => {
                 let piece = self.piece(piece);
                 self.clear(piece);
@@ -315,7 +339,9 @@ impl Model {
             Received::NotWanted
         } else if self.have.contains(&block.piece) {
             Received::Duplicate
-        } else if !self.interesting(block.piece) && !self.in_progress(block.piece) {
+        } else if !self.in_progress(block.piece)
+            && (!self.interesting(block.piece) || self.is_held(block.piece))
+        {
             Received::NotWanted
         } else {
             let state = self.blocks.get_mut(&block).unwrap();
@@ -385,6 +411,7 @@ impl Model {
         let mut rivals = self.geometry.iter().filter(|rival| {
             self.interesting(*rival)
                 && !self.in_progress(*rival)
+                && !self.is_held(*rival)
                 && has.has(*rival)
                 && self.priority[rival.at()] == priority
         });
@@ -398,9 +425,11 @@ impl Model {
     }
 
     fn is_end_game(&self) -> bool {
-        !self
-            .open_blocks()
-            .any(|block| self.availability(block.piece) > 0 && !self.is_anothers(block.piece, None))
+        let holds = self.held.iter().any(|piece| self.interesting(*piece));
+        !holds
+            && !self.open_blocks().any(|block| {
+                self.availability(block.piece) > 0 && !self.is_anothers(block.piece, None)
+            })
     }
 
     fn check(&self) {
@@ -413,7 +442,7 @@ impl Model {
             assert_eq!(picker.availability(piece) as usize, self.availability(piece));
             assert_eq!(picker.have().has(piece), self.have.contains(&piece));
             assert_eq!(picker.is_interesting(piece), self.interesting(piece));
-            let open = self.interesting(piece) && !self.in_progress(piece);
+            let open = self.interesting(piece) && !self.in_progress(piece) && !self.is_held(piece);
             assert_eq!(picker.open.has(piece), open);
             assert_eq!(lanes[lane(self.priority[piece.at()])].contains(&piece), open);
             let here = self.have.contains(&piece);
@@ -444,6 +473,7 @@ impl Model {
 
     /// With a seed there and every peer doing its part, the download ends.
     fn finish(mut self) {
+        (0..self.geometry.pieces()).for_each(|piece| self.apply(Op::LetGo(piece)));
         self.join(PeerKey(PEERS), Bitfield::full(self.geometry.pieces()), true);
         for _ in 0..10 * self.blocks.len() + 10 {
             if self.picker.is_finished() {

@@ -1,6 +1,9 @@
 use quickcheck::quickcheck;
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
 
 use super::*;
+use crate::piece::{InfoHash, InfoHashV2};
 
 const LIMIT: u32 = 1 << 20;
 
@@ -15,8 +18,8 @@ fn at(seconds: u64) -> Instant {
 /// Metadata of this many bytes, and a fetch of it.
 fn fetch(len: usize) -> (Vec<u8>, MetadataFetch) {
     let metadata: Vec<u8> = (0..len).map(|n| (n * 7 + n / 251) as u8).collect();
-    let infohash = InfoHash(Sha1::digest(&metadata).into());
-    (metadata, MetadataFetch::new(infohash, LIMIT))
+    let expected = InfoHashes { v1: Some(InfoHash(Sha1::digest(&metadata).into())), v2: None };
+    (metadata, MetadataFetch::new(expected, LIMIT))
 }
 
 fn requests(fetch: &mut MetadataFetch, now: Instant) -> Vec<(SocketAddr, u32)> {
@@ -125,6 +128,7 @@ fn a_liar_among_several_is_found_by_asking_each_alone() {
                 Received::Complete(bytes) => complete = Some(bytes),
                 Received::Accepted => {}
                 Received::Unasked => panic!("all was asked for"),
+                Received::TwoTorrents => panic!("one hash is known"),
             }
         }
         if complete.is_some() {
@@ -254,4 +258,23 @@ quickcheck! {
         }
         false
     }
+}
+
+#[test]
+fn metadata_with_both_hashes_is_complete_and_with_one_of_them_of_another_torrent() {
+    let metadata = vec![7; 100];
+    let v1 = InfoHash(Sha1::digest(&metadata).into());
+    let v2 = InfoHashV2(Sha256::digest(&metadata).into());
+    let came = |v1, v2| {
+        let mut fetch = MetadataFetch::new(InfoHashes { v1, v2 }, LIMIT);
+        assert!(fetch.offered(peer(1), 100));
+        assert_eq!(requests(&mut fetch, at(0)), [(peer(1), 0)]);
+        fetch.received(at(1), peer(1), 0, Some(100), &metadata)
+    };
+    for (v1, v2) in [(Some(v1), Some(v2)), (None, Some(v2)), (Some(v1), None)] {
+        assert_eq!(came(v1, v2), Received::Complete(metadata.clone().into()));
+    }
+    assert_eq!(came(Some(v1), Some(InfoHashV2([1; 32]))), Received::TwoTorrents);
+    assert_eq!(came(Some(InfoHash([1; 20])), Some(v2)), Received::TwoTorrents);
+    assert_eq!(came(None, Some(InfoHashV2([1; 32]))), Received::Failed(Some(peer(1))));
 }

@@ -1,0 +1,244 @@
+//! The piece layers of a torrent of v2 whose metadata came from peers (BEP 52): fetched from those
+//! who know them, kept over a restart, and what waits for them.
+//!
+//! Of v2 alone, a piece without a hash is not fetched; all others are. What may be on disk of such
+//! a piece is hashed when its hash is known. A hybrid does not wait: it has the hashes of v1, and
+//! those of v2 as they come. When the last layer is here, the metainfo is whole.
+//!
+//! Whom to ask for what is decided by [`LayerFetch`].
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::bitfield::Bitfield;
+use crate::disk::{DiskDone, DiskError};
+use crate::peer::PeerSlot;
+use crate::piece::PieceIndex;
+use crate::piece_hash::PieceHash;
+use crate::session::Session;
+use crate::session::bans::BanReason;
+use crate::session::op::TorrentOp;
+use crate::time::{Duration, Instant};
+use crate::torrent::hash_trees::HashTrees;
+use crate::torrent::layer_fetch::{LayerFetch, Learnt};
+use crate::torrent::{FilePriority, Phase, Torrent};
+use crate::wire::{HashRequest, Message};
+
+/// How long a hybrid of which no more than the metadata is wanted waits for its layers (chosen: its
+/// peers may all be of v1).
+const HYBRID_PATIENCE: Duration = Duration::from_secs(10);
+/// Pieces of one torrent that are hashed at once when their hashes come late (chosen).
+const LATE_CHECKS: usize = 2;
+
+/// The layers that are missing, and the pieces that wait for them.
+#[derive(Debug)]
+pub(super) struct Layers {
+    fetch: LayerFetch<PeerSlot>,
+    /// Until when to wait for them, if not for as long as it takes.
+    deadline: Option<Instant>,
+}
+
+/// Pieces that may be on disk and had no hash when the torrent was checked.
+#[derive(Debug, Default)]
+pub(super) struct Unchecked {
+    pieces: BTreeSet<PieceIndex>,
+    /// Those whose hash is known by now.
+    ready: VecDeque<PieceIndex>,
+    running: usize,
+}
+
+impl Torrent {
+    /// It is known what the torrent is: looks for the layers that are missing.
+    pub(super) fn find_layers(&mut self) {
+        let Some(metainfo) = &self.metainfo else { return };
+        let is_wanted = |file: usize| self.files.get(file) != Some(&FilePriority::Skip);
+        let Some(fetch) = LayerFetch::new(metainfo, is_wanted) else { return };
+        for piece in self.geometry.iter().filter(|piece| metainfo.expected_hash(*piece).is_none()) {
+            self.picker.hold(piece);
+        }
+        self.layers = Some(Box::new(Layers { fetch, deadline: None }));
+    }
+
+    /// What a piece must hash to, as far as that is known.
+    pub(super) fn piece_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
+        let metainfo = self.metainfo.as_ref()?;
+        let layers = self.layers.as_ref();
+        let node = layers.and_then(|layers| layers.fetch.piece_hash(metainfo, piece));
+        metainfo.expected_hash_with(piece, node)
+    }
+
+    // Peers are asked.
+
+    /// Of the torrent no more than the metadata is wanted: its layers are part of that.
+    pub(super) fn wait_for_layers(&mut self, session: &mut Session) {
+        let is_hybrid = self.metainfo.as_ref().is_some_and(|metainfo| metainfo.has_v1());
+        if let Some(layers) = self.layers.as_mut().filter(|_| is_hybrid) {
+            layers.deadline = Some(session.now + HYBRID_PATIENCE);
+        }
+        self.mind_layers(session);
+    }
+
+    /// A peer may know hashes, if the connection is of v2 and it knows what the torrent is.
+    pub(super) fn layers_offered(&mut self, session: &mut Session, slot: PeerSlot) {
+        let (Some(layers), Some(peer)) = (&mut self.layers, self.peers.get(slot)) else { return };
+        if peer.is_open() && peer.of_v2 && (peer.has_metadata || !peer.has.is_none()) {
+            layers.fetch.add(slot);
+            self.ask_for_layers(session);
+        }
+    }
+
+    /// Sends the requests that are due.
+    fn ask_for_layers(&mut self, session: &mut Session) {
+        let (Some(layers), Some(metainfo)) = (&mut self.layers, &self.metainfo) else { return };
+        while let Some((slot, request)) = layers.fetch.next_request(session.now, metainfo) {
+            match self.peers.get_mut(slot).filter(|peer| peer.is_open()) {
+                Some(peer) => {
+                    peer.send(Message::HashRequest(request));
+                    session.ask_send(peer.conn);
+                }
+                None => layers.fetch.remove(slot),
+            }
+        }
+    }
+
+    /// A peer leaves.
+    pub(super) fn layer_source_gone(&mut self, session: &mut Session, slot: PeerSlot) {
+        if let Some(layers) = &mut self.layers {
+            layers.fetch.remove(slot);
+            self.mind_layers(session);
+        }
+    }
+
+    /// When peers that are late with hashes are given up for a while, or asked again.
+    pub(super) fn layers_due_at(&self, session: &Session) -> Option<Instant> {
+        let layers = self.layers.as_ref()?;
+        layers.fetch.poll_timeout(session.now).into_iter().chain(layers.deadline).min()
+    }
+
+    pub(super) fn mind_layers(&mut self, session: &mut Session) {
+        let Some(layers) = &mut self.layers else { return };
+        layers.fetch.handle_timeout(session.now);
+        if layers.deadline.is_some_and(|at| at <= session.now || layers.fetch.has_no_sources()) {
+            layers.deadline = None;
+            return self.metadata_done(session);
+        }
+        self.ask_for_layers(session);
+    }
+
+    /// A peer sent hashes. False: they are no part of a layer that it was asked for.
+    pub(super) fn layer_arrived(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: &HashRequest,
+        hashes: &[u8],
+    ) -> bool {
+        let (Some(layers), Some(metainfo)) = (&mut self.layers, &self.metainfo) else {
+            return false;
+        };
+        let remote = self.peers.get(slot).map(|peer| peer.remote);
+        let learnt = layers.fetch.received(session.now, metainfo, slot, request, hashes);
+        let is_whole = layers.fetch.is_complete();
+        match learnt {
+            Learnt::Unasked => return false,
+            Learnt::Nothing => {}
+            Learnt::Wrong => {
+                if let Some(liar) = remote {
+                    self.ban(session, liar, BanReason::WrongData);
+                }
+            }
+            Learnt::Pieces(ranges) => {
+                ranges.into_iter().flatten().for_each(|piece| self.hash_learnt(PieceIndex(piece)));
+                if is_whole {
+                    self.layers_complete(session);
+                }
+                self.check_late(session);
+                self.feed_hungry(session);
+            }
+        }
+        self.ask_for_layers(session);
+        true
+    }
+
+    /// A peer does not give hashes.
+    pub(super) fn layer_rejected(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: &HashRequest,
+    ) {
+        if let (Some(layers), Some(metainfo)) = (&mut self.layers, &self.metainfo) {
+            layers.fetch.rejected(session.now, metainfo, slot, request);
+            self.ask_for_layers(session);
+        }
+    }
+
+    /// Every layer is known: the metainfo is whole, and kept so.
+    fn layers_complete(&mut self, session: &mut Session) {
+        let (Some(layers), Some(metainfo)) = (&self.layers, &self.metainfo) else { return };
+        // Each run was verified, so this fails only for want of room; then the hashes stay here.
+        let Ok(whole) = metainfo.with_layers(layers.fetch.layers(metainfo)) else { return };
+        self.layers = None;
+        self.hash_trees = HashTrees::default();
+        self.save_metadata(session, whole.to_bytes());
+        self.metainfo = Some(Arc::new(whole));
+        if self.metadata_only {
+            self.metadata_done(session);
+        }
+    }
+
+    // What waits.
+
+    /// Leaves those pieces out of a check that have no hash yet.
+    pub(super) fn check_without_hashes(&mut self, check: &mut Bitfield) {
+        if self.layers.is_none() {
+            return;
+        }
+        let no_hash = |piece: &PieceIndex| self.piece_hash(*piece).is_none();
+        let pieces: Vec<PieceIndex> = check.iter().filter(no_hash).collect();
+        for piece in pieces {
+            check.clear(piece);
+            self.unchecked.pieces.insert(piece);
+        }
+    }
+
+    /// The hash of a piece is known: it may be fetched, if it is not on disk.
+    fn hash_learnt(&mut self, piece: PieceIndex) {
+        if self.unchecked.pieces.remove(&piece) {
+            self.unchecked.ready.push_back(piece);
+        } else {
+            self.picker.let_go(piece);
+        }
+    }
+
+    /// Hashes pieces whose hashes came late.
+    pub(super) fn check_late(&mut self, session: &mut Session) {
+        while self.phase == Phase::Running
+            && self.unchecked.running < LATE_CHECKS
+            && let Some(piece) = self.unchecked.ready.pop_front()
+        {
+            self.unchecked.running += 1;
+            self.verify_piece(session, piece, TorrentOp::CheckLate(piece));
+        }
+    }
+
+    /// A piece whose hash came late was hashed, or is not there.
+    pub(super) fn piece_checked_late(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        self.unchecked.running = self.unchecked.running.saturating_sub(1);
+        if self.phase != Phase::Running {
+            return;
+        }
+        self.picker.let_go(piece);
+        if result == Ok(DiskDone::Done) {
+            self.piece_passed(session, piece);
+        } else {
+            self.feed_hungry(session);
+        }
+        self.check_late(session);
+    }
+}

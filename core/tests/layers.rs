@@ -1,0 +1,473 @@
+//! Magnet links to torrents of v2 (BEP 52): engines joined in memory, of which some know no more than
+//! an infohash. Metadata, piece layers and content go from one to the other; one that gives wrong
+//! hashes is banned, and nobody else.
+//!
+//! No latency, no faults, files in memory; time jumps to the next deadline.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use bitswarm_core::disk::{DiskRequest, MemoryDisk, StateName};
+use bitswarm_core::event::NetError;
+use bitswarm_core::id::Id;
+use bitswarm_core::infohashes::InfoHashes;
+use bitswarm_core::metainfo::create::{Creator, NewFile, Protocol};
+use bitswarm_core::metainfo::{Magnet, Metainfo, PathRules};
+use bitswarm_core::session::bans::BanReason;
+use bitswarm_core::torrent::{AddTorrent, TorrentState};
+use bitswarm_core::wire::message::id;
+use bitswarm_core::{
+    Action, Config, ConnId, Engine, Event, Instant, Notice, Segments, TorrentId, TorrentNotice,
+    UnixTime,
+};
+use bytes::BytesMut;
+
+const PIECE: usize = 1 << 14;
+/// Of three runs of hashes, of none, of one.
+const FILES: [(&str, usize); 3] = [("long", 1100 * PIECE - 5), ("one", 9), ("short", 3 * PIECE)];
+
+struct Node {
+    engine: Engine,
+    disk: MemoryDisk,
+    wires: BTreeMap<ConnId, (usize, ConnId)>,
+    notices: Vec<TorrentNotice>,
+    /// Whether it changes the hashes that it gives.
+    lies: bool,
+    /// Whether it changes the next block that it gives.
+    spoils: bool,
+    /// Hash requests that it sent.
+    asked: usize,
+}
+
+struct World {
+    nodes: Vec<Node>,
+    now: Instant,
+    events: VecDeque<(usize, Event)>,
+}
+
+fn addr(at: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, at as u8, 1], 6881))
+}
+
+fn content() -> Vec<u8> {
+    let len: usize = FILES.iter().map(|(_, len)| len).sum();
+    (0..len as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+fn torrent(protocol: Protocol) -> Metainfo {
+    let files = FILES.map(|(name, len)| NewFile::new([name], len as u64));
+    let mut creator = Creator::folder("t", files).with_protocol(protocol);
+    creator.piece_length = PIECE as u32;
+    creator.finish_with_content(&content()).expect("valid")
+}
+
+fn link(metainfo: &Metainfo, v1: bool, v2: bool) -> Magnet {
+    let InfoHashes { v1: btih, v2: btmh } = InfoHashes::of(metainfo);
+    match (btih.filter(|_| v1), btmh.filter(|_| v2)) {
+        (Some(v1), v2) => Magnet { v2, ..Magnet::new(v1) },
+        (None, v2) => Magnet::new_v2(v2.expect("a hash")),
+    }
+}
+
+impl World {
+    fn new(count: usize) -> Self {
+        let (now, events) = (Instant::ZERO, VecDeque::new());
+        let nodes = (0..count).map(|at| Node::new(at, MemoryDisk::new())).collect();
+        World { nodes, now, events }
+    }
+
+    fn seed(&mut self, at: usize, metainfo: &Metainfo) -> TorrentId {
+        let content = content();
+        let mut rest = &content[..];
+        for (name, len) in FILES {
+            let (file, tail) = rest.split_at(len);
+            self.nodes[at].disk.insert(format!("/t/{name}"), file.to_vec());
+            rest = tail;
+        }
+        let add = AddTorrent::new(metainfo.clone(), Path::new("/"));
+        let id = self.nodes[at].engine.add_torrent(self.now, add).expect("new");
+        self.run_until(|world| world.heard(at, &TorrentNotice::Finished));
+        id
+    }
+
+    fn leech(
+        &mut self,
+        at: usize,
+        link: Magnet,
+        peers: &[usize],
+        edit: impl FnOnce(&mut AddTorrent),
+    ) -> TorrentId {
+        let mut add = AddTorrent::new(link, Path::new("/"));
+        add.peers = peers.iter().copied().map(addr).collect();
+        edit(&mut add);
+        self.nodes[at].engine.add_torrent(self.now, add).expect("new")
+    }
+
+    fn has_content(&self, at: usize) -> bool {
+        let content = content();
+        let mut rest = &content[..];
+        FILES.iter().all(|(name, len)| {
+            let (file, tail) = rest.split_at(*len);
+            rest = tail;
+            self.nodes[at].disk.file(format!("/t/{name}")) == Some(file)
+        })
+    }
+
+    fn heard(&self, at: usize, what: &TorrentNotice) -> bool {
+        self.nodes[at].notices.contains(what)
+    }
+
+    fn banned(&self, at: usize) -> Vec<SocketAddr> {
+        let banned = |notice: &TorrentNotice| match notice {
+            TorrentNotice::PeerBanned { addr, why: BanReason::WrongData } => Some(*addr),
+            _ => None,
+        };
+        self.nodes[at].notices.iter().filter_map(banned).collect()
+    }
+
+    fn run_until(&mut self, done: impl Fn(&World) -> bool) {
+        while self.now < Instant::from_secs(3600) {
+            for at in 0..self.nodes.len() {
+                while let Some(action) = self.nodes[at].engine.poll_action() {
+                    self.perform(at, action);
+                }
+            }
+            if done(self) {
+                return;
+            }
+            match self.events.pop_front() {
+                Some((at, event)) => self.nodes[at].engine.handle(self.now, event),
+                None => self.wait(),
+            }
+        }
+        panic!("not done in an hour");
+    }
+
+    fn wait(&mut self) {
+        let deadlines = self.nodes.iter().enumerate();
+        let next = deadlines.filter_map(|(at, node)| Some((node.engine.poll_timeout()?, at)));
+        let (deadline, at) = next.min().expect("an engine with torrents has a deadline");
+        self.now = self.now.max(deadline);
+        self.nodes[at].engine.handle(self.now, Event::Timeout);
+    }
+
+    fn perform(&mut self, at: usize, action: Action) {
+        match action {
+            Action::Bind { socket, spec } => {
+                self.events.push_back((at, Event::Bound { socket, result: Ok(spec.addr) }));
+            }
+            Action::Connect { conn, to, .. } => {
+                let other = usize::from(match to.ip() {
+                    std::net::IpAddr::V4(ip) => ip.octets()[2],
+                    std::net::IpAddr::V6(_) => unreachable!("addresses are of IPv4"),
+                });
+                // The first socket of an engine is its first listener.
+                let accepted = self.nodes[other].engine.accept(self.now, Id::new(0, 0), addr(at));
+                let Some(theirs) = accepted else {
+                    let why = Some(NetError::Refused);
+                    return self.events.push_back((at, Event::Closed { conn, why }));
+                };
+                self.nodes[at].wires.insert(conn, (other, theirs));
+                self.nodes[other].wires.insert(theirs, (at, conn));
+                self.events.push_back((at, Event::Connected { conn, local: addr(at) }));
+            }
+            Action::Send { conn } => {
+                let mut out = Segments::new();
+                let node = &mut self.nodes[at];
+                node.engine.gather(self.now, conn, 1 << 18, &mut out);
+                let mut data = out.take_all();
+                if data.is_empty() {
+                    return;
+                }
+                node.asked += meddle(&mut data, node.lies, &mut node.spoils);
+                let bytes = data.len();
+                if let Some(&(other, theirs)) = node.wires.get(&conn) {
+                    self.events.push_back((other, Event::Received { conn: theirs, data }));
+                }
+                self.events.push_back((at, Event::Sent { conn, bytes }));
+            }
+            Action::Close { conn, .. } => {
+                if let Some((other, theirs)) = self.nodes[at].wires.remove(&conn) {
+                    self.nodes[other].wires.remove(&theirs);
+                    self.events.push_back((other, Event::Closed { conn: theirs, why: None }));
+                }
+            }
+            Action::Disk { op, request } => {
+                let result = self.nodes[at].disk.perform(request);
+                self.events.push_back((at, Event::Disk { op, result }));
+            }
+            Action::Notify(notice) => {
+                if let Notice::Torrent { what, .. } = *notice {
+                    self.nodes[at].notices.push(what);
+                }
+            }
+            Action::Read { .. } | Action::Unbind { .. } | Action::SendDatagrams { .. } => {}
+            Action::Resolve { .. } => unreachable!("nobody names a host"),
+        }
+    }
+
+    /// The node begins anew with what is on its disk.
+    fn restart(&mut self, at: usize) {
+        let disk = std::mem::take(&mut self.nodes[at].disk);
+        self.nodes[at] = Node::new(at, disk);
+        for node in &mut self.nodes {
+            node.wires.retain(|_, (other, _)| *other != at);
+        }
+        self.events.retain(|(of, _)| *of != at);
+    }
+
+    /// The torrent as the node would find it after a restart.
+    fn kept(&mut self, at: usize, link: &Magnet) -> Metainfo {
+        let load = DiskRequest::Load { name: StateName::Metadata(link.infohash) };
+        let loaded = self.nodes[at].disk.perform(load).expect("readable");
+        let bitswarm_core::disk::DiskDone::Loaded(Some(data)) = loaded else {
+            panic!("nothing is kept")
+        };
+        Metainfo::from_bytes(data, PathRules::HOST).expect("a torrent file")
+    }
+}
+
+impl Node {
+    fn new(at: usize, disk: MemoryDisk) -> Self {
+        let config = Config { dht: None, local_discovery: false, ..Config::default() };
+        let engine = Engine::new(config, [at as u8; 32], Instant::ZERO, UnixTime(1));
+        let (wires, notices) = (BTreeMap::new(), Vec::new());
+        Node { engine, disk, wires, notices, lies: false, spoils: false, asked: 0 }
+    }
+}
+
+/// Goes through whole messages that are sent: counts hash requests, and changes hashes of a liar, or
+/// one block.
+fn meddle(data: &mut BytesMut, lies: bool, spoils: &mut bool) -> usize {
+    const HANDSHAKE: usize = 68;
+    let mut at = if data.starts_with(b"\x13BitTorrent protocol") { HANDSHAKE } else { 0 };
+    let mut asked = 0;
+    while let Some(prefix) = data.get(at..at + 4) {
+        let len = u32::from_be_bytes(prefix.try_into().expect("four bytes")) as usize;
+        match data.get(at + 4) {
+            Some(&id::HASH_REQUEST) if len > 0 => asked += 1,
+            Some(&id::HASHES) if len > 0 && lies => data[at + 3 + len] ^= 1,
+            Some(&id::PIECE) if len > 0 && *spoils => {
+                data[at + 3 + len] ^= 1;
+                *spoils = false;
+            }
+            _ => {}
+        }
+        at += 4 + len;
+    }
+    asked
+}
+
+#[test]
+fn a_link_with_the_hash_of_v2_alone_becomes_a_download() {
+    for protocol in [Protocol::V2, Protocol::Hybrid] {
+        let metainfo = torrent(protocol);
+        let mut world = World::new(2);
+        world.seed(0, &metainfo);
+        let link = link(&metainfo, false, true);
+        let id = world.leech(1, link.clone(), &[0], |_| {});
+        world.run_until(|world| world.heard(1, &TorrentNotice::Saved));
+        assert!(world.has_content(1));
+        assert!(world.banned(1).is_empty());
+        assert_eq!(world.nodes[1].asked, 4, "three runs and one");
+        let known = world.nodes[1].engine.metainfo(id).expect("known");
+        assert!(known.has_piece_layers());
+        assert_eq!(known.info_bytes(), metainfo.info_bytes());
+        assert!(world.kept(1, &link).has_piece_layers());
+    }
+}
+
+#[test]
+fn a_hybrid_is_joined_by_either_hash_and_by_both() {
+    let metainfo = torrent(Protocol::Hybrid);
+    for (v1, v2) in [(true, false), (false, true), (true, true)] {
+        let mut world = World::new(2);
+        world.seed(0, &metainfo);
+        world.leech(1, link(&metainfo, v1, v2), &[0], |_| {});
+        world.run_until(|world| world.heard(1, &TorrentNotice::Finished));
+        assert!(world.has_content(1), "v1 {v1}, v2 {v2}");
+    }
+}
+
+#[test]
+fn two_who_know_a_hybrid_by_different_hashes_find_to_each_other() {
+    let metainfo = torrent(Protocol::Hybrid);
+    let mut world = World::new(3);
+    world.seed(0, &metainfo);
+    // The second has it by v1, and dials the third, which knows no more than the hash of v2.
+    world.leech(1, link(&metainfo, true, false), &[0], |_| {});
+    world.run_until(|world| world.heard(1, &TorrentNotice::Finished));
+    world.leech(2, link(&metainfo, false, true), &[], |_| {});
+    let torrent = world.nodes[1].engine.torrents().next().expect("one");
+    let now = world.now;
+    world.nodes[1].engine.add_peers(now, torrent, &[addr(2)]).expect("there");
+    world.run_until(|world| world.heard(2, &TorrentNotice::Finished));
+    assert!(world.has_content(2));
+}
+
+#[test]
+fn hashes_of_two_torrents_in_one_link_are_refused() {
+    let (hybrid, other) = (torrent(Protocol::Hybrid), torrent(Protocol::V2));
+    let mut world = World::new(2);
+    world.seed(0, &hybrid);
+    let mixed = Magnet { v2: other.infohash_v2(), ..Magnet::new(hybrid.infohash()) };
+    let id = world.leech(1, mixed, &[0], |_| {});
+    let why = |notice: &TorrentNotice| match notice {
+        TorrentNotice::MetadataUnusable { why } => Some(why.clone()),
+        _ => None,
+    };
+    world.run_until(|world| world.nodes[1].notices.iter().any(|notice| why(notice).is_some()));
+    let why: Vec<String> = world.nodes[1].notices.iter().filter_map(why).collect();
+    assert!(why[0].contains("two torrents"), "{why:?}");
+    assert!(world.banned(1).is_empty(), "its peer told the truth");
+    let status = world.nodes[1].engine.status(world.now, id).expect("there");
+    assert_eq!(status.state, TorrentState::Paused);
+}
+
+#[test]
+fn whoever_gives_wrong_hashes_is_banned_and_another_is_asked() {
+    let metainfo = torrent(Protocol::V2);
+    let mut world = World::new(3);
+    world.nodes[0].lies = true;
+    world.seed(0, &metainfo);
+    world.leech(2, link(&metainfo, false, true), &[0], |_| {});
+    world.run_until(|world| !world.banned(2).is_empty());
+    assert_eq!(world.banned(2), [addr(0)]);
+    assert!(!world.heard(2, &TorrentNotice::Finished));
+    world.seed(1, &metainfo);
+    let torrent = world.nodes[2].engine.torrents().next().expect("one");
+    let now = world.now;
+    world.nodes[2].engine.add_peers(now, torrent, &[addr(1)]).expect("there");
+    world.run_until(|world| world.heard(2, &TorrentNotice::Finished));
+    assert!(world.has_content(2));
+    assert_eq!(world.banned(2), [addr(0)]);
+}
+
+#[test]
+fn without_hashes_files_of_one_piece_go_on() {
+    let metainfo = torrent(Protocol::V2);
+    let mut world = World::new(2);
+    world.nodes[0].lies = true;
+    world.seed(0, &metainfo);
+    let torrent = world.leech(1, link(&metainfo, false, true), &[0], |add| {
+        // The file of one piece.
+        add.only = Some("1".parse().expect("a file"));
+    });
+    world
+        .run_until(|world| world.heard(1, &TorrentNotice::Finished) || !world.banned(1).is_empty());
+    let status = world.nodes[1].engine.status(world.now, torrent).expect("there");
+    assert!(status.pieces_have <= 1, "a piece without a hash cannot be had");
+    assert_eq!(world.nodes[1].disk.file("/t/long"), None);
+}
+
+#[test]
+fn layers_are_kept_over_a_restart_and_what_is_on_disk_needs_no_peer() {
+    let metainfo = torrent(Protocol::V2);
+    let link = link(&metainfo, false, true);
+    let mut world = World::new(2);
+    world.seed(0, &metainfo);
+    world.leech(1, link.clone(), &[0], |_| {});
+    world.run_until(|world| world.heard(1, &TorrentNotice::Saved));
+    world.restart(1);
+    // Everything is hashed again, which takes the layers.
+    let id = world.leech(1, link, &[], |add| add.recheck = true);
+    world.run_until(|world| world.heard(1, &TorrentNotice::Finished));
+    assert_eq!(world.nodes[1].asked, 0);
+    let status = world.nodes[1].engine.status(world.now, id).expect("there");
+    assert_eq!(status.downloaded_bytes, 0);
+}
+
+#[test]
+fn what_is_on_disk_already_is_hashed_when_its_hashes_are_known() {
+    let metainfo = torrent(Protocol::V2);
+    let mut world = World::new(2);
+    world.seed(0, &metainfo);
+    let mut long = content();
+    long.truncate(FILES[0].1);
+    long[700 * PIECE] ^= 1;
+    world.nodes[1].disk.insert("/t/long", long);
+    let id = world.leech(1, link(&metainfo, false, true), &[0], |_| {});
+    world.run_until(|world| world.heard(1, &TorrentNotice::Saved));
+    assert!(world.has_content(1));
+    let status = world.nodes[1].engine.status(world.now, id).expect("there");
+    let fetched = (PIECE + FILES[1].1 + FILES[2].1) as u64;
+    assert_eq!(status.downloaded_bytes, fetched, "the piece that differs, and the other files");
+}
+
+#[test]
+fn metadata_alone_comes_with_its_layers() {
+    for (protocol, v1) in
+        [(Protocol::V2, false), (Protocol::Hybrid, false), (Protocol::Hybrid, true)]
+    {
+        let metainfo = torrent(protocol);
+        let mut world = World::new(2);
+        world.seed(0, &metainfo);
+        let id = world.leech(1, link(&metainfo, v1, true), &[0], |add| add.metadata_only = true);
+        let is_told = |notice: &TorrentNotice| {
+            matches!(notice, TorrentNotice::MetadataReceived { pieces: 1104, .. })
+        };
+        world.run_until(|world| world.nodes[1].notices.iter().any(is_told));
+        let known = world.nodes[1].engine.metainfo(id).expect("known");
+        assert!(Metainfo::parse(&known.to_bytes()).expect("a torrent file").has_piece_layers());
+        let status = world.nodes[1].engine.status(world.now, id).expect("there");
+        assert_eq!((status.state, status.downloaded_bytes), (TorrentState::Paused, 0));
+        // It goes on when it is resumed.
+        let now = world.now;
+        world.nodes[1].engine.resume(now, id).expect("there");
+        world.run_until(|world| world.heard(1, &TorrentNotice::Finished));
+        assert!(world.has_content(1));
+    }
+}
+
+/// A piece of 64 blocks from two peers, one of which sends a wrong block: leaf hashes tell whose it
+/// was before the piece is fetched again.
+#[test]
+fn leaf_hashes_tell_who_sent_the_wrong_block() {
+    let content = vec![7; 1 << 20];
+    let mut creator = Creator::single_file("f", 2 << 20).with_protocol(Protocol::V2);
+    creator.piece_length = 1 << 20;
+    let metainfo = creator.finish_with_content(&content.repeat(2)).expect("valid");
+    let mut world = World::new(3);
+    world.nodes[1].spoils = true;
+    for at in [0, 1] {
+        world.nodes[at].disk.insert("/f", content.repeat(2));
+        let add = AddTorrent::new(metainfo.clone(), Path::new("/"));
+        world.nodes[at].engine.add_torrent(Instant::ZERO, add).expect("new");
+        world.run_until(|world| world.heard(at, &TorrentNotice::Finished));
+    }
+    // One piece is here, so that both peers send parts of the other.
+    let mut half = content.clone();
+    half.resize(2 << 20, 0);
+    world.nodes[2].disk.insert("/f", half);
+    let mut add = AddTorrent::new(metainfo, Path::new("/"));
+    add.peers = vec![addr(0), addr(1)];
+    let id = world.nodes[2].engine.add_torrent(world.now, add).expect("new");
+    world.run_until(|world| !world.banned(2).is_empty());
+    assert_eq!(world.banned(2), [addr(1)]);
+    assert_eq!(world.nodes[2].asked, 2);
+    let status = world.nodes[2].engine.status(world.now, id).expect("there");
+    assert_eq!((status.pieces_have, status.failed_bytes), (1, 1 << 20));
+    world.run_until(|world| world.heard(2, &TorrentNotice::Finished));
+    assert_eq!(world.banned(2), [addr(1)]);
+    assert_eq!(world.nodes[2].disk.file("/f"), Some(&content.repeat(2)[..]));
+}
+
+#[test]
+fn a_hybrid_that_the_session_has_under_its_other_hash_is_not_downloaded_twice() {
+    let metainfo = torrent(Protocol::Hybrid);
+    let mut world = World::new(2);
+    world.seed(0, &metainfo);
+    world.leech(1, link(&metainfo, true, false), &[0], |add| add.paused = true);
+    let second = world.leech(1, link(&metainfo, false, true), &[0], |_| {});
+    let first = world.nodes[1].engine.torrents().next().expect("two");
+    assert_ne!(first, second);
+    let is_told = |notice: &TorrentNotice| matches!(notice, TorrentNotice::MetadataUnusable { why } if why.contains("already"));
+    world.run_until(|world| world.nodes[1].notices.iter().any(is_told));
+    let now = world.now;
+    world.nodes[1].engine.resume(now, first).expect("there");
+    world.run_until(|world| world.heard(1, &TorrentNotice::Finished));
+    let states =
+        [first, second].map(|id| world.nodes[1].engine.status(world.now, id).expect("there").state);
+    assert!(states.contains(&TorrentState::Seeding) && states.contains(&TorrentState::Paused));
+}
