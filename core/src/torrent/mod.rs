@@ -302,7 +302,10 @@ impl Torrent {
         let mut next = self.choke_at;
         // Each input comes here: a few comparisons, where an array would be filled and walked.
         let mut or_at = |at: Option<Instant>| {
-            next = next.map_or(at, |next| Some(at.map_or(next, |at| at.min(next))))
+            next = match (next, at) {
+                (Some(next), Some(at)) => Some(next.min(at)),
+                (next, at) => next.or(at),
+            };
         };
         or_at(self.announce_due_at(session));
         or_at(self.dht_due_at(session));
