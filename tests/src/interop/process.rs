@@ -33,6 +33,11 @@ impl Process {
         Ok(Process { name: name.to_owned(), child, stdout, stderr })
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has printed on stdout so far.
     pub fn stdout(&self) -> String {
         read_lossy(&self.stdout)
@@ -98,7 +103,8 @@ fn bound_to_us(command: &Command) -> Command {
     copy(bound, command)
 }
 
-fn copy(mut to: Command, from: &Command) -> Command {
+/// A command with the arguments, environment and directory of another besides its own.
+pub(super) fn copy(mut to: Command, from: &Command) -> Command {
     to.args(from.get_args());
     for (key, value) in from.get_envs() {
         match value {
