@@ -48,10 +48,19 @@ impl Torrent {
 
     /// A piece failed, and it is not known whose fault that is.
     pub(super) fn ask_for_leaves(&mut self, session: &mut Session, piece: PieceIndex) {
+        if self.leaves.waiting.len() >= MOST_WAITING {
+            // Who never answers must not use up the places: what passed needs no answer any more.
+            let ban = &self.smart_ban;
+            self.leaves.waiting.retain(|_, (piece, _)| ban.has_failed(*piece));
+        }
         if self.leaves.waiting.len() >= MOST_WAITING || !self.smart_ban.has_failed(piece) {
             return;
         }
         let Some((request, _)) = self.leaf_request(piece) else { return };
+        if self.leaves.waiting.contains_key(&request) {
+            // It failed again before it was answered: the answer will do for both.
+            return;
+        }
         let knows = |peer: &crate::peer::Peer| peer.is_open() && peer.of_v2 && peer.has.has(piece);
         let slots = self.peers.iter().filter(|(_, peer)| knows(peer)).map(|(slot, _)| slot);
         let slots: SmallVec<[PeerSlot; ASKED]> = slots.take(ASKED).collect();

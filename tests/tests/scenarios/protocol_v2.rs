@@ -8,9 +8,9 @@ use bitswarm_core::metainfo::Magnet;
 use bitswarm_core::time::Duration;
 use bitswarm_tests::sim::check::Tally;
 use bitswarm_tests::sim::content::{Content, Kind};
-use bitswarm_tests::sim::network::{Disturbance, HostId};
+use bitswarm_tests::sim::network::{Disturbance, HostId, Link};
 use bitswarm_tests::sim::scripted::hostile::Hostile;
-use bitswarm_tests::sim::scripted::peer::{Behaviour, Corrupt, Dialect, Hashes, Peer};
+use bitswarm_tests::sim::scripted::peer::{Behaviour, Corrupt, Dialect, Hashes, Peer, Unchoke};
 use bitswarm_tests::sim::world::World;
 
 use super::scene::{MIB, Scene, home};
@@ -175,6 +175,36 @@ fn a_liar_about_leaf_hashes_gets_nobody_banned_but_itself() {
             assert!(!banned.contains(&addr(honest)), "{hashes:?} {seed}");
             assert!(lied || !banned.contains(&addr(liar)), "{hashes:?} {seed}");
         }
+    }
+}
+
+/// Found by seed 300271 with v2: while the answer was owed, it was asked for again.
+#[test]
+fn a_piece_that_fails_again_has_nobody_asked_for_its_leaves_who_owes_them() {
+    for seed in 0..40 {
+        // A single piece, so that all of it is the end game.
+        let content = Content::single_of(Kind::V2, seed, "scene", 100_000, 128 << 10);
+        let mut scene = Scene { content, world: World::new(seed), seed };
+        let silent = |per_mille| Behaviour {
+            hashes: Hashes::Stalls,
+            corrupt: Corrupt::PerMille(per_mille),
+            unchoke: Unchoke::Flap(Duration::from_millis(300)),
+            fast: false,
+            ..Behaviour::seeder()
+        };
+        let slow = Link::home(50_000, 50_000);
+        let peers = [
+            scene.peer("silent", slow, silent(0)),
+            scene.peer("silent too", slow, silent(500)),
+            scene.peer("silent three", slow, silent(500)),
+            scene.peer("honest", slow, Behaviour::seeder()),
+        ];
+        let addrs = scene.addrs(&peers);
+        let leecher = scene.leecher(home(), &addrs);
+        // That it asks for nothing again is for the checker to see.
+        scene.finish(leecher, 300);
+        let banned = scene.banned(leecher);
+        assert!(!banned.contains(&addrs[0].ip()) && !banned.contains(&addrs[3].ip()));
     }
 }
 
