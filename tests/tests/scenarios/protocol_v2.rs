@@ -8,9 +8,11 @@ use bitswarm_core::metainfo::Magnet;
 use bitswarm_core::time::Duration;
 use bitswarm_tests::sim::check::Tally;
 use bitswarm_tests::sim::content::{Content, Kind};
-use bitswarm_tests::sim::network::{Disturbance, HostId, Link};
+use bitswarm_tests::sim::network::{Death, Disturbance, HostId, Link};
 use bitswarm_tests::sim::scripted::hostile::Hostile;
-use bitswarm_tests::sim::scripted::peer::{Behaviour, Corrupt, Dialect, Hashes, Peer, Unchoke};
+use bitswarm_tests::sim::scripted::peer::{
+    Behaviour, Corrupt, Dialect, Hashes, Metadata, Peer, Unchoke,
+};
 use bitswarm_tests::sim::world::World;
 
 use super::scene::{MIB, Scene, home};
@@ -222,6 +224,49 @@ fn of_those_that_give_piece_layers_only_the_liar_is_banned() {
             assert!(lies > 0, "{kind:?} {hashes:?}: it was never asked");
             assert_eq!(scene.banned(leecher), [scene.world.addr(liar).ip()], "{kind:?} {hashes:?}");
         }
+    }
+}
+
+/// 900 hashes: two requests, each with its proof, to peers of whom one lies about a part.
+#[test]
+fn a_layer_of_several_requests_is_put_together_from_several_peers() {
+    for hashes in [Hashes::Gives, Hashes::WrongProof] {
+        let content = Content::single_of(Kind::V2, 8, "scene", 900 * 16_384 - 1, 16 << 10);
+        let mut scene = Scene { content, world: World::new(8), seed: 8 };
+        let fast = Link::home(4_000_000, 4_000_000);
+        let gives = Behaviour { metadata: Metadata::Gives, ..Behaviour::seeder() };
+        let first = scene.peer("first", fast, Behaviour { hashes, ..gives.clone() });
+        let honest = scene.peer("honest", fast, gives);
+        let peers = scene.addrs(&[first, honest]);
+        let leecher = scene.leecher_by_magnet(&peers);
+        scene.finish(leecher, 120);
+        assert!(scene.tally(leecher).hashes_proven >= 2);
+        let lied = scene.world.script::<Peer>(first).counts().false_hashes > 0;
+        assert_eq!(lied, hashes != Hashes::Gives);
+        let banned = scene.banned(leecher);
+        assert_eq!(banned, if lied { vec![peers[0].ip()] } else { Vec::new() });
+    }
+}
+
+/// Those who came by a link have the layers then, and give them on.
+#[test]
+fn layers_learnt_from_peers_are_given_to_others() {
+    for kind in OF_V2 {
+        let mut scene = scene(kind, 10, MIB);
+        let seeder = scene.seeder(home());
+        let peers = scene.addrs(&[seeder]);
+        let first = scene.leecher_by_magnet(&peers);
+        scene.finish(first, 120);
+        scene.world.crash(seeder, Death::Process);
+        let peers = scene.addrs(&[first]);
+        let second = scene.world.add_engine("second", home(), |_| {});
+        let magnet = Magnet::new_v2(scene.content.infohash_v2().expect("of v2"));
+        scene.world.add_torrent(second, &scene.content.clone(), |add| {
+            add.source = magnet.into();
+            add.peers = peers;
+        });
+        scene.finish(second, 120);
+        assert!(scene.tally(first).hashes_sent > 0 && scene.banned(second).is_empty());
     }
 }
 

@@ -44,6 +44,9 @@ const REST: Duration = Duration::from_secs(90);
 /// needs five minutes).
 const SERVED: Duration = Duration::from_secs(3600);
 
+/// Time within which hash requests of a newcomer who has everything must be answered (chosen).
+const ANSWERED: Duration = Duration::from_secs(10);
+
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -315,6 +318,15 @@ impl Storm {
         self.world.run_until(deadline, served).map_err(|mut failure| {
             failure.what += &format!("\n  {} does not serve a newcomer", self.world.name(host));
             failure
+        })?;
+        if self.content.kind() == content::Kind::V1 {
+            return Ok(());
+        }
+        self.world.run_for(ANSWERED)?;
+        let unanswered = self.world.script::<Peer>(newcomer).unanswered();
+        unanswered.map_or(Ok(()), |run| {
+            let what = format!("{} never answers hash request {run}", self.world.name(host));
+            Err(self.world.failure(Kind::Liveness, what))
         })
     }
 

@@ -35,6 +35,11 @@ impl Hashes {
 }
 
 impl Peer {
+    /// A request for hashes that was not answered, if any.
+    pub fn unanswered(&self) -> Option<HashRun> {
+        self.links.values().find_map(|link| link.hashes_asked.first().copied())
+    }
+
     /// Asks for hashes, if it does, and sends those that nobody asked for.
     pub(super) fn begin_hashes(&mut self, io: &mut Io<'_, '_>, end: EndId) {
         let Some(link) = self.links.get_mut(&end).filter(|link| link.v2) else { return };
@@ -113,17 +118,19 @@ fn spoil_length(hashes: &mut Vec<u8>, dice: &mut Dice) {
 }
 
 /// What one asks who has no piece layers, and who does not believe the blocks: all layers of pieces,
-/// in runs of several lengths, and some leaves.
+/// in runs of several lengths, the leaves of some pieces, and leaves with more proof than anybody
+/// needs, which may be rejected.
 pub(in crate::sim::scripted) fn requests(content: &Content) -> Vec<HashRun> {
     let layer = content.piece_layer();
     let of_pieces = content.layered().zip([512, 2, 8].into_iter().cycle());
     let of_pieces = of_pieces.flat_map(|((tree, pieces), most)| tree.runs(layer, pieces, most));
     let leaves = content.trees().values().flat_map(|tree| {
-        let mut runs = tree.runs(0, 1, 1 << layer);
-        // No proof is needed of what a piece's hash proves.
-        runs.iter_mut().for_each(|run| run.proof_layers = layer.saturating_sub(1));
+        let whole = tree.runs(0, 1, 1 << layer);
+        // What a piece's hash proves needs no proof.
+        let enough = whole.iter().map(|run| HashRun { proof_layers: layer.max(1) - 1, ..*run });
+        let mut runs: Vec<HashRun> = enough.chain(tree.runs(0, 1, 2)).collect();
         runs.retain(|run| tree.may_be_asked(run));
         runs
     });
-    of_pieces.chain(leaves).take(MOST_ASKED).collect()
+    leaves.take(MOST_ASKED / 2).chain(of_pieces).take(MOST_ASKED).collect()
 }
