@@ -299,18 +299,23 @@ impl Torrent {
 
     /// Sets the torrent's timer to the earliest of its deadlines.
     pub(crate) fn rearm(&mut self, session: &mut Session) {
-        let deadlines = [
-            self.choke_at,
-            self.announce_due_at(session),
-            self.dht_due_at(session),
-            self.save_due_at(session),
-            self.trouble.as_ref().and_then(DiskTrouble::retry_at),
-            self.connect_due_at(session),
-            self.metadata_due_at(session),
-            self.layers_due_at(session),
-            self.pex_due_at(),
-        ];
-        match deadlines.into_iter().flatten().min() {
+        let mut next = self.choke_at;
+        // Each input comes here: a few comparisons, where an array would be filled and walked.
+        let mut or_at = |at: Option<Instant>| {
+            next = match (next, at) {
+                (Some(next), Some(at)) => Some(next.min(at)),
+                (next, at) => next.or(at),
+            };
+        };
+        or_at(self.announce_due_at(session));
+        or_at(self.dht_due_at(session));
+        or_at(self.save_due_at(session));
+        or_at(self.trouble.as_ref().and_then(DiskTrouble::retry_at));
+        or_at(self.connect_due_at(session));
+        or_at(self.metadata_due_at(session));
+        or_at(self.layers_due_at(session));
+        or_at(self.pex_due_at());
+        match next {
             Some(at) => session.timers.set(self.timer, at),
             None => session.timers.cancel(self.timer),
         }

@@ -46,12 +46,21 @@ impl Unread {
     }
 
     /// Copies the first bytes into `out`; how many there were.
+    #[inline]
     pub(super) fn peek(&self, out: &mut [u8]) -> usize {
-        let wanted = out.len();
-        if let Some(first) = self.reads.front().and_then(|first| first.get(..wanted)) {
-            out.copy_from_slice(first);
-            return wanted;
+        match self.reads.front().and_then(|first| first.get(..out.len())) {
+            Some(first) => {
+                out.copy_from_slice(first);
+                out.len()
+            }
+            None => self.peek_across(out),
         }
+    }
+
+    /// The same where they lie in several reads.
+    #[cold]
+    fn peek_across(&self, out: &mut [u8]) -> usize {
+        let wanted = out.len();
         let mut left = out;
         for run in self.reads.iter().map(|read| &read[..]).chain([&self.short[..]]) {
             let part = run.len().min(left.len());
@@ -66,6 +75,7 @@ impl Unread {
     }
 
     /// Takes `N` bytes off the front; missing ones are zero.
+    #[inline]
     pub(super) fn array<const N: usize>(&mut self) -> [u8; N] {
         let mut out = [0; N];
         let taken = self.peek(&mut out);
