@@ -27,7 +27,7 @@ use super::content::{self, Content};
 use super::dice::Dice;
 use super::network::{Disturbance, HostId, Link};
 use super::scripted::hostile::Hostile;
-use super::scripted::peer::{Behaviour, Peer};
+use super::scripted::peer::{Behaviour, Dialect, Peer};
 use super::trace::Fingerprint;
 use super::world::{Failure, Kind, World};
 pub use options::Options;
@@ -44,8 +44,9 @@ const REST: Duration = Duration::from_secs(90);
 /// needs five minutes).
 const SERVED: Duration = Duration::from_secs(3600);
 
-/// Time within which hash requests of a newcomer who has everything must be answered (chosen).
-const ANSWERED: Duration = Duration::from_secs(10);
+/// Time within which hash requests of a newcomer must be answered (chosen: the slowest link needs a
+/// few seconds).
+const ANSWERED: Duration = Duration::from_secs(60);
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -322,8 +323,17 @@ impl Storm {
         if self.content.kind() == content::Kind::V1 {
             return Ok(());
         }
+        // One that wants hashes only: from one that has everything an engine that has it too parts.
+        let asker = Behaviour {
+            dialect: Dialect::Both,
+            asks_hashes: true,
+            pipeline: 0,
+            ..Behaviour::leecher(vec![self.world.addr(host)])
+        };
+        let asker = Peer::new(self.options.seed, "asker", &self.content, asker);
+        let asker = self.world.add_script("asker", link, Box::new(asker));
         self.world.run_for(ANSWERED)?;
-        let unanswered = self.world.script::<Peer>(newcomer).unanswered();
+        let unanswered = self.world.script::<Peer>(asker).unanswered();
         unanswered.map_or(Ok(()), |run| {
             let what = format!("{} never answers hash request {run}", self.world.name(host));
             Err(self.world.failure(Kind::Liveness, what))
