@@ -48,13 +48,22 @@ impl Torrent {
 
     /// A piece failed, and it is not known whose fault that is.
     pub(super) fn ask_for_leaves(&mut self, session: &mut Session, piece: PieceIndex) {
+        if self.leaves.waiting.len() >= MOST_WAITING {
+            // Who never answers must not use up the places: what passed needs no answer any more.
+            let ban = &self.smart_ban;
+            self.leaves.waiting.retain(|_, (piece, _)| ban.has_failed(*piece));
+        }
         if self.leaves.waiting.len() >= MOST_WAITING || !self.smart_ban.has_failed(piece) {
             return;
         }
         let Some((request, _)) = self.leaf_request(piece) else { return };
+        // Who owes them already is not asked again.
+        let owing = self.leaves.waiting.get(&request).map(|(_, slots)| &slots[..]);
+        let owing = owing.unwrap_or_default();
         let knows = |peer: &crate::peer::Peer| peer.is_open() && peer.of_v2 && peer.has.has(piece);
         let slots = self.peers.iter().filter(|(_, peer)| knows(peer)).map(|(slot, _)| slot);
-        let slots: SmallVec<[PeerSlot; ASKED]> = slots.take(ASKED).collect();
+        let slots = slots.filter(|slot| !owing.contains(slot)).take(ASKED);
+        let slots: SmallVec<[PeerSlot; ASKED]> = slots.collect();
         for slot in &slots {
             if let Some(peer) = self.peers.get_mut(*slot) {
                 peer.send(Message::HashRequest(request));
@@ -62,7 +71,8 @@ impl Torrent {
             }
         }
         if !slots.is_empty() {
-            self.leaves.waiting.insert(request, (piece, slots));
+            let waiting = self.leaves.waiting.entry(request);
+            waiting.or_insert_with(|| (piece, SmallVec::new())).1.extend(slots);
         }
     }
 
@@ -104,7 +114,6 @@ impl Torrent {
             }
             return true;
         }
-        self.leaves.waiting.remove(request);
         let whole = (root.length / BLOCK_LEN) as usize;
         // In v1 the last block has padding, which is no part of its leaf.
         let is_hybrid = self.metainfo.as_ref().is_some_and(|metainfo| metainfo.has_v1());

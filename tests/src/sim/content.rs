@@ -1,61 +1,152 @@
 //! A torrent whose true bytes the simulator knows: what everything on disks and wires is compared
-//! with. The metainfo is written here, without the core's help.
+//! with. The metainfo is written here, of v1 (BEP 3), v2 (BEP 52) or both, without the core's help.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitswarm_core::metainfo::Metainfo;
-use bitswarm_core::piece::{BLOCK_LEN, InfoHash};
+use bitswarm_core::piece::{BLOCK_LEN, InfoHash, InfoHashV2};
 use bytes::Bytes;
-use sha1::{Digest, Sha1};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
 
 use super::bencode::Value;
 use super::dice::Dice;
 use super::disk::Disk;
+use super::merkle::{Hash, Tree};
+use super::peer_wire::HashRun;
+
+/// For which versions of the protocol a torrent is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// BEP 3.
+    V1,
+    /// BEP 52 alone.
+    V2,
+    /// Both: one content, two infohashes (BEP 52, "upgrade path").
+    Hybrid,
+}
+
+impl Kind {
+    /// All of them, for tests.
+    pub const ALL: [Kind; 3] = [Kind::V1, Kind::V2, Kind::Hybrid];
+}
 
 /// A torrent's true content.
 #[derive(Debug, Clone)]
 pub struct Content {
+    kind: Kind,
     name: String,
-    /// Path under the name (empty for a torrent of a single file) and length in bytes.
-    files: Vec<(String, u64)>,
+    is_single: bool,
+    files: Vec<File>,
     piece_len: u32,
+    /// All pieces one after the other. With v2, zeros fill up the last piece of a file that others
+    /// follow, and of a hybrid the last file's too.
     data: Bytes,
+    /// The trees of the files that have bytes, by their roots.
+    trees: BTreeMap<Hash, Arc<Tree>>,
     info: Vec<u8>,
-    infohash: InfoHash,
+}
+
+/// A file, and where its bytes are.
+#[derive(Debug, Clone)]
+struct File {
+    /// Under the name; empty for a torrent of a single file.
+    path: String,
+    length: u64,
+    /// In `data`.
+    offset: u64,
+    /// Its pieces root: of v2, and if it has bytes.
+    root: Option<Hash>,
+}
+
+impl File {
+    fn end(&self) -> u64 {
+        self.offset + self.length
+    }
 }
 
 impl Content {
-    /// One file of random bytes.
+    /// One file of random bytes, of v1.
     pub fn single(seed: u64, name: &str, length: u64, piece_len: u32) -> Arc<Self> {
-        Self::build(seed, name, vec![(String::new(), length)], piece_len)
+        Self::single_of(Kind::V1, seed, name, length, piece_len)
     }
 
-    /// Several files of random bytes, with paths relative to the torrent's name.
+    /// Several files of random bytes, with paths relative to the torrent's name, of v1.
     pub fn multi(seed: u64, name: &str, files: &[(&str, u64)], piece_len: u32) -> Arc<Self> {
-        let files = files.iter().map(|(path, length)| ((*path).to_owned(), *length)).collect();
-        Self::build(seed, name, files, piece_len)
+        Self::multi_of(Kind::V1, seed, name, files, piece_len)
+    }
+
+    /// One file of random bytes.
+    pub fn single_of(kind: Kind, seed: u64, name: &str, length: u64, piece_len: u32) -> Arc<Self> {
+        Arc::new(Self::build(kind, seed, name, &[("", length)], piece_len))
+    }
+
+    /// Several files of random bytes, with paths relative to the torrent's name. In a torrent of v2
+    /// they lie in the order of the file tree.
+    pub fn multi_of(
+        kind: Kind,
+        seed: u64,
+        name: &str,
+        files: &[(&str, u64)],
+        piece_len: u32,
+    ) -> Arc<Self> {
+        let mut files = files.to_vec();
+        if kind != Kind::V1 {
+            files.sort_by_key(|(path, _)| path.split('/').collect::<Vec<_>>());
+        }
+        Arc::new(Self::build(kind, seed, name, &files, piece_len))
     }
 
     /// The same bytes as a private torrent (BEP 27).
     pub fn private(&self) -> Arc<Self> {
-        let mut info = info_dict(&self.name, &self.files, self.piece_len, &self.data);
+        let mut info = self.info_dict();
         if let Value::Dict(entries) = &mut info {
             entries.insert(b"private".to_vec(), Value::Int(1));
         }
-        let info = info.to_bytes();
-        let infohash = InfoHash(Sha1::digest(&info).into());
-        Arc::new(Content { info, infohash, ..self.clone() })
+        Arc::new(Content { info: info.to_bytes(), ..self.clone() })
     }
 
-    fn build(seed: u64, name: &str, files: Vec<(String, u64)>, piece_len: u32) -> Arc<Self> {
+    fn build(kind: Kind, seed: u64, name: &str, files: &[(&str, u64)], piece_len: u32) -> Self {
         let total: u64 = files.iter().map(|(_, length)| length).sum();
         let length = usize::try_from(total).expect("simulated content fits into memory");
-        let data = Bytes::from(Dice::new(seed, name).bytes(length));
-        let info = info_dict(name, &files, piece_len, &data).to_bytes();
-        let infohash = InfoHash(Sha1::digest(&info).into());
-        Arc::new(Content { name: name.to_owned(), files, piece_len, data, info, infohash })
+        let random = Dice::new(seed, name).bytes(length);
+        let is_single = matches!(files, [("", _)]);
+        let (mut data, mut taken) = (Vec::with_capacity(random.len()), 0);
+        let align = |data: &mut Vec<u8>| {
+            data.resize(data.len().next_multiple_of(piece_len as usize), 0);
+        };
+        let mut content = Content {
+            kind,
+            name: name.to_owned(),
+            is_single,
+            files: Vec::new(),
+            piece_len,
+            data: Bytes::new(),
+            trees: BTreeMap::new(),
+            info: Vec::new(),
+        };
+        for (path, length) in files {
+            if kind == Kind::V2 && *length > 0 {
+                align(&mut data);
+            }
+            let offset = data.len() as u64;
+            let bytes = &random[taken..taken + *length as usize];
+            data.extend_from_slice(bytes);
+            taken += bytes.len();
+            let tree = (kind != Kind::V1 && *length > 0).then(|| Arc::new(Tree::new(bytes)));
+            let root = tree.as_ref().map(|tree| tree.root());
+            content.trees.extend(root.zip(tree));
+            content.files.push(File { path: (*path).to_owned(), length: *length, offset, root });
+            if kind == Kind::Hybrid && !is_single {
+                align(&mut data);
+            }
+        }
+        content.data = Bytes::from(data);
+        content.info = content.info_dict().to_bytes();
+        content
     }
 
     /// The metainfo, with these tiers of trackers, as the core reads it.
@@ -64,11 +155,12 @@ impl Content {
     /// If the core does not read it, or reads another infohash out of it.
     pub fn metainfo(&self, trackers: &[&[&str]]) -> Arc<Metainfo> {
         let metainfo = Metainfo::parse(&self.torrent_file(trackers)).expect("valid metainfo");
-        assert_eq!(metainfo.infohash(), self.infohash, "the core reads another infohash");
+        assert_eq!(metainfo.infohash(), self.infohash(), "the core reads another infohash");
+        assert_eq!(metainfo.infohash_v2(), self.infohash_v2(), "the core reads another infohash");
         Arc::new(metainfo)
     }
 
-    /// The `.torrent` file, with these tiers of trackers (BEP 3, BEP 12).
+    /// The `.torrent` file, with these tiers of trackers (BEP 3, BEP 12, BEP 52).
     pub fn torrent_file(&self, trackers: &[&[&str]]) -> Vec<u8> {
         let mut out = b"d".to_vec();
         if let Some(first) = trackers.iter().flat_map(|tier| tier.iter()).next() {
@@ -80,13 +172,68 @@ impl Content {
         }
         out.extend_from_slice(b"4:info");
         out.extend_from_slice(&self.info);
+        if self.kind != Kind::V1 {
+            out.extend_from_slice(b"12:piece layers");
+            out.extend(self.piece_layers().to_bytes());
+        }
         out.push(b'e');
         out
     }
 
-    /// The SHA-1 of the info dictionary.
+    /// For which versions it is made.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What it is known by: the SHA-1 of the info dictionary, or, of v2 alone, the truncated
+    /// SHA2-256.
     pub fn infohash(&self) -> InfoHash {
-        self.infohash
+        match self.kind {
+            Kind::V2 => self.short_v2().expect("of v2"),
+            _ => InfoHash(Sha1::digest(&self.info).into()),
+        }
+    }
+
+    /// The SHA2-256 of the info dictionary of a torrent of v2 (BEP 52, "infohash").
+    pub fn infohash_v2(&self) -> Option<InfoHashV2> {
+        (self.kind != Kind::V1).then(|| InfoHashV2(Sha256::digest(&self.info).into()))
+    }
+
+    /// The same, truncated as it stands in handshakes.
+    pub fn short_v2(&self) -> Option<InfoHash> {
+        let mut short = [0; 20];
+        short.copy_from_slice(&self.infohash_v2()?.0[..20]);
+        Some(InfoHash(short))
+    }
+
+    /// Whether it is known by this in handshakes.
+    pub fn is_named(&self, infohash: InfoHash) -> bool {
+        self.infohash() == infohash || self.short_v2() == Some(infohash)
+    }
+
+    /// The trees of its files, by their roots; none of v1.
+    pub fn trees(&self) -> &BTreeMap<Hash, Arc<Tree>> {
+        &self.trees
+    }
+
+    /// Whether these hashes are what the torrent's files have for an answer.
+    pub fn proves(&self, run: &HashRun, hashes: &[u8]) -> bool {
+        let tree = self.trees.get(&run.pieces_root);
+        tree.and_then(|tree| tree.answer(run)).is_some_and(|truth| truth == hashes)
+    }
+
+    /// The layer of the trees whose nodes are pieces.
+    pub fn piece_layer(&self) -> u32 {
+        (self.piece_len / BLOCK_LEN).ilog2()
+    }
+
+    /// The files that have more than a piece: their trees, and how many pieces.
+    pub fn layered(&self) -> impl Iterator<Item = (&Tree, usize)> {
+        self.files.iter().filter_map(|file| {
+            let tree = self.trees.get(&file.root?)?;
+            let pieces = file.length.div_ceil(u64::from(self.piece_len)) as usize;
+            (pieces > 1).then_some((&**tree, pieces))
+        })
     }
 
     /// The info dictionary.
@@ -94,12 +241,12 @@ impl Content {
         &self.info
     }
 
-    /// All its bytes, file after file.
+    /// All its pieces, one after the other.
     pub fn data(&self) -> &Bytes {
         &self.data
     }
 
-    /// How many bytes it has.
+    /// How many bytes its pieces have.
     pub fn len(&self) -> u64 {
         self.data.len() as u64
     }
@@ -119,11 +266,29 @@ impl Content {
         (self.piece(piece).len() as u32).div_ceil(BLOCK_LEN)
     }
 
-    /// The bytes of a piece; empty if there is no such piece.
+    /// The bytes of a piece; empty if there is no such piece. To v1 it includes the padding at its
+    /// end; v2 knows of none.
     pub fn piece(&self, piece: u32) -> Bytes {
         let start = (u64::from(piece) * u64::from(self.piece_len)).min(self.len()) as usize;
-        let end = (start + self.piece_len as usize).min(self.data.len());
+        let mut end = (start + self.piece_len as usize).min(self.data.len());
+        if self.kind == Kind::V2 {
+            end = start + self.stored_len(piece) as usize;
+        }
         self.data.slice(start..end)
+    }
+
+    /// How many bytes a piece has before the padding at its end.
+    pub fn stored_len(&self, piece: u32) -> u32 {
+        let start = u64::from(piece) * u64::from(self.piece_len);
+        let end = start + u64::from(self.piece_len);
+        let before = self.files.iter().filter(|file| file.offset < end);
+        let ends = before.map(|file| file.end().clamp(start, end));
+        ends.max().map_or(0, |last| (last - start) as u32)
+    }
+
+    /// How many blocks of a piece have bytes that are stored.
+    pub fn stored_blocks_of(&self, piece: u32) -> u32 {
+        self.stored_len(piece).div_ceil(BLOCK_LEN)
     }
 
     /// A run of bytes of a piece; `None` if it does not lie inside the piece.
@@ -135,18 +300,19 @@ impl Content {
 
     /// Where its files lie under this root, and how long they are.
     pub fn paths(&self, root: &Path) -> Vec<(PathBuf, u64)> {
+        self.files.iter().map(|file| (self.path(root, file), file.length)).collect()
+    }
+
+    fn path(&self, root: &Path, file: &File) -> PathBuf {
         let base = root.join(&self.name);
-        let path = |path: &str| if path.is_empty() { base.clone() } else { base.join(path) };
-        self.files.iter().map(|(file, length)| (path(file), *length)).collect()
+        if self.is_single { base } else { base.join(&file.path) }
     }
 
     /// Puts all of it on a disk.
     pub fn plant(&self, disk: &mut Disk, root: &Path) {
-        let mut offset = 0;
-        for (path, length) in self.paths(root) {
-            let end = offset + length as usize;
-            disk.plant(path, self.data[offset..end].to_vec());
-            offset = end;
+        for file in &self.files {
+            let bytes = &self.data[file.offset as usize..file.end() as usize];
+            disk.plant(self.path(root, file), bytes.to_vec());
         }
     }
 
@@ -171,47 +337,96 @@ impl Content {
         piece: u32,
         read: impl Fn(&Path) -> Option<&'a [u8]>,
     ) -> bool {
-        let truth = self.piece(piece);
         let start = u64::from(piece) * u64::from(self.piece_len);
-        let end = start + truth.len() as u64;
-        let mut file_start = 0;
-        for (path, length) in self.paths(root) {
-            let (from, to) = (start.max(file_start), end.min(file_start + length));
-            if from < to {
-                let wanted = &truth[(from - start) as usize..(to - start) as usize];
-                let there = read(&path).and_then(|data| {
-                    data.get((from - file_start) as usize..(to - file_start) as usize)
-                });
-                if there != Some(wanted) {
-                    return false;
-                }
+        let end = start + u64::from(self.piece_len);
+        self.files.iter().all(|file| {
+            let (from, to) = (start.max(file.offset), end.min(file.end()));
+            if from >= to {
+                return true;
             }
-            file_start += length;
+            let wanted = &self.data[from as usize..to as usize];
+            let within = (from - file.offset) as usize..(to - file.offset) as usize;
+            let there = read(&self.path(root, file));
+            there.and_then(|data| data.get(within)) == Some(wanted)
+        })
+    }
+
+    // The metainfo.
+
+    fn info_dict(&self) -> Value {
+        let mut info = vec![
+            ("name", Value::bytes(&self.name)),
+            ("piece length", Value::Int(self.piece_len.into())),
+        ];
+        if self.kind != Kind::V2 {
+            let pieces = self.data.chunks(self.piece_len as usize);
+            let hashes: Vec<u8> = pieces.flat_map(|piece| Sha1::digest(piece).to_vec()).collect();
+            info.push(("pieces", Value::bytes(hashes)));
+            info.push(match &self.files[..] {
+                [only] if self.is_single => ("length", number(only.length)),
+                files => ("files", Value::List(self.file_list(files))),
+            });
         }
-        true
+        if self.kind != Kind::V1 {
+            info.push(("meta version", Value::Int(2)));
+            info.push(("file tree", self.file_tree()));
+        }
+        Value::dict(info)
+    }
+
+    /// The files of v1, with the padding that a hybrid has after each (BEP 47).
+    fn file_list(&self, files: &[File]) -> Vec<Value> {
+        let ends = files.iter().skip(1).map(|next| next.offset).chain([self.len()]);
+        let mut list = Vec::new();
+        for (file, next) in files.iter().zip(ends) {
+            let path = file.path.split('/').map(Value::bytes).collect();
+            list.push(Value::dict([("length", number(file.length)), ("path", Value::List(path))]));
+            let padding = next - file.end();
+            if padding > 0 {
+                let path = [".pad".to_owned(), padding.to_string()];
+                list.push(Value::dict([
+                    ("attr", Value::bytes("p")),
+                    ("length", number(padding)),
+                    ("path", Value::List(path.iter().map(Value::bytes).collect())),
+                ]));
+            }
+        }
+        list
+    }
+
+    /// BEP 52, "file tree".
+    fn file_tree(&self) -> Value {
+        let mut tree = BTreeMap::new();
+        for file in &self.files {
+            let root = file.root.map(|root| ("pieces root", Value::bytes(root)));
+            let leaf = Value::dict([("length", number(file.length))].into_iter().chain(root));
+            let path = if self.is_single { &self.name } else { &file.path };
+            let mut folder = &mut tree;
+            for part in path.split('/') {
+                let below = folder.entry(part.as_bytes().to_vec());
+                let Value::Dict(below) = below.or_insert_with(|| Value::Dict(BTreeMap::new()))
+                else {
+                    panic!("a file is no folder");
+                };
+                folder = below;
+            }
+            folder.insert(Vec::new(), leaf);
+        }
+        Value::Dict(tree)
+    }
+
+    /// BEP 52, "piece layers": of the files that have more than one piece.
+    fn piece_layers(&self) -> Value {
+        let layers = self.layered().map(|(tree, pieces)| {
+            let layer = &tree.layer(self.piece_layer())[..pieces];
+            (tree.root().to_vec(), Value::bytes(layer.as_flattened()))
+        });
+        Value::Dict(layers.collect())
     }
 }
 
-fn info_dict(name: &str, files: &[(String, u64)], piece_len: u32, data: &[u8]) -> Value {
-    let hashes: Vec<u8> =
-        data.chunks(piece_len as usize).flat_map(|piece| Sha1::digest(piece).to_vec()).collect();
-    let length = |length: u64| Value::Int(i64::try_from(length).expect("fits"));
-    let content = match files {
-        [(path, only)] if path.is_empty() => ("length", length(*only)),
-        _ => {
-            let file = |(path, len): &(String, u64)| {
-                let parts = path.split('/').map(Value::bytes).collect();
-                Value::dict([("length", length(*len)), ("path", Value::List(parts))])
-            };
-            ("files", Value::List(files.iter().map(file).collect()))
-        }
-    };
-    Value::dict([
-        content,
-        ("name", Value::bytes(name)),
-        ("piece length", Value::Int(piece_len.into())),
-        ("pieces", Value::bytes(hashes)),
-    ])
+fn number(number: u64) -> Value {
+    Value::Int(i64::try_from(number).expect("fits"))
 }
 
 /// The announce URL of a tracker that listens there.
@@ -221,6 +436,8 @@ pub fn announce_url(tracker: SocketAddr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bitswarm_core::metainfo::create::{Creator, NewFile, Protocol};
+
     use super::*;
 
     #[test]
@@ -238,6 +455,56 @@ mod tests {
         let listed: Vec<(PathBuf, u64)> =
             spec.files.iter().map(|file| (spec.root.join(&file.path), file.length)).collect();
         assert_eq!(listed, content.paths(Path::new("/data")));
+    }
+
+    /// What the core makes of the same files.
+    fn created(kind: Kind, content: &Content, files: &[(&str, u64)]) -> Metainfo {
+        let protocol = match kind {
+            Kind::V1 => Protocol::V1,
+            Kind::V2 => Protocol::V2,
+            Kind::Hybrid => Protocol::Hybrid,
+        };
+        let creator = match files {
+            [("", length)] => Creator::single_file("t", *length),
+            _ => {
+                let file = |(path, len): &(&str, u64)| NewFile::new(path.split('/'), *len);
+                Creator::folder_in_order("t", files.iter().map(file))
+            }
+        };
+        let mut creator = creator.with_protocol(protocol);
+        creator.piece_length = 32_768;
+        let stored = content.files.iter();
+        let stored = stored.map(|file| &content.data[file.offset as usize..file.end() as usize]);
+        creator.finish_with_content(&stored.collect::<Vec<_>>().concat()).expect("valid")
+    }
+
+    #[test]
+    fn torrents_of_all_kinds_are_what_the_core_would_have_made() {
+        let many = [("d", 70_000), ("b/empty", 0), ("b/c", 16_385), ("a", 32_768), ("e", 5)];
+        for kind in Kind::ALL {
+            for files in [&many[..], &[("", 100_000)], &[("", 3)]] {
+                let content = match files {
+                    [("", length)] => Content::single_of(kind, 1, "t", *length, 32_768),
+                    _ => Content::multi_of(kind, 1, "t", files, 32_768),
+                };
+                let (read, made) = (content.metainfo(&[]), created(kind, &content, files));
+                assert_eq!(read.infohash(), made.infohash(), "{kind:?} {files:?}");
+                assert_eq!(read.infohash_v2(), made.infohash_v2());
+                let geometry = read.geometry();
+                for piece in geometry.iter() {
+                    let blocks = content.stored_blocks_of(piece.0);
+                    assert_eq!(geometry.blocks_of(piece), blocks);
+                    let in_content = content.blocks_of(piece.0);
+                    assert!(blocks == in_content || kind == Kind::Hybrid);
+                    let hash = read.expected_hash(piece).expect("known");
+                    let whole = content.piece(piece.0);
+                    assert!(hash.is_of([&whole[..]]), "{kind:?} {files:?} {piece:?}");
+                }
+                let mut disk = Disk::new(1, "disk", 0);
+                content.plant(&mut disk, Path::new("/data"));
+                assert!(content.is_on_disk(&disk, Path::new("/data")));
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod dice;
 pub mod disk;
 pub mod experiment;
 pub mod host;
+pub mod merkle;
 pub mod network;
 pub mod peer_wire;
 pub mod queue;

@@ -94,6 +94,18 @@ impl Hello {
         Hello { reserved, infohash, peer_id }
     }
 
+    /// The same of one who knows v2 of a hybrid too (BEP 52: "the 4th most significant bit in the
+    /// last byte of the reserved bitfield").
+    pub fn with_v2(mut self) -> Self {
+        self.reserved[7] |= 0x10;
+        self
+    }
+
+    /// Whether it offers to speak v2 (BEP 52, "upgrade path").
+    pub fn v2(&self) -> bool {
+        self.reserved[7] & 0x10 != 0
+    }
+
     /// Whether it offers the fast extension (BEP 6).
     pub fn fast(&self) -> bool {
         self.reserved[7] & 0x04 != 0
@@ -178,7 +190,9 @@ impl fmt::Display for Msg<'_> {
             Msg::Reject(run) => write!(f, "Reject {run}"),
             Msg::Bitfield(bits) => write!(f, "Bitfield of {} bytes", bits.len()),
             Msg::Extended { id, payload } => write!(f, "Extended {id}, {} bytes", payload.len()),
-            Msg::Hashes { run, hashes } => write!(f, "Hashes {run:?}, {} bytes", hashes.len()),
+            Msg::HashRequest(run) => write!(f, "HashRequest {run}"),
+            Msg::Hashes { run, hashes } => write!(f, "Hashes {run}, {} bytes", hashes.len()),
+            Msg::HashReject(run) => write!(f, "HashReject {run}"),
             other => write!(f, "{other:?}"),
         }
     }
@@ -187,6 +201,13 @@ impl fmt::Display for Msg<'_> {
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}+{} {}", self.piece, self.begin, self.length)
+    }
+}
+
+impl fmt::Display for HashRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HashRun { pieces_root: [a, b, ..], base_layer, index, length, proof_layers } = self;
+        write!(f, "{a:02x}{b:02x} layer {base_layer}, {index}+{length}, {proof_layers} proofs")
     }
 }
 

@@ -8,6 +8,7 @@ mod disk;
 mod fairness;
 mod limits;
 mod peers;
+mod protocol_v2;
 mod requests;
 mod scene;
 mod stop;

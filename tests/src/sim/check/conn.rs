@@ -6,8 +6,10 @@ use bitswarm_core::bitfield::Bitfield;
 use bitswarm_core::piece::{BLOCK_LEN, InfoHash, PieceIndex};
 use bitswarm_core::time::Instant;
 
-use super::{LATE, Lines, Settings, Tally, Watched};
+use super::hashes::HashTalk;
+use super::{LATE, Lines, Settings, Tally, Watched, named};
 use crate::sim::bencode::Value;
+use crate::sim::content::Kind as ContentKind;
 use crate::sim::disk::Disk;
 use crate::sim::peer_wire::{Hello, Item, Msg, Reader, Run};
 
@@ -22,6 +24,9 @@ pub(super) struct Conn {
     us: Side,
     them: Side,
     torrent: Option<InfoHash>,
+    /// The torrent that the engine's own handshake names.
+    ours: Option<InfoHash>,
+    hashes: HashTalk,
     /// Requests of the engine that the remote owes an answer.
     requests: BTreeMap<Run, Request>,
     /// Requests that the remote has answered, not cancelled before.
@@ -134,6 +139,9 @@ impl Conn {
         if let Some((run, _)) = waits {
             return Some(format!("never takes back its request for {run}"));
         }
+        if let Some(run) = self.hashes.owed() {
+            return Some(format!("never answers the hash request for {run}"));
+        }
         if !self.us.choking && !self.them.interested {
             // A slot for one who does not want it is free to whoever wants it: no fault.
             return None;
@@ -194,10 +202,10 @@ impl Conn {
         let message = match item {
             Item::Hello(hello) => {
                 self.them.hello = Some(hello);
-                let infohash = InfoHash(hello.infohash);
-                if let Some(watched) = torrents.get(&infohash) {
-                    self.torrent = Some(infohash);
+                self.torrent = named(torrents, InfoHash(hello.infohash));
+                if let Some(watched) = self.torrent.and_then(|torrent| torrents.get(&torrent)) {
                     self.them.has = Bitfield::new(watched.content.pieces());
+                    tally.v2_conns += u64::from(self.of_v2(watched));
                 }
                 return;
             }
@@ -255,6 +263,15 @@ impl Conn {
             }
             Msg::Request(run) => *self.owed.entry(run).or_default() += 1,
             Msg::Cancel(run) if !fast => drop(self.owed.remove(&run)),
+            Msg::HashRequest(run) => self.hashes.asked_by_them(now, run),
+            Msg::Hashes { run, hashes } => {
+                self.hashes.answered_by_them(run);
+                match watched.content.proves(&run, hashes) {
+                    true => tally.hashes_proven += 1,
+                    false => tally.hashes_wrong += 1,
+                }
+            }
+            Msg::HashReject(run) => self.hashes.answered_by_them(run),
             // Later it comes too late for what is on its way.
             Msg::Extended { id: 0, payload }
                 if them.choking && them.allowed_fast.is_empty() && self.their_queue.is_none() =>
@@ -334,23 +351,39 @@ impl Conn {
         Ok(())
     }
 
-    fn greet(&mut self, hello: Hello, around: &Around<'_>) -> Result<(), String> {
+    fn greet(&mut self, hello: Hello, around: &mut Around<'_>) -> Result<(), String> {
         let infohash = InfoHash(hello.infohash);
-        let watched = around.torrents.get(&infohash);
+        let ours = named(around.torrents, infohash);
+        let watched = ours.and_then(|ours| around.torrents.get(&ours));
         let watched = watched.ok_or_else(|| format!("greets with unknown torrent {infohash}"))?;
-        if self.torrent.is_some_and(|theirs| theirs != infohash) {
+        if self.torrent.is_some_and(|theirs| ours != Some(theirs)) {
             return Err(format!("answers a handshake with another torrent, {infohash}"));
         }
+        if let Some(theirs) = self.them.hello {
+            // BEP 52: "The remote peer may then respond with the new infohash".
+            let upgrades = theirs.v2() && watched.content.short_v2() == Some(infohash);
+            if theirs.infohash != hello.infohash && !upgrades {
+                return Err(format!("answers with the torrent's other infohash, {infohash}"));
+            }
+        }
+        self.ours = ours;
         self.us.hello = Some(hello);
         self.us.has = Bitfield::new(watched.content.pieces());
+        around.tally.v2_conns += u64::from(self.of_v2(watched));
         Ok(())
+    }
+
+    /// Whether both have greeted, and one of them with the infohash of v2.
+    fn of_v2(&self, watched: &Watched) -> bool {
+        let Some((us, them)) = self.us.hello.zip(self.them.hello) else { return false };
+        let v2 = watched.content.short_v2().map(|infohash| infohash.0);
+        v2.is_some_and(|v2| us.infohash == v2 || them.infohash == v2)
     }
 
     /// Whether the engine may say this now.
     fn judge(&mut self, message: Msg<'_>, around: &mut Around<'_>) -> Result<(), String> {
         self.judge_order(&message)?;
-        let infohash = self.us.hello.map(|hello| InfoHash(hello.infohash));
-        let Some(watched) = infohash.and_then(|infohash| around.torrents.get_mut(&infohash)) else {
+        let Some(watched) = self.ours.and_then(|ours| around.torrents.get_mut(&ours)) else {
             return Err("speaks without a handshake".to_owned());
         };
         let (now, settings, disk) = (around.now, around.settings, around.disk);
@@ -406,9 +439,11 @@ impl Conn {
                 Ok(())
             }
             Msg::Extended { id, payload } => self.judge_extended(id, payload),
-            // Torrents here are of v1, and so are the connections.
             Msg::HashRequest(_) | Msg::Hashes { .. } | Msg::HashReject(_) => {
-                Err(format!("says {} of v2", name(&message)))
+                if !self.of_v2(watched) {
+                    return Err(format!("says {} of v2 to one of v1", name(&message)));
+                }
+                self.hashes.judge(now, &message, &watched.content, tally)
             }
             Msg::Suggest(_) | Msg::HaveNone | Msg::KeepAlive | Msg::Port(_) => Ok(()),
         }
@@ -568,6 +603,11 @@ impl Conn {
         if run.length > BLOCK_LEN || !run.begin.is_multiple_of(BLOCK_LEN) {
             return broken("which is not a block");
         }
+        if watched.content.kind() == ContentKind::Hybrid
+            && run.begin >= watched.content.stored_len(run.piece)
+        {
+            return broken("which is padding");
+        }
         if !self.them.has.has(piece) {
             return broken("which the peer lacks");
         }
@@ -604,7 +644,7 @@ impl Conn {
 }
 
 /// Takes one of these away, if there is any.
-fn count_down(runs: &mut BTreeMap<Run, u32>, run: Run) -> Option<()> {
+pub(super) fn count_down<R: Ord>(runs: &mut BTreeMap<R, u32>, run: R) -> Option<()> {
     let count = runs.get_mut(&run)?;
     *count -= 1;
     if *count == 0 {

@@ -9,6 +9,7 @@
 
 mod conn;
 mod datagram;
+mod hashes;
 mod meter;
 
 use std::collections::BTreeMap;
@@ -114,6 +115,24 @@ pub struct Tally {
     pub snubs: u64,
     /// Connections on which the remote spoke nonsense.
     pub nonsense: u64,
+    /// Connections of v2 on which both sides have greeted.
+    pub v2_conns: u64,
+    /// Hash requests sent.
+    pub hash_requests: u64,
+    /// Answers to hash requests sent that are hashes.
+    pub hashes_sent: u64,
+    /// Answers to hash requests sent that are rejects.
+    pub hash_rejects: u64,
+    /// Hashes received that prove what they say.
+    pub hashes_proven: u64,
+    /// Hashes received that prove nothing.
+    pub hashes_wrong: u64,
+}
+
+/// The torrent of the engine that has this name in handshakes.
+fn named(torrents: &BTreeMap<InfoHash, Watched>, infohash: InfoHash) -> Option<InfoHash> {
+    let is_it = |(_, watched): &(&InfoHash, &Watched)| watched.content.is_named(infohash);
+    torrents.iter().find(is_it).map(|(key, _)| *key)
 }
 
 /// A request older than this may be repeated elsewhere without being in the end game: its peer is
@@ -144,7 +163,8 @@ impl Checker {
 
     /// The engine was given this torrent, to be kept under this root.
     pub fn watch(&mut self, content: Arc<Content>, root: PathBuf) {
-        let blocks = (0..content.pieces()).map(|piece| u64::from(content.blocks_of(piece))).sum();
+        let blocks = |piece| u64::from(content.stored_blocks_of(piece));
+        let blocks = (0..content.pieces()).map(blocks).sum();
         let watched = Watched {
             verified: Bitfield::new(content.pieces()),
             claimed_at: BTreeMap::new(),
@@ -348,7 +368,7 @@ impl Watched {
     fn is_end_game(&self) -> bool {
         let mut there = 0;
         for piece in self.verified.iter() {
-            there += u64::from(self.content.blocks_of(piece.0));
+            there += u64::from(self.content.stored_blocks_of(piece.0));
         }
         let fresh = self.asked.keys().filter(|run| !self.verified.has(PieceIndex(run.piece)));
         there + fresh.count() as u64 >= self.blocks

@@ -5,6 +5,7 @@ use std::path::Path;
 use bitswarm_core::id::Id;
 
 use super::*;
+use crate::sim::content::Kind;
 use crate::sim::peer_wire::{HashRun, Hello, Msg};
 use bitswarm_core::piece::BLOCK_LEN;
 
@@ -256,10 +257,39 @@ fn messages_out_of_order_are_caught() {
     talk.breaks(Msg::Extended { id: 0, payload: b"d1:b0:1:a0:e" }, "malformed");
     let none =
         HashRun { pieces_root: [1; 32], base_layer: 0, index: 0, length: 2, proof_layers: 0 };
-    talk.breaks(Msg::HashReject(none), "of v2");
+    talk.breaks(Msg::HashReject(none), "of v2 to one of v1");
     assert!(talk.say_bytes(&[0, 0, 0, 1, 77]).is_err(), "an unknown message passed");
     let stranger = ConnId::new(5, 0);
     assert!(talk.checker.sent(talk.now, stranger, std::iter::once(&b"x"[..]), &talk.disk).is_err());
+}
+
+/// Both sides' handshakes with a hybrid: by which infohash, and whether v2 is offered.
+fn greeted(theirs: (bool, bool), ours: bool) -> Result<Tally, String> {
+    let content = Content::single_of(Kind::Hybrid, 1, "talk", 100_000, 32_768);
+    let mut checker = Checker::new(Settings::default());
+    checker.watch(content.clone(), PathBuf::from(ROOT));
+    let conn = ConnId::new(0, 0);
+    checker.opened(conn);
+    let names = [content.infohash(), content.short_v2().expect("of a hybrid")];
+    let hello = |of_v2: bool| Hello::new(names[usize::from(of_v2)].0, [1; 20], true, false);
+    let (of_v2, offers) = theirs;
+    let heard = if offers { hello(of_v2).with_v2() } else { hello(of_v2) };
+    checker.received(Instant::ZERO, conn, &heard.to_bytes());
+    let said = hello(ours).with_v2().to_bytes();
+    let disk = Disk::new(1, "disk", 0);
+    checker.sent(Instant::ZERO, conn, std::iter::once(&said[..]), &disk)?;
+    Ok(checker.tally())
+}
+
+#[test]
+fn a_hybrid_is_called_by_either_name_and_upgraded_only_where_that_is_offered() {
+    let v2_conns = |theirs, ours| greeted(theirs, ours).map(|tally| tally.v2_conns);
+    assert_eq!(v2_conns((false, false), false), Ok(0));
+    assert_eq!(v2_conns((false, true), true), Ok(1));
+    assert_eq!(v2_conns((false, true), false), Ok(0));
+    assert_eq!(v2_conns((true, false), true), Ok(1));
+    assert!(v2_conns((false, false), true).is_err(), "v2 was not offered");
+    assert!(v2_conns((true, false), false).is_err(), "they may not know v1");
 }
 
 #[test]

@@ -277,7 +277,8 @@ impl EngineHost {
 
     /// The engine is given this torrent, to be kept under this root.
     pub(in crate::sim) fn watch(&mut self, content: Arc<Content>, root: PathBuf) {
-        self.longest_piece = self.longest_piece.max(content.piece(0).len());
+        let longest = (0..content.pieces()).map(|piece| content.piece(piece).len()).max();
+        self.longest_piece = self.longest_piece.max(longest.unwrap_or(0));
         self.checker.watch(content, root);
     }
 

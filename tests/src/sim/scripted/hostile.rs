@@ -13,10 +13,10 @@ use bitswarm_core::time::Duration;
 
 use super::{Happening, Io, Script};
 use crate::sim::bencode::Value;
-use crate::sim::content::Content;
+use crate::sim::content::{Content, Kind};
 use crate::sim::dice::Dice;
 use crate::sim::network::EndId;
-use crate::sim::peer_wire::{Hello, Msg, Run};
+use crate::sim::peer_wire::{HashRun, Hello, Item, Msg, Reader, Run};
 
 /// What it does on one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,14 @@ enum Act {
     Extended,
     /// The stream is reset right after the handshake, and opened again.
     Reconnects,
+    /// Hash requests without end: some that can be answered, some of odd numbers, some of no file.
+    HashFlood,
+    /// The same, and reads no answer.
+    DeafHashFlood,
+    /// Hashes that nobody asked for, and rejects of requests that were not made.
+    UnsolicitedHashes,
+    /// Messages about hashes of wrong lengths.
+    MalformedHashes,
 }
 
 const ACTS: [Act; 20] = [
@@ -86,6 +94,10 @@ const ACTS: [Act; 20] = [
     Act::Reconnects,
 ];
 
+/// Those against torrents of v2, besides.
+const ACTS_V2: [Act; 4] =
+    [Act::HashFlood, Act::DeafHashFlood, Act::UnsolicitedHashes, Act::MalformedHashes];
+
 /// Streams that it opens at once (chosen).
 const DIALS: u32 = 2;
 
@@ -106,6 +118,11 @@ pub struct Hostile {
     dialled: BTreeSet<EndId>,
     /// Connections so far.
     connections: u64,
+    /// Plays these only.
+    acts: Vec<Act>,
+    /// Hash requests that it made, and answers that it heard.
+    hash_requests: u64,
+    hash_answers: u64,
 }
 
 #[derive(Debug)]
@@ -113,6 +130,8 @@ struct Play {
     act: Act,
     ticks: u32,
     every: Duration,
+    /// What it hears, if it plays with hashes.
+    reader: Reader,
 }
 
 impl Hostile {
@@ -127,7 +146,33 @@ impl Hostile {
             next_token: 1,
             dialled: BTreeSet::new(),
             connections: 0,
+            acts: if content.kind() == Kind::V1 {
+                ACTS.to_vec()
+            } else {
+                // As often as all others together.
+                let with_hashes = ACTS_V2.iter().cycle().take(ACTS.len());
+                ACTS.iter().chain(with_hashes).copied().collect()
+            },
+            hash_requests: 0,
+            hash_answers: 0,
         }
+    }
+
+    /// One that does nothing but ask for hashes without end, and reads the answers or not.
+    pub fn hash_flood(mut self, reads: bool) -> Self {
+        self.acts = vec![if reads { Act::HashFlood } else { Act::DeafHashFlood }];
+        self
+    }
+
+    /// One that does nothing but send hashes that nobody asked for.
+    pub fn unsolicited_hashes(mut self) -> Self {
+        self.acts = vec![Act::UnsolicitedHashes];
+        self
+    }
+
+    /// How many hash requests it made, and how many answers of either kind it heard.
+    pub fn hash_counts(&self) -> (u64, u64) {
+        (self.hash_requests, self.hash_answers)
     }
 
     /// How many connections it has had.
@@ -144,10 +189,10 @@ impl Hostile {
 
     fn open(&mut self, io: &mut Io<'_, '_>, end: EndId) {
         self.connections += 1;
-        let act = ACTS[self.dice.index(ACTS.len())];
+        let act = self.acts[self.dice.index(self.acts.len())];
         let fast = self.dice.chance(500);
         let every = Duration::from_millis(1 << self.dice.between(4..=12));
-        self.plays.insert(end, Play { act, ticks: 0, every });
+        self.plays.insert(end, Play { act, ticks: 0, every, reader: Reader::new() });
         let hello = self.hello(act, fast);
         match act {
             Act::Mute | Act::SlowLoris => {}
@@ -164,7 +209,7 @@ impl Hostile {
                 io.write(end, [hello, opening].concat());
             }
         }
-        if act == Act::RequestFlood {
+        if matches!(act, Act::RequestFlood | Act::DeafHashFlood) {
             io.read(end, false);
         }
         self.set_timer(io, end, every);
@@ -177,7 +222,16 @@ impl Hostile {
         }
         let mut peer_id = *b"-XX0000-............";
         peer_id[8..].copy_from_slice(&self.dice.bytes(12));
-        Hello::new(infohash, peer_id, fast, true).to_bytes()
+        match (self.content.kind(), self.content.short_v2()) {
+            (Kind::Hybrid, Some(v2)) if act != Act::OtherTorrent => match self.dice.index(4) {
+                0 => Hello::new(infohash, peer_id, fast, true),
+                1 => Hello::new(v2.0, peer_id, fast, true),
+                2 => Hello::new(v2.0, peer_id, fast, true).with_v2(),
+                _ => Hello::new(infohash, peer_id, fast, true).with_v2(),
+            },
+            _ => Hello::new(infohash, peer_id, fast, true),
+        }
+        .to_bytes()
     }
 
     /// What is said about pieces at the beginning.
@@ -265,7 +319,59 @@ impl Hostile {
             Act::KeepAlives => vec![0; 400],
             Act::Extended => self.extended(),
             Act::Rejects => Msg::Reject(run).to_bytes(),
+            Act::HashFlood | Act::DeafHashFlood => {
+                self.hash_requests += 100;
+                (0..100).flat_map(|_| Msg::HashRequest(self.hash_run()).to_bytes()).collect()
+            }
+            Act::UnsolicitedHashes => {
+                let run = self.hash_run();
+                let count = self.dice.index(577);
+                let hashes = self.dice.bytes(count * 32);
+                let hashes = Msg::Hashes { run, hashes: &hashes }.to_bytes();
+                [hashes, Msg::HashReject(self.hash_run()).to_bytes()].concat()
+            }
+            Act::MalformedHashes => {
+                let length = self.dice.between(1..=200) as u32;
+                let id = self.dice.between(21..=23) as u8;
+                let body = self.dice.bytes(length as usize - 1);
+                [&length.to_be_bytes()[..], &[id], &body].concat()
+            }
             _ => Vec::new(),
+        }
+    }
+
+    /// Hashes of a file, or some of whose numbers are odd.
+    fn hash_run(&mut self) -> HashRun {
+        let runs = super::peer::requests(&self.content);
+        let mut run = match runs.is_empty() {
+            false => runs[self.dice.index(runs.len())],
+            true => HashRun {
+                pieces_root: [0; 32],
+                base_layer: 0,
+                index: 0,
+                length: 2,
+                proof_layers: 0,
+            },
+        };
+        let number = [0, 1, 3, 1 << 9, 1 << 10, 1 << 31, u32::MAX][self.dice.index(7)];
+        match self.dice.index(10) {
+            0 => run.pieces_root[self.dice.index(32)] ^= 1,
+            1 => run.base_layer = number,
+            2 => run.index = number,
+            3 => run.length = number,
+            4 => run.proof_layers = number,
+            _ => {}
+        }
+        run
+    }
+
+    /// Counts the answers to its hash requests.
+    fn hear_hashes(&mut self, end: EndId, data: &[u8]) {
+        let Some(play) = self.plays.get_mut(&end) else { return };
+        play.reader.feed(data);
+        while let Ok(Some(item)) = play.reader.try_next() {
+            let is_answer = matches!(item, Item::Msg(Msg::Hashes { .. } | Msg::HashReject(_)));
+            self.hash_answers += u64::from(is_answer);
         }
     }
 
@@ -332,6 +438,7 @@ impl Script for Hostile {
             Happening::Open { end, .. } => self.open(io, end),
             Happening::Bytes { end, data } => match self.plays.get(&end).map(|play| play.act) {
                 Some(Act::Mirror) => io.write(end, data),
+                Some(Act::HashFlood) => self.hear_hashes(end, &data),
                 Some(Act::Rejects) => {
                     // Whatever was asked for: all of the first piece.
                     let bytes: Vec<u8> =

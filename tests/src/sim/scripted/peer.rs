@@ -1,23 +1,27 @@
-//! A peer that speaks the protocol of BEP 3, 6 and 10 by itself: a plain seeder or leecher, or one
+//! A peer that speaks the protocol of BEP 3, 6, 10 and 52 by itself: a plain seeder or leecher, or one
 //! that corrupts, stalls, flaps its choke or vanishes, as its [`Behaviour`] says.
 //!
 //! It is simple on purpose: it unchokes everybody or nobody, serves requests at once in the order
 //! in which they come, and fetches the lowest block that nobody was asked for.
+
+mod hashes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bitswarm_core::bitfield::Bitfield;
-use bitswarm_core::piece::{BLOCK_LEN, PieceIndex};
+use bitswarm_core::piece::{BLOCK_LEN, InfoHash, PieceIndex};
 use bitswarm_core::time::Duration;
 
 use super::{Happening, Io, Script};
 use crate::sim::bencode::Value;
-use crate::sim::content::Content;
+use crate::sim::content::{Content, Kind};
 use crate::sim::dice::Dice;
 use crate::sim::network::EndId;
-use crate::sim::peer_wire::{Hello, Item, Msg, Reader, Run};
+use crate::sim::peer_wire::{HashRun, Hello, Item, Msg, Reader, Run};
+pub use hashes::Hashes;
+pub(super) use hashes::requests;
 
 /// Its number for `ut_metadata`.
 const METADATA_ID: u8 = 9;
@@ -55,6 +59,12 @@ pub struct Behaviour {
     pub metadata: Metadata,
     /// Its first so many pieces are gone as soon as it was greeted, and it says so (BEP 54).
     pub loses: u32,
+    /// Which versions it knows of a torrent that is made for both.
+    pub dialect: Dialect,
+    /// What it does with requests for hashes on a connection of v2.
+    pub hashes: Hashes,
+    /// Whether it asks for all piece layers, and for leaves of what the other side has.
+    pub asks_hashes: bool,
 }
 
 /// What a peer does with the metadata (BEP 9).
@@ -74,6 +84,17 @@ pub enum Metadata {
     Claims(i64),
     /// Sends pieces of it without being asked, this often, and with each answer.
     Floods(u32),
+}
+
+/// Which versions a peer knows of a torrent that is made for both (BEP 52, "upgrade path").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// v1: it knows one infohash, and padding is content.
+    V1,
+    /// v2: it knows the other infohash, and no padding.
+    V2,
+    /// It dials with the infohash of v1, and upgrades.
+    Both,
 }
 
 /// Which blocks are sent with wrong bytes.
@@ -102,6 +123,16 @@ pub enum Unchoke {
     Flap(Duration),
 }
 
+impl Dialect {
+    /// Bytes of a piece to ask for: who knows v2 knows of no padding.
+    fn wants(self, content: &Content, piece: u32) -> u32 {
+        match self {
+            Dialect::V1 => content.piece(piece).len() as u32,
+            Dialect::V2 | Dialect::Both => content.stored_len(piece),
+        }
+    }
+}
+
 impl Behaviour {
     /// A seeder that does everything right.
     pub fn seeder() -> Self {
@@ -118,6 +149,9 @@ impl Behaviour {
             pipeline: 0,
             metadata: Metadata::No,
             loses: 0,
+            dialect: Dialect::Both,
+            hashes: Hashes::Gives,
+            asks_hashes: false,
         }
     }
 
@@ -146,6 +180,16 @@ pub struct Counts {
     pub rejects: u64,
     /// Requests for metadata received.
     pub metadata_requests: u64,
+    /// Streams of v2 on which handshakes were exchanged.
+    pub greeted_v2: u64,
+    /// Requests for hashes received.
+    pub hash_requests: u64,
+    /// Answers to them that were not true.
+    pub false_hashes: u64,
+    /// Hashes that it asked for and got.
+    pub proven: u64,
+    /// Requests for hashes that were rejected.
+    pub hash_rejects: u64,
 }
 
 /// A peer.
@@ -184,6 +228,10 @@ struct Link {
     asked: BTreeSet<Run>,
     /// A block came since patience was looked at.
     served: bool,
+    /// Whether it is of v2 (BEP 52).
+    v2: bool,
+    /// Requests for hashes that were not answered yet.
+    hashes_asked: BTreeSet<HashRun>,
 }
 
 impl Peer {
@@ -245,16 +293,41 @@ impl Peer {
             interested: false,
             asked: BTreeSet::new(),
             served: false,
+            v2: false,
+            hashes_asked: BTreeSet::new(),
         };
         self.links.insert(end, link);
         if dialled {
-            io.write(end, self.hello().to_bytes());
+            io.write(end, self.hello(None).to_bytes());
         }
     }
 
-    fn hello(&self) -> Hello {
-        let Behaviour { fast, extended, .. } = self.behaviour;
-        Hello::new(self.content.infohash().0, self.peer_id, fast, extended)
+    /// What it says first, or in answer to this.
+    fn hello(&self, theirs: Option<&Hello>) -> Hello {
+        let Behaviour { fast, extended, dialect, .. } = self.behaviour;
+        let (v1, v2) = (self.content.infohash(), self.content.short_v2());
+        let upgrades = theirs.is_some_and(|theirs| theirs.v2() && dialect == Dialect::Both);
+        let infohash = match theirs {
+            Some(theirs) if !upgrades => InfoHash(theirs.infohash),
+            None if dialect != Dialect::V2 => v1,
+            _ => v2.unwrap_or(v1),
+        };
+        let hello = Hello::new(infohash.0, self.peer_id, fast, extended);
+        let is_hybrid = self.content.kind() == Kind::Hybrid;
+        if is_hybrid && dialect != Dialect::V1 { hello.with_v2() } else { hello }
+    }
+
+    /// Whether it has a torrent of that name.
+    fn knows(&self, infohash: InfoHash) -> bool {
+        if self.content.kind() != Kind::Hybrid {
+            return infohash == self.content.infohash();
+        }
+        let is_v2 = self.content.short_v2() == Some(infohash);
+        match self.behaviour.dialect {
+            Dialect::Both => self.content.is_named(infohash),
+            Dialect::V1 => infohash == self.content.infohash(),
+            Dialect::V2 => is_v2,
+        }
     }
 
     fn bytes(&mut self, io: &mut Io<'_, '_>, end: EndId, data: &[u8]) {
@@ -278,13 +351,22 @@ impl Peer {
     }
 
     fn greet(&mut self, io: &mut Io<'_, '_>, end: EndId, hello: Hello) {
-        let own = self.hello();
-        let Some(link) = self.links.get_mut(&end) else { return };
-        if hello.infohash != own.infohash {
+        let theirs = InfoHash(hello.infohash);
+        if !self.knows(theirs) {
+            // Of a hybrid one may be called by the name that one does not know.
+            if self.content.is_named(theirs) && !end.has_dialled() {
+                return io.reset(end);
+            }
             return io.complain("got a handshake for another torrent".to_owned());
         }
+        let own = self.hello((!end.has_dialled()).then_some(&hello));
+        let v2 = self.content.short_v2();
+        let of_v2 = [theirs.0, own.infohash].into_iter().any(|hash| v2 == Some(InfoHash(hash)));
+        let Some(link) = self.links.get_mut(&end) else { return };
         self.counts.greeted += 1;
+        self.counts.greeted_v2 += u64::from(of_v2);
         link.greeted = true;
+        link.v2 = of_v2;
         link.fast = own.fast() && hello.fast();
         let mut out = Vec::new();
         // The accepting side (odd ends) has not greeted yet.
@@ -319,6 +401,7 @@ impl Peer {
             out.extend(Msg::Extended { id: 0, payload: &handshake.to_bytes() }.to_bytes());
         }
         io.write(end, out);
+        self.begin_hashes(io, end);
     }
 
     fn message(&mut self, io: &mut Io<'_, '_>, end: EndId, message: Msg<'_>) {
@@ -378,6 +461,9 @@ impl Peer {
                 }
             }
             Msg::Piece { piece, begin, data } => self.take(io, end, piece, begin, data),
+            Msg::HashRequest(_) | Msg::Hashes { .. } | Msg::HashReject(_) => {
+                self.talk_of_hashes(io, end, &message);
+            }
             _ => {}
         }
         self.fetch(io, end);
@@ -470,7 +556,8 @@ impl Peer {
         self.counts.received_blocks += 1;
         self.blocks.insert(run);
         let there = self.blocks.iter().filter(|block| block.piece == piece).count();
-        if there == self.content.blocks_of(piece) as usize {
+        let wanted = self.behaviour.dialect.wants(&self.content, piece);
+        if there == wanted.div_ceil(BLOCK_LEN) as usize {
             self.blocks.retain(|block| block.piece != piece);
             self.has.set(PieceIndex(piece));
             for (end, link) in &self.links {
@@ -497,8 +584,8 @@ impl Peer {
             return;
         }
         let candidates = link.remote_has.iter().filter(wants).flat_map(|piece| {
-            let length = self.content.piece(piece.0).len() as u32;
-            (0..self.content.blocks_of(piece.0)).map(move |block| {
+            let length = self.behaviour.dialect.wants(&self.content, piece.0);
+            (0..length.div_ceil(BLOCK_LEN)).map(move |block| {
                 let begin = block * BLOCK_LEN;
                 Run { piece: piece.0, begin, length: BLOCK_LEN.min(length - begin) }
             })

@@ -9,11 +9,12 @@ use bitswarm_core::time::Duration;
 
 use super::Storm;
 use crate::sim::check::Meter;
+use crate::sim::content::Kind;
 use crate::sim::dice::Dice;
 use crate::sim::network::{HostId, Link};
 use crate::sim::scripted::Script;
 use crate::sim::scripted::hostile::Hostile;
-use crate::sim::scripted::peer::{Behaviour, Corrupt, Metadata, Peer, Unchoke};
+use crate::sim::scripted::peer::{Behaviour, Corrupt, Dialect, Hashes, Metadata, Peer, Unchoke};
 use crate::sim::scripted::tracker::{Answer, TRACKER_PORT, Tracker};
 use crate::sim::scripted::udp_tracker::UdpTracker;
 
@@ -106,9 +107,10 @@ impl Storm {
             if by_magnet {
                 self.note("magnet link");
             }
+            let magnet = by_magnet.then(|| self.magnet());
             self.world.add_torrent(host, &self.content.clone(), |add| {
-                if by_magnet {
-                    add.source = Magnet::new(self.content.infohash()).into();
+                if let Some(magnet) = magnet {
+                    add.source = magnet.into();
                 }
                 add.peers.clone_from(&known);
                 add.trackers.extend(urls.clone());
@@ -129,11 +131,16 @@ impl Storm {
     pub(super) fn add_scripts(&mut self, targets: &[SocketAddr]) {
         for number in 0..self.options.scripts {
             let link = self.link();
-            let behaviour = self.behaviour(targets);
+            let mut behaviour = self.behaviour(targets);
+            if self.content.kind() != Kind::V1 {
+                behaviour.dialect = self.dialect();
+                behaviour.hashes = self.hashes_of_a_script();
+                behaviour.asks_hashes = self.v2_dice.chance(500);
+            }
             let lies = matches!(
                 behaviour.metadata,
                 Metadata::Garbage | Metadata::Claims(_) | Metadata::Floods(_)
-            );
+            ) || behaviour.hashes.is_a_lie();
             let corrupts = behaviour.corrupt != Corrupt::Never || lies;
             let honest = behaviour.pipeline > 0 && behaviour.dial.contains(&targets[0]);
             let name = format!("script {number}");
@@ -209,6 +216,41 @@ impl Storm {
     pub(super) fn announce_url(&self, host: &str) -> String {
         let scheme = if self.options.udp > 0 { "udp" } else { "http" };
         format!("{scheme}://{host}:{TRACKER_PORT}/announce")
+    }
+
+    /// A link to the torrent by one of its names, or by both.
+    fn magnet(&mut self) -> Magnet {
+        let v1 = Magnet::new(self.content.infohash());
+        let Some(v2) = self.content.infohash_v2() else { return v1 };
+        match (self.content.kind(), self.v2_dice.index(3)) {
+            (Kind::Hybrid, 0) => v1,
+            (Kind::Hybrid, 1) => Magnet { v2: Some(v2), ..v1 },
+            _ => Magnet::new_v2(v2),
+        }
+    }
+
+    /// Which versions a scripted peer knows of the torrent.
+    pub(super) fn dialect(&mut self) -> Dialect {
+        match (self.content.kind(), self.v2_dice.index(4)) {
+            (Kind::Hybrid, 0) => Dialect::V1,
+            (Kind::Hybrid, 1) => Dialect::V2,
+            _ => Dialect::Both,
+        }
+    }
+
+    fn hashes_of_a_script(&mut self) -> Hashes {
+        let dice = &mut self.v2_dice;
+        if !dice.chance(self.options.hash_trouble_per_mille as u32) {
+            return Hashes::Gives;
+        }
+        match dice.index(6) {
+            0 => Hashes::Wrong,
+            1 => Hashes::WrongProof,
+            2 => Hashes::WrongLength,
+            3 => Hashes::Rejects,
+            4 => Hashes::Stalls,
+            _ => Hashes::Floods(dice.between(1..=50) as u32),
+        }
     }
 
     pub(super) fn behaviour(&mut self, targets: &[SocketAddr]) -> Behaviour {

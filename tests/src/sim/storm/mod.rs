@@ -23,11 +23,11 @@ use bitswarm_core::record::Recorder;
 use bitswarm_core::session::bans::BanReason;
 use bitswarm_core::time::{Duration, Instant};
 
-use super::content::Content;
+use super::content::{self, Content};
 use super::dice::Dice;
 use super::network::{Disturbance, HostId, Link};
 use super::scripted::hostile::Hostile;
-use super::scripted::peer::{Behaviour, Peer};
+use super::scripted::peer::{Behaviour, Dialect, Peer};
 use super::trace::Fingerprint;
 use super::world::{Failure, Kind, World};
 pub use options::Options;
@@ -43,6 +43,10 @@ const REST: Duration = Duration::from_secs(90);
 /// Time within which a newcomer must have everything from one that has it (chosen: the slowest link
 /// needs five minutes).
 const SERVED: Duration = Duration::from_secs(3600);
+
+/// Time within which hash requests of a newcomer must be answered (chosen: the slowest link needs a
+/// few seconds).
+const ANSWERED: Duration = Duration::from_secs(60);
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +90,8 @@ struct Storm {
     options: Options,
     world: World,
     dice: Dice,
+    /// Decides what there is to decide in torrents of v2 and hybrids only.
+    v2_dice: Dice,
     content: Arc<Content>,
     /// The tracker's host, if one is needed.
     tracker: Option<HostId>,
@@ -115,15 +121,21 @@ impl Storm {
             world.net().disturbance = Disturbance::rough();
         }
         let (length, piece_len) = (options.length, 1 << options.piece_log2.min(20));
+        let kind = match options.protocol {
+            0 => content::Kind::V1,
+            1 => content::Kind::V2,
+            _ => content::Kind::Hybrid,
+        };
         let content = if options.many_files > 0 {
             let (a, b) = (length / 3, length / 2);
             let files = [("a", a), ("b/empty", 0), ("b/c", b), ("d", length - a - b), ("e", 0)];
-            Content::multi(seed, "storm", &files, piece_len)
+            Content::multi_of(kind, seed, "storm", &files, piece_len)
         } else {
-            Content::single(seed, "storm", length, piece_len)
+            Content::single_of(kind, seed, "storm", length, piece_len)
         };
         let mut storm = Storm {
             dice: Dice::new(seed, "storm"),
+            v2_dice: Dice::new(seed, "storm of v2"),
             world,
             content,
             tracker: None,
@@ -294,7 +306,11 @@ impl Storm {
         let reachable = |host: &HostId| self.world.accepts(*host) && !self.rotten.contains(host);
         let hosts: Vec<HostId> = self.engines().into_iter().filter(reachable).collect();
         let Some(host) = hosts.get(self.dice.index(hosts.len())).copied() else { return Ok(()) };
-        let behaviour = Behaviour::leecher(vec![self.world.addr(host)]);
+        let behaviour = Behaviour {
+            dialect: self.dialect(),
+            asks_hashes: true,
+            ..Behaviour::leecher(vec![self.world.addr(host)])
+        };
         let newcomer = Peer::new(self.options.seed, "newcomer", &self.content, behaviour);
         let link = Link::home(1 << 20, 1 << 20);
         let newcomer = self.world.add_script("newcomer", link, Box::new(newcomer));
@@ -303,6 +319,24 @@ impl Storm {
         self.world.run_until(deadline, served).map_err(|mut failure| {
             failure.what += &format!("\n  {} does not serve a newcomer", self.world.name(host));
             failure
+        })?;
+        if self.content.kind() == content::Kind::V1 {
+            return Ok(());
+        }
+        // One that wants hashes only: from one that has everything an engine that has it too parts.
+        let asker = Behaviour {
+            dialect: Dialect::Both,
+            asks_hashes: true,
+            pipeline: 0,
+            ..Behaviour::leecher(vec![self.world.addr(host)])
+        };
+        let asker = Peer::new(self.options.seed, "asker", &self.content, asker);
+        let asker = self.world.add_script("asker", link, Box::new(asker));
+        self.world.run_for(ANSWERED)?;
+        let unanswered = self.world.script::<Peer>(asker).unanswered();
+        unanswered.map_or(Ok(()), |run| {
+            let what = format!("{} never answers hash request {run}", self.world.name(host));
+            Err(self.world.failure(Kind::Liveness, what))
         })
     }
 
@@ -347,6 +381,12 @@ impl Storm {
                 ("choke", tally.chokes),
                 ("request while choked (allowed fast)", tally.fast_requests),
                 ("nonsense from a peer", tally.nonsense),
+                ("connection of v2", tally.v2_conns),
+                ("hash request", tally.hash_requests),
+                ("hashes given", tally.hashes_sent),
+                ("hash reject", tally.hash_rejects),
+                ("hashes proven", tally.hashes_proven),
+                ("wrong hashes", tally.hashes_wrong),
             ] {
                 add(event, count);
             }

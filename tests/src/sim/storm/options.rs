@@ -113,6 +113,10 @@ options! {
     magnets_per_mille >= 0,
     /// Upload slots, which go round every second; 0: as many as usual, and at the usual pace.
     slots >= 0,
+    /// The versions of the protocol that the torrent is made for: 0 v1, 1 v2, 2 both.
+    protocol >= 0,
+    /// Scripted peers of 1000 that do with hash requests what they should not.
+    hash_trouble_per_mille >= 0,
 }
 
 impl Options {
@@ -162,7 +166,20 @@ impl Options {
         options.dht = flag(dice, 250);
         options.magnets_per_mille = if dice.chance(250) { dice.between(1..=1000) } else { 0 };
         options.slots = if dice.chance(250) { dice.between(1..=3) } else { 0 };
+        options.draw_protocol(&mut Dice::new(seed, "protocol"));
         options
+    }
+
+    /// From a stream of its own, and mostly v1, so that old seeds keep what they drew.
+    fn draw_protocol(&mut self, dice: &mut Dice) {
+        self.protocol = match dice.between(0..=99) {
+            0..70 => 0,
+            70..85 => 1,
+            _ => 2,
+        };
+        if self.protocol > 0 && dice.chance(600) {
+            self.hash_trouble_per_mille = dice.between(1..=1000);
+        }
     }
 
     /// The arguments with which the command line draws these options from their seed.
