@@ -273,7 +273,7 @@ pub(crate) struct Scrape {
     /// A further tracker to ask (may be repeated)
     #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
     pub(crate) trackers: Vec<String>,
-    /// Trust this tracker's certificate whatever it is (may be repeated)
+    /// An HTTPS tracker's host whose certificate is not to be checked (may be repeated)
     #[arg(long = "tracker-insecure", value_name = "HOST")]
     pub(crate) insecure_trackers: Vec<String>,
     /// Local address to use [default: all]

@@ -77,12 +77,10 @@ pub(crate) fn scan(path: &Path, choice: &Choice) -> Result<Content, Failure> {
     let root = real.parent().unwrap_or(&real).to_owned();
     let file = real.file_name().map(PathBuf::from).unwrap_or_default();
     let file = StoreFile { path: file, length: metadata.len(), executable: false };
+    let hidden = choice.mark_hidden && is_hidden(name.as_bytes());
+    let creator = Creator::single_file(name, metadata.len());
     Ok(Content {
-        creator: {
-            let hidden = choice.mark_hidden && is_hidden(name.as_bytes());
-            let creator = Creator::single_file(name, metadata.len());
-            creator.with_attributes(is_executable(&metadata), hidden)
-        },
+        creator: creator.with_attributes(is_executable(&metadata), hidden),
         spec: StoreSpec { root, files: vec![file], links: Vec::new() },
         left_out: Vec::new(),
     })

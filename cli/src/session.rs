@@ -24,6 +24,9 @@ use crate::args::{PeerName, Runtime, Transfer};
 use crate::exit::{Code, Failure};
 use crate::state::State;
 
+/// Longest wait for a notice, and so the time until Ctrl-C is noticed (chosen).
+pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
+
 /// An engine at work, and the ear at it.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -39,6 +42,13 @@ pub(crate) enum MustListen {
     No,
     /// It is of no use: the user named the address or the port.
     Yes,
+}
+
+impl MustListen {
+    /// It must if the user named where.
+    pub(crate) fn if_named(named: bool) -> Self {
+        if named { MustListen::Yes } else { MustListen::No }
+    }
 }
 
 impl Session {
@@ -57,8 +67,7 @@ impl Session {
         transfer: &Transfer,
         state: &State,
     ) -> Result<(Self, PathBuf), Failure> {
-        let must_listen =
-            if transfer.network.names_listener() { MustListen::Yes } else { MustListen::No };
+        let must_listen = MustListen::if_named(transfer.network.names_listener());
         for dir in state.session_dirs() {
             let config = ClientConfig {
                 core: core_config(transfer),
@@ -158,6 +167,14 @@ fn core_config(transfer: &Transfer) -> Config {
         config.connections.torrent = most as usize;
     }
     config
+}
+
+/// Where to listen: at one address, or at all there are.
+pub(crate) fn listen_at(bind: Option<IpAddr>, port: u16) -> Vec<SocketAddr> {
+    match bind {
+        Some(ip) => vec![(ip, port).into()],
+        None => vec![([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()],
+    }
 }
 
 /// The DHT as the options want it.

@@ -16,7 +16,7 @@ use crate::exit::{Code, Failure};
 use crate::json;
 use crate::output::{Object, print};
 use crate::progress::{Progress, Task};
-use crate::session::Session;
+use crate::session::{PATIENCE, Session};
 use crate::signals::Interrupt;
 use crate::state::Lock;
 use crate::status_line::{extent, words};
@@ -29,9 +29,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What each torrent adds to that, so that looking at many stays cheap (chosen).
 const LOOK_INTERVAL_EACH: Duration = Duration::from_millis(1);
-
-/// Longest wait, and so the time until Ctrl-C is noticed (chosen).
-const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Between two `progress` objects of one torrent.
 const JSON_INTERVAL: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use bitswarm_core::config::Config;
 use bitswarm_runtime_common::{Client, ClientConfig, Events, StartError};
 use clap::{Args, ValueEnum};
 
-use crate::session::dht_config;
+use crate::session::{dht_config, listen_at};
 
 /// Where to listen and whom to ask for peers.
 #[derive(Args, Debug)]
@@ -39,15 +39,12 @@ impl Network {
 
     /// An engine that listens there and uses the DHT as is wanted: to ask only if `read_only`.
     pub(crate) fn core_config(&self, read_only: bool) -> Config {
-        let mut config = Config::default();
-        let port = self.port.unwrap_or(6881);
-        match self.bind {
-            Some(ip) => config.listen = vec![SocketAddr::new(ip, port)],
-            None => config.listen.iter_mut().for_each(|addr| addr.set_port(port)),
+        Config {
+            listen: listen_at(self.bind, self.port.unwrap_or(6881)),
+            listen_fallback: self.port.is_none(),
+            dht: (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, read_only)),
+            ..Config::default()
         }
-        config.listen_fallback = self.port.is_none();
-        config.dht = (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, read_only));
-        config
     }
 }
 

@@ -17,11 +17,8 @@ use crate::args::{Dht, DhtCommand, DhtOptions, DhtPut};
 use crate::exit::{Code, Failure};
 use crate::input;
 use crate::output::{Object, print};
-use crate::session::{MustListen, Session, dht_config};
+use crate::session::{MustListen, PATIENCE, Session, dht_config, listen_at};
 use crate::signals::Interrupt;
-
-/// Longest wait for a notice, and so for a signal to be seen (chosen).
-const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Between two lines about how a node stands (chosen).
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -58,20 +55,15 @@ pub(crate) fn run(args: &Dht) -> Result<(), Failure> {
 fn start(options: &DhtOptions, read_only: bool) -> Result<Session, Failure> {
     let default = if read_only { 0 } else { 6881 };
     let port = options.port.unwrap_or(default);
-    let listen = match options.bind {
-        Some(ip) => vec![(ip, port).into()],
-        None => vec![([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()],
-    };
     let core = Config {
-        listen,
+        listen: listen_at(options.bind, port),
         listen_fallback: options.port.is_none(),
         dht: Some(dht_config(&options.bootstrap, read_only)),
         ..Config::default()
     };
     let config = ClientConfig { core, bind: options.bind, ..ClientConfig::default() };
     let explicit = options.port.is_some() || options.bind.is_some();
-    let must_listen = if explicit { MustListen::Yes } else { MustListen::No };
-    Session::start(options.driven.runtime, &config, must_listen)
+    Session::start(options.driven.runtime, &config, MustListen::if_named(explicit))
 }
 
 /// What comes of a wish; a failure if no node answered.

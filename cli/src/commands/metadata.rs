@@ -33,7 +33,7 @@ pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     let peers = resolve_peers(&network.peers)?;
     let core = network.core_config(true);
     let config = ClientConfig { core, bind: network.bind, ..ClientConfig::default() };
-    let must_listen = if network.port.is_some() { MustListen::Yes } else { MustListen::No };
+    let must_listen = MustListen::if_named(network.port.is_some());
     let session = Session::start(args.driven.runtime, &config, must_listen)?;
     let add = AddTorrent {
         peers,

@@ -3,8 +3,6 @@
 //! A line for each tracker that answers; why another does not is said on stderr. That none answers
 //! is exit code 6.
 
-use std::time::Duration;
-
 use bitswarm_core::config::Config;
 use bitswarm_core::http::Url;
 use bitswarm_core::notice::Notice;
@@ -16,12 +14,9 @@ use crate::args::Scrape;
 use crate::exit::{Code, Failure};
 use crate::input;
 use crate::output::{Object, print};
-use crate::session::{MustListen, Session};
+use crate::session::{MustListen, PATIENCE, Session, listen_at};
 use crate::signals::Interrupt;
 use crate::text::clean;
-
-/// Longest wait for a notice, and so for a signal to be seen (chosen).
-const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Asks all of them at once; each answers, or fails, within the core's deadline.
 pub(crate) fn run(args: &Scrape) -> Result<(), Failure> {
@@ -42,18 +37,14 @@ pub(crate) fn run(args: &Scrape) -> Result<(), Failure> {
 }
 
 fn start(args: &Scrape) -> Result<Session, Failure> {
-    let listen = match args.bind {
-        Some(ip) => vec![(ip, 0).into()],
-        None => vec![([0, 0, 0, 0], 0).into(), ([0_u16; 8], 0).into()],
-    };
+    let listen = listen_at(args.bind, 0);
     let config = ClientConfig {
         core: Config { listen, dht: None, ..Config::default() },
         bind: args.bind,
         insecure_trackers: args.insecure_trackers.clone(),
         ..ClientConfig::default()
     };
-    let must_listen = if args.bind.is_some() { MustListen::Yes } else { MustListen::No };
-    Session::start(args.driven.runtime, &config, must_listen)
+    Session::start(args.driven.runtime, &config, MustListen::if_named(args.bind.is_some()))
 }
 
 /// How many trackers gave numbers.

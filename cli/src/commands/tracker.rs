@@ -1,7 +1,5 @@
 //! `tracker`: a tracker over HTTP and UDP, until stopped.
 
-use std::time::Duration;
-
 use bitswarm_core::action::SocketKind;
 use bitswarm_core::config::Config;
 use bitswarm_core::notice::{Notice, Service};
@@ -11,11 +9,8 @@ use crate::args::Tracker;
 use crate::exit::Failure;
 use crate::json;
 use crate::output::print;
-use crate::session::{MustListen, Session};
+use crate::session::{MustListen, PATIENCE, Session};
 use crate::signals::Interrupt;
-
-/// Longest wait for a notice, and so for a signal to be seen (chosen).
-const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Runs until Ctrl-C or SIGTERM. Says where it listens, once it does.
 pub(crate) fn run(args: &Tracker) -> Result<(), Failure> {

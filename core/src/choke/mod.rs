@@ -4,9 +4,9 @@
 //! (tit-for-tat), peers that snub us come last, and every fifth slot (at least one) is optimistic:
 //! it goes to whoever has waited longest, newcomers waiting three times as fast, and those who take
 //! and never gave three times as slowly: givers lose their wait with each slot they earn, so in plain
-//! turns nearly all optimistic slots would be free riders'. While seeding, the
-//! slots go round: a holder keeps its slot for a share of bytes or time and then goes behind
-//! everybody who waits, so speed alone cannot hold a seed's slots (defence 20).
+//! turns nearly all optimistic slots would be free riders'. While seeding, the slots go round: a
+//! holder keeps its slot for a share of bytes or time and then goes behind everybody who waits, so
+//! speed alone cannot hold a seed's slots (defence 20).
 //!
 //! Invariants: only interested peers are unchoked, never more than there are slots; no slot stays
 //! empty while somebody waits; every interested peer is unchoked in bounded time (L5); the same

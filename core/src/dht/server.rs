@@ -77,8 +77,7 @@ impl Server {
         closest: impl Fn(&NodeId, bool) -> Vec<Contact>,
     ) -> Option<bytes::BytesMut> {
         let Question { now, from, len, query, .. } = question;
-        let proven = self.limiter.is_proven(*now, *from);
-        let budget = if proven { LONGEST } else { (len * AMPLIFICATION).min(LONGEST) };
+        let budget = self.budget(*now, *from, *len);
         let reply = match query.method {
             Method::AnnouncePeer { infohash, port, seed, token } => {
                 let peer = SocketAddr::new(from.ip(), port.unwrap_or(from.port()));
@@ -115,8 +114,14 @@ impl Server {
     ) -> Option<bytes::BytesMut> {
         let body = Body::Error(code);
         let bytes = message(transaction, us, from, body).encode();
-        let is_short = bytes.len() <= len * AMPLIFICATION || self.limiter.is_proven(now, from);
+        let is_short = bytes.len() <= self.budget(now, from, len);
         (is_short && self.limiter.may_send(now, from, bytes.len())).then_some(bytes)
+    }
+
+    /// How long the answer to a query of `len` bytes may be.
+    fn budget(&self, now: Instant, from: SocketAddr, len: usize) -> usize {
+        let proven = self.limiter.is_proven(now, from);
+        if proven { LONGEST } else { (len * AMPLIFICATION).min(LONGEST) }
     }
 
     fn take_peer(

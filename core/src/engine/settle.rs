@@ -61,9 +61,8 @@ impl Engine {
         self.settle_local_discovery(id);
         let Some(torrent) = self.torrents.get_mut(id) else { return };
         if torrent.is_ended() {
-            let infohashes = [Some(torrent.infohash), torrent.other_infohash()];
-            let store = torrent.store();
-            for infohash in infohashes.into_iter().flatten() {
+            let (infohashes, store) = (torrent.infohashes(), torrent.store());
+            for infohash in infohashes {
                 if self.by_infohash.get(&infohash) == Some(&id) {
                     self.by_infohash.remove(&infohash);
                 }
@@ -79,7 +78,7 @@ impl Engine {
             if let Some(infohash) = torrent.take_new_infohash() {
                 // Of two that turn out to be one, each comes here: the second gives way.
                 match self.by_infohash.get(&infohash) {
-                    Some(&other) if other < id => torrent.is_twin(&mut self.session),
+                    Some(&other) if other < id => torrent.give_way_to_twin(&mut self.session),
                     _ => drop(self.by_infohash.insert(infohash, id)),
                 }
             }

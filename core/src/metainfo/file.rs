@@ -32,6 +32,13 @@ pub struct Attributes {
     pub hidden: bool,
 }
 
+impl Attributes {
+    /// Whether it is that of a symbolic link: padding is none, whatever else it says.
+    pub(super) fn is_link(self) -> bool {
+        self.symlink && !self.pad
+    }
+}
+
 impl File {
     /// Its path inside the torrent with `/` between the components; for a torrent of one file, the
     /// torrent's name. Sanitised: see [`Metainfo`](super::Metainfo), "Names and paths".
@@ -68,7 +75,7 @@ impl File {
 
     /// Whether it is a symbolic link.
     pub fn is_link(&self) -> bool {
-        self.attributes.symlink && !self.attributes.pad
+        self.attributes.is_link()
     }
 
     /// Whether it lies on disk as a file: everything but pad files and symbolic links.

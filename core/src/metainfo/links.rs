@@ -80,10 +80,7 @@ fn targets(
     tree: Option<Value<'_>>,
     rules: PathRules,
 ) -> Vec<Result<String, LinkError>> {
-    let is_link = |entry: Value<'_>| {
-        let attributes = super::parse::attributes(entry);
-        attributes.symlink && !attributes.pad
-    };
+    let is_link = |entry: Value<'_>| super::parse::attributes(entry).is_link();
     let mut targets = Vec::new();
     match (info.get("files").and_then(Value::as_list), tree) {
         (Some(list), _) if info.get("pieces").is_some() => {

@@ -344,9 +344,11 @@ fn names(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
             .filter(|(_, file)| is_long(file))
             .map(|(_, file)| Finding::LongName { path: path(file) }),
     );
-    let dangling = metainfo.files.iter().enumerate().filter(|(index, file)| {
-        file.attributes.symlink && !file.attributes.pad && metainfo.link_target(*index).is_none()
-    });
+    let dangling = metainfo
+        .files
+        .iter()
+        .enumerate()
+        .filter(|(index, file)| file.is_link() && metainfo.link_target(*index).is_none());
     each(&mut dangling.map(|(_, file)| Finding::DanglingLink { path: path(file) }));
 }
 

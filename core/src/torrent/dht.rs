@@ -2,8 +2,8 @@
 //!
 //! It is looked for and announced when it starts, then every quarter of an hour, sooner while it
 //! has few peers, and when the network grows from very small; a hybrid by one infohash and then by
-//! the other (BEP 52). Private torrents are kept out of it
-//! by [`Torrent::discovery_allowed`], which everything that concerns the DHT asks.
+//! the other (BEP 52). Private torrents are kept out of it by [`Torrent::discovery_allowed`], which
+//! everything that concerns the DHT asks.
 
 use std::net::SocketAddr;
 

@@ -2,8 +2,8 @@
 //! have the metadata from a magnet link lack the piece layers.
 //!
 //! Every request is answered, with hashes or a reject: whether the peer is choked or not, and
-//! whatever pieces we have, since the layers are part of what we know of the torrent. Answers are
-//! held up by the upload limits like blocks, and by [`HashUploads`](crate::peer::hash_uploads).
+//! whatever pieces we have, since the layers are part of what we know of the torrent. These answers
+//! are held up by the upload limits like blocks, and by [`HashUploads`](crate::peer::hash_uploads).
 //!
 //! Rejected is what [`HashTrees`] does not hold, which is everything of files of one piece; but leaf
 //! hashes may be computed (`leaves`). On a connection that is not of v2 the messages are a

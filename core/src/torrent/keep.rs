@@ -85,6 +85,7 @@ impl Torrent {
     /// The disk failed: say so, stop fetching, try again by and by.
     pub(super) fn disk_failed(&mut self, session: &mut Session, error: DiskError) {
         if self.phase != Phase::Running {
+            // It may take long to learn which are whole, and others may wait for that.
             self.settle_files(session);
         }
         match &mut self.trouble {

@@ -136,17 +136,12 @@ impl Torrent {
         let (Some(layers), Some(metainfo)) = (&mut self.layers, &self.metainfo) else {
             return false;
         };
-        let remote = self.peers.get(slot).map(|peer| peer.remote);
         let learnt = layers.fetch.received(session.now, metainfo, slot, request, hashes);
         let is_whole = layers.fetch.is_complete();
         match learnt {
             Learnt::Unasked => return false,
             Learnt::Nothing => {}
-            Learnt::Wrong => {
-                if let Some(liar) = remote {
-                    self.ban(session, liar, BanReason::WrongData);
-                }
-            }
+            Learnt::Wrong => self.ban_peer(session, slot, BanReason::WrongData),
             Learnt::Pieces(ranges) => {
                 ranges.into_iter().flatten().for_each(|piece| self.hash_learnt(PieceIndex(piece)));
                 if is_whole {

@@ -7,7 +7,7 @@
 //!
 //! Peers that ask us get the leaf hashes of a whole piece that we have, computed from what is on disk:
 //! one piece of a torrent at a time, of no more than [`LONGEST`] bytes, so many bytes a minute. All
-//! else is rejected.
+//! else is rejected. That bounds the answers, too, to a few KiB a second: no other limit holds them up.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use crate::disk::{DiskDone, DiskError, DiskRequest};
 use crate::merkle::{Accumulator, HashRange, leaf};
-use crate::peer::PeerSlot;
+use crate::peer::{Peer, PeerSlot};
 use crate::piece::{BLOCK_LEN, PieceIndex, Sha256Hash};
 use crate::piece_hash::{PieceHash, PieceRoot};
 use crate::rate::Allowance;
@@ -60,7 +60,7 @@ impl Torrent {
         // Who owes them already is not asked again.
         let owing = self.leaves.waiting.get(&request).map(|(_, slots)| &slots[..]);
         let owing = owing.unwrap_or_default();
-        let knows = |peer: &crate::peer::Peer| peer.is_open() && peer.of_v2 && peer.has.has(piece);
+        let knows = |peer: &Peer| peer.is_open() && peer.of_v2 && peer.has.has(piece);
         let slots = self.peers.iter().filter(|(_, peer)| knows(peer)).map(|(slot, _)| slot);
         let slots = slots.filter(|slot| !owing.contains(slot)).take(ASKED);
         let slots: SmallVec<[PeerSlot; ASKED]> = slots.collect();
@@ -109,9 +109,7 @@ impl Torrent {
         let Some((_, root)) = self.leaf_request(piece) else { return true };
         let leaves = hashes.as_chunks::<32>().0;
         if request.range.climb(leaves) != Some(root.hash) {
-            if let Some(liar) = self.peers.get(slot).map(|peer| peer.remote) {
-                self.ban(session, liar, BanReason::WrongData);
-            }
+            self.ban_peer(session, slot, BanReason::WrongData);
             return true;
         }
         let whole = (root.length / BLOCK_LEN) as usize;

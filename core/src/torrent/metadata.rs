@@ -271,7 +271,7 @@ impl Torrent {
 
     /// Another torrent of the session turned out to be the same hybrid: they must not both write to
     /// its files.
-    pub(crate) fn is_twin(&mut self, session: &mut Session) {
+    pub(crate) fn give_way_to_twin(&mut self, session: &mut Session) {
         self.metadata_unusable(session, TWINS.to_owned());
     }
 

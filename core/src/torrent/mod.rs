@@ -103,8 +103,8 @@ pub(crate) struct Torrent {
     names: InfoHashes,
     /// Whether there is another one since a moment ago.
     is_newly_hybrid: bool,
-    /// Whether a peer knows a v2 of it that a magnet link does not: until more is known, it is one of
-    /// v1 to those that are dialled.
+    /// Whether a peer answered with an infohash that is none of these: perhaps the two of a magnet
+    /// link are of two torrents. Until the metadata tells, it is one of v1 to those that are dialled.
     doubts_v2: bool,
     /// What it is; until that is known it has no pieces and no files.
     pub(crate) metainfo: Option<Arc<Metainfo>>,
@@ -259,9 +259,14 @@ impl Torrent {
         }
     }
 
+    /// By which infohashes it is known to others: of a hybrid two, as far as they are known.
+    pub(crate) fn infohashes(&self) -> impl Iterator<Item = InfoHash> + use<> {
+        self.names.short()
+    }
+
     /// The other infohash of a hybrid, as far as it is known.
     pub(crate) fn other_infohash(&self) -> Option<InfoHash> {
-        self.names.short().find(|infohash| *infohash != self.infohash)
+        self.infohashes().find(|infohash| *infohash != self.infohash)
     }
 
     /// The same, once: when it has become known.

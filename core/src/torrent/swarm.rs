@@ -167,6 +167,13 @@ impl Torrent {
         }
     }
 
+    /// Bans a connected peer.
+    pub(super) fn ban_peer(&mut self, session: &mut Session, slot: PeerSlot, why: BanReason) {
+        if let Some(remote) = self.peers.get(slot).map(|peer| peer.remote) {
+            self.ban(session, remote, why);
+        }
+    }
+
     /// Closes the connection to a peer.
     pub(super) fn drop_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         if let Some(peer) = self.peers.get(slot) {

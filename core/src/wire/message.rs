@@ -2,8 +2,8 @@
 //!
 //! BEP 3 ("peer messages"), BEP 5 (`port`), BEP 6 (suggest, have all, have none, reject, allowed
 //! fast), the frame of BEP 10 (extended) and BEP 52 (hash request, hashes, hash reject). Numbers are
-//! big-endian; each message is preceded by its length. Writing copies what is small and passes payload by reference; reading is the
-//! decoder's, which lives in its own file.
+//! big-endian; each message is preceded by its length. Writing copies what is small and passes
+//! payload by reference; reading is the decoder's, which lives in its own file.
 
 use bytes::Bytes;
 
