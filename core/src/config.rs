@@ -180,7 +180,7 @@ impl Default for Config {
                 known_peers: 4000,
                 metadata_bytes: 8 << 20,
                 announces: 64,
-                checking: 8,
+                checking: 32,
                 bans: 4096,
                 tracker_swarms: 100_000,
                 tracker_peers: 10_000,

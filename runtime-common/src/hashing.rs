@@ -1,22 +1,21 @@
 //! Hashing the pieces of files with all processors, for tools that create or verify a torrent.
 //!
-//! Each thread takes the next few pieces, reads them in large chunks and hashes as it reads, for v1
-//! and v2 at once. Memory is one chunk a thread and the hashes, whatever the size of the files and
-//! pieces.
+//! Each thread takes the next few pieces, reads them in large chunks and hashes as it reads, several
+//! pieces side by side ([`crate::lanes`]) and for v1 and v2 at once. Memory is some chunks a thread and
+//! the hashes, whatever the size of the files and pieces.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 
 use bitswarm_core::StoreId;
-use bitswarm_core::disk::{DiskError, Spans, StoreSpec};
+use bitswarm_core::disk::{DiskError, Span, Spans, StoreSpec};
 use bitswarm_core::id::Id;
-use bitswarm_core::merkle::BlockHasher;
 use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::piece::{Sha1Hash, Sha256Hash};
-use sha1::{Digest, Sha1};
 
-use crate::disk::{FileCache, Scratch, Store, Transfer};
+use crate::disk::{FileCache, PieceReading, Scratch, Store, read_all};
+use crate::lanes::{PieceHashing, pieces_at_once};
 
 /// A thread takes pieces of about this many bytes at once (chosen: neighbours on disk are read by
 /// one thread, and the threads end together).
@@ -139,11 +138,13 @@ impl<F: Fn(u32) -> Place + Sync> Work<'_, F> {
         let mut batches = Vec::new();
         while let Some((first, end)) = self.take() {
             let mut hashes = Vec::with_capacity((end - first) as usize);
-            for piece in first..end {
+            let mut rest = first..end;
+            while !rest.is_empty() {
                 if self.progress.is_cancelled() {
                     return batches;
                 }
-                hashes.push(self.hash(piece, &mut scratch).map_err(Box::new));
+                let some = rest.by_ref().take(pieces_at_once());
+                self.hash(some, &mut scratch, &mut hashes);
             }
             batches.push((first, hashes));
         }
@@ -159,29 +160,36 @@ impl<F: Fn(u32) -> Place + Sync> Work<'_, F> {
         Some((first, first.saturating_add(self.batch).min(count)))
     }
 
-    fn hash(&self, piece: u32, scratch: &mut Scratch) -> Result<PieceHash, DiskError> {
-        let Place { spans, merkle_layer } = (self.pieces.place)(piece);
-        let place = self.store.enter()?;
-        let transfer = Transfer { store: self.store, place: &place, cache: self.cache };
-        let mut v1 = self.pieces.protocol.has_v1().then(Sha1::new);
-        let mut v2 = self.pieces.protocol.has_v2().then(BlockHasher::default);
-        let read = spans.iter().try_for_each(|span| {
-            transfer.read_through(std::slice::from_ref(span), scratch, |part| {
-                if let Some(sha1) = &mut v1 {
-                    sha1.update(part);
-                }
-                if let (Some(blocks), Some(_)) = (&mut v2, span.file) {
-                    blocks.update(part);
-                }
+    /// Hashes some pieces side by side.
+    fn hash(
+        &self,
+        pieces: impl Iterator<Item = u32>,
+        scratch: &mut Scratch,
+        hashes: &mut Vec<Result<PieceHash, Box<DiskError>>>,
+    ) {
+        let mut layers = Vec::new();
+        let mut length = 0;
+        let mut readings: Vec<_> = pieces
+            .map(|piece| {
+                let Place { spans, merkle_layer } = (self.pieces.place)(piece);
+                layers.push(merkle_layer);
+                let lengths = |of: fn(&Span) -> bool| -> u64 {
+                    spans.iter().filter(|span| of(span)).map(|span| u64::from(span.length)).sum()
+                };
+                length += lengths(|_| true);
+                let without_padding = lengths(|span| span.file.is_some()) as usize;
+                let protocol = self.pieces.protocol;
+                let v2 = protocol.has_v2().then_some(without_padding);
+                let hashing = PieceHashing::new(protocol.has_v1(), v2);
+                PieceReading::new(self.store, spans, hashing)
             })
-        });
-        let length = spans.iter().map(|span| u64::from(span.length)).sum();
+            .collect();
+        read_all(&mut readings, self.cache, scratch);
         self.progress.bytes.fetch_add(length, Ordering::Relaxed);
-        read?;
-        Ok(PieceHash {
-            v1: v1.map(|sha1| sha1.finalize().into()),
-            v2: v2.zip(merkle_layer).and_then(|(blocks, layer)| blocks.finish(layer)),
-        })
+        hashes.extend(readings.into_iter().zip(layers).map(|(reading, layer)| {
+            let (v1, v2) = reading.finish()?.finish(layer);
+            Ok(PieceHash { v1, v2 })
+        }));
     }
 }
 
@@ -193,7 +201,9 @@ fn batch_len(piece_len: u32) -> u32 {
 mod tests {
     use std::path::PathBuf;
 
-    use bitswarm_core::disk::{DiskErrorKind, FileIndex, Span, StoreFile};
+    use bitswarm_core::disk::{DiskErrorKind, FileIndex, StoreFile};
+    use bitswarm_core::merkle::BlockHasher;
+    use sha1::{Digest, Sha1};
 
     use super::*;
 

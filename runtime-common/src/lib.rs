@@ -7,7 +7,7 @@
 //! are ready leaves them to a [`sockets::Driver`] and brings a [`sockets::Poller`]; any other has
 //! sockets with their options and errors in [`net`], and buffers to read them into in [`buffers`].
 //!
-//! Tools: [`hashing`] hashes files with all processors.
+//! Tools: [`hashing`] hashes files with all processors; [`lanes`] hashes several pieces at once.
 
 pub mod buffers;
 mod client;
@@ -18,6 +18,7 @@ mod events;
 pub mod hashing;
 mod host;
 mod inbox;
+pub mod lanes;
 pub mod multicast;
 pub mod net;
 pub mod resolve;

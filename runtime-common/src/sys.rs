@@ -1,4 +1,5 @@
-//! The one place with `unsafe`: reading from a socket into memory that was never written.
+//! Reading from a socket into memory that was never written: with `lanes/x86.rs` the places that need
+//! `unsafe`.
 //!
 //! The standard library's reads want initialised memory; setting 256 KiB to zero before each read
 //! would cost as much as copying them.

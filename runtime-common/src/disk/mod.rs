@@ -2,33 +2,42 @@
 //!
 //! [`DiskPool`] runs requests on worker threads; each ends in exactly one completion. Below it:
 //! `store` knows a torrent's files, `beneath` opens them so that no link leads out of the root,
-//! `files` keeps a bounded number open, `transfer` moves bytes, `relocate` moves files,
-//! `state` keeps resume data. Reads that find their bytes in memory need no worker: `at_once`.
+//! `files` keeps a bounded number open, `transfer` moves bytes, `verify` hashes them, `relocate` moves
+//! files, `state` keeps resume data; `queue` says what a worker does next. Reads that find their bytes in memory need no worker: `at_once`.
 
 mod at_once;
 mod beneath;
 mod error;
 mod files;
 mod pool;
+mod queue;
 mod read_buffers;
 mod relocate;
 mod state;
 mod store;
 mod transfer;
+mod verify;
 
 use std::collections::HashMap;
+use std::iter;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use bitswarm_core::StoreId;
-use bitswarm_core::disk::{DiskDone, DiskError, DiskRequest, FileIndex, StoreSpec};
+use bitswarm_core::disk::{
+    DiskDone, DiskError, DiskRequest, FileIndex, StoreSpec, VerifyRequest, WriteRequest,
+};
+use bitswarm_core::{OpId, StoreId};
 
 pub use pool::{Completion, DiskOptions, DiskPool};
 pub use state::{StateDir, StateDirError};
 
+use crate::lanes::{PieceHashing, update_all};
+
 pub(crate) use files::FileCache;
+use queue::Batch;
 use read_buffers::ReadBuffers;
 pub(crate) use store::Store;
-pub(crate) use transfer::{Scratch, Transfer};
+use transfer::Transfer;
+pub(crate) use verify::{PieceReading, Scratch, read_all};
 
 /// Every open store, and how to do each request on them.
 #[derive(Debug)]
@@ -75,10 +84,13 @@ impl Disk {
                 self.transfer(store, |transfer| read(transfer).map(DiskDone::Read))
             }
             DiskRequest::Write(request) => {
-                self.transfer(request.store, |transfer| transfer.write(*request))
+                let is_right = are_right(iter::once(&*request))[0];
+                self.write(*request, is_right)
             }
             DiskRequest::Verify(request) => {
-                self.transfer(request.store, |transfer| transfer.verify(&request, scratch))
+                let mut result = Ok(DiskDone::Done);
+                self.verify_all(vec![*request], scratch, |_, done| result = done);
+                result
             }
             DiskRequest::Sync { store } => {
                 let store = self.store(store)?;
@@ -107,6 +119,29 @@ impl Disk {
             DiskRequest::Forget { name } => {
                 self.state.as_ref().map_or(Ok(()), |state| state.forget(name))?;
                 Ok(DiskDone::Done)
+            }
+        }
+    }
+
+    /// Does several requests, which are done soonest side by side; `done` hears of each.
+    pub(crate) fn execute_all(
+        &self,
+        batch: Batch,
+        scratch: &mut Scratch,
+        mut done: impl FnMut(OpId, Result<DiskDone, DiskError>),
+    ) {
+        match batch {
+            Batch::One(op, request) => done(op, self.execute(request, scratch)),
+            Batch::Writes(writes) => {
+                let are_right = are_right(writes.iter().map(|(_, write)| &**write));
+                for ((op, write), is_right) in writes.into_iter().zip(are_right) {
+                    done(op, self.write(*write, is_right));
+                }
+            }
+            Batch::Verifies(verifies) => {
+                let (ops, requests): (Vec<_>, _) =
+                    verifies.into_iter().map(|(op, request)| (op, *request)).unzip();
+                self.verify_all(requests, scratch, |index, result| done(ops[index], result));
             }
         }
     }
@@ -165,6 +200,39 @@ impl Disk {
         Ok(DiskDone::Done)
     }
 
+    fn write(&self, request: WriteRequest, is_right: bool) -> Result<DiskDone, DiskError> {
+        if !is_right {
+            return Ok(DiskDone::HashMismatch);
+        }
+        self.transfer(request.store, |transfer| transfer.write(request))
+    }
+
+    /// Reads pieces and sees whether they have their hashes; `done` hears of each by its place.
+    fn verify_all(
+        &self,
+        requests: Vec<VerifyRequest>,
+        scratch: &mut Scratch,
+        mut done: impl FnMut(usize, Result<DiskDone, DiskError>),
+    ) {
+        let stores: Vec<_> = requests.iter().map(|request| self.store(request.store)).collect();
+        let mut readings = Vec::with_capacity(requests.len());
+        let mut known = Vec::with_capacity(requests.len());
+        for (index, (request, store)) in requests.iter().zip(&stores).enumerate() {
+            match store {
+                Ok(store) => {
+                    let hashing = PieceHashing::for_hash(&request.expect);
+                    readings.push(PieceReading::new(store, request.spans.clone(), hashing));
+                    known.push((index, &request.expect));
+                }
+                Err(error) => done(index, Err(error.clone())),
+            }
+        }
+        read_all(&mut readings, &self.files, scratch);
+        for (reading, (index, expect)) in readings.into_iter().zip(known) {
+            done(index, reading.finish().map(|hashing| verdict(hashing.is(expect))));
+        }
+    }
+
     fn transfer(
         &self,
         store: StoreId,
@@ -179,6 +247,25 @@ impl Disk {
         let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner);
         stores.get(&id).cloned().ok_or_else(store::unknown)
     }
+}
+
+/// Whether each of these has data with the hash that it expects, if it does expect one.
+fn are_right<'a>(writes: impl Iterator<Item = &'a WriteRequest> + Clone) -> Vec<bool> {
+    let expected = writes.clone().map(|write| write.expect);
+    let mut hashings: Vec<_> = expected
+        .map(|expected| expected.map(|expected| (PieceHashing::for_hash(&expected), expected)))
+        .collect();
+    update_all(hashings.iter_mut().zip(writes).filter_map(|(hashing, write)| {
+        Some((&mut hashing.as_mut()?.0, write.data.iter().map(AsRef::as_ref)))
+    }));
+    hashings
+        .into_iter()
+        .map(|hashing| hashing.is_none_or(|(hashing, expected)| hashing.is(&expected)))
+        .collect()
+}
+
+fn verdict(is_right: bool) -> DiskDone {
+    if is_right { DiskDone::Done } else { DiskDone::HashMismatch }
 }
 
 #[cfg(test)]

@@ -1,11 +1,5 @@
-//! Worker threads for the disk.
-//!
-//! Requests wait in one of two queues. What moves data (read, write, hash) goes first come, first
-//! served; what may wait long for the device (sync, save, prepare, move, close) never takes the
-//! last worker, so peers are served while a slow disk syncs. The engine bounds how much it asks
-//! for, so the queues have no bound of their own.
+//! Worker threads for the disk. What they do next is decided in `queue`.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,7 +9,9 @@ use std::time::{Duration, Instant};
 use bitswarm_core::OpId;
 use bitswarm_core::disk::{DiskDone, DiskError, DiskRequest};
 
+use super::queue::{Next, Queue};
 use super::{Disk, Scratch, StateDir};
+use crate::lanes::pieces_at_once;
 
 /// Called once for every request, on a worker's thread.
 pub type Completion = Box<dyn Fn(OpId, Result<DiskDone, Box<DiskError>>) + Send + Sync>;
@@ -40,31 +36,18 @@ pub struct DiskPool {
 struct Shared {
     disk: Disk,
     completion: Completion,
-    queue: Mutex<Queue>,
+    state: Mutex<State>,
     /// There is work, or the pool is shutting down.
     work: Condvar,
     /// A worker has ended.
     ended: Condvar,
 }
 
-#[derive(Default)]
-struct Queue {
-    transfers: VecDeque<Job>,
-    upkeep: VecDeque<Job>,
-    /// Workers that do upkeep now.
-    upkeep_running: usize,
+struct State {
+    queue: Queue,
     /// Workers that live.
     alive: usize,
     shutting_down: bool,
-}
-
-type Job = (OpId, DiskRequest);
-
-/// Which queue a request waits in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lane {
-    Transfer,
-    Upkeep,
 }
 
 impl DiskPool {
@@ -74,7 +57,11 @@ impl DiskPool {
         let shared = Arc::new(Shared {
             disk: Disk::new(options.open_files, options.state),
             completion,
-            queue: Mutex::default(),
+            state: Mutex::new(State {
+                queue: Queue::new(threads, pieces_at_once()),
+                alive: 0,
+                shutting_down: false,
+            }),
             work: Condvar::new(),
             ended: Condvar::new(),
         });
@@ -83,7 +70,7 @@ impl DiskPool {
             let shared = Arc::clone(&pool.shared);
             let name = format!("bitswarm-disk-{index}");
             pool.shared.lock().alive += 1;
-            match thread::Builder::new().name(name).spawn(move || work(&shared, threads)) {
+            match thread::Builder::new().name(name).spawn(move || work(&shared)) {
                 Ok(worker) => pool.workers.push(worker),
                 Err(error) => {
                     pool.shared.lock().alive -= 1;
@@ -107,12 +94,7 @@ impl DiskPool {
 
     /// Queues a request. Its completion is called once, later, from another thread.
     pub fn submit(&self, op: OpId, request: DiskRequest) {
-        let mut queue = self.shared.lock();
-        match lane(&request) {
-            Lane::Transfer => queue.transfers.push_back((op, request)),
-            Lane::Upkeep => queue.upkeep.push_back((op, request)),
-        }
-        drop(queue);
+        self.shared.lock().queue.submit(Instant::now(), op, request);
         self.shared.work.notify_one();
     }
 
@@ -125,19 +107,19 @@ impl DiskPool {
 
     fn end(&mut self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
-        let mut queue = self.shared.lock();
-        queue.shutting_down = true;
-        queue.transfers.retain(|(_, request)| matches!(request, DiskRequest::Write(_)));
+        let mut state = self.shared.lock();
+        state.shutting_down = true;
+        state.queue.keep_writes_only(Instant::now());
         self.shared.work.notify_all();
-        while queue.alive > 0 {
+        while state.alive > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            let waited = self.shared.ended.wait_timeout(queue, left);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.shared.ended.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        drop(queue);
+        drop(state);
         for worker in self.workers.drain(..) {
             let _ = worker.join();
         }
@@ -158,64 +140,41 @@ impl fmt::Debug for DiskPool {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
-    /// The next request that one of `threads` workers may take.
-    fn take(&mut self, threads: usize) -> Option<(Lane, Job)> {
-        if self.upkeep_running + 1 < threads.max(2)
-            && let Some(job) = self.upkeep.pop_front()
-        {
-            self.upkeep_running += 1;
-            return Some((Lane::Upkeep, job));
-        }
-        Some((Lane::Transfer, self.transfers.pop_front()?))
-    }
-}
-
-fn lane(request: &DiskRequest) -> Lane {
-    match request {
-        DiskRequest::Open { .. }
-        | DiskRequest::Read { .. }
-        | DiskRequest::Write(_)
-        | DiskRequest::Verify(_)
-        | DiskRequest::Load { .. } => Lane::Transfer,
-        DiskRequest::Prepare { .. }
-        | DiskRequest::Reuse { .. }
-        | DiskRequest::Sync { .. }
-        | DiskRequest::Move { .. }
-        | DiskRequest::Close { .. }
-        | DiskRequest::Save { .. }
-        | DiskRequest::Forget { .. } => Lane::Upkeep,
-    }
-}
-
-fn work(shared: &Shared, threads: usize) {
+fn work(shared: &Shared) {
     let mut scratch = Scratch::default();
-    let mut queue = shared.lock();
+    let mut state = shared.lock();
     loop {
-        if let Some((lane, (op, request))) = queue.take(threads) {
-            drop(queue);
-            let result = shared.disk.execute(request, &mut scratch);
-            (shared.completion)(op, result.map_err(Box::new));
-            queue = shared.lock();
-            if lane == Lane::Upkeep {
-                queue.upkeep_running -= 1;
-                // Upkeep that had to wait for this may go on elsewhere.
-                if !queue.upkeep.is_empty() {
+        state = match state.queue.next(Instant::now()) {
+            Next::Do { batch, is_upkeep } => {
+                // Somebody else is to see to what is left: this may take long.
+                if state.queue.has_transfers() {
                     shared.work.notify_one();
                 }
+                drop(state);
+                shared.disk.execute_all(batch, &mut scratch, |op, result| {
+                    (shared.completion)(op, result.map_err(Box::new));
+                });
+                let mut state = shared.lock();
+                if is_upkeep && state.queue.upkeep_ended() {
+                    shared.work.notify_one();
+                }
+                state
             }
-        } else if queue.shutting_down {
-            break;
-        } else {
-            queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
+            Next::WaitUntil(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                let waited = shared.work.wait_timeout(state, left);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+            Next::Wait if state.shutting_down => break,
+            Next::Wait => shared.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+        };
     }
-    queue.alive -= 1;
-    drop(queue);
+    state.alive -= 1;
+    drop(state);
     shared.ended.notify_all();
 }

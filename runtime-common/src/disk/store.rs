@@ -83,6 +83,12 @@ impl Store {
         &self.spec
     }
 
+    /// Where a file lies, for messages.
+    pub(crate) fn path(&self, place: &Place, index: FileIndex) -> PathBuf {
+        let file = self.files().get(index.0 as usize);
+        file.map_or_else(|| place.root.clone(), |file| place.root.join(&file.path))
+    }
+
     /// For work on single files, many at a time.
     pub(crate) fn enter(&self) -> Result<RwLockReadGuard<'_, Place>, DiskError> {
         let place = self.place.read().unwrap_or_else(PoisonError::into_inner);

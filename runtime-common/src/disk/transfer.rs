@@ -1,4 +1,4 @@
-//! Reading, hashing and writing runs of bytes that span files.
+//! Reading and writing runs of bytes that span files.
 //!
 //! Positional and vectored: no shared file offset, no copy between the buffers received and the
 //! system call. Padding reads as zeros and is not written.
@@ -7,9 +7,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use bitswarm_core::disk::{
-    DiskDone, DiskError, DiskErrorKind, FileIndex, Span, VerifyRequest, WriteRequest,
-};
+use bitswarm_core::disk::{DiskDone, DiskError, DiskErrorKind, FileIndex, Span, WriteRequest};
 use bytes::{Buf, Bytes};
 use rustix::io::{self, Errno, retry_on_intr};
 
@@ -19,19 +17,8 @@ use super::files::{Access, FileCache};
 use super::read_buffers::ReadBuffers;
 use super::store::{Place, Store};
 
-/// What is read at once for hashing, in bytes (chosen: fits the second-level cache, and is large
-/// enough that system calls do not count).
-const HASH_CHUNK: usize = 256 * 1024;
-
 /// Slices of one vectored write; the system's limit (IOV_MAX) on all that we know.
 const MAX_SLICES: usize = 1024;
-
-/// Zeros, for padding.
-static ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
-
-/// A buffer that a worker uses again and again.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch(Vec<u8>);
 
 /// A store entered, with the files that are open.
 pub(crate) struct Transfer<'a> {
@@ -69,60 +56,14 @@ impl Transfer<'_> {
         read_spans(spans, buffers, |index, part, at| read(index, part, at).ok_or(())).ok()
     }
 
-    /// Reads a piece and sees whether it has its hash.
-    pub(crate) fn verify(
-        &self,
-        request: &VerifyRequest,
-        scratch: &mut Scratch,
-    ) -> Result<DiskDone, DiskError> {
-        let mut hasher = request.expect.hasher();
-        self.read_through(&request.spans, scratch, |part| hasher.update(part))?;
-        Ok(if hasher.matches() { DiskDone::Done } else { DiskDone::HashMismatch })
-    }
-
-    /// Reads all spans part by part, zeros for padding.
-    pub(crate) fn read_through(
-        &self,
-        spans: &[Span],
-        scratch: &mut Scratch,
-        mut part: impl FnMut(&[u8]),
-    ) -> Result<(), DiskError> {
-        scratch.0.resize(HASH_CHUNK, 0);
-        for span in spans {
-            let mut left = span.length as usize;
-            let Some(index) = span.file else {
-                while left > 0 {
-                    let count = left.min(ZEROS.len());
-                    part(&ZEROS[..count]);
-                    left -= count;
-                }
-                continue;
-            };
-            let file = self.store.file(self.place, self.cache, index, Access::Read)?;
-            let mut at = span.offset;
-            while left > 0 {
-                let chunk = &mut scratch.0[..left.min(HASH_CHUNK)];
-                let read = retry_on_intr(|| io::pread(&file, &mut *chunk, at));
-                let count = self.expect_some(index, read)?;
-                part(&chunk[..count]);
-                at += count as u64;
-                left -= count;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes data to its spans; if a hash is given, only data that has it.
+    /// Writes data to its spans. Whether it has the hash that it should is known by then.
     pub(crate) fn write(&self, request: WriteRequest) -> Result<DiskDone, DiskError> {
-        let WriteRequest { spans, data, expect, .. } = request;
+        let WriteRequest { spans, data, .. } = request;
         let wanted: u64 = spans.iter().map(|span| u64::from(span.length)).sum();
         let given: u64 = data.iter().map(|part| part.len() as u64).sum();
         if wanted != given {
             let cause = format!("{given} bytes to write where {wanted} belong");
             return Err(told(DiskErrorKind::Io, &self.place.root, &cause));
-        }
-        if expect.is_some_and(|expected| !expected.is_of(data.iter().map(AsRef::as_ref))) {
-            return Ok(DiskDone::HashMismatch);
         }
         let mut data = Gather::new(data);
         for span in &spans {
@@ -153,8 +94,7 @@ impl Transfer<'_> {
     }
 
     fn path(&self, index: FileIndex) -> PathBuf {
-        let file = self.store.files().get(index.0 as usize);
-        file.map_or_else(|| self.place.root.clone(), |file| self.place.root.join(&file.path))
+        self.store.path(self.place, index)
     }
 }
 
