@@ -447,7 +447,7 @@ fn leaf_hashes_tell_who_sent_the_wrong_block() {
     assert_eq!(world.banned(2), [addr(1)]);
     assert_eq!(world.nodes[2].asked, 2);
     let status = world.nodes[2].engine.status(world.now, id).expect("there");
-    assert_eq!((status.pieces_have, status.failed_bytes), (1, 1 << 20));
+    assert_eq!((status.pieces_have, status.failed_bytes), (1, 1 << 14), "one block");
     world.run_until(|world| world.heard(2, &TorrentNotice::Finished));
     assert_eq!(world.banned(2), [addr(1)]);
     assert_eq!(world.nodes[2].disk.file("/f"), Some(&content.repeat(2)[..]));

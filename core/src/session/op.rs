@@ -5,7 +5,6 @@ use crate::peer::PeerSlot;
 use crate::peer::upload::ReadRun;
 use crate::piece::PieceIndex;
 use crate::session::announces::AnnounceId;
-use crate::wire::HashRequest;
 
 /// Who waits for an operation. The owner may be gone when it completes; then the answer is dropped.
 #[derive(Clone, Debug)]
@@ -62,8 +61,8 @@ pub(crate) enum TorrentOp {
     ProbeRead,
     /// Blocks read for a peer.
     ReadForPeer(PeerSlot, ReadRun),
-    /// A piece read for a peer that asked for the hashes of its blocks.
-    ReadLeaves(PeerSlot, HashRequest),
+    /// A part of a piece read for the hashes of its blocks, which peers asked for.
+    ReadLeaves,
     /// What was written flushed.
     Sync,
     /// The resume data written.

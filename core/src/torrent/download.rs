@@ -11,7 +11,7 @@ use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
 use crate::torrent::late::LateBlocks;
 use crate::torrent::messages::UNASKED_LIMIT;
-use crate::torrent::{Phase, Torrent};
+use crate::torrent::{Phase, Torrent, leaves};
 use crate::wire::{BlockData, Message, Violation};
 
 /// Seconds of a rate limit's worth that may be requested ahead (chosen: keeps the kernel's buffers
@@ -311,8 +311,11 @@ impl Torrent {
         // A piece that failed is checked in memory the next time, one at a time: what comes back
         // from a disk is no proof against a peer.
         let kept = self.assembly.first(|piece| self.picker.has_failed(piece));
-        if let Some(piece) = self.assembly.largest(kept) {
-            self.write_blocks(session, piece);
+        match self.assembly.largest(kept) {
+            Some(piece) => self.write_blocks(session, piece),
+            None => {
+                self.give_up_doubt(session);
+            }
         }
     }
 
@@ -383,8 +386,7 @@ impl Torrent {
             }
             Ok(_) => {
                 // Its sender may have lied, or the disk does: nobody is blamed yet.
-                self.totals.failed += u64::from(self.geometry.len_of(piece));
-                self.forget_piece(session, piece);
+                self.piece_lost(session, piece);
                 self.feed_hungry(session);
             }
             Err(error) => {
@@ -442,20 +444,24 @@ impl Torrent {
         }
     }
 
-    /// A piece does not have its hash: its blocks are fetched again, and whoever is proved to have
-    /// sent a wrong one is banned, nobody else.
+    /// A piece does not have its hash: its blocks are fetched again, as soon as it is known which or
+    /// that this will not be known; and whoever is proved to have sent a wrong one is banned, nobody
+    /// else.
     fn piece_failed(&mut self, session: &mut Session, piece: PieceIndex) {
-        self.totals.failed += u64::from(self.geometry.len_of(piece));
-        let blocks = self.assembly.blocks_of(piece);
-        let liar = self
-            .smart_ban
-            .failed(piece, blocks.map(|data| data.chunks().iter().map(AsRef::as_ref)));
-        self.forget_piece(session, piece);
-        match liar {
-            Some(liar) => self.ban(session, liar, BanReason::WrongData),
-            None => self.ask_for_leaves(session, piece),
+        let digests = leaves::digests(self.assembly.blocks_of(piece));
+        if let Some(liar) = self.smart_ban.failed(piece, &digests) {
+            self.ban(session, liar, BanReason::WrongData);
+        }
+        if !self.hold_in_doubt(session, piece, digests) {
+            self.piece_lost(session, piece);
         }
         self.feed_hungry(session);
+    }
+
+    /// A piece is wrong, and nobody knows where.
+    pub(super) fn piece_lost(&mut self, session: &mut Session, piece: PieceIndex) {
+        self.totals.failed += u64::from(self.geometry.len_of(piece));
+        self.forget_piece(session, piece);
     }
 
     /// Starts a piece anew.

@@ -138,9 +138,7 @@ impl Torrent {
             }
             TorrentOp::HashPiece(piece) => self.piece_hashed(session, piece, result),
             TorrentOp::ReadForPeer(slot, run) => self.blocks_read(session, slot, run, result),
-            TorrentOp::ReadLeaves(slot, request) => {
-                self.leaves_read(session, slot, request, result);
-            }
+            TorrentOp::ReadLeaves => self.leaves_read(session, result),
             TorrentOp::ProbeRead => self.read_probed(session, result),
             TorrentOp::Sync => self.synced(session, result),
             TorrentOp::SaveResume => self.resume_saved(session, result),

@@ -20,7 +20,8 @@
 //! | `spread` | a seed alone with leeches suggests what none of them has |
 //! | `keep` | flushing, resume data, a disk that fails |
 //! | `hashes` | hash requests in, hashes out |
-//! | `leaves` | hashes of single blocks, to blame and to help blaming |
+//! | `leaves` | hashes of single blocks: whom to blame, and what to fetch again |
+//! | `leaf_uploads` | the same for others |
 //! | `exchange` | peers tell each other of peers |
 //! | `end` | pause, resume, removal, the session's stop |
 //! | `report` | how it stands |
@@ -36,10 +37,12 @@ mod exchange;
 mod handshake;
 mod hash_trees;
 mod hashes;
+mod in_doubt;
 mod keep;
 mod late;
 pub mod layer_fetch;
 mod layers;
+mod leaf_uploads;
 mod leaves;
 mod messages;
 mod metadata;
@@ -153,6 +156,9 @@ pub(crate) struct Torrent {
     hash_trees: HashTrees,
     /// Hashes of single blocks, asked for and given.
     leaves: leaves::Leaves,
+    leaf_uploads: leaf_uploads::LeafUploads,
+    /// Failed pieces whose blocks are held.
+    in_doubt: in_doubt::InDoubt,
 
     peers: Slab<PeerSlot, Peer>,
     pub(crate) book: PeerBook,
@@ -319,6 +325,7 @@ impl Torrent {
         or_at(self.connect_due_at(session));
         or_at(self.metadata_due_at(session));
         or_at(self.layers_due_at(session));
+        or_at(self.doubts_due_at());
         or_at(self.pex_due_at());
         match next {
             Some(at) => session.timers.set(self.timer, at),
@@ -346,6 +353,9 @@ impl Torrent {
         }
         if self.layers_due_at(session).is_some_and(|at| at <= now) {
             self.mind_layers(session);
+        }
+        if self.doubts_due_at().is_some_and(|at| at <= now) {
+            self.settle_doubts(session);
         }
         if self.connect_due_at(session).is_some_and(|at| at <= now) {
             session.queue_connects(self.id);

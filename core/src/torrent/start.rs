@@ -85,6 +85,8 @@ impl Torrent {
             disk_ops: 0,
             hash_trees: Default::default(),
             leaves: Default::default(),
+            leaf_uploads: Default::default(),
+            in_doubt: Default::default(),
             is_local: false,
             peers: Slab::new(),
             book,
