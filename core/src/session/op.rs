@@ -3,7 +3,7 @@
 use crate::id::TorrentId;
 use crate::peer::PeerSlot;
 use crate::peer::upload::ReadRun;
-use crate::piece::PieceIndex;
+use crate::piece::{InfoHash, PieceIndex};
 use crate::session::announces::AnnounceId;
 
 /// Who waits for an operation. The owner may be gone when it completes; then the answer is dropped.
@@ -35,12 +35,13 @@ pub(crate) enum DhtOp {
 /// What a torrent asked for.
 #[derive(Clone, Debug)]
 pub(crate) enum TorrentOp {
-    /// What an earlier session knew of it, which has only a magnet link.
-    LoadMetadata,
+    /// What an earlier session knew of it, which has only a magnet link; under which of its
+    /// infohashes.
+    LoadMetadata(InfoHash),
     /// That written.
     SaveMetadata,
-    /// Its resume data.
-    LoadResume,
+    /// Its resume data, kept under this infohash.
+    LoadResume(InfoHash),
     /// Its files' sizes.
     Open,
     /// Files copied that another torrent has.

@@ -66,6 +66,9 @@ impl Torrent {
         if was_running && remove.is_none() {
             self.saver.mark_dirty(session.now);
         }
+        if remove.is_none() {
+            self.keep_layers(session);
+        }
         self.end_if_idle(session);
     }
 
@@ -104,9 +107,11 @@ impl Torrent {
             return self.begin_save(session);
         }
         self.phase = Phase::Ending { remove, closing: true };
-        if remove.is_some() {
-            for name in [StateName::Resume(self.infohash), StateName::Metadata(self.infohash)] {
-                self.disk(session, TorrentOp::Forget, DiskRequest::Forget { name });
+        if remove.is_some() && !self.is_twin {
+            for infohash in self.infohashes() {
+                for name in [StateName::Resume(infohash), StateName::Metadata(infohash)] {
+                    self.disk(session, TorrentOp::Forget, DiskRequest::Forget { name });
+                }
             }
         }
         let delete = remove == Some(Removal::DeleteFiles);
@@ -123,9 +128,9 @@ impl Torrent {
     ) {
         self.disk_ops -= 1;
         match op {
-            TorrentOp::LoadMetadata => self.metadata_loaded(session, result),
+            TorrentOp::LoadMetadata(key) => self.metadata_loaded(session, key, result),
             TorrentOp::SaveMetadata => self.metadata_saved(session, result),
-            TorrentOp::LoadResume => self.resume_loaded(session, result),
+            TorrentOp::LoadResume(key) => self.resume_loaded(session, key, result),
             TorrentOp::Open => self.files_opened(session, result),
             TorrentOp::Reuse => self.files_reused(session, result),
             TorrentOp::Prepare => self.files_prepared(session, result),

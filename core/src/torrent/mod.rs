@@ -39,6 +39,7 @@ mod hash_trees;
 mod hashes;
 mod in_doubt;
 mod keep;
+mod kept;
 mod late;
 pub mod layer_fetch;
 mod layers;
@@ -64,6 +65,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::choke::spread::Spread;
 use crate::config::RateLimits;
@@ -117,9 +120,13 @@ pub(crate) struct Torrent {
     metadata: Option<Box<MetadataFetch>>,
     /// While piece layers of v2 are missing.
     layers: Option<Box<layers::Layers>>,
+    /// What an earlier session knew of these layers, until it is looked at.
+    kept_hashes: Bytes,
     /// What waits for their hashes.
     unchecked: layers::Unchecked,
     metadata_only: bool,
+    /// Whether the session has it twice, and what is kept of it is the other's.
+    is_twin: bool,
     recheck: bool,
     root: PathBuf,
     order: PieceOrder,
@@ -268,6 +275,12 @@ impl Torrent {
     /// By which infohashes it is known to others: of a hybrid two, as far as they are known.
     pub(crate) fn infohashes(&self) -> impl Iterator<Item = InfoHash> + use<> {
         self.names.short()
+    }
+
+    /// Under which infohash its resume data is kept: that of v1, if it has one. Once it is known what
+    /// it is, that does not depend on how it was added.
+    fn state_key(&self) -> InfoHash {
+        self.infohashes().next().unwrap_or(self.infohash)
     }
 
     /// The other infohash of a hybrid, as far as it is known.

@@ -13,7 +13,7 @@ use crate::infohashes::InfoHashes;
 use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
 use crate::picker::Picker;
-use crate::piece::{Geometry, PieceIndex};
+use crate::piece::{Geometry, InfoHash, PieceIndex};
 use crate::rate::RateMeter;
 use crate::session::Session;
 use crate::session::op::{OpOwner, TorrentOp};
@@ -57,7 +57,9 @@ impl Torrent {
             magnet,
             metadata: None,
             layers: None,
+            kept_hashes: Default::default(),
             unchecked: Default::default(),
+            is_twin: false,
             metadata_only: add.metadata_only,
             recheck: add.recheck,
             root: add.root,
@@ -155,9 +157,13 @@ impl Torrent {
         if self.recheck {
             self.open_files(session);
         } else {
-            let name = StateName::Resume(self.infohash);
-            self.disk(session, TorrentOp::LoadResume, DiskRequest::Load { name });
+            self.load_resume_data(session, self.state_key());
         }
+    }
+
+    fn load_resume_data(&mut self, session: &mut Session, key: InfoHash) {
+        let name = StateName::Resume(key);
+        self.disk(session, TorrentOp::LoadResume(key), DiskRequest::Load { name });
     }
 
     /// Starts a disk request of this torrent.
@@ -179,14 +185,21 @@ impl Torrent {
     pub(super) fn resume_loaded(
         &mut self,
         session: &mut Session,
+        key: InfoHash,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         if self.phase != Phase::Loading {
             return;
         }
+        if let (Ok(DiskDone::Loaded(None)), Some(other)) = (&result, self.names.v2_short())
+            && other != key
+        {
+            // Earlier versions kept that of a hybrid which began with a link to v2 there.
+            return self.load_resume_data(session, other);
+        }
         // A file that is broken or not ours means a full check, nothing worse.
         if let Ok(DiskDone::Loaded(Some(data))) = result {
-            self.resume = Resume::decode(&data, self.infohash)
+            self.resume = Resume::decode(&data, key)
                 .ok()
                 .filter(|resume| resume.pieces.len() == self.geometry.pieces());
         }
