@@ -473,6 +473,68 @@ fn resume_data_that_was_kept_under_the_other_infohash_is_found() {
     world.run_until(|world| world.heard(0, &whole));
 }
 
+/// The long file alone, in other pieces and under another name.
+fn other_torrent() -> (Metainfo, Vec<u8>) {
+    let mut long = content();
+    long.truncate(FILES[0].1);
+    let mut creator = Creator::single_file("b", long.len() as u64).with_protocol(Protocol::V2);
+    creator.piece_length = 1 << 17;
+    (creator.finish_with_content(&long).expect("valid"), long)
+}
+
+/// A torrent without peers waits; another that has one of its files is added later, or fetches it.
+#[test]
+fn a_file_that_another_torrent_gets_whole_later_is_taken_from_there() {
+    for protocol in [Protocol::V2, Protocol::Hybrid] {
+        for is_fetched in [false, true] {
+            let (other, long) = other_torrent();
+            let mut world = World::new(2);
+            let first = AddTorrent::new(torrent(protocol), Path::new("/"));
+            let first = world.nodes[1].engine.add_torrent(Instant::ZERO, first).expect("new");
+            let is_checked =
+                |notice: &TorrentNotice| matches!(notice, TorrentNotice::Checked { .. });
+            world.run_until(|world| world.nodes[1].notices.iter().any(is_checked));
+            let mut add = AddTorrent::new(other.clone(), Path::new("/"));
+            let seed = usize::from(!is_fetched);
+            world.nodes[seed].disk.insert("/b", long.clone());
+            let now = world.now;
+            if is_fetched {
+                world.nodes[0].engine.add_torrent(now, add.clone()).expect("new");
+                add.peers = vec![addr(0)];
+            }
+            world.nodes[1].engine.add_torrent(now, add).expect("new");
+            let have = |world: &World| {
+                world.nodes[1].engine.status(world.now, first).expect("there").pieces_have
+            };
+            world.run_until(|world| have(world) == 1100);
+            let status = world.nodes[1].engine.status(world.now, first).expect("there");
+            assert_eq!(status.downloaded_bytes, 0);
+            assert_eq!(world.nodes[1].disk.file("/t/long"), Some(&long[..]), "{protocol:?}");
+        }
+    }
+}
+
+#[test]
+fn of_a_file_that_was_damaged_elsewhere_only_what_is_right_is_taken() {
+    let (other, mut long) = other_torrent();
+    let mut world = World::new(1);
+    let mut first = AddTorrent::new(torrent(Protocol::V2), Path::new("/"));
+    first.paused = true;
+    let first = world.nodes[0].engine.add_torrent(Instant::ZERO, first).expect("new");
+    world.nodes[0].disk.insert("/b", long.clone());
+    let add = AddTorrent::new(other, Path::new("/"));
+    world.nodes[0].engine.add_torrent(Instant::ZERO, add).expect("new");
+    world.run_until(|world| world.heard(0, &TorrentNotice::Finished));
+    long[7 * PIECE] ^= 1;
+    world.nodes[0].disk.insert("/b", long);
+    let now = world.now;
+    world.nodes[0].engine.resume(now, first).expect("there");
+    let have =
+        |world: &World| world.nodes[0].engine.status(world.now, first).expect("there").pieces_have;
+    world.run_until(|world| have(world) == 1099);
+    assert!(world.banned(0).is_empty());
+}
+
 #[test]
 fn what_is_on_disk_already_is_hashed_when_its_hashes_are_known() {
     let metainfo = torrent(Protocol::V2);

@@ -64,6 +64,8 @@ pub(crate) enum TorrentOp {
     ReadForPeer(PeerSlot, ReadRun),
     /// A part of a piece read for the hashes of its blocks, which peers asked for.
     ReadLeaves,
+    /// A part of a piece read from a file of another torrent.
+    ReadFromOther,
     /// What was written flushed.
     Sync,
     /// The resume data written.

@@ -4,7 +4,7 @@ use crate::disk::{DiskDone, DiskError, DiskRequest, WriteRequest};
 use crate::notice::TorrentNotice;
 use crate::peer::pipeline::{Overdue, Standing};
 use crate::peer::{Peer, PeerSlot};
-use crate::picker::{Pace, PickHints, Picker, Received};
+use crate::picker::{Pace, PeerKey, PickHints, Picker, Received};
 use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::session::Session;
 use crate::session::bans::BanReason;
@@ -242,26 +242,38 @@ impl Torrent {
         match self.picker.received(slot.key(), block) {
             Received::Accepted { piece_complete, also_requested_by } => {
                 self.smart_ban.received(piece, block.number(), remote);
-                let held = self.assembly.held_bytes();
-                self.assembly.insert(&self.geometry, block, data);
-                session.assembly_bytes += self.assembly.held_bytes() - held;
-                for other in also_requested_by {
-                    if let Some(slot) = self.peers.key_at(other.0) {
-                        self.cancel_request(session, slot, block);
-                    }
-                }
-                for late in self.late.take(block) {
-                    self.cancel_request(session, late, block);
-                }
-                if piece_complete {
-                    self.piece_complete(session, piece);
-                } else if session.assembly_bytes > session.config.bounds.assembly_bytes {
-                    self.write_early(session);
-                }
+                self.keep_block(session, block, data, &also_requested_by, piece_complete);
             }
             Received::Duplicate | Received::NotWanted => self.totals.redundant += len,
         }
         Ok(())
+    }
+
+    /// Keeps a block that was missing, and asks nobody else for it any more.
+    pub(super) fn keep_block(
+        &mut self,
+        session: &mut Session,
+        block: Block,
+        data: BlockData,
+        also_requested_by: &[PeerKey],
+        piece_complete: bool,
+    ) {
+        let held = self.assembly.held_bytes();
+        self.assembly.insert(&self.geometry, block, data);
+        session.assembly_bytes += self.assembly.held_bytes() - held;
+        for other in also_requested_by {
+            if let Some(slot) = self.peers.key_at(other.0) {
+                self.cancel_request(session, slot, block);
+            }
+        }
+        for late in self.late.take(block) {
+            self.cancel_request(session, late, block);
+        }
+        if piece_complete {
+            self.piece_complete(session, block.piece);
+        } else if session.assembly_bytes > session.config.bounds.assembly_bytes {
+            self.write_early(session);
+        }
     }
 
     /// A block has come from somebody else.
@@ -441,7 +453,10 @@ impl Torrent {
         }
         if self.is_finished() {
             self.finished(session);
+        } else {
+            self.offer_file_of(session, piece);
         }
+        self.copied_piece_settled(session, piece);
     }
 
     /// A piece does not have its hash: its blocks are fetched again, as soon as it is known which or
@@ -455,6 +470,7 @@ impl Torrent {
         if !self.hold_in_doubt(session, piece, digests) {
             self.piece_lost(session, piece);
         }
+        self.copied_piece_settled(session, piece);
         self.feed_hungry(session);
     }
 
@@ -469,6 +485,7 @@ impl Torrent {
         self.drop_blocks(session, piece);
         self.smart_ban.abandoned(piece);
         self.picker.piece_failed(piece);
+        self.copied_piece_settled(session, piece);
     }
 
     fn drop_blocks(&mut self, session: &mut Session, piece: PieceIndex) {
@@ -505,6 +522,7 @@ impl Torrent {
         }
         self.told_finished = true;
         self.book.set_seeding(true);
+        self.want_no_files(session);
         self.offer_files(session);
         self.saved_due = true;
         self.hungry.clear();

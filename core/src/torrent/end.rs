@@ -30,7 +30,10 @@ impl Torrent {
         self.paused = false;
         session.notify(self.id, TorrentNotice::Resumed);
         match self.phase {
-            Phase::Running => self.open_for_peers(session),
+            Phase::Running => {
+                self.open_for_peers(session);
+                self.files_found(session);
+            }
             // What was learnt while it was to learn no more than the metadata.
             Phase::Metadata if self.is_fetching_metadata() => self.open_for_peers(session),
             Phase::Metadata if self.metainfo.is_some() => self.find_resume_data(session),
@@ -143,6 +146,7 @@ impl Torrent {
             }
             TorrentOp::HashPiece(piece) => self.piece_hashed(session, piece, result),
             TorrentOp::ReadForPeer(slot, run) => self.blocks_read(session, slot, run, result),
+            TorrentOp::ReadFromOther => self.other_was_read(session, result),
             TorrentOp::ReadLeaves => self.leaves_read(session, result),
             TorrentOp::ProbeRead => self.read_probed(session, result),
             TorrentOp::Sync => self.synced(session, result),

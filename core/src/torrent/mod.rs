@@ -9,6 +9,7 @@
 //! | `layers` | the piece hashes of v2 that metadata from peers lacks |
 //! | `start` | resume data, check, the way to running |
 //! | `reuse` | files that another torrent has whole |
+//! | `local_copy` | files that another torrent gets whole meanwhile |
 //! | `announce` | trackers are told, and tell of peers |
 //! | `dht` | the DHT is asked, and tells of peers |
 //! | `swarm` | peers come and go |
@@ -45,6 +46,7 @@ pub mod layer_fetch;
 mod layers;
 mod leaf_uploads;
 mod leaves;
+mod local_copy;
 mod messages;
 mod metadata;
 pub mod options;
@@ -164,6 +166,8 @@ pub(crate) struct Torrent {
     /// Hashes of single blocks, asked for and given.
     leaves: leaves::Leaves,
     leaf_uploads: leaf_uploads::LeafUploads,
+    /// What is read from the files of other torrents.
+    local_copy: local_copy::LocalCopy,
     /// Failed pieces whose blocks are held.
     in_doubt: in_doubt::InDoubt,
 

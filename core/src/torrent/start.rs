@@ -88,6 +88,7 @@ impl Torrent {
             hash_trees: Default::default(),
             leaves: Default::default(),
             leaf_uploads: Default::default(),
+            local_copy: Default::default(),
             in_doubt: Default::default(),
             is_local: false,
             peers: Slab::new(),
@@ -350,6 +351,9 @@ impl Torrent {
         if !self.paused {
             self.open_for_peers(session);
             self.go_on_with_peers(session);
+        }
+        if !self.is_finished() {
+            self.want_files(session);
         }
     }
 
