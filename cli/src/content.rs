@@ -5,6 +5,7 @@
 //! torrent as links (BEP 47) if that is wanted and they lead to something in it.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::{self, Metadata};
 use std::path::{Component, Path, PathBuf};
 
@@ -22,7 +23,7 @@ pub(crate) struct Content {
     /// The same files on disk, in the same order.
     pub(crate) spec: StoreSpec,
     /// What was left out.
-    pub(crate) left_out: Vec<PathBuf>,
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 /// What of a directory is wanted. Patterns are matched against paths below it, with `/`.
@@ -134,7 +135,36 @@ struct Walk<'a> {
     choice: &'a Choice,
     output: Option<PathBuf>,
     files: Vec<NewFile>,
-    left_out: Vec<PathBuf>,
+    left_out: Vec<LeftOut>,
+}
+
+/// Something that is found beside files and is not in the torrent.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct LeftOut {
+    pub(crate) path: PathBuf,
+    pub(crate) why: WhyNot,
+}
+
+/// Why it is left out.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum WhyNot {
+    /// A symbolic link, and links are not wanted.
+    Link,
+    /// A symbolic link that leads out of the torrent, or to nothing in it.
+    LeadsNowhere,
+    /// A socket, a device, a pipe.
+    Special,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.why {
+            WhyNot::Link => "a symbolic link",
+            WhyNot::LeadsNowhere => "a symbolic link to nothing in the torrent",
+            WhyNot::Special => "not a file or directory",
+        };
+        write!(f, "{}: {why}", self.path.display())
+    }
 }
 
 impl Walk<'_> {
@@ -157,7 +187,12 @@ impl Walk<'_> {
             let metadata = entry.metadata().map_err(|e| Failure::file("cannot read", &path, &e))?;
             let link = self.link_target(&path, &metadata);
             if !metadata.is_dir() && !metadata.is_file() && link.is_none() {
-                self.left_out.push(path);
+                let why = match metadata.is_symlink() {
+                    true if self.choice.symlinks => WhyNot::LeadsNowhere,
+                    true => WhyNot::Link,
+                    false => WhyNot::Special,
+                };
+                self.left_out.push(LeftOut { path, why });
                 continue;
             }
             let mut components = components.to_vec();
@@ -187,7 +222,8 @@ impl Walk<'_> {
     fn leave_out_dangling_links(&mut self) {
         for index in dangling_links(&self.files).into_iter().rev() {
             let file = self.files.remove(index);
-            self.left_out.push(self.root.join(file.path.iter().collect::<PathBuf>()));
+            let path = self.root.join(file.path.iter().collect::<PathBuf>());
+            self.left_out.push(LeftOut { path, why: WhyNot::LeadsNowhere });
         }
     }
 }
@@ -253,7 +289,8 @@ mod tests {
         let lengths: Vec<u64> = content.spec.files.iter().map(|file| file.length).collect();
         assert_eq!(lengths, [1, 0, 2]);
         #[cfg(unix)]
-        assert_eq!(content.left_out, [content.spec.root.join("link")]);
+        let link = LeftOut { path: content.spec.root.join("link"), why: WhyNot::Link };
+        assert_eq!(content.left_out, [link]);
     }
 
     #[cfg(unix)]
@@ -284,6 +321,7 @@ mod tests {
             .collect();
         assert_eq!(kept, ["b/self -> b/x", "dir -> b", "to-link -> dir"]);
         assert_eq!(content.left_out.len(), 5, "{:?}", content.left_out);
+        assert!(content.left_out.iter().all(|left| left.why == WhyNot::LeadsNowhere));
         assert_eq!(content.spec.files.len(), 1);
     }
 

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use bitswarm_core::action::{Action, SocketKind};
 use bitswarm_core::config::RateLimits;
-use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat};
-use bitswarm_core::id::SocketId;
-use bitswarm_core::merkle::HashRange;
+use bitswarm_core::disk::{DiskRequest, MemoryDisk};
+use bitswarm_core::id::{OpId, SocketId};
+use bitswarm_core::merkle::{HashRange, TreeShape, leaf};
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::{Creator, Protocol};
 use bitswarm_core::piece::InfoHash;
@@ -23,8 +23,12 @@ const PAIR: HashRange = HashRange { base_layer: 1, index: 8, length: 2, proof_la
 /// A seed.
 struct Scene {
     engine: Engine,
+    disk: MemoryDisk,
+    /// Requests to read that are under way, where the disk is slow.
+    reading: Option<Vec<(OpId, DiskRequest)>>,
     metainfo: Metainfo,
     listener: Option<SocketId>,
+    peers: u8,
     closed: Vec<ConnId>,
     /// Connections that have something to send.
     sending: Vec<ConnId>,
@@ -39,28 +43,44 @@ struct Ear {
 
 impl Scene {
     fn new(protocol: Protocol) -> Self {
-        let content: Vec<u8> = (0..LENGTH).map(|at| (at >> 13) as u8).collect();
-        let mut creator = Creator::single_file("file", LENGTH as u64).with_protocol(protocol);
-        creator.piece_length = 1 << 15;
+        Self::of(protocol, LENGTH, 1 << 15)
+    }
+
+    /// No two blocks of the file are alike.
+    fn of(protocol: Protocol, length: usize, piece_length: u32) -> Self {
+        let content: Vec<u8> = (0..length).map(|at| (at >> 13) as u8 ^ (at >> 21) as u8).collect();
+        let mut creator = Creator::single_file("file", length as u64).with_protocol(protocol);
+        creator.piece_length = piece_length;
         let metainfo = creator.finish_with_content(&content).expect("valid");
         let listen = vec![SocketAddr::from(([0, 0, 0, 0], 6881))];
         let config = Config { listen, ..Config::default() };
         let mut engine = Engine::new(config, [1; 32], Instant::ZERO, UnixTime(1));
         engine.add_torrent(Instant::ZERO, AddTorrent::new(metainfo.clone(), "/data")).expect("new");
-        let (closed, sending) = (Vec::new(), Vec::new());
-        let mut scene = Scene { engine, metainfo, listener: None, closed, sending };
+        let mut disk = MemoryDisk::new();
+        disk.insert("/data/file", content);
+        let mut scene = Scene {
+            engine,
+            disk,
+            reading: None,
+            metainfo,
+            listener: None,
+            peers: 0,
+            closed: Vec::new(),
+            sending: Vec::new(),
+        };
         scene.run();
         scene
     }
 
     /// A peer without extensions that knows the torrent by this infohash.
     fn peer(&mut self, infohash: InfoHash) -> Ear {
-        let from = SocketAddr::from(([50, 0, 0, 1], 1));
+        self.peers += 1;
+        let from = SocketAddr::from(([50, 0, 0, self.peers], 1));
         let listener = self.listener.expect("bound");
         let conn = self.engine.accept(Instant::ZERO, listener, from).expect("welcome");
         let mut hello = b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0".to_vec();
         hello.extend(infohash.0);
-        hello.extend([b'p'; 20]);
+        hello.extend([self.peers; 20]);
         self.receive(conn, &hello);
         let mut ear = Ear { conn, handshake: HandshakeDecoder::new(), decoder: Decoder::new() };
         let said = self.heard(&mut ear);
@@ -106,7 +126,12 @@ impl Scene {
         std::iter::from_fn(next).collect()
     }
 
-    /// The disk answers at once.
+    fn finish(&mut self, op: OpId, request: DiskRequest) {
+        let result = self.disk.perform(request);
+        self.engine.handle(Instant::ZERO, Event::Disk { op, result });
+    }
+
+    /// The disk answers at once, unless it is slow at reading.
     fn run(&mut self) {
         while let Some(action) = self.engine.poll_action() {
             match action {
@@ -118,15 +143,11 @@ impl Scene {
                 Action::Send { conn } => self.sending.push(conn),
                 Action::Close { conn, .. } => self.closed.push(conn),
                 Action::Disk { op, request } => {
-                    let done = match request {
-                        DiskRequest::Load { .. } => DiskDone::Loaded(None),
-                        DiskRequest::Open { .. } => {
-                            let stat = FileStat { length: LENGTH as u64, modified_ns: 0 };
-                            DiskDone::Files(vec![Some(stat)])
-                        }
-                        _ => DiskDone::Done,
-                    };
-                    self.engine.handle(Instant::ZERO, Event::Disk { op, result: Ok(done) });
+                    let is_read = matches!(request, DiskRequest::Read { .. });
+                    match &mut self.reading {
+                        Some(reading) if is_read => reading.push((op, request)),
+                        _ => self.finish(op, request),
+                    }
                 }
                 _ => {}
             }
@@ -156,13 +177,134 @@ fn hashes_of_the_piece_layer_are_given_to_a_choked_peer_with_their_proof() {
 fn what_is_not_held_is_rejected() {
     let mut scene = Scene::new(Protocol::V2);
     let mut peer = scene.peer_of_v2();
-    let leaves = HashRange { base_layer: 0, index: 16, ..PAIR };
+    // One of two pieces, and two layers that are neither that of the leaves nor that of the pieces.
+    let leaves = HashRange { base_layer: 0, index: 16, length: 4, proof_layers: 4 };
     let unknown = HashRequest { root: [7; 32], range: PAIR };
     let odd = HashRange { index: 7, ..PAIR };
     for request in [scene.request(leaves), unknown, scene.request(odd)] {
         scene.say(&peer, Message::HashRequest(request));
         assert_eq!(scene.heard(&mut peer), [Message::HashReject(request)]);
     }
+    assert!(scene.closed.is_empty());
+}
+
+/// The leaves from `index` on with so many layers of proof; what is above them all.
+fn leaf_range(index: u32, length: u32, proof_layers: u32) -> HashRange {
+    HashRange { base_layer: 0, index, length, proof_layers }
+}
+
+/// The leaf hashes of the file that are asked for, filling included.
+fn leaves_of(scene: &Scene, range: &HashRange) -> Vec<[u8; 32]> {
+    let mut leaves: Vec<[u8; 32]> =
+        scene.disk.file("/data/file").expect("there").chunks(16 << 10).map(leaf).collect();
+    leaves.resize(leaves.len().max((range.index + range.length) as usize), [0; 32]);
+    leaves[range.index as usize..][..range.length as usize].to_vec()
+}
+
+#[test]
+fn leaf_hashes_of_a_run_within_a_piece_are_given_with_as_much_proof_as_is_asked_for() {
+    // Pieces of two blocks; one of three; one of 8 MiB and a bit of another, so in several reads.
+    for (length, piece_length, runs) in [
+        (LENGTH, 1 << 15, vec![(0, 2, 0), (16, 2, 0), (16, 2, 4), (4, 2, 2)]),
+        (40_000, 1 << 16, vec![(0, 4, 1), (2, 2, 0), (2, 2, 1)]),
+        (40_000, 1 << 24, vec![(0, 4, 1), (0, 2, 1)]),
+        ((8 << 20) + 1, 8 << 20, vec![(0, 512, 8), (0, 512, 9), (256, 256, 9), (512, 512, 9)]),
+    ] {
+        for protocol in [Protocol::V2, Protocol::Hybrid] {
+            let mut scene = Scene::of(protocol, length, piece_length);
+            let mut peer = scene.peer_of_v2();
+            let shape = TreeShape::new(length as u64, piece_length).expect("valid");
+            for (index, count, proof_layers) in &runs {
+                let range = leaf_range(*index, *count, *proof_layers);
+                assert!(range.is_allowed(&shape), "{range:?}");
+                let request = scene.request(range);
+                scene.say(&peer, Message::HashRequest(request));
+                let heard = scene.heard(&mut peer);
+                let [Message::Hashes { request: answered, hashes }] = &heard[..] else {
+                    panic!("{protocol:?} {range:?}: {heard:?}");
+                };
+                assert_eq!(*answered, request);
+                let hashes = hashes.as_chunks::<32>().0;
+                assert_eq!(hashes[..*count as usize], leaves_of(&scene, &range));
+                let top = range.climb(hashes).expect("as many as there must be");
+                if range.top().layer == shape.height() {
+                    assert_eq!(top, request.root, "{range:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn leaf_hashes_of_what_is_not_what_it_should_be_are_rejected() {
+    let mut scene = Scene::of(Protocol::V2, LENGTH, 1 << 15);
+    let mut peer = scene.peer_of_v2();
+    scene.disk.insert("/data/file", vec![9; LENGTH]);
+    let wrong = scene.request(leaf_range(0, 2, 0));
+    scene.say(&peer, Message::HashRequest(wrong));
+    assert_eq!(scene.heard(&mut peer), [Message::HashReject(wrong)]);
+    scene.disk.insert("/data/file", vec![9; 5]);
+    scene.say(&peer, Message::HashRequest(wrong));
+    assert_eq!(scene.heard(&mut peer), [Message::HashReject(wrong)]);
+}
+
+#[test]
+fn requests_for_the_leaves_of_one_piece_wait_for_one_reading_of_it() {
+    // 32 MiB: four runs, 32 parts.
+    let mut scene = Scene::of(Protocol::V2, 32 << 20, 32 << 20);
+    let mut peers = [scene.peer_of_v2(), scene.peer_of_v2()];
+    scene.reading = Some(Vec::new());
+    for peer in &peers {
+        for run in 0..4 {
+            scene.say(peer, Message::HashRequest(scene.request(leaf_range(run * 512, 512, 10))));
+        }
+    }
+    let mut parts = 0;
+    while let Some((op, request)) = scene.reading.as_mut().expect("slow").pop() {
+        let DiskRequest::Read { spans, .. } = &request else { panic!("{request:?}") };
+        assert_eq!(spans.iter().map(|span| span.length).sum::<u32>(), 1 << 20);
+        assert!(scene.reading.as_ref().expect("slow").is_empty(), "one at a time");
+        parts += 1;
+        scene.finish(op, request);
+        scene.run();
+    }
+    assert_eq!(parts, 32);
+    for peer in &mut peers {
+        let heard = scene.heard(peer);
+        assert_eq!(heard.len(), 4);
+        for message in heard {
+            let Message::Hashes { request, hashes } = message else { panic!("{message:?}") };
+            assert_eq!(request.range.climb(hashes.as_chunks::<32>().0), Some(request.root));
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_requests_for_leaves_is_answered_in_full_but_mostly_with_rejects() {
+    let mut scene = Scene::of(Protocol::V2, 32 << 20, 1 << 20);
+    let mut peer = scene.peer_of_v2();
+    let mut hashes = 0;
+    for run in 0..1000 {
+        let request = scene.request(leaf_range(run % 32 * 64, 64, 5));
+        scene.say(&peer, Message::HashRequest(request));
+        match &scene.heard(&mut peer)[..] {
+            [Message::Hashes { .. }] => hashes += 1,
+            [Message::HashReject(rejected)] => assert_eq!(*rejected, request),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(hashes, 64, "64 MiB are read for it in a minute");
+    // Others get theirs all the same.
+    let mut other = scene.peer_of_v2();
+    scene.say(&other, Message::HashRequest(scene.request(leaf_range(0, 64, 5))));
+    assert!(matches!(scene.heard(&mut other)[..], [Message::Hashes { .. }]));
+    // While the disk is slow, no more than so many wait.
+    scene.reading = Some(Vec::new());
+    let mut third = scene.peer_of_v2();
+    for run in 0..64 {
+        scene.say(&third, Message::HashRequest(scene.request(leaf_range(run % 2 * 64, 64, 5))));
+    }
+    assert_eq!(scene.heard(&mut third).len(), 32, "as many as may wait");
     assert!(scene.closed.is_empty());
 }
 

@@ -2,20 +2,24 @@
 //! an infohash. Metadata, piece layers and content go from one to the other; one that gives wrong
 //! hashes is banned, and nobody else.
 //!
+//! And what of it is kept, and found again.
+//!
 //! No latency, no faults, files in memory; time jumps to the next deadline.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use bitswarm_core::disk::{DiskRequest, MemoryDisk, StateName};
+use bitswarm_core::disk::{DiskDone, DiskRequest, MemoryDisk, StateName};
 use bitswarm_core::event::NetError;
 use bitswarm_core::id::Id;
 use bitswarm_core::infohashes::InfoHashes;
 use bitswarm_core::metainfo::create::{Creator, NewFile, Protocol};
 use bitswarm_core::metainfo::{Magnet, Metainfo, PathRules};
 use bitswarm_core::session::bans::BanReason;
-use bitswarm_core::torrent::{AddTorrent, TorrentState};
+use bitswarm_core::storage::resume::Resume;
+use bitswarm_core::time::Duration;
+use bitswarm_core::torrent::{AddTorrent, TorrentSource, TorrentState};
 use bitswarm_core::wire::message::id;
 use bitswarm_core::{
     Action, Config, ConnId, Engine, Event, Instant, Notice, Segments, TorrentId, TorrentNotice,
@@ -32,8 +36,9 @@ struct Node {
     disk: MemoryDisk,
     wires: BTreeMap<ConnId, (usize, ConnId)>,
     notices: Vec<TorrentNotice>,
-    /// Whether it changes the hashes that it gives.
+    /// Whether it changes the hashes that it gives, after so many messages that are true.
     lies: bool,
+    truths: usize,
     /// Whether it changes the next block that it gives.
     spoils: bool,
     /// Hash requests that it sent.
@@ -180,7 +185,7 @@ impl World {
                 if data.is_empty() {
                     return;
                 }
-                node.asked += meddle(&mut data, node.lies, &mut node.spoils);
+                node.asked += meddle(&mut data, node);
                 let bytes = data.len();
                 if let Some(&(other, theirs)) = node.wires.get(&conn) {
                     self.events.push_back((other, Event::Received { conn: theirs, data }));
@@ -221,9 +226,7 @@ impl World {
     fn kept(&mut self, at: usize, link: &Magnet) -> Metainfo {
         let load = DiskRequest::Load { name: StateName::Metadata(link.infohash) };
         let loaded = self.nodes[at].disk.perform(load).expect("readable");
-        let bitswarm_core::disk::DiskDone::Loaded(Some(data)) = loaded else {
-            panic!("nothing is kept")
-        };
+        let DiskDone::Loaded(Some(data)) = loaded else { panic!("nothing is kept") };
         Metainfo::from_bytes(data, PathRules::HOST).expect("a torrent file")
     }
 }
@@ -233,13 +236,14 @@ impl Node {
         let config = Config { dht: None, local_discovery: false, ..Config::default() };
         let engine = Engine::new(config, [at as u8; 32], Instant::ZERO, UnixTime(1));
         let (wires, notices) = (BTreeMap::new(), Vec::new());
-        Node { engine, disk, wires, notices, lies: false, spoils: false, asked: 0 }
+        let (lies, truths, spoils) = (false, 0, false);
+        Node { engine, disk, wires, notices, lies, truths, spoils, asked: 0 }
     }
 }
 
 /// Goes through whole messages that are sent: counts hash requests, and changes hashes of a liar, or
 /// one block.
-fn meddle(data: &mut BytesMut, lies: bool, spoils: &mut bool) -> usize {
+fn meddle(data: &mut BytesMut, node: &mut Node) -> usize {
     const HANDSHAKE: usize = 68;
     let mut at = if data.starts_with(b"\x13BitTorrent protocol") { HANDSHAKE } else { 0 };
     let mut asked = 0;
@@ -247,10 +251,13 @@ fn meddle(data: &mut BytesMut, lies: bool, spoils: &mut bool) -> usize {
         let len = u32::from_be_bytes(prefix.try_into().expect("four bytes")) as usize;
         match data.get(at + 4) {
             Some(&id::HASH_REQUEST) if len > 0 => asked += 1,
-            Some(&id::HASHES) if len > 0 && lies => data[at + 3 + len] ^= 1,
-            Some(&id::PIECE) if len > 0 && *spoils => {
+            Some(&id::HASHES) if len > 0 && node.lies => match node.truths.checked_sub(1) {
+                Some(fewer) => node.truths = fewer,
+                None => data[at + 3 + len] ^= 1,
+            },
+            Some(&id::PIECE) if len > 0 && node.spoils => {
                 data[at + 3 + len] ^= 1;
-                *spoils = false;
+                node.spoils = false;
             }
             _ => {}
         }
@@ -378,6 +385,156 @@ fn layers_are_kept_over_a_restart_and_what_is_on_disk_needs_no_peer() {
     assert_eq!(status.downloaded_bytes, 0);
 }
 
+/// A session ends, in order or not, when half of the layers are known: the next asks for the others.
+#[test]
+fn layers_that_are_known_in_part_are_kept_over_a_restart() {
+    for protocol in [Protocol::V2, Protocol::Hybrid] {
+        for in_order in [false, true] {
+            let metainfo = torrent(protocol);
+            let link = link(&metainfo, false, true);
+            let mut world = World::new(2);
+            world.seed(0, &metainfo);
+            (world.nodes[0].lies, world.nodes[0].truths) = (true, 2);
+            world.leech(1, link.clone(), &[0], |_| {});
+            world.run_until(|world| !world.banned(1).is_empty());
+            if in_order {
+                let now = world.now;
+                world.nodes[1].engine.stop(now);
+                world.run_until(|world| world.nodes[1].engine.torrents().next().is_none());
+            } else {
+                let later = world.now + Duration::from_secs(6);
+                world.run_until(|world| world.now >= later);
+            }
+            world.restart(1);
+            world.nodes[0].lies = false;
+            world.leech(1, link, &[0], |_| {});
+            world.run_until(|world| world.heard(1, &TorrentNotice::Saved));
+            assert!(world.has_content(1));
+            assert_eq!(world.nodes[1].asked, 2, "{protocol:?}: two of the four runs were known");
+            let kept = world.kept(1, &Magnet::new_v2(metainfo.infohash_v2().expect("of v2")));
+            assert!(kept.has_piece_layers());
+        }
+    }
+}
+
+/// However a hybrid was added, what is kept of it is found however it is added the next time.
+#[test]
+fn the_state_of_a_hybrid_is_found_under_each_of_its_names() {
+    let metainfo = torrent(Protocol::Hybrid);
+    let links = [(true, false), (false, true), (true, true)];
+    let links = links.map(|(v1, v2)| link(&metainfo, v1, v2));
+    for first in &links {
+        let mut world = World::new(2);
+        world.seed(0, &metainfo);
+        world.leech(1, first.clone(), &[0], |_| {});
+        world.run_until(|world| world.heard(1, &TorrentNotice::Saved));
+        let sources = links.iter().map(|link| TorrentSource::from(link.clone()));
+        for source in sources.chain([TorrentSource::from(metainfo.clone())]) {
+            world.restart(1);
+            let add = AddTorrent::new(source, Path::new("/"));
+            let now = world.now;
+            world.nodes[1].engine.add_torrent(now, add).expect("new");
+            let whole = TorrentNotice::Checked { have: 1104, pieces: 1104, from_resume: true };
+            world.run_until(|world| world.heard(1, &whole));
+        }
+        // Gone for good, nothing is left of it.
+        let id = world.nodes[1].engine.torrents().next().expect("one");
+        let now = world.now;
+        world.nodes[1].engine.remove_torrent(now, id, false).expect("there");
+        world.run_until(|world| world.heard(1, &TorrentNotice::Removed));
+        for infohash in InfoHashes::of(&metainfo).short() {
+            for name in [StateName::Resume(infohash), StateName::Metadata(infohash)] {
+                let loaded = world.nodes[1].disk.perform(DiskRequest::Load { name });
+                assert_eq!(loaded, Ok(DiskDone::Loaded(None)), "{name:?}");
+            }
+        }
+    }
+}
+
+/// Earlier versions kept the resume data of a hybrid under its infohash of v2 if it was added by that.
+#[test]
+fn resume_data_that_was_kept_under_the_other_infohash_is_found() {
+    let metainfo = torrent(Protocol::Hybrid);
+    let [v1, v2] = InfoHashes::of(&metainfo).short().collect::<Vec<_>>()[..] else { panic!() };
+    let mut world = World::new(2);
+    world.seed(0, &metainfo);
+    world.run_until(|world| world.heard(0, &TorrentNotice::Saved));
+    let mut perform = |request| world.nodes[0].disk.perform(request).expect("done");
+    let name = StateName::Resume(v1);
+    let DiskDone::Loaded(Some(data)) = perform(DiskRequest::Load { name }) else { panic!() };
+    let data = Resume::decode(&data, v1).expect("valid").encode(v2);
+    perform(DiskRequest::Save { name: StateName::Resume(v2), data });
+    perform(DiskRequest::Forget { name });
+    world.restart(0);
+    let add = AddTorrent::new(metainfo, Path::new("/"));
+    let now = world.now;
+    world.nodes[0].engine.add_torrent(now, add).expect("new");
+    let whole = TorrentNotice::Checked { have: 1104, pieces: 1104, from_resume: true };
+    world.run_until(|world| world.heard(0, &whole));
+}
+
+/// The long file alone, in other pieces and under another name.
+fn other_torrent() -> (Metainfo, Vec<u8>) {
+    let mut long = content();
+    long.truncate(FILES[0].1);
+    let mut creator = Creator::single_file("b", long.len() as u64).with_protocol(Protocol::V2);
+    creator.piece_length = 1 << 17;
+    (creator.finish_with_content(&long).expect("valid"), long)
+}
+
+/// A torrent without peers waits; another that has one of its files is added later, or fetches it.
+#[test]
+fn a_file_that_another_torrent_gets_whole_later_is_taken_from_there() {
+    for protocol in [Protocol::V2, Protocol::Hybrid] {
+        for is_fetched in [false, true] {
+            let (other, long) = other_torrent();
+            let mut world = World::new(2);
+            let first = AddTorrent::new(torrent(protocol), Path::new("/"));
+            let first = world.nodes[1].engine.add_torrent(Instant::ZERO, first).expect("new");
+            let is_checked =
+                |notice: &TorrentNotice| matches!(notice, TorrentNotice::Checked { .. });
+            world.run_until(|world| world.nodes[1].notices.iter().any(is_checked));
+            let mut add = AddTorrent::new(other.clone(), Path::new("/"));
+            let seed = usize::from(!is_fetched);
+            world.nodes[seed].disk.insert("/b", long.clone());
+            let now = world.now;
+            if is_fetched {
+                world.nodes[0].engine.add_torrent(now, add.clone()).expect("new");
+                add.peers = vec![addr(0)];
+            }
+            world.nodes[1].engine.add_torrent(now, add).expect("new");
+            let have = |world: &World| {
+                world.nodes[1].engine.status(world.now, first).expect("there").pieces_have
+            };
+            world.run_until(|world| have(world) == 1100);
+            let status = world.nodes[1].engine.status(world.now, first).expect("there");
+            assert_eq!(status.downloaded_bytes, 0);
+            assert_eq!(world.nodes[1].disk.file("/t/long"), Some(&long[..]), "{protocol:?}");
+        }
+    }
+}
+
+#[test]
+fn of_a_file_that_was_damaged_elsewhere_only_what_is_right_is_taken() {
+    let (other, mut long) = other_torrent();
+    let mut world = World::new(1);
+    let mut first = AddTorrent::new(torrent(Protocol::V2), Path::new("/"));
+    first.paused = true;
+    let first = world.nodes[0].engine.add_torrent(Instant::ZERO, first).expect("new");
+    world.nodes[0].disk.insert("/b", long.clone());
+    let add = AddTorrent::new(other, Path::new("/"));
+    world.nodes[0].engine.add_torrent(Instant::ZERO, add).expect("new");
+    world.run_until(|world| world.heard(0, &TorrentNotice::Finished));
+    long[7 * PIECE] ^= 1;
+    world.nodes[0].disk.insert("/b", long);
+    let now = world.now;
+    world.nodes[0].engine.resume(now, first).expect("there");
+    let have =
+        |world: &World| world.nodes[0].engine.status(world.now, first).expect("there").pieces_have;
+    world.run_until(|world| have(world) == 1099);
+    assert!(world.banned(0).is_empty());
+}
+
 #[test]
 fn what_is_on_disk_already_is_hashed_when_its_hashes_are_known() {
     let metainfo = torrent(Protocol::V2);
@@ -447,7 +604,7 @@ fn leaf_hashes_tell_who_sent_the_wrong_block() {
     assert_eq!(world.banned(2), [addr(1)]);
     assert_eq!(world.nodes[2].asked, 2);
     let status = world.nodes[2].engine.status(world.now, id).expect("there");
-    assert_eq!((status.pieces_have, status.failed_bytes), (1, 1 << 20));
+    assert_eq!((status.pieces_have, status.failed_bytes), (1, 1 << 14), "one block");
     world.run_until(|world| world.heard(2, &TorrentNotice::Finished));
     assert_eq!(world.banned(2), [addr(1)]);
     assert_eq!(world.nodes[2].disk.file("/f"), Some(&content.repeat(2)[..]));

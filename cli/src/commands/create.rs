@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 
 use crate::args::{PeerName, Reporting, parse_hex, parse_tracker};
 use crate::commands::info;
-use crate::content::{self, Choice, Content};
+use crate::content::{self, Choice, Content, WhyNot};
 use crate::exit::{Code, Failure};
 use crate::globs;
 use crate::hashing::hash;
@@ -138,8 +138,9 @@ pub(crate) fn run(args: &Create) -> Result<(), Failure> {
         mark_hidden: args.mark_hidden,
     };
     let mut content = content::scan(&args.path, &choice)?;
-    for path in &content.left_out {
-        progress.say(&format!("leaving out {}: not a file or directory", path.display()));
+    for left in &content.left_out {
+        let hint = if left.why == WhyNot::Link { " (--symlinks records it)" } else { "" };
+        progress.say(&format!("leaving out {left}{hint}"));
     }
     content.creator = described(args, content.creator)?;
     if args.dry_run {

@@ -50,9 +50,13 @@ pub(crate) fn run(args: &Diff) -> Result<(), Failure> {
         return Ok(());
     }
     let (a, b) = (args.a.display(), args.b.display());
-    let (fields, files) = (fields.len(), files.len());
-    let message = format!("{a} and {b} differ in {fields} fields and {files} files");
+    let (fields, files) = (counted(fields.len(), "field"), counted(files.len(), "file"));
+    let message = format!("{a} and {b} differ in {fields} and {files}");
     Err(Failure::new(Code::Mismatch, message))
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn shown(value: &Value) -> String {
@@ -104,12 +108,15 @@ struct FileDiff {
     words: String,
 }
 
-/// A file as far as the torrent tells it from others.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A file, or a symbolic link, as far as the torrent tells it from others.
+#[derive(Clone, PartialEq, Eq)]
 struct Known {
     length: u64,
     root: Option<InfoHashV2>,
     executable: bool,
+    hidden: bool,
+    /// Of a link, where it leads, if to something in the torrent.
+    link: Option<Option<String>>,
 }
 
 fn files(a: &Metainfo, b: &Metainfo) -> Vec<FileDiff> {
@@ -121,12 +128,19 @@ fn files(a: &Metainfo, b: &Metainfo) -> Vec<FileDiff> {
 }
 
 fn known(torrent: &Metainfo) -> BTreeMap<String, Known> {
-    let files = torrent.files().iter().enumerate().filter(|(_, file)| file.is_stored());
+    let files = torrent.files().iter().enumerate();
+    let files = files.filter(|(_, file)| file.is_stored() || file.is_link());
     files
         .map(|(index, file)| {
-            let root = torrent.pieces_root(index).map(InfoHashV2);
-            let executable = file.attributes().executable;
-            (file.path().to_owned(), Known { length: file.length(), root, executable })
+            let target = || torrent.link_target(index).map(str::to_owned);
+            let known = Known {
+                length: file.length(),
+                root: torrent.pieces_root(index).map(InfoHashV2),
+                executable: file.attributes().executable,
+                hidden: file.attributes().hidden,
+                link: file.is_link().then(target),
+            };
+            (file.path().to_owned(), known)
         })
         .collect()
 }
@@ -135,6 +149,14 @@ fn compare(path: &str, a: Option<&Known>, b: Option<&Known>) -> Option<FileDiff>
     let (word, words) = match (a, b) {
         (Some(_), None) => ("only_in_a", "only in the first".to_owned()),
         (None, Some(_)) => ("only_in_b", "only in the second".to_owned()),
+        (Some(a), Some(b)) if a.link != b.link => {
+            let leads = |link: &Option<Option<String>>| match link {
+                Some(Some(target)) => format!("a link to {target}"),
+                Some(None) => "a link to nothing".to_owned(),
+                None => "a file".to_owned(),
+            };
+            ("link", format!("{} / {}", leads(&a.link), leads(&b.link)))
+        }
         (Some(a), Some(b)) if a.length != b.length => {
             ("length", format!("{} bytes / {} bytes", a.length, b.length))
         }
@@ -145,6 +167,7 @@ fn compare(path: &str, a: Option<&Known>, b: Option<&Known>) -> Option<FileDiff>
         (Some(a), Some(b)) if a.executable != b.executable => {
             ("executable", "executable in one only".to_owned())
         }
+        (Some(a), Some(b)) if a.hidden != b.hidden => ("hidden", "hidden in one only".to_owned()),
         _ => return None,
     };
     Some(FileDiff { path: path.to_owned(), word, words })

@@ -32,8 +32,8 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
         Failure::new(Code::File, "the root directory has no name; share a directory in it")
     })?;
     let mut content = content::scan(&path, &Choice::everything())?;
-    for path in &content.left_out {
-        progress.say(&format!("leaving out {}: not a file or directory", path.display()));
+    for left in &content.left_out {
+        progress.say(&format!("leaving out {left}"));
     }
     content.creator = content.creator.with_protocol(Protocol::Hybrid);
     content.creator.private = args.private;

@@ -29,7 +29,7 @@ fn links_executables_and_hidden_files_are_recorded_if_asked() {
     symlink("/etc/passwd", sandbox.path("data/tree/out")).unwrap();
     let made = sandbox.run("create data/tree --symlinks --mark-hidden");
     assert_eq!(made.code, 0, "{}", made.stderr);
-    assert!(made.stderr.contains("leaving out") && made.stderr.contains("out"), "{}", made.stderr);
+    assert!(made.stderr.contains("tree/out: a symbolic link to nothing"), "{}", made.stderr);
     let info = sandbox.run("info tree.torrent --json").json();
     let link = |path: &str, target: &str| json!({ "path": path, "target": target });
     assert_eq!(info["links"], json!([link("bin/again", "link"), link("link", "bin/run")]));
@@ -44,8 +44,15 @@ fn links_executables_and_hidden_files_are_recorded_if_asked() {
 
     let plain = sandbox.run("create data/tree -o plain.torrent");
     assert_eq!(plain.stderr.matches("leaving out").count(), 3, "{}", plain.stderr);
+    assert!(plain.stderr.contains("tree/link: a symbolic link (--symlinks"), "{}", plain.stderr);
     let info = sandbox.run("info plain.torrent --json").json();
     assert_eq!((&info["links"], &info["files"][0]["hidden"]), (&json!([]), no));
+    let diff = sandbox.run("diff tree.torrent plain.torrent --json");
+    diff.fails(13, &["3 files"]);
+    let file = |path: &str, difference: &str| json!({ "path": path, "difference": difference });
+    let expected =
+        [file(".rc", "hidden"), file("bin/again", "only_in_a"), file("link", "only_in_a")];
+    assert_eq!(diff.json()["files"], json!(expected));
 }
 
 #[test]

@@ -9,6 +9,12 @@ impl Engine {
     /// What follows from an input beyond whom it concerned: announces that are due, checks and
     /// connections that may begin, timers, farewells.
     pub(super) fn settle(&mut self) {
+        while let Some(id) = self.session.whole_files.pop_told() {
+            if let Some(torrent) = self.torrents.get_mut(id) {
+                torrent.files_found(&mut self.session);
+                self.session.touched.push(id);
+            }
+        }
         while let Some(id) = self.session.whole_files.pop_woken() {
             if let Some(torrent) = self.torrents.get_mut(id) {
                 torrent.reuse_waited_for(&mut self.session);

@@ -27,6 +27,14 @@ impl TreeShape {
         Some(TreeShape { blocks, height, piece_layer, pieces })
     }
 
+    /// The tree below one node of this layer, that of a piece, with so many bytes of the file. `None`
+    /// if there are none, or more than it covers.
+    pub(crate) fn below(layer: u32, length: u32) -> Option<Self> {
+        let blocks = u64::from(length.div_ceil(BLOCK_LEN));
+        let fits = blocks > 0 && blocks <= 1_u64.checked_shl(layer)?;
+        fits.then_some(TreeShape { blocks, height: layer, piece_layer: layer, pieces: 1 })
+    }
+
     /// Blocks of the file: leaves that are not filling.
     pub const fn blocks(&self) -> u64 {
         self.blocks

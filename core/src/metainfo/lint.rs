@@ -157,11 +157,16 @@ impl fmt::Display for Finding {
                 f,
                 "{pieces} pieces are few for so much content; shorter ones are shared sooner"
             ),
-            Finding::Unaligned { files, is_padded: false } => {
-                write!(f, "{files} files do not begin with a piece; padding would align them")
-            }
-            Finding::Unaligned { files, is_padded: true } => {
-                write!(f, "{files} files do not begin with a piece although others are padded")
+            Finding::Unaligned { files, is_padded } => {
+                let subject = match files {
+                    1 => "1 file does".to_owned(),
+                    _ => format!("{files} files do"),
+                };
+                let rest = match is_padded {
+                    true => " although others are padded",
+                    false => "; padding would align them",
+                };
+                write!(f, "{subject} not begin with a piece{rest}")
             }
             Finding::Renamed { stored_as } => {
                 write!(

@@ -1,5 +1,6 @@
 //! What one peer may fetch of our hashes: a few times all of them, a minute (BEP 52: "the same rate
-//! limiting policy as piece requests").
+//! limiting policy as piece requests"). Leaf hashes are not held but made from what is on disk; of
+//! these, so many bytes' worth a minute.
 //!
 //! Requests wait here until the connection takes more, so that asking costs us 48 bytes and not an
 //! answer of 18 KB.
@@ -24,6 +25,7 @@ const WAITING: usize = 64;
 pub(crate) struct HashUploads {
     waiting: VecDeque<HashRequest>,
     allowance: Allowance,
+    leaves: Allowance,
 }
 
 impl HashUploads {
@@ -37,6 +39,12 @@ impl HashUploads {
             self.waiting.push_back(request);
         }
         admitted
+    }
+
+    /// Leaf hashes are to be made for the peer, of so many bytes on disk; whether they may be, if no
+    /// more than `most` are read for it in a minute.
+    pub(crate) fn read_leaves(&mut self, now: Instant, bytes: u64, most: u64) -> bool {
+        self.leaves.take(now, bytes, most)
     }
 
     /// The next request to answer.

@@ -3,9 +3,8 @@
 use crate::id::TorrentId;
 use crate::peer::PeerSlot;
 use crate::peer::upload::ReadRun;
-use crate::piece::PieceIndex;
+use crate::piece::{InfoHash, PieceIndex};
 use crate::session::announces::AnnounceId;
-use crate::wire::HashRequest;
 
 /// Who waits for an operation. The owner may be gone when it completes; then the answer is dropped.
 #[derive(Clone, Debug)]
@@ -36,12 +35,13 @@ pub(crate) enum DhtOp {
 /// What a torrent asked for.
 #[derive(Clone, Debug)]
 pub(crate) enum TorrentOp {
-    /// What an earlier session knew of it, which has only a magnet link.
-    LoadMetadata,
+    /// What an earlier session knew of it, which has only a magnet link; under which of its
+    /// infohashes.
+    LoadMetadata(InfoHash),
     /// That written.
     SaveMetadata,
-    /// Its resume data.
-    LoadResume,
+    /// Its resume data, kept under this infohash.
+    LoadResume(InfoHash),
     /// Its files' sizes.
     Open,
     /// Files copied that another torrent has.
@@ -62,8 +62,10 @@ pub(crate) enum TorrentOp {
     ProbeRead,
     /// Blocks read for a peer.
     ReadForPeer(PeerSlot, ReadRun),
-    /// A piece read for a peer that asked for the hashes of its blocks.
-    ReadLeaves(PeerSlot, HashRequest),
+    /// A part of a piece read for the hashes of its blocks, which peers asked for.
+    ReadLeaves,
+    /// A part of a piece read from a file of another torrent.
+    ReadFromOther,
     /// What was written flushed.
     Sync,
     /// The resume data written.

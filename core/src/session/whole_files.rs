@@ -28,6 +28,10 @@ pub(crate) struct WholeFiles {
     expected: BTreeSet<(Content, StoreId)>,
     waiting: BTreeMap<StoreId, Vec<TorrentId>>,
     woken: Vec<TorrentId>,
+    /// Who lacks what.
+    wanted: BTreeSet<(Content, TorrentId)>,
+    /// Who is to be told that something it lacks is whole.
+    told: BTreeSet<TorrentId>,
 }
 
 impl WholeFiles {
@@ -39,6 +43,33 @@ impl WholeFiles {
     /// A file is whole.
     pub(crate) fn add(&mut self, content: Content, place: FilePlace) {
         self.whole.insert(content, place);
+        let wanting = self.wanting(content).collect::<Vec<_>>();
+        self.told.extend(wanting);
+    }
+
+    /// A torrent that runs lacks a file: it is told when another has it.
+    pub(crate) fn want(&mut self, content: Content, who: TorrentId) {
+        self.wanted.insert((content, who));
+    }
+
+    /// A torrent lacks a file no more.
+    pub(crate) fn want_no_more(&mut self, content: Content, who: TorrentId) {
+        self.wanted.remove(&(content, who));
+    }
+
+    /// Whether a torrent other than `own` lacks a file with this content.
+    pub(crate) fn is_wanted(&self, content: Content, own: TorrentId) -> bool {
+        self.wanting(content).any(|who| who != own)
+    }
+
+    fn wanting(&self, content: Content) -> impl Iterator<Item = TorrentId> + '_ {
+        let from = self.wanted.range((content, TorrentId::new(0, 0))..);
+        from.take_while(move |entry| entry.0 == content).map(|entry| entry.1)
+    }
+
+    /// One that lacks a file which is whole by now.
+    pub(crate) fn pop_told(&mut self) -> Option<TorrentId> {
+        self.told.pop_first()
     }
 
     /// Nothing more is expected of a store that may have had `contents`: who waits for it waits no
@@ -100,6 +131,22 @@ mod tests {
         assert_eq!(files.find(content), Some((store(1), FileIndex(0))));
         files.remove(content, store(1));
         assert_eq!(files.find(content), None);
+    }
+
+    #[test]
+    fn who_lacks_a_file_is_told_when_another_has_it() {
+        let mut files = WholeFiles::default();
+        let (content, who, other) = (([1; 32], 5), TorrentId::new(7, 0), TorrentId::new(0, 3));
+        files.want(content, who);
+        assert!(files.is_wanted(content, other) && !files.is_wanted(content, who));
+        files.add(([1; 32], 6), (store(0), FileIndex(0)));
+        assert_eq!(files.pop_told(), None);
+        files.add(content, (store(0), FileIndex(0)));
+        files.add(content, (store(1), FileIndex(0)));
+        assert_eq!((files.pop_told(), files.pop_told()), (Some(who), None));
+        files.want_no_more(content, who);
+        files.add(content, (store(2), FileIndex(0)));
+        assert_eq!(files.pop_told(), None);
     }
 
     #[test]

@@ -124,6 +124,20 @@ impl Assembly {
         })
     }
 
+    /// Drops blocks of a piece that are wrong; the others stay.
+    pub(crate) fn drop_blocks(&mut self, index: PieceIndex, numbers: &[u32]) {
+        let Some(piece) = self.pieces.get_mut(&index) else { return };
+        for number in numbers {
+            if let Some(slot @ Slot::Held(_)) = piece.blocks.get_mut(*number as usize)
+                && let Slot::Held(block) = std::mem::replace(slot, Slot::Empty)
+            {
+                piece.missing += 1;
+                piece.held -= block.len();
+                self.held -= block.len();
+            }
+        }
+    }
+
     /// Drops a piece: it is written, or it was wrong.
     pub(crate) fn remove(&mut self, piece: PieceIndex) {
         if let Some(piece) = self.pieces.remove(&piece) {
@@ -216,6 +230,23 @@ mod tests {
         assert_eq!((bytes.len(), bytes[0], bytes[65_535]), (65_536, 0, 3));
         assembly.remove(PieceIndex(0));
         assert_eq!(assembly.held_bytes(), 0);
+    }
+
+    #[test]
+    fn blocks_that_were_wrong_may_come_again_and_the_others_stay() {
+        let mut assembly = Assembly::default();
+        fill(&mut assembly, 0, &[0, 1, 2, 3]);
+        assembly.drop_blocks(PieceIndex(0), &[1, 3, 3, 9]);
+        assert_eq!(assembly.held_bytes(), 32_768);
+        assert!(!assembly.is_settled(PieceIndex(0)));
+        let geometry = geometry();
+        for number in [1, 3] {
+            let block = geometry.block(PieceIndex(0), number);
+            assembly.insert(&geometry, block, Bytes::from(vec![7; 16_384]).into());
+        }
+        let bytes = assembly.bytes_of(&geometry, PieceIndex(0)).concat();
+        let firsts: Vec<u8> = bytes.chunks(16_384).map(|block| block[0]).collect();
+        assert_eq!((firsts, assembly.held_bytes()), (vec![0, 7, 2, 7], 65_536));
     }
 
     #[test]

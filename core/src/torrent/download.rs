@@ -4,14 +4,14 @@ use crate::disk::{DiskDone, DiskError, DiskRequest, WriteRequest};
 use crate::notice::TorrentNotice;
 use crate::peer::pipeline::{Overdue, Standing};
 use crate::peer::{Peer, PeerSlot};
-use crate::picker::{Pace, PickHints, Picker, Received};
+use crate::picker::{Pace, PeerKey, PickHints, Picker, Received};
 use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
 use crate::torrent::late::LateBlocks;
 use crate::torrent::messages::UNASKED_LIMIT;
-use crate::torrent::{Phase, Torrent};
+use crate::torrent::{Phase, Torrent, leaves};
 use crate::wire::{BlockData, Message, Violation};
 
 /// Seconds of a rate limit's worth that may be requested ahead (chosen: keeps the kernel's buffers
@@ -242,26 +242,38 @@ impl Torrent {
         match self.picker.received(slot.key(), block) {
             Received::Accepted { piece_complete, also_requested_by } => {
                 self.smart_ban.received(piece, block.number(), remote);
-                let held = self.assembly.held_bytes();
-                self.assembly.insert(&self.geometry, block, data);
-                session.assembly_bytes += self.assembly.held_bytes() - held;
-                for other in also_requested_by {
-                    if let Some(slot) = self.peers.key_at(other.0) {
-                        self.cancel_request(session, slot, block);
-                    }
-                }
-                for late in self.late.take(block) {
-                    self.cancel_request(session, late, block);
-                }
-                if piece_complete {
-                    self.piece_complete(session, piece);
-                } else if session.assembly_bytes > session.config.bounds.assembly_bytes {
-                    self.write_early(session);
-                }
+                self.keep_block(session, block, data, &also_requested_by, piece_complete);
             }
             Received::Duplicate | Received::NotWanted => self.totals.redundant += len,
         }
         Ok(())
+    }
+
+    /// Keeps a block that was missing, and asks nobody else for it any more.
+    pub(super) fn keep_block(
+        &mut self,
+        session: &mut Session,
+        block: Block,
+        data: BlockData,
+        also_requested_by: &[PeerKey],
+        piece_complete: bool,
+    ) {
+        let held = self.assembly.held_bytes();
+        self.assembly.insert(&self.geometry, block, data);
+        session.assembly_bytes += self.assembly.held_bytes() - held;
+        for other in also_requested_by {
+            if let Some(slot) = self.peers.key_at(other.0) {
+                self.cancel_request(session, slot, block);
+            }
+        }
+        for late in self.late.take(block) {
+            self.cancel_request(session, late, block);
+        }
+        if piece_complete {
+            self.piece_complete(session, block.piece);
+        } else if session.assembly_bytes > session.config.bounds.assembly_bytes {
+            self.write_early(session);
+        }
     }
 
     /// A block has come from somebody else.
@@ -311,8 +323,11 @@ impl Torrent {
         // A piece that failed is checked in memory the next time, one at a time: what comes back
         // from a disk is no proof against a peer.
         let kept = self.assembly.first(|piece| self.picker.has_failed(piece));
-        if let Some(piece) = self.assembly.largest(kept) {
-            self.write_blocks(session, piece);
+        match self.assembly.largest(kept) {
+            Some(piece) => self.write_blocks(session, piece),
+            None => {
+                self.give_up_doubt(session);
+            }
         }
     }
 
@@ -383,8 +398,7 @@ impl Torrent {
             }
             Ok(_) => {
                 // Its sender may have lied, or the disk does: nobody is blamed yet.
-                self.totals.failed += u64::from(self.geometry.len_of(piece));
-                self.forget_piece(session, piece);
+                self.piece_lost(session, piece);
                 self.feed_hungry(session);
             }
             Err(error) => {
@@ -439,23 +453,31 @@ impl Torrent {
         }
         if self.is_finished() {
             self.finished(session);
+        } else {
+            self.offer_file_of(session, piece);
         }
+        self.copied_piece_settled(session, piece);
     }
 
-    /// A piece does not have its hash: its blocks are fetched again, and whoever is proved to have
-    /// sent a wrong one is banned, nobody else.
+    /// A piece does not have its hash: its blocks are fetched again, as soon as it is known which or
+    /// that this will not be known; and whoever is proved to have sent a wrong one is banned, nobody
+    /// else.
     fn piece_failed(&mut self, session: &mut Session, piece: PieceIndex) {
-        self.totals.failed += u64::from(self.geometry.len_of(piece));
-        let blocks = self.assembly.blocks_of(piece);
-        let liar = self
-            .smart_ban
-            .failed(piece, blocks.map(|data| data.chunks().iter().map(AsRef::as_ref)));
-        self.forget_piece(session, piece);
-        match liar {
-            Some(liar) => self.ban(session, liar, BanReason::WrongData),
-            None => self.ask_for_leaves(session, piece),
+        let digests = leaves::digests(self.assembly.blocks_of(piece));
+        if let Some(liar) = self.smart_ban.failed(piece, &digests) {
+            self.ban(session, liar, BanReason::WrongData);
         }
+        if !self.hold_in_doubt(session, piece, digests) {
+            self.piece_lost(session, piece);
+        }
+        self.copied_piece_settled(session, piece);
         self.feed_hungry(session);
+    }
+
+    /// A piece is wrong, and nobody knows where.
+    pub(super) fn piece_lost(&mut self, session: &mut Session, piece: PieceIndex) {
+        self.totals.failed += u64::from(self.geometry.len_of(piece));
+        self.forget_piece(session, piece);
     }
 
     /// Starts a piece anew.
@@ -463,6 +485,7 @@ impl Torrent {
         self.drop_blocks(session, piece);
         self.smart_ban.abandoned(piece);
         self.picker.piece_failed(piece);
+        self.copied_piece_settled(session, piece);
     }
 
     fn drop_blocks(&mut self, session: &mut Session, piece: PieceIndex) {
@@ -499,6 +522,7 @@ impl Torrent {
         }
         self.told_finished = true;
         self.book.set_seeding(true);
+        self.want_no_files(session);
         self.offer_files(session);
         self.saved_due = true;
         self.hungry.clear();

@@ -30,7 +30,10 @@ impl Torrent {
         self.paused = false;
         session.notify(self.id, TorrentNotice::Resumed);
         match self.phase {
-            Phase::Running => self.open_for_peers(session),
+            Phase::Running => {
+                self.open_for_peers(session);
+                self.files_found(session);
+            }
             // What was learnt while it was to learn no more than the metadata.
             Phase::Metadata if self.is_fetching_metadata() => self.open_for_peers(session),
             Phase::Metadata if self.metainfo.is_some() => self.find_resume_data(session),
@@ -65,6 +68,9 @@ impl Torrent {
         self.choke_at = None;
         if was_running && remove.is_none() {
             self.saver.mark_dirty(session.now);
+        }
+        if remove.is_none() {
+            self.keep_layers(session);
         }
         self.end_if_idle(session);
     }
@@ -104,9 +110,11 @@ impl Torrent {
             return self.begin_save(session);
         }
         self.phase = Phase::Ending { remove, closing: true };
-        if remove.is_some() {
-            for name in [StateName::Resume(self.infohash), StateName::Metadata(self.infohash)] {
-                self.disk(session, TorrentOp::Forget, DiskRequest::Forget { name });
+        if remove.is_some() && !self.is_twin {
+            for infohash in self.infohashes() {
+                for name in [StateName::Resume(infohash), StateName::Metadata(infohash)] {
+                    self.disk(session, TorrentOp::Forget, DiskRequest::Forget { name });
+                }
             }
         }
         let delete = remove == Some(Removal::DeleteFiles);
@@ -123,9 +131,9 @@ impl Torrent {
     ) {
         self.disk_ops -= 1;
         match op {
-            TorrentOp::LoadMetadata => self.metadata_loaded(session, result),
+            TorrentOp::LoadMetadata(key) => self.metadata_loaded(session, key, result),
             TorrentOp::SaveMetadata => self.metadata_saved(session, result),
-            TorrentOp::LoadResume => self.resume_loaded(session, result),
+            TorrentOp::LoadResume(key) => self.resume_loaded(session, key, result),
             TorrentOp::Open => self.files_opened(session, result),
             TorrentOp::Reuse => self.files_reused(session, result),
             TorrentOp::Prepare => self.files_prepared(session, result),
@@ -138,9 +146,8 @@ impl Torrent {
             }
             TorrentOp::HashPiece(piece) => self.piece_hashed(session, piece, result),
             TorrentOp::ReadForPeer(slot, run) => self.blocks_read(session, slot, run, result),
-            TorrentOp::ReadLeaves(slot, request) => {
-                self.leaves_read(session, slot, request, result);
-            }
+            TorrentOp::ReadFromOther => self.other_was_read(session, result),
+            TorrentOp::ReadLeaves => self.leaves_read(session, result),
             TorrentOp::ProbeRead => self.read_probed(session, result),
             TorrentOp::Sync => self.synced(session, result),
             TorrentOp::SaveResume => self.resume_saved(session, result),

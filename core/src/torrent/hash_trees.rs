@@ -6,12 +6,11 @@
 //! they do not, peers that ask for many files in turn cannot make us build more than [`FACTOR`]
 //! times everything in a minute. Files are found by their root in an index of 4 bytes each.
 //!
-//! Leaf layers are not held, but where a piece is a block. Files of one piece have no layer but the
-//! root, and there is nothing that could be asked of them.
+//! Leaf layers are not held, but where a piece is a block. Of files of one piece nothing is held.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::merkle::{HashRange, HashTree, TreeShape};
+use crate::merkle::{HashRange, HashTree, Node, TreeShape};
 use crate::metainfo::Metainfo;
 use crate::piece::Sha256Hash;
 use crate::rate::Allowance;
@@ -37,12 +36,12 @@ pub(super) struct HashTrees {
     building: Allowance,
 }
 
-/// The files that have a piece layer.
+/// The files that have a root.
 #[derive(Debug)]
 struct Index {
     /// In the order of their roots; one of each root, since their hashes are the same.
     by_root: Vec<u32>,
-    /// Hashes in all their piece layers.
+    /// Hashes in all the piece layers that there are.
     total: u64,
 }
 
@@ -56,7 +55,8 @@ impl HashTrees {
         range: &HashRange,
     ) -> Option<u64> {
         let index = self.index.get_or_insert_with(|| Index::new(metainfo));
-        let (_, shape) = index.find(metainfo, root)?;
+        let (file, shape) = index.find(metainfo, root)?;
+        metainfo.piece_layer(usize::try_from(file).ok()?)?;
         let held = range.base_layer >= shape.piece_layer() && range.is_allowed(&shape);
         held.then_some(index.total)
     }
@@ -76,12 +76,31 @@ impl HashTrees {
         root: &Sha256Hash,
         range: &HashRange,
     ) -> Option<Vec<u8>> {
-        let total = self.holds(metainfo, root, range)?;
-        let (file, shape) = self.index.as_ref()?.find(metainfo, root)?;
+        self.holds(metainfo, root, range)?;
+        self.tree(now, metainfo, root)?.answer(range).map(Vec::into_flattened)
+    }
+
+    /// The hashes of nodes that lie in the piece layer of a file, or above. `None` as above.
+    pub(super) fn nodes(
+        &mut self,
+        now: Instant,
+        metainfo: &Metainfo,
+        root: &Sha256Hash,
+        nodes: &[Node],
+    ) -> Option<Vec<Sha256Hash>> {
+        let tree = self.tree(now, metainfo, root)?;
+        nodes.iter().map(|node| tree.node(*node)).collect()
+    }
+
+    /// The tree of a file, which is built if it has to be.
+    fn tree(&mut self, now: Instant, metainfo: &Metainfo, root: &Sha256Hash) -> Option<&HashTree> {
+        let index = self.index.get_or_insert_with(|| Index::new(metainfo));
+        let total = index.total;
+        let (file, shape) = index.find(metainfo, root)?;
         if !self.trees.contains_key(&file) {
             self.build(now, metainfo, file, shape, total)?;
         }
-        self.trees.get(&file)?.answer(range).map(Vec::into_flattened)
+        self.trees.get(&file)
     }
 
     fn build(
@@ -113,13 +132,15 @@ impl HashTrees {
 impl Index {
     fn new(metainfo: &Metainfo) -> Self {
         let count = u32::try_from(metainfo.files().len()).unwrap_or(u32::MAX);
-        let has_layer = |file: &u32| metainfo.piece_layer(*file as usize).is_some();
-        let mut by_root: Vec<u32> = (0..count).filter(has_layer).collect();
+        let has_root = |file: &u32| metainfo.pieces_root(*file as usize).is_some();
+        let mut by_root: Vec<u32> = (0..count).filter(has_root).collect();
         let root = |file: &u32| metainfo.pieces_root(*file as usize);
         by_root.sort_by_key(root);
         by_root.dedup_by_key(|file| root(file));
         by_root.shrink_to_fit();
-        let shapes = by_root.iter().filter_map(|file| metainfo.tree_shape(*file as usize));
+        let has_layer = |file: &&u32| metainfo.piece_layer(**file as usize).is_some();
+        let layered = by_root.iter().filter(has_layer);
+        let shapes = layered.filter_map(|file| metainfo.tree_shape(*file as usize));
         let total = shapes.map(|shape| u64::from(shape.pieces())).sum();
         Index { by_root, total }
     }

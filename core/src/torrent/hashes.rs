@@ -5,8 +5,8 @@
 //! whatever pieces we have, since the layers are part of what we know of the torrent. These answers
 //! are held up by the upload limits like blocks, and by [`HashUploads`](crate::peer::hash_uploads).
 //!
-//! Rejected is what [`HashTrees`] does not hold, which is everything of files of one piece; but leaf
-//! hashes may be computed (`leaves`). On a connection that is not of v2 the messages are a
+//! What [`HashTrees`] does not hold is rejected, but for leaf hashes: these are computed
+//! (`leaf_uploads`). On a connection that is not of v2 the messages are a
 //! violation, as they are to libtorrent.
 //!
 //! What we ask for ourselves, `layers` and `leaves` know.
@@ -39,7 +39,7 @@ impl Torrent {
         let admitted =
             total.is_some_and(|total| peer.hash_uploads.request(session.now, request, total));
         if !admitted
-            && !self.read_leaves(session, slot, &request)
+            && !self.leaves_requested(session, slot, &request)
             && let Some(peer) = self.peers.get_mut(slot)
         {
             peer.send(Message::HashReject(request));
@@ -55,7 +55,7 @@ impl Torrent {
         request: &HashRequest,
     ) -> Result<(), Violation> {
         self.require_v2(slot, id::HASH_REJECT)?;
-        self.leaves_rejected(slot, request);
+        self.leaves_rejected(session, slot, request);
         self.layer_rejected(session, slot, request);
         Ok(())
     }

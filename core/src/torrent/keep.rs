@@ -53,7 +53,7 @@ impl Torrent {
             saved_at: session.wall(),
             stopped_cleanly: self.phase != Phase::Running,
         };
-        let infohash = self.infohash;
+        let infohash = self.state_key();
         let request =
             DiskRequest::Save { name: StateName::Resume(infohash), data: resume.encode(infohash) };
         self.disk(session, TorrentOp::SaveResume, request);

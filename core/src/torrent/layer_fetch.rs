@@ -7,6 +7,9 @@
 //! files first. A run that is rejected, late, or whose peer leaves goes to others. Whoever is late or
 //! rejects several in a row waits, longer each time; whoever sends a wrong proof is proved a liar.
 //!
+//! What was verified is kept with its proof, so that it can be [recalled](LayerFetch::recall) after a
+//! restart without being trusted.
+//!
 //! Files with one root have one layer, which is asked for once. Invariants: each run is missing,
 //! asked of one peer, or known; memory is in proportion to the files and to what was verified.
 
@@ -44,7 +47,7 @@ pub struct LayerFetch<P> {
     /// All files with such a root, in the order of roots.
     by_root: Vec<u32>,
     runs: u32,
-    known: BTreeMap<u32, Bytes>,
+    known: BTreeMap<u32, Answer>,
     missing: BTreeSet<Place>,
     sources: BTreeMap<P, Source>,
 }
@@ -55,6 +58,13 @@ struct FileRuns {
     file: u32,
     first_run: u32,
     rank: Rank,
+}
+
+/// The hashes of a run, without filling, and the proof that came with them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Answer {
+    hashes: Bytes,
+    proof: Bytes,
 }
 
 /// Whether a file is wanted: those that are not come last.
@@ -205,11 +215,39 @@ impl<P: Copy + Ord> LayerFetch<P> {
         if let Some(source) = self.sources.get_mut(&peer) {
             source.delivered(now);
         }
+        self.learn(run, verified);
+        Learnt::Pieces(self.pieces_of(metainfo, request))
+    }
+
+    /// Takes what [`answers`](Self::answers) gave in an earlier session; false if it is not right, or
+    /// of no use.
+    pub fn recall(&mut self, metainfo: &Metainfo, request: &HashRequest, hashes: &[u8]) -> bool {
+        let Some(run) = self.run_of(metainfo, request) else { return false };
+        let verified = verify(metainfo, self.file_of_run(run), request, hashes);
+        verified.map(|verified| self.learn(run, verified)).is_some()
+    }
+
+    /// All that is known, as peers sent it: hashes and their proof.
+    pub fn answers(
+        &self,
+        metainfo: &Metainfo,
+    ) -> impl Iterator<Item = (HashRequest, Bytes)> + use<'_, P> {
+        let requests = self.known.keys().map(|run| self.request(metainfo, *run));
+        let requests: Vec<Option<HashRequest>> = requests.collect();
+        requests.into_iter().zip(self.known.values()).filter_map(|(request, answer)| {
+            let request = request?;
+            let length = request.range.length as usize;
+            let filling = length.checked_sub(answer.hashes.len() / 32)?;
+            let filling = vec![filling_of(&request); filling].into_flattened();
+            Some((request, [&answer.hashes[..], &filling, &answer.proof].concat().into()))
+        })
+    }
+
+    fn learn(&mut self, run: u32, answer: Answer) {
         if let Some(rank) = self.file_of_run(run).map(|of| of.rank) {
             self.missing.remove(&(rank, run));
         }
-        self.known.insert(run, verified);
-        Learnt::Pieces(self.pieces_of(metainfo, request))
+        self.known.insert(run, answer);
     }
 
     /// A peer does not give hashes.
@@ -249,7 +287,7 @@ impl<P: Copy + Ord> LayerFetch<P> {
         let length = run_len(&metainfo.tree_shape(file)?);
         let run = self.known.get(&runs.first_run.checked_add(number / length)?)?;
         let at = usize::try_from(number % length).ok()?;
-        run.as_chunks::<32>().0.get(at).copied()
+        run.hashes.as_chunks::<32>().0.get(at).copied()
     }
 
     /// The layers that are wholly known, under their roots.
@@ -261,7 +299,8 @@ impl<P: Copy + Ord> LayerFetch<P> {
         let roots = self.files.iter().map(|of| metainfo.pieces_root(of.file as usize));
         let roots: Vec<_> = roots.collect();
         self.files.iter().zip(ends).zip(roots).filter_map(|((of, end), root)| {
-            let runs = (of.first_run..end).map(|run| self.known.get(&run).map(AsRef::as_ref));
+            let known = |run| self.known.get(&run).map(|answer: &Answer| answer.hashes.as_ref());
+            let runs = (of.first_run..end).map(known);
             Some((root?, runs.collect::<Option<Vec<_>>>()?))
         })
     }
@@ -338,28 +377,32 @@ fn run_len(shape: &TreeShape) -> u32 {
     u32::try_from(width).unwrap_or(MAX_HASHES).min(MAX_HASHES)
 }
 
-/// The hashes of a run, without filling, if they are what the root says.
+/// What a layer is filled up with that is asked for.
+fn filling_of(request: &HashRequest) -> Sha256Hash {
+    filling(request.range.base_layer)
+}
+
+/// The hashes of a run and their proof, if they are what the root says.
 fn verify(
     metainfo: &Metainfo,
     of: Option<&FileRuns>,
     request: &HashRequest,
     hashes: &[u8],
-) -> Option<Bytes> {
+) -> Option<Answer> {
     let HashRequest { root, range } = request;
     let (answer, rest) = hashes.as_chunks::<32>();
     if !rest.is_empty() || range.climb(answer)? != *root {
         return None;
     }
     let shape = metainfo.tree_shape(usize::try_from(of?.file).ok()?)?;
-    let run = answer.get(..range.length as usize)?;
+    let (run, proof) = answer.split_at_checked(range.length as usize)?;
     let pieces = shape.pieces().checked_sub(range.index)?.min(range.length);
     let (hashes, beyond) = run.split_at_checked(pieces as usize)?;
     // What the metainfo's author put there instead would make no piece layer.
-    let filling = filling(range.base_layer);
-    beyond
-        .iter()
-        .all(|hash| *hash == filling)
-        .then(|| Bytes::copy_from_slice(hashes.as_flattened()))
+    let filling = filling_of(request);
+    let copied = |hashes: &[Sha256Hash]| Bytes::copy_from_slice(hashes.as_flattened());
+    let is_right = beyond.iter().all(|hash| *hash == filling);
+    is_right.then(|| Answer { hashes: copied(hashes), proof: copied(proof) })
 }
 
 impl Source {

@@ -20,6 +20,7 @@ use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
 use crate::time::{Duration, Instant};
 use crate::torrent::hash_trees::HashTrees;
+use crate::torrent::kept;
 use crate::torrent::layer_fetch::{LayerFetch, Learnt};
 use crate::torrent::{FilePriority, Phase, Torrent};
 use crate::wire::{HashRequest, Message};
@@ -27,6 +28,9 @@ use crate::wire::{HashRequest, Message};
 /// How long a hybrid of which no more than the metadata is wanted waits for its layers (chosen: its
 /// peers may all be of v1).
 const HYBRID_PATIENCE: Duration = Duration::from_secs(10);
+/// How long after hashes were learnt they are kept for the next session (chosen: all of them are
+/// written each time).
+const KEEP_AFTER: Duration = Duration::from_secs(5);
 /// Pieces of one torrent that are hashed at once when their hashes come late (chosen).
 const LATE_CHECKS: usize = 2;
 
@@ -34,6 +38,8 @@ const LATE_CHECKS: usize = 2;
 #[derive(Debug)]
 pub(super) struct Layers {
     fetch: LayerFetch<PeerSlot>,
+    /// When to keep what was learnt since the last time.
+    keep_at: Option<Instant>,
     /// Until when to wait for them, if not for as long as it takes.
     deadline: Option<Instant>,
 }
@@ -52,11 +58,21 @@ impl Torrent {
     pub(super) fn find_layers(&mut self) {
         let Some(metainfo) = &self.metainfo else { return };
         let is_wanted = |file: usize| self.files.get(file) != Some(&FilePriority::Skip);
-        let Some(fetch) = LayerFetch::new(metainfo, is_wanted) else { return };
-        for piece in self.geometry.iter().filter(|piece| metainfo.expected_hash(*piece).is_none()) {
-            self.picker.hold(piece);
+        let Some(mut fetch) = LayerFetch::new(metainfo, is_wanted) else { return };
+        for (request, hashes) in kept::answers(&std::mem::take(&mut self.kept_hashes)) {
+            fetch.recall(metainfo, &request, &hashes);
         }
-        self.layers = Some(Box::new(Layers { fetch, deadline: None }));
+        self.layers = Some(Box::new(Layers { fetch, keep_at: None, deadline: None }));
+        for piece in self.geometry.iter() {
+            if self.piece_hash(piece).is_none() {
+                self.picker.hold(piece);
+            }
+        }
+    }
+
+    /// Whether an earlier session had learnt them all.
+    pub(super) fn recalls_all_layers(&self) -> bool {
+        self.layers.as_ref().is_some_and(|layers| layers.fetch.is_complete())
     }
 
     /// What a piece must hash to, as far as that is known.
@@ -112,7 +128,8 @@ impl Torrent {
     /// When peers that are late with hashes are given up for a while, or asked again.
     pub(super) fn layers_due_at(&self, session: &Session) -> Option<Instant> {
         let layers = self.layers.as_ref()?;
-        layers.fetch.poll_timeout(session.now).into_iter().chain(layers.deadline).min()
+        let due = [layers.deadline, layers.keep_at].into_iter().flatten();
+        layers.fetch.poll_timeout(session.now).into_iter().chain(due).min()
     }
 
     pub(super) fn mind_layers(&mut self, session: &mut Session) {
@@ -122,7 +139,19 @@ impl Torrent {
             layers.deadline = None;
             return self.metadata_done(session);
         }
+        if layers.keep_at.is_some_and(|at| at <= session.now) {
+            self.keep_layers(session);
+        }
         self.ask_for_layers(session);
+    }
+
+    /// Has what was learnt kept for the next session, if there is anything new.
+    pub(super) fn keep_layers(&mut self, session: &mut Session) {
+        let (Some(layers), Some(metainfo)) = (&mut self.layers, &self.metainfo) else { return };
+        if layers.keep_at.take().is_some() {
+            let data = kept::with_answers(metainfo, layers.fetch.answers(metainfo));
+            self.save_metadata(session, self.names, data);
+        }
     }
 
     /// A peer sent hashes. False: they are no part of a layer that it was asked for.
@@ -143,6 +172,7 @@ impl Torrent {
             Learnt::Nothing => {}
             Learnt::Wrong => self.ban_peer(session, slot, BanReason::WrongData),
             Learnt::Pieces(ranges) => {
+                layers.keep_at.get_or_insert(session.now + KEEP_AFTER);
                 ranges.into_iter().flatten().for_each(|piece| self.hash_learnt(PieceIndex(piece)));
                 if is_whole {
                     self.layers_complete(session);
@@ -169,15 +199,15 @@ impl Torrent {
     }
 
     /// Every layer is known: the metainfo is whole, and kept so.
-    fn layers_complete(&mut self, session: &mut Session) {
+    pub(super) fn layers_complete(&mut self, session: &mut Session) {
         let (Some(layers), Some(metainfo)) = (&self.layers, &self.metainfo) else { return };
         // Each run was verified, so this fails only for want of room; then the hashes stay here.
         let Ok(whole) = metainfo.with_layers(layers.fetch.layers(metainfo)) else { return };
         self.layers = None;
         self.hash_trees = HashTrees::default();
-        self.save_metadata(session, whole.to_bytes());
+        self.save_metadata(session, self.names, whole.to_bytes());
         self.metainfo = Some(Arc::new(whole));
-        if self.metadata_only {
+        if self.metadata_only && self.phase == Phase::Metadata {
             self.metadata_done(session);
         }
     }

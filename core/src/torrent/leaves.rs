@@ -1,100 +1,152 @@
-//! Leaf hashes: those of single blocks (BEP 52), by which blame for a wrong piece falls on the very
-//! block.
+//! Leaf hashes of pieces that failed (BEP 52): by them blame falls on the very block that is wrong,
+//! and no other is fetched again.
 //!
-//! When a piece fails and several peers sent its blocks, two peers that have it are asked for its
-//! leaf hashes, proven by the hash of the piece. Whoever sent a block that differs is banned at once;
-//! without an answer it shows when the piece passes, as in v1 ([`SmartBan`](super::smart_ban)).
+//! When a piece fails, two peers that have it are asked for its leaf hashes, in runs of up to 512,
+//! each proven by the hash of the piece. Whoever sent a block that differs is banned at once; without
+//! an answer it shows when the piece passes, as in v1 ([`SmartBan`](super::smart_ban)).
 //!
-//! Peers that ask us get the leaf hashes of a whole piece that we have, computed from what is on disk:
-//! one piece of a torrent at a time, of no more than [`LONGEST`] bytes, so many bytes a minute. All
-//! else is rejected. That bounds the answers, too, to a few KiB a second: no other limit holds them up.
+//! Meanwhile the blocks are held ([`InDoubt`](super::in_doubt)), as long as they fit into the memory
+//! for blocks: those that are right are kept. If nobody tells in time, all are fetched again.
+//!
+//! What peers ask of us is answered in `leaf_uploads`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::disk::{DiskDone, DiskError, DiskRequest};
-use crate::merkle::{Accumulator, HashRange, leaf};
+use crate::merkle::{HashRange, MAX_HASHES, leaf};
 use crate::peer::{Peer, PeerSlot};
-use crate::piece::{BLOCK_LEN, PieceIndex, Sha256Hash};
+use crate::piece::{BLOCK_LEN, Block, PieceIndex, Sha256Hash};
 use crate::piece_hash::{PieceHash, PieceRoot};
-use crate::rate::Allowance;
 use crate::session::Session;
 use crate::session::bans::BanReason;
-use crate::session::op::TorrentOp;
+use crate::time::Instant;
 use crate::torrent::Torrent;
-use crate::wire::{HashRequest, Message};
+use crate::wire::{BlockData, HashRequest, Message};
 
-/// Peers that are asked for the leaf hashes of one piece (chosen).
+/// Peers that are asked for each run of leaf hashes (chosen).
 const ASKED: usize = 2;
-/// Pieces whose leaf hashes are waited for at once (chosen).
-const MOST_WAITING: usize = 32;
-/// Longest piece whose leaf hashes are given, in bytes (chosen: it is hashed here and now).
-const LONGEST: u32 = 1024 * 1024;
-/// Bytes that are read and hashed for such requests in a minute (chosen).
-const READ_PER_MINUTE: u64 = 64 * 1024 * 1024;
+/// Runs that are waited for at once (chosen: those of the longest piece, and some more).
+const MOST_WAITING: usize = 48;
 
-/// Leaf hashes that are waited for, and those that are given.
+/// Leaf hashes that are waited for.
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
-    waiting: BTreeMap<HashRequest, (PieceIndex, SmallVec<[PeerSlot; ASKED]>)>,
-    reading: bool,
-    allowance: Allowance,
+    waiting: BTreeMap<HashRequest, Waiting>,
+}
+
+/// Who was asked, and which pieces are proven by the answer: of files with one root several.
+#[derive(Debug, Default)]
+struct Waiting {
+    pieces: SmallVec<[PieceIndex; 1]>,
+    asked: SmallVec<[PeerSlot; ASKED]>,
 }
 
 impl Torrent {
-    // We ask.
+    /// A piece failed whose blocks have these digests: holds them until it is known which are wrong.
+    /// False: that will not be known.
+    pub(super) fn hold_in_doubt(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        mut digests: Vec<Sha256Hash>,
+    ) -> bool {
+        // Blocks that were written early are not here.
+        let is_whole = digests.len() == self.geometry.blocks_of(piece) as usize;
+        let fits = session.assembly_bytes <= session.config.bounds.assembly_bytes;
+        let may_hold = is_whole && fits;
+        // Whose fault it is may be known already.
+        if !may_hold && !self.smart_ban.has_failed(piece) {
+            return false;
+        }
+        let is_asked = self.ask_for_leaves(session, piece);
+        if is_asked && may_hold {
+            if let (Some(last), Some(leaf)) = (digests.last_mut(), self.last_leaf(piece)) {
+                *last = leaf;
+            }
+            self.in_doubt.add(session.now, piece, digests);
+        }
+        is_asked && may_hold
+    }
 
-    /// A piece failed, and it is not known whose fault that is.
-    pub(super) fn ask_for_leaves(&mut self, session: &mut Session, piece: PieceIndex) {
-        if self.leaves.waiting.len() >= MOST_WAITING {
+    /// The leaf hash of the last block of a piece of a hybrid, where padding follows that is part of
+    /// the block in v1 and of no leaf. `None` if there is none, or it is not what it should be.
+    fn last_leaf(&self, piece: PieceIndex) -> Option<Sha256Hash> {
+        let root = self.piece_root(piece)?;
+        let data: Vec<u8> = self.assembly.blocks_of(piece).last()?.chunks().concat();
+        let (data, padding) = data.split_at_checked((root.length % BLOCK_LEN) as usize)?;
+        let is_padding = !padding.is_empty() && padding.iter().all(|byte| *byte == 0);
+        (!data.is_empty() && is_padding).then(|| leaf(data))
+    }
+
+    /// Asks for the leaf hashes of a piece; whether there are answers to wait for.
+    fn ask_for_leaves(&mut self, session: &mut Session, piece: PieceIndex) -> bool {
+        let Some(root) = self.piece_root(piece) else { return false };
+        let requests = self.leaf_requests(piece, &root);
+        if self.leaves.waiting.len() + requests.len() > MOST_WAITING {
             // Who never answers must not use up the places: what passed needs no answer any more.
-            let ban = &self.smart_ban;
-            self.leaves.waiting.retain(|_, (piece, _)| ban.has_failed(*piece));
+            let (ban, in_doubt) = (&self.smart_ban, &self.in_doubt);
+            let is_open = |piece: &PieceIndex| ban.has_failed(*piece) || in_doubt.contains(*piece);
+            self.leaves.waiting.retain(|_, waiting| waiting.pieces.iter().any(is_open));
         }
-        if self.leaves.waiting.len() >= MOST_WAITING || !self.smart_ban.has_failed(piece) {
-            return;
+        if self.leaves.waiting.len() + requests.len() > MOST_WAITING {
+            return false;
         }
-        let Some((request, _)) = self.leaf_request(piece) else { return };
-        // Who owes them already is not asked again.
-        let owing = self.leaves.waiting.get(&request).map(|(_, slots)| &slots[..]);
-        let owing = owing.unwrap_or_default();
         let knows = |peer: &Peer| peer.is_open() && peer.of_v2 && peer.has.has(piece);
-        let slots = self.peers.iter().filter(|(_, peer)| knows(peer)).map(|(slot, _)| slot);
-        let slots = slots.filter(|slot| !owing.contains(slot)).take(ASKED);
-        let slots: SmallVec<[PeerSlot; ASKED]> = slots.collect();
-        for slot in &slots {
-            if let Some(peer) = self.peers.get_mut(*slot) {
-                peer.send(Message::HashRequest(request));
-                session.ask_send(peer.conn);
+        let peers = self.peers.iter().filter(|(_, peer)| knows(peer));
+        let peers: Vec<PeerSlot> = peers.map(|(slot, _)| slot).collect();
+        let mut all_asked = !requests.is_empty();
+        for request in requests {
+            let waiting = self.leaves.waiting.entry(request).or_default();
+            if !waiting.pieces.contains(&piece) {
+                waiting.pieces.push(piece);
+            }
+            // Who owes them already is not asked again.
+            let fresh = peers.iter().filter(|slot| !waiting.asked.contains(slot)).take(ASKED);
+            let fresh: SmallVec<[PeerSlot; ASKED]> = fresh.copied().collect();
+            for slot in &fresh {
+                if let Some(peer) = self.peers.get_mut(*slot) {
+                    peer.send(Message::HashRequest(request));
+                    session.ask_send(peer.conn);
+                }
+            }
+            waiting.asked.extend(fresh);
+            if waiting.asked.is_empty() {
+                self.leaves.waiting.remove(&request);
+                all_asked = false;
             }
         }
-        if !slots.is_empty() {
-            let waiting = self.leaves.waiting.entry(request);
-            waiting.or_insert_with(|| (piece, SmallVec::new())).1.extend(slots);
+        all_asked
+    }
+
+    /// A piece as a node of a merkle tree, if it is one of v2.
+    pub(super) fn piece_root(&self, piece: PieceIndex) -> Option<PieceRoot> {
+        match self.piece_hash(piece)? {
+            PieceHash::V1(_) => None,
+            PieceHash::V2(root) | PieceHash::Both(_, root) => Some(root),
         }
     }
 
-    /// How to ask for all leaf hashes of a piece, and the node above them. `None` if it is not of
-    /// v2, a single block, or too long for one request.
-    fn leaf_request(&self, piece: PieceIndex) -> Option<(HashRequest, PieceRoot)> {
-        let root = match self.piece_hash(piece)? {
-            PieceHash::V1(_) => return None,
-            PieceHash::V2(root) | PieceHash::Both(_, root) => root,
-        };
-        let metainfo = self.metainfo.as_ref()?;
-        let (file, number) = metainfo.file_of_piece(piece)?;
-        let length = 1_u32.checked_shl(root.layer)?;
-        let range = HashRange {
+    /// How to ask for all leaf hashes of a piece, and what lies between them and the node above them
+    /// all. Nothing if it is a single block.
+    fn leaf_requests(&self, piece: PieceIndex, root: &PieceRoot) -> Vec<HashRequest> {
+        let place = self.metainfo.as_ref().and_then(|metainfo| {
+            let (file, number) = metainfo.file_of_piece(piece)?;
+            let first = number.checked_mul(1_u32.checked_shl(root.layer)?)?;
+            Some((metainfo.pieces_root(file)?, metainfo.tree_shape(file)?, first))
+        });
+        let Some((file_root, shape, first)) = place else { return Vec::new() };
+        let length = 1_u32.checked_shl(root.layer).unwrap_or(MAX_HASHES).min(MAX_HASHES);
+        let runs = root.length.div_ceil(BLOCK_LEN).div_ceil(length);
+        let range = |run: u32| HashRange {
             base_layer: 0,
-            index: number.checked_mul(length)?,
+            index: first.saturating_add(run * length),
             length,
-            proof_layers: root.layer.checked_sub(1)?,
+            proof_layers: root.layer.saturating_sub(1),
         };
-        let is_allowed = range.is_allowed(&metainfo.tree_shape(file)?);
-        let request = HashRequest { root: metainfo.pieces_root(file)?, range };
-        is_allowed.then_some((request, root))
+        let ranges = (0..runs).map(range).filter(|range| range.is_allowed(&shape));
+        ranges.map(|range| HashRequest { root: file_root, range }).collect()
     }
 
     /// A peer sent hashes. False: they are no leaf hashes that it was asked for.
@@ -105,123 +157,130 @@ impl Torrent {
         request: &HashRequest,
         hashes: &[u8],
     ) -> bool {
-        let Some(piece) = self.leaves.answered(slot, request) else { return false };
-        let Some((_, root)) = self.leaf_request(piece) else { return true };
-        let leaves = hashes.as_chunks::<32>().0;
-        if request.range.climb(leaves) != Some(root.hash) {
-            self.ban_peer(session, slot, BanReason::WrongData);
-            return true;
+        let Some(pieces) = self.leaves.answered(slot, request) else { return false };
+        let answer = hashes.as_chunks::<32>().0;
+        let proven = request.range.climb(answer);
+        for piece in pieces {
+            let Some(root) = self.piece_root(piece) else { continue };
+            if proven != Some(root.hash) {
+                self.ban_peer(session, slot, BanReason::WrongData);
+                break;
+            }
+            let leaves = answer.get(..request.range.length as usize).unwrap_or_default();
+            for liar in self.leaves_known(piece, &root, request.range.index, leaves) {
+                self.ban(session, liar, BanReason::WrongData);
+            }
         }
-        let whole = (root.length / BLOCK_LEN) as usize;
-        // In v1 the last block has padding, which is no part of its leaf.
-        let is_hybrid = self.metainfo.as_ref().is_some_and(|metainfo| metainfo.has_v1());
-        let judged = if is_hybrid { whole } else { root.length.div_ceil(BLOCK_LEN) as usize };
-        let known = leaves.get(..judged).unwrap_or_default();
-        for liar in self.smart_ban.judged(piece, known) {
-            self.ban(session, liar, BanReason::WrongData);
-        }
+        self.settle_doubts(session);
         true
     }
 
+    /// The leaf hashes of a piece from that of the file's block `index` on: judges what came of it.
+    /// Who sent something else.
+    fn leaves_known(
+        &mut self,
+        piece: PieceIndex,
+        root: &PieceRoot,
+        index: u32,
+        leaves: &[Sha256Hash],
+    ) -> Vec<SocketAddr> {
+        let first = index % (1 << root.layer);
+        let judged = |blocks: u32| {
+            let judged = blocks.saturating_sub(first) as usize;
+            leaves.get(..judged).unwrap_or(leaves)
+        };
+        self.in_doubt.judge(piece, first, judged(root.length.div_ceil(BLOCK_LEN)));
+        // In v1 the last block has padding, and what was sent is known by the digest of all of it.
+        let is_hybrid = self.metainfo.as_ref().is_some_and(|metainfo| metainfo.has_v1());
+        let whole = root.length / BLOCK_LEN;
+        let blamed = if is_hybrid { whole } else { root.length.div_ceil(BLOCK_LEN) };
+        self.smart_ban.judged(piece, first, judged(blamed))
+    }
+
     /// A peer does not give leaf hashes.
-    pub(super) fn leaves_rejected(&mut self, slot: PeerSlot, request: &HashRequest) {
-        self.leaves.answered(slot, request);
-    }
-
-    /// A peer leaves.
-    pub(super) fn leaf_source_gone(&mut self, slot: PeerSlot) {
-        self.leaves.waiting.retain(|_, (_, slots)| {
-            slots.retain(|asked| *asked != slot);
-            !slots.is_empty()
-        });
-    }
-
-    // Peers ask us.
-
-    /// A peer asks for leaf hashes; whether they are read for it.
-    pub(super) fn read_leaves(
+    pub(super) fn leaves_rejected(
         &mut self,
         session: &mut Session,
         slot: PeerSlot,
         request: &HashRequest,
-    ) -> bool {
-        let Some(piece) = self.piece_of_leaves(request) else { return false };
-        let length = self.geometry.len_of(piece);
-        let may_read = self.is_active() && !self.cannot_read() && self.picker.have().has(piece);
-        if !may_read || self.leaves.reading || length > LONGEST {
-            return false;
-        }
-        if !self.leaves.allowance.take(session.now, length.into(), READ_PER_MINUTE) {
-            return false;
-        }
-        self.leaves.reading = true;
-        let spans = self.layout.piece_spans(piece);
-        let read = DiskRequest::Read { store: self.store, spans };
-        self.disk(session, TorrentOp::ReadLeaves(slot, *request), read);
-        true
-    }
-
-    /// The piece of which a request wants all leaf hashes, and no more.
-    fn piece_of_leaves(&mut self, request: &HashRequest) -> Option<PieceIndex> {
-        let HashRange { base_layer, index, length, .. } = request.range;
-        let metainfo = self.metainfo.as_deref()?;
-        let file = self.hash_trees.file_with(metainfo, &request.root)?;
-        let piece_len = self.geometry.piece_len();
-        let first = u64::from(index) * u64::from(BLOCK_LEN) + metainfo.files().get(file)?.offset();
-        let piece = PieceIndex(u32::try_from(first / u64::from(piece_len)).ok()?);
-        let (known, _) = self.leaf_request(piece)?;
-        let same = known.range.index == index && known.range.length == length;
-        let needs_no_more = request.range.answer_len() == length as usize;
-        (base_layer == 0 && known.root == request.root && same && needs_no_more).then_some(piece)
-    }
-
-    /// A piece was read for its leaf hashes.
-    pub(super) fn leaves_read(
-        &mut self,
-        session: &mut Session,
-        slot: PeerSlot,
-        request: HashRequest,
-        result: Result<DiskDone, Box<DiskError>>,
     ) {
-        self.leaves.reading = false;
-        let piece = self.piece_of_leaves(&request);
-        let root = piece.and_then(|piece| Some(self.leaf_request(piece)?.1));
-        let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.is_open()) else { return };
-        let hashes = match (result, root) {
-            (Ok(DiskDone::Read(data)), Some(root)) => leaves_of(&data, &root),
-            _ => None,
-        };
-        peer.send(match hashes {
-            Some(hashes) => Message::Hashes { request, hashes },
-            None => Message::HashReject(request),
+        if self.leaves.answered(slot, request).is_some() {
+            self.settle_doubts(session);
+        }
+    }
+
+    /// A peer leaves.
+    pub(super) fn leaf_source_gone(&mut self, session: &mut Session, slot: PeerSlot) {
+        self.leaves.waiting.retain(|_, waiting| {
+            waiting.asked.retain(|asked| *asked != slot);
+            !waiting.asked.is_empty()
         });
-        session.ask_send(peer.conn);
+        self.settle_doubts(session);
+    }
+
+    // What becomes of the blocks.
+
+    /// When blocks have been held for too long.
+    pub(super) fn doubts_due_at(&self) -> Option<Instant> {
+        self.in_doubt.due_at()
+    }
+
+    /// Goes on with pieces in doubt of which is known what can be known.
+    pub(super) fn settle_doubts(&mut self, session: &mut Session) {
+        let waiting = &self.leaves.waiting;
+        let is_awaited = |piece| waiting.values().any(|waiting| waiting.pieces.contains(&piece));
+        let given_up = self.in_doubt.iter().filter(|piece| !is_awaited(*piece));
+        let settled: Vec<PieceIndex> = self.in_doubt.ripe(session.now).chain(given_up).collect();
+        if settled.is_empty() {
+            return;
+        }
+        for piece in settled {
+            self.settle_doubt(session, piece);
+        }
+        self.feed_hungry(session);
+    }
+
+    /// Memory is short: gives up a piece in doubt. False: there is none.
+    pub(super) fn give_up_doubt(&mut self, session: &mut Session) -> bool {
+        let piece = self.in_doubt.iter().next();
+        piece.inspect(|piece| self.settle_doubt(session, *piece)).is_some()
+    }
+
+    /// Drops those blocks of a piece in doubt that are not known to be right; they are fetched again.
+    fn settle_doubt(&mut self, session: &mut Session, piece: PieceIndex) {
+        let Some(again) = self.in_doubt.settle(piece) else { return };
+        // That none is wrong is said of a hybrid whose hashes of v1 and v2 contradict each other.
+        if again.is_empty() || again.len() == self.geometry.blocks_of(piece) as usize {
+            return self.piece_lost(session, piece);
+        }
+        let blocks = again.iter().map(|number| self.geometry.block(piece, *number));
+        let blocks: Vec<Block> = blocks.collect();
+        self.totals.failed += blocks.iter().map(|block| u64::from(block.length)).sum::<u64>();
+        let held = self.assembly.held_bytes();
+        self.assembly.drop_blocks(piece, &again);
+        session.assembly_bytes -= held - self.assembly.held_bytes();
+        self.picker.blocks_failed(piece, &blocks);
     }
 }
 
 impl Leaves {
-    /// Takes a peer off those who were asked; the piece, if it was.
-    fn answered(&mut self, slot: PeerSlot, request: &HashRequest) -> Option<PieceIndex> {
-        let (piece, slots) = self.waiting.get_mut(request)?;
-        let (piece, before) = (*piece, slots.len());
-        slots.retain(|asked| *asked != slot);
-        let was_asked = slots.len() < before;
-        if slots.is_empty() {
-            self.waiting.remove(request);
+    /// Takes a peer off those who were asked; the pieces, if it was.
+    fn answered(
+        &mut self,
+        slot: PeerSlot,
+        request: &HashRequest,
+    ) -> Option<SmallVec<[PieceIndex; 1]>> {
+        let waiting = self.waiting.get_mut(request)?;
+        let at = waiting.asked.iter().position(|asked| *asked == slot)?;
+        waiting.asked.remove(at);
+        match waiting.asked.is_empty() {
+            true => self.waiting.remove(request).map(|waiting| waiting.pieces),
+            false => Some(waiting.pieces.clone()),
         }
-        was_asked.then_some(piece)
     }
 }
 
-/// The leaf hashes of a piece with their filling, if its data is what it should be.
-fn leaves_of(data: &Bytes, root: &PieceRoot) -> Option<Bytes> {
-    let data = data.get(..root.length as usize)?;
-    let mut leaves: Vec<Sha256Hash> = data.chunks(BLOCK_LEN as usize).map(leaf).collect();
-    let mut above = Accumulator::new(0);
-    leaves.iter().for_each(|leaf| above.push(*leaf));
-    if above.finish(root.layer)? != root.hash {
-        return None;
-    }
-    leaves.resize(1 << root.layer, [0; 32]);
-    Some(leaves.into_flattened().into())
+/// The digests of blocks, in their order.
+pub(super) fn digests<'a>(blocks: impl Iterator<Item = &'a BlockData>) -> Vec<Sha256Hash> {
+    blocks.map(|data| super::smart_ban::digest(data.chunks().iter().map(AsRef::as_ref))).collect()
 }

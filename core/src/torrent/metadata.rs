@@ -21,12 +21,13 @@ use crate::metainfo::{Magnet, Metainfo, PathRules};
 use crate::notice::TorrentNotice;
 use crate::peer::early::EarlyPieces;
 use crate::peer::{Peer, PeerSlot};
-use crate::piece::PieceIndex;
+use crate::piece::{InfoHash, PieceIndex};
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::{OpOwner, TorrentOp};
 use crate::time::Instant;
+use crate::torrent::kept;
 use crate::torrent::messages::UNASKED_LIMIT;
 use crate::torrent::peer_book::PeerSource;
 use crate::torrent::{FilePriority, Phase, Torrent};
@@ -76,14 +77,20 @@ impl Torrent {
     /// Begins by looking whether an earlier session has learnt the metadata.
     pub(super) fn find_metadata(&mut self, session: &mut Session) {
         self.phase = Phase::Loading;
-        let name = StateName::Metadata(self.infohash);
-        self.disk(session, TorrentOp::LoadMetadata, DiskRequest::Load { name });
+        let first = self.infohashes().next().unwrap_or(self.infohash);
+        self.load_metadata(session, first);
+    }
+
+    fn load_metadata(&mut self, session: &mut Session, key: InfoHash) {
+        let name = StateName::Metadata(key);
+        self.disk(session, TorrentOp::LoadMetadata(key), DiskRequest::Load { name });
     }
 
     /// What an earlier session knew is here, or there is nothing.
     pub(super) fn metadata_loaded(
         &mut self,
         session: &mut Session,
+        key: InfoHash,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         if self.phase != Phase::Loading {
@@ -93,10 +100,18 @@ impl Torrent {
             Ok(DiskDone::Loaded(Some(data))) => data,
             _ => Bytes::new(),
         };
+        if let Some(other) = self.infohashes().skip_while(|other| *other != key).nth(1)
+            && data.is_empty()
+        {
+            // It was added by its other infohash alone.
+            return self.load_metadata(session, other);
+        }
+        let (data, hashes) = kept::parts(data);
         let known = Metainfo::from_kept(data.clone(), PathRules::HOST).ok();
         let is_it = |known: &Metainfo| self.names.are_of(&InfoHashes::of(known));
         if let Some(metainfo) = known.filter(is_it) {
             self.announcer.add_trackers(metainfo.trackers(), session.now);
+            self.kept_hashes = hashes;
             return self.learn(session, metainfo);
         }
         let link = std::str::from_utf8(&data).ok().and_then(|text| text.parse::<Magnet>().ok());
@@ -109,16 +124,19 @@ impl Torrent {
         self.metadata = Some(Box::new(MetadataFetch::new(self.names, limit)));
         if let Some(magnet) = &self.magnet {
             let text = magnet.to_string();
-            self.save_metadata(session, text.into());
+            self.save_metadata(session, self.names, text.into());
         }
         if !self.paused {
             self.open_for_peers(session);
         }
     }
 
-    pub(super) fn save_metadata(&mut self, session: &mut Session, data: Bytes) {
-        let name = StateName::Metadata(self.infohash);
-        self.disk(session, TorrentOp::SaveMetadata, DiskRequest::Save { name, data });
+    /// Keeps what is known of it under each of its infohashes: whoever adds it again may know only one.
+    pub(super) fn save_metadata(&mut self, session: &mut Session, names: InfoHashes, data: Bytes) {
+        for infohash in names.short() {
+            let (name, data) = (StateName::Metadata(infohash), data.clone());
+            self.disk(session, TorrentOp::SaveMetadata, DiskRequest::Save { name, data });
+        }
     }
 
     /// What is known is saved. If not, it is asked for again after a restart, nothing worse.
@@ -255,7 +273,7 @@ impl Torrent {
         let magnet = self.magnet.clone().unwrap_or_else(|| Magnet::new(self.infohash).into());
         match Metainfo::from_info(info, &magnet) {
             Ok(metainfo) => {
-                self.save_metadata(session, metainfo.to_bytes());
+                self.save_metadata(session, InfoHashes::of(&metainfo), metainfo.to_bytes());
                 self.learn(session, metainfo);
             }
             Err(error) => self.metadata_unusable(session, error.to_string()),
@@ -272,12 +290,16 @@ impl Torrent {
     /// Another torrent of the session turned out to be the same hybrid: they must not both write to
     /// its files.
     pub(crate) fn give_way_to_twin(&mut self, session: &mut Session) {
+        self.is_twin = true;
         self.metadata_unusable(session, TWINS.to_owned());
     }
 
     /// What the torrent is is known: everything else begins.
     fn learn(&mut self, session: &mut Session, metainfo: Metainfo) {
         self.adopt(Arc::new(metainfo));
+        if self.recalls_all_layers() {
+            self.layers_complete(session);
+        }
         self.leave_discovered_peers(session);
         if !self.metadata_only {
             self.tell_metadata(session);

@@ -9,6 +9,7 @@
 //! | `layers` | the piece hashes of v2 that metadata from peers lacks |
 //! | `start` | resume data, check, the way to running |
 //! | `reuse` | files that another torrent has whole |
+//! | `local_copy` | files that another torrent gets whole meanwhile |
 //! | `announce` | trackers are told, and tell of peers |
 //! | `dht` | the DHT is asked, and tells of peers |
 //! | `swarm` | peers come and go |
@@ -20,7 +21,8 @@
 //! | `spread` | a seed alone with leeches suggests what none of them has |
 //! | `keep` | flushing, resume data, a disk that fails |
 //! | `hashes` | hash requests in, hashes out |
-//! | `leaves` | hashes of single blocks, to blame and to help blaming |
+//! | `leaves` | hashes of single blocks: whom to blame, and what to fetch again |
+//! | `leaf_uploads` | the same for others |
 //! | `exchange` | peers tell each other of peers |
 //! | `end` | pause, resume, removal, the session's stop |
 //! | `report` | how it stands |
@@ -36,11 +38,15 @@ mod exchange;
 mod handshake;
 mod hash_trees;
 mod hashes;
+mod in_doubt;
 mod keep;
+mod kept;
 mod late;
 pub mod layer_fetch;
 mod layers;
+mod leaf_uploads;
 mod leaves;
+mod local_copy;
 mod messages;
 mod metadata;
 pub mod options;
@@ -61,6 +67,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::choke::spread::Spread;
 use crate::config::RateLimits;
@@ -114,9 +122,13 @@ pub(crate) struct Torrent {
     metadata: Option<Box<MetadataFetch>>,
     /// While piece layers of v2 are missing.
     layers: Option<Box<layers::Layers>>,
+    /// What an earlier session knew of these layers, until it is looked at.
+    kept_hashes: Bytes,
     /// What waits for their hashes.
     unchecked: layers::Unchecked,
     metadata_only: bool,
+    /// Whether the session has it twice, and what is kept of it is the other's.
+    is_twin: bool,
     recheck: bool,
     root: PathBuf,
     order: PieceOrder,
@@ -153,6 +165,11 @@ pub(crate) struct Torrent {
     hash_trees: HashTrees,
     /// Hashes of single blocks, asked for and given.
     leaves: leaves::Leaves,
+    leaf_uploads: leaf_uploads::LeafUploads,
+    /// What is read from the files of other torrents.
+    local_copy: local_copy::LocalCopy,
+    /// Failed pieces whose blocks are held.
+    in_doubt: in_doubt::InDoubt,
 
     peers: Slab<PeerSlot, Peer>,
     pub(crate) book: PeerBook,
@@ -264,6 +281,12 @@ impl Torrent {
         self.names.short()
     }
 
+    /// Under which infohash its resume data is kept: that of v1, if it has one. Once it is known what
+    /// it is, that does not depend on how it was added.
+    fn state_key(&self) -> InfoHash {
+        self.infohashes().next().unwrap_or(self.infohash)
+    }
+
     /// The other infohash of a hybrid, as far as it is known.
     pub(crate) fn other_infohash(&self) -> Option<InfoHash> {
         self.infohashes().find(|infohash| *infohash != self.infohash)
@@ -319,6 +342,7 @@ impl Torrent {
         or_at(self.connect_due_at(session));
         or_at(self.metadata_due_at(session));
         or_at(self.layers_due_at(session));
+        or_at(self.doubts_due_at());
         or_at(self.pex_due_at());
         match next {
             Some(at) => session.timers.set(self.timer, at),
@@ -346,6 +370,9 @@ impl Torrent {
         }
         if self.layers_due_at(session).is_some_and(|at| at <= now) {
             self.mind_layers(session);
+        }
+        if self.doubts_due_at().is_some_and(|at| at <= now) {
+            self.settle_doubts(session);
         }
         if self.connect_due_at(session).is_some_and(|at| at <= now) {
             session.queue_connects(self.id);

@@ -2,9 +2,13 @@
 //! by the merkle roots of BEP 52, so between torrents that have a v2 part).
 //!
 //! Wanted files that are missing are copied before the check, which then hashes the copies like
-//! anything else on disk: a copy that is not what it should be costs time and nothing else. Copied
-//! rather than linked, so that no torrent ever writes into the file of another. If a torrent with
-//! such a file is still being checked, that is waited for.
+//! anything else on disk: a copy that is not what it should be costs time and nothing else. Where the
+//! file system can, a copy shares what is stored with its model until one of them is written to. Never
+//! by a hard link: that would be one file under two names, and whatever is written to it under one of
+//! them, by us before it is verified or by the user, would be in the other torrent too.
+//!
+//! If a torrent with such a file is still being checked, that is waited for. What becomes whole
+//! elsewhere after the check, `local_copy` takes.
 
 use crate::disk::{DiskDone, DiskError, DiskRequest, FileIndex, FileStat};
 use crate::piece::PieceIndex;
@@ -83,15 +87,28 @@ impl Torrent {
 
     /// Lets other torrents find the files that are whole.
     pub(super) fn offer_files(&self, session: &mut Session) {
-        let have = self.picker.have();
         for (file, content) in self.contents() {
-            let listed = self.layout.file_of_store(file);
-            let pieces = listed.map_or(0..0, |listed| self.layout.pieces_of_file(listed));
-            if pieces.map(PieceIndex).all(|piece| have.has(piece)) {
+            if self.has_file(file) {
                 session.whole_files.add(content, (self.store, file));
             }
         }
         self.settle_files(session);
+    }
+
+    /// Lets them find a file that another waits for, if its last missing piece is this one.
+    pub(super) fn offer_file_of(&self, session: &mut Session, piece: PieceIndex) {
+        let file = self.layout.piece_spans(piece).first().and_then(|span| span.file);
+        let Some((file, content)) = file.and_then(|file| self.content_of(file)) else { return };
+        if session.whole_files.is_wanted(content, self.id) && self.has_file(file) {
+            session.whole_files.add(content, (self.store, file));
+        }
+    }
+
+    /// Whether all pieces of a file are here.
+    pub(super) fn has_file(&self, file: FileIndex) -> bool {
+        let listed = self.layout.file_of_store(file);
+        let mut pieces = listed.map_or(0..0, |listed| self.layout.pieces_of_file(listed));
+        pieces.all(|piece| self.picker.have().has(PieceIndex(piece)))
     }
 
     /// It is not to be waited for any more.
@@ -100,7 +117,8 @@ impl Torrent {
     }
 
     /// Lets nobody find its files any more.
-    pub(super) fn withdraw_files(&self, session: &mut Session) {
+    pub(super) fn withdraw_files(&mut self, session: &mut Session) {
+        self.want_no_files(session);
         for (_, content) in self.contents() {
             session.whole_files.remove(content, self.store);
         }
@@ -108,13 +126,15 @@ impl Torrent {
     }
 
     /// The files that have a root, with what tells their content.
-    fn contents(&self) -> impl Iterator<Item = (FileIndex, Content)> + '_ {
-        let metainfo = self.metainfo.as_ref().filter(|metainfo| metainfo.has_v2());
-        let files = metainfo.map_or(0, |_| self.spec.files.len() as u32);
-        (0..files).map(FileIndex).filter_map(move |file| {
-            let listed = self.layout.file_of_store(file)?;
-            let root = metainfo?.pieces_root(listed)?;
-            Some((file, (root, self.layout.len_of_file(listed)?)))
-        })
+    pub(super) fn contents(&self) -> impl Iterator<Item = (FileIndex, Content)> + '_ {
+        let has_v2 = self.metainfo.as_ref().is_some_and(|metainfo| metainfo.has_v2());
+        let files = if has_v2 { self.spec.files.len() as u32 } else { 0 };
+        (0..files).map(FileIndex).filter_map(|file| self.content_of(file))
+    }
+
+    fn content_of(&self, file: FileIndex) -> Option<(FileIndex, Content)> {
+        let listed = self.layout.file_of_store(file)?;
+        let root = self.metainfo.as_ref()?.pieces_root(listed)?;
+        Some((file, (root, self.layout.len_of_file(listed)?)))
     }
 }

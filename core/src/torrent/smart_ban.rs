@@ -76,29 +76,18 @@ impl<P: Copy + Ord> SmartBan<P> {
         self.fetching.remove(&piece);
     }
 
-    /// A piece failed its hash. `blocks` are all its blocks in order, each cut anywhere.
-    /// Returns the peer that sent all of them, if one did: it is guilty. If not, keeps digests
-    /// (SHA2-256 over the whole piece, here and now) until the piece passes.
-    pub fn failed<'a, B>(
-        &mut self,
-        piece: PieceIndex,
-        blocks: impl IntoIterator<Item = B>,
-    ) -> Option<P>
-    where
-        B: IntoIterator<Item = &'a [u8]>,
-    {
+    /// A piece failed its hash. `digests` are those of all its blocks in order, by [`digest`].
+    /// Returns the peer that sent all of them, if one did: it is guilty. If not, keeps the digests
+    /// until the piece passes.
+    pub fn failed(&mut self, piece: PieceIndex, digests: &[Sha256Hash]) -> Option<P> {
         let senders = self.fetching.remove(&piece)?;
-        let mut evidence = Vec::new();
-        let mut count = 0;
-        for (block, data) in (0..).zip(blocks) {
-            count += 1;
-            if let Some(peer) = senders.of(block) {
-                evidence.push(Evidence { block, peer, digest: digest(data) });
-            }
-        }
+        let sent = |(block, digest): (u32, &Sha256Hash)| {
+            Some(Evidence { block, peer: senders.of(block)?, digest: *digest })
+        };
+        let evidence: Vec<Evidence<P>> = (0..).zip(digests).filter_map(sent).collect();
         if let [peer] = senders.peers[..]
-            && evidence.len() == count
-            && count > 0
+            && evidence.len() == digests.len()
+            && !digests.is_empty()
         {
             return Some(peer);
         }
@@ -106,8 +95,8 @@ impl<P: Copy + Ord> SmartBan<P> {
         None
     }
 
-    /// A piece passed its hash. `blocks` as for [`failed`](Self::failed); they are looked at only
-    /// if the piece failed before. Returns the peers that are guilty of that, in ascending order.
+    /// A piece passed its hash. `blocks` are all its blocks in order, each cut anywhere; they are
+    /// looked at only if the piece failed before. Returns the peers that are guilty of that, in ascending order.
     pub fn passed<'a, B>(
         &mut self,
         piece: PieceIndex,
@@ -136,15 +125,16 @@ impl<P: Copy + Ord> SmartBan<P> {
         guilty
     }
 
-    /// The first blocks of a piece are known to have these digests, though it did not pass yet.
-    /// Returns the peers that sent others, in ascending order; of the further blocks what is kept
-    /// stays.
-    pub fn judged(&mut self, piece: PieceIndex, digests: &[Sha256Hash]) -> Vec<P> {
+    /// The blocks of a piece from the `first`th on are known to have these digests, though it did not
+    /// pass yet. Returns the peers that sent others, in ascending order; of all other blocks what is
+    /// kept stays.
+    pub fn judged(&mut self, piece: PieceIndex, first: u32, digests: &[Sha256Hash]) -> Vec<P> {
         let Some(evidence) = self.take(piece) else { return Vec::new() };
         let mut guilty = Vec::new();
         let mut kept = Vec::new();
         for entry in evidence {
-            match digests.get(entry.block as usize) {
+            let at = entry.block.checked_sub(first).map(|at| at as usize);
+            match at.and_then(|at| digests.get(at)) {
                 Some(digest) if *digest != entry.digest => guilty.push(entry.peer),
                 Some(_) => {}
                 None => kept.push(entry),
@@ -217,8 +207,8 @@ impl<P: Copy + PartialEq> Senders<P> {
     }
 }
 
-/// In v2 that is the block's leaf hash (BEP 52).
-fn digest<'a>(data: impl IntoIterator<Item = &'a [u8]>) -> Sha256Hash {
+/// What is kept of a block. In v2 it is the block's leaf hash (BEP 52).
+pub fn digest<'a>(data: impl IntoIterator<Item = &'a [u8]>) -> Sha256Hash {
     let mut sha256 = Sha256::new();
     data.into_iter().for_each(|part| sha256.update(part));
     sha256.finalize().into()
@@ -231,6 +221,10 @@ mod tests {
     use super::*;
 
     const PIECE: PieceIndex = PieceIndex(3);
+
+    fn digests(data: &[u8]) -> Vec<Sha256Hash> {
+        blocks(data).map(digest).collect()
+    }
 
     /// A block of one byte, in the shape in which blocks are handed in.
     fn blocks(data: &[u8]) -> impl Iterator<Item = std::iter::Once<&[u8]>> {
@@ -245,7 +239,7 @@ mod tests {
     fn whoever_sent_all_of_a_failed_piece_is_guilty_at_once() {
         let mut ban = SmartBan::new();
         receive(&mut ban, "aaa");
-        assert_eq!(ban.failed(PIECE, blocks(b"xyz")), Some('a'));
+        assert_eq!(ban.failed(PIECE, &digests(b"xyz")), Some('a'));
         assert!(!ban.has_failed(PIECE));
     }
 
@@ -253,7 +247,7 @@ mod tests {
     fn of_many_senders_the_one_whose_block_differs_is_guilty() {
         let mut ban = SmartBan::new();
         receive(&mut ban, "abc");
-        assert_eq!(ban.failed(PIECE, blocks(b"1X3")), None);
+        assert_eq!(ban.failed(PIECE, &digests(b"1X3")), None);
         assert!(ban.has_failed(PIECE));
         receive(&mut ban, "ccc");
         assert_eq!(ban.passed(PIECE, blocks(b"123")), ['b']);
@@ -266,9 +260,9 @@ mod tests {
     fn wrong_blocks_of_several_attempts_are_all_held_against_their_senders() {
         let mut ban = SmartBan::new();
         receive(&mut ban, "aab");
-        assert_eq!(ban.failed(PIECE, blocks(b"X23")), None);
+        assert_eq!(ban.failed(PIECE, &digests(b"X23")), None);
         receive(&mut ban, "cdd");
-        assert_eq!(ban.failed(PIECE, blocks(b"12Y")), None);
+        assert_eq!(ban.failed(PIECE, &digests(b"12Y")), None);
         receive(&mut ban, "aaa");
         assert_eq!(ban.passed(PIECE, blocks(b"123")), ['a', 'd']);
     }
@@ -277,11 +271,11 @@ mod tests {
     fn known_digests_tell_whose_block_was_wrong_before_the_piece_passes() {
         let mut ban = SmartBan::new();
         receive(&mut ban, "abc");
-        assert_eq!(ban.failed(PIECE, blocks(b"1X3")), None);
-        let leaves: Vec<Sha256Hash> = blocks(b"123").map(digest).collect();
-        assert_eq!(ban.judged(PIECE, &leaves[..1]), [], "the first was right");
+        assert_eq!(ban.failed(PIECE, &digests(b"1X3")), None);
+        let leaves = digests(b"123");
+        assert_eq!(ban.judged(PIECE, 0, &leaves[..1]), [], "the first was right");
         assert!(ban.has_failed(PIECE));
-        assert_eq!(ban.judged(PIECE, &leaves), ['b']);
+        assert_eq!(ban.judged(PIECE, 1, &leaves[1..]), ['b']);
         assert!(!ban.has_failed(PIECE));
         assert_eq!((ban.digests, ban.order.len()), (0, 0));
     }
@@ -291,7 +285,7 @@ mod tests {
         let mut ban = SmartBan::new();
         ban.received(PIECE, 0, 'a');
         ban.received(PIECE, 2, 'a');
-        assert_eq!(ban.failed(PIECE, blocks(b"1X3")), None);
+        assert_eq!(ban.failed(PIECE, &digests(b"1X3")), None);
         assert_eq!(ban.passed(PIECE, blocks(b"123")), []);
     }
 
@@ -299,7 +293,7 @@ mod tests {
     fn a_block_cut_in_two_has_the_same_digest() {
         let mut ban = SmartBan::new();
         receive(&mut ban, "ab");
-        ban.failed(PIECE, [vec![&b"he"[..], b"llo"], vec![b"wor", b"Xd"]]);
+        ban.failed(PIECE, &[vec![&b"he"[..], b"llo"], vec![b"wor", b"Xd"]].map(digest));
         assert_eq!(ban.passed(PIECE, [vec![&b"hello"[..]], vec![b"w", b"or", b"ld"]]), ['b']);
     }
 
@@ -309,7 +303,7 @@ mod tests {
         ban.received(PIECE, 0, 'a');
         ban.abandoned(PIECE);
         ban.received(PIECE, 1, 'b');
-        assert_eq!(ban.failed(PIECE, blocks(b"XY")), None);
+        assert_eq!(ban.failed(PIECE, &digests(b"XY")), None);
         assert_eq!(ban.passed(PIECE, blocks(b"12")), ['b']);
     }
 
@@ -319,13 +313,13 @@ mod tests {
         for piece in 0..3 {
             ban.received(PieceIndex(piece), 0, 'a');
             ban.received(PieceIndex(piece), 1, 'b');
-            ban.failed(PieceIndex(piece), blocks(b"XX"));
+            ban.failed(PieceIndex(piece), &digests(b"XX"));
         }
         assert_eq!(ban.digests, 4);
         assert!(!ban.has_failed(PieceIndex(0)) && ban.has_failed(PieceIndex(1)));
         for _ in 0..9 {
             receive(&mut ban, "abab");
-            ban.failed(PIECE, blocks(b"XXXX"));
+            ban.failed(PIECE, &digests(b"XXXX"));
         }
         assert!(ban.digests <= 5 && ban.order == [PIECE]);
         assert_eq!(ban.failed[&PIECE].len(), ban.digests);
@@ -346,7 +340,7 @@ mod tests {
                 }
                 match data == right {
                     true => named.extend(ban.passed(PIECE, blocks(&data))),
-                    false => named.extend(ban.failed(PIECE, blocks(&data))),
+                    false => named.extend(ban.failed(PIECE, &digests(&data))),
                 }
             }
             let lied = |peer: u8| attempts.iter().any(|attempt| {

@@ -13,7 +13,7 @@ use crate::infohashes::InfoHashes;
 use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
 use crate::picker::Picker;
-use crate::piece::{Geometry, PieceIndex};
+use crate::piece::{Geometry, InfoHash, PieceIndex};
 use crate::rate::RateMeter;
 use crate::session::Session;
 use crate::session::op::{OpOwner, TorrentOp};
@@ -57,7 +57,9 @@ impl Torrent {
             magnet,
             metadata: None,
             layers: None,
+            kept_hashes: Default::default(),
             unchecked: Default::default(),
+            is_twin: false,
             metadata_only: add.metadata_only,
             recheck: add.recheck,
             root: add.root,
@@ -85,6 +87,9 @@ impl Torrent {
             disk_ops: 0,
             hash_trees: Default::default(),
             leaves: Default::default(),
+            leaf_uploads: Default::default(),
+            local_copy: Default::default(),
+            in_doubt: Default::default(),
             is_local: false,
             peers: Slab::new(),
             book,
@@ -153,9 +158,13 @@ impl Torrent {
         if self.recheck {
             self.open_files(session);
         } else {
-            let name = StateName::Resume(self.infohash);
-            self.disk(session, TorrentOp::LoadResume, DiskRequest::Load { name });
+            self.load_resume_data(session, self.state_key());
         }
+    }
+
+    fn load_resume_data(&mut self, session: &mut Session, key: InfoHash) {
+        let name = StateName::Resume(key);
+        self.disk(session, TorrentOp::LoadResume(key), DiskRequest::Load { name });
     }
 
     /// Starts a disk request of this torrent.
@@ -177,14 +186,21 @@ impl Torrent {
     pub(super) fn resume_loaded(
         &mut self,
         session: &mut Session,
+        key: InfoHash,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         if self.phase != Phase::Loading {
             return;
         }
+        if let (Ok(DiskDone::Loaded(None)), Some(other)) = (&result, self.names.v2_short())
+            && other != key
+        {
+            // Earlier versions kept that of a hybrid which began with a link to v2 there.
+            return self.load_resume_data(session, other);
+        }
         // A file that is broken or not ours means a full check, nothing worse.
         if let Ok(DiskDone::Loaded(Some(data))) = result {
-            self.resume = Resume::decode(&data, self.infohash)
+            self.resume = Resume::decode(&data, key)
                 .ok()
                 .filter(|resume| resume.pieces.len() == self.geometry.pieces());
         }
@@ -335,6 +351,9 @@ impl Torrent {
         if !self.paused {
             self.open_for_peers(session);
             self.go_on_with_peers(session);
+        }
+        if !self.is_finished() {
+            self.want_files(session);
         }
     }
 

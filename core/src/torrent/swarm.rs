@@ -201,7 +201,8 @@ impl Torrent {
         let Some(mut peer) = self.peers.remove(slot) else { return };
         self.metadata_source_gone(session, &peer);
         self.layer_source_gone(session, slot);
-        self.leaf_source_gone(slot);
+        self.leaf_reader_gone(slot);
+        self.leaf_source_gone(session, slot);
         self.try_other_infohash(&peer);
         if self.peers.is_empty() {
             self.hash_trees = HashTrees::default();

@@ -13,7 +13,8 @@ of the others. It lives until SIGTERM. TORRENT may be a magnet link. Its peers c
 tracker or magnet link, with "pex" from other peers, with "lsd" from local discovery, with "dht" from
 the DHT, in which the node given is the first that it knows. "node" is a node of the DHT and no more;
 it says "dht" with the number of its nodes once a second. With "hashes" a peer says "hashes" for each
-message with hashes that it gets, and "hash_reject" for each reject (BEP 52).
+message with hashes that it gets, "hash_reject" for each reject, and "hash_request" for each request
+(BEP 52); and the same with "_sent" for what it sends.
 """
 
 import json
@@ -181,9 +182,11 @@ def run(role, torrent, directory, address, up, *ways):
                 say(kind.removesuffix("_alert"), message=text)
             elif kind == "peer_log_alert":
                 # With everything else that this peer says and hears.
-                for word in ("HASHES", "HASH_REJECT"):
+                for word in ("HASHES", "HASH_REJECT", "HASH_REQUEST"):
                     if f"<== {word}" in text:
                         say(word.lower(), message=text)
+                    elif f"==> {word}" in text:
+                        say(f"{word.lower()}_sent", message=text)
             elif kind in ("tracker_error_alert", "tracker_reply_alert"):
                 say(kind.removesuffix("_alert"), message=text)
         if time.monotonic() >= next_status:

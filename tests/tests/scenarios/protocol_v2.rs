@@ -326,3 +326,83 @@ fn hashes_that_nobody_asked_for_hurt_nobody() {
         assert!(!scene.banned(leecher).contains(&scene.world.addr(honest).ip()));
     }
 }
+
+/// A leecher of files in long pieces, from engines that give leaf hashes and one peer that lies now
+/// and then; what it had to fetch again, and how many wrong blocks it was sent, in bytes.
+fn fetched_again(kind: Kind, seed: u64, files: &[(&str, u64)], piece_len: u32) -> (u64, u64) {
+    let content = Content::multi_of(kind, seed, "scene", files, piece_len);
+    let mut scene = Scene { content, world: World::new(seed), seed };
+    let fast = Link::home(4_000_000, 4_000_000);
+    let honest = [scene.named_seeder("honest", fast), scene.named_seeder("honest too", fast)];
+    let corrupt = Behaviour { corrupt: Corrupt::PerMille(60), ..Behaviour::seeder() };
+    let corrupt = scene.peer("corrupt", fast, corrupt);
+    let peers = scene.addrs(&[honest[0], corrupt, honest[1]]);
+    let leecher = scene.leecher(fast, &peers);
+    scene.finish(leecher, 300);
+    scene.run(Duration::from_secs(5));
+    let bad = scene.world.script::<Peer>(corrupt).counts().bad_blocks;
+    let banned = scene.banned(leecher);
+    assert!(banned.iter().all(|addr| *addr == peers[1].ip()), "{kind:?} {seed}: {banned:?}");
+    assert_eq!(bad > 0, !banned.is_empty(), "{kind:?} {seed}: {bad} wrong blocks");
+    let failed = scene.world.status(leecher).expect("it runs").failed_bytes;
+    (failed, bad * 16_384)
+}
+
+/// Several pieces of 4 MiB, with a file of one piece and a last piece of odd length.
+#[test]
+fn of_a_piece_of_v2_that_failed_only_the_wrong_blocks_are_fetched_again() {
+    let files = [("a", 9 * MIB + 777), ("one piece", 3 * MIB)];
+    let mut all = [0; 3];
+    for (kind, all) in Kind::ALL.into_iter().zip(&mut all) {
+        for seed in 0..4 {
+            let (failed, bad) = fetched_again(kind, seed, &files, 4 << 20);
+            if kind != Kind::V1 {
+                assert!(failed <= bad, "{kind:?} {seed}: {failed} bytes again, {bad} were wrong");
+            }
+            *all += failed;
+        }
+    }
+    let [v1, v2, hybrid] = all;
+    assert!(v2 > 0 && hybrid > 0, "nothing was wrong");
+    assert!(v1 > 20 * v2.max(hybrid), "v1 {v1}, v2 {v2}, hybrid {hybrid}");
+}
+
+/// Files of one piece each: their leaf hashes lead to the root itself.
+#[test]
+fn of_a_file_of_one_piece_only_the_wrong_blocks_are_fetched_again() {
+    let names: Vec<String> = (0..12).map(|n| format!("{n:02}")).collect();
+    let files: Vec<(&str, u64)> =
+        names.iter().zip(0..).map(|(name, n)| (name.as_str(), 300_000 + n * 10_000)).collect();
+    for kind in OF_V2 {
+        let failed = (0..4).map(|seed| {
+            let (failed, bad) = fetched_again(kind, seed, &files, 512 << 10);
+            assert!(failed <= bad, "{kind:?} {seed}: {failed} bytes again, {bad} were wrong");
+            failed
+        });
+        assert!(failed.sum::<u64>() > 0, "{kind:?}: nothing was wrong");
+    }
+}
+
+/// Without an answer, and when memory is short, all of a piece is fetched again, and it ends well.
+#[test]
+fn blocks_are_not_held_for_ever_nor_beyond_the_memory_for_them() {
+    for (hashes, memory) in [(Hashes::Stalls, 24 << 20), (Hashes::Gives, 512 << 10)] {
+        for seed in 0..4 {
+            let content = Content::single_of(Kind::V2, seed, "scene", 3 * MIB, 1 << 20);
+            let mut scene = Scene { content, world: World::new(seed), seed };
+            let honest = Behaviour { hashes, ..Behaviour::seeder() };
+            let honest = scene.peer("honest", home(), honest);
+            let corrupt =
+                Behaviour { corrupt: Corrupt::PerMille(60), hashes, ..Behaviour::seeder() };
+            let corrupt = scene.peer("corrupt", home(), corrupt);
+            let peers = scene.addrs(&[honest, corrupt]);
+            let leecher = scene.world.add_engine("leecher", home(), |config| {
+                config.bounds.assembly_bytes = memory;
+            });
+            let content = scene.content.clone();
+            scene.world.add_torrent(leecher, &content, |add| add.peers = peers.clone());
+            scene.finish(leecher, 300);
+            assert!(!scene.banned(leecher).contains(&peers[0].ip()));
+        }
+    }
+}

@@ -33,7 +33,12 @@ impl Scene {
 
     /// An engine that has everything.
     pub(crate) fn seeder(&mut self, link: Link) -> HostId {
-        let host = self.world.add_engine("seeder", link, |_| {});
+        self.named_seeder("seeder", link)
+    }
+
+    /// The same where there are several: engines of one name take each other for themselves.
+    pub(crate) fn named_seeder(&mut self, name: &str, link: Link) -> HostId {
+        let host = self.world.add_engine(name, link, |_| {});
         self.world.plant(host, &self.content);
         self.world.add_torrent(host, &self.content, |_| {});
         host

@@ -257,3 +257,31 @@ quickcheck! {
         TestResult::failed()
     }
 }
+
+#[test]
+fn what_was_known_is_recalled_if_it_is_right() {
+    let bare = &torrent().1;
+    let mut first = fetch([1]);
+    let asked = requests(&mut first, at(0));
+    // The last run of the long file, which has filling, and a short file.
+    for request in [&asked[2], &asked[3]] {
+        assert!(matches!(give(&mut first, at(0), request), Learnt::Pieces(_)));
+    }
+    let known: Vec<(HashRequest, Bytes)> = first.answers(bare).collect();
+    assert_eq!(known.len(), 2);
+    assert!(known.iter().all(|(request, hashes)| *hashes == answer(request)));
+    let mut second = fetch([1]);
+    for (request, hashes) in &known {
+        let mut wrong = hashes.to_vec();
+        wrong[5] ^= 1;
+        assert!(!second.recall(bare, request, &wrong));
+        assert!(!second.recall(bare, request, &hashes[32..]));
+        assert!(second.recall(bare, request, hashes));
+    }
+    let asked = requests(&mut second, at(0));
+    assert_eq!(asked.len(), 3);
+    for request in &asked {
+        give(&mut second, at(1), request);
+    }
+    assert!(is_right(&second));
+}
