@@ -14,9 +14,9 @@ pub(crate) struct Network {
     /// Port to listen on for peers [default: 6881, or another when that is taken]
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
-    /// Local address to listen on and to connect from [default: all]
+    /// Local address to listen on and to connect from (may be repeated) [default: all]
     #[arg(long, value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
+    pub(crate) bind: Vec<IpAddr>,
     /// A peer to connect to (may be repeated)
     #[arg(long = "peer", value_name = "HOST:PORT", value_parser = PeerName::parse)]
     pub(crate) peers: Vec<PeerName>,
@@ -34,13 +34,13 @@ pub(crate) struct Network {
 impl Network {
     /// Whether the user named the address or the port to listen on.
     pub(crate) fn names_listener(&self) -> bool {
-        self.port.is_some() || self.bind.is_some()
+        self.port.is_some() || !self.bind.is_empty()
     }
 
     /// An engine that listens there and uses the DHT as is wanted: to ask only if `read_only`.
     pub(crate) fn core_config(&self, read_only: bool) -> Config {
         Config {
-            listen: listen_at(self.bind, self.port.unwrap_or(6881)),
+            listen: listen_at(&self.bind, self.port.unwrap_or(6881)),
             listen_fallback: self.port.is_none(),
             dht: (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, read_only)),
             ..Config::default()

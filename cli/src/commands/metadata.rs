@@ -32,7 +32,7 @@ pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     let network = &args.network;
     let peers = resolve_peers(&network.peers)?;
     let core = network.core_config(true);
-    let config = ClientConfig { core, bind: network.bind, ..ClientConfig::default() };
+    let config = ClientConfig { core, bind: network.bind.clone(), ..ClientConfig::default() };
     let must_listen = MustListen::if_named(network.port.is_some());
     let session = Session::start(args.driven.runtime, &config, must_listen)?;
     let add = AddTorrent {

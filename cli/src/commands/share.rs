@@ -57,8 +57,9 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
 fn tell(args: &Share, metainfo: &Metainfo) -> Result<(), Failure> {
     let mut magnet = Magnet::of(metainfo);
     let network = &args.transfer.network;
-    if let (Some(ip), Some(port)) = (network.bind, network.port.filter(|&p| p != 0)) {
-        magnet.peers.push(PeerAddress::Ip(SocketAddr::new(ip, port)));
+    if let Some(port) = network.port.filter(|&port| port != 0) {
+        let known = network.bind.iter().filter(|ip| !ip.is_unspecified());
+        magnet.peers.extend(known.map(|ip| PeerAddress::Ip(SocketAddr::new(*ip, port))));
     }
     match args.transfer.reporting.json {
         true => Object::event("magnet").with("link", magnet.to_string()).print(),
