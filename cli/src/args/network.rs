@@ -112,3 +112,21 @@ pub(crate) fn parse_tracker(text: &str) -> Result<String, String> {
             .to_owned()),
     }
 }
+
+/// The name or address of a host, and nothing else: one that can never be met would be an exception
+/// without effect.
+pub(crate) fn parse_host(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let is_name = |text: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        !text.is_empty() && text.bytes().all(fits)
+    };
+    match bare.parse::<IpAddr>().is_ok() || is_name(text) {
+        true => Ok(bare.to_owned()),
+        false => {
+            Err("write the host alone, as tracker.example or 192.0.2.1, without https:// and \
+                      port"
+                .to_owned())
+        }
+    }
+}
