@@ -144,7 +144,7 @@ pub(crate) struct Transfer {
     #[command(flatten)]
     pub(crate) network: Network,
     /// An HTTPS tracker's host whose certificate is not to be checked (may be repeated)
-    #[arg(long = "tracker-insecure", value_name = "HOST")]
+    #[arg(long = "tracker-insecure", value_name = "HOST", value_parser = network::parse_host)]
     pub(crate) insecure_trackers: Vec<String>,
     /// Only these files, numbered as --list shows them, such as 1,3-5
     #[arg(long, value_name = "NUMBERS", value_parser = Selection::parse)]
@@ -274,7 +274,7 @@ pub(crate) struct Scrape {
     #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
     pub(crate) trackers: Vec<String>,
     /// An HTTPS tracker's host whose certificate is not to be checked (may be repeated)
-    #[arg(long = "tracker-insecure", value_name = "HOST")]
+    #[arg(long = "tracker-insecure", value_name = "HOST", value_parser = network::parse_host)]
     pub(crate) insecure_trackers: Vec<String>,
     /// Local address to use [default: all]
     #[arg(long, value_name = "ADDR")]

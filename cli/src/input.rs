@@ -12,7 +12,7 @@ use crate::exit::{Code, Failure};
 
 /// Reads and parses a torrent file or a magnet link.
 pub(crate) fn load_any(input: &Path) -> Result<TorrentSource, Failure> {
-    match input.to_str().filter(|text| Magnet::is_magnet(text)) {
+    match input.to_str().filter(|text| is_link(text)) {
         Some(link) => magnet(link).map(TorrentSource::from),
         None => load(input).map(TorrentSource::from),
     }
@@ -50,6 +50,11 @@ pub(crate) fn load(path: &Path) -> Result<Metainfo, Failure> {
         .map_err(|error| Failure::new(Code::BadInput, format!("{}: {error}", path.display())))
 }
 
+/// Whether this is meant as a magnet link, whether it is one or not.
+pub(crate) fn is_link(text: &str) -> bool {
+    text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("magnet:"))
+}
+
 /// Parses a magnet link.
 pub(crate) fn magnet(text: &str) -> Result<Magnet, Failure> {
     text.parse::<Magnet>().map_err(|error| Failure::new(Code::BadInput, error.to_string()))
@@ -57,7 +62,7 @@ pub(crate) fn magnet(text: &str) -> Result<Magnet, Failure> {
 
 fn refuse_what_is_no_file(path: &Path) -> Result<(), Failure> {
     let text = path.to_string_lossy().to_ascii_lowercase();
-    let message = if text.starts_with("magnet:") {
+    let message = if is_link(&text) {
         "a torrent file is needed; bitswarm metadata MAGNET -o FILE makes one of a magnet link"
     } else if text.starts_with("http://") || text.starts_with("https://") {
         "addresses on the web are not supported yet; give a torrent file or a magnet link"

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod claim;
 mod commands;
 mod content;
 mod exit;

@@ -72,7 +72,7 @@ impl Session {
             let config = ClientConfig {
                 core: core_config(transfer),
                 state_dir: Some(dir.clone()),
-                bind: transfer.network.bind,
+                bind: transfer.network.bind.clone(),
                 insecure_trackers: transfer.insecure_trackers.clone(),
                 record: transfer.record.clone(),
                 ..ClientConfig::default()
@@ -169,12 +169,18 @@ fn core_config(transfer: &Transfer) -> Config {
     config
 }
 
-/// Where to listen: at one address, or at all there are.
-pub(crate) fn listen_at(bind: Option<IpAddr>, port: u16) -> Vec<SocketAddr> {
-    match bind {
-        Some(ip) => vec![(ip, port).into()],
-        None => vec![([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()],
+/// Where to listen: at these addresses, or at all there are.
+pub(crate) fn listen_at(bind: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+    if bind.is_empty() {
+        return vec![([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()];
     }
+    let mut addrs: Vec<SocketAddr> = Vec::new();
+    for addr in bind.iter().map(|ip| SocketAddr::new(*ip, port)) {
+        if !addrs.contains(&addr) {
+            addrs.push(addr);
+        }
+    }
+    addrs
 }
 
 /// The DHT as the options want it.

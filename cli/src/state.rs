@@ -1,4 +1,4 @@
-//! Where resume data lives, and that one process at a time works on a torrent's data.
+//! Where resume data lives.
 //!
 //! By default the state of downloads into a directory lies under the same path below the XDG state
 //! directory, such as `~/.local/state/bitswarm/home/me/Downloads`. So a seeder and a downloader of
@@ -9,13 +9,13 @@
 //! below, and fetches its torrents' resume data from the others into it.
 
 use std::env;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use bitswarm_core::piece::InfoHash;
 
-use crate::exit::{Code, Failure};
+use crate::exit::Failure;
 
 /// Most sessions in one data directory at once (chosen).
 const MOST_SESSIONS: usize = 100;
@@ -47,21 +47,45 @@ impl State {
         (0..MOST_SESSIONS).map(|number| self.dir.join(format!("session-{number}")))
     }
 
-    /// Moves the newest resume data of a torrent, whose [`Lock`] is held, into a session's
-    /// directory.
-    pub(crate) fn fetch(&self, infohash: InfoHash, session: &Path) -> io::Result<()> {
-        self.fetch_file(&format!("{infohash}.metadata"), session)?;
-        self.fetch_file(&format!("{infohash}.resume"), session)
+    /// Those of them that are there, by whoever.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        self.session_dirs().filter(|dir| dir.is_dir())
     }
 
-    fn fetch_file(&self, name: &str, session: &Path) -> io::Result<()> {
-        let modified = |dir: &PathBuf| fs::metadata(dir.join(name)).and_then(|m| m.modified());
-        let newest = self
-            .session_dirs()
-            .filter_map(|dir| Some((modified(&dir).ok()?, dir)))
-            .max_by_key(|(modified, _)| *modified);
-        match newest {
-            Some((_, dir)) if dir != session => fs::rename(dir.join(name), session.join(name)),
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// To move resume data into the directory of a session.
+    pub(crate) fn fetcher(&self, session: &Path) -> Fetcher {
+        let others = self.sessions().filter(|dir| dir != session).collect();
+        Fetcher { session: session.to_owned(), others }
+    }
+}
+
+/// Moves resume data from the directories of other sessions into that of one.
+#[derive(Debug)]
+pub(crate) struct Fetcher {
+    session: PathBuf,
+    others: Vec<PathBuf>,
+}
+
+impl Fetcher {
+    /// Moves the newest data of a torrent that is claimed, if that is not here already. Without it a
+    /// torrent is checked in full: slower, and as good.
+    pub(crate) fn fetch(&self, infohash: InfoHash) {
+        for kind in ["metadata", "resume"] {
+            let _ = self.fetch_file(&format!("{infohash}.{kind}"));
+        }
+    }
+
+    fn fetch_file(&self, name: &str) -> io::Result<()> {
+        let modified = |dir: &Path| fs::metadata(dir.join(name)).and_then(|m| m.modified()).ok();
+        let there = self.others.iter().filter_map(|dir| Some((modified(dir)?, dir)));
+        match there.max_by_key(|(modified, _)| *modified) {
+            Some((newest, dir)) if Some(newest) > modified(&self.session) => {
+                fs::rename(dir.join(name), self.session.join(name))
+            }
             _ => Ok(()),
         }
     }
@@ -78,49 +102,6 @@ fn default_directory(xdg_state: Option<PathBuf>, home: Option<PathBuf>, data: &P
     };
     let below_root = data.components().filter(|part| matches!(part, Component::Normal(_)));
     base.join("bitswarm").join(below_root.collect::<PathBuf>())
-}
-
-/// How a process uses a torrent's data.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Use {
-    /// Writing it: no other process may use it.
-    Write,
-    /// Reading it: others may read it too.
-    Read,
-}
-
-/// Keeps other processes from using a torrent's data in a conflicting way while it lives.
-#[derive(Debug)]
-pub(crate) struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Locks a torrent in a state directory, or says that another process has it.
-    pub(crate) fn take(state: &State, infohash: InfoHash, how: Use) -> Result<Self, Failure> {
-        let path = state.dir.join(format!("{infohash}.lock"));
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|error| Failure::file("cannot write", &path, &error))?;
-        let result = match how {
-            Use::Write => file.try_lock(),
-            Use::Read => file.try_lock_shared(),
-        };
-        match result {
-            Err(TryLockError::WouldBlock) => Err(Failure::new(
-                Code::File,
-                format!(
-                    "another bitswarm is working on torrent {infohash} in the same directory; \
-                     stop it, or choose another directory"
-                ),
-            )),
-            // Some file systems have no locks: better without than not at all.
-            Err(TryLockError::Error(_)) | Ok(()) => Ok(Lock { _file: file }),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -143,23 +124,6 @@ mod tests {
     }
 
     #[test]
-    fn writers_exclude_each_other_and_readers_do_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let torrent = InfoHash([7; 20]);
-        let state = State::open(Some(dir.path()), Path::new("unused")).unwrap();
-        let take = |how| Lock::take(&state, torrent, how);
-        let reader = take(Use::Read).unwrap();
-        let another = take(Use::Read).unwrap();
-        assert_eq!(take(Use::Write).unwrap_err().code, Code::File);
-        drop((reader, another));
-        let writer = take(Use::Write).unwrap();
-        assert!(take(Use::Read).is_err());
-        assert!(Lock::take(&state, InfoHash([8; 20]), Use::Write).is_ok());
-        drop(writer);
-        assert!(take(Use::Write).is_ok());
-    }
-
-    #[test]
     fn the_newest_resume_data_moves_to_the_session_that_wants_it() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(Some(dir.path()), Path::new("unused")).unwrap();
@@ -168,18 +132,18 @@ mod tests {
         let file = |number: usize| dirs[number].join(format!("{torrent}.resume"));
         let age = |path: PathBuf, seconds| {
             let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
-            File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+            fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
         };
         dirs.iter().for_each(|dir| fs::create_dir(dir).unwrap());
-        state.fetch(torrent, &dirs[0]).unwrap();
+        state.fetcher(&dirs[0]).fetch(torrent);
         fs::write(file(0), "old").unwrap();
         age(file(0), 1_000);
         fs::write(file(2), "new").unwrap();
         age(file(2), 2_000);
-        state.fetch(torrent, &dirs[0]).unwrap();
+        state.fetcher(&dirs[0]).fetch(torrent);
         assert_eq!(fs::read(file(0)).unwrap(), b"new");
         assert!(!file(2).exists());
-        state.fetch(torrent, &dirs[0]).unwrap();
+        state.fetcher(&dirs[0]).fetch(torrent);
         assert_eq!(fs::read(file(0)).unwrap(), b"new");
     }
 }

@@ -67,15 +67,18 @@ fn metadata(status: &TorrentStatus, peers: &str) -> String {
 /// The word for what limits it, with the reason where the trackers know it.
 fn limit(status: &TorrentStatus) -> String {
     let word = status.bottleneck.word();
-    match (status.bottleneck, tracker_trouble(&status.trackers)) {
+    match (status.bottleneck, tracker_trouble(&status.trackers, status.known_peers)) {
         (Bottleneck::NoPeers, Some(trouble)) => format!("{word}: {trouble}"),
         _ => word.to_owned(),
     }
 }
 
 /// Why the trackers are of no help, unless one of them is or may still be.
-fn tracker_trouble(trackers: &[TrackerStatus]) -> Option<String> {
-    let Some(first) = trackers.first() else { return Some("no tracker, no --peer".to_owned()) };
+fn tracker_trouble(trackers: &[TrackerStatus], known_peers: usize) -> Option<String> {
+    let Some(first) = trackers.first() else {
+        let none_known = "no tracker; --tracker or --peer names one";
+        return Some(if known_peers == 0 { none_known } else { "none can be reached" }.to_owned());
+    };
     if trackers.iter().any(|tracker| tracker.last.is_none()) {
         return None;
     }
@@ -107,11 +110,13 @@ mod tests {
     fn no_peers_is_explained_by_the_trackers() {
         let failed = || tracker(Some(Err("no such host".to_owned())));
         assert_eq!(
-            tracker_trouble(&[failed(), failed()]).as_deref(),
+            tracker_trouble(&[failed(), failed()], 0).as_deref(),
             Some("t.example: no such host")
         );
-        assert_eq!(tracker_trouble(&[failed(), tracker(None)]), None);
-        assert!(tracker_trouble(&[failed(), tracker(Some(Ok(0)))]).unwrap().contains("knows"));
-        assert!(tracker_trouble(&[]).unwrap().contains("--peer"));
+        assert_eq!(tracker_trouble(&[failed(), tracker(None)], 0), None);
+        let answered = tracker_trouble(&[failed(), tracker(Some(Ok(0)))], 0);
+        assert!(answered.unwrap().contains("knows"));
+        assert!(tracker_trouble(&[], 0).unwrap().contains("--peer"));
+        assert!(!tracker_trouble(&[], 1).unwrap().contains("--peer"), "one was named");
     }
 }

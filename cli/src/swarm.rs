@@ -11,6 +11,7 @@ use bitswarm_core::notice::{Notice, TorrentNotice};
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 
 use crate::args::Transfer;
+use crate::claim::Claim;
 use crate::commands::info::listed;
 use crate::exit::{Code, Failure};
 use crate::json;
@@ -18,7 +19,6 @@ use crate::output::{Object, print};
 use crate::progress::{Progress, Task};
 use crate::session::{PATIENCE, Session};
 use crate::signals::Interrupt;
-use crate::state::Lock;
 use crate::status_line::{extent, words};
 use crate::torrents::place;
 use crate::units::{Rate, Size, Span};
@@ -44,6 +44,8 @@ pub(crate) struct Swarm {
     torrents: BTreeMap<TorrentId, Torrent>,
     /// Why a torrent was left out, if one was.
     failed: Option<Failure>,
+    /// Nobody else writes the torrents' data until nothing is written any more.
+    claim: Claim,
 }
 
 /// A torrent as the user sees it.
@@ -58,7 +60,6 @@ struct Torrent {
     added: Instant,
     task: Task,
     told: Option<(Instant, String)>,
-    _lock: Lock,
 }
 
 impl Swarm {
@@ -68,6 +69,7 @@ impl Swarm {
         purpose: Purpose,
         transfer: &Transfer,
         progress: Progress,
+        claim: Claim,
     ) -> Self {
         Swarm {
             session,
@@ -77,6 +79,7 @@ impl Swarm {
             json: transfer.reporting.json,
             torrents: BTreeMap::new(),
             failed: None,
+            claim,
         }
     }
 
@@ -86,8 +89,8 @@ impl Swarm {
         self.failed.get_or_insert(failure);
     }
 
-    /// Adds a torrent, whose lock is held as long as it is here.
-    pub(crate) fn add(&mut self, add: AddTorrent, lock: Lock) -> Result<(), Failure> {
+    /// Adds a torrent that is claimed.
+    pub(crate) fn add(&mut self, add: AddTorrent) -> Result<(), Failure> {
         let name = add.source.shown_name();
         let infohash = add.source.infohash().to_string();
         let known = add.source.metainfo().cloned();
@@ -114,7 +117,6 @@ impl Swarm {
             selection,
             added: Instant::now(),
             told: None,
-            _lock: lock,
         };
         self.torrents.insert(id, torrent);
         Ok(())
@@ -125,7 +127,7 @@ impl Swarm {
     pub(crate) fn run(mut self, interrupt: &Interrupt) -> Result<(), Failure> {
         let verdict = self.until_over(interrupt);
         let farewell = self.say_farewell();
-        // The locks are held until nothing is written any more.
+        // The lock on the session's directory is held until nothing is written any more.
         self.session.stop();
         verdict.and(farewell)
     }
@@ -236,6 +238,7 @@ impl Swarm {
         let Some(torrent) = self.torrents.remove(&id) else { return Ok(false) };
         self.session.remove(id);
         self.watch.remove(id);
+        self.claim.release(&torrent.infohash);
         let place = torrent.place.display();
         let failure = Failure::new(
             Code::Mismatch,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use bitswarm_core::metainfo::{File, Magnet, Metainfo};
+use bitswarm_core::metainfo::{File, Metainfo};
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::{FilePriority, TorrentSource};
 
@@ -16,7 +16,7 @@ use crate::selection::Selection;
 /// Loads every input of a download: torrent files and magnet links. What is named twice counts
 /// once; two different torrents of one name are refused as far as their names are known.
 pub(crate) fn load_sources(inputs: &[PathBuf]) -> Result<Vec<TorrentSource>, Failure> {
-    let is_link = |input: &&PathBuf| input.to_str().is_some_and(Magnet::is_magnet);
+    let is_link = |path: &&PathBuf| path.to_str().is_some_and(input::is_link);
     let (links, files): (Vec<&PathBuf>, Vec<&PathBuf>) = inputs.iter().partition(is_link);
     let files: Vec<PathBuf> = files.into_iter().cloned().collect();
     let torrents = load_all(&files)?;

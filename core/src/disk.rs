@@ -195,8 +195,8 @@ pub enum Allocation {
 pub enum StateName {
     /// A torrent's resume data.
     Resume(InfoHash),
-    /// The nodes of the DHT that are known.
-    Dht,
+    /// The nodes of the DHT that this one of ours knows.
+    Dht(u16),
     /// What is known of a torrent that was added by a magnet link: the link while that is all,
     /// then its metainfo.
     Metadata(InfoHash),

@@ -525,9 +525,13 @@ impl Engine {
     fn datagrams(&mut self, socket: SocketId, batch: Vec<Datagram>) {
         match self.sockets.purpose(socket) {
             Some(Purpose::PeersUdp) => {
+                let at = self.sockets.node_address(socket);
                 for datagram in batch {
-                    let dht = self.dht.as_mut();
-                    if !dht.is_some_and(|dht| dht.datagram(&self.session, &datagram)) {
+                    let for_dht = match (&mut self.dht, at) {
+                        (Some(dht), Some(at)) => dht.datagram(&self.session, at, &datagram),
+                        _ => false,
+                    };
+                    if !for_dht {
                         self.announces.datagram(&mut self.session, &datagram);
                     }
                 }

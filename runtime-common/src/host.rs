@@ -49,7 +49,7 @@ pub struct Host {
     shared: Arc<Shared>,
     /// Inputs of this turn.
     batch: VecDeque<Input>,
-    bind: Option<IpAddr>,
+    bind: Vec<IpAddr>,
     trust: Trust,
     finished: bool,
 }
@@ -81,7 +81,7 @@ impl Host {
             resolver: Resolver::new(Box::new(resolved)),
             shared,
             batch: VecDeque::new(),
-            bind: config.bind,
+            bind: config.bind.clone(),
             trust: Trust::new(&config.insecure_trackers),
             finished: false,
         })
@@ -98,9 +98,15 @@ impl Host {
         self.now
     }
 
-    /// The address that outgoing connections come from.
-    pub fn bind_address(&self) -> Option<IpAddr> {
-        self.bind
+    /// The address that a connection to there comes from, if one was named.
+    pub fn bind_address(&self, to: SocketAddr) -> Option<IpAddr> {
+        let fits = |ip: &&IpAddr| ip.is_ipv4() == to.is_ipv4();
+        self.bind.iter().find(fits).or(self.bind.first()).copied()
+    }
+
+    /// The local addresses that were named; if there are none, all are used.
+    pub fn bind_addresses(&self) -> &[IpAddr] {
+        &self.bind
     }
 
     /// Which certificates of HTTPS trackers are trusted.

@@ -19,7 +19,8 @@ const HOPS: u32 = 4;
 #[derive(Debug)]
 pub struct Group {
     addr: SocketAddr,
-    bind: Option<IpAddr>,
+    /// Those of its family; empty: all.
+    bind: Vec<IpAddr>,
 }
 
 /// An interface as the socket options name it.
@@ -30,9 +31,14 @@ enum Outlet {
 }
 
 impl Group {
-    /// The group at `addr`, on the interface that has the address `bind`, or on all.
-    pub fn new(addr: SocketAddr, bind: Option<IpAddr>) -> Self {
-        Group { addr, bind: bind.filter(|ip| !ip.is_unspecified()) }
+    /// The group at `addr`, on the interfaces that have an address of `bind`; on all if it names none.
+    pub fn new(addr: SocketAddr, bind: &[IpAddr]) -> Self {
+        let of_family = |ip: &&IpAddr| ip.is_ipv4() == addr.is_ipv4();
+        let mut bind: Vec<IpAddr> = bind.iter().filter(of_family).copied().collect();
+        if bind.iter().any(IpAddr::is_unspecified) {
+            bind.clear();
+        }
+        Group { addr, bind }
     }
 
     /// Prepares a socket, and joins the group on the interfaces that are there now.
@@ -87,18 +93,22 @@ impl Group {
     }
 
     fn outlets(&self) -> io::Result<Vec<Outlet>> {
-        match (self.addr.ip(), self.bind) {
-            // The system knows addresses that no interface lists, such as all of 127/8.
-            (IpAddr::V4(_), Some(IpAddr::V4(ip))) => Ok(vec![Outlet::V4(ip)]),
-            _ => Ok(self.choose(if_addrs::get_if_addrs()?)),
+        if self.addr.is_ipv6() || self.bind.is_empty() {
+            return Ok(self.choose(if_addrs::get_if_addrs()?));
         }
+        // The system knows addresses that no interface lists, such as all of 127/8.
+        let v4 = self.bind.iter().filter_map(|ip| match ip {
+            IpAddr::V4(ip) => Some(Outlet::V4(*ip)),
+            IpAddr::V6(_) => None,
+        });
+        Ok(v4.collect())
     }
 
     fn choose(&self, mut interfaces: Vec<Interface>) -> Vec<Outlet> {
         interfaces.retain(|interface| {
             interface.oper_status != IfOperStatus::Down
                 && interface.ip().is_ipv4() == self.addr.is_ipv4()
-                && self.bind.is_none_or(|ip| ip == interface.ip())
+                && (self.bind.is_empty() || self.bind.contains(&interface.ip()))
         });
         if interfaces.iter().any(|interface| !interface.is_loopback()) {
             interfaces.retain(|interface| !interface.is_loopback());
@@ -156,13 +166,13 @@ mod tests {
             interface("eth0", 2, "2001:db8::1"),
             interface("wlan0", 3, "192.168.1.5"),
         ];
-        let v4 = Group::new(V4.parse().unwrap(), None);
+        let v4 = Group::new(V4.parse().unwrap(), &[]);
         let [eth, wlan] = [Ipv4Addr::new(10, 0, 0, 5), Ipv4Addr::new(192, 168, 1, 5)];
         assert_eq!(v4.choose(all.clone()), [Outlet::V4(eth), Outlet::V4(wlan)]);
         assert_eq!(v4.choose(vec![lo()]), [Outlet::V4(Ipv4Addr::LOCALHOST)]);
         let group = "[ff15::efc0:988f]:6771".parse().unwrap();
-        assert_eq!(Group::new(group, None).choose(all.clone()), [Outlet::V6(2)]);
-        let bound = |ip: &str| Group::new(group, Some(ip.parse().unwrap())).choose(all.clone());
+        assert_eq!(Group::new(group, &[]).choose(all.clone()), [Outlet::V6(2)]);
+        let bound = |ip: &str| Group::new(group, &[ip.parse().unwrap()]).choose(all.clone());
         assert_eq!(bound("2001:db8::1"), [Outlet::V6(2)]);
         assert_eq!(bound("2001:db8::2"), []);
     }
@@ -172,7 +182,7 @@ mod tests {
         let bind = IpAddr::from([127, 0, 0, 1]);
         let open = |addr: SocketAddr| {
             let socket = net::bind(SocketSpec { kind: SocketKind::Multicast, addr }).unwrap();
-            let group = Group::new(net::local_addr(&SockRef::from(&socket)).unwrap(), Some(bind));
+            let group = Group::new(net::local_addr(&SockRef::from(&socket)).unwrap(), &[bind]);
             group.open(&SockRef::from(&socket)).unwrap();
             socket.set_nonblocking(false).unwrap();
             socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

@@ -199,7 +199,7 @@ impl Session {
             }
             Action::Unbind { socket } => drop(self.sockets.remove(&socket).inspect(|it| it.end())),
             Action::Connect { conn, to, tls: None } => {
-                self.open(conn, net::stream_to(to, self.host.bind_address()), Some(to));
+                self.open(conn, net::stream_to(to, self.host.bind_address(to)), Some(to));
             }
             Action::Connect { conn, .. } => self.failed(conn, NetError::Tls),
             Action::Send { conn } => {

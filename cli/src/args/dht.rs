@@ -100,9 +100,9 @@ pub(crate) struct DhtOptions {
     /// UDP port to use [default: any; for node 6881, or another when that is taken]
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
-    /// Local address to use [default: all]
+    /// Local address to use (may be repeated: each is a node of its own) [default: all]
     #[arg(long, value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
+    pub(crate) bind: Vec<IpAddr>,
     /// Longest time to look
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
     pub(crate) timeout: Duration,

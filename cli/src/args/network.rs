@@ -14,9 +14,9 @@ pub(crate) struct Network {
     /// Port to listen on for peers [default: 6881, or another when that is taken]
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
-    /// Local address to listen on and to connect from [default: all]
+    /// Local address to listen on and to connect from (may be repeated) [default: all]
     #[arg(long, value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
+    pub(crate) bind: Vec<IpAddr>,
     /// A peer to connect to (may be repeated)
     #[arg(long = "peer", value_name = "HOST:PORT", value_parser = PeerName::parse)]
     pub(crate) peers: Vec<PeerName>,
@@ -34,13 +34,13 @@ pub(crate) struct Network {
 impl Network {
     /// Whether the user named the address or the port to listen on.
     pub(crate) fn names_listener(&self) -> bool {
-        self.port.is_some() || self.bind.is_some()
+        self.port.is_some() || !self.bind.is_empty()
     }
 
     /// An engine that listens there and uses the DHT as is wanted: to ask only if `read_only`.
     pub(crate) fn core_config(&self, read_only: bool) -> Config {
         Config {
-            listen: listen_at(self.bind, self.port.unwrap_or(6881)),
+            listen: listen_at(&self.bind, self.port.unwrap_or(6881)),
             listen_fallback: self.port.is_none(),
             dht: (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, read_only)),
             ..Config::default()
@@ -110,5 +110,23 @@ pub(crate) fn parse_tracker(text: &str) -> Result<String, String> {
         false => Err("write a tracker URL such as http://HOST:PORT/announce or udp://HOST:PORT \
                       (percent-encode what is not ASCII)"
             .to_owned()),
+    }
+}
+
+/// The name or address of a host, and nothing else: one that can never be met would be an exception
+/// without effect.
+pub(crate) fn parse_host(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let is_name = |text: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        !text.is_empty() && text.bytes().all(fits)
+    };
+    match bare.parse::<IpAddr>().is_ok() || is_name(text) {
+        true => Ok(bare.to_owned()),
+        false => {
+            Err("write the host alone, as tracker.example or 192.0.2.1, without https:// and \
+                      port"
+                .to_owned())
+        }
     }
 }

@@ -56,13 +56,13 @@ fn start(options: &DhtOptions, read_only: bool) -> Result<Session, Failure> {
     let default = if read_only { 0 } else { 6881 };
     let port = options.port.unwrap_or(default);
     let core = Config {
-        listen: listen_at(options.bind, port),
+        listen: listen_at(&options.bind, port),
         listen_fallback: options.port.is_none(),
         dht: Some(dht_config(&options.bootstrap, read_only)),
         ..Config::default()
     };
-    let config = ClientConfig { core, bind: options.bind, ..ClientConfig::default() };
-    let explicit = options.port.is_some() || options.bind.is_some();
+    let config = ClientConfig { core, bind: options.bind.clone(), ..ClientConfig::default() };
+    let explicit = options.port.is_some() || !options.bind.is_empty();
     Session::start(options.driven.runtime, &config, MustListen::if_named(explicit))
 }
 

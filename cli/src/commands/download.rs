@@ -4,12 +4,13 @@ use bitswarm_core::disk::Allocation;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentSource};
 
 use crate::args::{Download, Transfer};
+use crate::claim::{Gate, Use};
 use crate::exit::{Code, Failure};
 use crate::progress::Progress;
 use crate::selection::Selection;
 use crate::session::{Session, make_dir, resolve_peers};
 use crate::signals::Interrupt;
-use crate::state::{Lock, State, Use};
+use crate::state::State;
 use crate::swarm::Swarm;
 use crate::torrents::{list, load_sources, priorities};
 use crate::watch::{Purpose, Share};
@@ -35,20 +36,19 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     make_dir(&args.output)?;
     let state = State::open(transfer.state_dir.as_deref(), &args.output)?;
-    let mut adds = Vec::new();
-    for source in torrents {
-        let lock = Lock::take(&state, source.infohash(), Use::Write)?;
-        adds.push((add(args, source)?, lock));
-    }
+    let adds =
+        torrents.into_iter().map(|source| add(args, source)).collect::<Result<Vec<_>, _>>()?;
     let peers = resolve_peers(&transfer.network.peers)?;
     let progress = Progress::new(transfer.reporting);
+    let gate = Gate::enter(&state)?;
     let (session, dir) = Session::for_transfer(transfer, &state)?;
+    let claim = gate.claim(&dir, adds.iter().map(|add| add.source.infohash()), Use::Write)?;
+    let kept = state.fetcher(&dir);
     let purpose = Purpose::Download(share(args));
-    let mut swarm = Swarm::new(session, purpose, transfer, progress);
-    for (add, lock) in adds {
-        // Without its resume data a torrent is checked in full: slower, and as good.
-        let _ = state.fetch(add.source.infohash(), &dir);
-        swarm.add(AddTorrent { peers: peers.clone(), ..add }, lock)?;
+    let mut swarm = Swarm::new(session, purpose, transfer, progress, claim);
+    for add in adds {
+        kept.fetch(add.source.infohash());
+        swarm.add(AddTorrent { peers: peers.clone(), ..add })?;
     }
     swarm.run(&interrupt)
 }

@@ -1,5 +1,6 @@
 //! `metadata`: makes a torrent file of a magnet link, asking peers, without downloading anything.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,12 +28,13 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Fetches, writes, tells.
 pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     let magnet = input::magnet(&args.magnet)?;
+    refuse_no_place(&args.output)?;
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
     let network = &args.network;
     let peers = resolve_peers(&network.peers)?;
     let core = network.core_config(true);
-    let config = ClientConfig { core, bind: network.bind, ..ClientConfig::default() };
+    let config = ClientConfig { core, bind: network.bind.clone(), ..ClientConfig::default() };
     let must_listen = MustListen::if_named(network.port.is_some());
     let session = Session::start(args.driven.runtime, &config, must_listen)?;
     let add = AddTorrent {
@@ -51,6 +53,13 @@ pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
         return info::object(&metainfo).with("path", path).print();
     }
     print(&format!("{path}: {}, {}", metainfo.name(), info::infohashes(&metainfo)))
+}
+
+/// Says that nothing can be written there before peers are asked, which may take long.
+fn refuse_no_place(output: &Path) -> Result<(), Failure> {
+    let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let looked = std::fs::metadata(dir);
+    looked.map_err(|error| Failure::file("cannot write", output, &error)).map(drop)
 }
 
 /// The metainfo of a torrent of which only a magnet link is known.

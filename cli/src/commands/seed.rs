@@ -9,11 +9,12 @@ use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::torrent::{AddTorrent, FilePriority};
 
 use crate::args::Seed;
+use crate::claim::{Gate, Use};
 use crate::exit::{Code, Failure};
 use crate::progress::Progress;
 use crate::session::{Session, resolve_peers};
 use crate::signals::Interrupt;
-use crate::state::{Lock, State, Use};
+use crate::state::State;
 use crate::swarm::Swarm;
 use crate::torrents::{list, load_all, place};
 use crate::watch::Purpose;
@@ -36,18 +37,16 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
         return Err(failure);
     }
     let state = State::open(transfer.state_dir.as_deref(), &args.data)?;
-    let mut locked = Vec::new();
-    for metainfo in here {
-        let lock = Lock::take(&state, metainfo.infohash(), Use::Read)?;
-        locked.push((metainfo, lock));
-    }
     let peers = resolve_peers(&transfer.network.peers)?;
     let progress = Progress::new(transfer.reporting);
+    let gate = Gate::enter(&state)?;
     let (session, dir) = Session::for_transfer(transfer, &state)?;
-    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress);
+    let claim = gate.claim(&dir, here.iter().map(Metainfo::infohash), Use::Read)?;
+    let kept = state.fetcher(&dir);
+    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress, claim);
     missing.for_each(|failure| swarm.leave_out(failure));
-    for (metainfo, lock) in locked {
-        let _ = state.fetch(metainfo.infohash(), &dir);
+    for metainfo in here {
+        kept.fetch(metainfo.infohash());
         let files = vec![FilePriority::Skip; metainfo.files().len()];
         let add = AddTorrent {
             trackers: transfer.network.trackers.clone(),
@@ -55,7 +54,7 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
             files,
             ..AddTorrent::new(metainfo, &args.data)
         };
-        swarm.add(add, lock)?;
+        swarm.add(add)?;
     }
     swarm.run(&interrupt)
 }

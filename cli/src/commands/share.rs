@@ -9,6 +9,7 @@ use bitswarm_core::metainfo::{Magnet, Metainfo};
 use bitswarm_core::torrent::{AddTorrent, FilePriority};
 
 use crate::args::Share;
+use crate::claim::{Gate, Use};
 use crate::commands::create::hashed;
 use crate::content::{self, Choice};
 use crate::exit::{Code, Failure};
@@ -16,7 +17,7 @@ use crate::output::{Object, print};
 use crate::progress::Progress;
 use crate::session::{Session, resolve_peers};
 use crate::signals::Interrupt;
-use crate::state::{Lock, State, Use};
+use crate::state::State;
 use crate::swarm::Swarm;
 use crate::watch::Purpose;
 
@@ -42,14 +43,15 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
     let metainfo = hashed(&path, content, &progress, &interrupt)?;
     let peers = resolve_peers(&transfer.network.peers)?;
     let state = State::open(transfer.state_dir.as_deref(), root)?;
-    let lock = Lock::take(&state, metainfo.infohash(), Use::Read)?;
+    let gate = Gate::enter(&state)?;
     let (session, dir) = Session::for_transfer(transfer, &state)?;
-    let _ = state.fetch(metainfo.infohash(), &dir);
+    let claim = gate.claim(&dir, [metainfo.infohash()].into_iter(), Use::Read)?;
+    state.fetcher(&dir).fetch(metainfo.infohash());
     tell(args, &metainfo)?;
-    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress);
+    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress, claim);
     let files = vec![FilePriority::Skip; metainfo.files().len()];
     let add = AddTorrent { peers, files, ..AddTorrent::new(metainfo, root) };
-    swarm.add(add, lock)?;
+    swarm.add(add)?;
     swarm.run(&interrupt)
 }
 
@@ -57,8 +59,9 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
 fn tell(args: &Share, metainfo: &Metainfo) -> Result<(), Failure> {
     let mut magnet = Magnet::of(metainfo);
     let network = &args.transfer.network;
-    if let (Some(ip), Some(port)) = (network.bind, network.port.filter(|&p| p != 0)) {
-        magnet.peers.push(PeerAddress::Ip(SocketAddr::new(ip, port)));
+    if let Some(port) = network.port.filter(|&port| port != 0) {
+        let known = network.bind.iter().filter(|ip| !ip.is_unspecified());
+        magnet.peers.extend(known.map(|ip| PeerAddress::Ip(SocketAddr::new(*ip, port))));
     }
     match args.transfer.reporting.json {
         true => Object::event("magnet").with("link", magnet.to_string()).print(),

@@ -6,5 +6,6 @@ mod bad_torrents;
 mod demo;
 mod files;
 mod hints;
+mod links;
 mod sandbox;
 mod swarm;

@@ -3,7 +3,8 @@
 //!
 //! [`Dht`] is a machine of its own: datagrams, times and wishes go in; datagrams, one deadline and
 //! what was found come out. It is one node in each address family, with a table and an id of its
-//! own. The parts:
+//! own. A host with several addresses of a family runs one of these for each (BEP 45, "node
+//! behavior"). The parts:
 //!
 //! | file | what it decides |
 //! |---|---|
@@ -188,6 +189,24 @@ pub struct Stats {
     pub remembered: usize,
 }
 
+impl Stats {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Stats) -> Stats {
+        Stats {
+            nodes: self.nodes + other.nodes,
+            good_nodes: self.good_nodes + other.good_nodes,
+            searches: self.searches + other.searches,
+            wishes: self.wishes + other.wishes,
+            queries: self.queries + other.queries,
+            swarms: self.swarms + other.swarms,
+            peers: self.peers + other.peers,
+            items: self.items + other.items,
+            remembered: self.remembered + other.remembered,
+        }
+    }
+}
+
 impl Dht {
     /// A node that knows nobody; it is silent until [`Dht::begin`].
     pub fn new(settings: Settings, mut rng: SecretRng, now: Instant) -> Self {
@@ -247,6 +266,11 @@ impl Dht {
     pub fn leave(&mut self, v6: bool) {
         let [four, six] = &mut self.tables;
         *(if v6 { six } else { four }) = None;
+    }
+
+    /// In how many families a node is known.
+    pub fn families(&self) -> usize {
+        self.tables.iter().flatten().filter(|table| !table.is_empty()).count()
     }
 
     /// How many nodes the tables hold.

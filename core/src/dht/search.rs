@@ -151,6 +151,22 @@ pub struct Outcome {
     pub closest: Vec<Contact>,
 }
 
+impl Outcome {
+    /// Adds what another node of ours found for the same wish to announce peers.
+    pub(crate) fn add(&mut self, other: Outcome) {
+        self.asked += other.asked;
+        self.answered += other.answered;
+        self.found_in_round = self.found_in_round.or(other.found_in_round);
+        self.peers.extend(other.peers);
+        self.swarm = self.swarm.or(other.swarm);
+        self.item = self.item.take().or(other.item);
+        self.samples.extend(other.samples);
+        self.stored += other.stored;
+        self.refused = self.refused.or(other.refused);
+        self.closest.extend(other.closest);
+    }
+}
+
 /// One lookup and what it is for.
 #[derive(Debug)]
 pub(super) struct Search {

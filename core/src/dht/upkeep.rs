@@ -67,9 +67,14 @@ impl Dht {
     /// Finds the nodes closest to us in each family (BEP 5, "routing table").
     pub(super) fn look_around(&mut self, now: Instant) {
         self.upkeep.retry_at = None;
-        self.upkeep.tick_at.get_or_insert(now + TICK);
         let families = [false, true].into_iter().filter(|v6| self.table(*v6).is_some());
         let families: Vec<bool> = families.collect();
+        if families.is_empty() {
+            // There is nowhere to look: who wishes for something is told so, and does not wait.
+            self.looked_around(now);
+            return self.start_waiting(now);
+        }
+        self.upkeep.tick_at.get_or_insert(now + TICK);
         // Counted before any begins: one that has nobody to ask ends at once.
         self.upkeep.looking += families.len();
         for v6 in families {
@@ -89,7 +94,7 @@ impl Dht {
         if !std::mem::replace(&mut self.upkeep.ready, true) {
             self.outputs.push_back(Output::Ready { nodes });
         }
-        if nodes < K {
+        if nodes < K && self.tables.iter().any(Option::is_some) {
             let wait = RETRY * 2_u32.saturating_pow(self.upkeep.retries.min(16));
             self.upkeep.retries += 1;
             self.upkeep.retry_at = Some(now + wait.min(RETRY_MOST));

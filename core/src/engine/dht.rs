@@ -27,7 +27,7 @@ impl Engine {
     pub(super) fn settle_dht(&mut self) {
         let sockets = &self.sockets;
         let Some(dht) = &mut self.dht else { return };
-        dht.begin_if_ready(&self.session, |v6| sockets.has_udp(v6));
+        dht.begin_if_ready(&self.session, |ip| sockets.udp_at(ip).is_some());
         loop {
             let Some(dht) = &mut self.dht else { return };
             dht.run_errands(&mut self.session);
@@ -43,7 +43,11 @@ impl Engine {
             self.settle_touched();
         }
         let Some(dht) = &mut self.dht else { return };
-        self.sockets.send_all(&mut self.session, dht.take_datagrams());
+        while let Some((from, datagram)) = dht.next_datagram() {
+            if let Some(socket) = self.sockets.udp_at(from) {
+                self.sockets.send(&mut self.session, socket, Some(datagram));
+            }
+        }
     }
 
     fn found_in_dht(&mut self, found: Found) {

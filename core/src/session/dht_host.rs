@@ -1,12 +1,17 @@
-//! The DHT's place in a session: its datagrams, timer and saved table, and whose wish is whose.
+//! The DHT's place in a session: its datagrams, timer and saved tables, and whose wish is whose.
 //!
 //! What the DHT does is decided by [`Dht`]; here bytes and times find their way to it, host names
 //! are looked up for it, and what it finds goes to the torrent or the user who wished for it. It
-//! begins when the sockets are open, the saved table is read and the bootstrap hosts are looked up
+//! begins when the sockets are open, the saved tables are read and the bootstrap hosts are looked up
 //! as far as that is possible.
+//!
+//! A session that listens at several addresses of a family is as many nodes, which know nothing of
+//! each other (BEP 45): each has an id and a table of its own, and answers and asks from its own
+//! socket only. One of them looks for a wish at a time; a torrent is announced from each in turn,
+//! since a token is good for the address that asked for it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -14,7 +19,7 @@ use crate::config::DhtConfig;
 use crate::dht::{Dht, Outcome, Output, Saved, Settings, Stats, Wish, WishId};
 use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
 use crate::event::{Datagram, ResolveError};
-use crate::id::TorrentId;
+use crate::id::{Slab, TorrentId};
 use crate::session::Session;
 use crate::session::conn::TimerKey;
 use crate::session::op::{DhtOp, OpOwner};
@@ -37,18 +42,43 @@ pub(crate) struct DhtLink {
     pub(crate) forgotten: Vec<WishId>,
 }
 
-/// The DHT and its errands.
+/// Our nodes and their errands.
 #[derive(Debug)]
 pub(crate) struct DhtHost {
-    dht: Dht,
+    /// At least one.
+    nodes: Vec<Node>,
     timer: TimerId,
     stage: Stage,
     routers: Vec<SocketAddr>,
     /// Host names being looked up.
     resolving: usize,
-    /// Whether the saved table is being read or written.
+    wishes: Slab<WishId, Pending>,
+    /// The wishes that nodes look after, by the node and its own name for it.
+    under_way: BTreeMap<(usize, WishId), WishId>,
+    /// Whose turn it is to look for something.
+    turn: usize,
+}
+
+/// One node, with an address in one family or in both.
+#[derive(Debug)]
+struct Node {
+    dht: Dht,
+    /// Where its sockets are, IPv4 and IPv6.
+    local: [Option<IpAddr>; 2],
+    /// Whether its saved table is being read or written.
     disk_busy: bool,
-    wishes: BTreeMap<WishId, Owner>,
+}
+
+/// A wish, and which nodes look for it.
+#[derive(Debug)]
+struct Pending {
+    owner: Owner,
+    wish: Wish,
+    /// The node that does.
+    at: usize,
+    /// How many are to do it after that.
+    left: usize,
+    outcome: Outcome,
 }
 
 /// How far it is.
@@ -87,47 +117,48 @@ impl DhtHost {
     /// A node, if the session is to run one.
     pub(crate) fn open(session: &mut Session) -> Option<Self> {
         let config: DhtConfig = session.config.dht.clone()?;
-        let listens = |v4: bool| session.config.listen.iter().any(|addr| addr.is_ipv4() == v4);
-        let settings = Settings {
-            v4: listens(true) || session.config.listen.is_empty(),
-            v6: listens(false),
-            read_only: config.read_only,
-            version: config.version,
-        };
         session.dht.told = !config.read_only;
-        let dht = Dht::new(settings, session.secret.fork(), session.now);
-        let timer = session.timers.register(TimerKey::Dht);
+        let mut nodes = Vec::new();
+        for (index, local) in (0..).zip(local_addresses(&session.config.listen)) {
+            let [v4, v6] = local.map(|ip| ip.is_some());
+            let settings =
+                Settings { v4, v6, read_only: config.read_only, version: config.version };
+            let dht = Dht::new(settings, session.secret.fork(), session.now);
+            nodes.push(Node { dht, local, disk_busy: true });
+            let request = DiskRequest::Load { name: StateName::Dht(index) };
+            session.disk(OpOwner::Dht(DhtOp::Load(index)), request);
+        }
         let mut host = DhtHost {
-            dht,
-            timer,
+            nodes,
+            timer: session.timers.register(TimerKey::Dht),
             stage: Stage::Preparing,
             routers: Vec::new(),
             resolving: 0,
-            disk_busy: true,
-            wishes: BTreeMap::new(),
+            wishes: Slab::new(),
+            under_way: BTreeMap::new(),
+            turn: 0,
         };
-        let request = DiskRequest::Load { name: StateName::Dht };
-        session.disk(OpOwner::Dht(DhtOp::Load), request);
         for (name, port) in config.bootstrap {
             host.look_up(session, &name, DhtOp::Router(port));
         }
         Some(host)
     }
 
-    /// How much it holds.
+    /// How much they hold.
     pub(crate) fn stats(&self, session: &Session) -> Stats {
-        self.dht.stats(session.now)
+        let stats = self.nodes.iter().map(|node| node.dht.stats(session.now));
+        stats.fold(Stats::default(), Stats::plus)
     }
 
     /// Whether nothing of it is under way that a stop has to wait for.
     pub(crate) fn is_idle(&self) -> bool {
-        !self.disk_busy
+        !self.nodes.iter().any(|node| node.disk_busy)
     }
 
     /// The session stops: what is known is saved.
     pub(crate) fn stop(&mut self, session: &mut Session) {
         if self.stage == Stage::Running {
-            self.save(session);
+            (0..self.nodes.len()).for_each(|index| self.save(session, index));
         }
         self.stage = Stage::Stopped;
         session.dht.ready = false;
@@ -141,9 +172,7 @@ impl DhtHost {
         torrent: TorrentId,
         wish: Wish,
     ) -> Option<WishId> {
-        let id = self.dht.wish(session.now, wish)?;
-        self.wishes.insert(id, Owner::Torrent(torrent));
-        Some(id)
+        self.wish(session, Owner::Torrent(torrent), wish)
     }
 
     /// The user wishes for something.
@@ -151,35 +180,58 @@ impl DhtHost {
         if self.stage == Stage::Stopped {
             return None;
         }
-        let id = self.dht.wish(session.now, wish)?;
-        self.wishes.insert(id, Owner::User);
+        self.wish(session, Owner::User, wish)
+    }
+
+    fn wish(&mut self, session: &Session, owner: Owner, wish: Wish) -> Option<WishId> {
+        let at = self.next_node();
+        let under_way = self.nodes[at].dht.wish(session.now, wish.clone())?;
+        let announces = matches!(wish, Wish::Peers { announce: Some(_), .. });
+        let left = if announces { self.nodes.len() - 1 } else { 0 };
+        let pending = Pending { owner, wish, at, left, outcome: Outcome::default() };
+        let id = self.wishes.insert(pending);
+        self.under_way.insert((at, under_way), id);
         Some(id)
+    }
+
+    /// Who looks for the next wish: of those that know nodes in most families, each in turn.
+    fn next_node(&mut self) -> usize {
+        let count = self.nodes.len();
+        self.turn = (self.turn + 1) % count;
+        let in_turn = (0..count).map(|n| (self.turn + n) % count);
+        // The first of the best comes last in this order.
+        in_turn.rev().max_by_key(|&index| self.nodes[index].dht.families()).unwrap_or(0)
     }
 
     // What happened.
 
-    /// A datagram came in. False: it is none of the DHT's.
-    pub(crate) fn datagram(&mut self, session: &Session, datagram: &Datagram) -> bool {
-        if self.stage == Stage::Stopped {
-            return datagram.data.first() == Some(&b'd');
+    /// A datagram came in at this address of ours. False: it is none of the DHT's.
+    pub(crate) fn datagram(&mut self, session: &Session, at: IpAddr, datagram: &Datagram) -> bool {
+        let node = self.nodes.iter_mut().find(|node| node.is_at(at));
+        match node.filter(|_| self.stage != Stage::Stopped) {
+            Some(node) => node.dht.handle_datagram(session.now, datagram.remote, &datagram.data),
+            None => datagram.data.first() == Some(&b'd'),
         }
-        self.dht.handle_datagram(session.now, datagram.remote, &datagram.data)
     }
 
     pub(crate) fn timeout(&mut self, session: &Session) {
-        self.dht.handle_timeout(session.now);
+        for node in &mut self.nodes {
+            node.dht.handle_timeout(session.now);
+        }
     }
 
-    /// The saved table was read or written, or could not be. Without it the bootstrap hosts do.
+    /// A saved table was read or written, or could not be. Without it the bootstrap hosts do.
     pub(crate) fn disk_done(
         &mut self,
         session: &Session,
         op: DhtOp,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        self.disk_busy = false;
-        if let (DhtOp::Load, Ok(DiskDone::Loaded(Some(data)))) = (op, result) {
-            self.dht.load(session.now, Saved::decode(&data));
+        let (DhtOp::Load(index) | DhtOp::Save(index)) = op else { return };
+        let Some(node) = self.nodes.get_mut(usize::from(index)) else { return };
+        node.disk_busy = false;
+        if let (DhtOp::Load(_), Ok(DiskDone::Loaded(Some(data)))) = (op, result) {
+            node.dht.load(session.now, Saved::decode(&data));
         }
     }
 
@@ -198,94 +250,159 @@ impl DhtHost {
             }
             DhtOp::Named(port) => {
                 for ip in addrs {
-                    self.dht.meet(session.now, SocketAddr::new(ip, port));
+                    self.meet(session, SocketAddr::new(ip, port));
                 }
             }
-            DhtOp::Load | DhtOp::Save => {}
+            DhtOp::Load(_) | DhtOp::Save(_) => {}
         }
     }
 
     // What follows.
 
-    /// Begins if everything is there; `open` says in which families a socket is.
-    pub(crate) fn begin_if_ready(&mut self, session: &Session, open: impl Fn(bool) -> bool) {
-        let waits = session.listeners_pending > 0 || self.disk_busy || self.resolving > 0;
+    /// Begins if everything is there; `open` says at which addresses a socket is.
+    pub(crate) fn begin_if_ready(&mut self, session: &Session, open: impl Fn(IpAddr) -> bool) {
+        let waits = session.listeners_pending > 0 || !self.is_idle() || self.resolving > 0;
         if self.stage != Stage::Preparing || waits {
             return;
         }
         self.stage = Stage::Running;
-        for v6 in [false, true] {
-            if !open(v6) {
-                self.dht.leave(v6);
+        let routers = std::mem::take(&mut self.routers);
+        for Node { dht, local, .. } in &mut self.nodes {
+            for ip in local.iter().flatten().filter(|ip| !open(**ip)) {
+                dht.leave(ip.is_ipv6());
             }
+            dht.begin(session.now, routers.clone());
         }
-        self.dht.begin(session.now, std::mem::take(&mut self.routers));
     }
 
     /// Does what torrents want done.
     pub(crate) fn run_errands(&mut self, session: &mut Session) {
         for addr in std::mem::take(&mut session.dht.met) {
-            self.dht.meet(session.now, addr);
+            self.meet(session, addr);
         }
         for (name, port) in std::mem::take(&mut session.dht.hosts) {
             self.look_up(session, &name, DhtOp::Named(port));
         }
         for wish in std::mem::take(&mut session.dht.forgotten) {
-            self.wishes.remove(&wish);
-            self.dht.forget(wish);
+            self.forget(wish);
+        }
+    }
+
+    /// One of us makes the acquaintance of whoever is at an address: who knows fewest.
+    fn meet(&mut self, session: &Session, addr: SocketAddr) {
+        let nodes = self.nodes.iter_mut().filter(|node| node.dht.id(addr.is_ipv6()).is_some());
+        if let Some(node) = nodes.min_by_key(|node| node.dht.nodes()) {
+            node.dht.meet(session.now, addr);
+        }
+    }
+
+    fn forget(&mut self, wish: WishId) {
+        let Some(Pending { at, .. }) = self.wishes.remove(wish) else { return };
+        let its = self.under_way.iter().find(|(_, id)| **id == wish).map(|(key, _)| *key);
+        if let Some(key @ (_, under_way)) = its {
+            self.under_way.remove(&key);
+            self.nodes[at].dht.forget(under_way);
         }
     }
 
     /// What was found, in order.
     pub(crate) fn poll_found(&mut self, session: &mut Session) -> Option<Found> {
-        while let Some(output) = self.dht.poll_output() {
-            match output {
-                Output::Ready { nodes } => {
-                    session.dht.ready = true;
-                    return Some(Found::Ready { nodes });
+        for index in 0..self.nodes.len() {
+            while let Some(output) = self.nodes[index].dht.poll_output() {
+                let found = self.found(session, index, output);
+                if found.is_some() {
+                    return found;
                 }
-                Output::Peers { wish, peers } => {
-                    if let Some(Owner::Torrent(id)) = self.wishes.get(&wish) {
-                        return Some(Found::Peers(*id, peers));
-                    }
-                }
-                Output::Done { wish, outcome } => match self.wishes.remove(&wish) {
-                    Some(Owner::Torrent(id)) => return Some(Found::Done(id, outcome)),
-                    Some(Owner::User) => return Some(Found::UserDone(wish, outcome)),
-                    None => {}
-                },
-                Output::ExternalAddress(ip) => return Some(Found::ExternalAddress(ip)),
-                Output::SaveDue => self.save(session),
             }
         }
         None
     }
 
-    /// The datagrams to send.
-    pub(crate) fn take_datagrams(&mut self) -> Vec<Datagram> {
-        std::iter::from_fn(|| self.dht.poll_transmit()).collect()
+    fn found(&mut self, session: &mut Session, index: usize, output: Output) -> Option<Found> {
+        match output {
+            Output::Ready { .. } if session.dht.ready => None,
+            Output::Ready { nodes } => {
+                session.dht.ready = true;
+                Some(Found::Ready { nodes })
+            }
+            Output::Peers { wish, peers } => {
+                let pending = self.wishes.get(*self.under_way.get(&(index, wish))?)?;
+                match pending.owner {
+                    Owner::Torrent(id) => Some(Found::Peers(id, peers)),
+                    Owner::User => None,
+                }
+            }
+            Output::Done { wish, outcome } => self.looked(session, (index, wish), *outcome),
+            // One is all that torrents have use for.
+            Output::ExternalAddress(ip) if index == 0 => Some(Found::ExternalAddress(ip)),
+            Output::ExternalAddress(_) => None,
+            Output::SaveDue => {
+                self.save(session, index);
+                None
+            }
+        }
+    }
+
+    /// A node is done with a wish: the next has its turn, or it is done altogether.
+    fn looked(
+        &mut self,
+        session: &Session,
+        by: (usize, WishId),
+        outcome: Outcome,
+    ) -> Option<Found> {
+        let id = self.under_way.remove(&by)?;
+        let pending = self.wishes.get_mut(id)?;
+        pending.outcome.add(outcome);
+        while pending.left > 0 {
+            pending.left -= 1;
+            pending.at = (pending.at + 1) % self.nodes.len();
+            let dht = &mut self.nodes[pending.at].dht;
+            if let Some(under_way) = dht.wish(session.now, pending.wish.clone()) {
+                self.under_way.insert((pending.at, under_way), id);
+                return None;
+            }
+        }
+        let Pending { owner, outcome, .. } = self.wishes.remove(id)?;
+        let outcome = Box::new(outcome);
+        Some(match owner {
+            Owner::Torrent(torrent) => Found::Done(torrent, outcome),
+            Owner::User => Found::UserDone(id, outcome),
+        })
+    }
+
+    /// The next datagram to send, and from which address of ours.
+    pub(crate) fn next_datagram(&mut self) -> Option<(IpAddr, Datagram)> {
+        self.nodes.iter_mut().find_map(|node| {
+            let datagram = node.dht.poll_transmit()?;
+            let [v4, v6] = node.local;
+            Some(((if datagram.remote.is_ipv6() { v6 } else { v4 })?, datagram))
+        })
     }
 
     /// Sets the timer, and says whether the network has grown from very small.
     pub(crate) fn rearm(&mut self, session: &mut Session) -> bool {
         if self.stage != Stage::Stopped {
-            session.arm(self.timer, self.dht.poll_timeout());
+            let next = self.nodes.iter().filter_map(|node| node.dht.poll_timeout()).min();
+            session.arm(self.timer, next);
         }
-        let grown = self.dht.nodes().min(GROWING);
+        let known: usize = self.nodes.iter().map(|node| node.dht.nodes()).sum();
+        let grown = known.min(GROWING);
         let has_grown = session.dht.ready && grown > session.dht.growth;
         session.dht.growth = session.dht.growth.max(grown);
         has_grown
     }
 
-    fn save(&mut self, session: &mut Session) {
-        let saved = self.dht.save();
-        if self.disk_busy || saved.contacts.is_empty() {
+    fn save(&mut self, session: &mut Session, index: usize) {
+        let node = &mut self.nodes[index];
+        let saved = node.dht.save();
+        if node.disk_busy || saved.contacts.is_empty() {
             return;
         }
-        self.disk_busy = true;
+        let Ok(index) = u16::try_from(index) else { return };
+        node.disk_busy = true;
         let data = Bytes::from(saved.encode());
-        let request = DiskRequest::Save { name: StateName::Dht, data };
-        session.disk(OpOwner::Dht(DhtOp::Save), request);
+        let request = DiskRequest::Save { name: StateName::Dht(index), data };
+        session.disk(OpOwner::Dht(DhtOp::Save(index)), request);
     }
 
     fn look_up(&mut self, session: &mut Session, name: &str, op: DhtOp) {
@@ -298,6 +415,36 @@ impl DhtHost {
             }
         }
     }
+}
+
+impl Node {
+    fn is_at(&self, ip: IpAddr) -> bool {
+        self.local.contains(&Some(ip))
+    }
+}
+
+/// Where each of our nodes is, IPv4 and IPv6: the first has the first address of each family, and so
+/// on. One address is one node, however many ports are listened on there (BEP 45).
+fn local_addresses(listen: &[SocketAddr]) -> Vec<[Option<IpAddr>; 2]> {
+    let mut nodes: Vec<[Option<IpAddr>; 2]> = Vec::new();
+    for ip in listen.iter().map(SocketAddr::ip) {
+        let family = usize::from(ip.is_ipv6());
+        if nodes.iter().any(|node| node[family] == Some(ip)) {
+            continue;
+        }
+        match nodes.iter_mut().find(|node| node[family].is_none()) {
+            Some(node) => node[family] = Some(ip),
+            None => {
+                let mut node = [None; 2];
+                node[family] = Some(ip);
+                nodes.push(node);
+            }
+        }
+    }
+    if nodes.is_empty() {
+        nodes.push([Some(Ipv4Addr::UNSPECIFIED.into()), None]);
+    }
+    nodes
 }
 
 /// Nodes up to which each more is worth announcing to again (BEP 5: K, the nodes that keep a

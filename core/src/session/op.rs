@@ -22,10 +22,10 @@ pub(crate) enum OpOwner {
 /// What the DHT asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum DhtOp {
-    /// Its saved table.
-    Load,
-    /// Its table written.
-    Save,
+    /// The saved table of this node of ours.
+    Load(u16),
+    /// That table written.
+    Save(u16),
     /// The addresses of a bootstrap host, whose port is this.
     Router(u16),
     /// The addresses of a node that a torrent names, whose port is this.

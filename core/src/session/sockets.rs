@@ -121,12 +121,18 @@ impl Sockets {
         self.sockets.get(socket).map(|socket| socket.purpose)
     }
 
-    /// Whether there is a socket for our own datagrams to this family, open or about to be.
-    pub(crate) fn has_udp(&self, v6: bool) -> bool {
-        let fits = |socket: &Socket| {
-            socket.purpose == Purpose::PeersUdp && socket.spec.addr.is_ipv6() == v6
-        };
-        self.sockets.iter().any(|(_, socket)| fits(socket))
+    /// The socket for our own datagrams at a local address, open or about to be.
+    pub(crate) fn udp_at(&self, ip: IpAddr) -> Option<SocketId> {
+        let fits =
+            |socket: &Socket| socket.purpose == Purpose::PeersUdp && socket.spec.addr.ip() == ip;
+        self.sockets.iter().find(|(_, socket)| fits(socket)).map(|(id, _)| id)
+    }
+
+    /// The local address whose datagrams come and go by this socket; of several ports at one address,
+    /// one does.
+    pub(crate) fn node_address(&self, socket: SocketId) -> Option<IpAddr> {
+        let ip = self.sockets.get(socket)?.spec.addr.ip();
+        (self.udp_at(ip) == Some(socket)).then_some(ip)
     }
 
     /// A socket is open, or could not be opened.

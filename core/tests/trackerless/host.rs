@@ -18,9 +18,10 @@ use bytes::{Bytes, BytesMut};
 /// One engine with its files. It is recorded.
 pub(crate) struct Node {
     pub(crate) engine: Recorder,
-    addr: SocketAddr,
+    /// Where it is; the first is where its connections come from.
+    addrs: Vec<SocketAddr>,
     listener: Option<SocketId>,
-    udp: Option<SocketId>,
+    udp: BTreeMap<SocketAddr, SocketId>,
     pub(crate) group: Option<(SocketId, SocketAddr)>,
     stores: BTreeMap<StoreId, Arc<StoreSpec>>,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
@@ -31,13 +32,22 @@ pub(crate) struct Node {
     /// Everything that was sent over streams.
     pub(crate) said: Vec<u8>,
     /// Everything that was sent in datagrams.
-    pub(crate) sent: Vec<Datagram>,
+    pub(crate) sent: Vec<Sent>,
+}
+
+/// A datagram that was sent.
+pub(crate) struct Sent {
+    pub(crate) from: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) data: BytesMut,
 }
 
 /// How they are to find each other.
 #[derive(Clone, Copy)]
 pub(crate) enum Means {
     Dht,
+    /// The same, and the last node has two addresses.
+    MultihomedDht,
     LocalDiscovery,
 }
 
@@ -52,11 +62,20 @@ pub(crate) fn addr(at: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1 + at as u8], 6881))
 }
 
+/// The other address of a node that has two.
+pub(crate) fn other_addr(at: usize) -> SocketAddr {
+    SocketAddr::from(([10, 1, 0, 1 + at as u8], 6881))
+}
+
 impl Node {
     fn new(at: usize, means: Means, states: BTreeMap<StateName, Bytes>, now: Instant) -> Self {
-        let mut config = Config { listen: vec![addr(at)], ..Config::default() };
+        let mut addrs = vec![addr(at)];
+        if matches!(means, Means::MultihomedDht) && at == 2 {
+            addrs.push(other_addr(at));
+        }
+        let mut config = Config { listen: addrs.clone(), ..Config::default() };
         match means {
-            Means::Dht => {
+            Means::Dht | Means::MultihomedDht => {
                 let bootstrap = vec![("10.0.0.1".to_owned(), 6881)];
                 config.dht = Some(DhtConfig { bootstrap, ..DhtConfig::default() });
             }
@@ -65,9 +84,9 @@ impl Node {
         let seed = [at as u8 + 1; 32];
         Node {
             engine: Recorder::recording(config, seed, now, UnixTime(1_700_000_000)),
-            addr: addr(at),
+            addrs,
             listener: None,
-            udp: None,
+            udp: BTreeMap::new(),
             group: None,
             stores: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -164,7 +183,7 @@ impl Net {
     }
 
     fn node_at(&self, addr: SocketAddr) -> Option<usize> {
-        self.nodes.iter().position(|node| node.addr == addr)
+        self.nodes.iter().position(|node| node.addrs.contains(&addr))
     }
 
     fn perform(&mut self, at: usize, action: Action) {
@@ -172,7 +191,7 @@ impl Net {
             Action::Bind { socket, spec: SocketSpec { kind, addr } } => {
                 match kind {
                     SocketKind::TcpListener => self.nodes[at].listener = Some(socket),
-                    SocketKind::Udp => self.nodes[at].udp = Some(socket),
+                    SocketKind::Udp => drop(self.nodes[at].udp.insert(addr, socket)),
                     SocketKind::Multicast => self.nodes[at].group = Some((socket, addr)),
                 }
                 self.events.push_back((at, Event::Bound { socket, result: Ok(addr) }));
@@ -209,7 +228,7 @@ impl Net {
     }
 
     fn connect(&mut self, at: usize, conn: ConnId, to: SocketAddr) {
-        let from = SocketAddr::new(self.nodes[at].addr.ip(), 50_000);
+        let from = SocketAddr::new(self.nodes[at].addrs[0].ip(), 50_000);
         let accepted = self.node_at(to).and_then(|other| {
             let node = &mut self.nodes[other];
             Some((other, node.engine.accept(self.now, node.listener?, from)?))
@@ -224,16 +243,18 @@ impl Net {
     }
 
     fn send_datagrams(&mut self, at: usize, socket: SocketId) {
+        let from = self.nodes[at].udp.iter().find(|(_, id)| **id == socket).map(|(addr, _)| *addr);
+        let from = from.unwrap_or(self.nodes[at].addrs[0]);
         while let Some(datagram) = self.nodes[at].engine.gather_datagram(self.now, socket) {
-            self.nodes[at].sent.push(datagram.clone());
+            let Datagram { remote, data } = datagram.clone();
+            self.nodes[at].sent.push(Sent { from, remote, data });
             if datagram.remote.ip().is_multicast() {
                 self.send_to_group(at, &datagram);
                 continue;
             }
             let Some(other) = self.node_at(datagram.remote) else { continue };
-            let remote = self.nodes[at].addr;
-            let batch = vec![Datagram { remote, data: datagram.data }];
-            if let Some(socket) = self.nodes[other].udp {
+            let batch = vec![Datagram { remote: from, data: datagram.data }];
+            if let Some(&socket) = self.nodes[other].udp.get(&datagram.remote) {
                 self.events.push_back((other, Event::Datagrams { socket, batch }));
             }
         }

@@ -18,7 +18,7 @@ use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::{Event, Notice, TorrentNotice};
 
-use host::{Means, Net, addr};
+use host::{Means, Net, Sent, addr, other_addr};
 
 fn content() -> Vec<u8> {
     (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
@@ -139,7 +139,7 @@ fn the_table_is_saved_at_the_end_and_used_at_the_next_start() {
     let now = net.now;
     net.nodes[2].engine.stop(now);
     assert!(net.run_until(2, |net| net.nodes[2].notices.contains(&Notice::Stopped)));
-    assert!(net.nodes[2].states.contains_key(&StateName::Dht));
+    assert!(net.nodes[2].states.contains_key(&StateName::Dht(0)));
     // The bootstrap node is away when it comes back.
     net.nodes[0].engine.stop(now);
     net.run_until(2, |_| false);
@@ -149,6 +149,77 @@ fn the_table_is_saved_at_the_end_and_used_at_the_next_start() {
         net.nodes[2].notices.iter().any(known)
     };
     assert!(net.run_until(30, ready));
+}
+
+/// What a message says under a key of a bencoded dictionary, if it is so many bytes.
+fn value<'a>(sent: &'a Sent, key: &str, len: usize) -> Option<&'a [u8]> {
+    let key = format!("{}:{key}{len}:", key.len()).into_bytes();
+    let at = sent.data.windows(key.len()).position(|window| window == key)? + key.len();
+    sent.data.get(at..at + len)
+}
+
+fn says(sent: &Sent, word: &str) -> bool {
+    sent.data.windows(word.len()).any(|window| window == word.as_bytes())
+}
+
+/// BEP 45, "node behavior".
+#[test]
+fn a_host_with_two_addresses_is_two_nodes() {
+    let mut net = by(Means::MultihomedDht, &torrent(false));
+    assert!(!net.run_until(60, |_| false));
+    let homes = [addr(2), other_addr(2)];
+    let sent = |from: SocketAddr| net.nodes[2].sent.iter().filter(move |sent| sent.from == from);
+
+    // Each has one id, far from the other's.
+    let ids = homes.map(|home| {
+        let mut ids: Vec<&[u8]> = sent(home).filter_map(|sent| value(sent, "id", 20)).collect();
+        ids.dedup();
+        let [id] = ids[..] else { panic!("{home} has {} ids", ids.len()) };
+        id.to_vec()
+    });
+    let common = ids[0].iter().zip(&ids[1]).take_while(|(a, b)| a == b).count();
+    assert!(common < 2, "{ids:?}");
+
+    // Each answers what it was asked, with the transaction id of the question; also the other one.
+    for home in homes {
+        let ids = |sent: Vec<&Sent>| {
+            let mut ids: Vec<Vec<u8>> =
+                sent.into_iter().filter_map(|sent| value(sent, "t", 4)).map(Vec::from).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let all = net.nodes.iter().flat_map(|node| &node.sent);
+        let asked = ids(all.filter(|s| s.remote == home && says(s, "1:y1:q")).collect());
+        let answered = ids(sent(home).filter(|s| says(s, "1:y1:r")).collect());
+        assert!(!asked.is_empty());
+        assert_eq!(answered, asked, "{home}");
+    }
+
+    // Each announces with its own token, and they do not ask for the same at one time.
+    let infohash = torrent(false).infohash();
+    let asks = |sent: &&Sent| {
+        says(sent, "9:get_peers") && value(sent, "info_hash", 20) == Some(&infohash.0[..])
+    };
+    let asked: Vec<&Sent> = net.nodes[2].sent.iter().filter(asks).collect();
+    let runs: Vec<&[&Sent]> = asked.chunk_by(|one, next| one.from == next.from).collect();
+    assert!(homes.iter().all(|home| runs.iter().any(|run| run[0].from == *home)));
+    for run in runs {
+        let whole = |at: usize| run.iter().any(|sent| sent.remote == addr(at));
+        assert!(whole(0) && whole(1), "a lookup is not cut by the other's");
+    }
+    let infohash = NodeId::from(infohash);
+    let (announce, enough) = (None, None);
+    let found = wish(&mut net, 0, Wish::Peers { infohash, no_seeds: false, announce, enough });
+    let stored: Vec<SocketAddr> = found.peers.into_iter().filter(|p| homes.contains(p)).collect();
+    assert_eq!(stored.len(), 2, "{stored:?}");
+
+    // Each keeps its table.
+    let now = net.now;
+    net.nodes[2].engine.stop(now);
+    assert!(net.run_until(2, |net| net.nodes[2].notices.contains(&Notice::Stopped)));
+    let tables = [0, 1].map(|node| net.nodes[2].states.get(&StateName::Dht(node)));
+    assert!(tables[0].is_some() && tables[1].is_some() && tables[0] != tables[1]);
+    net.nodes[2].replays();
 }
 
 /// The announces that a node sent: when is not known here.

@@ -124,7 +124,8 @@ impl StateDir {
 fn file_name(name: StateName) -> String {
     match name {
         StateName::Resume(infohash) => format!("{infohash}.resume"),
-        StateName::Dht => "dht.nodes".to_owned(),
+        StateName::Dht(0) => "dht.nodes".to_owned(),
+        StateName::Dht(node) => format!("dht-{node}.nodes"),
         StateName::Metadata(infohash) => format!("{infohash}.metadata"),
     }
 }

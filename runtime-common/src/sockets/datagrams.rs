@@ -60,7 +60,7 @@ impl<S: AsFd> DatagramSockets<S> {
         poller: &mut impl Poller<Socket = S>,
         id: SocketId,
         spec: SocketSpec,
-        bind: Option<IpAddr>,
+        bind: &[IpAddr],
     ) -> io::Result<SocketAddr> {
         let socket = net::bind(spec)?;
         let group = (spec.kind == SocketKind::Multicast).then(|| Group::new(spec.addr, bind));

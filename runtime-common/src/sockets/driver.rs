@@ -215,7 +215,7 @@ impl<P: Poller> Driver<P> {
 
     /// What it returns has happened at once.
     fn connect(&mut self, conn: ConnId, to: SocketAddr, tls: Option<&str>) -> Option<Event> {
-        let bind = self.host.bind_address();
+        let bind = self.host.bind_address(to);
         match tls.map(|host| self.host.trust().begin(host)).transpose() {
             Ok(tls) => self.connections.connect(&mut self.poller, conn, to, bind, tls),
             Err(error) => Some(connections::failed(conn, &error)),
@@ -226,7 +226,7 @@ impl<P: Poller> Driver<P> {
         let bound = match spec.kind {
             SocketKind::TcpListener => self.listeners.open(&mut self.poller, socket, spec),
             SocketKind::Udp | SocketKind::Multicast => {
-                let bind = self.host.bind_address();
+                let bind = self.host.bind_addresses();
                 self.datagrams.open(&mut self.poller, socket, spec, bind)
             }
         };

@@ -16,7 +16,7 @@ fn open(mode: Mode) -> (TestPoller, DatagramSockets<Socket>, SocketId, SocketAdd
     let mut sockets = DatagramSockets::new();
     let id = SocketId::new(1, 0);
     let spec = SocketSpec { kind: SocketKind::Udp, addr: "127.0.0.1:0".parse().unwrap() };
-    let addr = sockets.open(&mut poller, id, spec, None).unwrap();
+    let addr = sockets.open(&mut poller, id, spec, &[]).unwrap();
     (poller, sockets, id, addr)
 }
 

@@ -1,0 +1,177 @@
+//! That one process at a time writes a torrent's data: each says in its session's directory which
+//! torrents it works on, and looks at what the others say before it begins.
+//!
+//! What a process says counts while the lock on its session's directory is held, and so ends with
+//! the process, however it ends. One at a time looks and says, behind a gate: a lock on the state
+//! directory. All that takes two descriptors, for any number of torrents.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bitswarm_core::piece::InfoHash;
+
+use crate::exit::{Code, Failure};
+use crate::state::State;
+
+/// In a session's directory: what it works on, a line each.
+const LIST: &str = "torrents";
+
+/// How a process uses a torrent's data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Use {
+    /// Writing it: no other process may use it.
+    Write,
+    /// Reading it: others may read it too.
+    Read,
+}
+
+/// Held by who is about to claim something; others wait.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    state: State,
+    _lock: Option<File>,
+}
+
+/// What this process works on.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    list: PathBuf,
+    how: Use,
+    torrents: BTreeMap<String, Use>,
+}
+
+impl Gate {
+    /// Waits until nobody else is about to claim something in this state directory.
+    pub(crate) fn enter(state: &State) -> Result<Self, Failure> {
+        let path = state.dir().join("lock");
+        let file = open(&path).map_err(|error| Failure::file("cannot write", &path, &error))?;
+        // Some file systems have no locks: better without than not at all.
+        let lock = file.lock().is_ok().then_some(file);
+        Ok(Gate { state: state.clone(), _lock: lock })
+    }
+
+    /// Claims torrents for the session in this directory, whose lock is held; or says which of them
+    /// another process has.
+    pub(crate) fn claim(
+        self,
+        session: &Path,
+        torrents: impl Iterator<Item = InfoHash>,
+        how: Use,
+    ) -> Result<Claim, Failure> {
+        let torrents = torrents.map(|infohash| (infohash.to_string(), how)).collect();
+        let claim = Claim { list: session.join(LIST), how, torrents };
+        for other in self.state.sessions().filter(|dir| dir != session && is_alive(dir)) {
+            claim.compare(&other)?;
+        }
+        claim.write().map_err(|error| Failure::file("cannot write", &claim.list, &error))?;
+        Ok(claim)
+    }
+}
+
+impl Claim {
+    /// This torrent is not worked on any more.
+    pub(crate) fn release(&mut self, infohash: &str) {
+        if self.torrents.remove(infohash).is_some() {
+            // If that fails it stays claimed until the end.
+            let _ = self.write();
+        }
+    }
+
+    fn compare(&self, other: &Path) -> Result<(), Failure> {
+        let list = fs::read_to_string(other.join(LIST)).unwrap_or_default();
+        let taken = list.lines().filter_map(|line| line.split_once(' ')).find(|(how, infohash)| {
+            let shared = *how == word(Use::Read) && self.how == Use::Read;
+            !shared && self.torrents.contains_key(*infohash)
+        });
+        let Some((_, infohash)) = taken else { return Ok(()) };
+        let message = format!(
+            "another bitswarm is working on torrent {infohash} in the same directory; \
+             stop it, or choose another directory"
+        );
+        Err(Failure::new(Code::File, message))
+    }
+
+    /// The list appears whole.
+    fn write(&self) -> io::Result<()> {
+        let line = |(infohash, how): (&String, &Use)| format!("{} {infohash}\n", word(*how));
+        let text: String = self.torrents.iter().map(line).collect();
+        let unfinished = self.list.with_extension("new");
+        fs::write(&unfinished, text)?;
+        fs::rename(&unfinished, &self.list)
+    }
+}
+
+fn word(how: Use) -> &'static str {
+    match how {
+        Use::Write => "write",
+        Use::Read => "read",
+    }
+}
+
+/// Whether a session's process lives: the lock of its directory is held.
+fn is_alive(session: &Path) -> bool {
+    let lock = open(&session.join("lock"));
+    lock.is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(false).write(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: InfoHash = InfoHash([7; 20]);
+    const OTHER: InfoHash = InfoHash([8; 20]);
+
+    struct Process {
+        dir: PathBuf,
+        _lock: File,
+    }
+
+    impl Process {
+        fn start(state: &State, number: usize) -> Self {
+            let dir = state.session_dirs().nth(number).unwrap();
+            fs::create_dir_all(&dir).unwrap();
+            let lock = open(&dir.join("lock")).unwrap();
+            lock.try_lock().unwrap();
+            Process { dir, _lock: lock }
+        }
+
+        fn claim(&self, state: &State, torrent: InfoHash, how: Use) -> Result<Claim, Failure> {
+            Gate::enter(state).unwrap().claim(&self.dir, [torrent].into_iter(), how)
+        }
+    }
+
+    #[test]
+    fn writers_exclude_each_other_and_readers_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(Some(dir.path()), Path::new("unused")).unwrap();
+        let [a, b, c] = [0, 1, 2].map(|number| Process::start(&state, number));
+        a.claim(&state, ONE, Use::Read).unwrap();
+        b.claim(&state, ONE, Use::Read).unwrap();
+        assert_eq!(c.claim(&state, ONE, Use::Write).unwrap_err().code, Code::File);
+        c.claim(&state, OTHER, Use::Write).unwrap();
+        drop((a, b));
+        let mut claim = c.claim(&state, ONE, Use::Write).unwrap();
+        let a = Process::start(&state, 0);
+        assert!(a.claim(&state, ONE, Use::Read).is_err());
+        claim.release(&ONE.to_string());
+        a.claim(&state, ONE, Use::Read).unwrap();
+    }
+
+    #[test]
+    fn what_a_process_said_ends_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(Some(dir.path()), Path::new("unused")).unwrap();
+        Process::start(&state, 0).claim(&state, ONE, Use::Write).unwrap();
+        // Its list is left; the next that takes the place says what it works on itself.
+        Process::start(&state, 1).claim(&state, ONE, Use::Write).unwrap();
+        let again = Process::start(&state, 0);
+        again.claim(&state, OTHER, Use::Write).unwrap();
+        Process::start(&state, 1).claim(&state, ONE, Use::Write).unwrap();
+    }
+}
