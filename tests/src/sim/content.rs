@@ -48,6 +48,7 @@ pub struct Content {
     /// The trees of the files that have bytes, by their roots.
     trees: BTreeMap<Hash, Arc<Tree>>,
     info: Vec<u8>,
+    is_private: bool,
 }
 
 /// A file, and where its bytes are.
@@ -106,7 +107,7 @@ impl Content {
         if let Value::Dict(entries) = &mut info {
             entries.insert(b"private".to_vec(), Value::Int(1));
         }
-        Arc::new(Content { info: info.to_bytes(), ..self.clone() })
+        Arc::new(Content { info: info.to_bytes(), is_private: true, ..self.clone() })
     }
 
     fn build(kind: Kind, seed: u64, name: &str, files: &[(&str, u64)], piece_len: u32) -> Self {
@@ -127,6 +128,7 @@ impl Content {
             data: Bytes::new(),
             trees: BTreeMap::new(),
             info: Vec::new(),
+            is_private: false,
         };
         for (path, length) in files {
             if kind == Kind::V2 && *length > 0 {
@@ -147,6 +149,11 @@ impl Content {
         content.data = Bytes::from(data);
         content.info = content.info_dict().to_bytes();
         content
+    }
+
+    /// Whether it is private (BEP 27).
+    pub fn is_private(&self) -> bool {
+        self.is_private
     }
 
     /// The metainfo, with these tiers of trackers, as the core reads it.

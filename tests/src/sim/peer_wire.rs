@@ -106,6 +106,11 @@ impl Hello {
         self.reserved[7] & 0x10 != 0
     }
 
+    /// Whether it has a node of the DHT (BEP 5, "last bit in the 8-byte reserved flags").
+    pub fn dht(&self) -> bool {
+        self.reserved[7] & 0x01 != 0
+    }
+
     /// Whether it offers the fast extension (BEP 6).
     pub fn fast(&self) -> bool {
         self.reserved[7] & 0x04 != 0

@@ -7,6 +7,7 @@ use bitswarm_core::piece::{BLOCK_LEN, InfoHash, PieceIndex};
 use bitswarm_core::time::Instant;
 
 use super::hashes::HashTalk;
+use super::private::offered_pex_id;
 use super::{LATE, Lines, Settings, Tally, Watched, named};
 use crate::sim::bencode::Value;
 use crate::sim::content::Kind as ContentKind;
@@ -37,6 +38,8 @@ pub(super) struct Conn {
     dropped: BTreeMap<Run, u32>,
     /// The `reqq` of the remote (BEP 10).
     their_queue: Option<usize>,
+    /// The remote's number for `ut_pex`, 0 if it has none any more (BEP 10).
+    their_pex_id: Option<i64>,
     /// Bytes of blocks sent and received.
     payload_sent: u64,
     payload_received: u64,
@@ -215,6 +218,9 @@ impl Conn {
         let Some(watched) = self.torrent.and_then(|infohash| torrents.get_mut(&infohash)) else {
             return;
         };
+        if let Msg::Extended { id: 0, payload } = &message {
+            self.their_pex_id = offered_pex_id(payload).or(self.their_pex_id);
+        }
         let them = &mut self.them;
         them.messages += u64::from(!matches!(message, Msg::Extended { .. } | Msg::KeepAlive));
         match message {
@@ -366,6 +372,7 @@ impl Conn {
                 return Err(format!("answers with the torrent's other infohash, {infohash}"));
             }
         }
+        watched.judge_hello(&hello)?;
         self.ours = ours;
         self.us.hello = Some(hello);
         self.us.has = Bitfield::new(watched.content.pieces());
@@ -386,6 +393,7 @@ impl Conn {
         let Some(watched) = self.ours.and_then(|ours| around.torrents.get_mut(&ours)) else {
             return Err("speaks without a handshake".to_owned());
         };
+        watched.judge_privacy(&message, self.their_pex_id)?;
         let (now, settings, disk) = (around.now, around.settings, around.disk);
         let tally = &mut *around.tally;
         match message {

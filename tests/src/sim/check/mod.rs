@@ -11,8 +11,10 @@ mod conn;
 mod datagram;
 mod hashes;
 mod meter;
+mod private;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ use super::peer_wire::{Msg, Run};
 use conn::Conn;
 pub use datagram::judge_datagram;
 pub use meter::Meter;
+pub use private::stranger;
 
 /// Watches all connections of one engine.
 #[derive(Debug, Default)]
@@ -144,6 +147,10 @@ const LATE: Duration = Duration::from_secs(1);
 struct Watched {
     content: Arc<Content>,
     root: PathBuf,
+    /// Whether the engine was given its metainfo, not a magnet link.
+    is_given: bool,
+    /// Whether the engine knows what it is.
+    is_known: bool,
     /// Pieces that were found right on disk already.
     verified: Bitfield,
     /// When each of them was first claimed.
@@ -163,12 +170,23 @@ impl Checker {
 
     /// The engine was given this torrent, to be kept under this root.
     pub fn watch(&mut self, content: Arc<Content>, root: PathBuf) {
+        self.watch_as(content, root, true);
+    }
+
+    /// The same, by a magnet link: it does not know yet what the torrent is.
+    pub fn watch_link(&mut self, content: Arc<Content>, root: PathBuf) {
+        self.watch_as(content, root, false);
+    }
+
+    fn watch_as(&mut self, content: Arc<Content>, root: PathBuf, given: bool) {
         let blocks = |piece| u64::from(content.stored_blocks_of(piece));
         let blocks = (0..content.pieces()).map(blocks).sum();
         let watched = Watched {
             verified: Bitfield::new(content.pieces()),
             claimed_at: BTreeMap::new(),
             root,
+            is_given: given,
+            is_known: given,
             outstanding: BTreeMap::new(),
             asked: BTreeMap::new(),
             blocks,
@@ -202,7 +220,23 @@ impl Checker {
             watched.outstanding.clear();
             watched.asked.clear();
             watched.claimed_at.clear();
+            watched.is_known = watched.is_given;
         }
+    }
+
+    /// The engine has learnt what its torrents are.
+    pub fn learnt(&mut self) {
+        self.torrents.values_mut().for_each(|watched| watched.is_known = true);
+    }
+
+    /// The engine sends this to somebody who may not hear of private torrents.
+    pub fn judge_secrecy(&self, port: u16, to: SocketAddr, data: &[u8]) -> Result<(), String> {
+        self.torrents.values().try_for_each(|watched| watched.judge_secrecy(port, to, data))
+    }
+
+    /// The engine dials this address.
+    pub fn judge_dial(&self, to: SocketAddr) -> Result<(), String> {
+        self.torrents.values().try_for_each(|watched| watched.judge_dial(to))
     }
 
     /// A connection begins.

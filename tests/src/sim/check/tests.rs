@@ -338,3 +338,67 @@ fn a_repeated_request_is_early_unless_it_is_late_or_the_end_game() {
     talk.fine(Msg::Request(BLOCK));
     assert_eq!(early(&talk), (1, 0));
 }
+
+/// A private torrent, spoken of by an engine that was given it, or a link to it.
+fn private_talk(given: bool) -> Talk {
+    let mut talk = Talk::new(true, false);
+    talk.content = talk.content.private();
+    talk.checker = Checker::new(Settings::default());
+    let (content, root) = (talk.content.clone(), PathBuf::from(ROOT));
+    match given {
+        true => talk.checker.watch(content, root),
+        false => talk.checker.watch_link(content, root),
+    }
+    talk.checker.opened(talk.conn);
+    let hello = Hello::new(talk.content.infohash().0, [1; 20], true, true).to_bytes();
+    talk.checker.received(talk.now, talk.conn, &hello);
+    talk.hear(Msg::Extended { id: 0, payload: b"d1:md6:ut_pexi7eee" });
+    assert_eq!(talk.say_bytes(&hello), Ok(()));
+    talk.fine(Msg::HaveNone);
+    talk
+}
+
+#[test]
+fn nothing_of_a_private_torrent_is_told_to_others_once_it_is_known_to_be_one() {
+    let pex = Msg::Extended { id: 7, payload: b"de" };
+    let offer = Msg::Extended { id: 0, payload: b"d1:md6:ut_pexi2eee" };
+    let mut talk = private_talk(true);
+    talk.fine(Msg::Extended { id: 0, payload: b"d1:md6:ut_pexi0eee" });
+    talk.fine(Msg::Extended { id: 8, payload: b"de" });
+    talk.breaks(pex, "exchanges peers");
+    talk.breaks(offer, "offers to exchange peers");
+    talk.breaks(Msg::Port(6881), "tells of its node");
+    let node = SocketAddr::from(([50, 0, 0, 1], 6881));
+    let tracker = SocketAddr::from(([50, 0, 0, 1], 6969));
+    let InfoHash(name) = talk.content.infohash();
+    let hex: String = name.iter().map(|byte| format!("{byte:02X}")).collect();
+    let question = [&b"get_peers"[..], &name].concat();
+    for data in [&question, hex.as_bytes()] {
+        assert!(talk.checker.judge_secrecy(6881, node, data).is_err());
+        assert_eq!(talk.checker.judge_secrecy(6881, tracker, data), Ok(()));
+    }
+    assert_eq!(talk.checker.judge_secrecy(6881, node, b"ping"), Ok(()));
+    assert!(talk.checker.judge_dial(stranger(300)).is_err());
+    assert_eq!(talk.checker.judge_dial(node), Ok(()));
+
+    let mut talk = private_talk(false);
+    talk.fine(pex);
+    talk.fine(offer);
+    assert_eq!(talk.checker.judge_secrecy(6881, node, &question), Ok(()));
+    talk.checker.learnt();
+    talk.breaks(pex, "exchanges peers");
+    assert!(talk.checker.judge_secrecy(6881, node, &question).is_err());
+    talk.checker.crashed();
+    assert_eq!(talk.checker.judge_secrecy(6881, node, &question), Ok(()), "it begins anew");
+}
+
+#[test]
+fn a_private_torrents_handshake_does_not_offer_the_dht() {
+    let mut talk = private_talk(true);
+    talk.checker.closed(talk.conn);
+    talk.checker.opened(talk.conn);
+    let mut hello = Hello::new(talk.content.infohash().0, [1; 20], true, true);
+    hello.reserved[7] |= 0x01;
+    let broken = talk.say_bytes(&hello.to_bytes()).expect_err("a rule was broken");
+    assert!(broken.contains("offers the DHT"), "{broken}");
+}

@@ -7,7 +7,7 @@ use bitswarm_core::action::{Action, Close, SocketKind, SocketSpec};
 use bitswarm_core::disk::DiskRequest;
 use bitswarm_core::event::{Event, NetError};
 use bitswarm_core::id::{ConnId, OpId, SocketId};
-use bitswarm_core::notice::Notice;
+use bitswarm_core::notice::{Notice, TorrentNotice};
 
 use super::{Bound, EngineHost, LINGER};
 use crate::sim::check::judge_datagram;
@@ -53,19 +53,26 @@ impl EngineHost {
             Action::Notify(notice) => {
                 cx.line(self.id, format_args!("notice {notice:?}"));
                 self.stopped |= *notice == Notice::Stopped;
+                if let Notice::Torrent { what: TorrentNotice::MetadataReceived { .. }, .. } =
+                    *notice
+                {
+                    self.checker.learnt();
+                }
                 self.notices.push((cx.now(), *notice));
             }
         }
     }
 
+    /// Sockets of local discovery have no key: no network is behind them.
     pub(super) fn bind(&mut self, cx: &mut Cx<'_>, socket: SocketId, spec: SocketSpec) {
+        let some_key = |(key, addr)| (Some(key), addr);
         let bound = match spec.kind {
-            SocketKind::TcpListener => cx.net.listen(self.id, spec.addr),
-            SocketKind::Udp => cx.net.bind_datagram(self.id, spec.addr),
-            // No two hosts of this world are in the same network.
-            SocketKind::Multicast => Err(NetError::AddrNotAvailable),
+            SocketKind::TcpListener => cx.net.listen(self.id, spec.addr).map(some_key),
+            SocketKind::Udp => cx.net.bind_datagram(self.id, spec.addr).map(some_key),
+            // No two hosts of this world are in the same network: what is told there nobody hears.
+            SocketKind::Multicast => Ok((None, spec.addr)),
         };
-        let key = bound.as_ref().ok().map(|(key, _)| *key);
+        let key = bound.as_ref().ok().and_then(|(key, _)| *key);
         if self.sockets.insert(socket, Bound { key, kind: spec.kind, held: None }).is_some() {
             cx.violation(self.id, format!("{socket:?} is bound twice"));
         }
@@ -156,21 +163,38 @@ impl EngineHost {
         let Some(bound) = self.sockets.get_mut(&socket) else {
             return cx.violation(self.id, format!("SendDatagrams for {socket:?}, not bound"));
         };
-        if bound.kind != SocketKind::Udp {
+        if bound.kind == SocketKind::TcpListener {
             cx.violation(self.id, format!("SendDatagrams for {socket:?}, which is no UDP socket"));
         }
-        let Some(key) = bound.key else { return };
+        let Some(key) = bound.key else { return self.tell_network(cx, socket) };
         while bound.held.is_none() {
             let Some(engine) = &mut self.engine else { return };
             self.counts.inputs += 1;
             let Some(datagram) = engine.gather_datagram(now, socket) else { return };
             cx.record(self.id, "datagram", &datagram);
             let port = cx.net.socket_addr(key).map_or(0, |own| own.port());
-            if let Err(broken) = judge_datagram(port, datagram.remote, &datagram.data) {
+            let (to, data) = (datagram.remote, &datagram.data);
+            let verdict = judge_datagram(port, to, data)
+                .and_then(|()| self.checker.judge_secrecy(port, to, data));
+            if let Err(broken) = verdict {
                 cx.violation(self.id, broken);
             }
             if !cx.net.send_datagram(cx.now(), key, datagram.remote, datagram.data.clone()) {
                 bound.held = Some(datagram);
+            }
+        }
+    }
+
+    /// What is told to the local network, where nobody hears it.
+    fn tell_network(&mut self, cx: &mut Cx<'_>, socket: SocketId) {
+        let now = self.local(cx.now());
+        while let Some(engine) = &mut self.engine {
+            self.counts.inputs += 1;
+            let Some(datagram) = engine.gather_datagram(now, socket) else { return };
+            cx.record(self.id, "multicast", &datagram);
+            let verdict = self.checker.judge_secrecy(0, datagram.remote, &datagram.data);
+            if let Err(broken) = verdict {
+                cx.violation(self.id, broken);
             }
         }
     }

@@ -20,8 +20,12 @@ const LONGEST_READ: usize = 128 << 10;
 const MOST_DIALS: usize = 30;
 
 impl EngineHost {
-    /// Nobody is dialled again and again in quick succession (defence 22).
+    /// Nobody is dialled again and again in quick succession (defence 22), nor a stranger for a
+    /// private torrent.
     pub(super) fn check_dial(&mut self, cx: &mut Cx<'_>, to: SocketAddr) {
+        if let Err(broken) = self.checker.judge_dial(to) {
+            cx.violation(self.id, broken);
+        }
         let latest = self.dials.entry(to).or_default();
         latest.push_back(cx.now());
         if latest.len() > MOST_DIALS {

@@ -275,11 +275,14 @@ impl EngineHost {
         &self.checker
     }
 
-    /// The engine is given this torrent, to be kept under this root.
-    pub(in crate::sim) fn watch(&mut self, content: Arc<Content>, root: PathBuf) {
+    /// The engine is given this torrent, or a link to it, to be kept under this root.
+    pub(in crate::sim) fn watch(&mut self, content: Arc<Content>, root: PathBuf, by_link: bool) {
         let longest = (0..content.pieces()).map(|piece| content.piece(piece).len()).max();
         self.longest_piece = self.longest_piece.max(longest.unwrap_or(0));
-        self.checker.watch(content, root);
+        match by_link {
+            true => self.checker.watch_link(content, root),
+            false => self.checker.watch(content, root),
+        }
     }
 
     /// What goes over the wire, to change how it is judged.
@@ -357,6 +360,18 @@ impl EngineHost {
             }
         }
         self.arm(cx);
+    }
+
+    /// Somebody in the local network, as if there were anybody, says this to all.
+    pub(in crate::sim) fn overhear(&mut self, cx: &mut Cx<'_>, from: SocketAddr, data: &[u8]) {
+        if self.engine.is_none() || self.asleep.is_some() {
+            return;
+        }
+        let local = self.sockets.iter().find(|(_, bound)| bound.kind == SocketKind::Multicast);
+        if let Some((&socket, _)) = local {
+            let batch = vec![Datagram { remote: from, data: data.into() }];
+            self.input(cx, Event::Datagrams { socket, batch });
+        }
     }
 
     /// Whether the host sleeps.

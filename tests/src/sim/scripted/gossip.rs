@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bitswarm_core::time::{Duration, Instant};
+use bitswarm_core::wire::extension::Extension;
 
 use super::{Happening, Io, Script};
 use crate::sim::bencode::Value;
@@ -77,6 +78,8 @@ impl Gossip {
 
     fn tell(&mut self, io: &mut Io<'_, '_>) {
         let Some((end, id)) = self.link.filter(|_| !self.addrs.is_empty()) else { return };
+        // Whoever was not invited tells all the same.
+        let id = if id == 0 { Extension::PeerExchange.our_id() } else { id };
         let count = self.per_message.min(self.addrs.len());
         let mut added = Vec::new();
         for addr in self.addrs.drain(..count) {

@@ -40,9 +40,11 @@ impl Storm {
     pub(super) fn config(&self) -> impl FnOnce(&mut Config) + use<> {
         let (small, limit) = (self.options.small_bounds > 0, self.options.limit);
         let slots = self.options.slots as usize;
+        let private = self.options.private > 0;
         let dht = self.dht_node.map(|host| dht_config(Some(self.world.addr(host))));
         move |config| {
             config.dht = dht;
+            config.local_discovery = private;
             if limit > 0 {
                 let limit = Some(limit);
                 config.limits = RateLimits { down_bytes_per_s: limit, up_bytes_per_s: limit };

@@ -92,6 +92,8 @@ struct Storm {
     dice: Dice,
     /// Decides what there is to decide in torrents of v2 and hybrids only.
     v2_dice: Dice,
+    /// The same in private ones.
+    private_dice: Dice,
     content: Arc<Content>,
     /// The tracker's host, if one is needed.
     tracker: Option<HostId>,
@@ -101,6 +103,8 @@ struct Storm {
     leechers: Vec<HostId>,
     scripts: Vec<HostId>,
     hostiles: Vec<HostId>,
+    /// Strangers told of so far.
+    strangers: u16,
     /// Scripted peers that want everything, give it, and are reachable.
     honest_leechers: Vec<HostId>,
     /// Who may be banned.
@@ -133,7 +137,9 @@ impl Storm {
         } else {
             Content::single_of(kind, seed, "storm", length, piece_len)
         };
+        let content = if options.private > 0 { content.private() } else { content };
         let mut storm = Storm {
+            private_dice: Dice::new(seed, "storm of a private torrent"),
             dice: Dice::new(seed, "storm"),
             v2_dice: Dice::new(seed, "storm of v2"),
             world,
@@ -144,6 +150,7 @@ impl Storm {
             leechers: Vec::new(),
             scripts: Vec::new(),
             hostiles: Vec::new(),
+            strangers: 0,
             honest_leechers: Vec::new(),
             wrongdoers: BTreeSet::new(),
             rotten: BTreeSet::new(),
@@ -174,6 +181,7 @@ impl Storm {
             let pause = self.dice.between(1..=self.options.pause_ms);
             self.world.run_for(Duration::from_millis(pause))?;
             self.trouble();
+            self.gossip();
         }
         self.check_limits()
     }

@@ -117,6 +117,8 @@ options! {
     protocol >= 0,
     /// Scripted peers of 1000 that do with hash requests what they should not.
     hash_trouble_per_mille >= 0,
+    /// Whether the torrent is private; then local discovery is on, and there is gossip of strangers.
+    private >= 0,
 }
 
 impl Options {
@@ -167,7 +169,17 @@ impl Options {
         options.magnets_per_mille = if dice.chance(250) { dice.between(1..=1000) } else { 0 };
         options.slots = if dice.chance(250) { dice.between(1..=3) } else { 0 };
         options.draw_protocol(&mut Dice::new(seed, "protocol"));
+        options.draw_privacy(&mut Dice::new(seed, "privacy"));
         options
+    }
+
+    /// From a stream of its own, and seldom, as above. The DHT, which is the nearest to be told of
+    /// it, is there more often.
+    fn draw_privacy(&mut self, dice: &mut Dice) {
+        self.private = flag(dice, 100);
+        if self.private > 0 {
+            self.dht = flag(dice, 500);
+        }
     }
 
     /// From a stream of its own, and mostly v1, so that old seeds keep what they drew.

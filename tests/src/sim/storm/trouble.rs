@@ -4,9 +4,14 @@ use bitswarm_core::config::RateLimits;
 use bitswarm_core::time::Duration;
 
 use super::Storm;
+use crate::sim::check::stranger;
 use crate::sim::dice::Dice;
 use crate::sim::disk::{Faults, Speed};
-use crate::sim::network::{Death, HostId};
+use crate::sim::network::{Death, HostId, Link};
+use crate::sim::scripted::gossip::Gossip;
+
+/// Strangers that engines hear of (chosen: so many that each kind of gossip reaches some).
+const MOST_STRANGERS: u16 = 30;
 
 /// What happens when a trouble is drawn.
 type Act = fn(&mut Storm);
@@ -156,6 +161,32 @@ impl Storm {
             })),
         }
         self.note("user's wish");
+    }
+
+    /// If the torrent is private, an engine now and then hears of strangers who are said to have it:
+    /// from a peer, or in its network.
+    pub(super) fn gossip(&mut self) {
+        let enough = self.strangers >= MOST_STRANGERS;
+        if self.options.private == 0 || enough || !self.private_dice.chance(200) {
+            return;
+        }
+        let engines = self.engines();
+        let host = engines[self.private_dice.index(engines.len())];
+        let first = self.strangers;
+        self.strangers += 3;
+        if self.private_dice.chance(500) {
+            let infohash = self.content.infohash();
+            let text =
+                format!("BT-SEARCH * HTTP/1.1\r\nPort: 6881\r\nInfohash: {infohash}\r\n\r\n\r\n");
+            self.world.overhear(host, stranger(first), text.as_bytes());
+            return self.note("stranger in the network");
+        }
+        let strangers = (first..self.strangers).map(stranger).collect();
+        let whom = self.world.addr(host);
+        let gossip = Gossip::new(&self.content, whom, strangers, 1, Duration::from_secs(1));
+        let name = format!("gossip {first}");
+        self.world.add_script(&name, Link::home(1 << 20, 1 << 20), Box::new(gossip));
+        self.note("gossip of strangers");
     }
 
     /// All trouble ends, but for the hostile peers.

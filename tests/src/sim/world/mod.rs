@@ -18,7 +18,7 @@ use bitswarm_core::id::TorrentId;
 use bitswarm_core::notice::{Notice, TorrentNotice};
 use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Duration, Instant};
-use bitswarm_core::torrent::{AddTorrent, TorrentState, TorrentStatus};
+use bitswarm_core::torrent::{AddTorrent, TorrentSource, TorrentState, TorrentStatus};
 
 use crate::sim::content::Content;
 use crate::sim::host::EngineHost;
@@ -210,7 +210,8 @@ impl World {
     ) -> TorrentId {
         let mut add = AddTorrent::new(content.metainfo(&[]), ROOT);
         edit(&mut add);
-        self.node_mut(host).host.watch(content.clone(), PathBuf::from(ROOT));
+        let by_link = matches!(add.source, TorrentSource::Magnet(_));
+        self.node_mut(host).host.watch(content.clone(), PathBuf::from(ROOT), by_link);
         let again = add.clone();
         let id = self.call(host, "add_torrent", |engine, now| engine.add_torrent(now, add));
         let id = id.unwrap_or_else(|why| panic!("the torrent was refused: {why:?}"));
@@ -248,6 +249,11 @@ impl World {
     /// A host that sleeps wakes up now.
     pub fn awaken(&mut self, host: HostId) {
         self.act(host, |node, cx| node.host.awaken(cx));
+    }
+
+    /// Somebody in a host's local network says this to all.
+    pub fn overhear(&mut self, host: HostId, from: SocketAddr, data: &[u8]) {
+        self.act(host, |node, cx| node.host.overhear(cx, from, data));
     }
 
     /// An end of a stream that the host holds, if it holds any; `pick` chooses among so many.
