@@ -40,7 +40,8 @@ pub struct Driver<P: Poller> {
 
 impl<P: Poller> Driver<P> {
     /// Performs the first actions: the engine wants to listen.
-    pub fn new(host: Host, poller: P) -> Self {
+    pub fn new(mut host: Host, poller: P) -> Self {
+        host.send_in_place();
         let mut driver = Driver {
             last_read: host.now(),
             host,
