@@ -17,10 +17,8 @@ use crate::id::StoreId;
 use crate::piece::InfoHash;
 use crate::piece_hash::PieceHash;
 
-mod file_part;
 mod memory;
 
-pub use file_part::{FileHandle, FilePart};
 pub use memory::MemoryDisk;
 
 /// The files of a torrent as they lie on disk.
@@ -105,14 +103,12 @@ pub enum DiskRequest {
         files: Vec<(FileIndex, (StoreId, FileIndex))>,
     },
     /// Read a run of bytes. A file that is too short is [`DiskErrorKind::Short`].
-    /// → [`DiskDone::Read`], or [`DiskDone::InPlace`] if that is allowed
+    /// → [`DiskDone::Read`]
     Read {
         /// Which store.
         store: StoreId,
         /// Where.
         spans: Spans,
-        /// Whether it will do to say where the bytes lie: they are sent on as they are.
-        in_place: bool,
     },
     /// Write a run of bytes, creating files where they are missing; if a hash is given, only after
     /// the data was found to have it. → [`DiskDone::Done`] or [`DiskDone::HashMismatch`]
@@ -219,10 +215,6 @@ pub enum DiskDone {
     Files(Vec<Option<FileStat>>),
     /// The state file's content; `None` if there is none.
     Loaded(Option<Bytes>),
-    /// All bytes to be read are there and lie together in one file. The host sends them from it
-    /// when they are gathered, and says [`Event::Unreadable`](crate::Event::Unreadable) if it
-    /// cannot.
-    InPlace(FilePart),
 }
 
 /// What tells whether a file was changed behind our back.

@@ -17,7 +17,7 @@ use bytes::BytesMut;
 
 use crate::action::{Action, Close};
 use crate::config::{Config, RateLimits};
-use crate::disk::{DiskDone, DiskError, FileIndex};
+use crate::disk::{DiskDone, DiskError};
 use crate::event::{Datagram, Event, NetError, ResolveError};
 use crate::id::{ConnId, OpId, Slab, SocketId, StoreId, TorrentId};
 use crate::map::Map;
@@ -103,9 +103,6 @@ impl Engine {
             Event::DatagramReady { socket } => self.sockets.ready(&mut self.session, socket),
             Event::Disk { op, result } => self.disk(op, result),
             Event::Resolved { op, result } => self.resolved(op, result),
-            Event::Unreadable { conn, file, offset, error } => {
-                self.unreadable(conn, (file, offset), *error);
-            }
         }
         self.settle();
     }
@@ -522,13 +519,6 @@ impl Engine {
                 }
             }
             Role::Unknown(_) => {}
-        }
-    }
-
-    fn unreadable(&mut self, conn: ConnId, at: (FileIndex, u64), error: DiskError) {
-        let Some(state) = self.session.forget_conn(conn) else { return };
-        if let Role::Peer(torrent, slot) = state.role {
-            self.route(torrent, |torrent, session| torrent.block_lost(session, slot, at, error));
         }
     }
 

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{DiskDone, DiskError, FileIndex};
+use crate::disk::{DiskDone, DiskError};
 use crate::id::{ConnId, OpId, SocketId};
 
 /// Something that happened outside. See `Engine::handle`.
@@ -80,18 +80,6 @@ pub enum Event {
         op: OpId,
         /// Its addresses, at most 16, in the order to try; or why there are none.
         result: Result<Vec<IpAddr>, ResolveError>,
-    },
-    /// Bytes that were gathered as a part of a file could not be read from it. The connection is
-    /// over, since what it has begun to send cannot be finished. The id is dead after this.
-    Unreadable {
-        /// Which connection.
-        conn: ConnId,
-        /// The file, of the store that the part named.
-        file: FileIndex,
-        /// Offset in the file of the first byte that could not be read.
-        offset: u64,
-        /// What the disk said.
-        error: Box<DiskError>,
     },
 }
 

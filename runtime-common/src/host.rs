@@ -51,8 +51,6 @@ pub struct Host {
     batch: VecDeque<Input>,
     bind: Option<IpAddr>,
     trust: Trust,
-    /// Whether what is to be sent may be left where it lies.
-    in_place: bool,
     finished: bool,
 }
 
@@ -85,7 +83,6 @@ impl Host {
             batch: VecDeque::new(),
             bind: config.bind,
             trust: Trust::new(&config.insecure_trackers),
-            in_place: false,
             finished: false,
         })
     }
@@ -170,17 +167,8 @@ impl Host {
         self.session.gather_datagram(self.now, socket)
     }
 
-    /// From now on what is gathered may lie in files: it is sent with `net::send`, and that a file
-    /// cannot be read is handed in as `Event::Unreadable`.
-    pub(crate) fn send_in_place(&mut self) {
-        self.in_place = true;
-    }
-
     /// Performs `Action::Disk`. What it returns has happened at once.
-    pub fn disk(&mut self, op: OpId, mut request: DiskRequest) -> Option<Event> {
-        if let DiskRequest::Read { in_place, .. } = &mut request {
-            *in_place &= self.in_place;
-        }
+    pub fn disk(&mut self, op: OpId, request: DiskRequest) -> Option<Event> {
         if let Some(done) = self.disk.try_at_once(&request) {
             return Some(Event::Disk { op, result: Ok(done) });
         }

@@ -12,16 +12,10 @@ use bitswarm_core::event::NetError;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::{disk, tls};
+use crate::tls;
 
 /// Connections that wait to be accepted (chosen; the system has its own maximum).
 const BACKLOG: i32 = 1024;
-
-/// The flag that says that more will be written at once.
-#[cfg(target_os = "linux")]
-const MORE: i32 = libc::MSG_MORE;
-#[cfg(not(target_os = "linux"))]
-const MORE: i32 = 0;
 
 /// Slices in one vectored write (chosen: 16 blocks with their headers are 32).
 const SLICES: usize = 64;
@@ -115,32 +109,16 @@ pub fn accept(listener: &SockRef<'_>) -> io::Result<(Socket, SocketAddr)> {
 pub struct Written {
     /// Bytes that the socket took.
     pub count: usize,
-    /// Whether these were all that it was offered, or it may take more. If not, it is full.
+    /// Whether these were all that it was offered. If not, it is full.
     pub all: bool,
 }
 
-/// Writes the beginning of `out`, with one system call, and takes off what the socket took. What
-/// lies in a file is sent from there.
+/// Writes the beginning of `out`, with one system call, and takes off what the socket took.
 pub fn send(socket: &SockRef<'_>, out: &mut Segments) -> io::Result<Written> {
-    if let Some(part) = out.first_file() {
-        return match disk::send(socket, part)? {
-            disk::Sent::Some(count) => {
-                out.advance(count);
-                Ok(Written { count, all: true })
-            }
-            disk::Sent::Read(bytes) => {
-                out.fill_first_file(bytes);
-                Ok(Written { count: 0, all: true })
-            }
-        };
-    }
-    let all = out.len();
     let mut slices = [IoSlice::new(&[]); SLICES];
     let used = out.slices(&mut slices);
     let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
-    // What follows goes with it into one packet.
-    let flags = if offered < all { MORE } else { 0 };
-    let count = socket.send_vectored_with_flags(&slices[..used], flags)?;
+    let count = socket.send_vectored(&slices[..used])?;
     if count == 0 {
         return Err(io::ErrorKind::WriteZero.into());
     }

@@ -52,7 +52,7 @@ impl MemoryDisk {
             DiskRequest::Sync { store } => self.stats(store),
             DiskRequest::Prepare { store, files, .. } => self.prepare(store, &files),
             DiskRequest::Reuse { store, files } => self.reuse(store, &files),
-            DiskRequest::Read { store, spans, .. } => {
+            DiskRequest::Read { store, spans } => {
                 self.read(store, &spans).map(|data| DiskDone::Read(data.into()))
             }
             DiskRequest::Verify(verify) => {
@@ -228,8 +228,7 @@ mod tests {
         assert_eq!(disk.perform(DiskRequest::Write(Box::new(write.clone()))), Ok(DiskDone::Done));
         assert_eq!(disk.file("/here/a"), Some(&b"012345xy"[..]));
         assert_eq!(disk.file("/here/b"), Some(&b"\0abc"[..]));
-        let spans = write.spans.clone();
-        let read = disk.perform(DiskRequest::Read { store: store(), spans, in_place: true });
+        let read = disk.perform(DiskRequest::Read { store: store(), spans: write.spans.clone() });
         assert_eq!(read, Ok(DiskDone::Read(Bytes::from_static(b"xy\0\0abc"))));
         let wrong = WriteRequest { expect: Some(PieceHash::V1([0; 20])), ..write };
         let refused = disk.perform(DiskRequest::Write(Box::new(wrong)));
@@ -240,8 +239,7 @@ mod tests {
     fn what_is_not_there_is_an_error_of_its_kind() {
         let mut disk = with_store();
         let mut kind = |store, span| {
-            let spans = smallvec![span];
-            let read = disk.perform(DiskRequest::Read { store, spans, in_place: false });
+            let read = disk.perform(DiskRequest::Read { store, spans: smallvec![span] });
             read.map_err(|error| error.kind)
         };
         assert_eq!(kind(store(), span(0, 4, 5)), Err(DiskErrorKind::Short));

@@ -8,8 +8,9 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use crate::piece::{Block, PieceIndex};
-use crate::segments::Segment;
 
 /// Longest run read at once, in bytes (chosen: amortises the hop to a worker, stays in cache).
 const RUN_LEN: u32 = 256 * 1024;
@@ -36,7 +37,7 @@ struct Upload {
 enum State {
     Waiting,
     Reading,
-    Ready(Segment),
+    Ready(Bytes),
 }
 
 /// Adjacent blocks of a piece, read at once.
@@ -129,7 +130,7 @@ impl UploadQueue {
     }
 
     /// A run was read: its blocks are ready, those of them that were not cancelled.
-    pub(crate) fn run_read(&mut self, run: ReadRun, data: &Segment) {
+    pub(crate) fn run_read(&mut self, run: ReadRun, data: &Bytes) {
         self.reading = self.reading.saturating_sub(run.length as usize);
         for upload in &mut self.queue {
             if matches!(upload.state, State::Reading) && run.covers(upload.block) {
@@ -163,7 +164,7 @@ impl UploadQueue {
     }
 
     /// Takes the first request out if its bytes are there.
-    pub(crate) fn pop_ready(&mut self) -> Option<(Block, Segment)> {
+    pub(crate) fn pop_ready(&mut self) -> Option<(Block, Bytes)> {
         if !self.is_ready() {
             return None;
         }
@@ -179,13 +180,7 @@ impl UploadQueue {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-
-    fn bytes(len: usize) -> Segment {
-        Segment::Bytes(Bytes::from(vec![7; len]))
-    }
 
     fn block(piece: u32, number: u32) -> Block {
         Block { piece: PieceIndex(piece), begin: number * 16_384, length: 16_384 }
@@ -201,7 +196,7 @@ mod tests {
         assert_eq!((run.begin, run.length), (0, 32_768));
         let next = queue.next_run(1 << 20).unwrap();
         assert_eq!((next.begin, next.length), (3 * 16_384, 16_384));
-        queue.run_read(run, &bytes(32_768));
+        queue.run_read(run, &Bytes::from(vec![7; 32_768]));
         assert_eq!(queue.pop_ready().unwrap().0, block(0, 0));
         assert_eq!(queue.pop_ready().unwrap().0, block(0, 1));
         assert!(queue.pop_ready().is_none(), "the third is still being read");
@@ -215,7 +210,7 @@ mod tests {
         let run = queue.next_run(1 << 20).unwrap();
         assert!(queue.cancel(block(0, 0)));
         assert!(!queue.cancel(block(0, 0)));
-        queue.run_read(run, &bytes(32_768));
+        queue.run_read(run, &Bytes::from(vec![7; 32_768]));
         assert_eq!(queue.pop_ready().unwrap().0, block(0, 1));
         assert_eq!((queue.reading, queue.ready), (0, 0));
     }
@@ -232,7 +227,7 @@ mod tests {
         run(&mut queue).unwrap();
         queue.clear().for_each(drop);
         assert_eq!(run(&mut queue), None, "two reads are under way");
-        queue.run_read(first, &bytes(16_384));
+        queue.run_read(first, &Bytes::from(vec![7; 16_384]));
         assert!(queue.next_run(32_768).is_some());
     }
 

@@ -8,9 +8,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::log::append;
 use crate::action::Action;
-use crate::disk::FilePart;
-use crate::id::Id;
-use crate::segments::{Segment, Segments};
+use crate::segments::Segments;
 
 /// Hashes of all that went into an engine and of all that came out, in order.
 ///
@@ -66,20 +64,10 @@ impl Fingerprinter {
         write!(sink, "{answer:?}").expect("hashing does not fail");
     }
 
-    /// The bytes that an input returned; those in a file by where they lie.
+    /// The bytes that an input returned.
     pub(super) fn bytes(&mut self, bytes: &mut Segments) {
         self.inputs_hash.write(&(bytes.len() as u64).to_le_bytes());
-        for segment in bytes.segments() {
-            match segment {
-                Segment::Bytes(bytes) => self.inputs_hash.write(bytes),
-                Segment::File(part) => {
-                    let FilePart { store, file, offset, length, handle: _ } = part;
-                    let place = [store.index(), store.generation(), file.0, *length];
-                    place.iter().for_each(|n| self.inputs_hash.write(&n.to_le_bytes()));
-                    self.inputs_hash.write(&offset.to_le_bytes());
-                }
-            }
-        }
+        bytes.iter().for_each(|part| self.inputs_hash.write(part));
     }
 
     /// An action that was polled.

@@ -129,13 +129,6 @@ impl Layout {
         }
     }
 
-    /// The piece that has the byte at `offset` of a file of the store. `None` if there is no such
-    /// byte.
-    pub fn piece_with(&self, file: FileIndex, offset: u64) -> Option<PieceIndex> {
-        let file = self.files.get(self.file_of_store(file)?)?;
-        (offset < file.length).then(|| PieceIndex(self.piece_at(file.start + offset)))
-    }
-
     /// Length of a file in bytes, given its index in the metainfo.
     pub fn len_of_file(&self, file: usize) -> Option<u64> {
         self.files.get(file).map(|file| file.length)
@@ -310,20 +303,6 @@ mod tests {
                 pieces.iter().enumerate().all(|(at, piece)| {
                     range.contains(&(at as u32)) == has_it(piece)
                 })
-            })
-        }
-
-        fn every_byte_of_a_file_is_in_its_piece(torrent: Torrent) -> bool {
-            let layout = torrent.layout();
-            let none_past_the_end = (0..layout.stored_files()).all(|file| {
-                let len = layout.file_of_store(FileIndex(file as u32))
-                    .and_then(|file| layout.len_of_file(file));
-                len.is_some_and(|len| layout.piece_with(FileIndex(file as u32), len).is_none())
-            });
-            let bytes = torrent.bytes();
-            none_past_the_end && bytes.iter().enumerate().all(|(at, &(_, store, offset))| {
-                let piece = PieceIndex(at as u32 / torrent.piece_len);
-                store.is_none_or(|file| layout.piece_with(file, offset) == Some(piece))
             })
         }
 

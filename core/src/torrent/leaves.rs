@@ -156,7 +156,7 @@ impl Torrent {
         }
         self.leaves.reading = true;
         let spans = self.layout.piece_spans(piece);
-        let read = DiskRequest::Read { store: self.store, spans, in_place: false };
+        let read = DiskRequest::Read { store: self.store, spans };
         self.disk(session, TorrentOp::ReadLeaves(slot, *request), read);
         true
     }

@@ -1,11 +1,11 @@
 //! Uploading: requests come in, blocks are read and go out; choking.
 
 use crate::choke::{self, AddressGroup, Decision, Mode, PeerSnapshot, State};
-use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest, FileIndex};
+use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest};
 use crate::peer::upload::ReadRun;
 use crate::peer::{Peer, PeerSlot};
-use crate::piece::{Block, PieceIndex};
-use crate::segments::{Segment, Segments};
+use crate::piece::Block;
+use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::conn::ReadPause;
 use crate::session::op::TorrentOp;
@@ -14,7 +14,7 @@ use crate::torrent::Torrent;
 use crate::torrent::hashes::answer;
 use crate::torrent::metadata::gather_metadata;
 use crate::wire::message::id;
-use crate::wire::{Message, Violation, encode_block};
+use crate::wire::{Message, Violation};
 
 /// Longest request served, in bytes (BEP 3: clients "close connections which request an amount
 /// greater than 2^17").
@@ -82,7 +82,7 @@ impl Torrent {
             let Some(run) = peer.uploads.next_run(READ_AHEAD_PER_PEER) else { return };
             session.read_ahead += run.length as usize;
             let spans = self.layout.spans(run.as_block());
-            let request = DiskRequest::Read { store: self.store, spans, in_place: true };
+            let request = DiskRequest::Read { store: self.store, spans };
             self.disk(session, TorrentOp::ReadForPeer(slot, run), request);
         }
     }
@@ -105,53 +105,24 @@ impl Torrent {
     ) {
         session.read_ahead -= run.length as usize;
         match result {
-            Ok(DiskDone::Read(data)) => {
-                self.run_read(session, slot, run, &Segment::Bytes(data));
-            }
-            Ok(DiskDone::InPlace(part)) => {
-                self.run_read(session, slot, run, &Segment::File(part));
+            Ok(DiskDone::Read(data)) if data.len() == run.length as usize => {
+                if let Some(peer) = self.peers.get_mut(slot) {
+                    let held = peer.uploads.ready_bytes();
+                    peer.uploads.run_read(run, &data);
+                    session.read_ahead += peer.uploads.ready_bytes() - held;
+                    if peer.uploads.is_ready() {
+                        session.ask_send(peer.conn);
+                    }
+                }
             }
             Ok(_) => self.read_failed(session, slot, run),
             Err(error) => {
                 self.read_failed(session, slot, run);
-                self.cannot_be_read(session, run.piece, *error);
+                if error.kind != DiskErrorKind::UnknownStore {
+                    self.unreadable = Some(run.piece);
+                    self.disk_failed(session, *error);
+                }
             }
-        }
-    }
-
-    fn run_read(&mut self, session: &mut Session, slot: PeerSlot, run: ReadRun, data: &Segment) {
-        if data.len() != run.length as usize {
-            return self.read_failed(session, slot, run);
-        }
-        let Some(peer) = self.peers.get_mut(slot) else { return };
-        let held = peer.uploads.ready_bytes();
-        peer.uploads.run_read(run, data);
-        session.read_ahead += peer.uploads.ready_bytes() - held;
-        if peer.uploads.is_ready() {
-            session.ask_send(peer.conn);
-        }
-    }
-
-    /// A piece that we have cannot be read.
-    fn cannot_be_read(&mut self, session: &mut Session, piece: PieceIndex, error: DiskError) {
-        if error.kind != DiskErrorKind::UnknownStore {
-            self.unreadable = Some(piece);
-            self.disk_failed(session, error);
-        }
-    }
-
-    /// Bytes that were committed to a peer could not be read from their file: its connection is
-    /// over in the middle of a block, through no fault of the peer's.
-    pub(crate) fn block_lost(
-        &mut self,
-        session: &mut Session,
-        slot: PeerSlot,
-        (file, offset): (FileIndex, u64),
-        error: DiskError,
-    ) {
-        self.peer_closed(session, slot, None);
-        if let Some(piece) = self.layout.piece_with(file, offset) {
-            self.cannot_be_read(session, piece, error);
         }
     }
 
@@ -221,7 +192,8 @@ impl Torrent {
             } else {
                 let Some((block, data)) = peer.uploads.pop_ready() else { break };
                 let len = data.len();
-                encode_block(block.piece, block.begin, data, out);
+                Message::Piece { piece: block.piece, begin: block.begin, data: data.into() }
+                    .encode(out);
                 payload += len as u64;
                 len
             };

@@ -11,7 +11,7 @@ use super::block_data::BlockData;
 use super::hash_request::{HASH_REQUEST_LEN, HashRequest};
 use crate::bitfield::Bitfield;
 use crate::piece::{Block, PieceIndex};
-use crate::segments::{Segment, Segments};
+use crate::segments::Segments;
 
 /// The byte that tells a message's kind.
 pub mod id {
@@ -226,13 +226,6 @@ impl Message {
             _ => out.put(&header::<5>(length, id, &[])),
         }
     }
-}
-
-/// Appends a `piece` message whose payload is one run of bytes, in memory or in a file.
-pub(crate) fn encode_block(piece: PieceIndex, begin: u32, data: Segment, out: &mut Segments) {
-    let length = prefix(PIECE_HEADER_LEN - 4 + data.len());
-    out.put(&header::<PIECE_HEADER_LEN>(length, id::PIECE, &[piece.0, begin]));
-    out.push_segment(data);
 }
 
 /// Length prefix, id and numbers, in that order; what remains of `N` is zero.

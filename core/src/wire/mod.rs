@@ -41,5 +41,4 @@ pub use extension::{Extension, ExtensionHandshake, ExtensionIds};
 pub use handshake::{HANDSHAKE_LEN, Handshake, HandshakeDecoder, Reserved};
 pub use hash_request::HashRequest;
 pub use message::Message;
-pub(crate) use message::encode_block;
 pub use violation::Violation;

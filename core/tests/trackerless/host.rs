@@ -116,9 +116,7 @@ impl Node {
                 DiskDone::Files(self.stats(store))
             }
             DiskRequest::Sync { store } => DiskDone::Files(self.stats(store)),
-            DiskRequest::Read { store, spans, .. } => {
-                DiskDone::Read(self.read(store, &spans).into())
-            }
+            DiskRequest::Read { store, spans } => DiskDone::Read(self.read(store, &spans).into()),
             DiskRequest::Verify(verify) => {
                 let data = self.read(verify.store, &verify.spans);
                 let is_right = verify.expect.is_of([&data[..]]);

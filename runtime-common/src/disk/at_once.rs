@@ -3,7 +3,6 @@
 //! Most of what peers ask for lies in the system's page cache. Copying it from there takes less time
 //! than waking a worker to do it, so it is done where it was asked for; only a read that would wait
 //! for a device goes to a worker. Linux can say which is which; elsewhere every read is a worker's.
-//! What is only to be sent need not be copied at all if it is there: see `in_place`.
 
 use std::os::fd::OwnedFd;
 
@@ -26,25 +25,6 @@ pub(crate) fn read(file: &OwnedFd, buffer: &mut [u8], at: u64) -> Option<usize> 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn read(_: &OwnedFd, _: &mut [u8], _: u64) -> Option<usize> {
     None
-}
-
-/// Whether these bytes of a file are all in memory, at least one, so that sending them from it waits
-/// for no device. `false` if the system cannot say.
-#[cfg(target_os = "linux")]
-pub(crate) fn is_cached(file: &OwnedFd, offset: u64, length: u64) -> bool {
-    let page = rustix::param::page_size() as u64;
-    let Some(last) = length.checked_sub(1).and_then(|length| offset.checked_add(length)) else {
-        return false;
-    };
-    // What is being read from the device counts as cached before it is there. That comes in order,
-    // so the last byte tells; and that the file is long enough.
-    read(file, &mut [0], last) == Some(1)
-        && crate::sys::cached_pages(file, offset, length) == Some(last / page - offset / page + 1)
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn is_cached(_: &OwnedFd, _: u64, _: u64) -> bool {
-    false
 }
 
 /// Whether a file lies on tmpfs.

@@ -1,15 +1,11 @@
 //! The files that are open, at most so many at once.
 //!
 //! Shared by all workers. A file is known by its store and its place in it. Past the limit the one
-//! not used for longest is closed, once its last user is done with it: that may be something that
-//! waits to be sent from it. When the system is out of descriptors, half of them are closed so that
-//! the caller can try again.
+//! not used for longest is closed (once its last user is done with it). When the system is out of
+//! descriptors, half of them are closed so that the caller can try again.
 
 use std::collections::HashMap;
-use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bitswarm_core::StoreId;
@@ -31,42 +27,6 @@ pub(crate) enum Access {
 pub(crate) struct FileCache {
     limit: usize,
     open: Mutex<Open>,
-    /// How many are open, with those that only their users still have.
-    alive: Arc<AtomicUsize>,
-}
-
-/// A file that is open, and where it was when it was opened.
-#[derive(Debug)]
-pub(crate) struct OpenFile {
-    fd: OwnedFd,
-    path: PathBuf,
-    alive: Arc<AtomicUsize>,
-}
-
-impl OpenFile {
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Deref for OpenFile {
-    type Target = OwnedFd;
-
-    fn deref(&self) -> &OwnedFd {
-        &self.fd
-    }
-}
-
-impl AsFd for OpenFile {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl Drop for OpenFile {
-    fn drop(&mut self) {
-        self.alive.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +38,7 @@ struct Open {
 
 #[derive(Debug)]
 struct Entry {
-    file: Arc<OpenFile>,
+    file: Arc<OwnedFd>,
     access: Access,
     used: u64,
 }
@@ -86,11 +46,11 @@ struct Entry {
 impl FileCache {
     /// Keeps at most `limit` files open (at least one).
     pub(crate) fn new(limit: usize) -> Self {
-        FileCache { limit: limit.max(1), open: Mutex::default(), alive: Arc::default() }
+        FileCache { limit: limit.max(1), open: Mutex::default() }
     }
 
     /// The file, if it is open for what is asked.
-    pub(crate) fn get(&self, key: FileKey, access: Access) -> Option<Arc<OpenFile>> {
+    pub(crate) fn get(&self, key: FileKey, access: Access) -> Option<Arc<OwnedFd>> {
         let mut open = self.lock();
         open.uses += 1;
         let used = open.uses;
@@ -99,22 +59,9 @@ impl FileCache {
         Some(Arc::clone(&entry.file))
     }
 
-    /// Whether a file may be held for as long as somebody else pleases: not while some are held
-    /// that would have been closed, so that there are never more than twice as many as the limit.
-    pub(crate) fn may_lend(&self) -> bool {
-        self.alive.load(Ordering::Relaxed) <= self.limit
-    }
-
-    /// Keeps a file that was opened, and where it is.
-    pub(crate) fn put(
-        &self,
-        key: FileKey,
-        access: Access,
-        fd: OwnedFd,
-        path: PathBuf,
-    ) -> Arc<OpenFile> {
-        self.alive.fetch_add(1, Ordering::Relaxed);
-        let file = Arc::new(OpenFile { fd, path, alive: Arc::clone(&self.alive) });
+    /// Keeps a file that was opened.
+    pub(crate) fn put(&self, key: FileKey, access: Access, file: OwnedFd) -> Arc<OwnedFd> {
+        let file = Arc::new(file);
         let mut open = self.lock();
         open.uses += 1;
         let entry = Entry { file: Arc::clone(&file), access, used: open.uses };
@@ -164,31 +111,14 @@ mod tests {
         std::fs::File::open("/dev/null").unwrap().into()
     }
 
-    fn put(cache: &FileCache, key: FileKey, access: Access) -> Arc<OpenFile> {
-        cache.put(key, access, null(), PathBuf::from("null"))
-    }
-
-    #[test]
-    fn files_are_lent_while_none_is_held_beyond_the_limit() {
-        let store = StoreId::new(0, 0);
-        let cache = FileCache::new(2);
-        let lent = put(&cache, (store, 0), Access::Read);
-        put(&cache, (store, 1), Access::Read);
-        assert!(cache.may_lend());
-        put(&cache, (store, 2), Access::Read);
-        assert!(!cache.may_lend(), "the first is still held");
-        drop(lent);
-        assert!(cache.may_lend());
-    }
-
     #[test]
     fn file_not_used_for_longest_is_closed_first() {
         let store = StoreId::new(0, 0);
         let cache = FileCache::new(2);
-        put(&cache, (store, 0), Access::Read);
-        put(&cache, (store, 1), Access::Read);
+        cache.put((store, 0), Access::Read, null());
+        cache.put((store, 1), Access::Read, null());
         assert!(cache.get((store, 0), Access::Read).is_some());
-        put(&cache, (store, 2), Access::Read);
+        cache.put((store, 2), Access::Read, null());
         assert!(cache.get((store, 0), Access::Read).is_some());
         assert!(cache.get((store, 1), Access::Read).is_none());
     }
@@ -197,9 +127,9 @@ mod tests {
     fn file_open_for_reading_does_not_serve_a_writer() {
         let store = StoreId::new(0, 0);
         let cache = FileCache::new(2);
-        put(&cache, (store, 0), Access::Read);
+        cache.put((store, 0), Access::Read, null());
         assert!(cache.get((store, 0), Access::Write).is_none());
-        put(&cache, (store, 0), Access::Write);
+        cache.put((store, 0), Access::Write, null());
         assert!(cache.get((store, 0), Access::Read).is_some());
     }
 
@@ -208,8 +138,8 @@ mod tests {
         let (one, other) = (StoreId::new(0, 0), StoreId::new(1, 0));
         let cache = FileCache::new(8);
         for index in 0..3 {
-            put(&cache, (one, index), Access::Read);
-            put(&cache, (other, index), Access::Read);
+            cache.put((one, index), Access::Read, null());
+            cache.put((other, index), Access::Read, null());
         }
         cache.forget(one);
         assert_eq!(cache.lock().files.len(), 3);

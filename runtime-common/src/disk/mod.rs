@@ -3,14 +3,12 @@
 //! [`DiskPool`] runs requests on worker threads; each ends in exactly one completion. Below it:
 //! `store` knows a torrent's files, `beneath` opens them so that no link leads out of the root,
 //! `files` keeps a bounded number open, `transfer` moves bytes, `relocate` moves files,
-//! `state` keeps resume data. Reads that find their bytes in memory need no worker: `at_once`; and
-//! no copy if they are only to be sent: `in_place`.
+//! `state` keeps resume data. Reads that find their bytes in memory need no worker: `at_once`.
 
 mod at_once;
 mod beneath;
 mod error;
 mod files;
-mod in_place;
 mod pool;
 mod read_buffers;
 mod relocate;
@@ -27,10 +25,7 @@ use bitswarm_core::disk::{DiskDone, DiskError, DiskRequest, FileIndex, StoreSpec
 pub use pool::{Completion, DiskOptions, DiskPool};
 pub use state::{StateDir, StateDirError};
 
-#[cfg(test)]
-pub(crate) use files::Access;
 pub(crate) use files::FileCache;
-pub(crate) use in_place::{Lost, Sent, send};
 use read_buffers::ReadBuffers;
 pub(crate) use store::Store;
 pub(crate) use transfer::{Scratch, Transfer};
@@ -75,7 +70,7 @@ impl Disk {
                 Ok(DiskDone::Done)
             }
             DiskRequest::Reuse { store, files } => self.reuse(store, &files),
-            DiskRequest::Read { store, spans, in_place: _ } => {
+            DiskRequest::Read { store, spans } => {
                 let read = |transfer: Transfer<'_>| transfer.read(&spans, &self.buffers);
                 self.transfer(store, |transfer| read(transfer).map(DiskDone::Read))
             }
@@ -119,13 +114,10 @@ impl Disk {
     /// Does a request that needs nothing to be waited for, neither a device nor another thread's
     /// work. `None`: it is to be executed.
     pub(crate) fn try_at_once(&self, request: &DiskRequest) -> Option<DiskDone> {
-        let DiskRequest::Read { store, spans, in_place } = request else { return None };
+        let DiskRequest::Read { store, spans } = request else { return None };
         let store = self.stores.try_read().ok()?.get(store).cloned()?;
         let place = store.try_enter()?;
         let transfer = Transfer { store: &store, place: &place, cache: &self.files };
-        if *in_place && let Some(part) = transfer.find_in_place(spans) {
-            return Some(DiskDone::InPlace(part));
-        }
         transfer.read_at_once(spans, &self.buffers).map(DiskDone::Read)
     }
 

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::beneath;
 use super::error::{disk_error, told};
-use super::files::{Access, FileCache, OpenFile};
+use super::files::{Access, FileCache};
 
 /// More files than this are synced by one call for the whole file system (chosen: each sync of a
 /// file waits for the device at least once).
@@ -107,7 +107,7 @@ impl Store {
         cache: &FileCache,
         index: FileIndex,
         access: Access,
-    ) -> Result<Arc<OpenFile>, DiskError> {
+    ) -> Result<Arc<OwnedFd>, DiskError> {
         let key = (self.id, index.0);
         if let Some(file) = cache.get(key, access) {
             return Ok(file);
@@ -117,10 +117,9 @@ impl Store {
             Access::Read => open_to_read(&place.root, &entry.path),
             Access::Write => self.open_to_write(&place.root, entry),
         });
-        let path = place.root.join(&entry.path);
         match opened {
-            Ok(file) => Ok(cache.put(key, access, file, path)),
-            Err(errno) => Err(disk_error(&path, errno)),
+            Ok(file) => Ok(cache.put(key, access, file)),
+            Err(errno) => Err(disk_error(&place.root.join(&entry.path), errno)),
         }
     }
 

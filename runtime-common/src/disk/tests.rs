@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use bitswarm_core::disk::{
-    Allocation, DiskErrorKind, FileHandle, FileIndex, FilePart, FileStat, Span, Spans, StateName,
-    StoreFile, StoreLink, VerifyRequest, WriteRequest,
+    Allocation, DiskErrorKind, FileIndex, FileStat, Span, Spans, StateName, StoreFile, StoreLink,
+    VerifyRequest, WriteRequest,
 };
 use bitswarm_core::id::Id;
 use bitswarm_core::piece::InfoHash;
@@ -41,7 +41,7 @@ impl Bench {
         }
     }
 
-    fn open_at(self, root: &str) -> Self {
+    fn open_at(mut self, root: &str) -> Self {
         let file = |path: &str, length, executable| StoreFile {
             path: PathBuf::from(path),
             length,
@@ -49,10 +49,6 @@ impl Bench {
         };
         let files =
             vec![file("T/a", 10, false), file("T/empty", 0, false), file("T/sub/b", 6, true)];
-        self.open_at_with(root, files)
-    }
-
-    fn open_at_with(mut self, root: &str, files: Vec<StoreFile>) -> Self {
         let link = StoreLink { path: "T/links/to-a".into(), target: "../a".into() };
         let links = vec![link];
         let spec = Arc::new(StoreSpec { root: self.dir.path().join(root), files, links });
@@ -82,8 +78,8 @@ impl Bench {
     }
 
     fn read(&mut self, spans: &[Span]) -> Result<DiskDone, DiskError> {
-        let (store, spans) = (self.store, Spans::from_slice(spans));
-        self.run(DiskRequest::Read { store, spans, in_place: false })
+        let store = self.store;
+        self.run(DiskRequest::Read { store, spans: Spans::from_slice(spans) })
     }
 
     fn verify(&mut self, spans: &[Span], expect: PieceHash) -> Result<DiskDone, DiskError> {
@@ -152,53 +148,17 @@ fn read_is_done_at_once_if_its_files_are_open_and_its_bytes_in_memory() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut bench = Bench { dir, ..Bench::unopened() }.open_at("root");
     let spans = Spans::from_slice(&[span(0, 4, 6), padding(5), span(2, 0, 3)]);
-    let read = DiskRequest::Read { store: bench.store, spans: spans.clone(), in_place: true };
+    let read = DiskRequest::Read { store: bench.store, spans: spans.clone() };
     assert_eq!(bench.write(&spans, &[b"abcdef\0\0\0\0\0xyz"]), Ok(DiskDone::Done));
     bench.disk.files.forget(bench.store);
     assert_eq!(bench.disk.try_at_once(&read), None, "no file is open");
     let waited = bench.read(&spans).unwrap();
     assert_eq!(bench.disk.try_at_once(&read), Some(waited));
     let beyond = Spans::from_slice(&[span(0, 4, 7)]);
-    let beyond = DiskRequest::Read { store: bench.store, spans: beyond, in_place: true };
+    let beyond = DiskRequest::Read { store: bench.store, spans: beyond };
     assert_eq!(bench.disk.try_at_once(&beyond), None, "what is wrong is told by a worker");
     bench.close(false).unwrap();
     assert_eq!(bench.disk.try_at_once(&read), None, "the store is closed");
-}
-
-/// On file systems of which it is known that they can say what is in memory, where the system can.
-#[cfg(target_os = "linux")]
-#[test]
-fn what_is_to_be_sent_is_left_in_its_file_if_it_is_in_memory_and_no_longer() {
-    const LEN: u32 = 300_000;
-    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    let bench = Bench { dir, ..Bench::unopened() };
-    let file = StoreFile { path: "long".into(), length: LEN.into(), executable: false };
-    let mut bench = bench.open_at_with("root", vec![file]);
-    let store = bench.store;
-    let data: Vec<u8> = (0..LEN).map(|n| (n % 251) as u8).collect();
-    bench.write(&[span(0, 0, LEN)], &[&data]).unwrap();
-    let path = bench.dir.path().join("root/long");
-    let file = fs::File::open(&path).unwrap().into();
-    if crate::sys::cached_pages(&file, 0, 1).is_none() {
-        eprintln!("skipped: the system cannot say what is in memory");
-        return;
-    }
-    let try_at_once = |bench: &Bench, offset, length, in_place| {
-        let spans = Spans::from_slice(&[span(0, offset, length)]);
-        bench.disk.try_at_once(&DiskRequest::Read { store, spans, in_place })
-    };
-    let part = |offset, length| {
-        let handle = FileHandle::default();
-        DiskDone::InPlace(FilePart { store, file: FileIndex(0), offset, length, handle })
-    };
-    assert_eq!(try_at_once(&bench, 1000, 200_000, true), Some(part(1000, 200_000)));
-    let read = DiskDone::Read(Bytes::copy_from_slice(&data[1000..201_000]));
-    assert_eq!(try_at_once(&bench, 1000, 200_000, false), Some(read), "it is to be read");
-    let short = DiskDone::Read(Bytes::copy_from_slice(&data[..100]));
-    assert_eq!(try_at_once(&bench, 0, 100, true), Some(short), "it is not worth it");
-    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(200_000).unwrap();
-    assert_eq!(try_at_once(&bench, 1000, 200_000, true), None, "the file is too short");
-    assert_eq!(try_at_once(&bench, 1000, 199_000, true), Some(part(1000, 199_000)));
 }
 
 #[test]
@@ -577,7 +537,7 @@ fn open_without_descriptors_left_closes_files_and_tries_again() {
     let cache = FileCache::new(8);
     for n in 0..4 {
         let file = fs::File::open("/dev/null").unwrap();
-        cache.put((StoreId::new(0, 0), n), files::Access::Read, file.into(), PathBuf::new());
+        cache.put((StoreId::new(0, 0), n), files::Access::Read, file.into());
     }
     let mut failures = 2;
     let work = || {

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use bitswarm_core::disk::{
-    DiskDone, DiskError, DiskErrorKind, FileIndex, FilePart, Span, VerifyRequest, WriteRequest,
+    DiskDone, DiskError, DiskErrorKind, FileIndex, Span, VerifyRequest, WriteRequest,
 };
 use bytes::{Buf, Bytes};
 use rustix::io::{self, Errno, retry_on_intr};
@@ -16,7 +16,6 @@ use rustix::io::{self, Errno, retry_on_intr};
 use super::at_once;
 use super::error::{disk_error, told};
 use super::files::{Access, FileCache};
-use super::in_place;
 use super::read_buffers::ReadBuffers;
 use super::store::{Place, Store};
 
@@ -68,11 +67,6 @@ impl Transfer<'_> {
             Some(())
         };
         read_spans(spans, buffers, |index, part, at| read(index, part, at).ok_or(())).ok()
-    }
-
-    /// Where all of the bytes lie, if nothing has to be waited for: see `in_place`.
-    pub(crate) fn find_in_place(&self, spans: &[Span]) -> Option<FilePart> {
-        in_place::find(spans, self.store.id(), self.cache)
     }
 
     /// Reads a piece and sees whether it has its hash.

@@ -17,7 +17,6 @@ use socket2::{SockRef, Socket};
 use super::poller::{Interest, Poller, Readiness, Source};
 use super::stream::{Input, Stream};
 use crate::buffers::{BUFFER_LEN, BufferPool};
-use crate::disk::Lost;
 use crate::net;
 use crate::table::Table;
 use crate::tls::Tls;
@@ -153,8 +152,7 @@ impl<S: AsFd> Connections<S> {
         }
     }
 
-    /// Writes what is gathered, or gathers and writes, if the socket can take it. What it returns has
-    /// happened at once.
+    /// Writes what is gathered, or gathers and writes, if the socket can take it.
     pub(super) fn write(
         &mut self,
         poller: &mut impl Poller<Socket = S>,
@@ -162,14 +160,7 @@ impl<S: AsFd> Connections<S> {
         gather: impl FnOnce(usize, &mut Segments),
     ) -> Option<Event> {
         let stream = &mut self.table.get_mut(id)?.stream;
-        let bytes = match stream.write(poller, gather) {
-            Ok(bytes) => bytes,
-            Err(Lost { file, offset, error }) => {
-                tracing::debug!(?id, %error, "connection closed: its next bytes cannot be read");
-                self.table.remove(id);
-                return Some(Event::Unreadable { conn: id, file, offset, error: Box::new(error) });
-            }
-        };
+        let bytes = stream.write(poller, gather);
         if stream.has_failed() {
             self.queue(id.index() as usize);
         }

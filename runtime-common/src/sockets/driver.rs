@@ -40,8 +40,7 @@ pub struct Driver<P: Poller> {
 
 impl<P: Poller> Driver<P> {
     /// Performs the first actions: the engine wants to listen.
-    pub fn new(mut host: Host, poller: P) -> Self {
-        host.send_in_place();
+    pub fn new(host: Host, poller: P) -> Self {
         let mut driver = Driver {
             last_read: host.now(),
             host,

@@ -12,7 +12,6 @@ use socket2::SockRef;
 
 use super::poller::{Direction, Poller, Readiness};
 use crate::buffers::BufferPool;
-use crate::disk::Lost;
 use crate::net;
 use crate::tls::Tls;
 
@@ -239,35 +238,31 @@ impl<S: AsFd> Stream<S> {
     }
 
     /// Writes what is gathered, or gathers and writes, if the socket can take it; how many bytes it
-    /// took. If a part of it cannot be read, the connection is of no use any more.
+    /// took.
     pub(super) fn write(
         &mut self,
         poller: &mut impl Poller<Socket = S>,
         gather: impl FnOnce(usize, &mut Segments),
-    ) -> Result<usize, Lost> {
+    ) -> usize {
         if self.connecting || !self.writable || self.failed.is_some() {
-            return Ok(0);
+            return 0;
         }
         let gathered = if !self.out.is_empty() {
             Ok(())
         } else if std::mem::take(&mut self.wants_to_send) {
             self.gather(gather)
         } else {
-            return Ok(0);
+            return 0;
         };
         match gathered.and_then(|()| self.flush(poller)) {
-            Ok(sent) => Ok(self.counted(sent)),
+            Ok(sent) => self.counted(sent),
             Err(error) => {
-                let error = match error.downcast() {
-                    Ok(lost) => return Err(lost),
-                    Err(error) => error,
-                };
                 tracing::debug!(%error, "connection failed");
                 self.failed = Some(net::net_error(&error));
                 self.out = Segments::new();
                 // Whether something is left to read shows in the next read.
                 self.readable = true;
-                Ok(0)
+                0
             }
         }
     }

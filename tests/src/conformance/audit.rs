@@ -93,7 +93,7 @@ impl Audit {
                 let partly = connection.in_flight > 0;
                 self.partial_sends += usize::from(partly);
             }
-            Event::Closed { conn, .. } | Event::Unreadable { conn, .. } => {
+            Event::Closed { conn, .. } => {
                 self.connection(*conn, event);
                 self.connections.remove(conn);
             }

@@ -1,9 +1,7 @@
 //! Disks that do not do what they are asked: it is told, and when they do again, it goes on.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::thread;
-use std::time::Duration;
 
 use bitswarm_core::TorrentNotice;
 use bitswarm_core::disk::DiskErrorKind;
@@ -15,7 +13,6 @@ use super::sample::Sample;
 use super::scripted::{become_unchoked, connect, fetch_block};
 use super::session::Session;
 use crate::interop::mount::Tmpfs;
-use crate::interop::wire::Message;
 
 /// 3 MiB of room for 8 MiB, then room for all.
 pub fn full_disk_is_told_and_recovers(runtime: Runtime) {
@@ -83,61 +80,13 @@ pub fn file_deleted_while_seeding_is_told_and_recovers(runtime: Runtime) {
 
     let path = seed.root().join(&sample.name);
     fs::remove_file(&path).unwrap();
-    peer.send(&Message::Request(1, 0, BLOCK)).unwrap();
+    peer.send(&crate::interop::wire::Message::Request(1, 0, BLOCK)).unwrap();
     let error = seed.wait_for_disk_failure();
     assert_eq!(error.kind, DiskErrorKind::NotFound, "{error}");
     assert!(!path.exists(), "it was made again, empty");
     assert_eq!(seed.status(id).state, TorrentState::DiskFailed);
     assert_eq!(seed.status(other_id).state, TorrentState::Seeding);
     fetch_block(&mut peer_of_other, &other, 1, 0, BLOCK);
-
-    sample.write_to(&seed.root());
-    seed.wait_for_torrent(|what| *what == TorrentNotice::DiskRecovered);
-    let mut leech = Session::start(runtime);
-    leech.fetch(&sample, seed.addr());
-    leech.finish(&sample);
-    leech.stop();
-    seed.stop();
-}
-
-/// The file is cut off while it is sent to a peer that does not read: what reaches the peer then is
-/// right to the last byte, and the connection ends. Others are served when the file is back.
-pub fn file_cut_off_while_it_is_sent_is_told_and_recovers(runtime: Runtime) {
-    const BLOCK: u32 = 16 << 10;
-    const PIECE: u32 = 256 << 10;
-    let _turn = beside_others();
-    let sample = Sample::numbered(0, 16 << 20, PIECE);
-    let mut seed = Session::start(runtime);
-    let id = seed.seed(&sample);
-    let mut peer = connect(seed.addr(), &sample);
-    become_unchoked(&mut peer);
-    fetch_block(&mut peer, &sample, 0, 0, BLOCK);
-    // As many as a peer may have queued: more than the sockets hold.
-    let blocks: Vec<u32> = (1..512).collect();
-    for block in &blocks {
-        let at = block * BLOCK;
-        peer.send(&Message::Request(at / PIECE, at % PIECE, BLOCK)).unwrap();
-    }
-    let mut sent = 0;
-    while sent != seed.status(id).uploaded_bytes || sent <= BLOCK.into() {
-        sent = seed.status(id).uploaded_bytes;
-        thread::sleep(Duration::from_millis(100));
-    }
-    assert!(sent < u64::from(BLOCK) * 512, "the peer's socket holds all of it");
-
-    let path = seed.root().join(&sample.name);
-    File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
-    let mut received = 0;
-    while let Ok(message) = peer.receive() {
-        if let Message::Piece(piece, begin, data) = message {
-            assert_eq!(piece * PIECE + begin, blocks[received] * BLOCK);
-            assert!(data == sample.block(piece, begin, BLOCK), "block {piece}:{begin} differs");
-            received += 1;
-        }
-    }
-    assert!(received > 0 && received < blocks.len(), "{received} blocks were received");
-    let error = seed.wait_for_disk_failure();
-    assert_eq!(error.kind, DiskErrorKind::Short, "{error}");
 
     sample.write_to(&seed.root());
     seed.wait_for_torrent(|what| *what == TorrentNotice::DiskRecovered);

@@ -106,7 +106,6 @@ macro_rules! conformance_rest {
             transfer: gibibyte_arrives_with_equal_hash
             connections: hanging_connects_end_in_time_and_make_room
             connections: two_hundred_connections_are_served
-            disk: file_cut_off_while_it_is_sent_is_told_and_recovers
             operations: every_operation_completes_exactly_once_under_stress
             operations: completions_in_any_order_are_taken
             limits: rates_are_within_five_percent_over_ten_seconds

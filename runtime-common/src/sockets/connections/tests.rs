@@ -1,22 +1,17 @@
 //! Connections against plain sockets of the standard library, without an engine, and with pollers
 //! of both kinds.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream as Peer};
 use std::time::{Duration, Instant as Clock};
 
-use bitswarm_core::StoreId;
-use bitswarm_core::disk::{DiskErrorKind, FileHandle, FileIndex, FilePart};
 use bitswarm_core::event::NetError;
-use bitswarm_core::segments::Segment;
 use bytes::Bytes;
 
 use super::super::lingering::Lingering;
 use super::super::test_poller::{MODES, Mode, TestPoller};
 use super::*;
-use crate::disk::{Access, FileCache};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -27,8 +22,6 @@ struct Bench {
     lingering: Lingering<Socket>,
     buffers: BufferPool,
     to_send: BTreeMap<ConnId, Bytes>,
-    /// Before that, on whichever connection is to send.
-    segments: VecDeque<Segment>,
     heard: Vec<Event>,
 }
 
@@ -40,7 +33,6 @@ impl Bench {
             lingering: Lingering::new(),
             buffers: BufferPool::new(),
             to_send: BTreeMap::new(),
-            segments: VecDeque::new(),
             heard: Vec::new(),
         }
     }
@@ -79,18 +71,10 @@ impl Bench {
             while let Some(event) = self.connections.read(poller, id, &mut self.buffers) {
                 self.heard.push(event);
             }
-            let (to_send, segments) = (&mut self.to_send, &mut self.segments);
-            let gather = |limit, out: &mut Segments| {
-                while out.len() < limit
-                    && let Some(segment) = segments.pop_front()
-                {
-                    out.push_segment(segment);
-                }
-                gather(to_send, id, limit, out);
-            };
+            let to_send = &mut self.to_send;
+            let gather = |limit, out: &mut Segments| gather(to_send, id, limit, out);
             let sent = self.connections.write(poller, id, gather);
-            let more = self.to_send.contains_key(&id) || !self.segments.is_empty();
-            if sent.is_some() && more {
+            if sent.is_some() && self.to_send.contains_key(&id) {
                 self.connections.send(id);
             }
             self.heard.extend(sent);
@@ -365,103 +349,5 @@ fn abort_drops_what_is_left() {
         let mut received = Vec::new();
         let _ = peer.read_to_end(&mut received);
         assert!(received.is_empty());
-    }
-}
-
-/// A file with this content, and parts of it of an odd length with headers between them.
-fn blocks_in_a_file(content: &[u8]) -> (tempfile::NamedTempFile, VecDeque<Segment>) {
-    const LENGTH: usize = 16_381;
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(content).unwrap();
-    let store = StoreId::new(0, 0);
-    let fd = File::open(file.path()).unwrap().into();
-    let open = FileCache::new(1).put((store, 7), Access::Read, fd, file.path().to_owned());
-    let mut segments = VecDeque::new();
-    for (number, block) in content.chunks(LENGTH).enumerate() {
-        segments.push_back(Segment::Bytes(Bytes::from_static(b"header")));
-        segments.push_back(Segment::File(FilePart {
-            store,
-            file: FileIndex(7),
-            offset: (number * LENGTH) as u64,
-            length: block.len() as u32,
-            handle: FileHandle::new(open.clone()),
-        }));
-    }
-    (file, segments)
-}
-
-/// What such segments are on the wire.
-fn on_the_wire(content: &[u8]) -> Vec<u8> {
-    content.chunks(16_381).flat_map(|block| [b"header", block].concat()).collect()
-}
-
-#[test]
-fn parts_of_files_arrive_whole_between_other_bytes() {
-    for mode in MODES {
-        let (mut bench, conn, mut peer) = Bench::with_peer(mode);
-        let content = content(8 << 20);
-        let (file, segments) = blocks_in_a_file(&content);
-        // What is open can be sent, wherever it is.
-        drop(file);
-        bench.segments = segments;
-        let expected = on_the_wire(&content);
-        let len = expected.len();
-        bench.connections.send(conn);
-        bench.settle();
-        assert!(bench.sent() < len, "the socket took {len} at once");
-        let reader = std::thread::spawn(move || {
-            let mut received = vec![0; len];
-            peer.read_exact(&mut received).unwrap();
-            received
-        });
-        bench.until(|bench| bench.sent() == len);
-        assert!(reader.join().unwrap() == expected);
-    }
-}
-
-#[test]
-fn file_cut_short_beneath_what_is_being_sent_ends_the_connection_and_is_told() {
-    for mode in MODES {
-        let (mut bench, conn, mut peer) = Bench::with_peer(mode);
-        let content = content(8 << 20);
-        let (file, segments) = blocks_in_a_file(&content);
-        let path = file.path().to_owned();
-        bench.segments = segments;
-        // In the middle of a block, and of a page.
-        file.as_file().set_len(1_000_001).unwrap();
-        let reader = std::thread::spawn(move || {
-            let mut received = Vec::new();
-            peer.read_to_end(&mut received).map(|_| received)
-        });
-        bench.connections.send(conn);
-        bench.until(|bench| matches!(bench.heard.last(), Some(Event::Unreadable { .. })));
-        let Some(Event::Unreadable { conn: whose, file, offset, error }) = bench.heard.pop() else {
-            unreachable!()
-        };
-        assert_eq!((whose, file, offset), (conn, FileIndex(7), 1_000_001));
-        assert_eq!((error.kind, error.path), (DiskErrorKind::Short, path));
-        assert!(bench.connections.remove(conn).is_none(), "it is gone");
-        // Everything before, and nothing else.
-        let received = reader.join().unwrap().unwrap();
-        let before = 1_000_001 + 1_000_001_usize.div_ceil(16_381) * b"header".len();
-        assert_eq!(received.len(), before);
-        assert!(received == on_the_wire(&content)[..before]);
-    }
-}
-
-#[test]
-fn parts_of_files_that_are_left_at_the_end_are_sent() {
-    for mode in MODES {
-        let (mut bench, conn, mut peer) = Bench::with_peer(mode);
-        let content = content(100_000);
-        let (_file, segments) = blocks_in_a_file(&content);
-        let mut out = Segments::new();
-        segments.into_iter().for_each(|segment| out.push_segment(segment));
-        let stream = bench.connections.remove(conn).unwrap();
-        let (socket, _) = stream.into_rest(|_, _| ()).expect("it is open");
-        bench.lingering.add(&mut bench.poller, socket, out, bitswarm_core::Instant::ZERO);
-        let mut received = Vec::new();
-        peer.read_to_end(&mut received).unwrap();
-        assert!(received == on_the_wire(&content));
     }
 }

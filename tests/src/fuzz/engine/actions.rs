@@ -31,19 +31,11 @@ impl World {
 
     pub(super) fn drain(&mut self) {
         let mut actions = 0;
-        loop {
-            while let Some(action) = self.engine.poll_action() {
-                actions += 1;
-                assert!(actions <= MOST_ACTIONS, "one event causes no end of actions");
-                self.log(|| format!("out {action:?}"));
-                self.perform(action);
-            }
-            let Some((conn, lost)) = self.lost.pop() else { break };
-            if self.conns.remove(&conn).is_some() {
-                self.bury(conn);
-            }
-            self.log(|| format!("lost {lost:?}"));
-            self.engine.handle(self.now, lost);
+        while let Some(action) = self.engine.poll_action() {
+            actions += 1;
+            assert!(actions <= MOST_ACTIONS, "one event causes no end of actions");
+            self.log(|| format!("out {action:?}"));
+            self.perform(action);
         }
         for which in self.torrents.iter().flatten() {
             if let Some(status) = self.engine.engine().status(self.now, *which) {
@@ -117,7 +109,6 @@ impl World {
         conn.due = false;
         let mut out = Segments::new();
         self.engine.gather(self.now, id, 40_000, &mut out);
-        let lost = self.disk.fetch_parts(&mut out);
         let bytes = out.take_all();
         conn.unreported += bytes.len();
         conn.speak(&bytes);
@@ -125,7 +116,6 @@ impl World {
             let verdict = self.checker.sent(self.now, id, std::iter::once(&bytes[..]), &self.disk);
             verdict.unwrap_or_else(|broken| panic!("{broken}"));
         }
-        self.lost.extend(lost.map(|lost| (id, lost.event(id))));
     }
 
     fn send_datagrams(&mut self, socket: SocketId) {

@@ -100,7 +100,7 @@ impl World {
         self.input(Event::Disk { op, result });
     }
 
-    /// From now on the disk has these faults, and answers in place or not.
+    /// From now on the disk has these faults.
     pub(super) fn faults(&mut self, bits: u8) {
         let per_mille = |bit: u8| if bits & bit != 0 { 500 } else { 0 };
         self.disk.faults.read_error_per_mille = per_mille(1);
@@ -109,7 +109,6 @@ impl World {
         self.disk.faults.save_error_per_mille = per_mille(8);
         self.disk.faults.denied = bits & 0x30 == 0x30;
         self.disk.faults.capacity = (bits & 0xc0 == 0xc0).then_some(30_000);
-        self.disk.in_place_per_mille = if bits & 0x30 == 0x10 { 500 } else { 0 };
     }
 
     /// A name was looked up.

@@ -11,7 +11,7 @@ use bitswarm_core::action::{SocketKind, SocketSpec};
 use bitswarm_core::bitfield::Bitfield;
 use bitswarm_core::id::{ConnId, OpId, SocketId, TorrentId};
 use bitswarm_core::record::Recorder;
-use bitswarm_core::{Engine, Event, Instant, UnixTime};
+use bitswarm_core::{Engine, Instant, UnixTime};
 
 use super::actions::LOGS;
 use super::conn::Conn;
@@ -36,8 +36,6 @@ pub(super) struct World {
     /// Requests under way, and whether each opens a store.
     pub(super) tickets: Vec<(Ticket, bool)>,
     pub(super) checker: Checker,
-    /// Connections on which something gathered could not be read, and what the engine is to hear.
-    pub(super) lost: Vec<(ConnId, Event)>,
     pub(super) transaction: [u8; 4],
     pub(super) lazy: bool,
     pub(super) stopped: bool,
@@ -72,7 +70,6 @@ impl World {
             disk: Disk::new(1, "fuzz", 1_780_000_000_000_000_000),
             tickets: Vec::new(),
             checker,
-            lost: Vec::new(),
             transaction: [0; 4],
             lazy: setup.lazy,
             stopped: false,

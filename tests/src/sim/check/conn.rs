@@ -304,16 +304,6 @@ impl Conn {
         verdict.and_then(|()| self.judge_leftovers(around))
     }
 
-    /// What was committed and does not come: its blocks count as sent, as the engine counts them.
-    pub(super) fn lost<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, tally: &mut Tally) {
-        parts.for_each(|part| self.outgoing.feed(part));
-        while let Ok(Some(item)) = self.outgoing.try_next() {
-            if let Item::Msg(Msg::Piece { data, .. }) = item {
-                tally.payload_sent += data.len() as u64;
-            }
-        }
-    }
-
     /// Whether the remote may be expected to answer. It is taken to have forgotten what is as old as
     /// the snub time when it sent nothing for that time either, or what is four times as old.
     fn owes(&self, request: &Request, now: Instant, settings: Settings) -> bool {

@@ -255,14 +255,6 @@ impl Checker {
         state.sent(parts, &mut around).map_err(|broken| format!("{conn:?}: {broken}"))
     }
 
-    /// Bytes that the engine has committed to the connection behind those of [`Checker::sent`], and
-    /// that the host could not read: the connection is about to end.
-    pub fn lost<'a>(&mut self, conn: ConnId, parts: impl Iterator<Item = &'a [u8]>) {
-        if let Some(state) = self.conns.get_mut(&conn) {
-            state.lost(parts, &mut self.tally);
-        }
-    }
-
     /// Whether there are slots for all whom the engine serves, now that it has said all that it had
     /// to say on those connections that are `clear`; on others a choke may wait.
     pub fn judge_slots(&self, clear: impl Fn(ConnId) -> bool) -> Result<(), String> {

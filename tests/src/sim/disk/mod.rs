@@ -6,12 +6,10 @@
 //! sync covers the writes that had completed when it was asked for, no more. A write that fails
 //! (full, EIO) may have written a part. A crash loses or tears what was not synced, file by file
 //! and sector by sector; state files are replaced whole or not at all. Renames and deletions are
-//! durable when they complete. Reads may be answered with where the bytes lie; they are read when they
-//! are sent, and that may fail. Left out: directories as such, links, file descriptors.
+//! durable when they complete. Left out: directories as such, links, file descriptors.
 
 mod crash;
 mod file;
-mod in_place;
 mod operations;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +26,6 @@ use bytes::{Bytes, BytesMut};
 
 use super::dice::Dice;
 use file::File;
-pub use in_place::Lost;
 
 /// A request under way.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -98,10 +95,6 @@ pub struct Counts {
     pub rotten: u64,
     /// Requests that failed.
     pub errors: u64,
-    /// Reads answered with where the bytes lie.
-    pub in_place: u64,
-    /// Those of them that could not be read when they were sent.
-    pub lost: u64,
 }
 
 /// What is under way.
@@ -119,8 +112,6 @@ pub struct Load {
 #[derive(Debug)]
 pub struct Disk {
     dice: Dice,
-    /// Decides what there is to decide about uploads straight from files.
-    place_dice: Dice,
     files: BTreeMap<PathBuf, File>,
     states: BTreeMap<StateName, Bytes>,
     stores: BTreeMap<StoreId, Arc<StoreSpec>>,
@@ -138,8 +129,6 @@ pub struct Disk {
     pub speed: Speed,
     /// What goes wrong.
     pub faults: Faults,
-    /// Reads of 1000 that may be answered with where their bytes lie, and are.
-    pub in_place_per_mille: u32,
 }
 
 #[derive(Debug)]
@@ -155,7 +144,6 @@ impl Disk {
     pub fn new(seed: u64, label: &str, epoch_ns: i64) -> Self {
         Disk {
             dice: Dice::new(seed, label),
-            place_dice: Dice::new(seed, &format!("{label} in place")),
             files: BTreeMap::new(),
             states: BTreeMap::new(),
             stores: BTreeMap::new(),
@@ -169,7 +157,6 @@ impl Disk {
             load: Load::default(),
             speed: Speed::default(),
             faults: Faults::default(),
-            in_place_per_mille: 0,
         }
     }
 
@@ -308,7 +295,7 @@ impl Disk {
     /// Notes what a request breaks of its contract.
     fn check_contract(&mut self, request: &DiskRequest) {
         let (store, spans, data) = match request {
-            DiskRequest::Read { store, spans, .. } => (store, spans, None),
+            DiskRequest::Read { store, spans } => (store, spans, None),
             DiskRequest::Verify(verify) => (&verify.store, &verify.spans, None),
             DiskRequest::Write(write) => {
                 let length: usize = write.data.iter().map(Bytes::len).sum();

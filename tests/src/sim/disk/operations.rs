@@ -31,15 +31,10 @@ impl Disk {
                 self.prepare(now, store, &files, allocation)
             }
             DiskRequest::Reuse { store, files } => self.reuse(now, store, &files),
-            DiskRequest::Read { store, spans, in_place } => {
-                let rotten = self.counts.rotten;
+            DiskRequest::Read { store, spans } => {
                 let bytes = self.read(store, &spans)?;
                 self.counts.reads += 1;
-                // Wrong bytes are only what was read wrong.
-                let part = (in_place && self.counts.rotten == rotten)
-                    .then(|| self.in_place(store, &spans));
-                let read = || DiskDone::Read(bytes.freeze());
-                Ok(part.flatten().map_or_else(read, DiskDone::InPlace))
+                Ok(DiskDone::Read(bytes.freeze()))
             }
             DiskRequest::Write(write) => self.write(now, *write),
             DiskRequest::Verify(verify) => {

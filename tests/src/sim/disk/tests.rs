@@ -1,9 +1,7 @@
-use bitswarm_core::Event;
 use bitswarm_core::disk::{Allocation, FileIndex, Spans, StoreFile, VerifyRequest};
-use bitswarm_core::id::{ConnId, Id};
+use bitswarm_core::id::Id;
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::piece_hash::PieceHash;
-use bitswarm_core::segments::{Segment, Segments};
 use quickcheck::quickcheck;
 use sha1::{Digest, Sha1};
 
@@ -80,8 +78,7 @@ impl Bench {
 
     fn read(&mut self, file: u32, offset: u64, length: u32) -> DiskResult {
         let span = Span { file: Some(FileIndex(file)), offset, length };
-        let (store, spans) = (self.store, Spans::from_slice(&[span]));
-        self.run(DiskRequest::Read { store, spans, in_place: true })
+        self.run(DiskRequest::Read { store: self.store, spans: Spans::from_slice(&[span]) })
     }
 
     fn sync(&mut self) -> DiskResult {
@@ -117,7 +114,7 @@ fn a_piece_over_three_files_and_padding_reads_back_as_written_and_hashes_right()
     assert_eq!(kind(bench.read(0, 0, 1)), DiskErrorKind::NotFound);
     assert_eq!(bench.run(DiskRequest::Write(Box::new(write))), Ok(DiskDone::Done));
     let store = bench.store;
-    let read = bench.run(DiskRequest::Read { store, spans: spans.clone(), in_place: true });
+    let read = bench.run(DiskRequest::Read { store, spans: spans.clone() });
     assert_eq!(read, Ok(DiskDone::Read(whole)));
     let verify = VerifyRequest { store, spans, expect };
     assert_eq!(bench.run(DiskRequest::Verify(Box::new(verify))), Ok(DiskDone::Done));
@@ -280,33 +277,4 @@ quickcheck! {
         out.extend_from_slice(&runs.take(whole.len()));
         out == whole
     }
-}
-
-#[test]
-fn what_lies_in_files_is_read_when_it_is_sent_and_may_be_lost_then() {
-    let mut bench = Bench::new(1);
-    bench.disk.in_place_per_mille = 1000;
-    bench.write(0, 0, vec![7; 3000]).expect("works");
-    let read = bench.read(0, 1000, 2000);
-    let Ok(DiskDone::InPlace(part)) = read else { panic!("{read:?}") };
-    let mut out = Segments::new();
-    let fill = |out: &mut Segments| {
-        out.put(b"head");
-        out.push_segment(Segment::File(part.clone()));
-        out.put(b"tail");
-    };
-    fill(&mut out);
-    assert!(bench.disk.fetch_parts(&mut out).is_none());
-    assert_eq!(out.take_all(), [b"head", &[7; 2000][..], b"tail"].concat());
-    fill(&mut out);
-    bench.disk.faults.read_error_per_mille = 1000;
-    let lost = bench.disk.fetch_parts(&mut out).expect("it fails");
-    let before = out.take_all();
-    assert!(before.starts_with(b"head") && before[4..].iter().all(|byte| *byte == 7));
-    let rest = lost.rest.concat();
-    assert_eq!(before.len() + rest.len(), 2008);
-    assert!(rest.ends_with(b"\0tail"));
-    let conn = ConnId::new(0, 0);
-    let Event::Unreadable { offset, .. } = lost.event(conn) else { panic!("{lost:?}") };
-    assert_eq!(offset, 1000 + before.len() as u64 - 4);
 }

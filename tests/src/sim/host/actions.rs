@@ -99,7 +99,6 @@ impl EngineHost {
         state.unreported += gathered;
         self.counts.inputs += 1;
         let before = self.checker.tally().payload_sent;
-        let lost = self.disk.fetch_parts(&mut state.out);
         let mut checksum = crc32fast::Hasher::new();
         state.out.iter().for_each(|part| checksum.update(part));
         let parts = state.out.iter().map(AsRef::as_ref);
@@ -109,15 +108,11 @@ impl EngineHost {
         if let Err(broken) = verdict {
             cx.violation(self.id, broken);
         }
-        if let Some(lost) = &lost {
-            self.checker.lost(conn, lost.rest.iter().map(AsRef::as_ref));
-        }
         if let Some((up, _)) = &mut self.meters {
             let payload = self.checker.tally().payload_sent - before;
             up.add(cx.now(), payload as usize);
         }
         self.write(cx, conn);
-        self.pending.extend(lost.map(|lost| lost.event(conn)));
     }
 
     pub(super) fn log_messages(&mut self, cx: &mut Cx<'_>, conn: ConnId) {

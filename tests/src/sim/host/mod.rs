@@ -525,11 +525,6 @@ impl EngineHost {
             }
             let Some(event) = self.pending.pop_front() else { break };
             if !self.is_stale(&event) || self.dice.chance(self.manners.stale_event_per_mille) {
-                if let Event::Unreadable { conn, .. } = &event
-                    && let Some(state) = self.forget(*conn)
-                {
-                    cx.net.reset(cx.now(), state.end);
-                }
                 self.hand_in(cx, event);
             }
         }
@@ -540,8 +535,7 @@ impl EngineHost {
 
     /// The event is for something that has gone while it waited.
     fn is_stale(&self, event: &Event) -> bool {
-        matches!(event, Event::Sent { conn, .. } | Event::Unreadable { conn, .. }
-            if !self.conns.contains_key(conn))
+        matches!(event, Event::Sent { conn, .. } if !self.conns.contains_key(conn))
     }
 
     fn arm(&mut self, cx: &mut Cx<'_>) {

@@ -121,8 +121,6 @@ impl Storm {
     pub(super) fn add_engine(&mut self, name: &str, link: Link) -> HostId {
         let config = self.config();
         let host = self.world.add_engine(name, link, config);
-        let engine = self.world.engine_host_mut(host);
-        engine.disk.in_place_per_mille = self.options.in_place_per_mille as u32;
         if self.options.limit > 0 {
             let meter = Meter::new(self.options.limit);
             self.world.engine_host_mut(host).meters = Some((meter, meter));

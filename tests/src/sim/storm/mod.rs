@@ -373,8 +373,6 @@ impl Storm {
                 ("hash failure", disk.mismatches),
                 ("disk error", disk.errors),
                 ("rotten read", disk.rotten),
-                ("read answered in place", disk.in_place),
-                ("block lost while it was sent", disk.lost),
                 ("end game request", tally.end_game),
                 ("early duplicate request", tally.early_duplicates),
                 ("snub", tally.snubs),

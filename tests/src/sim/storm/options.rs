@@ -117,8 +117,6 @@ options! {
     protocol >= 0,
     /// Scripted peers of 1000 that do with hash requests what they should not.
     hash_trouble_per_mille >= 0,
-    /// Reads of 1000 for uploads that are answered with where the bytes lie.
-    in_place_per_mille >= 0,
 }
 
 impl Options {
@@ -169,7 +167,6 @@ impl Options {
         options.magnets_per_mille = if dice.chance(250) { dice.between(1..=1000) } else { 0 };
         options.slots = if dice.chance(250) { dice.between(1..=3) } else { 0 };
         options.draw_protocol(&mut Dice::new(seed, "protocol"));
-        options.draw_in_place(&mut Dice::new(seed, "in place"));
         options
     }
 
@@ -182,13 +179,6 @@ impl Options {
         };
         if self.protocol > 0 && dice.chance(600) {
             self.hash_trouble_per_mille = dice.between(1..=1000);
-        }
-    }
-
-    /// From a stream of its own, too.
-    fn draw_in_place(&mut self, dice: &mut Dice) {
-        if dice.chance(400) {
-            self.in_place_per_mille = dice.between(1..=1000);
         }
     }
 
