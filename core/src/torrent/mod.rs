@@ -139,9 +139,9 @@ pub(crate) struct Torrent {
     assembly: Assembly,
     smart_ban: SmartBan<SocketAddr>,
     checker: Checker,
-    resume: Option<Resume>,
+    resume: Option<Box<Resume>>,
     saver: Saver,
-    trouble: Option<DiskTrouble>,
+    trouble: Option<Box<DiskTrouble>>,
     /// Verified pieces whose write failed: they wait in the assembly for the disk to recover.
     unwritten: BTreeSet<PieceIndex>,
     /// A piece that could not be read for a peer: the disk works again when it can.
@@ -315,7 +315,7 @@ impl Torrent {
         or_at(self.announce_due_at(session));
         or_at(self.dht_due_at(session));
         or_at(self.save_due_at(session));
-        or_at(self.trouble.as_ref().and_then(DiskTrouble::retry_at));
+        or_at(self.trouble.as_deref().and_then(DiskTrouble::retry_at));
         or_at(self.connect_due_at(session));
         or_at(self.metadata_due_at(session));
         or_at(self.layers_due_at(session));
@@ -335,7 +335,7 @@ impl Torrent {
         if self.save_due_at(session).is_some_and(|at| at <= now) {
             self.begin_save(session);
         }
-        if self.trouble.as_ref().and_then(DiskTrouble::retry_at).is_some_and(|at| at <= now) {
+        if self.trouble.as_deref().and_then(DiskTrouble::retry_at).is_some_and(|at| at <= now) {
             self.probe_disk(session);
         }
         if self.pex_due_at().is_some_and(|at| at <= now) {

@@ -186,7 +186,8 @@ impl Torrent {
         if let Ok(DiskDone::Loaded(Some(data))) = result {
             self.resume = Resume::decode(&data, self.infohash)
                 .ok()
-                .filter(|resume| resume.pieces.len() == self.geometry.pieces());
+                .filter(|resume| resume.pieces.len() == self.geometry.pieces())
+                .map(Box::new);
         }
         if let Some(resume) = &self.resume {
             self.totals.uploaded_before = resume.uploaded_bytes;
