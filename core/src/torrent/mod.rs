@@ -134,6 +134,8 @@ pub(crate) struct Torrent {
     told_finished: bool,
     /// Whether `Saved` is still to be told.
     saved_due: bool,
+    /// Whether nothing was left to do at its check, and nothing had to be hashed for that.
+    resumed_whole: bool,
 
     picker: Picker,
     assembly: Assembly,
@@ -285,6 +287,13 @@ impl Torrent {
     /// Whether everything wanted is verified and written.
     fn is_finished(&self) -> bool {
         self.metainfo.is_some() && self.picker.is_finished()
+    }
+
+    /// Whether the resume data of an earlier session says all there is to say: a session of thousands
+    /// of torrents that are only there writes nothing when it starts and when it ends.
+    fn is_as_saved(&self) -> bool {
+        let Totals { downloaded, uploaded, .. } = self.totals;
+        self.resumed_whole && downloaded == 0 && uploaded == 0 && self.saver.is_clean()
     }
 
     /// Whether it fetches pieces now.

@@ -72,6 +72,7 @@ impl Torrent {
             phase: Phase::Loading,
             paused: add.paused,
             told_finished: false,
+            resumed_whole: false,
             saved_due: false,
             picker: Picker::new(Geometry::NOTHING, policy.fork()),
             assembly: Assembly::default(),
@@ -326,6 +327,8 @@ impl Torrent {
         }
         if !self.is_finished() || self.has_more_than_content() {
             self.prepare_files(session);
+        } else {
+            self.resumed_whole = hashed == 0;
         }
         self.smart_ban = SmartBan::new();
         self.offer_files(session);
