@@ -27,6 +27,9 @@ use crate::state::State;
 /// Longest wait for a notice, and so the time until Ctrl-C is noticed (chosen).
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
+/// Statuses asked for at once (chosen: few enough to be nothing beside the torrents themselves).
+const STATUSES: usize = 64;
+
 /// An engine at work, and the ear at it.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -138,10 +141,21 @@ impl Session {
         self.client.metainfo(id)
     }
 
-    /// How all torrents stand.
-    pub(crate) fn statuses(&self) -> Result<Vec<TorrentStatus>, Failure> {
-        let statuses = self.client.statuses();
-        if statuses.is_empty() && self.client.is_stopped() { Err(gone()) } else { Ok(statuses) }
+    /// Looks how each torrent stands.
+    pub(crate) fn each_status(
+        &self,
+        mut see: impl FnMut(&TorrentStatus) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut last = None;
+        loop {
+            let some = self.client.statuses_after(last, STATUSES);
+            some.iter().try_for_each(&mut see)?;
+            match some.last() {
+                Some(status) => last = Some(status.id),
+                None if self.client.is_stopped() => return Err(gone()),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Takes a torrent out of the session; its files stay.

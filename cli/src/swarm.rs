@@ -2,6 +2,7 @@
 //! it, and ends when the watch says so.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ pub(crate) struct Swarm {
     watch: Watch,
     progress: Progress,
     json: bool,
-    torrents: BTreeMap<TorrentId, Torrent>,
+    torrents: BTreeMap<TorrentId, Box<Torrent>>,
     /// Why a torrent was left out, if one was.
     failed: Option<Failure>,
     /// Nobody else writes the torrents' data until nothing is written any more.
@@ -59,7 +60,8 @@ struct Torrent {
     selection: Option<FileRanges>,
     added: Instant,
     task: Task,
-    told: Option<(Instant, String)>,
+    /// When it was told how it stands, and a hash of that.
+    told: Option<(Instant, u64)>,
 }
 
 impl Swarm {
@@ -118,7 +120,7 @@ impl Swarm {
             added: Instant::now(),
             told: None,
         };
-        self.torrents.insert(id, torrent);
+        self.torrents.insert(id, Box::new(torrent));
         Ok(())
     }
 
@@ -227,10 +229,11 @@ impl Swarm {
         let was_complete = self.watch.is_torrent_complete(id);
         self.watch.handle(id, what, Instant::now())?;
         let is_complete = self.watch.is_torrent_complete(id);
-        if is_complete && !was_complete && self.purpose != Purpose::Seed {
+        let is_news = is_complete && !was_complete && self.purpose != Purpose::Seed;
+        if is_news {
             self.tell_complete(id)?;
         }
-        Ok(is_complete)
+        Ok(is_news)
     }
 
     /// Nothing of a torrent to be shared is what it should be.
@@ -277,35 +280,35 @@ impl Swarm {
 
     /// Looks at all torrents and shows how they stand. `Ok(true)`: the run is over.
     fn look(&mut self) -> Result<bool, Failure> {
-        let statuses = self.session.statuses()?;
         let now = Instant::now();
-        for status in &statuses {
-            let Some(torrent) = self.torrents.get_mut(&status.id) else { continue };
+        self.session.each_status(|status| {
+            self.watch.see(status, now);
+            let Some(torrent) = self.torrents.get_mut(&status.id) else { return Ok(()) };
             let (done, total) = extent(status);
             torrent.task.set(done, total, &words(status));
-            if self.json {
-                torrent.tell_progress(status, now)?;
-            }
-        }
-        self.watch.look(&statuses, now)
+            if self.json { torrent.tell_progress(status, now) } else { Ok(()) }
+        })?;
+        self.watch.judge(now)
     }
 
     /// The last word on every torrent.
     fn say_farewell(&mut self) -> Result<(), Failure> {
+        let mut written = Ok(());
         // A session that is over by itself has nothing more to tell.
-        for status in &self.session.statuses().unwrap_or_default() {
-            let Some(torrent) = self.torrents.get_mut(&status.id) else { continue };
+        let _ = self.session.each_status(|status| {
+            let Some(torrent) = self.torrents.get_mut(&status.id) else { return Ok(()) };
             let (done, total) = extent(status);
             torrent.task.finish(done, total, &words(status));
-            if self.json {
+            if self.json && written.is_ok() {
                 // A part that is shared was all that was wanted, but it is not the torrent.
                 let is_whole = self.purpose != Purpose::Seed || status.pieces_have == status.pieces;
-                json::status("stopped", status)
+                written = json::status("stopped", status)
                     .with("complete", is_whole && self.watch.is_torrent_complete(status.id))
-                    .print()?;
+                    .print();
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        written
     }
 }
 
@@ -331,13 +334,15 @@ impl Torrent {
     /// Writes a `progress` object if it is time and something has changed.
     fn tell_progress(&mut self, status: &TorrentStatus, now: Instant) -> Result<(), Failure> {
         let object: Object = json::status("progress", status);
-        let text = object.to_string();
-        if let Some((when, before)) = &self.told
-            && (now.saturating_duration_since(*when) < JSON_INTERVAL || *before == text)
+        let mut hasher = DefaultHasher::new();
+        object.to_string().hash(&mut hasher);
+        let hash = hasher.finish();
+        if let Some((when, before)) = self.told
+            && (now.saturating_duration_since(when) < JSON_INTERVAL || before == hash)
         {
             return Ok(());
         }
-        self.told = Some((now, text));
+        self.told = Some((now, hash));
         object.print()
     }
 }

@@ -44,6 +44,7 @@ pub(crate) struct Watch {
     purpose: Purpose,
     stall_timeout: Option<Duration>,
     jobs: BTreeMap<TorrentId, Job>,
+    seen: Seen,
     moved_bytes: u64,
     moved_at: Instant,
     peer_reached: bool,
@@ -59,6 +60,13 @@ struct Job {
     shared: bool,
 }
 
+/// What one look at all torrents has seen so far.
+#[derive(Debug, Default)]
+struct Seen {
+    moved_bytes: u64,
+    checking: bool,
+}
+
 impl Watch {
     /// Nothing to watch yet.
     pub(crate) fn new(purpose: Purpose, stall_timeout: Option<Duration>, now: Instant) -> Self {
@@ -66,6 +74,7 @@ impl Watch {
             purpose,
             stall_timeout,
             jobs: BTreeMap::new(),
+            seen: Seen::default(),
             moved_bytes: 0,
             moved_at: now,
             peer_reached: false,
@@ -110,17 +119,18 @@ impl Watch {
         Ok(())
     }
 
-    /// How all torrents stand now. `Ok(true)`: the run is over and did what it was for.
-    pub(crate) fn look(
-        &mut self,
-        statuses: &[TorrentStatus],
-        now: Instant,
-    ) -> Result<bool, Failure> {
-        for status in statuses {
-            self.peer_reached |= status.peers > 0;
-            self.judge_sharing(status, now);
-        }
-        self.judge_movement(statuses, now)?;
+    /// How a torrent stands now; [`Watch::judge`] follows when all are seen.
+    pub(crate) fn see(&mut self, status: &TorrentStatus, now: Instant) {
+        self.peer_reached |= status.peers > 0;
+        self.judge_sharing(status, now);
+        self.seen.moved_bytes += self.moved(status);
+        self.seen.checking |= status.state == TorrentState::Checking;
+    }
+
+    /// All torrents were seen. `Ok(true)`: the run is over and did what it was for.
+    pub(crate) fn judge(&mut self, now: Instant) -> Result<bool, Failure> {
+        let seen = std::mem::take(&mut self.seen);
+        self.judge_movement(seen, now)?;
         let over = |job: &Job| job.complete_at.is_some() && job.shared;
         Ok(self.purpose != Purpose::Seed && self.jobs.values().all(over))
     }
@@ -166,13 +176,11 @@ impl Watch {
     }
 
     /// Ends the run when nothing that it is for has moved for too long.
-    fn judge_movement(&mut self, statuses: &[TorrentStatus], now: Instant) -> Result<(), Failure> {
+    fn judge_movement(&mut self, seen: Seen, now: Instant) -> Result<(), Failure> {
         let Some(timeout) = self.stall_timeout else { return Ok(()) };
-        let moved = statuses.iter().map(|status| self.moved(status)).sum();
-        let checking = statuses.iter().any(|status| status.state == TorrentState::Checking);
         let done = self.purpose != Purpose::Seed && self.is_complete();
-        if moved > self.moved_bytes || checking || done {
-            self.moved_bytes = moved;
+        if seen.moved_bytes > self.moved_bytes || seen.checking || done {
+            self.moved_bytes = seen.moved_bytes;
             self.moved_at = now;
             return Ok(());
         }
@@ -243,6 +251,13 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    impl Watch {
+        fn look(&mut self, statuses: &[TorrentStatus], now: Instant) -> Result<bool, Failure> {
+            statuses.iter().for_each(|status| self.see(status, now));
+            self.judge(now)
+        }
+    }
 
     fn id() -> TorrentId {
         Slab::<TorrentId, ()>::new().insert(())

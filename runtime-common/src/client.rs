@@ -147,7 +147,13 @@ impl Client {
 
     /// How every torrent stands, in a fixed order. Empty when the session is over.
     pub fn statuses(&self) -> Vec<TorrentStatus> {
-        self.call(|session, now| session.statuses(now)).unwrap_or_default()
+        self.call(|session, now| session.statuses(now, None, usize::MAX)).unwrap_or_default()
+    }
+
+    /// The same of at most `most` torrents that come after one, or of the first: a session may have
+    /// thousands, and a status takes more memory than an idle torrent should.
+    pub fn statuses_after(&self, after: Option<TorrentId>, most: usize) -> Vec<TorrentStatus> {
+        self.call(move |session, now| session.statuses(now, after, most)).unwrap_or_default()
     }
 
     /// Another stream of notices, of what happens from now on. The stream that the session was

@@ -13,6 +13,9 @@ use bitswarm_core::Notice;
 /// Notices kept for a listener (chosen). Past it, the oldest is dropped and counted.
 const WAITING: usize = 65_536;
 
+/// Room for notices that is kept (chosen: usual bursts need no memory anew).
+const BURST: usize = 256;
+
 /// A session's notices in order. It ends after [`Notice::Stopped`], or when the session ends
 /// otherwise.
 ///
@@ -41,6 +44,7 @@ impl Events {
             if let Some(notice) = state.notices.pop_front() {
                 return Some(notice);
             }
+            state.give_back();
             if state.ended {
                 return None;
             }
@@ -56,6 +60,7 @@ impl Events {
             if let Some(notice) = state.notices.pop_front() {
                 return Ok(notice);
             }
+            state.give_back();
             if state.ended {
                 return Err(RecvTimeoutError::Disconnected);
             }
@@ -82,6 +87,15 @@ impl Iterator for Events {
 
     fn next(&mut self) -> Option<Notice> {
         self.next_notice()
+    }
+}
+
+impl State {
+    /// Gives back the memory of a burst that was heard.
+    fn give_back(&mut self) {
+        if self.notices.is_empty() && self.notices.capacity() > BURST {
+            self.notices = VecDeque::new();
+        }
     }
 }
 

@@ -200,8 +200,15 @@ impl Session {
         self.engine.engine().status(now, id)
     }
 
-    pub(crate) fn statuses(&self, now: Instant) -> Vec<TorrentStatus> {
+    pub(crate) fn statuses(
+        &self,
+        now: Instant,
+        after: Option<TorrentId>,
+        most: usize,
+    ) -> Vec<TorrentStatus> {
         let engine = self.engine.engine();
-        engine.torrents().filter_map(|id| engine.status(now, id)).collect()
+        // Their order is that of their ids.
+        let ids = engine.torrents().filter(|id| after.is_none_or(|after| *id > after));
+        ids.filter_map(|id| engine.status(now, id)).take(most).collect()
     }
 }

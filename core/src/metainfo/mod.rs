@@ -423,11 +423,11 @@ impl Metainfo {
                 target: links::relative(path.path(), target),
             })
         };
-        StoreSpec {
-            root: PathBuf::from(root),
-            files: self.files.iter().filter(|file| file.is_stored()).map(file).collect(),
-            links: self.links.iter().filter_map(link).collect(),
-        }
+        let mut files: Vec<StoreFile> =
+            self.files.iter().filter(|file| file.is_stored()).map(file).collect();
+        files.shrink_to_fit();
+        let links = self.links.iter().filter_map(link).collect();
+        StoreSpec { root: PathBuf::from(root), files, links }
     }
 }
 
@@ -440,11 +440,14 @@ fn tiers<'a>(
     for tier in tiers {
         let urls = tier.into_iter().map(str::trim).filter(|url| !url.is_empty());
         let fresh = urls.filter(|url| seen.len() < MAX_TRACKERS && seen.insert(*url));
-        let tier: Vec<String> = fresh.map(str::to_owned).collect();
+        let mut tier: Vec<String> = fresh.map(str::to_owned).collect();
+        // Most torrents have one tracker, and a session may have thousands of torrents.
+        tier.shrink_to_fit();
         if !tier.is_empty() {
             kept.push(tier);
         }
     }
+    kept.shrink_to_fit();
     kept
 }
 

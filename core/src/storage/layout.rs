@@ -77,6 +77,9 @@ impl Layout {
             layout.with_content.extend((length > 0).then_some(index));
             start = start.checked_add(length)?;
         }
+        layout.files.shrink_to_fit();
+        layout.stored.shrink_to_fit();
+        layout.with_content.shrink_to_fit();
         (start == total_len).then_some(layout)
     }
 

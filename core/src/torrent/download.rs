@@ -524,14 +524,18 @@ impl Torrent {
         self.book.set_seeding(true);
         self.want_no_files(session);
         self.offer_files(session);
-        self.saved_due = true;
         self.hungry.clear();
         session.notify(self.id, TorrentNotice::Finished);
         if self.totals.downloaded > 0 {
             self.announce_completed(session);
         }
-        self.saver.mark_dirty(session.now);
-        self.saver.hurry();
+        if self.is_as_saved() {
+            session.notify(self.id, TorrentNotice::Saved);
+        } else {
+            self.saved_due = true;
+            self.saver.mark_dirty(session.now);
+            self.saver.hurry();
+        }
         let slots: Vec<PeerSlot> = self.peers.keys().collect();
         for slot in slots {
             self.part_if_both_seed(session, slot);

@@ -66,7 +66,7 @@ impl Torrent {
         self.stop_announcing(session);
         self.leave_dht(session);
         self.choke_at = None;
-        if was_running && remove.is_none() {
+        if was_running && remove.is_none() && !self.is_as_saved() {
             self.saver.mark_dirty(session.now);
         }
         if remove.is_none() {

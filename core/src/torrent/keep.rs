@@ -92,7 +92,7 @@ impl Torrent {
             Some(trouble) => trouble.failed_again(error, session.now),
             None => {
                 session.notify(self.id, TorrentNotice::DiskFailed { error: error.clone() });
-                self.trouble = Some(DiskTrouble::new(error, session.now));
+                self.trouble = Some(Box::new(DiskTrouble::new(error, session.now)));
                 self.choke_soon(session);
             }
         }

@@ -146,14 +146,16 @@ pub(crate) struct Torrent {
     told_finished: bool,
     /// Whether `Saved` is still to be told.
     saved_due: bool,
+    /// Whether nothing was left to do at its check, and nothing had to be hashed for that.
+    resumed_whole: bool,
 
     picker: Picker,
     assembly: Assembly,
     smart_ban: SmartBan<SocketAddr>,
     checker: Checker,
-    resume: Option<Resume>,
+    resume: Option<Box<Resume>>,
     saver: Saver,
-    trouble: Option<DiskTrouble>,
+    trouble: Option<Box<DiskTrouble>>,
     /// Verified pieces whose write failed: they wait in the assembly for the disk to recover.
     unwritten: BTreeSet<PieceIndex>,
     /// A piece that could not be read for a peer: the disk works again when it can.
@@ -310,6 +312,13 @@ impl Torrent {
         self.metainfo.is_some() && self.picker.is_finished()
     }
 
+    /// Whether the resume data of an earlier session says all there is to say: a session of thousands
+    /// of torrents that are only there writes nothing when it starts and when it ends.
+    fn is_as_saved(&self) -> bool {
+        let Totals { downloaded, uploaded, .. } = self.totals;
+        self.resumed_whole && downloaded == 0 && uploaded == 0 && self.saver.is_clean()
+    }
+
     /// Whether it fetches pieces now.
     fn is_downloading(&self) -> bool {
         self.is_active() && !self.is_finished() && self.trouble.is_none()
@@ -338,7 +347,7 @@ impl Torrent {
         or_at(self.announce_due_at(session));
         or_at(self.dht_due_at(session));
         or_at(self.save_due_at(session));
-        or_at(self.trouble.as_ref().and_then(DiskTrouble::retry_at));
+        or_at(self.trouble.as_deref().and_then(DiskTrouble::retry_at));
         or_at(self.connect_due_at(session));
         or_at(self.metadata_due_at(session));
         or_at(self.layers_due_at(session));
@@ -359,7 +368,7 @@ impl Torrent {
         if self.save_due_at(session).is_some_and(|at| at <= now) {
             self.begin_save(session);
         }
-        if self.trouble.as_ref().and_then(DiskTrouble::retry_at).is_some_and(|at| at <= now) {
+        if self.trouble.as_deref().and_then(DiskTrouble::retry_at).is_some_and(|at| at <= now) {
             self.probe_disk(session);
         }
         if self.pex_due_at().is_some_and(|at| at <= now) {

@@ -105,7 +105,8 @@ pub struct PeerBook {
     /// Addresses per source.
     counts: [usize; 6],
     capacity: usize,
-    own: BTreeSet<SocketAddr>,
+    /// At most [`OWN_ADDRESSES`]; mostly one, and every torrent knows it.
+    own: Vec<SocketAddr>,
     external: Vec<SocketAddr>,
     seeding: bool,
     rng: PolicyRng,
@@ -149,7 +150,7 @@ impl PeerBook {
             evictable: BTreeSet::new(),
             counts: [0; 6],
             capacity,
-            own: BTreeSet::new(),
+            own: Vec::new(),
             external: Vec::new(),
             seeding: false,
             rng,
@@ -318,8 +319,9 @@ impl PeerBook {
     pub fn add_own(&mut self, addr: SocketAddr) {
         let addr = canonical(addr);
         self.forget(addr);
-        if self.own.len() < OWN_ADDRESSES {
-            self.own.insert(addr);
+        if self.own.len() < OWN_ADDRESSES && !self.own.contains(&addr) {
+            self.own.reserve_exact(1);
+            self.own.push(addr);
         }
     }
 

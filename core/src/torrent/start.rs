@@ -74,6 +74,7 @@ impl Torrent {
             phase: Phase::Loading,
             paused: add.paused,
             told_finished: false,
+            resumed_whole: false,
             saved_due: false,
             picker: Picker::new(Geometry::NOTHING, policy.fork()),
             assembly: Assembly::default(),
@@ -202,7 +203,8 @@ impl Torrent {
         if let Ok(DiskDone::Loaded(Some(data))) = result {
             self.resume = Resume::decode(&data, key)
                 .ok()
-                .filter(|resume| resume.pieces.len() == self.geometry.pieces());
+                .filter(|resume| resume.pieces.len() == self.geometry.pieces())
+                .map(Box::new);
         }
         if let Some(resume) = &self.resume {
             self.totals.uploaded_before = resume.uploaded_bytes;
@@ -341,6 +343,8 @@ impl Torrent {
         }
         if !self.is_finished() || self.has_more_than_content() {
             self.prepare_files(session);
+        } else {
+            self.resumed_whole = hashed == 0;
         }
         self.smart_ban = SmartBan::new();
         self.offer_files(session);

@@ -6,6 +6,7 @@
     lt_peer.py create PATH OUT PIECE_LENGTH TRACKER v1|v2|hybrid
     lt_peer.py info PATH OUT PIECE_LENGTH v1|v2|hybrid [symlinks]
     lt_peer.py load TORRENT
+    lt_peer.py scrape TORRENT IP:PORT
 
 A peer says "listening", then "status" once a second, "finished" when everything is on disk and
 flushed, "error" when something fails, and "peer_error" or "peer_ban" with what libtorrent thinks
@@ -14,7 +15,8 @@ tracker or magnet link, with "pex" from other peers, with "lsd" from local disco
 the DHT, in which the node given is the first that it knows. "node" is a node of the DHT and no more;
 it says "dht" with the number of its nodes once a second. With "hashes" a peer says "hashes" for each
 message with hashes that it gets, "hash_reject" for each reject, and "hash_request" for each request
-(BEP 52); and the same with "_sent" for what it sends.
+(BEP 52); and the same with "_sent" for what it sends. "scrape" asks the
+tracker for its numbers without being a peer, says "scraped" or "error", and ends.
 """
 
 import json
@@ -143,6 +145,24 @@ def node(address, *others):
                     ses.add_dht_node((host, int(port)))
 
 
+def scrape(torrent, address):
+    ses = session(address)
+    params = lt.add_torrent_params()
+    params.ti = lt.torrent_info(torrent)
+    params.save_path = "."
+    params.flags = lt.torrent_flags.paused
+    ses.add_torrent(params).scrape_tracker()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        ses.wait_for_alert(200)
+        for alert in ses.pop_alerts():
+            if isinstance(alert, lt.scrape_reply_alert):
+                return say("scraped", seeds=alert.complete, downloaders=alert.incomplete)
+            if isinstance(alert, lt.scrape_failed_alert):
+                return say("error", message=alert.message())
+    say("error", message="no answer")
+
+
 def run(role, torrent, directory, address, up, *ways):
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
@@ -213,6 +233,8 @@ if __name__ == "__main__":
         info(*sys.argv[2:])
     elif sys.argv[1] == "load":
         load(*sys.argv[2:])
+    elif sys.argv[1] == "scrape":
+        scrape(*sys.argv[2:])
     else:
         run(*sys.argv[1:])
     # The session's destructor waits for its threads; there is nothing left to do.

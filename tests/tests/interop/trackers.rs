@@ -9,7 +9,7 @@ use bitswarm_tests::interop::process::Signal;
 use bitswarm_tests::interop::tracker::Manner;
 use bitswarm_tests::interop::{
     Bitswarm, Case, Content, Creator, Lab, Opentracker, Outcome, Process, Seat, Torrent, Tracker,
-    bitswarm,
+    bitswarm, libtorrent,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -30,6 +30,11 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("opentracker_over_http", &[Opentracker::NEEDS], |lab| opentracker(lab, "http")),
         Case::new("opentracker_over_udp", &[Opentracker::NEEDS], |lab| opentracker(lab, "udp")),
         Case::new("our_tracker_is_scraped", &[], our_tracker_is_scraped),
+        Case::new(
+            "our_tracker_is_scraped_by_libtorrent",
+            &[Client::Libtorrent.needs()],
+            our_tracker_is_scraped_by_libtorrent,
+        ),
         Case::new("scrape_of_nobody_ends_in_code_6", &[], scrape_of_nobody),
     ]
 }
@@ -161,6 +166,28 @@ fn our_tracker_is_scraped(lab: &Lab) -> Outcome {
         let content = Content::single(lab, &format!("{scheme}.bin"), 100_001)?;
         let torrent = Torrent::create(lab, content, Creator::Bitswarm, 1 << 14, &url)?;
         is_counted(lab, &torrent, &url)?;
+    }
+    Ok(())
+}
+
+fn our_tracker_is_scraped_by_libtorrent(lab: &Lab) -> Outcome {
+    let tracker = Bitswarm::tracker(lab)?;
+    for scheme in ["http", "udp"] {
+        let url = format!("{scheme}://{}/announce", tracker.seat().addr());
+        let content = Content::single(lab, &format!("{scheme}.bin"), 100_001)?;
+        let torrent = Torrent::create(lab, content, Creator::Bitswarm, 1 << 14, &url)?;
+        let mut seed = Bitswarm::start(lab, &Task::seed(&torrent))?;
+        let asker = lab.seat();
+        until("libtorrent to see the seed", Duration::from_secs(40), || {
+            seed.process().ensure_running()?;
+            let mut command = libtorrent::script();
+            command.arg("scrape").arg(&torrent.path).arg(asker.addr().to_string());
+            let mut process = Process::spawn(lab, "libtorrent-scrape", &command)?;
+            assert_eq!(process.exit_code(Duration::from_secs(20))?, 0);
+            let told: serde_json::Value = serde_json::from_str(process.stdout().trim())?;
+            let numbers = (told["seeds"].as_i64(), told["downloaders"].as_i64());
+            Ok((numbers == (Some(1), Some(0))).then_some(()))
+        })?;
     }
     Ok(())
 }

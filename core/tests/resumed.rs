@@ -1,0 +1,89 @@
+//! A torrent that is whole and unchanged since an earlier session: nothing is written for it.
+
+use bitswarm_core::disk::{DiskRequest, MemoryDisk};
+use bitswarm_core::metainfo::Metainfo;
+use bitswarm_core::metainfo::create::Creator;
+use bitswarm_core::torrent::AddTorrent;
+use bitswarm_core::{Action, Config, Engine, Event, Instant, Notice, TorrentNotice, UnixTime};
+
+const CONTENT: &[u8] = &[7; 40_000];
+
+fn metainfo() -> Metainfo {
+    let creator = Creator::single_file("file", CONTENT.len() as u64);
+    creator.finish_with_content(CONTENT).expect("valid")
+}
+
+/// What a session did from its start to its end.
+#[derive(Default)]
+struct Did {
+    hashed: usize,
+    saved: usize,
+    told: Vec<TorrentNotice>,
+    stopped: bool,
+}
+
+/// A session in which nobody comes, until the torrent is saved.
+fn session(disk: &mut MemoryDisk) -> Did {
+    let mut engine = Engine::new(Config::default(), [1; 32], Instant::ZERO, UnixTime(1));
+    engine.add_torrent(Instant::ZERO, AddTorrent::new(metainfo(), "/data")).expect("new");
+    let mut did = Did::default();
+    let mut now = Instant::ZERO;
+    while !did.stopped {
+        perform(&mut engine, disk, now, &mut did);
+        if did.told.contains(&TorrentNotice::Saved) {
+            engine.stop(now);
+        } else {
+            now = engine.poll_timeout().expect("it is to be saved");
+            engine.handle(now, Event::Timeout);
+        }
+        perform(&mut engine, disk, now, &mut did);
+    }
+    did
+}
+
+fn perform(engine: &mut Engine, disk: &mut MemoryDisk, now: Instant, did: &mut Did) {
+    while let Some(action) = engine.poll_action() {
+        match action {
+            Action::Bind { socket, spec } => {
+                engine.handle(now, Event::Bound { socket, result: Ok(spec.addr) });
+            }
+            Action::Disk { op, request } => {
+                did.hashed += usize::from(matches!(request, DiskRequest::Verify(_)));
+                did.saved += usize::from(matches!(request, DiskRequest::Save { .. }));
+                let result = disk.perform(request);
+                engine.handle(now, Event::Disk { op, result });
+            }
+            Action::Notify(notice) => match *notice {
+                Notice::Torrent { what, .. } => did.told.push(what),
+                Notice::Stopped => did.stopped = true,
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn whole_torrent_that_is_resumed_unchanged_is_saved_already() {
+    let mut disk = MemoryDisk::new();
+    disk.insert("/data/file", CONTENT);
+    let first = session(&mut disk);
+    assert!(first.hashed > 0 && first.saved > 0);
+    let second = session(&mut disk);
+    assert_eq!((second.hashed, second.saved), (0, 0));
+    let both = [TorrentNotice::Finished, TorrentNotice::Saved];
+    assert!(both.iter().all(|notice| second.told.contains(notice)), "{:?}", second.told);
+    // What is on disk still says the same.
+    let third = session(&mut disk);
+    assert_eq!((third.hashed, third.saved), (0, 0));
+}
+
+#[test]
+fn changed_torrent_is_hashed_and_saved_again() {
+    let mut disk = MemoryDisk::new();
+    disk.insert("/data/file", CONTENT);
+    session(&mut disk);
+    disk.insert("/data/file", [CONTENT, b"x"].concat());
+    let again = session(&mut disk);
+    assert!(again.hashed > 0 && again.saved > 0, "the file is longer than it was");
+}
