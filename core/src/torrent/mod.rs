@@ -62,6 +62,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::choke::accounts::Accounts;
 use crate::choke::spread::Spread;
 use crate::config::RateLimits;
 use crate::disk::{Allocation, DiskRequest, StoreSpec, VerifyRequest};
@@ -156,6 +157,8 @@ pub(crate) struct Torrent {
 
     peers: Slab<PeerSlot, Peer>,
     pub(crate) book: PeerBook,
+    /// What those gave and took who are not connected now.
+    accounts: Accounts,
     announcer: announce::Announcer,
     dht: dht::DhtLookups,
     /// When peers are told of each other next, if there is news.
