@@ -276,8 +276,9 @@ quickcheck! {
         let slots = usize::from(slots) % 6 + 1;
         let mut rng = PolicyRng::from_seed([5; 32]);
         let mut had_slot: Vec<bool> = peers.iter().map(|peer| !peer.interested).collect();
-        // Each turn of a slot takes at most three minutes: 18 decisions.
-        for round in 0..20 * (peers.len() as u64 + 2) {
+        // A seed's turn takes at most three minutes: 18 decisions. A leech's takes three, and whoever waits
+        // slowest has seen all others go as often as its wait counts less.
+        for round in 0..4 * TAKER_FACTOR * (peers.len() as u64 + 2) {
             let now = NOW + Duration::from_secs(10 * round);
             let rotate_optimistic = round % 3 == 0;
             let state = State { now, rotate_optimistic, ..state(mode, slots) };
