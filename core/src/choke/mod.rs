@@ -2,8 +2,8 @@
 //!
 //! A pure function of a snapshot. While leeching, the peers we download from fastest get the slots
 //! (tit-for-tat), peers that snub us come last, and every fifth slot (at least one) is optimistic:
-//! it goes to whoever has waited longest, newcomers waiting three times as fast, and those who take
-//! and never gave three times as slowly: givers lose their wait with each slot they earn, so in plain
+//! it goes to whoever has waited longest, newcomers waiting three times as fast. A wait counts less
+//! the more a peer took than it gave: givers lose their wait with each slot they earn, so in plain
 //! turns nearly all optimistic slots would be free riders'. While seeding, the slots go round: a
 //! holder keeps its slot for a share of bytes or time and then goes behind everybody who waits, so
 //! speed alone cannot hold a seed's slots (defence 20).
@@ -12,6 +12,7 @@
 //! empty while somebody waits; every interested peer is unchoked in bounded time (L5); the same
 //! snapshot and generator give the same decision. Not here: when to decide.
 
+pub mod accounts;
 pub mod spread;
 
 use std::cmp::Reverse;
@@ -44,9 +45,9 @@ pub struct PeerSnapshot<K> {
     pub unchoked_at: Option<Instant>,
     /// Bytes sent to it since it was last unchoked.
     pub uploaded_since_unchoke: u64,
-    /// Bytes of blocks ever sent to it on this connection.
+    /// Bytes of blocks ever sent to it, across reconnections.
     pub uploaded: u64,
-    /// Bytes of blocks it ever sent us on this connection.
+    /// Bytes of blocks it ever sent us, across reconnections.
     pub downloaded: u64,
     /// Peers of one group are taken for one user when slots are given for nothing in return.
     pub group: AddressGroup,
@@ -91,8 +92,11 @@ pub struct Decision<K> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AddressGroup(u128);
 
-/// A slot is kept at least this long while seeding (chosen; libtorrent has the same minute).
-const SHARE_LEAST: Duration = Duration::from_secs(60);
+/// A slot is kept at least this long while seeding (chosen: a decision's interval. A minute, and a fast
+/// seed with few slots gives most of what it sends to a few).
+const SHARE_LEAST: Duration = Duration::from_secs(10);
+/// One who takes nothing keeps it so long (chosen).
+const IDLE_MOST: Duration = Duration::from_secs(60);
 /// A slot is kept at most this long while others wait (chosen).
 const SHARE_MOST: Duration = Duration::from_secs(180);
 /// Pieces that are a share (chosen: enough to have something to trade).
@@ -101,9 +105,12 @@ const SHARE_PIECES: u64 = 8;
 const SLOTS_PER_OPTIMISTIC: usize = 5;
 /// How much faster a newcomer's wait counts. BEP 3: "three times as likely".
 const NEWCOMER_FACTOR: u32 = 3;
-/// How much slower the wait of one counts that has had a piece of us and never gave us anything
-/// (chosen: as a newcomer's is faster).
-const TAKER_FACTOR: u32 = 3;
+/// Pieces that a leech lends to one who gives nothing (chosen: enough to have something to trade).
+const LENT_PIECES: u64 = 2;
+/// In how many parts of it a wait counts (chosen: fine enough, and small beside 64 bits of time).
+const CREDIT_UNITS: u128 = 1024;
+/// How much slower a wait counts at most, however much was taken and not given (chosen).
+const TAKER_FACTOR: u64 = 16;
 
 /// Decides who is unchoked from now on. O(n) in peers, O(n log n) in interested peers.
 pub fn decide<K: Copy + Ord>(
@@ -169,8 +176,8 @@ impl<K: Copy + Ord> Candidate<'_, K> {
     fn turn(&self, state: &State) -> impl Ord + use<K> {
         let peer = self.peer;
         let (class, first) = if peer.am_choking {
-            (1, self.waited_nanos(state))
-        } else if self.had_share(state) {
+            (1, self.merited_nanos(state))
+        } else if self.had_share(state) || self.only_takes(state) {
             (2, peer.up_bytes_per_s.into())
         } else {
             (0, peer.up_bytes_per_s.into())
@@ -180,13 +187,28 @@ impl<K: Copy + Ord> Candidate<'_, K> {
 
     /// Ascending: who gets an optimistic slot.
     fn patience(&self, state: &State) -> impl Ord + use<K> {
-        let slower = if self.only_takes(state) { TAKER_FACTOR } else { 1 };
-        let waited = self.waited_nanos(state) / u128::from(slower);
-        (!self.peer.am_choking, Reverse(waited), self.lot, self.peer.key)
+        (!self.peer.am_choking, Reverse(self.merited_nanos(state)), self.lot, self.peer.key)
     }
 
+    /// How long it has waited, as far as that counts: with a leech by what it gave for what it took, a
+    /// piece being lent to everybody.
+    fn merited_nanos(&self, state: &State) -> u128 {
+        if state.mode == Mode::Seeding {
+            return self.waited_nanos(state);
+        }
+        let credit = |bytes: u64| bytes.saturating_add(state.piece_len.into()).max(1);
+        let gave = credit(self.peer.downloaded);
+        let took = credit(self.peer.uploaded).clamp(gave, gave.saturating_mul(TAKER_FACTOR));
+        let counts = u128::from(gave) * CREDIT_UNITS / u128::from(took);
+        self.waited_nanos(state) * counts / CREDIT_UNITS
+    }
+
+    /// Whether it gives a leech nothing now, and owes it more than is lent to anybody.
     fn only_takes(&self, state: &State) -> bool {
-        self.peer.downloaded == 0 && self.peer.uploaded >= u64::from(state.piece_len)
+        let owes = self.peer.uploaded.saturating_sub(self.peer.downloaded);
+        state.mode == Mode::Leeching
+            && self.peer.down_bytes_per_s == 0
+            && owes >= LENT_PIECES * u64::from(state.piece_len)
     }
 
     fn waited_nanos(&self, state: &State) -> u128 {
@@ -202,8 +224,8 @@ impl<K: Copy + Ord> Candidate<'_, K> {
         let held = state.now - peer.unchoked_at.unwrap_or(peer.connected_at);
         let share = SHARE_PIECES * u64::from(state.piece_len);
         held >= SHARE_MOST
-            || held >= SHARE_LEAST
-                && (peer.uploaded_since_unchoke >= share || peer.up_bytes_per_s == 0)
+            || held >= SHARE_LEAST && peer.uploaded_since_unchoke >= share
+            || held >= IDLE_MOST && peer.up_bytes_per_s == 0
     }
 }
 
@@ -217,9 +239,11 @@ fn choose_leeching<K: Copy + Ord>(
     candidates.sort_unstable_by_key(|candidate| candidate.merit(state));
     let (regular, others) = candidates.split_at_mut(slots - optimistic_slots);
     let mut chosen = keys(regular);
-    // Between rotations whoever has an optimistic slot keeps it, unless it has earned a regular one.
+    // Between rotations whoever has an optimistic slot keeps it, unless it has earned a regular one or
+    // has had enough.
     others.sort_unstable_by_key(|candidate| {
-        let keeps = candidate.peer.optimistic && !state.rotate_optimistic;
+        let stays = !state.rotate_optimistic && !candidate.only_takes(state);
+        let keeps = candidate.peer.optimistic && stays;
         (!keeps, candidate.patience(state))
     });
     let optimistic = one_per_group(others, optimistic_slots);

@@ -127,7 +127,7 @@ fn a_newcomer_waits_three_times_as_fast() {
 }
 
 #[test]
-fn one_that_takes_and_never_gave_waits_three_times_as_slowly() {
+fn a_wait_counts_by_what_was_given_for_what_was_taken() {
     let waited = |key, secs, uploaded, downloaded| PeerSnapshot {
         unchoked_at: Some(NOW.saturating_sub(Duration::from_secs(secs))),
         uploaded,
@@ -136,9 +136,35 @@ fn one_that_takes_and_never_gave_waits_three_times_as_slowly() {
     };
     let piece = 1 << 20;
     let chosen = |rider, giver| leech(&[rider, giver], 1).optimistic;
-    assert_eq!(chosen(waited(0, 299, piece, 0), waited(1, 100, piece, 1)), [1]);
-    assert_eq!(chosen(waited(0, 301, piece, 0), waited(1, 100, piece, 1)), [0], "all get a turn");
-    assert_eq!(chosen(waited(0, 299, piece - 1, 0), waited(1, 100, piece, 1)), [0]);
+    let even = waited(1, 100, 9 * piece, 9 * piece);
+    // A piece is lent: two for one here.
+    assert_eq!(chosen(waited(0, 199, piece, 0), even), [1]);
+    assert_eq!(chosen(waited(0, 201, piece, 0), even), [0]);
+    assert_eq!(
+        chosen(waited(0, 99, 0, 50 * piece), even),
+        [1],
+        "giving more is not waiting longer"
+    );
+    let most = u64::MAX;
+    assert_eq!(chosen(waited(0, 1599, most, 0), even), [1]);
+    assert_eq!(chosen(waited(0, 1601, most, 0), even), [0], "all get a turn");
+}
+
+#[test]
+fn who_took_what_is_lent_and_gives_nothing_has_had_its_slot() {
+    let lent = LENT_PIECES << 20;
+    let rider = |uploaded| PeerSnapshot { optimistic: true, uploaded, ..holding(0, 10, 0) };
+    let others = |peer: PeerSnapshot<u32>| [peer, giving(1, 100), self::peer(2)];
+    assert_eq!(leech(&others(rider(lent - 1)), 2).optimistic, [0]);
+    assert_eq!(leech(&others(rider(lent)), 2).optimistic, [2]);
+    let gave = PeerSnapshot { downloaded: 1, ..rider(lent) };
+    assert_eq!(leech(&others(gave), 2).optimistic, [0]);
+    // The same for a slot that nobody earns.
+    let holder = |uploaded| PeerSnapshot { optimistic: false, ..rider(uploaded) };
+    let optimistic = PeerSnapshot { optimistic: true, ..holding(1, 10, 0) };
+    let peers = |uploaded| [holder(uploaded), optimistic, peer(2)];
+    assert_eq!(leech(&peers(lent - 1), 2).unchoke, []);
+    assert_eq!(leech(&peers(lent), 2).unchoke, [2]);
 }
 
 #[test]
@@ -152,11 +178,12 @@ fn every_fifth_slot_is_optimistic() {
 fn a_seeds_slot_goes_on_after_a_share_of_bytes_or_time() {
     let share = SHARE_PIECES << 20;
     let goes_on = |holder| seed(&[holder, peer(1)], 1).unchoke == [1];
-    assert!(!goes_on(holding(0, 59, share)), "not before a minute");
+    assert!(!goes_on(holding(0, 9, share)), "not before ten seconds");
     assert!(!goes_on(holding(0, 61, share - 1)), "not before its share");
-    assert!(goes_on(holding(0, 61, share)));
+    assert!(goes_on(holding(0, 11, share)));
     assert!(goes_on(holding(0, 181, 0)), "a slow one may not sit on it");
     assert!(goes_on(PeerSnapshot { up_bytes_per_s: 0, ..holding(0, 61, 0) }), "nor an idle one");
+    assert!(!goes_on(PeerSnapshot { up_bytes_per_s: 0, ..holding(0, 59, 0) }), "for a while");
     let alone = seed(&[holding(0, 500, share)], 1);
     assert_eq!(alone.choke, [], "while nobody waits it stays");
 }
@@ -213,7 +240,7 @@ impl Arbitrary for PeerSnapshot<u32> {
             unchoked_at: bool::arbitrary(g).then_some(at),
             uploaded_since_unchoke: u64::arbitrary(g) >> 40,
             uploaded: u64::arbitrary(g) >> 40,
-            downloaded: u64::arbitrary(g) % 2,
+            downloaded: u64::arbitrary(g) >> 40,
             group: AddressGroup(u128::arbitrary(g) % 5),
         }
     }
@@ -249,8 +276,9 @@ quickcheck! {
         let slots = usize::from(slots) % 6 + 1;
         let mut rng = PolicyRng::from_seed([5; 32]);
         let mut had_slot: Vec<bool> = peers.iter().map(|peer| !peer.interested).collect();
-        // Each turn of a slot takes at most three minutes: 18 decisions.
-        for round in 0..20 * (peers.len() as u64 + 2) {
+        // A seed's turn takes at most three minutes: 18 decisions. A leech's takes three, and whoever waits
+        // slowest has seen all others go as often as its wait counts less.
+        for round in 0..4 * TAKER_FACTOR * (peers.len() as u64 + 2) {
             let now = NOW + Duration::from_secs(10 * round);
             let rotate_optimistic = round % 3 == 0;
             let state = State { now, rotate_optimistic, ..state(mode, slots) };

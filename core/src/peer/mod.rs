@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 
 use crate::bitfield::Bitfield;
+use crate::choke::accounts::Account;
 use crate::config::Config;
 use crate::extension::metadata::MetadataUploads;
 use crate::extension::pex::{PexIn, PexOut};
@@ -122,6 +123,8 @@ pub(crate) struct Peer {
     pub(crate) downloaded: u64,
     pub(crate) uploaded: u64,
     pub(crate) uploaded_since_unchoke: u64,
+    /// What passed between us and its address on earlier connections.
+    pub(crate) before: Account,
     /// Bytes of blocks that we did not ask for.
     pub(crate) unasked_bytes: u64,
     /// Since when we do not choke it, or when we last did not.
@@ -198,12 +201,24 @@ impl Peer {
             downloaded: 0,
             uploaded: 0,
             uploaded_since_unchoke: 0,
+            before: Account::default(),
             unasked_bytes: 0,
             unchoked_at: None,
             optimistic: false,
             last_heard: now,
             last_spoke: now,
         }
+    }
+
+    /// The same, from a known address: it goes on where it was.
+    pub(crate) fn resuming(self, before: Account) -> Self {
+        Peer { before, unchoked_at: before.unchoked_at, ..self }
+    }
+
+    /// What passed on this connection.
+    pub(crate) fn account(&self) -> Account {
+        let (uploaded, downloaded) = (self.uploaded, self.downloaded);
+        Account { uploaded, downloaded, unchoked_at: self.unchoked_at }
     }
 
     pub(crate) fn is_open(&self) -> bool {

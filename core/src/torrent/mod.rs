@@ -70,6 +70,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::choke::accounts::Accounts;
 use crate::choke::spread::Spread;
 use crate::config::RateLimits;
 use crate::disk::{Allocation, DiskRequest, StoreSpec, VerifyRequest};
@@ -175,6 +176,8 @@ pub(crate) struct Torrent {
 
     peers: Slab<PeerSlot, Peer>,
     pub(crate) book: PeerBook,
+    /// What those gave and took who are not connected now.
+    accounts: Accounts,
     announcer: announce::Announcer,
     dht: dht::DhtLookups,
     /// When peers are told of each other next, if there is news.

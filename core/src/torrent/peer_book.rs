@@ -345,6 +345,15 @@ impl PeerBook {
     }
 
     fn seen_again(&mut self, addr: SocketAddr, source: PeerSource, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&addr)
+            && source != PeerSource::User
+            && source >= peer.source
+            && hour_of(peer.seen_at) == hour_of(now)
+        {
+            // Peers name each other all the time, and no index depends on more than the hour.
+            peer.seen_at = now;
+            return;
+        }
         let Some(mut peer) = self.remove(addr) else { return };
         peer.seen_at = now;
         peer.source = peer.source.min(source);
@@ -464,8 +473,7 @@ impl Peer {
     }
 
     fn evict_rank(&self) -> EvictRank {
-        let seen_hour = self.seen_at.as_nanos() / (3600 * 1_000_000_000);
-        (self.failures, Reverse(seen_hour), Reverse(self.priority))
+        (self.failures, Reverse(hour_of(self.seen_at)), Reverse(self.priority))
     }
 
     fn backoff(&self) -> Duration {
@@ -476,6 +484,11 @@ impl Peer {
         let doublings = u32::from(self.failures.saturating_sub(1)).min(16);
         first.saturating_mul(1 << doublings).min(most)
     }
+}
+
+/// Hours since the beginning.
+fn hour_of(at: Instant) -> u64 {
+    at.as_nanos() / (3600 * 1_000_000_000)
 }
 
 /// One form for each address: IPv4 as IPv4, and no flow label.

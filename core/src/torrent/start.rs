@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
+use crate::choke::accounts::Accounts;
 use crate::disk::{
     DiskDone, DiskError, DiskErrorKind, DiskRequest, FileIndex, FileStat, Span, StateName,
     StoreFile,
@@ -28,6 +29,10 @@ use crate::torrent::smart_ban::SmartBan;
 use crate::torrent::{
     AddTorrent, FilePriority, Phase, PieceOrder, Torrent, TorrentSource, Totals, register_timer,
 };
+
+/// Addresses of which it is remembered what they gave and took (chosen: twenty times as many peers
+/// as a torrent has).
+const MOST_ACCOUNTS: usize = 1000;
 
 impl Torrent {
     /// A torrent that has done nothing yet; [`Torrent::start`] follows.
@@ -94,6 +99,7 @@ impl Torrent {
             is_local: false,
             peers: Slab::new(),
             book,
+            accounts: Accounts::new(MOST_ACCOUNTS),
             announcer: Announcer::new(Vec::new(), policy.fork()),
             dht: Default::default(),
             pex_at: None,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::action::Close;
+use crate::choke::AddressGroup;
 use crate::event::NetError;
 use crate::id::ConnId;
 use crate::notice::TorrentNotice;
@@ -59,15 +60,9 @@ impl Torrent {
         let id = self.id;
         let config = &session.config;
         let placeholder = crate::id::Id::new(u32::MAX, u32::MAX);
-        let slot = self.peers.insert(Peer::new(
-            placeholder,
-            remote,
-            false,
-            Phase::Connecting,
-            pieces,
-            now,
-            config,
-        ));
+        let peer = Peer::new(placeholder, remote, false, Phase::Connecting, pieces, now, config);
+        let before = self.accounts.of(AddressGroup::of(remote.ip()));
+        let slot = self.peers.insert(peer.resuming(before));
         let deadline = now + config.timeouts.connect;
         let conn = session.connect(remote, Role::Peer(id, slot));
         if let Some(peer) = self.peers.get_mut(slot) {
@@ -110,7 +105,8 @@ impl Torrent {
             session.now,
             &session.config,
         );
-        let slot = self.peers.insert(peer);
+        let before = self.accounts.of(AddressGroup::of(remote.ip()));
+        let slot = self.peers.insert(peer.resuming(before));
         session.assign(conn, Role::Peer(self.id, slot));
         self.send_handshake(session, slot);
         Some(slot)
@@ -225,6 +221,7 @@ impl Torrent {
         if let Some(addr) = peer.listens_at {
             self.book.ended(addr, session.now, why);
         }
+        self.accounts.add(AddressGroup::of(peer.remote.ip()), peer.account());
         if !peer.am_choking {
             self.unchoke_waiting(session);
         }

@@ -333,8 +333,9 @@ impl Torrent {
     fn choke_snapshot(&self, session: &Session) -> Vec<PeerSnapshot<PeerSlot>> {
         let now = session.now;
         let candidates = self.peers.iter().filter(|(_, peer)| may_be_unchoked(peer));
-        candidates
-            .map(|(slot, peer)| PeerSnapshot {
+        let snapshot = |(slot, peer): (PeerSlot, &Peer)| {
+            let account = peer.before.plus(peer.account());
+            PeerSnapshot {
                 key: slot,
                 interested: peer.peer_interested,
                 am_choking: peer.am_choking,
@@ -345,11 +346,12 @@ impl Torrent {
                 connected_at: peer.connected_at,
                 unchoked_at: peer.unchoked_at,
                 uploaded_since_unchoke: peer.uploaded_since_unchoke,
-                uploaded: peer.uploaded,
-                downloaded: peer.downloaded,
+                uploaded: account.uploaded,
+                downloaded: account.downloaded,
                 group: AddressGroup::of(peer.remote.ip()),
-            })
-            .collect()
+            }
+        };
+        candidates.map(snapshot).collect()
     }
 
     fn apply_chokes(&mut self, session: &mut Session, decision: &Decision<PeerSlot>) {

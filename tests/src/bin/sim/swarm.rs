@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Leechers that never unchoke anybody.
     #[arg(long, default_value_t = 0)]
     free_riders: u32,
+    /// Free riders come anew every half minute, from the same addresses.
+    #[arg(long)]
+    riders_return: bool,
     /// Upload slots of everybody; 0: as many as by default
     #[arg(long, default_value_t = 0)]
     slots: usize,
@@ -89,6 +92,7 @@ impl Args {
             flash_crowd: self.flash_crowd,
             churn: self.churn,
             free_riders: self.free_riders,
+            riders_return: self.riders_return,
             slots: self.slots,
         }
     }

@@ -33,6 +33,8 @@ pub struct Settings {
     pub churn: bool,
     /// How many leechers never unchoke anybody.
     pub free_riders: u32,
+    /// Whether they come anew, under another name, whenever half a minute has passed.
+    pub riders_return: bool,
     /// Upload slots of everybody; 0: as many as by default.
     pub slots: usize,
 }
@@ -52,6 +54,7 @@ impl Default for Settings {
             flash_crowd: false,
             churn: false,
             free_riders: 0,
+            riders_return: false,
             slots: 0,
         }
     }

@@ -25,6 +25,8 @@ const CROWD_ARRIVAL: Duration = Duration::from_secs(10);
 const LONGEST_ABSENCE: Duration = Duration::from_secs(30);
 /// Longest time that one who has finished stays, under churn.
 const LONGEST_STAY: Duration = Duration::from_secs(20);
+/// How long a free rider stays who comes anew again and again.
+const RIDER_STAY: Duration = Duration::from_secs(30);
 /// Between two samples.
 const SAMPLE: Duration = Duration::from_secs(5);
 /// How many times the bound a run may take (chosen: past it something is stuck).
@@ -39,6 +41,8 @@ pub(super) enum Due {
     /// It is cut off, and comes back.
     CutOff(MemberId),
     Leave(MemberId),
+    /// It leaves and comes back at once, unless it has finished.
+    Return(MemberId),
     Sample,
 }
 
@@ -164,6 +168,9 @@ impl Swarm {
         let joins_at = Instant::ZERO + joins_after;
         self.plans.push(Plan { role, joins_at, up_bytes_per_s: link.up_bytes_per_s, done: false });
         self.queue.push(joins_at, Due::Join(id));
+        if self.settings.riders_return && role == Role::FreeRider {
+            self.queue.push(joins_at + RIDER_STAY, Due::Return(id));
+        }
         if self.settings.churn && role.is_leecher() {
             let cut = joins_at + self.dice.up_to(self.bound);
             self.queue.push(cut, Due::CutOff(id));
@@ -197,6 +204,13 @@ impl Swarm {
                     self.with(id, super::member::Member::leave);
                     let back = self.queue.now() + self.dice.up_to(LONGEST_ABSENCE);
                     self.queue.push(back, Due::Join(id));
+                }
+            }
+            Due::Return(id) => {
+                if self.members[id as usize].finished_at.is_none() {
+                    self.with(id, super::member::Member::leave);
+                    self.queue.push(self.queue.now() + Duration::from_secs(1), Due::Join(id));
+                    self.queue.push(self.queue.now() + RIDER_STAY, Due::Return(id));
                 }
             }
             Due::Leave(id) => self.with(id, super::member::Member::leave),
