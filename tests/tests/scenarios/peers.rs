@@ -90,7 +90,7 @@ fn the_upload_slots_hold_and_rotate_so_that_everybody_is_served() {
     let deadline = scene.world.now() + Duration::from_secs(600);
     let mut most = 0;
     let done = |world: &World| {
-        most = most.max(world.engine_host(seeder).checker().served());
+        most = most.max(world.engine_host(seeder).served());
         leechers.iter().all(|host| world.script::<Peer>(*host).is_complete())
     };
     scene.world.run_until(deadline, done).unwrap_or_else(|failure| panic!("{failure}"));

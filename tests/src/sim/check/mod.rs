@@ -338,9 +338,9 @@ impl Checker {
         self.tally
     }
 
-    /// Connections whose peer wants to download and may.
-    pub fn served(&self) -> usize {
-        self.conns.values().filter(|conn| conn.is_served()).count()
+    /// Of the connections that are `clear`, those whose peer wants to download and may.
+    pub fn served(&self, clear: impl Fn(ConnId) -> bool) -> usize {
+        self.conns.iter().filter(|(conn, state)| state.is_served() && clear(**conn)).count()
     }
 
     /// Requests that the engine has outstanding.

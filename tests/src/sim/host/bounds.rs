@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use bitswarm_core::ConnId;
 use bitswarm_core::time::Duration;
 
 use super::EngineHost;
@@ -44,10 +45,18 @@ impl EngineHost {
 
     /// Nobody is served beyond the slots.
     pub(super) fn check_slots(&self, cx: &mut Cx<'_>) {
-        let clear = |conn| self.conns.get(&conn).is_some_and(|state| state.unreported == 0);
-        if let Err(broken) = self.checker.judge_slots(clear) {
+        if let Err(broken) = self.checker.judge_slots(|conn| self.has_said_all(conn)) {
             cx.violation(self.id, broken);
         }
+    }
+
+    /// How many are served, but for those whose choke may still wait behind other bytes.
+    pub fn served(&self) -> usize {
+        self.checker.served(|conn| self.has_said_all(conn))
+    }
+
+    fn has_said_all(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|state| state.unreported == 0)
     }
 
     /// What is under way at the disk stays within its bounds.
