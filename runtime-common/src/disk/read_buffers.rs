@@ -3,10 +3,13 @@
 //! A buffer comes back when the last slice of it is gone, and the one that came back last is handed
 //! out first: it is most likely still in the processor's cache. Their lengths are powers of two, so
 //! what is held is at most twice what was read. A buffer is filled with zeros once, when it is made.
+//! It begins at a multiple of [`ALIGNMENT`] bytes, and has as many more to begin later.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+
+use crate::buffers::{ALIGNMENT, to_alignment};
 
 /// Length of the shortest buffer in bytes (chosen: a block).
 const SHORTEST: usize = 16 * 1024;
@@ -47,7 +50,7 @@ impl ReadBuffers {
             free.bytes -= length;
         }
         drop(free);
-        let bytes = kept.unwrap_or_else(|| vec![0; length].into_boxed_slice());
+        let bytes = kept.unwrap_or_else(|| vec![0; length + ALIGNMENT].into_boxed_slice());
         ReadBuffer { bytes, len, home: self.clone() }
     }
 
@@ -58,10 +61,11 @@ impl ReadBuffers {
     }
 
     fn put(&self, bytes: Box<[u8]>) {
-        let Some(list) = list_of(bytes.len()) else { return };
+        let length = bytes.len().saturating_sub(ALIGNMENT);
+        let Some(list) = list_of(length) else { return };
         let mut free = self.lock();
-        if free.bytes + bytes.len() <= KEEP {
-            free.bytes += bytes.len();
+        if free.bytes + length <= KEEP {
+            free.bytes += length;
             free.lists[list].push(bytes);
         }
     }
@@ -74,7 +78,8 @@ impl ReadBuffers {
 impl ReadBuffer {
     /// The bytes to fill.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        &mut self.bytes[..self.len]
+        let start = to_alignment(&self.bytes);
+        &mut self.bytes[start..start + self.len]
     }
 
     /// What was read, to be cut and passed on.
@@ -85,7 +90,8 @@ impl ReadBuffer {
 
 impl AsRef<[u8]> for ReadBuffer {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        let start = to_alignment(&self.bytes);
+        &self.bytes[start..start + self.len]
     }
 }
 
@@ -109,6 +115,7 @@ mod tests {
         let buffers = ReadBuffers::default();
         let (mut one, other) = (buffers.take(20_000), buffers.take(20_000));
         let address = one.bytes().as_ptr();
+        assert_eq!(to_alignment(one.bytes()), 0);
         let slice = one.freeze().slice(5..10);
         drop(other);
         assert_ne!(buffers.take(20_000).bytes().as_ptr(), address, "it is still held");

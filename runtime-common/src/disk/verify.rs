@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::error::{disk_error, told};
 use super::files::{Access, FileCache};
 use super::store::Store;
+use crate::buffers::{ALIGNMENT, to_alignment};
 use crate::lanes::{PieceHashing, update_all};
 
 /// What is read at once of all pieces together, in bytes (chosen: fits the second-level cache, and is
@@ -104,12 +105,14 @@ impl<'a> PieceReading<'a> {
 /// Reads and hashes all of the pieces.
 pub(crate) fn read_all(pieces: &mut [PieceReading<'_>], cache: &FileCache, scratch: &mut Scratch) {
     const BLOCK: usize = BLOCK_LEN as usize;
-    scratch.0.resize(CHUNKS_LEN, 0);
+    scratch.0.resize(CHUNKS_LEN + ALIGNMENT, 0);
+    let start = to_alignment(&scratch.0);
+    let memory = &mut scratch.0[start..start + CHUNKS_LEN];
     // Whole blocks, which v2 hashes one by one.
     let chunk = (CHUNKS_LEN / pieces.len().max(1) / BLOCK).max(1) * BLOCK;
     for pieces in pieces.chunks_mut(CHUNKS_LEN / chunk) {
         loop {
-            let chunks = pieces.iter_mut().zip(scratch.0.chunks_exact_mut(chunk));
+            let chunks = pieces.iter_mut().zip(memory.chunks_exact_mut(chunk));
             let read: SmallVec<[_; 4]> = chunks
                 .filter_map(|(piece, chunk)| {
                     let count = piece.fill(chunk, cache);
