@@ -150,7 +150,7 @@ fn work(shared: &Shared) {
     let mut state = shared.lock();
     loop {
         state = match state.queue.next(Instant::now()) {
-            Next::Do { batch, is_upkeep } => {
+            Next::Do(batch, line) => {
                 // Somebody else is to see to what is left: this may take long.
                 if state.queue.has_transfers() {
                     shared.work.notify_one();
@@ -160,7 +160,7 @@ fn work(shared: &Shared) {
                     (shared.completion)(op, result.map_err(Box::new));
                 });
                 let mut state = shared.lock();
-                if is_upkeep && state.queue.upkeep_ended() {
+                if state.queue.ended(line) {
                     shared.work.notify_one();
                 }
                 state

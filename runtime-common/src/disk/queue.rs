@@ -8,7 +8,8 @@
 //!
 //! Pieces are hashed with least work several at once ([`crate::lanes`]), so a worker takes as many. Of a
 //! fast download one piece is not taken alone: it waits some milliseconds for others. After a pause it
-//! goes at once.
+//! goes at once. And while one worker writes, another joins it only when as many wait as are worth
+//! taking, or for long: a file lets in one writer at a time, and the others would spin.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,6 +21,10 @@ use bitswarm_core::piece_hash::PieceHash;
 /// How long a piece waits for others, if one came no longer than this before it (chosen: at rates
 /// where the work of hashing counts, several pieces come in this time, and no peer notices it).
 const COMPANY: Duration = Duration::from_millis(3);
+
+/// How much longer it waits while another worker writes (chosen: that one takes it sooner, unless its
+/// disk hangs).
+const OTHER_WRITER: Duration = Duration::from_millis(50);
 
 /// Pieces of more bytes than this are not taken together, but for the first (chosen: a worker is not
 /// to be busy for long).
@@ -39,12 +44,21 @@ pub(crate) enum Batch {
 /// What a worker is to do.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// This. Of upkeep it says so when it is done ([`Queue::upkeep_ended`]).
-    Do { batch: Batch, is_upkeep: bool },
+    /// This, and say so when it is done ([`Queue::ended`]).
+    Do(Batch, Line),
     /// Wait until then, or until something is submitted.
     WaitUntil(Instant),
     /// Wait until something is submitted.
     Wait,
+}
+
+/// Where a batch was taken from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Line {
+    Transfers,
+    Writes,
+    Verifies,
+    Upkeep,
 }
 
 /// The requests that wait.
@@ -58,9 +72,10 @@ pub(super) struct Queue {
     turn: usize,
     /// When the last piece to be written came.
     last_write: Option<Instant>,
-    /// Workers, and those of them that do upkeep now.
+    /// Workers, and those of them that do upkeep now, or write pieces.
     workers: usize,
     upkeep_running: usize,
+    writing: usize,
     /// Pieces worth taking at once.
     at_once: usize,
 }
@@ -86,6 +101,7 @@ impl Queue {
             last_write: None,
             workers,
             upkeep_running: 0,
+            writing: 0,
             at_once: at_once.max(1),
         }
     }
@@ -123,26 +139,39 @@ impl Queue {
             && let Some((op, request)) = self.upkeep.pop_front()
         {
             self.upkeep_running += 1;
-            return Next::Do { batch: Batch::One(op, request), is_upkeep: true };
+            return Next::Do(Batch::One(op, request), Line::Upkeep);
         }
         for _ in 0..3 {
             self.turn = (self.turn + 1) % 3;
-            let batch = match self.turn {
-                0 => self.transfers.pop_front().map(|(op, request)| Batch::One(op, request)),
-                1 => self.take_writes(now).map(Batch::Writes),
-                _ => self.take_verifies().map(Batch::Verifies),
+            let taken = match self.turn {
+                0 => {
+                    let taken = self.transfers.pop_front();
+                    taken.map(|(op, request)| (Batch::One(op, request), Line::Transfers))
+                }
+                1 => self.take_writes(now).map(|batch| (Batch::Writes(batch), Line::Writes)),
+                _ => self.take_verifies().map(|batch| (Batch::Verifies(batch), Line::Verifies)),
             };
-            if let Some(batch) = batch {
-                return Next::Do { batch, is_upkeep: false };
+            if let Some((batch, line)) = taken {
+                self.writing += usize::from(line == Line::Writes);
+                return Next::Do(batch, line);
             }
         }
-        self.writes.front().map_or(Next::Wait, |first| Next::WaitUntil(first.until))
+        self.writes_due().map_or(Next::Wait, Next::WaitUntil)
     }
 
-    /// Upkeep is done; whether more of it waits.
-    pub(super) fn upkeep_ended(&mut self) -> bool {
-        self.upkeep_running -= 1;
-        !self.upkeep.is_empty()
+    /// A batch from this line is done; whether another worker may go on with what had to wait for it.
+    pub(super) fn ended(&mut self, line: Line) -> bool {
+        match line {
+            Line::Upkeep => {
+                self.upkeep_running -= 1;
+                !self.upkeep.is_empty()
+            }
+            Line::Writes => {
+                self.writing -= 1;
+                false
+            }
+            Line::Transfers | Line::Verifies => false,
+        }
     }
 
     /// Whether nothing waits but upkeep.
@@ -158,8 +187,14 @@ impl Queue {
         self.writes.iter_mut().for_each(|write| write.until = now);
     }
 
+    /// When pieces are taken though they are fewer than are worth it.
+    fn writes_due(&self) -> Option<Instant> {
+        let first = self.writes.front()?.until;
+        Some(if self.writing > 0 { first + OTHER_WRITER } else { first })
+    }
+
     fn take_writes(&mut self, now: Instant) -> Option<Vec<(OpId, Box<WriteRequest>)>> {
-        if self.writes.len() < self.at_once && self.writes.front()?.until > now {
+        if self.writes.len() < self.at_once && self.writes_due()? > now {
             return None;
         }
         take(&mut self.writes, self.at_once, |write| &write.spans)
@@ -240,9 +275,11 @@ mod tests {
         DiskRequest::Sync { store: StoreId::new(0, 0) }
     }
 
-    /// A queue, a clock, and the numbers of what is taken from it.
+    /// A queue, a clock, and the numbers of what is taken from it. Who takes something is done with it
+    /// at once, but for what `busy` holds back.
     struct Bench {
         queue: Queue,
+        is_busy: bool,
         start: Instant,
         now: Instant,
         submitted: u32,
@@ -251,7 +288,7 @@ mod tests {
     impl Bench {
         fn new(workers: usize) -> Self {
             let start = Instant::now();
-            Bench { queue: Queue::new(workers, 4), start, now: start, submitted: 0 }
+            Bench { queue: Queue::new(workers, 4), is_busy: false, start, now: start, submitted: 0 }
         }
 
         fn at(&mut self, ms: u64) -> &mut Self {
@@ -268,11 +305,16 @@ mod tests {
         /// What is next: the numbers of the requests, or in how many milliseconds to ask again.
         fn next(&mut self) -> Result<Vec<u32>, Option<u64>> {
             match self.queue.next(self.now) {
-                Next::Do { batch, .. } => Ok(match batch {
-                    Batch::One(op, _) => vec![op.index()],
-                    Batch::Writes(writes) => writes.iter().map(|(op, _)| op.index()).collect(),
-                    Batch::Verifies(all) => all.iter().map(|(op, _)| op.index()).collect(),
-                }),
+                Next::Do(batch, line) => {
+                    if !self.is_busy {
+                        self.queue.ended(line);
+                    }
+                    Ok(match batch {
+                        Batch::One(op, _) => vec![op.index()],
+                        Batch::Writes(writes) => writes.iter().map(|(op, _)| op.index()).collect(),
+                        Batch::Verifies(all) => all.iter().map(|(op, _)| op.index()).collect(),
+                    })
+                }
                 Next::WaitUntil(until) => Err(Some((until - self.now).as_millis() as u64)),
                 Next::Wait => Err(None),
             }
@@ -295,6 +337,24 @@ mod tests {
         assert_eq!(bench.at(6).next(), Ok(vec![5]), "nor does a piece wait for ever");
         assert_eq!(bench.at(6).submit(piece()).next(), Ok(vec![6]), "a pause has passed");
         assert_eq!(bench.next(), Err(None));
+    }
+
+    #[test]
+    fn a_second_writer_comes_for_many_pieces_or_when_the_first_takes_long() {
+        let mut bench = Bench::new(2);
+        bench.is_busy = true;
+        assert_eq!(bench.submit(piece()).next(), Ok(vec![0]));
+        assert_eq!(bench.at(20).submit(piece()).next(), Err(Some(50)));
+        bench.at(30).submit(piece()).submit(piece());
+        assert_eq!(bench.submit(piece()).next(), Ok(vec![1, 2, 3, 4]));
+        assert_eq!(bench.at(40).submit(piece()).next(), Err(Some(50)));
+        assert_eq!(bench.at(90).next(), Ok(vec![5]));
+        bench.at(200).submit(piece());
+        for _ in 0..3 {
+            assert_eq!(bench.next(), Err(Some(50)));
+            bench.queue.ended(Line::Writes);
+        }
+        assert_eq!(bench.next(), Ok(vec![6]), "nobody else writes");
     }
 
     #[test]
@@ -349,15 +409,16 @@ mod tests {
     #[test]
     fn upkeep_comes_first_but_never_takes_the_last_worker() {
         let mut bench = Bench::new(3);
+        bench.is_busy = true;
         bench.submit(read()).submit(sync()).submit(sync()).submit(sync());
         assert_eq!(
             [bench.next(), bench.next(), bench.next()],
             [Ok(vec![1]), Ok(vec![2]), Ok(vec![0])]
         );
         assert_eq!(bench.next(), Err(None));
-        assert!(bench.queue.upkeep_ended(), "one more waits");
+        assert!(bench.queue.ended(Line::Upkeep), "one more waits");
         assert_eq!(bench.next(), Ok(vec![3]));
-        assert!(!bench.queue.upkeep_ended());
+        assert!(!bench.queue.ended(Line::Upkeep));
     }
 
     #[test]
