@@ -6,7 +6,7 @@
 //! a whole buffer. How much is in flight is bounded by the engine (`Bounds`); how much is kept for
 //! use again, by the pool.
 //!
-//! All buffers that the system copies into begin at a multiple of [`ALIGNMENT`].
+//! All buffers that the system copies into begin at a multiple of 64 bytes: see `ALIGNMENT`.
 
 use std::collections::VecDeque;
 use std::io;
