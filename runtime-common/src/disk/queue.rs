@@ -65,8 +65,8 @@ pub(super) enum Line {
 #[derive(Debug)]
 pub(super) struct Queue {
     transfers: VecDeque<(OpId, DiskRequest)>,
-    writes: VecDeque<Waiting<WriteRequest>>,
-    verifies: VecDeque<Waiting<VerifyRequest>>,
+    writes: VecDeque<WaitingWrite>,
+    verifies: VecDeque<(OpId, Box<VerifyRequest>)>,
     upkeep: VecDeque<(OpId, DiskRequest)>,
     /// Which of the first three was taken from last.
     turn: usize,
@@ -80,11 +80,11 @@ pub(super) struct Queue {
     at_once: usize,
 }
 
-/// A piece that waits.
+/// A piece that waits to be written.
 #[derive(Debug)]
-struct Waiting<T> {
+struct WaitingWrite {
     op: OpId,
-    request: Box<T>,
+    request: Box<WriteRequest>,
     /// When it is taken whether or not there are others.
     until: Instant,
 }
@@ -114,11 +114,9 @@ impl Queue {
                 let waits = is_fast && gains_from_company(&request);
                 self.last_write = Some(now);
                 let until = if waits { now + COMPANY } else { now };
-                self.writes.push_back(Waiting { op, request, until });
+                self.writes.push_back(WaitingWrite { op, request, until });
             }
-            DiskRequest::Verify(request) => {
-                self.verifies.push_back(Waiting { op, request, until: now });
-            }
+            DiskRequest::Verify(request) => self.verifies.push_back((op, request)),
             DiskRequest::Open { .. }
             | DiskRequest::Read { .. }
             | DiskRequest::Write(_)
@@ -197,13 +195,14 @@ impl Queue {
         if self.writes.len() < self.at_once && self.writes_due()? > now {
             return None;
         }
-        take(&mut self.writes, self.at_once, |write| &write.spans)
+        let batch = take(&mut self.writes, self.at_once, |write| &write.request.spans)?;
+        Some(batch.into_iter().map(|write| (write.op, write.request)).collect())
     }
 
     /// No more than the share of this worker: all of them together are faster still.
     fn take_verifies(&mut self) -> Option<Vec<(OpId, Box<VerifyRequest>)>> {
         let share = self.verifies.len().div_ceil(self.workers.max(1));
-        take(&mut self.verifies, share.min(self.at_once), |verify| &verify.spans)
+        take(&mut self.verifies, share.min(self.at_once), |(_, verify)| &verify.spans)
     }
 }
 
@@ -214,19 +213,14 @@ fn gains_from_company(write: &WriteRequest) -> bool {
 }
 
 /// The first `count`, or fewer if they are long.
-fn take<T>(
-    line: &mut VecDeque<Waiting<T>>,
-    count: usize,
-    spans: impl Fn(&T) -> &Spans,
-) -> Option<Vec<(OpId, Box<T>)>> {
+fn take<T>(line: &mut VecDeque<T>, count: usize, spans: impl Fn(&T) -> &Spans) -> Option<Vec<T>> {
     let mut length = 0;
-    let lengths = line.iter().take(count).take_while(|waiting| {
-        length += spans(&waiting.request).iter().map(|span| u64::from(span.length)).sum::<u64>();
+    let fitting = line.iter().take(count).take_while(|waiting| {
+        length += spans(waiting).iter().map(|span| u64::from(span.length)).sum::<u64>();
         length <= BATCH_LEN
     });
-    let fitting = lengths.count();
-    let count = fitting.max(1).min(line.len());
-    let batch: Vec<_> = line.drain(..count).map(|waiting| (waiting.op, waiting.request)).collect();
+    let count = fitting.count().max(1).min(line.len());
+    let batch: Vec<T> = line.drain(..count).collect();
     (!batch.is_empty()).then_some(batch)
 }
 
