@@ -279,6 +279,9 @@ pub(crate) struct Scrape {
     /// Local address to use [default: all]
     #[arg(long, value_name = "ADDR")]
     pub(crate) bind: Option<IpAddr>,
+    /// Longest time to wait for answers
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) driven: Driven,
     #[command(flatten)]

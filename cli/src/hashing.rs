@@ -67,7 +67,7 @@ pub(crate) fn hash(
                 bytes.cancel();
             }
             let rate = Rate::mean(bytes.bytes(), began.elapsed());
-            task.set(bytes.bytes(), total, &format!("{}, {rate}", Size(bytes.bytes())));
+            task.set(bytes.bytes(), total, || format!("{}, {rate}", Size(bytes.bytes())));
         }
     });
     let hashes = hashes.ok_or_else(|| Failure::interrupted("run it again to begin anew"))?;

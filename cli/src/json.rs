@@ -71,27 +71,34 @@ pub(crate) fn notice(what: &TorrentNotice, infohash: &str) -> Option<Object> {
 
 /// How a torrent stands, under the given event's name.
 pub(crate) fn status(name: &str, status: &TorrentStatus) -> Object {
+    let object = event(name, &status.infohash.to_string());
+    standing(status).into_iter().fold(object, |object, (field, value)| object.with(field, value))
+}
+
+/// The fields of which any may change.
+pub(crate) fn standing(status: &TorrentStatus) -> [(&'static str, Value); 16] {
     let limit = match status.bottleneck.word() {
         "" => Value::Null,
         word => word.into(),
     };
-    event(name, &status.infohash.to_string())
-        .with("state", state(status.state))
-        .with("limit", limit)
-        .with("done", status.done_bytes)
-        .with("wanted", status.wanted_bytes)
-        .with("total", status.total_bytes)
-        .with("pieces_have", status.pieces_have)
-        .with("pieces", status.pieces)
-        .with("down_rate", status.down_bytes_per_s)
-        .with("up_rate", status.up_bytes_per_s)
-        .with("downloaded", status.downloaded_bytes)
-        .with("uploaded", status.uploaded_bytes)
-        .with("peers", status.peers)
-        .with("seeds", status.seeds)
-        .with("known_peers", status.known_peers)
-        .with("metadata_sources", status.metadata.map(|metadata| metadata.sources))
-        .with("eta", status.eta.map(|eta| eta.as_secs()))
+    [
+        ("state", state(status.state).into()),
+        ("limit", limit),
+        ("done", status.done_bytes.into()),
+        ("wanted", status.wanted_bytes.into()),
+        ("total", status.total_bytes.into()),
+        ("pieces_have", status.pieces_have.into()),
+        ("pieces", status.pieces.into()),
+        ("down_rate", status.down_bytes_per_s.into()),
+        ("up_rate", status.up_bytes_per_s.into()),
+        ("downloaded", status.downloaded_bytes.into()),
+        ("uploaded", status.uploaded_bytes.into()),
+        ("peers", status.peers.into()),
+        ("seeds", status.seeds.into()),
+        ("known_peers", status.known_peers.into()),
+        ("metadata_sources", status.metadata.map(|metadata| metadata.sources).into()),
+        ("eta", status.eta.map(|eta| eta.as_secs()).into()),
+    ]
 }
 
 fn state(state: TorrentState) -> &'static str {

@@ -100,17 +100,21 @@ enum Shown {
 
 impl Task {
     /// How many bytes are done, of how many, and what else there is to say.
-    pub(crate) fn set(&mut self, done: u64, total: u64, message: &str) {
+    pub(crate) fn set(&mut self, done: u64, total: u64, message: impl FnOnce() -> String) {
         match &mut self.shown {
             Shown::Bar(bar) => {
                 bar.set_position(permille(done, total));
-                bar.set_message(line(done, total, message));
+                bar.set_message(line(done, total, &message()));
             }
             Shown::Lines { due, said } => {
-                let (now, line) = (Instant::now(), line(done, total, message));
-                if now >= *due && *said != line {
+                let now = Instant::now();
+                if now < *due {
+                    return;
+                }
+                *due = now + LINE_INTERVAL;
+                let line = line(done, total, &message());
+                if *said != line {
                     eprintln!("{}: {}", self.label, line.trim_start());
-                    *due = now + LINE_INTERVAL;
                     *said = line;
                 }
             }
@@ -171,7 +175,7 @@ mod tests {
         let progress = Progress { form: Form::Bars(bars) };
         let mut task = progress.task("a\u{1b}b");
         assert_eq!(task.label, "a\\u{1b}b");
-        task.set(50, 100, "x");
+        task.set(50, 100, || "x".to_owned());
         task.finish(100, 100, "y");
     }
 }

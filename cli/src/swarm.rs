@@ -16,7 +16,7 @@ use crate::claim::Claim;
 use crate::commands::info::listed;
 use crate::exit::{Code, Failure};
 use crate::json;
-use crate::output::{Object, print};
+use crate::output::print;
 use crate::progress::{Progress, Task};
 use crate::session::{PATIENCE, Session};
 use crate::signals::Interrupt;
@@ -29,7 +29,7 @@ use crate::watch::{Purpose, Watch};
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What each torrent adds to that, so that looking at many stays cheap (chosen).
-const LOOK_INTERVAL_EACH: Duration = Duration::from_millis(1);
+const LOOK_INTERVAL_EACH: Duration = Duration::from_millis(2);
 
 /// Between two `progress` objects of one torrent.
 const JSON_INTERVAL: Duration = Duration::from_secs(1);
@@ -285,7 +285,7 @@ impl Swarm {
             self.watch.see(status, now);
             let Some(torrent) = self.torrents.get_mut(&status.id) else { return Ok(()) };
             let (done, total) = extent(status);
-            torrent.task.set(done, total, &words(status));
+            torrent.task.set(done, total, || words(status));
             if self.json { torrent.tell_progress(status, now) } else { Ok(()) }
         })?;
         self.watch.judge(now)
@@ -333,9 +333,8 @@ impl Torrent {
 
     /// Writes a `progress` object if it is time and something has changed.
     fn tell_progress(&mut self, status: &TorrentStatus, now: Instant) -> Result<(), Failure> {
-        let object: Object = json::status("progress", status);
         let mut hasher = DefaultHasher::new();
-        object.to_string().hash(&mut hasher);
+        json::standing(status).hash(&mut hasher);
         let hash = hasher.finish();
         if let Some((when, before)) = self.told
             && (now.saturating_duration_since(when) < JSON_INTERVAL || before == hash)
@@ -343,6 +342,6 @@ impl Torrent {
             return Ok(());
         }
         self.told = Some((now, hash));
-        object.print()
+        json::status("progress", status).print()
     }
 }

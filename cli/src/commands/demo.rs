@@ -238,7 +238,7 @@ impl Node {
         let status = self.session.status(self.id);
         if let Some(status) = &status {
             let (done, total) = extent(status);
-            self.task.set(done, total, &words(status));
+            self.task.set(done, total, || words(status));
             self.last = Some(status.clone());
         }
         status.map_or(0, |status| status.downloaded_bytes)

@@ -80,7 +80,7 @@ fn fetch(
         }
         let Some(status) = session.status(id) else { break };
         let (done, total) = extent(&status);
-        task.set(done, total, &words(&status));
+        task.set(done, total, || words(&status));
         if let Some(timeout) = timeout.filter(|&timeout| began.elapsed() >= timeout) {
             let code = match status.bottleneck {
                 Bottleneck::NoPeers => Code::NoPeers,

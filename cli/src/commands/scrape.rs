@@ -3,6 +3,8 @@
 //! A line for each tracker that answers; why another does not is said on stderr. That none answers
 //! is exit code 6.
 
+use std::time::Instant;
+
 use bitswarm_core::config::Config;
 use bitswarm_core::http::Url;
 use bitswarm_core::notice::Notice;
@@ -17,8 +19,9 @@ use crate::output::{Object, print};
 use crate::session::{MustListen, PATIENCE, Session, listen_at};
 use crate::signals::Interrupt;
 use crate::text::clean;
+use crate::units::Span;
 
-/// Asks all of them at once; each answers, or fails, within the core's deadline.
+/// Asks all of them at once; each answers, or fails, within the core's deadline or `--timeout`.
 pub(crate) fn run(args: &Scrape) -> Result<(), Failure> {
     let (infohash, mut trackers) = input::infohash_and_trackers(&args.torrent)?;
     trackers.extend(args.trackers.iter().cloned());
@@ -62,12 +65,18 @@ fn ask(
             Err(error) => tell(args, tracker, Err(error.to_string()))?,
         }
     }
+    let deadline = Instant::now() + args.timeout;
     let mut answered = 0;
     while !asked.is_empty() {
         if interrupt.is_set() {
             return Err(Failure::interrupted("not every tracker has answered"));
         }
-        let Some(Notice::Scraped { scrape, swarms }) = session.next_notice(PATIENCE)? else {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        let Some(Notice::Scraped { scrape, swarms }) = session.next_notice(PATIENCE.min(left))?
+        else {
             continue;
         };
         let Some(at) = asked.iter().position(|(id, _)| *id == scrape) else { continue };
@@ -78,6 +87,9 @@ fn ask(
         });
         answered += usize::from(numbers.is_ok());
         tell(args, tracker, numbers)?;
+    }
+    for (_, tracker) in asked {
+        tell(args, tracker, Err(format!("no answer within {}", Span(args.timeout))))?;
     }
     Ok(answered)
 }

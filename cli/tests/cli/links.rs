@@ -1,6 +1,8 @@
 //! Magnet links and what goes with them on the command line: what is wrong is said in one line, and
 //! before anybody is asked.
 
+use std::net::UdpSocket;
+
 use crate::sandbox::Sandbox;
 
 const LINK: &str = "magnet:?xt=urn:btih:67e7ff5acf8589fc00f8b3c82cc32cdb3e35482c";
@@ -47,4 +49,15 @@ fn an_exception_from_checking_certificates_names_a_host() {
         let line = format!("scrape {LINK} --tracker-insecure {host}");
         sandbox.run(&line).fails(2, &["names no tracker"]);
     }
+}
+
+#[test]
+fn a_tracker_that_says_nothing_is_not_waited_for_longer_than_asked() {
+    let sandbox = Sandbox::new();
+    let mute = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let url = format!("udp://{}/announce", mute.local_addr().unwrap());
+    let line = format!("scrape {LINK} --tracker {url} --bind 127.0.0.1 --timeout 500ms");
+    let ran = sandbox.run(&line);
+    assert_eq!(ran.code, 6, "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("{url}: no answer within 0.5 s\n")), "{}", ran.stderr);
 }

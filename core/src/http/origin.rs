@@ -28,13 +28,11 @@ pub fn redirect_allowed(from: IpAddr, to: IpAddr) -> bool {
 
 /// Whether a tracker at `url` may be asked at `ip`.
 ///
-/// On the loopback interface the path must start with `/announce` or `/scrape`, so that a torrent
-/// cannot press buttons of other local services.
+/// On the loopback interface the last part of the path must begin with `announce` or `scrape`
+/// (BEP 48 asks for the first), so that a torrent cannot press buttons of other local services.
 pub fn tracker_allowed(url: &Url, ip: IpAddr) -> bool {
-    let target = url.target();
-    !ip.to_canonical().is_loopback()
-        || target.starts_with("/announce")
-        || target.starts_with("/scrape")
+    let last = url.path().rsplit('/').next().unwrap_or_default();
+    !ip.to_canonical().is_loopback() || last.starts_with("announce") || last.starts_with("scrape")
 }
 
 fn is_global_v4(ip: Ipv4Addr) -> bool {
@@ -126,7 +124,10 @@ mod tests {
         let allowed = |url: &str, at: &str| tracker_allowed(&Url::parse(url).unwrap(), ip(at));
         assert!(allowed("http://localhost:6969/announce?a=b", "127.0.0.1"));
         assert!(allowed("http://localhost:6969/scrape", "::1"));
+        assert!(allowed("http://localhost/0123abcd/announce.php?a=b", "127.0.0.1"));
         assert!(!allowed("http://localhost:631/jobs/delete", "127.0.0.1"));
+        assert!(!allowed("http://localhost:631/jobs/delete?x=/announce", "127.0.0.1"));
+        assert!(!allowed("http://localhost:631/announce/delete", "127.0.0.1"));
         assert!(allowed("http://tracker.example/x", "1.1.1.1"));
     }
 }

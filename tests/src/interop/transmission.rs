@@ -62,6 +62,12 @@ impl Transmission {
         Ok(answer["torrents"][0].clone())
     }
 
+    /// What the torrent's first tracker told it: `lastScrapeSucceeded`, `seederCount`, ...
+    pub fn tracker(&self) -> Outcome<Value> {
+        let answer = self.call("torrent-get", &json!({ "fields": ["trackerStats"] }))?;
+        Ok(answer["torrents"][0]["trackerStats"][0].clone())
+    }
+
     /// One call of its RPC. The first is refused with the session id to use.
     fn call(&self, method: &str, arguments: &Value) -> Outcome<Value> {
         let body = json!({ "method": method, "arguments": arguments }).to_string();

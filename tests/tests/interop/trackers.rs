@@ -7,6 +7,7 @@ use bitswarm_tests::interop::client::{Client, Peer, Task};
 use bitswarm_tests::interop::lab::until;
 use bitswarm_tests::interop::process::Signal;
 use bitswarm_tests::interop::tracker::Manner;
+use bitswarm_tests::interop::transmission::Transmission;
 use bitswarm_tests::interop::{
     Bitswarm, Case, Content, Creator, Lab, Opentracker, Outcome, Process, Seat, Torrent, Tracker,
     bitswarm, libtorrent,
@@ -34,6 +35,11 @@ pub(crate) fn cases() -> Vec<Case> {
             "our_tracker_is_scraped_by_libtorrent",
             &[Client::Libtorrent.needs()],
             our_tracker_is_scraped_by_libtorrent,
+        ),
+        Case::new(
+            "our_tracker_is_scraped_by_transmission",
+            &[Client::Transmission.needs()],
+            our_tracker_is_scraped_by_transmission,
         ),
         Case::new("scrape_of_nobody_ends_in_code_6", &[], scrape_of_nobody),
     ]
@@ -187,6 +193,29 @@ fn our_tracker_is_scraped_by_libtorrent(lab: &Lab) -> Outcome {
             let told: serde_json::Value = serde_json::from_str(process.stdout().trim())?;
             let numbers = (told["seeds"].as_i64(), told["downloaders"].as_i64());
             Ok((numbers == (Some(1), Some(0))).then_some(()))
+        })?;
+    }
+    Ok(())
+}
+
+/// Of the clients that these tests run, aria2 alone never scrapes.
+fn our_tracker_is_scraped_by_transmission(lab: &Lab) -> Outcome {
+    let tracker = Bitswarm::tracker(lab)?;
+    for scheme in ["http", "udp"] {
+        let url = format!("{scheme}://{}/announce", tracker.seat().addr());
+        let content = Content::single(lab, &format!("{scheme}.bin"), 100_001)?;
+        let torrent = Torrent::create(lab, content, Creator::Bitswarm, 1 << 14, &url)?;
+        let mut seed = Bitswarm::start(lab, &Task::seed(&torrent))?;
+        let root = lab.make_dir(&format!("download-{scheme}"))?;
+        let mut leech = Transmission::start(lab, &Task::leech(&torrent, &root))?;
+        until("transmission to download", Duration::from_secs(60), || {
+            seed.process().ensure_running()?;
+            Ok(leech.is_complete()?.then_some(()))
+        })?;
+        until("transmission's scrape", Duration::from_secs(60), || {
+            let told = leech.tracker()?;
+            let seeds = told["seederCount"].as_i64();
+            Ok((told["lastScrapeSucceeded"] == true && seeds >= Some(1)).then_some(()))
         })?;
     }
     Ok(())
