@@ -266,10 +266,11 @@ impl Geometry {
 
     /// Whether the block is exactly one that [`Geometry::block`] gives: what we ask for.
     pub fn is_block(&self, block: Block) -> bool {
+        let left = |len: u32| len.saturating_sub(block.begin).min(BLOCK_LEN);
         self.contains(block.piece)
             && block.begin.is_multiple_of(BLOCK_LEN)
-            && block.begin < self.data_len_of(block.piece)
-            && block.length == self.block(block.piece, block.number()).length
+            && block.length > 0
+            && block.length == left(self.data_len_of(block.piece))
     }
 
     /// Whether the range lies inside its piece, padding included, and is not empty.
