@@ -5,7 +5,7 @@
 //! the process, however it ends. One at a time looks and says, behind a gate: a lock on the state
 //! directory. All that takes two descriptors, for any number of torrents.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ pub(crate) struct Gate {
 pub(crate) struct Claim {
     list: PathBuf,
     how: Use,
-    torrents: BTreeMap<String, Use>,
+    torrents: BTreeSet<InfoHash>,
 }
 
 impl Gate {
@@ -60,8 +60,7 @@ impl Gate {
         torrents: impl Iterator<Item = InfoHash>,
         how: Use,
     ) -> Result<Claim, Failure> {
-        let torrents = torrents.map(|infohash| (infohash.to_string(), how)).collect();
-        let claim = Claim { list: session.join(LIST), how, torrents };
+        let claim = Claim { list: session.join(LIST), how, torrents: torrents.collect() };
         for other in self.state.sessions().filter(|dir| dir != session && is_alive(dir)) {
             claim.compare(&other)?;
         }
@@ -72,8 +71,8 @@ impl Gate {
 
 impl Claim {
     /// This torrent is not worked on any more.
-    pub(crate) fn release(&mut self, infohash: &str) {
-        if self.torrents.remove(infohash).is_some() {
+    pub(crate) fn release(&mut self, infohash: &InfoHash) {
+        if self.torrents.remove(infohash) {
             // If that fails it stays claimed until the end.
             let _ = self.write();
         }
@@ -81,9 +80,10 @@ impl Claim {
 
     fn compare(&self, other: &Path) -> Result<(), Failure> {
         let list = fs::read_to_string(other.join(LIST)).unwrap_or_default();
+        let ours: BTreeSet<String> = self.torrents.iter().map(InfoHash::to_string).collect();
         let taken = list.lines().filter_map(|line| line.split_once(' ')).find(|(how, infohash)| {
             let shared = *how == word(Use::Read) && self.how == Use::Read;
-            !shared && self.torrents.contains_key(*infohash)
+            !shared && ours.contains(*infohash)
         });
         let Some((_, infohash)) = taken else { return Ok(()) };
         let message = format!(
@@ -95,7 +95,7 @@ impl Claim {
 
     /// The list appears whole.
     fn write(&self) -> io::Result<()> {
-        let line = |(infohash, how): (&String, &Use)| format!("{} {infohash}\n", word(*how));
+        let line = |infohash: &InfoHash| format!("{} {infohash}\n", word(self.how));
         let text: String = self.torrents.iter().map(line).collect();
         let unfinished = self.list.with_extension("new");
         fs::write(&unfinished, text)?;
@@ -159,7 +159,7 @@ mod tests {
         let mut claim = c.claim(&state, ONE, Use::Write).unwrap();
         let a = Process::start(&state, 0);
         assert!(a.claim(&state, ONE, Use::Read).is_err());
-        claim.release(&ONE.to_string());
+        claim.release(&ONE);
         a.claim(&state, ONE, Use::Read).unwrap();
     }
 

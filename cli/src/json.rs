@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bitswarm_core::action::SocketKind;
 use bitswarm_core::notice::TorrentNotice;
+use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::{TorrentState, TorrentStatus};
 use serde_json::Value;
 
@@ -19,12 +20,12 @@ pub(crate) fn listening(kind: SocketKind, addr: SocketAddr) -> Object {
 }
 
 /// An object about one torrent.
-pub(crate) fn event(name: &str, infohash: &str) -> Object {
-    Object::event(name).with("infohash_v1", infohash)
+pub(crate) fn event(name: &str, infohash: &InfoHash) -> Object {
+    Object::event(name).with("infohash_v1", infohash.to_string())
 }
 
 /// What a notice says; `None` where other objects say it better.
-pub(crate) fn notice(what: &TorrentNotice, infohash: &str) -> Option<Object> {
+pub(crate) fn notice(what: &TorrentNotice, infohash: &InfoHash) -> Option<Object> {
     let event = |name| event(name, infohash);
     Some(match what {
         TorrentNotice::Checked { have, pieces, from_resume } => event("checked")
@@ -71,7 +72,7 @@ pub(crate) fn notice(what: &TorrentNotice, infohash: &str) -> Option<Object> {
 
 /// How a torrent stands, under the given event's name.
 pub(crate) fn status(name: &str, status: &TorrentStatus) -> Object {
-    let object = event(name, &status.infohash.to_string());
+    let object = event(name, &status.infohash);
     standing(status).into_iter().fold(object, |object, (field, value)| object.with(field, value))
 }
 

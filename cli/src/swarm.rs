@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bitswarm_core::TorrentId;
 use bitswarm_core::metainfo::{FileRanges, Metainfo};
 use bitswarm_core::notice::{Notice, TorrentNotice};
+use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 
 use crate::args::Transfer;
@@ -53,8 +54,9 @@ pub(crate) struct Swarm {
 #[derive(Debug)]
 struct Torrent {
     name: String,
-    infohash: String,
-    root: PathBuf,
+    infohash: InfoHash,
+    /// Where it goes to, until it is known what it is.
+    root: Option<PathBuf>,
     place: PathBuf,
     /// Files that are to be chosen when the metadata is known.
     selection: Option<FileRanges>,
@@ -94,7 +96,7 @@ impl Swarm {
     /// Adds a torrent that is claimed.
     pub(crate) fn add(&mut self, add: AddTorrent) -> Result<(), Failure> {
         let name = add.source.shown_name();
-        let infohash = add.source.infohash().to_string();
+        let infohash = add.source.infohash();
         let known = add.source.metainfo().cloned();
         let root = add.root.clone();
         // Until a magnet link's name is known, what is known is the directory.
@@ -114,7 +116,7 @@ impl Swarm {
             task: self.progress.task(&name),
             name,
             infohash,
-            root,
+            root: known.is_none().then_some(root),
             place,
             selection,
             added: Instant::now(),
@@ -315,7 +317,9 @@ impl Swarm {
 impl Torrent {
     /// The metadata is known.
     fn learn(&mut self, metainfo: &Metainfo, progress: &Progress) -> Result<(), Failure> {
-        self.place = place(metainfo, &self.root);
+        if let Some(root) = self.root.take() {
+            self.place = place(metainfo, &root);
+        }
         let name = metainfo.name();
         if self.name != name {
             self.name = name.to_owned();

@@ -11,6 +11,7 @@ use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
 use crate::torrent::late::LateBlocks;
 use crate::torrent::messages::UNASKED_LIMIT;
+use crate::torrent::report::rate_of;
 use crate::torrent::{Phase, Torrent, leaves};
 use crate::wire::{BlockData, Message, Violation};
 
@@ -46,8 +47,9 @@ impl Torrent {
         if want == 0 {
             return;
         }
+        let down = rate_of(&self.down, session.now);
         let hints = PickHints {
-            pace: pace(peer.pipeline.rate_bytes_per_s(session.now), self.down.rate(session.now)),
+            pace: pace(peer.pipeline.rate_bytes_per_s(session.now), down),
             allowed: peer.peer_choking.then_some(peer.allowed_to_us.as_slice()),
             suggested: &peer.suggested,
         };
@@ -238,10 +240,10 @@ impl Torrent {
         peer.down.add(now, len);
         peer.downloaded += len;
         let remote = peer.remote;
-        self.down.add(now, len);
+        self.down.make().add(now, len);
         match self.picker.received(slot.key(), block) {
             Received::Accepted { piece_complete, also_requested_by } => {
-                self.smart_ban.received(piece, block.number(), remote);
+                self.smart_ban.make().received(piece, block.number(), remote);
                 self.keep_block(session, block, data, &also_requested_by, piece_complete);
             }
             Received::Duplicate | Received::NotWanted => self.totals.redundant += len,
@@ -443,6 +445,7 @@ impl Torrent {
         let blocks = self.assembly.blocks_of(piece);
         let liars = self
             .smart_ban
+            .make()
             .passed(piece, blocks.map(|data| data.chunks().iter().map(AsRef::as_ref)));
         self.drop_blocks(session, piece);
         self.picker.piece_passed(piece);
@@ -464,7 +467,7 @@ impl Torrent {
     /// else.
     fn piece_failed(&mut self, session: &mut Session, piece: PieceIndex) {
         let digests = leaves::digests(self.assembly.blocks_of(piece));
-        if let Some(liar) = self.smart_ban.failed(piece, &digests) {
+        if let Some(liar) = self.smart_ban.make().failed(piece, &digests) {
             self.ban(session, liar, BanReason::WrongData);
         }
         if !self.hold_in_doubt(session, piece, digests) {
@@ -483,7 +486,9 @@ impl Torrent {
     /// Starts a piece anew.
     fn forget_piece(&mut self, session: &mut Session, piece: PieceIndex) {
         self.drop_blocks(session, piece);
-        self.smart_ban.abandoned(piece);
+        if let Some(ban) = self.smart_ban.get_mut() {
+            ban.abandoned(piece);
+        }
         self.picker.piece_failed(piece);
         self.copied_piece_settled(session, piece);
     }

@@ -34,7 +34,7 @@ impl Torrent {
         self.require_v2(slot, id::HASH_REQUEST)?;
         let HashRequest { root, range } = &request;
         let metainfo = self.metainfo.as_deref();
-        let total = metainfo.and_then(|known| self.hash_trees.holds(known, root, range));
+        let total = metainfo.and_then(|known| self.hash_trees.make().holds(known, root, range));
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let admitted =
             total.is_some_and(|total| peer.hash_uploads.request(session.now, request, total));

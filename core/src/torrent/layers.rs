@@ -19,9 +19,9 @@ use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
 use crate::time::{Duration, Instant};
-use crate::torrent::hash_trees::HashTrees;
 use crate::torrent::kept;
 use crate::torrent::layer_fetch::{LayerFetch, Learnt};
+use crate::torrent::rare::Rare;
 use crate::torrent::{FilePriority, Phase, Torrent};
 use crate::wire::{HashRequest, Message};
 
@@ -204,7 +204,7 @@ impl Torrent {
         // Each run was verified, so this fails only for want of room; then the hashes stay here.
         let Ok(whole) = metainfo.with_layers(layers.fetch.layers(metainfo)) else { return };
         self.layers = None;
-        self.hash_trees = HashTrees::default();
+        self.hash_trees = Rare::default();
         self.save_metadata(session, self.names, whole.to_bytes());
         self.metainfo = Some(Arc::new(whole));
         if self.metadata_only && self.phase == Phase::Metadata {

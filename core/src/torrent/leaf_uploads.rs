@@ -65,22 +65,23 @@ impl Torrent {
         request: &HashRequest,
     ) -> bool {
         let Some((piece, root)) = self.piece_of_leaves(request) else { return false };
-        if !self.may_read_leaves(piece) || !self.leaf_uploads.has_room_for(slot) {
+        if !self.may_read_leaves(piece) || !self.leaf_uploads.make().has_room_for(slot) {
             return false;
         }
         // Of a piece that is read anyway it costs next to nothing.
-        let bytes = match self.leaf_uploads.waiting.iter().any(|other| other.piece == piece) {
+        let bytes = match self.leaf_uploads.make().waiting.iter().any(|other| other.piece == piece)
+        {
             true => u64::from(request.range.length) * u64::from(BLOCK_LEN),
             false => root.length.into(),
         };
         let (now, longest) = (session.now, u64::from(self.geometry.piece_len()));
         let Some(peer) = self.peers.get_mut(slot) else { return false };
         if !peer.hash_uploads.read_leaves(now, bytes, READ_FOR_PEER.max(2 * longest))
-            || !self.leaf_uploads.allowance.take(now, bytes, READ_FOR_ALL.max(4 * longest))
+            || !self.leaf_uploads.make().allowance.take(now, bytes, READ_FOR_ALL.max(4 * longest))
         {
             return false;
         }
-        self.leaf_uploads.waiting.push_back(Request { of: slot, piece, request: *request });
+        self.leaf_uploads.make().waiting.push_back(Request { of: slot, piece, request: *request });
         self.read_next_leaves(session);
         true
     }
@@ -93,7 +94,7 @@ impl Torrent {
     fn piece_of_leaves(&mut self, request: &HashRequest) -> Option<(PieceIndex, PieceRoot)> {
         let HashRange { base_layer, index, length, .. } = request.range;
         let metainfo = self.metainfo.as_deref()?;
-        let file = self.hash_trees.file_with(metainfo, &request.root)?;
+        let file = self.hash_trees.make().file_with(metainfo, &request.root)?;
         let shape = metainfo.tree_shape(file)?;
         let width = 1_u32.checked_shl(shape.top_of_piece())?;
         let number = index / width;
@@ -111,13 +112,14 @@ impl Torrent {
 
     /// Begins with the next piece.
     fn read_next_leaves(&mut self, session: &mut Session) {
-        while self.leaf_uploads.reading.is_none()
-            && let Some(Request { piece, .. }) = self.leaf_uploads.waiting.front().copied()
+        while let uploads = self.leaf_uploads.make()
+            && uploads.reading.is_none()
+            && let Some(Request { piece, .. }) = uploads.waiting.front().copied()
         {
             match self.piece_root(piece).filter(|_| self.may_read_leaves(piece)) {
                 Some(root) => {
                     let reading = Reading { piece, root, leaves: Vec::new() };
-                    self.leaf_uploads.reading = Some(reading);
+                    self.leaf_uploads.make().reading = Some(reading);
                     self.read_more_leaves(session);
                 }
                 None => self.answer_leaves(session, piece, None),
@@ -127,7 +129,8 @@ impl Torrent {
 
     /// Reads the next part.
     fn read_more_leaves(&mut self, session: &mut Session) {
-        let Some(reading) = &self.leaf_uploads.reading else { return };
+        let uploads = self.leaf_uploads.get();
+        let Some(reading) = uploads.and_then(|uploads| uploads.reading.as_ref()) else { return };
         let spans = self.layout.spans(reading.next_part());
         let read = DiskRequest::Read { store: self.store, spans };
         self.disk(session, TorrentOp::ReadLeaves, read);
@@ -139,16 +142,17 @@ impl Torrent {
         session: &mut Session,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        let Some(mut reading) = self.leaf_uploads.reading.take() else { return };
+        let Some(mut reading) = self.leaf_uploads.make().reading.take() else { return };
         let piece = reading.piece;
         let is_right = match result {
             Ok(DiskDone::Read(data)) => reading.take(&data),
             _ => false,
         };
         // Those who asked may be gone.
-        let is_wanted = self.leaf_uploads.waiting.iter().any(|waiting| waiting.piece == piece);
+        let is_wanted =
+            self.leaf_uploads.make().waiting.iter().any(|waiting| waiting.piece == piece);
         if is_right && is_wanted && self.may_read_leaves(piece) && !reading.is_complete() {
-            self.leaf_uploads.reading = Some(reading);
+            self.leaf_uploads.make().reading = Some(reading);
             return self.read_more_leaves(session);
         }
         let tree = if is_right { reading.tree() } else { None };
@@ -158,10 +162,10 @@ impl Torrent {
 
     /// Answers all requests for leaf hashes of a piece.
     fn answer_leaves(&mut self, session: &mut Session, piece: PieceIndex, tree: Option<&HashTree>) {
-        let all = std::mem::take(&mut self.leaf_uploads.waiting);
+        let all = std::mem::take(&mut self.leaf_uploads.make().waiting);
         let of_piece = |waiting: &Request| waiting.piece == piece;
         let (answered, rest): (VecDeque<_>, _) = all.into_iter().partition(of_piece);
-        self.leaf_uploads.waiting = rest;
+        self.leaf_uploads.make().waiting = rest;
         for Request { of, request, .. } in answered {
             let hashes = tree.and_then(|tree| self.leaf_answer(session, tree, &request));
             let Some(peer) = self.peers.get_mut(of).filter(|peer| peer.is_open()) else { continue };
@@ -192,14 +196,16 @@ impl Torrent {
         let mut hashes: Vec<Sha256Hash> = run.chain(below).map(within).collect::<Option<_>>()?;
         if !above.is_empty() {
             let metainfo = self.metainfo.as_deref()?;
-            hashes.extend(self.hash_trees.nodes(session.now, metainfo, root, &above)?);
+            hashes.extend(self.hash_trees.make().nodes(session.now, metainfo, root, &above)?);
         }
         Some(hashes.into_flattened().into())
     }
 
     /// A peer leaves.
     pub(super) fn leaf_reader_gone(&mut self, slot: PeerSlot) {
-        self.leaf_uploads.waiting.retain(|waiting| waiting.of != slot);
+        if let Some(uploads) = self.leaf_uploads.get_mut() {
+            uploads.waiting.retain(|waiting| waiting.of != slot);
+        }
     }
 }
 

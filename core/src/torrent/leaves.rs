@@ -57,7 +57,7 @@ impl Torrent {
         let fits = session.assembly_bytes <= session.config.bounds.assembly_bytes;
         let may_hold = is_whole && fits;
         // Whose fault it is may be known already.
-        if !may_hold && !self.smart_ban.has_failed(piece) {
+        if !may_hold && !self.smart_ban.get().is_some_and(|ban| ban.has_failed(piece)) {
             return false;
         }
         let is_asked = self.ask_for_leaves(session, piece);
@@ -86,8 +86,9 @@ impl Torrent {
         let requests = self.leaf_requests(piece, &root);
         if self.leaves.waiting.len() + requests.len() > MOST_WAITING {
             // Who never answers must not use up the places: what passed needs no answer any more.
-            let (ban, in_doubt) = (&self.smart_ban, &self.in_doubt);
-            let is_open = |piece: &PieceIndex| ban.has_failed(*piece) || in_doubt.contains(*piece);
+            let (ban, in_doubt) = (self.smart_ban.get(), &self.in_doubt);
+            let has_failed = |piece| ban.is_some_and(|ban| ban.has_failed(piece));
+            let is_open = |piece: &PieceIndex| has_failed(*piece) || in_doubt.contains(*piece);
             self.leaves.waiting.retain(|_, waiting| waiting.pieces.iter().any(is_open));
         }
         if self.leaves.waiting.len() + requests.len() > MOST_WAITING {
@@ -194,7 +195,7 @@ impl Torrent {
         let is_hybrid = self.metainfo.as_ref().is_some_and(|metainfo| metainfo.has_v1());
         let whole = root.length / BLOCK_LEN;
         let blamed = if is_hybrid { whole } else { root.length.div_ceil(BLOCK_LEN) };
-        self.smart_ban.judged(piece, first, judged(blamed))
+        self.smart_ban.make().judged(piece, first, judged(blamed))
     }
 
     /// A peer does not give leaf hashes.

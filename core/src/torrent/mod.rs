@@ -53,6 +53,7 @@ pub mod options;
 pub mod peer_book;
 mod peer_pieces;
 pub mod peer_priority;
+mod rare;
 mod report;
 mod reuse;
 pub(crate) mod saver;
@@ -97,6 +98,7 @@ use crate::torrent::checker::Checker;
 use crate::torrent::disk_trouble::DiskTrouble;
 use crate::torrent::hash_trees::HashTrees;
 use crate::torrent::peer_book::PeerBook;
+use crate::torrent::rare::Rare;
 use crate::torrent::saver::Saver;
 use crate::torrent::smart_ban::SmartBan;
 
@@ -152,7 +154,7 @@ pub(crate) struct Torrent {
 
     picker: Picker,
     assembly: Assembly,
-    smart_ban: SmartBan<SocketAddr>,
+    smart_ban: Rare<SmartBan<SocketAddr>>,
     checker: Checker,
     resume: Option<Box<Resume>>,
     saver: Saver,
@@ -165,10 +167,10 @@ pub(crate) struct Torrent {
     disk_ops: usize,
 
     /// The hashes that peers may ask for; empty while there are no peers.
-    hash_trees: HashTrees,
+    hash_trees: Rare<HashTrees>,
     /// Hashes of single blocks, asked for and given.
     leaves: leaves::Leaves,
-    leaf_uploads: leaf_uploads::LeafUploads,
+    leaf_uploads: Rare<leaf_uploads::LeafUploads>,
     /// What is read from the files of other torrents.
     local_copy: local_copy::LocalCopy,
     /// Failed pieces whose blocks are held.
@@ -194,8 +196,8 @@ pub(crate) struct Torrent {
     optimistic_at: Instant,
 
     gates: Option<Box<Gates>>,
-    down: RateMeter,
-    up: RateMeter,
+    down: Rare<RateMeter>,
+    up: Rare<RateMeter>,
     pub(crate) totals: Totals,
     policy: PolicyRng,
     timer: TimerId,

@@ -1,16 +1,23 @@
 //! How a torrent stands, and what keeps it from being faster.
 
+use crate::rate::RateMeter;
 use crate::session::Session;
 use crate::time::{Duration, Instant};
+use crate::torrent::rare::Rare;
 use crate::torrent::{Bottleneck, FilePriority, Phase, Torrent, TorrentState, TorrentStatus};
 
 /// A torrent that got nothing for this long is not limited by its peers' speed (chosen).
 const STILL: u64 = 1;
 
+/// Bytes per second that a torrent's meter shows.
+pub(super) fn rate_of(meter: &Rare<RateMeter>, now: Instant) -> u64 {
+    meter.get().map_or(0, |meter| meter.rate(now))
+}
+
 impl Torrent {
     /// A snapshot.
     pub(crate) fn status(&self, session: &Session, now: Instant) -> TorrentStatus {
-        let down = self.down.rate(now);
+        let down = rate_of(&self.down, now);
         let wanted_bytes = self.wanted_bytes();
         let left = self.picker.missing_bytes();
         let done_bytes = match self.phase {
@@ -30,7 +37,7 @@ impl Torrent {
             wanted_bytes,
             done_bytes,
             down_bytes_per_s: down,
-            up_bytes_per_s: self.up.rate(now),
+            up_bytes_per_s: rate_of(&self.up, now),
             downloaded_bytes: self.totals.downloaded,
             uploaded_bytes: self.totals.uploaded,
             failed_bytes: self.totals.failed,

@@ -15,7 +15,6 @@ use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
 use crate::picker::Picker;
 use crate::piece::{Geometry, InfoHash, PieceIndex};
-use crate::rate::RateMeter;
 use crate::session::Session;
 use crate::session::op::{OpOwner, TorrentOp};
 use crate::storage::layout::Layout;
@@ -24,8 +23,8 @@ use crate::torrent::announce::Announcer;
 use crate::torrent::assembly::Assembly;
 use crate::torrent::checker::Checker;
 use crate::torrent::peer_book::{PeerBook, PeerSource};
+use crate::torrent::rare::Rare;
 use crate::torrent::saver::Saver;
-use crate::torrent::smart_ban::SmartBan;
 use crate::torrent::{
     AddTorrent, FilePriority, Phase, PieceOrder, Torrent, TorrentSource, Totals, register_timer,
 };
@@ -83,7 +82,7 @@ impl Torrent {
             saved_due: false,
             picker: Picker::new(Geometry::NOTHING, policy.fork()),
             assembly: Assembly::default(),
-            smart_ban: SmartBan::new(),
+            smart_ban: Default::default(),
             checker: Checker::default(),
             resume: None,
             saver: Saver::new(),
@@ -110,8 +109,8 @@ impl Torrent {
             choke_at: None,
             optimistic_at: session.now,
             gates: None,
-            down: RateMeter::default(),
-            up: RateMeter::default(),
+            down: Rare::default(),
+            up: Rare::default(),
             totals: Totals::default(),
             policy,
             timer: register_timer(session, id),
@@ -352,7 +351,7 @@ impl Torrent {
         } else {
             self.resumed_whole = hashed == 0;
         }
-        self.smart_ban = SmartBan::new();
+        self.smart_ban = Rare::default();
         self.offer_files(session);
         if self.is_finished() {
             self.finished(session);

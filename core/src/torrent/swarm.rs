@@ -13,8 +13,8 @@ use crate::session::conn::Role;
 use crate::session::{AFTER_TIMEOUT, Session};
 use crate::time::Instant;
 use crate::torrent::Torrent;
-use crate::torrent::hash_trees::HashTrees;
 use crate::torrent::peer_book::{Ended, PeerSource};
+use crate::torrent::rare::Rare;
 use crate::wire::handshake::HandshakeDecoder;
 use crate::wire::{Message, Violation};
 
@@ -201,7 +201,7 @@ impl Torrent {
         self.leaf_source_gone(session, slot);
         self.try_other_infohash(&peer);
         if self.peers.is_empty() {
-            self.hash_trees = HashTrees::default();
+            self.hash_trees = Rare::default();
         }
         if peer.is_open() {
             self.tell_that_peer_left(session, &peer, why == Ended::Useless);

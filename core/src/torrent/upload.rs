@@ -185,7 +185,7 @@ impl Torrent {
             }
             let len = if let Some(request) = peer.hash_uploads.pop() {
                 let metainfo = self.metainfo.as_deref();
-                let message = answer(&mut self.hash_trees, now, metainfo, request);
+                let message = answer(self.hash_trees.make(), now, metainfo, request);
                 let len = message.encoded_len();
                 message.encode(out);
                 len
@@ -210,7 +210,7 @@ impl Torrent {
             peer.up.add(now, payload);
             peer.uploaded += payload;
             peer.uploaded_since_unchoke += payload;
-            self.up.add(now, payload);
+            self.up.make().add(now, payload);
             self.totals.uploaded += payload;
             self.read_for(session, slot);
         }

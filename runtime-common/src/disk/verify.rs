@@ -105,7 +105,10 @@ impl<'a> PieceReading<'a> {
 /// Reads and hashes all of the pieces.
 pub(crate) fn read_all(pieces: &mut [PieceReading<'_>], cache: &FileCache, scratch: &mut Scratch) {
     const BLOCK: usize = BLOCK_LEN as usize;
-    scratch.0.resize(CHUNKS_LEN + ALIGNMENT, 0);
+    if scratch.0.is_empty() {
+        // Zeroed by the system: what short pieces never fill takes no memory.
+        scratch.0 = vec![0; CHUNKS_LEN + ALIGNMENT];
+    }
     let start = to_alignment(&scratch.0);
     let memory = &mut scratch.0[start..start + CHUNKS_LEN];
     // Whole blocks, which v2 hashes one by one.

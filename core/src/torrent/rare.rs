@@ -1,0 +1,30 @@
+//! What most torrents never need: not there until it is.
+//!
+//! Thousands of torrents sit idle, and each is as large as all that it may ever need.
+
+/// A value that is made, as its default, when it is first needed.
+#[derive(Clone, Debug)]
+pub(super) struct Rare<T>(Option<Box<T>>);
+
+impl<T> Default for Rare<T> {
+    fn default() -> Self {
+        Rare(None)
+    }
+}
+
+impl<T: Default> Rare<T> {
+    /// The value, made now if it was not there.
+    pub(super) fn make(&mut self) -> &mut T {
+        self.0.get_or_insert_default()
+    }
+
+    /// The value if it was ever needed.
+    pub(super) fn get(&self) -> Option<&T> {
+        self.0.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self) -> Option<&mut T> {
+        self.0.as_deref_mut()
+    }
+}
