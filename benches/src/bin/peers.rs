@@ -294,7 +294,8 @@ impl Field {
         let port = free_port()?;
         let mut create = Command::new(&arguments.bitswarm);
         create.arg("create").arg(&content).arg("-o").arg(&torrent).arg("--quiet");
-        create.args(["--piece-length", "1MiB", "--tracker"]);
+        // Not all of them can take part in a hybrid's swarm.
+        create.args(["--protocol", "v1", "--piece-length", "1MiB", "--tracker"]);
         create.arg(format!("http://127.0.0.1:{port}/announce"));
         if !create.stdout(Stdio::null()).status()?.success() {
             return Err(wrong("the torrent could not be made".into()));

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bitswarm_tests::interop::client::Client::Libtorrent;
@@ -28,6 +28,11 @@ pub(crate) fn cases() -> Vec<Case> {
                 format!("links_attributes_and_odd_lengths_of_{name}_{direction}"),
                 &lt,
                 move |lab| attributes(lab, protocol, from, to),
+            ));
+            cases.push(Case::new(
+                format!("three_thousand_files_of_{name}_{direction}"),
+                &lt,
+                move |lab| many_files(lab, protocol, from, to),
             ));
         }
         cases.push(Case::new(
@@ -146,21 +151,7 @@ fn attributes(lab: &Lab, protocol: &'static str, from: Client, to: Client) -> Ou
         symlink(target, content.path().join(link))?;
     }
     let options = ["--symlinks", "--piece-length", "32KiB"];
-    let tracker = Tracker::start(lab)?;
-    let torrent = create(lab, content, protocol, &tracker.url(), &options)?;
-    let root = lab.make_dir("download")?;
-    let mut seed = from.start(lab, &Task::seed(&torrent))?;
-    tracker.add_peer(torrent.infohash, seed.seat().addr());
-    let mut leech = to.start(lab, &Task::leech(&torrent, &root))?;
-    until("the download", Duration::from_secs(90), || {
-        seed.process().ensure_running()?;
-        Ok(leech.is_complete()?.then_some(()))
-    })?;
-    leech.stop()?;
-    let tree = root.join("tree");
-    for (path, _) in torrent.content.files() {
-        compare_files(&torrent.content.root().join(path), &root.join(path))?;
-    }
+    let tree = transfer(lab, content, protocol, &options, from, to)?.join("tree");
     for (link, target) in links {
         let made = fs::read_link(tree.join(link)).map_err(|error| format!("{link}: {error}"))?;
         if made != Path::new(target) {
@@ -172,6 +163,41 @@ fn attributes(lab: &Lab, protocol: &'static str, from: Client, to: Client) -> Ou
         assert_eq!(mode & 0o100 != 0, path == "bin/run", "{path}: {mode:o}");
     }
     Ok(())
+}
+
+/// Most end amid a block, some are empty, and a few have several pieces.
+fn many_files(lab: &Lab, protocol: &'static str, from: Client, to: Client) -> Outcome {
+    let paths: Vec<String> = (0..3_000).map(|n| format!("{:02}/{:04}", n % 41, n)).collect();
+    let files: Vec<(&str, u64)> =
+        paths.iter().zip(0..).map(|(path, n)| (path.as_str(), n * 97 % 40_000)).collect();
+    let content = Content::make(lab, "tree", &files)?;
+    transfer(lab, content, protocol, &["--piece-length", "16KiB"], from, to).map(drop)
+}
+
+/// We make a torrent of it, one shares it and the other gets all of it; where that lies then.
+fn transfer(
+    lab: &Lab,
+    content: Content,
+    protocol: &'static str,
+    options: &[&str],
+    from: Client,
+    to: Client,
+) -> Outcome<PathBuf> {
+    let tracker = Tracker::start(lab)?;
+    let torrent = create(lab, content, protocol, &tracker.url(), options)?;
+    let root = lab.make_dir("download")?;
+    let mut seed = from.start(lab, &Task::seed(&torrent))?;
+    tracker.add_peer(torrent.infohash, seed.seat().addr());
+    let mut leech = to.start(lab, &Task::leech(&torrent, &root))?;
+    until("the download", Duration::from_secs(90), || {
+        seed.process().ensure_running()?;
+        Ok(leech.is_complete()?.then_some(()))
+    })?;
+    leech.stop()?;
+    for (path, _) in torrent.content.files() {
+        compare_files(&torrent.content.root().join(path), &root.join(path))?;
+    }
+    Ok(root)
 }
 
 /// 4 GiB of which next to nothing is on disk, and a file that begins beyond the first 2^32 bytes:
