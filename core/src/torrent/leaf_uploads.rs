@@ -142,15 +142,15 @@ impl Torrent {
         session: &mut Session,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        let Some(mut reading) = self.leaf_uploads.make().reading.take() else { return };
+        let uploads = self.leaf_uploads.make();
+        let Some(mut reading) = uploads.reading.take() else { return };
         let piece = reading.piece;
         let is_right = match result {
             Ok(DiskDone::Read(data)) => reading.take(&data),
             _ => false,
         };
         // Those who asked may be gone.
-        let is_wanted =
-            self.leaf_uploads.make().waiting.iter().any(|waiting| waiting.piece == piece);
+        let is_wanted = uploads.waiting.iter().any(|waiting| waiting.piece == piece);
         if is_right && is_wanted && self.may_read_leaves(piece) && !reading.is_complete() {
             self.leaf_uploads.make().reading = Some(reading);
             return self.read_more_leaves(session);
@@ -162,10 +162,11 @@ impl Torrent {
 
     /// Answers all requests for leaf hashes of a piece.
     fn answer_leaves(&mut self, session: &mut Session, piece: PieceIndex, tree: Option<&HashTree>) {
-        let all = std::mem::take(&mut self.leaf_uploads.make().waiting);
+        let uploads = self.leaf_uploads.make();
+        let all = std::mem::take(&mut uploads.waiting);
         let of_piece = |waiting: &Request| waiting.piece == piece;
         let (answered, rest): (VecDeque<_>, _) = all.into_iter().partition(of_piece);
-        self.leaf_uploads.make().waiting = rest;
+        uploads.waiting = rest;
         for Request { of, request, .. } in answered {
             let hashes = tree.and_then(|tree| self.leaf_answer(session, tree, &request));
             let Some(peer) = self.peers.get_mut(of).filter(|peer| peer.is_open()) else { continue };

@@ -26,6 +26,8 @@
 //! | `exchange` | peers tell each other of peers |
 //! | `end` | pause, resume, removal, the session's stop |
 //! | `report` | how it stands |
+//!
+//! What an idle torrent does without is [`Rare`].
 
 mod announce;
 pub(crate) mod assembly;

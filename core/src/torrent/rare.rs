@@ -1,6 +1,6 @@
 //! What most torrents never need: not there until it is.
 //!
-//! Thousands of torrents sit idle, and each is as large as all that it may ever need.
+//! Thousands of torrents sit idle, and room for all that one may ever need is memory in each.
 
 /// A value that is made, as its default, when it is first needed.
 #[derive(Clone, Debug)]

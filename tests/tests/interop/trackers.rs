@@ -165,24 +165,25 @@ fn opentracker(lab: &Lab, scheme: &str) -> Outcome {
     is_counted(lab, &torrent, &url)
 }
 
-fn our_tracker_is_scraped(lab: &Lab) -> Outcome {
+/// Our tracker, asked over each of its transports about a torrent of its own.
+fn over_each_transport(lab: &Lab, check: impl Fn(&Torrent, &str) -> Outcome) -> Outcome {
     let tracker = Bitswarm::tracker(lab)?;
     for scheme in ["http", "udp"] {
         let url = format!("{scheme}://{}/announce", tracker.seat().addr());
         let content = Content::single(lab, &format!("{scheme}.bin"), 100_001)?;
         let torrent = Torrent::create(lab, content, Creator::Bitswarm, 1 << 14, &url)?;
-        is_counted(lab, &torrent, &url)?;
+        check(&torrent, &url)?;
     }
     Ok(())
 }
 
+fn our_tracker_is_scraped(lab: &Lab) -> Outcome {
+    over_each_transport(lab, |torrent, url| is_counted(lab, torrent, url))
+}
+
 fn our_tracker_is_scraped_by_libtorrent(lab: &Lab) -> Outcome {
-    let tracker = Bitswarm::tracker(lab)?;
-    for scheme in ["http", "udp"] {
-        let url = format!("{scheme}://{}/announce", tracker.seat().addr());
-        let content = Content::single(lab, &format!("{scheme}.bin"), 100_001)?;
-        let torrent = Torrent::create(lab, content, Creator::Bitswarm, 1 << 14, &url)?;
-        let mut seed = Bitswarm::start(lab, &Task::seed(&torrent))?;
+    over_each_transport(lab, |torrent, _| {
+        let mut seed = Bitswarm::start(lab, &Task::seed(torrent))?;
         let asker = lab.seat();
         until("libtorrent to see the seed", Duration::from_secs(40), || {
             seed.process().ensure_running()?;
@@ -193,21 +194,16 @@ fn our_tracker_is_scraped_by_libtorrent(lab: &Lab) -> Outcome {
             let told: serde_json::Value = serde_json::from_str(process.stdout().trim())?;
             let numbers = (told["seeds"].as_i64(), told["downloaders"].as_i64());
             Ok((numbers == (Some(1), Some(0))).then_some(()))
-        })?;
-    }
-    Ok(())
+        })
+    })
 }
 
 /// Of the clients that these tests run, aria2 alone never scrapes.
 fn our_tracker_is_scraped_by_transmission(lab: &Lab) -> Outcome {
-    let tracker = Bitswarm::tracker(lab)?;
-    for scheme in ["http", "udp"] {
-        let url = format!("{scheme}://{}/announce", tracker.seat().addr());
-        let content = Content::single(lab, &format!("{scheme}.bin"), 100_001)?;
-        let torrent = Torrent::create(lab, content, Creator::Bitswarm, 1 << 14, &url)?;
-        let mut seed = Bitswarm::start(lab, &Task::seed(&torrent))?;
-        let root = lab.make_dir(&format!("download-{scheme}"))?;
-        let mut leech = Transmission::start(lab, &Task::leech(&torrent, &root))?;
+    over_each_transport(lab, |torrent, _| {
+        let mut seed = Bitswarm::start(lab, &Task::seed(torrent))?;
+        let root = lab.make_dir("download")?;
+        let mut leech = Transmission::start(lab, &Task::leech(torrent, &root))?;
         until("transmission to download", Duration::from_secs(60), || {
             seed.process().ensure_running()?;
             Ok(leech.is_complete()?.then_some(()))
@@ -216,9 +212,8 @@ fn our_tracker_is_scraped_by_transmission(lab: &Lab) -> Outcome {
             let told = leech.tracker()?;
             let seeds = told["seederCount"].as_i64();
             Ok((told["lastScrapeSucceeded"] == true && seeds >= Some(1)).then_some(()))
-        })?;
-    }
-    Ok(())
+        })
+    })
 }
 
 /// A seed, a download and the numbers in between, all by one tracker.
