@@ -26,8 +26,7 @@
 //! | `exchange` | peers tell each other of peers |
 //! | `end` | pause, resume, removal, the session's stop |
 //! | `report` | how it stands |
-//!
-//! What an idle torrent does without is [`Rare`].
+//! | `rare` | what an idle torrent does without |
 
 mod announce;
 pub(crate) mod assembly;
