@@ -10,8 +10,9 @@ use bitswarm_core::id::{OpId, SocketId};
 use bitswarm_core::merkle::{HashRange, TreeShape, leaf};
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::{Creator, Protocol};
-use bitswarm_core::piece::InfoHash;
+use bitswarm_core::piece::{Block, InfoHash, PieceIndex};
 use bitswarm_core::segments::Segments;
+use bitswarm_core::time::Duration;
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::wire::{Decoder, HandshakeDecoder, HashRequest, Message};
 use bitswarm_core::{Config, ConnId, Engine, Event, Instant, UnixTime};
@@ -27,6 +28,7 @@ struct Scene {
     /// Requests to read that are under way, where the disk is slow.
     reading: Option<Vec<(OpId, DiskRequest)>>,
     metainfo: Metainfo,
+    now: Instant,
     listener: Option<SocketId>,
     peers: u8,
     closed: Vec<ConnId>,
@@ -63,6 +65,7 @@ impl Scene {
             disk,
             reading: None,
             metainfo,
+            now: Instant::ZERO,
             listener: None,
             peers: 0,
             closed: Vec::new(),
@@ -77,7 +80,7 @@ impl Scene {
         self.peers += 1;
         let from = SocketAddr::from(([50, 0, 0, self.peers], 1));
         let listener = self.listener.expect("bound");
-        let conn = self.engine.accept(Instant::ZERO, listener, from).expect("welcome");
+        let conn = self.engine.accept(self.now, listener, from).expect("welcome");
         let mut hello = b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0".to_vec();
         hello.extend(infohash.0);
         hello.extend([self.peers; 20]);
@@ -103,7 +106,7 @@ impl Scene {
     }
 
     fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.engine.handle(Instant::ZERO, Event::Received { conn, data: bytes.into() });
+        self.engine.handle(self.now, Event::Received { conn, data: bytes.into() });
         self.run();
     }
 
@@ -112,14 +115,14 @@ impl Scene {
         while let Some(at) = self.sending.iter().position(|conn| *conn == ear.conn) {
             self.sending.remove(at);
             let mut out = Segments::default();
-            self.engine.gather(Instant::ZERO, ear.conn, 1 << 16, &mut out);
+            self.engine.gather(self.now, ear.conn, 1 << 16, &mut out);
             let mut data = out.take_all();
             let sent = Event::Sent { conn: ear.conn, bytes: data.len() };
             if ear.handshake.handshake().is_none() {
                 ear.handshake.push(&mut data).expect("a handshake");
             }
             ear.decoder.push(data.freeze());
-            self.engine.handle(Instant::ZERO, sent);
+            self.engine.handle(self.now, sent);
             self.run();
         }
         let next = || ear.decoder.next_message().expect("valid");
@@ -128,7 +131,18 @@ impl Scene {
 
     fn finish(&mut self, op: OpId, request: DiskRequest) {
         let result = self.disk.perform(request);
-        self.engine.handle(Instant::ZERO, Event::Disk { op, result });
+        self.engine.handle(self.now, Event::Disk { op, result });
+    }
+
+    /// Time passes until so much later.
+    fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.engine.poll_timeout().filter(|at| *at <= end) {
+            self.now = at.max(self.now);
+            self.engine.handle(self.now, Event::Timeout);
+            self.run();
+        }
+        self.now = end;
     }
 
     /// The disk answers at once, unless it is slow at reading.
@@ -138,7 +152,7 @@ impl Scene {
                 Action::Bind { socket, spec } if spec.kind == SocketKind::TcpListener => {
                     self.listener = Some(socket);
                     let bound = Event::Bound { socket, result: Ok(spec.addr) };
-                    self.engine.handle(Instant::ZERO, bound);
+                    self.engine.handle(self.now, bound);
                 }
                 Action::Send { conn } => self.sending.push(conn),
                 Action::Close { conn, .. } => self.closed.push(conn),
@@ -177,8 +191,8 @@ fn hashes_of_the_piece_layer_are_given_to_a_choked_peer_with_their_proof() {
 fn what_is_not_held_is_rejected() {
     let mut scene = Scene::new(Protocol::V2);
     let mut peer = scene.peer_of_v2();
-    // One of two pieces, and two layers that are neither that of the leaves nor that of the pieces.
-    let leaves = HashRange { base_layer: 0, index: 16, length: 4, proof_layers: 4 };
+    // Filling alone, nothing that there is, and what is no run.
+    let leaves = HashRange { base_layer: 0, index: 20, length: 4, proof_layers: 4 };
     let unknown = HashRequest { root: [7; 32], range: PAIR };
     let odd = HashRange { index: 7, ..PAIR };
     for request in [scene.request(leaves), unknown, scene.request(odd)] {
@@ -202,10 +216,14 @@ fn leaves_of(scene: &Scene, range: &HashRange) -> Vec<[u8; 32]> {
 }
 
 #[test]
-fn leaf_hashes_of_a_run_within_a_piece_are_given_with_as_much_proof_as_is_asked_for() {
-    // Pieces of two blocks; one of three; one of 8 MiB and a bit of another, so in several reads.
+fn leaf_hashes_of_a_run_are_given_with_as_much_proof_as_is_asked_for() {
+    // Pieces of two blocks, one and several of them; one of three; one of 8 MiB and a bit of another,
+    // so in several reads; more of 1 MiB than one run may have.
     for (length, piece_length, runs) in [
         (LENGTH, 1 << 15, vec![(0, 2, 0), (16, 2, 0), (16, 2, 4), (4, 2, 2)]),
+        (LENGTH, 1 << 15, vec![(0, 4, 1), (4, 4, 4), (16, 4, 4), (16, 16, 4), (0, 32, 4)]),
+        (LENGTH - 5, 1 << 14, vec![(0, 2, 4), (8, 4, 4), (16, 2, 4), (16, 16, 3), (0, 32, 0)]),
+        ((9 << 20) + 1, 1 << 20, vec![(0, 512, 9), (512, 512, 9), (512, 128, 8), (576, 64, 9)]),
         (40_000, 1 << 16, vec![(0, 4, 1), (2, 2, 0), (2, 2, 1)]),
         (40_000, 1 << 24, vec![(0, 4, 1), (0, 2, 1)]),
         ((8 << 20) + 1, 8 << 20, vec![(0, 512, 8), (0, 512, 9), (256, 256, 9), (512, 512, 9)]),
@@ -306,6 +324,94 @@ fn a_flood_of_requests_for_leaves_is_answered_in_full_but_mostly_with_rejects() 
     }
     assert_eq!(scene.heard(&mut third).len(), 32, "as many as may wait");
     assert!(scene.closed.is_empty());
+}
+
+/// Asks for a block, then for leaf hashes.
+fn ask_for_block_and_leaves(scene: &mut Scene, peer: &Ear, block: Block, range: HashRange) {
+    let request = scene.request(range);
+    let mut out = Segments::new();
+    Message::Request(block).encode(&mut out);
+    Message::HashRequest(request).encode(&mut out);
+    scene.receive(peer.conn, &out.take_all());
+}
+
+#[test]
+fn leaf_hashes_asked_for_after_one_of_their_blocks_come_whatever_else_was_asked() {
+    // 16 pieces of 1 MiB; of blocks, so that leaves are pieces.
+    for piece_length in [1 << 20, 1 << 14] {
+        let mut scene = Scene::of(Protocol::V2, 16 << 20, piece_length);
+        let mut peer = scene.peer_of_v2();
+        scene.say(&peer, Message::Interested);
+        assert_eq!(scene.heard(&mut peer), [Message::Unchoke]);
+        // Of all pieces, and in vain a few times more: all that may be read in a minute.
+        let whole = |half: u32| leaf_range(half * 512, 512, 9);
+        let mut given = 0;
+        for at in 0..1000 {
+            scene.say(&peer, Message::HashRequest(scene.request(whole(at % 2))));
+            let heard = scene.heard(&mut peer);
+            given += u32::from(matches!(heard[..], [Message::Hashes { .. }]));
+        }
+        assert!((8..40).contains(&given), "{given}");
+        let (mut blocks, mut hashes) = (0, 0);
+        for at in 0..100_u32 {
+            let place = u64::from(at) * 163_840;
+            let (piece, begin) = (place / u64::from(piece_length), place % u64::from(piece_length));
+            let piece = PieceIndex(u32::try_from(piece).expect("small"));
+            let begin = u32::try_from(begin).expect("small");
+            let block = Block { piece, begin, length: 1 << 14 };
+            ask_for_block_and_leaves(&mut scene, &peer, block, whole(at * 10 / 512));
+            for message in scene.heard(&mut peer) {
+                match message {
+                    Message::Piece { .. } => blocks += 1,
+                    Message::Hashes { .. } => hashes += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!(blocks, 100);
+        // Nothing of it is lost: in time all come.
+        for _ in 0..100 {
+            scene.wait(Duration::from_secs(10));
+            scene.say(&peer, Message::KeepAlive);
+            for message in scene.heard(&mut peer) {
+                match message {
+                    Message::Hashes { request, hashes: run } => {
+                        let top = request.range.climb(run.as_chunks::<32>().0);
+                        assert_eq!(top, Some(request.root));
+                        hashes += 1;
+                    }
+                    Message::KeepAlive => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!(hashes, 100, "pieces of {piece_length} bytes");
+        assert!(scene.closed.is_empty());
+    }
+}
+
+#[test]
+fn leaf_hashes_are_owed_once_for_a_block_and_for_its_own_run_only() {
+    let mut scene = Scene::of(Protocol::V2, 24 << 20, 4 << 20);
+    let mut peer = scene.peer_of_v2();
+    scene.say(&peer, Message::Interested);
+    scene.heard(&mut peer);
+    let run = |piece: u32| leaf_range(piece * 256, 256, 10);
+    // All that may be read, but for what the few blocks are worth.
+    while {
+        scene.say(&peer, Message::HashRequest(scene.request(run(0))));
+        matches!(scene.heard(&mut peer)[..], [Message::Hashes { .. }])
+    } {}
+    let block = |piece| Block { piece: PieceIndex(piece), begin: 1 << 14, length: 1 << 14 };
+    for (piece, asked, is_owed) in [(3, 3, true), (3, 4, false), (4, 3, false), (4, 4, true)] {
+        ask_for_block_and_leaves(&mut scene, &peer, block(piece), run(asked));
+        let heard = scene.heard(&mut peer);
+        let is_rejected = |message: &Message| matches!(message, Message::HashReject(_));
+        assert_eq!(heard.iter().any(is_rejected), !is_owed, "{piece} {asked}: {heard:?}");
+        let again = scene.request(run(asked));
+        scene.say(&peer, Message::HashRequest(again));
+        assert_eq!(scene.heard(&mut peer), [Message::HashReject(again)]);
+    }
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //! limiting policy as piece requests"). Leaf hashes are not held but made from what is on disk; of
 //! these, so many bytes' worth a minute.
 //!
+//! What follows a request for a block and is [owed](crate::peer::upload::UploadQueue::owes_leaves) is
+//! beyond these bounds: there is as much of it as there are such requests.
+//!
 //! Requests wait here until the connection takes more, so that asking costs us 48 bytes and not an
 //! answer of 18 KB.
 
@@ -26,15 +29,24 @@ pub(crate) struct HashUploads {
     waiting: VecDeque<HashRequest>,
     allowance: Allowance,
     leaves: Allowance,
+    /// Requests for which leaf hashes are being made.
+    pub(crate) leaves_waiting: usize,
 }
 
 impl HashUploads {
     /// A peer asks for some of `total` hashes; whether it is to be served, by
-    /// [`pop`](Self::pop). If not, a reject is due.
-    pub(crate) fn request(&mut self, now: Instant, request: HashRequest, total: u64) -> bool {
+    /// [`pop`](Self::pop), as it is in any case if that is owed. If not, a reject is due.
+    pub(crate) fn request(
+        &mut self,
+        now: Instant,
+        request: HashRequest,
+        total: u64,
+        is_owed: bool,
+    ) -> bool {
         let most = total.saturating_mul(FACTOR).max(LEAST);
         let hashes = request.range.answer_len() as u64;
-        let admitted = self.waiting.len() < WAITING && self.allowance.take(now, hashes, most);
+        let has_room = self.waiting.len() < WAITING;
+        let admitted = is_owed || (has_room && self.allowance.take(now, hashes, most));
         if admitted {
             self.waiting.push_back(request);
         }
@@ -50,6 +62,11 @@ impl HashUploads {
     /// The next request to answer.
     pub(crate) fn pop(&mut self) -> Option<HashRequest> {
         self.waiting.pop_front()
+    }
+
+    /// Requests that wait, in whatever state.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len() + self.leaves_waiting
     }
 
     /// Whether a request is to be answered.
@@ -72,8 +89,8 @@ mod tests {
     #[test]
     fn a_flood_is_rejected_beyond_what_may_wait() {
         let mut uploads = HashUploads::default();
-        let admitted =
-            (0..10_000).filter(|n| uploads.request(Instant::ZERO, request(n * 512), 1 << 30));
+        let admitted = (0..10_000)
+            .filter(|n| uploads.request(Instant::ZERO, request(n * 512), 1 << 30, false));
         assert_eq!(admitted.count(), WAITING);
         assert_eq!(uploads.pop(), Some(request(0)));
         assert_eq!(std::iter::from_fn(|| uploads.pop()).count(), WAITING - 1);
@@ -84,11 +101,11 @@ mod tests {
     fn a_peer_gets_everything_a_few_times_and_then_has_to_wait() {
         let mut uploads = HashUploads::default();
         let mut served = 0;
-        while uploads.request(Instant::ZERO, request(0), 1024) && uploads.pop().is_some() {
+        while uploads.request(Instant::ZERO, request(0), 1024, false) && uploads.pop().is_some() {
             served += request(0).range.answer_len();
         }
         assert!((15 * 1024..=16 * 1024).contains(&served), "{served} hashes");
         let later = Instant::ZERO + Duration::from_secs(60);
-        assert!(uploads.request(later, request(0), 1024) && uploads.is_ready());
+        assert!(uploads.request(later, request(0), 1024, false) && uploads.is_ready());
     }
 }

@@ -23,8 +23,8 @@ pub(crate) struct UploadQueue {
     reading: usize,
     /// Bytes ready to be sent.
     ready: usize,
-    /// The piece asked for last, served or not.
-    latest: Option<PieceIndex>,
+    /// The block asked for last, served or not, and whether leaf hashes were asked for with it.
+    latest: Option<(Block, bool)>,
 }
 
 #[derive(Debug)]
@@ -70,7 +70,8 @@ impl UploadQueue {
     /// The pieces that the peer is in the middle of, as far as its requests tell: that of the
     /// request served next, and that asked for last.
     pub(crate) fn pieces_under_way(&self) -> [Option<PieceIndex>; 2] {
-        [self.queue.front().map(|upload| upload.block.piece), self.latest]
+        let latest = self.latest.map(|(block, _)| block.piece);
+        [self.queue.front().map(|upload| upload.block.piece), latest]
     }
 
     /// Bytes that were read and wait to be sent.
@@ -80,8 +81,20 @@ impl UploadQueue {
 
     /// Appends a request.
     pub(crate) fn push(&mut self, block: Block) {
-        self.latest = Some(block.piece);
+        self.latest = Some((block, false));
         self.queue.push_back(Upload { block, state: State::Waiting });
+    }
+
+    /// Whether leaf hashes that are asked for now must be given, since the block asked for last is
+    /// among those they are of (BEP 52). Once for each block.
+    pub(crate) fn owes_leaves(&mut self, are_of: impl FnOnce(Block) -> bool) -> bool {
+        match &mut self.latest {
+            Some((block, with_leaves @ false)) if are_of(*block) => {
+                *with_leaves = true;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Drops a request; whether it was there.

@@ -6,7 +6,8 @@
 //! are held up by the upload limits like blocks, and by [`HashUploads`](crate::peer::hash_uploads).
 //!
 //! What [`HashTrees`] does not hold is rejected, but for leaf hashes: these are computed
-//! (`leaf_uploads`). On a connection that is not of v2 the messages are a
+//! (`leaf_uploads`). Leaf hashes asked for right after a block of theirs that is served are never
+//! rejected: whoever fetches blocks can check each of them. On a connection that is not of v2 the messages are a
 //! violation, as they are to libtorrent.
 //!
 //! What we ask for ourselves, `layers` and `leaves` know.
@@ -35,13 +36,19 @@ impl Torrent {
         let HashRequest { root, range } = &request;
         let metainfo = self.metainfo.as_deref();
         let total = metainfo.and_then(|known| self.hash_trees.make().holds(known, root, range));
+        let pieces = self.pieces_of_leaves(&request);
+        let piece_len = self.geometry.piece_len();
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        let admitted =
-            total.is_some_and(|total| peer.hash_uploads.request(session.now, request, total));
-        if !admitted
-            && !self.leaves_requested(session, slot, &request)
-            && let Some(peer) = self.peers.get_mut(slot)
-        {
+        let is_owed = pieces.is_some_and(|pieces| {
+            peer.uploads.owes_leaves(|block| pieces.has_leaf_of(block, range, piece_len))
+        });
+        let uploads = &mut peer.hash_uploads;
+        let admitted = total
+            .is_some_and(|total| uploads.request(session.now, request, total, is_owed))
+            || pieces.is_some_and(|pieces| {
+                self.leaves_requested(session, slot, &request, pieces, is_owed)
+            });
+        if !admitted && let Some(peer) = self.peers.get_mut(slot) {
             peer.send(Message::HashReject(request));
         }
         Ok(())

@@ -1,128 +1,197 @@
-//! Peers ask for leaf hashes (BEP 52): those of single blocks, of a piece that we have.
+//! Peers ask for leaf hashes (BEP 52): those of single blocks, of pieces that we have.
 //!
-//! We do not keep them: the piece is read, in parts of [`READ_LEN`] bytes, one piece of a torrent at a
-//! time, and hashed here; then all requests for it are answered, with hashes from the piece and, where
-//! more proof is asked for, from the layers above ([`HashTrees`](super::hash_trees)). What is on disk is
-//! compared with the piece's hash first, so that no answer is wrong.
+//! We do not keep them: the pieces of a run are read, in parts of [`READ_LEN`] bytes, one run of a
+//! torrent at a time, and hashed here; then all requests for these pieces are answered, with hashes
+//! from them and, where more proof is asked for, from the layers above
+//! ([`HashTrees`](super::hash_trees)). What is on disk is compared with the pieces' hashes first, so
+//! that no answer is wrong.
 //!
-//! A run is given that lies within one piece, whatever its length; all else is rejected. How much is
-//! read in a minute is bounded, for each peer and in all, and so is how many requests wait. That bounds
-//! the answers, too, to some KiB a second: no other limit holds them up.
+//! How much is read in a minute is bounded, for each peer and in all: as much as is uploaded and some
+//! more. That bounds the answers, too: no other limit holds them up. What is beyond it is rejected, but
+//! for requests that follow one for a block of their run: these wait ("MUST NOT reject").
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
 use crate::disk::{DiskDone, DiskError, DiskRequest};
-use crate::merkle::{HashRange, HashTree, Node, TreeShape, leaf};
+use crate::merkle::{HashRange, HashTree, Node, TreeShape, filling, leaf};
 use crate::peer::PeerSlot;
 use crate::piece::{BLOCK_LEN, Block, PieceIndex, Sha256Hash};
 use crate::piece_hash::PieceRoot;
 use crate::rate::Allowance;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
+use crate::time::{Duration, Instant};
 use crate::torrent::Torrent;
 use crate::wire::{HashRequest, Message};
 
 /// Bytes that are read at once (chosen: they are hashed here and now).
 const READ_LEN: u32 = 1024 * 1024;
 /// Bytes that are read for one peer in a minute (chosen), and for all; of long pieces, two and four.
+/// What is uploaded in a minute comes on top.
 const READ_FOR_PEER: u64 = 64 * 1024 * 1024;
 const READ_FOR_ALL: u64 = 256 * 1024 * 1024;
-/// Requests of one peer that wait (chosen: those of the longest piece), and of all.
+/// Requests of one peer that wait (chosen: those of the longest piece), and of all. Those that are
+/// owed come on top: of a peer about as many as it may ask for blocks.
 const WAITING_OF_PEER: usize = 32;
 const WAITING: usize = 128;
+/// What may not be read yet is tried again after this time (chosen).
+const RETRY: Duration = Duration::from_secs(5);
 
-/// Requests for leaf hashes, and the piece that is read for them.
+/// Requests for leaf hashes, and the pieces that are read for them.
 #[derive(Debug, Default)]
 pub(super) struct LeafUploads {
     waiting: VecDeque<Request>,
     reading: Option<Reading>,
     allowance: Allowance,
+    /// When what may not be read yet is tried again.
+    retry_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Request {
     of: PeerSlot,
-    piece: PieceIndex,
+    pieces: PieceRun,
     request: HashRequest,
+    /// Whether it must not be rejected.
+    is_owed: bool,
+    /// Whether the pieces may be read for it.
+    is_allowed: bool,
 }
 
-/// A piece of which a part is read.
+/// Pieces of one file, in which a run of leaf hashes lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct PieceRun {
+    first: PieceIndex,
+    count: u32,
+    /// The place of the first among the pieces of its file.
+    number: u32,
+}
+
+/// A run of pieces, part of which is read.
 #[derive(Debug)]
 struct Reading {
-    piece: PieceIndex,
+    pieces: PieceRun,
+    /// Of those that are read.
+    trees: Vec<HashTree>,
+    /// Of the one that is being read, with its leaves so far.
     root: PieceRoot,
     leaves: Vec<Sha256Hash>,
 }
 
 impl Torrent {
-    /// A peer asks for leaf hashes; whether they are read for it.
+    /// A peer asks for leaf hashes that lie in these pieces; whether it will get them. What is owed to
+    /// it, it gets later if not now.
     pub(super) fn leaves_requested(
         &mut self,
         session: &mut Session,
         slot: PeerSlot,
         request: &HashRequest,
+        pieces: PieceRun,
+        is_owed: bool,
     ) -> bool {
-        let Some((piece, root)) = self.piece_of_leaves(request) else { return false };
-        if !self.may_read_leaves(piece) || !self.leaf_uploads.make().has_room_for(slot) {
+        if !self.may_read_leaves(pieces) || !(is_owed || self.has_room_for_leaves(slot)) {
             return false;
         }
-        // Of a piece that is read anyway it costs next to nothing.
-        let bytes = match self.leaf_uploads.make().waiting.iter().any(|other| other.piece == piece)
-        {
-            true => u64::from(request.range.length) * u64::from(BLOCK_LEN),
-            false => root.length.into(),
-        };
-        let (now, longest) = (session.now, u64::from(self.geometry.piece_len()));
+        let request = Request { of: slot, pieces, request: *request, is_owed, is_allowed: false };
+        let is_allowed = self.allow_leaves(session.now, &request);
+        if !is_allowed && !is_owed {
+            return false;
+        }
         let Some(peer) = self.peers.get_mut(slot) else { return false };
-        if !peer.hash_uploads.read_leaves(now, bytes, READ_FOR_PEER.max(2 * longest))
-            || !self.leaf_uploads.make().allowance.take(now, bytes, READ_FOR_ALL.max(4 * longest))
-        {
-            return false;
+        peer.hash_uploads.leaves_waiting += 1;
+        let uploads = self.leaf_uploads.make();
+        uploads.waiting.push_back(Request { is_allowed, ..request });
+        if !is_allowed {
+            uploads.retry_at.get_or_insert(session.now + RETRY);
         }
-        self.leaf_uploads.make().waiting.push_back(Request { of: slot, piece, request: *request });
         self.read_next_leaves(session);
         true
     }
 
-    fn may_read_leaves(&self, piece: PieceIndex) -> bool {
-        self.is_active() && !self.cannot_read() && self.picker.have().has(piece)
-    }
-
-    /// The piece in which a run of leaf hashes lies, if it lies in one.
-    fn piece_of_leaves(&mut self, request: &HashRequest) -> Option<(PieceIndex, PieceRoot)> {
-        let HashRange { base_layer, index, length, .. } = request.range;
+    /// The pieces in which a run of leaf hashes lies, if there is such a run.
+    pub(super) fn pieces_of_leaves(&mut self, request: &HashRequest) -> Option<PieceRun> {
+        let HashRange { base_layer: 0, index, length, .. } = request.range else { return None };
         let metainfo = self.metainfo.as_deref()?;
         let file = self.hash_trees.make().file_with(metainfo, &request.root)?;
         let shape = metainfo.tree_shape(file)?;
-        let width = 1_u32.checked_shl(shape.top_of_piece())?;
-        let number = index / width;
-        if base_layer != 0
-            || length > width
-            || number >= shape.pieces()
-            || !request.range.is_allowed(&shape)
-        {
+        if !request.range.is_allowed(&shape) {
             return None;
         }
+        let width = 1_u32.checked_shl(shape.top_of_piece())?;
+        let number = index / width;
+        // Beyond the last piece there is only filling.
+        let count = shape.pieces().checked_sub(number)?.min(length.div_ceil(width));
         let first = metainfo.files().get(file)?.offset() / u64::from(self.geometry.piece_len());
-        let piece = PieceIndex(u32::try_from(first).ok()?.checked_add(number)?);
-        Some((piece, self.piece_root(piece)?))
+        let first = PieceIndex(u32::try_from(first).ok()?.checked_add(number)?);
+        (count > 0).then_some(PieceRun { first, count, number })
     }
 
-    /// Begins with the next piece.
+    fn may_read_leaves(&self, pieces: PieceRun) -> bool {
+        let have = self.picker.have();
+        self.is_active() && !self.cannot_read() && pieces.iter().all(|piece| have.has(piece))
+    }
+
+    fn has_room_for_leaves(&mut self, slot: PeerSlot) -> bool {
+        let of_peer = self.peers.get(slot).map_or(0, |peer| peer.hash_uploads.leaves_waiting);
+        of_peer < WAITING_OF_PEER && self.leaf_uploads.make().waiting.len() < WAITING
+    }
+
+    /// Whether the pieces may be read now for a request.
+    fn allow_leaves(&mut self, now: Instant, request: &Request) -> bool {
+        let Request { of, pieces, request: HashRequest { range, .. }, .. } = *request;
+        let uploads = self.leaf_uploads.make();
+        // Of pieces that are read anyway it costs next to nothing.
+        let is_shared = |other: &Request| other.is_allowed && other.pieces == pieces;
+        let bytes = match uploads.waiting.iter().any(is_shared) {
+            true => u64::from(range.length) * u64::from(BLOCK_LEN),
+            false => pieces.iter().map(|piece| u64::from(self.geometry.len_of(piece))).sum(),
+        };
+        let longest = u64::from(self.geometry.piece_len());
+        let Some(peer) = self.peers.get_mut(of) else { return false };
+        let a_minute = |rate: u64| rate.saturating_mul(60);
+        let for_peer = READ_FOR_PEER.max(2 * longest) + a_minute(peer.up.rate(now));
+        let up = self.up.get().map_or(0, |up| up.rate(now));
+        let for_all = READ_FOR_ALL.max(4 * longest) + a_minute(up);
+        peer.hash_uploads.read_leaves(now, bytes, for_peer)
+            && uploads.allowance.take(now, bytes, for_all)
+    }
+
+    /// When requests that may not be read for are tried again.
+    pub(super) fn leaves_due_at(&self) -> Option<Instant> {
+        self.leaf_uploads.get().and_then(|uploads| uploads.retry_at)
+    }
+
+    /// Tries them again.
+    pub(super) fn retry_leaves(&mut self, session: &mut Session) {
+        let now = session.now;
+        let waiting = std::mem::take(&mut self.leaf_uploads.make().waiting);
+        for request in waiting {
+            let is_allowed = request.is_allowed || self.allow_leaves(now, &request);
+            self.leaf_uploads.make().waiting.push_back(Request { is_allowed, ..request });
+        }
+        let uploads = self.leaf_uploads.make();
+        let is_left = uploads.waiting.iter().any(|request| !request.is_allowed);
+        uploads.retry_at = is_left.then_some(now + RETRY);
+        self.read_next_leaves(session);
+    }
+
+    /// Begins with the next pieces.
     fn read_next_leaves(&mut self, session: &mut Session) {
         while let uploads = self.leaf_uploads.make()
             && uploads.reading.is_none()
-            && let Some(Request { piece, .. }) = uploads.waiting.front().copied()
+            && let Some(next) = uploads.waiting.iter().find(|request| request.is_allowed)
         {
-            match self.piece_root(piece).filter(|_| self.may_read_leaves(piece)) {
+            let pieces = next.pieces;
+            match self.piece_root(pieces.first).filter(|_| self.may_read_leaves(pieces)) {
                 Some(root) => {
-                    let reading = Reading { piece, root, leaves: Vec::new() };
+                    let (trees, leaves) = (Vec::new(), Vec::new());
+                    let reading = Reading { pieces, trees, root, leaves };
                     self.leaf_uploads.make().reading = Some(reading);
                     self.read_more_leaves(session);
                 }
-                None => self.answer_leaves(session, piece, None),
+                None => self.answer_leaves(session, pieces, &[]),
             }
         }
     }
@@ -130,8 +199,9 @@ impl Torrent {
     /// Reads the next part.
     fn read_more_leaves(&mut self, session: &mut Session) {
         let uploads = self.leaf_uploads.get();
-        let Some(reading) = uploads.and_then(|uploads| uploads.reading.as_ref()) else { return };
-        let spans = self.layout.spans(reading.next_part());
+        let reading = uploads.and_then(|uploads| uploads.reading.as_ref());
+        let Some(part) = reading.and_then(Reading::next_part) else { return };
+        let spans = self.layout.spans(part);
         let read = DiskRequest::Read { store: self.store, spans };
         self.disk(session, TorrentOp::ReadLeaves, read);
     }
@@ -144,32 +214,47 @@ impl Torrent {
     ) {
         let uploads = self.leaf_uploads.make();
         let Some(mut reading) = uploads.reading.take() else { return };
-        let piece = reading.piece;
-        let is_right = match result {
-            Ok(DiskDone::Read(data)) => reading.take(&data),
-            _ => false,
-        };
+        let pieces = reading.pieces;
+        let is_right = matches!(result, Ok(DiskDone::Read(data)) if reading.take(&data));
         // Those who asked may be gone.
-        let is_wanted = uploads.waiting.iter().any(|waiting| waiting.piece == piece);
-        if is_right && is_wanted && self.may_read_leaves(piece) && !reading.is_complete() {
+        let is_wanted = uploads.waiting.iter().any(|request| request.pieces == pieces);
+        let may_go_on = is_right && is_wanted && self.may_read_leaves(pieces);
+        if let Some(root) = reading.piece().and_then(|piece| self.piece_root(piece)) {
+            reading.root = root;
+        }
+        if may_go_on && !reading.is_complete() {
             self.leaf_uploads.make().reading = Some(reading);
             return self.read_more_leaves(session);
         }
-        let tree = if is_right { reading.tree() } else { None };
-        self.answer_leaves(session, piece, tree.as_ref());
+        let is_whole = is_right && reading.is_complete();
+        self.answer_leaves(session, pieces, if is_whole { &reading.trees } else { &[] });
         self.read_next_leaves(session);
     }
 
-    /// Answers all requests for leaf hashes of a piece.
-    fn answer_leaves(&mut self, session: &mut Session, piece: PieceIndex, tree: Option<&HashTree>) {
+    /// Answers all requests for leaf hashes of these pieces.
+    fn answer_leaves(&mut self, session: &mut Session, pieces: PieceRun, trees: &[HashTree]) {
         let uploads = self.leaf_uploads.make();
         let all = std::mem::take(&mut uploads.waiting);
-        let of_piece = |waiting: &Request| waiting.piece == piece;
-        let (answered, rest): (VecDeque<_>, _) = all.into_iter().partition(of_piece);
+        let (answered, rest): (VecDeque<_>, _) =
+            all.into_iter().partition(|request| request.pieces == pieces);
         uploads.waiting = rest;
-        for Request { of, request, .. } in answered {
-            let hashes = tree.and_then(|tree| self.leaf_answer(session, tree, &request));
+        for Request { of, request, is_owed, .. } in answered {
+            let hashes = self.leaf_answer(session, pieces, trees, &request);
+            if hashes.is_none() && is_owed && !trees.is_empty() {
+                // The layers above may not be computed so often.
+                let uploads = self.leaf_uploads.make();
+                uploads.waiting.push_back(Request {
+                    of,
+                    pieces,
+                    request,
+                    is_owed,
+                    is_allowed: false,
+                });
+                uploads.retry_at.get_or_insert(session.now + RETRY);
+                continue;
+            }
             let Some(peer) = self.peers.get_mut(of).filter(|peer| peer.is_open()) else { continue };
+            peer.hash_uploads.leaves_waiting -= 1;
             peer.send(match hashes {
                 Some(hashes) => Message::Hashes { request, hashes },
                 None => Message::HashReject(request),
@@ -178,19 +263,24 @@ impl Torrent {
         }
     }
 
-    /// A run and its uncles, as far as they lie in the piece from the piece's own tree.
+    /// A run and its uncles, as far as they lie in the pieces from the pieces' own trees.
     fn leaf_answer(
         &mut self,
         session: &Session,
-        tree: &HashTree,
+        pieces: PieceRun,
+        trees: &[HashTree],
         request: &HashRequest,
     ) -> Option<Bytes> {
         let HashRequest { root, range } = request;
-        let top = tree.shape().height();
-        let first = u64::from(range.index) >> top << top;
-        let within = |node: Node| {
-            let index = node.index.checked_sub(first >> node.layer)?;
-            tree.node(Node { index, ..node })
+        let top = trees.first()?.shape().height();
+        let within = |Node { layer, index }: Node| {
+            let up = top - layer;
+            let number = (index >> up).checked_sub(pieces.number.into())?;
+            match trees.get(usize::try_from(number).ok()?) {
+                Some(tree) => tree.node(Node { layer, index: index - (index >> up << up) }),
+                // Nothing of the file is there.
+                None => Some(filling(layer)),
+            }
         };
         let run = (0..range.length).map(|at| Node { layer: 0, index: u64::from(range.index + at) });
         let (below, above): (Vec<Node>, Vec<Node>) = range.uncles().partition(|u| u.layer < top);
@@ -205,45 +295,64 @@ impl Torrent {
     /// A peer leaves.
     pub(super) fn leaf_reader_gone(&mut self, slot: PeerSlot) {
         if let Some(uploads) = self.leaf_uploads.get_mut() {
-            uploads.waiting.retain(|waiting| waiting.of != slot);
+            uploads.waiting.retain(|request| request.of != slot);
         }
     }
 }
 
-impl LeafUploads {
-    fn has_room_for(&self, slot: PeerSlot) -> bool {
-        let of_peer = self.waiting.iter().filter(|waiting| waiting.of == slot).count();
-        self.waiting.len() < WAITING && of_peer < WAITING_OF_PEER
+impl PieceRun {
+    fn iter(self) -> impl Iterator<Item = PieceIndex> {
+        let PieceIndex(first) = self.first;
+        (first..first.saturating_add(self.count)).map(PieceIndex)
+    }
+
+    /// Whether a block lies in a run of leaf hashes of these pieces.
+    pub(super) fn has_leaf_of(self, block: Block, range: &HashRange, piece_len: u32) -> bool {
+        let Some(at) = block.piece.0.checked_sub(self.first.0) else { return false };
+        let piece = u64::from(self.number) + u64::from(at);
+        let leaf = (piece * u64::from(piece_len) + u64::from(block.begin)) / u64::from(BLOCK_LEN);
+        let first = u64::from(range.index);
+        (first..first + u64::from(range.length)).contains(&leaf)
     }
 }
 
 impl Reading {
-    /// Bytes that are hashed.
+    /// The piece that is being read; `None` if all are.
+    fn piece(&self) -> Option<PieceIndex> {
+        self.pieces.iter().nth(self.trees.len())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.piece().is_none()
+    }
+
+    /// Bytes of the piece that are hashed.
     fn done(&self) -> u32 {
         let bytes = self.leaves.len() as u64 * u64::from(BLOCK_LEN);
         u32::try_from(bytes).unwrap_or(u32::MAX).min(self.root.length)
     }
 
-    fn is_complete(&self) -> bool {
-        self.done() == self.root.length
-    }
-
-    fn next_part(&self) -> Block {
+    fn next_part(&self) -> Option<Block> {
         let begin = self.done();
-        Block { piece: self.piece, begin, length: (self.root.length - begin).min(READ_LEN) }
+        let length = (self.root.length - begin).min(READ_LEN);
+        Some(Block { piece: self.piece()?, begin, length })
     }
 
-    /// Takes the part that was read; false if it is not all of it.
+    /// Takes the part that was read; false if it is not what it should be.
     fn take(&mut self, data: &[u8]) -> bool {
-        let is_whole = data.len() == self.next_part().length as usize;
+        if self.next_part().is_none_or(|part| data.len() != part.length as usize) {
+            return false;
+        }
         self.leaves.extend(data.chunks(BLOCK_LEN as usize).map(leaf));
-        is_whole
-    }
-
-    /// The tree of the piece; `None` if what was read is not what it should be.
-    fn tree(self) -> Option<HashTree> {
-        let shape = TreeShape::below(self.root.layer, self.root.length)?;
-        let tree = HashTree::new(shape, 0, self.leaves.into_flattened().into())?;
-        (tree.root()? == self.root.hash).then_some(tree)
+        if self.done() < self.root.length {
+            return true;
+        }
+        let leaves = std::mem::take(&mut self.leaves).into_flattened();
+        let shape = TreeShape::below(self.root.layer, self.root.length);
+        let tree = shape.and_then(|shape| HashTree::new(shape, 0, leaves.into()));
+        let tree = tree.filter(|tree| tree.root() == Some(self.root.hash));
+        let is_right = tree.is_some();
+        self.trees.extend(tree);
+        is_right
     }
 }

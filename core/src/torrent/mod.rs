@@ -359,6 +359,7 @@ impl Torrent {
         or_at(self.layers_due_at(session));
         or_at(self.doubts_due_at());
         or_at(self.pex_due_at());
+        or_at(self.leaves_due_at());
         match next {
             Some(at) => session.timers.set(self.timer, at),
             None => session.timers.cancel(self.timer),
@@ -388,6 +389,9 @@ impl Torrent {
         }
         if self.doubts_due_at().is_some_and(|at| at <= now) {
             self.settle_doubts(session);
+        }
+        if self.leaves_due_at().is_some_and(|at| at <= now) {
+            self.retry_leaves(session);
         }
         if self.connect_due_at(session).is_some_and(|at| at <= now) {
             session.queue_connects(self.id);

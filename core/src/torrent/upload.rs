@@ -48,7 +48,9 @@ impl Torrent {
         let bound = session.config.bounds.peer_requests;
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let allowed = !peer.am_choking || peer.allowed_by_us.contains(&block.piece);
-        if has && allowed && peer.uploads.len() < bound {
+        // Hashes that are owed with blocks may wait longer than these.
+        let has_room = peer.uploads.len() < bound && peer.hash_uploads.len() < bound;
+        if has && allowed && has_room {
             peer.uploads.push(block);
         } else if peer.fast {
             peer.send(Message::Reject(block));

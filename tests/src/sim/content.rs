@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitswarm_core::metainfo::Metainfo;
-use bitswarm_core::piece::{BLOCK_LEN, InfoHash, InfoHashV2};
+use bitswarm_core::piece::{BLOCK_LEN, InfoHash, InfoHashV2, PieceIndex};
 use bytes::Bytes;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -240,6 +240,26 @@ impl Content {
             let tree = self.trees.get(&file.root?)?;
             let pieces = file.length.div_ceil(u64::from(self.piece_len)) as usize;
             (pieces > 1).then_some((&**tree, pieces))
+        })
+    }
+
+    /// The tree that has a byte of a piece, and the number of its leaf; none of padding, nor of v1.
+    pub fn leaf_at(&self, piece: u32, begin: u32) -> Option<(&Tree, u32)> {
+        let at = u64::from(piece) * u64::from(self.piece_len) + u64::from(begin);
+        let file = self.files.iter().find(|file| (file.offset..file.end()).contains(&at))?;
+        let leaf = (at - file.offset) / u64::from(BLOCK_LEN);
+        Some((&**self.trees.get(&file.root?)?, leaf as u32))
+    }
+
+    /// The pieces that have leaves in such a run.
+    pub fn pieces_of_leaves(&self, run: &HashRun) -> impl Iterator<Item = PieceIndex> + '_ {
+        let root = run.pieces_root;
+        let (from, to) = (run.index, run.index.saturating_add(run.length));
+        (0..self.pieces()).map(PieceIndex).filter(move |piece| {
+            (0..self.stored_blocks_of(piece.0)).any(|block| {
+                let leaf = self.leaf_at(piece.0, block * BLOCK_LEN);
+                leaf.is_some_and(|(tree, leaf)| tree.root() == root && (from..to).contains(&leaf))
+            })
         })
     }
 

@@ -65,6 +65,14 @@ impl Tree {
             && u64::from(run.base_layer) + u64::from(run.proof_layers) < u64::from(self.height())
     }
 
+    /// Whether a leaf is among those that are asked for, which may be asked for.
+    pub fn has_leaf(&self, run: &HashRun, leaf: u32) -> bool {
+        let is_of_leaves = run.pieces_root == self.root() && run.base_layer == 0;
+        is_of_leaves
+            && self.may_be_asked(run)
+            && (run.index..run.index + run.length).contains(&leaf)
+    }
+
     /// The true answer to a request that may be asked: the hashes, and the uncle of each proof layer
     /// that is not omitted (BEP 52: "the first log2(length)-1 proof layers are omitted").
     pub fn answer(&self, run: &HashRun) -> Option<Vec<u8>> {

@@ -73,6 +73,8 @@ struct Side {
     interested: bool,
     has: Bitfield,
     allowed_fast: BTreeSet<u32>,
+    /// The block that was asked for in the last message, if that is what it was.
+    just_asked: Option<Run>,
 }
 
 impl Default for Side {
@@ -85,6 +87,7 @@ impl Default for Side {
             interested: false,
             has: Bitfield::default(),
             allowed_fast: BTreeSet::new(),
+            just_asked: None,
         }
     }
 }
@@ -119,6 +122,11 @@ impl Conn {
     /// Whether the engine lets the remote download, who wants to.
     pub(super) fn is_served(&self) -> bool {
         !self.us.choking && self.them.interested
+    }
+
+    /// What was asked for may be rejected.
+    pub(super) fn expect_disk_errors(&mut self) {
+        self.hashes.block_refused(None);
     }
 
     pub(super) fn requests(&self) -> impl Iterator<Item = Run> + '_ {
@@ -222,6 +230,7 @@ impl Conn {
             self.their_pex_id = offered_pex_id(payload).or(self.their_pex_id);
         }
         let them = &mut self.them;
+        let just_asked = them.just_asked.take();
         them.messages += u64::from(!matches!(message, Msg::Extended { .. } | Msg::KeepAlive));
         match message {
             Msg::Choke => {
@@ -267,9 +276,24 @@ impl Conn {
                     }
                 }
             }
-            Msg::Request(run) => *self.owed.entry(run).or_default() += 1,
+            Msg::Request(run) => {
+                *self.owed.entry(run).or_default() += 1;
+                them.just_asked = Some(run);
+            }
             Msg::Cancel(run) if !fast => drop(self.owed.remove(&run)),
-            Msg::HashRequest(run) => self.hashes.asked_by_them(now, run),
+            Msg::HashRequest(run) => {
+                self.hashes.asked_by_them(now, run);
+                if let Some(block) = just_asked.filter(|_| !settings.disk_fails) {
+                    let content = &watched.content;
+                    let leaf = content.leaf_at(block.piece, block.begin);
+                    let is_in_run = leaf.is_some_and(|(tree, leaf)| tree.has_leaf(&run, leaf));
+                    if is_in_run
+                        && content.pieces_of_leaves(&run).all(|piece| self.us.has.has(piece))
+                    {
+                        self.hashes.asked_with_block(run, block);
+                    }
+                }
+            }
             Msg::Hashes { run, hashes } => {
                 self.hashes.answered_by_them(run);
                 match watched.content.proves(&run, hashes) {
@@ -433,10 +457,13 @@ impl Conn {
                 tally.blocks_sent += 1;
                 tally.payload_sent += data.len() as u64;
                 self.payload_sent += data.len() as u64;
+                let run = Run { piece, begin, length: data.len() as u32 };
+                self.hashes.block_served(run)?;
                 self.judge_block(piece, begin, data, watched, settings)
             }
             Msg::Reject(run) => {
                 tally.rejects += 1;
+                self.hashes.block_refused(Some(run));
                 self.answer(run)
             }
             Msg::AllowedFast(piece) if piece >= watched.content.pieces() => {
@@ -527,6 +554,7 @@ impl Conn {
                     self.dropped = owed.filter(|(run, _)| is_dropped(run)).collect();
                 } else {
                     self.owed.clear();
+                    self.hashes.block_refused(None);
                 }
             }
             Msg::Unchoke => {

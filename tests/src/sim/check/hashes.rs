@@ -8,7 +8,7 @@ use bitswarm_core::time::{Duration, Instant};
 
 use super::Tally;
 use crate::sim::content::Content;
-use crate::sim::peer_wire::{HashRun, Msg};
+use crate::sim::peer_wire::{HashRun, Msg, Run};
 
 /// A request may be repeated after this time (chosen: less than any wait for an answer).
 const AGAIN: Duration = Duration::from_secs(5);
@@ -33,6 +33,19 @@ pub(super) struct HashTalk {
     since: Option<Instant>,
     /// Hashes sent.
     sent: u64,
+    /// Requests for leaves that came right after one for a block of theirs, and are not answered with
+    /// hashes yet.
+    with_block: BTreeMap<HashRun, WithBlock>,
+    /// How many hashes they were for, in all.
+    hashes_with_blocks: u64,
+}
+
+/// What has become of a request for leaf hashes and of the block asked for before it.
+#[derive(Debug)]
+struct WithBlock {
+    block: Run,
+    is_served: bool,
+    is_rejected: bool,
 }
 
 impl HashTalk {
@@ -44,6 +57,32 @@ impl HashTalk {
     pub(super) fn asked_by_them(&mut self, now: Instant, run: HashRun) {
         self.since.get_or_insert(now);
         *self.owed.entry(run).or_default() += 1;
+    }
+
+    /// The same, about leaves of which `block` was asked for in the message before. Unless it is asked
+    /// twice, when one cannot tell what is answered.
+    pub(super) fn asked_with_block(&mut self, run: HashRun, block: Run) {
+        self.hashes_with_blocks += u64::from(run.length) + 64;
+        if self.owed.get(&run) == Some(&1) {
+            let with_block = WithBlock { block, is_served: false, is_rejected: false };
+            self.with_block.insert(run, with_block);
+        }
+    }
+
+    /// The engine serves a block.
+    pub(super) fn block_served(&mut self, block: Run) -> Result<(), String> {
+        for (run, with_block) in &mut self.with_block {
+            if with_block.block == block {
+                with_block.is_served = true;
+                with_block.judge(run)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The engine does not serve a block, or no block at all.
+    pub(super) fn block_refused(&mut self, block: Option<Run>) {
+        self.with_block.retain(|_, with_block| block.is_some_and(|run| with_block.block != run));
     }
 
     pub(super) fn answered_by_them(&mut self, run: HashRun) {
@@ -66,6 +105,7 @@ impl HashTalk {
             Msg::Hashes { run, hashes } => {
                 tally.hashes_sent += 1;
                 self.answer(run)?;
+                self.with_block.remove(&run);
                 self.sent += hashes.len() as u64 / 32;
                 if !content.proves(&run, hashes) {
                     return Err(format!("sends hashes that do not prove {run}"));
@@ -74,7 +114,10 @@ impl HashTalk {
             }
             Msg::HashReject(run) => {
                 tally.hash_rejects += 1;
-                self.answer(run)
+                self.answer(run)?;
+                let Some(with_block) = self.with_block.get_mut(&run) else { return Ok(()) };
+                with_block.is_rejected = true;
+                with_block.judge(&run)
             }
             _ => Ok(()),
         }
@@ -114,8 +157,20 @@ impl HashTalk {
     fn judge_amount(&self, now: Instant, content: &Content) -> Result<(), String> {
         let minutes = self.since.map_or(0, |since| (now - since).as_secs() / 60);
         let most = (FACTOR * u64::from(content.pieces()) + LEAST) * (minutes + 1);
+        let most = most + self.hashes_with_blocks;
         match self.sent > most {
             true => Err(format!("sends {} hashes in {minutes} minutes", self.sent)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl WithBlock {
+    /// BEP 52: "MUST NOT reject a hash request with a base layer of zero if it immediately follows a
+    /// request for one of the chunks in the requested range and the client services the chunk request".
+    fn judge(&self, run: &HashRun) -> Result<(), String> {
+        match self.is_served && self.is_rejected {
+            true => Err(format!("serves {} and rejects the hash request for {run}", self.block)),
             false => Ok(()),
         }
     }
@@ -152,6 +207,32 @@ mod tests {
 
         fn say(&mut self, message: Msg<'_>) -> Result<(), String> {
             self.talk.judge(self.now, &message, &self.content, &mut self.tally)
+        }
+    }
+
+    #[test]
+    fn leaves_rejected_though_their_block_is_served_are_caught() {
+        let block = Run { piece: 0, begin: 0, length: 16_384 };
+        for served_first in [true, false] {
+            let mut talk = Talk::new();
+            let (tree, _) = talk.content.layered().next().expect("there is one");
+            let run = tree.runs(0, 4, 4)[0];
+            let ask = |talk: &mut Talk| {
+                talk.talk.asked_by_them(talk.now, run);
+                talk.talk.asked_with_block(run, block);
+            };
+            ask(&mut talk);
+            assert_eq!(talk.say(Msg::HashReject(run)), Ok(()), "a block that is not served");
+            talk.talk.block_refused(Some(block));
+            assert_eq!(talk.talk.block_served(block), Ok(()));
+            ask(&mut talk);
+            if served_first {
+                assert_eq!(talk.talk.block_served(block), Ok(()));
+                assert!(talk.say(Msg::HashReject(run)).is_err());
+            } else {
+                assert_eq!(talk.say(Msg::HashReject(run)), Ok(()));
+                assert!(talk.talk.block_served(block).is_err());
+            }
         }
     }
 

@@ -70,6 +70,8 @@ pub struct Settings {
     pub peer_requests: usize,
     /// Whether the disk holds what was written: not if it was tampered with behind the engine.
     pub trust_disk: bool,
+    /// Whether the disk may fail, or give back something else.
+    pub disk_fails: bool,
 }
 
 impl Default for Settings {
@@ -80,6 +82,7 @@ impl Default for Settings {
             slots: usize::MAX,
             peer_requests: usize::MAX,
             trust_disk: true,
+            disk_fails: false,
         }
     }
 }
@@ -208,6 +211,13 @@ impl Checker {
     /// From now on the disk may hold something else than what was written.
     pub fn distrust_disk(&mut self) {
         self.settings.trust_disk = false;
+        self.expect_disk_errors();
+    }
+
+    /// From now on the disk may fail.
+    pub fn expect_disk_errors(&mut self) {
+        self.settings.disk_fails = true;
+        self.conns.values_mut().for_each(Conn::expect_disk_errors);
     }
 
     /// The engine is gone; its disk may have lost what was not synced.

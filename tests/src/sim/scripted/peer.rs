@@ -596,9 +596,11 @@ impl Peer {
             .take(room)
             .collect();
         for run in next {
+            let Some(link) = self.links.get_mut(&end) else { return };
             link.asked.insert(run);
             self.asked.insert(run);
             io.write(end, Msg::Request(run).to_bytes());
+            self.ask_leaves(io, end, run);
         }
     }
 

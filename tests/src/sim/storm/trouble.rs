@@ -101,8 +101,9 @@ impl Storm {
                 speed.spread = dice.up_to(Duration::from_secs(2));
             }
         }
-        let disk = &mut self.world.engine_host_mut(host).disk;
-        (disk.faults, disk.speed) = (faults, speed);
+        let engine = self.world.engine_host_mut(host);
+        engine.checker_mut().expect_disk_errors();
+        (engine.disk.faults, engine.disk.speed) = (faults, speed);
     }
 
     /// The disk gives back wrong bytes now and then. Who serves them is a liar without knowing it.

@@ -3,7 +3,7 @@
 
 use super::{Dice, EndId, Io, Peer};
 use crate::sim::content::Content;
-use crate::sim::peer_wire::{HashRun, Msg};
+use crate::sim::peer_wire::{HashRun, Msg, Run};
 
 /// Requests for hashes that it makes on a connection at most (chosen).
 const MOST_ASKED: usize = 24;
@@ -57,6 +57,24 @@ impl Peer {
                 io.write(end, Msg::Hashes { run, hashes: &hashes }.to_bytes());
                 io.write(end, Msg::HashReject(run).to_bytes());
             }
+        }
+    }
+
+    /// Asks for the leaf hashes of a block that it has just asked for, and of some beside it.
+    pub(super) fn ask_leaves(&mut self, io: &mut Io<'_, '_>, end: EndId, block: Run) {
+        let Some(link) = self.links.get_mut(&end).filter(|link| link.v2) else { return };
+        let leaf = self.content.leaf_at(block.piece, block.begin);
+        let Some((tree, leaf)) = leaf.filter(|_| self.behaviour.asks_hashes) else { return };
+        let width = tree.layer(0).len() as u32;
+        if width < 2 || !self.dice.chance(200) {
+            return;
+        }
+        let length = 1 << self.dice.between(1..=width.ilog2().min(9).into());
+        let proof_layers = self.dice.index(tree.height() as usize) as u32;
+        let (pieces_root, index) = (tree.root(), leaf / length * length);
+        let run = HashRun { pieces_root, base_layer: 0, index, length, proof_layers };
+        if link.hashes_asked.insert(run) {
+            io.write(end, Msg::HashRequest(run).to_bytes());
         }
     }
 
