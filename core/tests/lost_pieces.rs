@@ -1,4 +1,5 @@
-//! A peer loses a piece (BEP 54) that we are about to ask it for.
+//! A peer loses a piece that we are about to ask it for (BEP 54), or says that it has others than it
+//! said.
 
 use std::net::SocketAddr;
 
@@ -11,6 +12,9 @@ use bitswarm_core::{Action, Config, ConnId, Engine, Event, Instant, UnixTime};
 const UNCHOKE: &[u8] = &[0, 0, 0, 1, 1];
 /// Both pieces.
 const BITFIELD: &[u8] = &[0, 0, 0, 2, 5, 0b1100_0000];
+/// The first, as if both had not been said.
+const FIRST: &[u8] = &[0, 0, 0, 2, 5, 0b1000_0000];
+const HAVE_NONE: &[u8] = &[0, 0, 0, 1, 15];
 
 /// `lt_donthave` under the id that we give it.
 fn lost(piece: u8) -> [u8; 10] {
@@ -24,7 +28,8 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> (Self, ConnId) {
+    /// With the fast extension (BEP 6) or without.
+    fn new(fast: bool) -> (Self, ConnId) {
         let mut engine = Engine::new(Config::default(), [1; 32], Instant::ZERO, UnixTime(1));
         let mut creator = Creator::single_file("file", 32_768);
         creator.piece_length = 16_384;
@@ -38,7 +43,8 @@ impl Scene {
         let peer = scene.peer.expect("dialled");
         let local = SocketAddr::from(([50, 0, 0, 9], 9));
         scene.handle(Event::Connected { conn: peer, local });
-        let mut handshake = b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\0".to_vec();
+        let mut handshake = b"\x13BitTorrent protocol\0\0\0\0\0\x10\0".to_vec();
+        handshake.push(if fast { 4 } else { 0 });
         handshake.extend(infohash.0);
         handshake.extend([b'p'; 20]);
         handshake.extend(BITFIELD);
@@ -91,19 +97,34 @@ fn requested(bytes: &[u8]) -> Vec<u8> {
     (0..bytes.len()).filter(starts).map(|at| bytes[at + REQUEST.len()]).collect()
 }
 
+/// What is requested of a peer that says this before anything is sent to it.
+fn requested_after(fast: bool, says: &[u8]) -> Vec<u8> {
+    let (mut scene, peer) = Scene::new(fast);
+    scene.receive(peer, UNCHOKE);
+    scene.receive(peer, says);
+    let mut pieces = requested(&scene.sent(peer));
+    pieces.sort();
+    pieces
+}
+
 #[test]
 fn a_piece_lost_before_its_request_is_sent_is_not_requested() {
-    let (mut scene, peer) = Scene::new();
-    scene.receive(peer, UNCHOKE);
-    scene.receive(peer, &lost(1));
-    assert_eq!(requested(&scene.sent(peer)), [0]);
+    for fast in [false, true] {
+        assert_eq!(requested_after(fast, &lost(1)), [0], "fast: {fast}");
+    }
+}
+
+#[test]
+fn a_piece_that_another_bitfield_lacks_is_not_requested() {
+    for fast in [false, true] {
+        assert_eq!(requested_after(fast, FIRST), [0], "fast: {fast}");
+    }
+    assert_eq!(requested_after(true, HAVE_NONE), []);
 }
 
 #[test]
 fn a_piece_that_was_not_lost_is_requested() {
-    let (mut scene, peer) = Scene::new();
-    scene.receive(peer, UNCHOKE);
-    let mut both = requested(&scene.sent(peer));
-    both.sort();
-    assert_eq!(both, [0, 1]);
+    for fast in [false, true] {
+        assert_eq!(requested_after(fast, &[]), [0, 1], "fast: {fast}");
+    }
 }

@@ -126,18 +126,8 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.peer_choking = true;
         let mut something = self.picker.peer_gone(slot.key());
-        // What it never heard of it will not answer.
-        let unsent = std::mem::take(&mut peer.asking);
-        let (keep, unsent): (Vec<Block>, Vec<Block>) = unsent
-            .into_iter()
-            .partition(|block| peer.fast && peer.allowed_to_us.contains(&block.piece));
-        peer.asking = keep;
-        for block in unsent {
-            if peer.pipeline.rejected(block) == Some(Standing::Awaited) {
-                self.picker.release(slot.key(), block);
-                something = true;
-            }
-        }
+        let stands = |peer: &Peer, piece| peer.fast && peer.allowed_to_us.contains(&piece);
+        something |= take_back_unsent(&mut self.picker, &mut self.late, slot, peer, stands);
         if !peer.fast {
             something |= void_requests(&mut self.picker, &mut self.late, slot, peer);
         }
@@ -169,7 +159,7 @@ impl Torrent {
 
     /// As [`Torrent::feed_hungry`], leaving out the one that is being handled: its turn comes when
     /// all of its messages are.
-    fn feed_hungry_but(&mut self, session: &mut Session, but: PeerSlot) {
+    pub(super) fn feed_hungry_but(&mut self, session: &mut Session, but: PeerSlot) {
         if !self.is_downloading() {
             return;
         }
@@ -550,6 +540,32 @@ impl Torrent {
         }
         self.choke_soon(session);
     }
+}
+
+/// Takes back the requests that a peer never heard of, and so will not answer, but for those for pieces
+/// for which they stand. Whether others may be asked for any of it.
+pub(super) fn take_back_unsent(
+    picker: &mut Picker,
+    late: &mut LateBlocks,
+    slot: PeerSlot,
+    peer: &mut Peer,
+    stands: impl Fn(&Peer, PieceIndex) -> bool,
+) -> bool {
+    let mut something = false;
+    for block in std::mem::take(&mut peer.asking) {
+        if stands(peer, block.piece) {
+            peer.asking.push(block);
+            continue;
+        }
+        let standing = peer.pipeline.rejected(block);
+        match standing {
+            Some(Standing::Awaited) => picker.release(slot.key(), block),
+            Some(Standing::Late) => late.remove(block, slot),
+            Some(Standing::Cancelled) | None => {}
+        }
+        something |= standing == Some(Standing::Awaited);
+    }
+    something
 }
 
 /// Ends all requests to a peer and gives back what was awaited; whether there was any.

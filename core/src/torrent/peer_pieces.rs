@@ -6,6 +6,7 @@ use crate::peer::{Peer, PeerSlot};
 use crate::piece::PieceIndex;
 use crate::session::Session;
 use crate::torrent::Torrent;
+use crate::torrent::download::take_back_unsent;
 use crate::torrent::peer_book::Ended;
 use crate::wire::allowed_fast::{ALLOWED_FAST_PIECES, allowed_fast_set};
 use crate::wire::message::id;
@@ -95,11 +96,11 @@ impl Torrent {
         }
         // With the fast extension each request is answered; without it they are void, "just like
         // when receiving a Choke message".
-        let mut released = false;
+        let has = |peer: &Peer, piece| peer.has.has(piece);
+        let mut released = take_back_unsent(&mut self.picker, &mut self.late, slot, peer, has);
         if !peer.fast {
             for block in peer.pipeline.blocks_of(piece) {
                 if peer.pipeline.cancelled(block, false).is_some() {
-                    peer.unask(block);
                     self.late.remove(block, slot);
                     self.picker.release(slot.key(), block);
                     released = true;
@@ -138,12 +139,17 @@ impl Torrent {
         }
         peer.interesting = self.picker.interesting_count(&field);
         peer.has = field;
+        let has = |peer: &Peer, piece| peer.has.has(piece);
+        let released = take_back_unsent(&mut self.picker, &mut self.late, slot, peer, has);
         self.mind_interest(slot);
         if is_news {
             self.offer_allowed_fast(slot);
         }
         self.layers_offered(session, slot);
         self.hungry.insert(slot);
+        if released {
+            self.feed_hungry_but(session, slot);
+        }
         self.part_if_both_seed(session, slot);
         Ok(())
     }

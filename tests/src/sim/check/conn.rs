@@ -1,4 +1,7 @@
-//! One connection as both sides' messages make it, and the rules for what the engine may say.
+//! One connection as both sides' messages make it, and the rules for what the engine may say. What it
+//! hears is in `hearing`.
+
+mod hearing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +10,6 @@ use bitswarm_core::piece::{BLOCK_LEN, InfoHash, PieceIndex};
 use bitswarm_core::time::Instant;
 
 use super::hashes::HashTalk;
-use super::private::offered_pex_id;
 use super::{LATE, Lines, Settings, Tally, Watched, named};
 use crate::sim::bencode::Value;
 use crate::sim::content::Kind as ContentKind;
@@ -199,118 +201,6 @@ impl Conn {
             }
         }
         self.incoming = reader;
-    }
-
-    /// The engine hears this from the remote, who may say anything.
-    fn hear(
-        &mut self,
-        now: Instant,
-        item: Item<'_>,
-        settings: Settings,
-        torrents: &mut BTreeMap<InfoHash, Watched>,
-        tally: &mut Tally,
-    ) {
-        let message = match item {
-            Item::Hello(hello) => {
-                self.them.hello = Some(hello);
-                self.torrent = named(torrents, InfoHash(hello.infohash));
-                if let Some(watched) = self.torrent.and_then(|torrent| torrents.get(&torrent)) {
-                    self.them.has = Bitfield::new(watched.content.pieces());
-                    tally.v2_conns += u64::from(self.of_v2(watched));
-                }
-                return;
-            }
-            Item::Msg(message) => message,
-        };
-        let fast = self.fast();
-        let Some(watched) = self.torrent.and_then(|infohash| torrents.get_mut(&infohash)) else {
-            return;
-        };
-        if let Msg::Extended { id: 0, payload } = &message {
-            self.their_pex_id = offered_pex_id(payload).or(self.their_pex_id);
-        }
-        let them = &mut self.them;
-        let just_asked = them.just_asked.take();
-        them.messages += u64::from(!matches!(message, Msg::Extended { .. } | Msg::KeepAlive));
-        match message {
-            Msg::Choke => {
-                them.choking = true;
-                if !fast {
-                    for run in std::mem::take(&mut self.requests).into_keys() {
-                        watched.miss(run);
-                    }
-                }
-            }
-            Msg::Unchoke => them.choking = false,
-            Msg::Interested => them.interested = true,
-            Msg::NotInterested => them.interested = false,
-            Msg::Have(piece) => drop(them.has.set(PieceIndex(piece))),
-            Msg::Bitfield(bits) => {
-                if let Ok(has) = Bitfield::from_bytes(bits, watched.content.pieces()) {
-                    them.has = has;
-                }
-            }
-            Msg::HaveAll => them.has = Bitfield::full(watched.content.pieces()),
-            Msg::AllowedFast(piece) => drop(them.allowed_fast.insert(piece)),
-            Msg::Piece { piece, begin, data } => {
-                let run = Run { piece, begin, length: data.len() as u32 };
-                // What is no block of the torrent is nothing.
-                let is_block = watched.content.run(piece, begin, run.length).is_some();
-                let bytes = if is_block { data.len() as u64 } else { 0 };
-                tally.blocks_received += u64::from(is_block);
-                tally.payload_received += bytes;
-                self.payload_received += bytes;
-                if let Some(request) = self.requests.remove(&run) {
-                    watched.settle(run);
-                    self.end_silence(now, settings);
-                    if !request.cancelled {
-                        self.answered.insert(run);
-                    }
-                }
-            }
-            Msg::Reject(run) => {
-                if let Some(request) = self.requests.remove(&run) {
-                    watched.miss(run);
-                    if !request.cancelled {
-                        self.answered.insert(run);
-                    }
-                }
-            }
-            Msg::Request(run) => {
-                *self.owed.entry(run).or_default() += 1;
-                them.just_asked = Some(run);
-            }
-            Msg::Cancel(run) if !fast => drop(self.owed.remove(&run)),
-            Msg::HashRequest(run) => {
-                self.hashes.asked_by_them(now, run);
-                if let Some(block) = just_asked.filter(|_| !settings.disk_fails) {
-                    let content = &watched.content;
-                    let leaf = content.leaf_at(block.piece, block.begin);
-                    let is_in_run = leaf.is_some_and(|(tree, leaf)| tree.has_leaf(&run, leaf));
-                    if is_in_run
-                        && content.pieces_of_leaves(&run).all(|piece| self.us.has.has(piece))
-                    {
-                        self.hashes.asked_with_block(run, block);
-                    }
-                }
-            }
-            Msg::Hashes { run, hashes } => {
-                self.hashes.answered_by_them(run);
-                match watched.content.proves(&run, hashes) {
-                    true => tally.hashes_proven += 1,
-                    false => tally.hashes_wrong += 1,
-                }
-            }
-            Msg::HashReject(run) => self.hashes.answered_by_them(run),
-            // Later it comes too late for what is on its way.
-            Msg::Extended { id: 0, payload }
-                if them.choking && them.allowed_fast.is_empty() && self.their_queue.is_none() =>
-            {
-                let reqq = Value::parse(payload).ok().and_then(|dict| dict.get("reqq")?.as_int());
-                self.their_queue = reqq.and_then(|reqq| usize::try_from(reqq).ok());
-            }
-            _ => {}
-        }
     }
 
     /// The engine has committed all of this at once.
