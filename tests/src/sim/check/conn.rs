@@ -354,6 +354,7 @@ impl Conn {
             Msg::Reject(run) => {
                 tally.rejects += 1;
                 self.hashes.block_refused(Some(run));
+                self.them.just_asked.take_if(|asked| *asked == run);
                 self.answer(run)
             }
             Msg::AllowedFast(piece) if piece >= watched.content.pieces() => {
@@ -445,6 +446,7 @@ impl Conn {
                 } else {
                     self.owed.clear();
                     self.hashes.block_refused(None);
+                    self.them.just_asked = None;
                 }
             }
             Msg::Unchoke => {
