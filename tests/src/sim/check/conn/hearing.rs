@@ -11,7 +11,7 @@ use super::Conn;
 use crate::sim::bencode::Value;
 use crate::sim::check::private::offered_pex_id;
 use crate::sim::check::{Settings, Tally, Watched, named};
-use crate::sim::content::Content;
+use crate::sim::content::{Content, Kind};
 use crate::sim::peer_wire::{HashRun, Item, Msg, Run};
 
 impl Conn {
@@ -97,7 +97,9 @@ impl Conn {
             Msg::Cancel(run) if !fast => drop(self.owed.remove(&run)),
             Msg::HashRequest(run) => {
                 self.hashes.asked_by_them(now, run);
-                if let Some(block) = just_asked.filter(|_| !settings.disk_fails)
+                // A hybrid from a magnet link may be known by the hashes of v1 alone.
+                let has_layers = watched.is_given || watched.content.kind() != Kind::Hybrid;
+                if let Some(block) = just_asked.filter(|_| has_layers && !settings.disk_fails)
                     && is_of_leaves(&watched.content, &run, block)
                     && watched.content.pieces_of_leaves(&run).all(|piece| self.us.has.has(piece))
                 {
