@@ -4,14 +4,14 @@ use crate::disk::{DiskDone, DiskError, DiskRequest, WriteRequest};
 use crate::notice::TorrentNotice;
 use crate::peer::pipeline::{Overdue, Standing};
 use crate::peer::{Peer, PeerSlot};
-use crate::picker::{Pace, PeerKey, PickHints, Picker, Received};
+use crate::picker::{Pace, PeerKey, PickHints, Received};
 use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
-use crate::torrent::late::LateBlocks;
 use crate::torrent::messages::UNASKED_LIMIT;
 use crate::torrent::report::rate_of;
+use crate::torrent::take_back::{take_back_unsent, void_requests};
 use crate::torrent::{Phase, Torrent, leaves};
 use crate::wire::{BlockData, Message, Violation};
 
@@ -540,51 +540,6 @@ impl Torrent {
         }
         self.choke_soon(session);
     }
-}
-
-/// Takes back the requests that a peer never heard of, and so will not answer, but for those for pieces
-/// for which they stand. Whether others may be asked for any of it.
-pub(super) fn take_back_unsent(
-    picker: &mut Picker,
-    late: &mut LateBlocks,
-    slot: PeerSlot,
-    peer: &mut Peer,
-    stands: impl Fn(&Peer, PieceIndex) -> bool,
-) -> bool {
-    let mut something = false;
-    for block in std::mem::take(&mut peer.asking) {
-        if stands(peer, block.piece) {
-            peer.asking.push(block);
-            continue;
-        }
-        let standing = peer.pipeline.rejected(block);
-        match standing {
-            Some(Standing::Awaited) => picker.release(slot.key(), block),
-            Some(Standing::Late) => late.remove(block, slot),
-            Some(Standing::Cancelled) | None => {}
-        }
-        something |= standing == Some(Standing::Awaited);
-    }
-    something
-}
-
-/// Ends all requests to a peer and gives back what was awaited; whether there was any.
-fn void_requests(
-    picker: &mut Picker,
-    late: &mut LateBlocks,
-    slot: PeerSlot,
-    peer: &mut Peer,
-) -> bool {
-    let mut any = false;
-    for (block, standing) in peer.pipeline.clear() {
-        match standing {
-            Standing::Awaited => picker.release(slot.key(), block),
-            Standing::Late => late.remove(block, slot),
-            Standing::Cancelled => {}
-        }
-        any |= standing == Standing::Awaited;
-    }
-    any
 }
 
 /// A peer's pace: what it would take to send the torrent's whole rate alone.

@@ -6,9 +6,12 @@
 //! are held up by the upload limits like blocks, and by [`HashUploads`](crate::peer::hash_uploads).
 //!
 //! What [`HashTrees`] does not hold is rejected, but for leaf hashes: these are computed
-//! (`leaf_uploads`). Leaf hashes asked for right after a block of theirs that is served are never
-//! rejected: whoever fetches blocks can check each of them. On a connection that is not of v2 the messages are a
-//! violation, as they are to libtorrent.
+//! (`leaf_uploads`). No limit has those rejected that are asked for right after a block of theirs, so
+//! that whoever fetches blocks can check each of them. They are rejected where they cannot be proven: by a
+//! hybrid from a magnet link that has no piece layers, and, where pieces are single blocks, while trees
+//! were built too often.
+//!
+//! On a connection that is not of v2 the messages are a violation, as they are to libtorrent.
 //!
 //! What we ask for ourselves, `layers` and `leaves` know.
 

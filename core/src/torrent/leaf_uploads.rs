@@ -151,9 +151,9 @@ impl Torrent {
         let longest = u64::from(self.geometry.piece_len());
         let Some(peer) = self.peers.get_mut(of) else { return false };
         let a_minute = |rate: u64| rate.saturating_mul(60);
-        let for_peer = READ_FOR_PEER.max(2 * longest) + a_minute(peer.up.rate(now));
+        let for_peer = READ_FOR_PEER.max(2 * longest).saturating_add(a_minute(peer.up.rate(now)));
         let up = self.up.get().map_or(0, |up| up.rate(now));
-        let for_all = READ_FOR_ALL.max(4 * longest) + a_minute(up);
+        let for_all = READ_FOR_ALL.max(4 * longest).saturating_add(a_minute(up));
         peer.hash_uploads.read_leaves(now, bytes, for_peer)
             && uploads.allowance.take(now, bytes, for_all)
     }

@@ -17,6 +17,7 @@
 //! | `messages` | a peer's bytes become messages, each for a part below |
 //! | `peer_pieces` | what peers have, and whether it interests us |
 //! | `download` | requests out, blocks in, pieces verified and written |
+//! | `take_back` | requests that will not be answered |
 //! | `upload` | requests in, blocks out, choking |
 //! | `spread` | a seed alone with leeches suggests what none of them has |
 //! | `keep` | flushing, resume data, a disk that fails |
@@ -63,6 +64,7 @@ mod spread;
 mod start;
 pub mod status;
 mod swarm;
+mod take_back;
 mod upload;
 
 use std::collections::BTreeSet;
