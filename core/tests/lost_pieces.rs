@@ -1,5 +1,5 @@
-//! A peer loses a piece that we are about to ask it for (BEP 54), or says that it has others than it
-//! said.
+//! A peer loses a piece that we are about to ask it for (BEP 54), says that it has others than it said,
+//! or answers before it is asked.
 
 use std::net::SocketAddr;
 
@@ -127,4 +127,19 @@ fn a_piece_that_was_not_lost_is_requested() {
     for fast in [false, true] {
         assert_eq!(requested_after(fast, &[]), [0, 1], "fast: {fast}");
     }
+}
+
+#[test]
+fn a_block_that_comes_before_its_request_is_sent_is_not_requested() {
+    let mut first = [0, 0, 0x40, 9, 7, 0, 0, 0, 0, 0, 0, 0, 0].to_vec();
+    first.extend([7; 16_384]);
+    for fast in [false, true] {
+        assert_eq!(requested_after(fast, &first), [1], "fast: {fast}");
+    }
+}
+
+#[test]
+fn a_block_that_is_rejected_before_its_request_is_sent_is_requested_once() {
+    let reject = [0, 0, 0, 13, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0];
+    assert_eq!(requested_after(true, &reject), [0, 1]);
 }

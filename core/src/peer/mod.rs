@@ -300,6 +300,13 @@ impl Peer {
         self.asking.len() < before
     }
 
+    /// A request has ended. If it ended before it was handed out, it is not handed out any more.
+    pub(crate) fn request_ended(&mut self, block: Block) {
+        if self.pipeline.unsent() < self.asking.len() {
+            self.unask(block);
+        }
+    }
+
     /// Whether it may be asked for blocks now; while choked, for allowed-fast pieces only.
     pub(crate) fn can_request(&self) -> bool {
         self.am_interested && (!self.peer_choking || !self.allowed_to_us.is_empty())

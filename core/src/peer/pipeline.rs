@@ -192,6 +192,11 @@ impl Pipeline {
         }
     }
 
+    /// Requests that wait until the socket takes them.
+    pub fn unsent(&self) -> usize {
+        self.unsent
+    }
+
     /// A request was sent.
     pub fn sent(&mut self, block: Block, now: Instant) {
         let owed_since = self.patience.clock(now);

@@ -148,6 +148,7 @@ impl Torrent {
     pub(super) fn rejected(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let standing = peer.pipeline.rejected(block);
+        peer.request_ended(block);
         peer.allowed_to_us.retain(|piece| *piece != block.piece);
         if standing != Some(Standing::Awaited) {
             return self.late.remove(block, slot);
@@ -216,6 +217,7 @@ impl Torrent {
         self.totals.downloaded += len;
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let standing = peer.pipeline.received(block, now);
+        peer.request_ended(block);
         if standing == Some(Standing::Late) {
             self.late.remove(block, slot);
         }
