@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bitswarm_tests::sim::storm;
+use bitswarm_tests::sim::storm::{self, Options};
 
 /// Seeds to run: `SIM_SEEDS=from..to`, or a few.
 fn seeds() -> std::ops::Range<u64> {
@@ -32,4 +32,36 @@ fn storms_of_all_faults_break_no_invariant_and_end_well() {
     }
     eprintln!("{events:?}");
     assert!(failures.is_empty(), "{} seeds failed: {failures:?}", failures.len());
+}
+
+/// A run that once found something (docs/SIMULATION.md), with the options that it had.
+fn again(seed: u64, set: &[(&str, u64)]) {
+    let mut options = Options::draw(seed);
+    for (name, value) in set {
+        options.set(name, *value).expect("there is such an option");
+    }
+    if let Err(failure) = storm::run_with(options, None) {
+        panic!("{failure}");
+    }
+}
+
+#[test]
+fn a_request_that_waits_while_the_peer_chokes_us_is_not_sent() {
+    again(65, &[]);
+    again(281, &[]);
+}
+
+#[test]
+fn after_the_last_notice_nobody_is_dialled_and_nothing_announced() {
+    again(10_170, &[("protocol", 0)]);
+}
+
+#[test]
+fn whoever_spoils_pieces_larger_than_the_assembly_budget_is_found_out() {
+    again(11_563, &[("protocol", 0)]);
+}
+
+#[test]
+fn leaf_hashes_that_two_were_asked_for_may_come_from_both() {
+    again(300_788, &[("protocol", 1), ("magnets_per_mille", 700), ("hash_trouble_per_mille", 500)]);
 }

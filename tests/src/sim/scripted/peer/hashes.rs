@@ -1,6 +1,8 @@
 //! What a scripted peer does with hash requests (BEP 52): it answers them, or lies, rejects, keeps
 //! silent; and it asks itself, as one does who has no piece layers, and judges each answer.
 
+use std::iter;
+
 use super::{Dice, EndId, Io, Peer};
 use crate::sim::content::Content;
 use crate::sim::peer_wire::{HashRun, Msg, Run};
@@ -136,8 +138,8 @@ fn spoil_length(hashes: &mut Vec<u8>, dice: &mut Dice) {
 }
 
 /// What one asks who has no piece layers, and who does not believe the blocks: all layers of pieces,
-/// in runs of several lengths, the leaves of some pieces, and leaves with more proof than anybody
-/// needs, which may be rejected.
+/// in runs of several lengths, the leaves of some pieces, leaves with more proof than anybody needs,
+/// which may be rejected, and hashes of a file that there is not, which must be.
 pub(in crate::sim::scripted) fn requests(content: &Content) -> Vec<HashRun> {
     let layer = content.piece_layer();
     let of_pieces = content.layered().zip([512, 2, 8].into_iter().cycle());
@@ -150,5 +152,13 @@ pub(in crate::sim::scripted) fn requests(content: &Content) -> Vec<HashRun> {
         runs.retain(|run| tree.may_be_asked(run));
         runs
     });
-    leaves.take(MOST_ASKED / 2).chain(of_pieces).take(MOST_ASKED).collect()
+    let nobodys = HashRun {
+        pieces_root: [0xee; 32],
+        base_layer: layer,
+        index: 0,
+        length: 2,
+        proof_layers: 0,
+    };
+    let asked = iter::once(nobodys).chain(leaves.take(MOST_ASKED / 2)).chain(of_pieces);
+    asked.take(MOST_ASKED).collect()
 }
