@@ -74,8 +74,8 @@ struct Node {
 struct Pending {
     owner: Owner,
     wish: Wish,
-    /// The node that does.
-    at: usize,
+    /// The node that does, and its own name for it.
+    at: (usize, WishId),
     /// How many are to do it after that.
     left: usize,
     outcome: Outcome,
@@ -184,13 +184,13 @@ impl DhtHost {
     }
 
     fn wish(&mut self, session: &Session, owner: Owner, wish: Wish) -> Option<WishId> {
-        let at = self.next_node();
-        let under_way = self.nodes[at].dht.wish(session.now, wish.clone())?;
+        let node = self.next_node();
+        let at = (node, self.nodes[node].dht.wish(session.now, wish.clone())?);
         let announces = matches!(wish, Wish::Peers { announce: Some(_), .. });
         let left = if announces { self.nodes.len() - 1 } else { 0 };
         let pending = Pending { owner, wish, at, left, outcome: Outcome::default() };
         let id = self.wishes.insert(pending);
-        self.under_way.insert((at, under_way), id);
+        self.under_way.insert(at, id);
         Some(id)
     }
 
@@ -298,11 +298,8 @@ impl DhtHost {
 
     fn forget(&mut self, wish: WishId) {
         let Some(Pending { at, .. }) = self.wishes.remove(wish) else { return };
-        let its = self.under_way.iter().find(|(_, id)| **id == wish).map(|(key, _)| *key);
-        if let Some(key @ (_, under_way)) = its {
-            self.under_way.remove(&key);
-            self.nodes[at].dht.forget(under_way);
-        }
+        self.under_way.remove(&at);
+        self.nodes[at.0].dht.forget(at.1);
     }
 
     /// What was found, in order.
@@ -351,14 +348,15 @@ impl DhtHost {
         outcome: Outcome,
     ) -> Option<Found> {
         let id = self.under_way.remove(&by)?;
+        let mut node = by.0;
         let pending = self.wishes.get_mut(id)?;
         pending.outcome.add(outcome);
         while pending.left > 0 {
             pending.left -= 1;
-            pending.at = (pending.at + 1) % self.nodes.len();
-            let dht = &mut self.nodes[pending.at].dht;
-            if let Some(under_way) = dht.wish(session.now, pending.wish.clone()) {
-                self.under_way.insert((pending.at, under_way), id);
+            node = (node + 1) % self.nodes.len();
+            if let Some(its) = self.nodes[node].dht.wish(session.now, pending.wish.clone()) {
+                pending.at = (node, its);
+                self.under_way.insert(pending.at, id);
                 return None;
             }
         }
