@@ -152,6 +152,15 @@ mod tests {
     }
 
     #[test]
+    fn swarms_that_cannot_be_are_refused() {
+        let read = |text: &str| Arguments::try_parse_from(text.split(' '));
+        assert!(read("sim swarm --peers 3 --seeds 2 --piece 16KiB --size 100000").is_ok());
+        for wrong in ["--peers 0", "--seeds 0", "--peers 70000", "--piece 48KiB", "--piece 8KiB"] {
+            assert!(read(&format!("sim swarm {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn every_option_is_listed_in_the_help() {
         let help = after_help();
         assert!(Options::NAMES.iter().all(|(name, _, _)| help.contains(name)));

@@ -4,22 +4,26 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bitswarm_tests::sim::experiment::{self, Settings};
+use clap::value_parser;
+
+/// Most members of a kind (chosen: each has an address of its own, and some megabytes).
+const MOST: i64 = 10_000;
 
 /// What to run. Sizes and rates take `KiB`, `MiB` or `GiB`; rates are per second.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Leechers.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=MOST))]
     peers: u32,
     /// Members that have everything from the beginning.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=MOST))]
     seeds: u32,
     /// Length of the content.
     #[arg(long, default_value = "64MiB", value_parser = bytes)]
     size: u64,
-    /// Length of a piece.
-    #[arg(long, default_value = "128KiB", value_parser = bytes)]
-    piece: u64,
+    /// Length of a piece: a power of two from 16KiB to 64MiB.
+    #[arg(long, default_value = "128KiB", value_parser = piece_len)]
+    piece: u32,
     /// Upload rate of each.
     #[arg(long, default_value = "256KiB", value_parser = bytes)]
     up: u64,
@@ -57,6 +61,10 @@ pub(crate) struct Args {
 
 /// Runs it; fails if not everybody finished.
 pub(crate) fn run(args: &Args) -> ExitCode {
+    if args.free_riders > args.peers {
+        eprintln!("--free-riders {}: there are {} leechers", args.free_riders, args.peers);
+        return ExitCode::from(2);
+    }
     let before = cpu_seconds();
     let report = experiment::run(&args.settings());
     let cpu = cpu_seconds() - before;
@@ -84,7 +92,7 @@ impl Args {
             peers: self.peers,
             seeds: self.seeds,
             size: self.size,
-            piece_len: u32::try_from(self.piece).unwrap_or(u32::MAX),
+            piece_len: self.piece,
             up_bytes_per_s: self.up,
             down_bytes_per_s: self.down,
             seed_up_bytes_per_s: self.seed_up,
@@ -113,6 +121,14 @@ fn bytes(text: &str) -> Result<u64, String> {
         .checked_mul(1 << shift)
         .filter(|bytes| *bytes > 0)
         .ok_or_else(|| "out of range".to_owned())
+}
+
+fn piece_len(text: &str) -> Result<u32, String> {
+    let length = bytes(text)?;
+    let length = u32::try_from(length).ok().filter(|length| length.is_power_of_two());
+    length
+        .filter(|length| (16 << 10..=64 << 20).contains(length))
+        .ok_or_else(|| "no power of two from 16KiB to 64MiB".to_owned())
 }
 
 fn cpu_seconds() -> f64 {
