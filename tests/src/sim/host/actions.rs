@@ -8,6 +8,7 @@ use bitswarm_core::disk::DiskRequest;
 use bitswarm_core::event::{Event, NetError};
 use bitswarm_core::id::{ConnId, OpId, SocketId};
 use bitswarm_core::notice::{Notice, TorrentNotice};
+use bitswarm_core::time::Duration;
 
 use super::{Bound, EngineHost, LINGER};
 use crate::sim::check::judge_datagram;
@@ -131,8 +132,19 @@ impl EngineHost {
     /// Writes what was gathered, as far as the stream takes it, and reports that.
     pub(super) fn write(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        let mut taken = cx.net.write(cx.now(), state.end, &mut state.out);
-        state.unreported -= taken;
+        let taken = cx.net.write(cx.now(), state.end, &mut state.out);
+        if taken > 0 && self.manners.sent_late > Duration::ZERO {
+            let at = cx.now() + self.dice.up_to(self.manners.sent_late);
+            return cx.wake(at, self.id, self.incarnation, Wake::Sent(conn, taken));
+        }
+        self.report_sent(conn, taken);
+    }
+
+    /// Tells the engine that bytes have left.
+    pub(super) fn report_sent(&mut self, conn: ConnId, mut taken: usize) {
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.unreported -= taken;
+        }
         if taken > 1 && self.dice.chance(self.manners.split_sent_per_mille) {
             let first = self.dice.between(1..=taken as u64 - 1) as usize;
             self.pending.push_back(Event::Sent { conn, bytes: first });

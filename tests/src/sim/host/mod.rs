@@ -100,6 +100,8 @@ pub struct Manners {
     pub stale_event_per_mille: u32,
     /// Most that a timeout comes late.
     pub timer_slack: Duration,
+    /// Most that the report of a send comes late, as it does where sends complete in the background.
+    pub sent_late: Duration,
 }
 
 impl Default for Manners {
@@ -110,6 +112,7 @@ impl Default for Manners {
             split_sent_per_mille: 50,
             stale_event_per_mille: 50,
             timer_slack: Duration::from_micros(200),
+            sent_late: Duration::ZERO,
         }
     }
 }
@@ -328,6 +331,10 @@ impl EngineHost {
                 if let Some(result) = self.lookups.remove(&op) {
                     self.input(cx, Event::Resolved { op, result });
                 }
+            }
+            Wake::Sent(conn, bytes) => {
+                self.report_sent(conn, bytes);
+                self.drain(cx);
             }
             Wake::Linger(end) => {
                 if self.lingering.remove(&end).is_some() {

@@ -123,6 +123,8 @@ impl Storm {
     pub(super) fn add_engine(&mut self, name: &str, link: Link) -> HostId {
         let config = self.config();
         let host = self.world.add_engine(name, link, config);
+        self.world.engine_host_mut(host).manners.sent_late =
+            Duration::from_millis(self.options.sent_late_ms);
         if self.options.limit > 0 {
             let meter = Meter::new(self.options.limit);
             self.world.engine_host_mut(host).meters = Some((meter, meter));

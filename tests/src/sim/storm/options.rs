@@ -119,6 +119,8 @@ options! {
     hash_trouble_per_mille >= 0,
     /// Whether the torrent is private; then local discovery is on, and there is gossip of strangers.
     private >= 0,
+    /// Most milliseconds until an engine is told that what it sent has left; 0: it is told at once.
+    sent_late_ms >= 0,
 }
 
 impl Options {
@@ -170,6 +172,9 @@ impl Options {
         options.slots = if dice.chance(250) { dice.between(1..=3) } else { 0 };
         options.draw_protocol(&mut Dice::new(seed, "protocol"));
         options.draw_privacy(&mut Dice::new(seed, "privacy"));
+        let mut completion = Dice::new(seed, "completion");
+        options.sent_late_ms =
+            if completion.chance(250) { 1 << completion.between(0..=11) } else { 0 };
         options
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bitswarm_core::id::OpId;
+use bitswarm_core::id::{ConnId, OpId};
 use bitswarm_core::time::Instant;
 use serde::Serialize;
 
@@ -22,6 +22,8 @@ pub enum Wake {
     Disk(Ticket),
     /// A name's addresses.
     Resolved(OpId),
+    /// So many bytes have left.
+    Sent(ConnId, usize),
     /// A flushing close has taken long enough.
     Linger(EndId),
     /// A host that slept wakes up.
