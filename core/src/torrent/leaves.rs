@@ -80,6 +80,12 @@ impl Torrent {
         (!data.is_empty() && is_padding).then(|| leaf(data))
     }
 
+    /// Whether the last block of a piece has padding in v1 and not in v2.
+    fn last_is_padded(&self, piece: PieceIndex) -> bool {
+        let is_hybrid = self.metainfo.as_ref().is_some_and(|metainfo| metainfo.has_v1());
+        is_hybrid && self.piece_root(piece).is_some_and(|root| root.length % BLOCK_LEN != 0)
+    }
+
     /// Asks for the leaf hashes of a piece; whether there are answers to wait for.
     fn ask_for_leaves(&mut self, session: &mut Session, piece: PieceIndex) -> bool {
         let Some(root) = self.piece_root(piece) else { return false };
@@ -250,8 +256,12 @@ impl Torrent {
     /// Drops those blocks of a piece in doubt that are not known to be right; they are fetched again.
     fn settle_doubt(&mut self, session: &mut Session, piece: PieceIndex) {
         let Some(again) = self.in_doubt.settle(piece) else { return };
-        // That none is wrong is said of a hybrid whose hashes of v1 and v2 contradict each other.
-        if again.is_empty() || again.len() == self.geometry.blocks_of(piece) as usize {
+        let all = self.geometry.blocks_of(piece);
+        // That none is wrong is said of a hybrid whose hashes of v1 and v2 contradict each other. And of
+        // the last block of a hybrid, with padding, leaves tell that it is wrong and not who sent it: as
+        // long as it is fetched alone, the same liar may send it again and again.
+        let is_nobodys = again == [all - 1] && self.last_is_padded(piece);
+        if again.is_empty() || again.len() == all as usize || is_nobodys {
             return self.piece_lost(session, piece);
         }
         let blocks = again.iter().map(|number| self.geometry.block(piece, *number));

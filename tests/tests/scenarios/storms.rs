@@ -70,3 +70,8 @@ fn whoever_spoils_pieces_larger_than_the_assembly_budget_is_found_out() {
 fn leaf_hashes_that_two_were_asked_for_may_come_from_both() {
     again(300_788, &[("protocol", 1), ("magnets_per_mille", 700), ("hash_trouble_per_mille", 500)]);
 }
+
+#[test]
+fn who_spoils_the_padded_last_block_of_a_hybrid_again_and_again_is_found_out() {
+    again(3_002_711, &[]);
+}
