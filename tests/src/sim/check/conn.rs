@@ -32,7 +32,7 @@ pub(super) struct Conn {
     hashes: HashTalk,
     /// Requests of the engine that the remote owes an answer.
     requests: BTreeMap<Run, Request>,
-    /// Requests that the remote has answered, not cancelled before.
+    /// Requests that the remote has answered, or dropped with a choke (BEP 3), not cancelled before.
     answered: BTreeSet<Run>,
     /// Requests of the remote that the engine owes an answer; a block may be asked for twice.
     owed: BTreeMap<Run, u32>,
@@ -462,7 +462,7 @@ impl Conn {
 
     fn judge_cancel(&mut self, run: Run, watched: &mut Watched) -> Result<(), String> {
         let fast = self.fast();
-        // Its answer came while the cancel waited to be sent: to the remote they have crossed.
+        // Its answer or a choke came while the cancel waited to be sent: to the remote they have crossed.
         if self.answered.remove(&run) {
             return Ok(());
         }

@@ -50,8 +50,11 @@ impl Conn {
             Msg::Choke => {
                 them.choking = true;
                 if !fast {
-                    for run in std::mem::take(&mut self.requests).into_keys() {
+                    for (run, request) in std::mem::take(&mut self.requests) {
                         watched.miss(run);
+                        if !request.cancelled {
+                            self.answered.insert(run);
+                        }
                     }
                 }
             }
