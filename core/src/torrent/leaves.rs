@@ -80,10 +80,11 @@ impl Torrent {
         (!data.is_empty() && is_padding).then(|| leaf(data))
     }
 
-    /// Whether the last block of a piece has padding in v1 and not in v2.
-    fn last_is_padded(&self, piece: PieceIndex) -> bool {
+    /// The blocks of a piece, from the first, whose senders leaf hashes can name. In v1 the last one of
+    /// a hybrid has padding, and what was sent is known by the digest of all of it.
+    fn nameable_blocks(&self, root: &PieceRoot) -> u32 {
         let is_hybrid = self.metainfo.as_ref().is_some_and(|metainfo| metainfo.has_v1());
-        is_hybrid && self.piece_root(piece).is_some_and(|root| root.length % BLOCK_LEN != 0)
+        if is_hybrid { root.length / BLOCK_LEN } else { root.length.div_ceil(BLOCK_LEN) }
     }
 
     /// Asks for the leaf hashes of a piece; whether there are answers to wait for.
@@ -197,11 +198,8 @@ impl Torrent {
             leaves.get(..judged).unwrap_or(leaves)
         };
         self.in_doubt.judge(piece, first, judged(root.length.div_ceil(BLOCK_LEN)));
-        // In v1 the last block has padding, and what was sent is known by the digest of all of it.
-        let is_hybrid = self.metainfo.as_ref().is_some_and(|metainfo| metainfo.has_v1());
-        let whole = root.length / BLOCK_LEN;
-        let blamed = if is_hybrid { whole } else { root.length.div_ceil(BLOCK_LEN) };
-        self.smart_ban.make().judged(piece, first, judged(blamed))
+        let nameable = self.nameable_blocks(root);
+        self.smart_ban.make().judged(piece, first, judged(nameable))
     }
 
     /// A peer does not give leaf hashes.
@@ -256,12 +254,11 @@ impl Torrent {
     /// Drops those blocks of a piece in doubt that are not known to be right; they are fetched again.
     fn settle_doubt(&mut self, session: &mut Session, piece: PieceIndex) {
         let Some(again) = self.in_doubt.settle(piece) else { return };
-        let all = self.geometry.blocks_of(piece);
-        // That none is wrong is said of a hybrid whose hashes of v1 and v2 contradict each other. And of
-        // the last block of a hybrid, with padding, leaves tell that it is wrong and not who sent it: as
-        // long as it is fetched alone, the same liar may send it again and again.
-        let is_nobodys = again == [all - 1] && self.last_is_padded(piece);
-        if again.is_empty() || again.len() == all as usize || is_nobodys {
+        // That none is wrong is said of a hybrid whose hashes of v1 and v2 contradict each other. And a
+        // block whose sender cannot be named, fetched alone, may come from the same liar for ever.
+        let nameable = self.piece_root(piece).map_or(0, |root| self.nameable_blocks(&root));
+        let is_nobodys = again.iter().all(|number| *number >= nameable);
+        if is_nobodys || again.len() == self.geometry.blocks_of(piece) as usize {
             return self.piece_lost(session, piece);
         }
         let blocks = again.iter().map(|number| self.geometry.block(piece, *number));

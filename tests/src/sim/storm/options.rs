@@ -172,9 +172,7 @@ impl Options {
         options.slots = if dice.chance(250) { dice.between(1..=3) } else { 0 };
         options.draw_protocol(&mut Dice::new(seed, "protocol"));
         options.draw_privacy(&mut Dice::new(seed, "privacy"));
-        let mut completion = Dice::new(seed, "completion");
-        options.sent_late_ms =
-            if completion.chance(250) { 1 << completion.between(0..=11) } else { 0 };
+        options.draw_completion(&mut Dice::new(seed, "completion"));
         options
     }
 
@@ -185,6 +183,11 @@ impl Options {
         if self.private > 0 {
             self.dht = flag(dice, 500);
         }
+    }
+
+    /// From a stream of its own, as above.
+    fn draw_completion(&mut self, dice: &mut Dice) {
+        self.sent_late_ms = if dice.chance(250) { 1 << dice.between(0..=11) } else { 0 };
     }
 
     /// From a stream of its own, and mostly v1, so that old seeds keep what they drew.
