@@ -47,6 +47,8 @@ pub(super) struct Conn {
     payload_received: u64,
     /// When the remote last sent a block that it was asked for.
     latest_block: Instant,
+    /// What is sent next may have been said before the engine knew what the torrent is.
+    words_from_before: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +131,11 @@ impl Conn {
     /// What was asked for may be rejected.
     pub(super) fn expect_disk_errors(&mut self) {
         self.hashes.block_refused(None);
+    }
+
+    /// The engine has just learnt what the torrent is.
+    pub(super) fn expect_words_from_before(&mut self, may_wait: bool) {
+        self.words_from_before = may_wait;
     }
 
     pub(super) fn requests(&self) -> impl Iterator<Item = Run> + '_ {
@@ -220,6 +227,7 @@ impl Conn {
             return Ok(());
         }
         let verdict = self.judge_all(&mut reader, around);
+        self.words_from_before = false;
         self.outgoing = reader;
         verdict.and_then(|()| self.judge_leftovers(around))
     }
@@ -307,7 +315,9 @@ impl Conn {
         let Some(watched) = self.ours.and_then(|ours| around.torrents.get_mut(&ours)) else {
             return Err("speaks without a handshake".to_owned());
         };
-        watched.judge_privacy(&message, self.their_pex_id)?;
+        if !self.words_from_before {
+            watched.judge_privacy(&message, self.their_pex_id)?;
+        }
         let (now, settings, disk) = (around.now, around.settings, around.disk);
         let tally = &mut *around.tally;
         match message {

@@ -234,9 +234,16 @@ impl Checker {
         }
     }
 
-    /// The engine has learnt what its torrents are.
-    pub fn learnt(&mut self) {
-        self.torrents.values_mut().for_each(|watched| watched.is_known = true);
+    /// The engine has learnt what its torrents are. On connections that are not `clear` what it said
+    /// before it knew may wait.
+    pub fn learnt(&mut self, clear: impl Fn(ConnId) -> bool) {
+        for watched in self.torrents.values_mut().filter(|watched| !watched.is_known) {
+            watched.is_known = true;
+            let its = |state: &Conn| state.torrent() == Some(watched.content.infohash());
+            for (conn, state) in self.conns.iter_mut().filter(|(_, state)| its(state)) {
+                state.expect_words_from_before(!clear(*conn));
+            }
+        }
     }
 
     /// The engine sends this to somebody who may not hear of private torrents.

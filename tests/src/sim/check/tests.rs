@@ -385,11 +385,20 @@ fn nothing_of_a_private_torrent_is_told_to_others_once_it_is_known_to_be_one() {
     talk.fine(pex);
     talk.fine(offer);
     assert_eq!(talk.checker.judge_secrecy(6881, node, &question), Ok(()));
-    talk.checker.learnt();
+    talk.checker.learnt(|_| true);
     talk.breaks(pex, "exchanges peers");
     assert!(talk.checker.judge_secrecy(6881, node, &question).is_err());
     talk.checker.crashed();
     assert_eq!(talk.checker.judge_secrecy(6881, node, &question), Ok(()), "it begins anew");
+}
+
+#[test]
+fn what_waited_to_be_sent_when_a_torrent_was_found_to_be_private_is_not_taken_back() {
+    let offer = Msg::Extended { id: 0, payload: b"d1:md6:ut_pexi2eee" };
+    let mut talk = private_talk(false);
+    talk.checker.learnt(|_| false);
+    talk.fine(offer);
+    talk.breaks(offer, "offers to exchange peers");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use bitswarm_core::id::{ConnId, OpId, SocketId};
 use bitswarm_core::notice::{Notice, TorrentNotice};
 use bitswarm_core::time::Duration;
 
-use super::{Bound, EngineHost, LINGER};
+use super::{Bound, Conn, EngineHost, LINGER};
 use crate::sim::check::judge_datagram;
 use crate::sim::world::{Cx, PEER_PORT, Wake};
 
@@ -57,7 +57,8 @@ impl EngineHost {
                 if let Notice::Torrent { what: TorrentNotice::MetadataReceived { .. }, .. } =
                     *notice
                 {
-                    self.checker.learnt();
+                    let conns = &self.conns;
+                    self.checker.learnt(|conn| conns.get(&conn).is_some_and(Conn::has_said_all));
                 }
                 self.notices.push((cx.now(), *notice));
             }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bitswarm_core::ConnId;
 use bitswarm_core::time::Duration;
 
-use super::EngineHost;
+use super::{Conn, EngineHost};
 use crate::sim::network::EndId;
 use crate::sim::world::Cx;
 
@@ -56,7 +56,7 @@ impl EngineHost {
     }
 
     fn has_said_all(&self, conn: ConnId) -> bool {
-        self.conns.get(&conn).is_some_and(|state| state.unreported == 0)
+        self.conns.get(&conn).is_some_and(Conn::has_said_all)
     }
 
     /// What is under way at the disk stays within its bounds.

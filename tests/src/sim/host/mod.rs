@@ -144,6 +144,13 @@ struct Conn {
     unreported: usize,
 }
 
+impl Conn {
+    /// Whether nothing that the engine had to say waits behind other bytes.
+    fn has_said_all(&self) -> bool {
+        self.unreported == 0
+    }
+}
+
 #[derive(Debug)]
 struct Bound {
     key: Option<SocketKey>,
