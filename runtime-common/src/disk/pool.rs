@@ -178,3 +178,63 @@ fn work(shared: &Shared) {
     drop(state);
     shared.ended.notify_all();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::mpsc;
+
+    use bitswarm_core::StoreId;
+    use bitswarm_core::disk::StateName;
+    use bitswarm_core::id::Id;
+    use bitswarm_core::piece::InfoHash;
+    use bytes::Bytes;
+
+    use super::*;
+
+    type Completed = (OpId, Result<DiskDone, Box<DiskError>>);
+
+    fn start(threads: usize) -> (DiskPool, mpsc::Receiver<Completed>) {
+        let (sender, completed) = mpsc::channel();
+        let options = DiskOptions { threads, open_files: 8, state: None };
+        let completion: Completion = Box::new(move |op, result| {
+            let _ = sender.send((op, result));
+        });
+        (DiskPool::start(options, completion).unwrap(), completed)
+    }
+
+    #[test]
+    fn every_request_completes_exactly_once() {
+        for threads in 1..4 {
+            let (pool, completed) = start(threads);
+            let name = StateName::Resume(InfoHash([1; 20]));
+            for n in 0..300 {
+                let request = match n % 3 {
+                    0 => DiskRequest::Load { name },
+                    1 => DiskRequest::Forget { name },
+                    _ => DiskRequest::Sync { store: StoreId::new(9, 9) },
+                };
+                pool.submit(OpId::new(n, 0), request);
+            }
+            let mut times = BTreeMap::new();
+            for _ in 0..300 {
+                let (op, _) = completed.recv_timeout(Duration::from_secs(20)).unwrap();
+                *times.entry(op).or_insert(0) += 1;
+            }
+            assert_eq!(times.len(), 300);
+            assert!(pool.shutdown(Duration::from_secs(20)));
+            assert!(completed.recv().is_err(), "nothing more, and the workers are gone");
+        }
+    }
+
+    #[test]
+    fn shutdown_still_saves_what_was_queued() {
+        let (pool, completed) = start(2);
+        let name = StateName::Resume(InfoHash([1; 20]));
+        for n in 0..50 {
+            pool.submit(OpId::new(n, 0), DiskRequest::Save { name, data: Bytes::new() });
+        }
+        assert!(pool.shutdown(Duration::from_secs(20)));
+        assert_eq!(completed.iter().count(), 50);
+    }
+}
