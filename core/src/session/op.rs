@@ -52,7 +52,7 @@ pub(crate) enum TorrentOp {
     Check(PieceIndex),
     /// A piece hashed from disk when its hash has become known, after the check.
     CheckLate(PieceIndex),
-    /// A verified piece written: the piece and how many of its bytes.
+    /// A piece verified and written: the piece and how many bytes of it are held.
     WritePiece(PieceIndex, u32),
     /// Blocks of an incomplete piece written early: how many bytes, for which attempt at it.
     WriteEarly { piece: PieceIndex, len: u32, attempt: u32 },

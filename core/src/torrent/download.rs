@@ -297,7 +297,8 @@ impl Torrent {
     /// Has a complete piece verified and written.
     pub(super) fn write_piece(&mut self, session: &mut Session, piece: PieceIndex) {
         let Some(expect) = self.piece_hash(piece) else { return };
-        let len = self.geometry.len_of(piece);
+        // Padding takes no memory.
+        let len = self.geometry.data_len_of(piece);
         session.write_backlog += len as usize;
         let request = WriteRequest {
             store: self.store,
@@ -471,7 +472,7 @@ impl Torrent {
 
     /// A piece is wrong, and nobody knows where.
     pub(super) fn piece_lost(&mut self, session: &mut Session, piece: PieceIndex) {
-        self.totals.failed += u64::from(self.geometry.len_of(piece));
+        self.totals.failed += u64::from(self.geometry.data_len_of(piece));
         self.forget_piece(session, piece);
     }
 

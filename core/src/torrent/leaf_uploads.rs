@@ -146,7 +146,7 @@ impl Torrent {
         let is_shared = |other: &Request| other.is_allowed && other.pieces == pieces;
         let bytes = match uploads.waiting.iter().any(is_shared) {
             true => u64::from(range.length) * u64::from(BLOCK_LEN),
-            false => pieces.iter().map(|piece| u64::from(self.geometry.len_of(piece))).sum(),
+            false => pieces.iter().map(|piece| u64::from(self.geometry.data_len_of(piece))).sum(),
         };
         let longest = u64::from(self.geometry.piece_len());
         let Some(peer) = self.peers.get_mut(of) else { return false };

@@ -100,7 +100,7 @@ pub struct Counts {
 /// What is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
-    /// Bytes being written.
+    /// Bytes being written, without padding: that takes no memory.
     pub writing: usize,
     /// Bytes being read to be sent.
     pub reading: usize,
@@ -344,7 +344,10 @@ impl Load {
     fn of(request: &DiskRequest) -> Self {
         let mut load = Load::default();
         match request {
-            DiskRequest::Write(write) => load.writing = length(&write.spans),
+            DiskRequest::Write(write) => {
+                let of_files = write.spans.iter().filter(|span| span.file.is_some());
+                load.writing = of_files.map(|span| span.length as usize).sum();
+            }
             DiskRequest::Read { spans, .. } => load.reading = length(spans),
             DiskRequest::Verify(_) => load.hashing = 1,
             _ => {}
