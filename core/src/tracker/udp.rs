@@ -2,7 +2,7 @@
 //! socket.
 //!
 //! Each question gets an answer, an error, or is cancelled. A connection id is fetched when there
-//! is none younger than a minute, once for all who wait for it. Packets are sent again after
+//! is none that was asked for within a minute, once for all who wait for it. Packets are sent again after
 //! 15 * 2^n seconds, as BEP 15 has it; how long that goes on is bounded per question, because a
 //! list of trackers has others to try. An answer counts only if its transaction id, which nobody
 //! can guess, and its source address fit (defence 26).
@@ -29,7 +29,8 @@ const FIRST_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often the time to wait is doubled at most (BEP 15, "time outs").
 const MAX_DOUBLINGS: u32 = 8;
 
-/// How long a connection id is used (BEP 15, "UDP connections / spoofing").
+/// How long a connection id is used (BEP 15, "UDP connections / spoofing"). From when it was asked for:
+/// when the tracker made it nobody knows, and the answer may have lain here while the host slept.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Questions under way at once; past it, new ones fail with [`TrackerError::Busy`] (chosen).
@@ -74,7 +75,7 @@ struct Endpoint<K> {
 
 #[derive(Clone, Copy, Debug)]
 enum Link {
-    Connecting { transaction: u32, timeouts: u32, resend_at: Instant },
+    Connecting { transaction: u32, timeouts: u32, sent_at: Instant, resend_at: Instant },
     Connected { connection: u64, until: Instant },
 }
 
@@ -247,12 +248,8 @@ impl<K: Copy + Ord> UdpTracker<K> {
     fn connect(&mut self, now: Instant, to: SocketAddr, timeouts: u32, waiting: BTreeSet<K>) {
         let transaction = self.begin_transaction(to, None);
         let resend_at = now + timeout_after(timeouts);
-        let link = Link::Connecting { transaction, timeouts, resend_at };
+        let link = Link::Connecting { transaction, timeouts, sent_at: now, resend_at };
         self.endpoints.insert(to, Endpoint { link, waiting });
-        self.send_connect(to, transaction, resend_at);
-    }
-
-    fn send_connect(&mut self, to: SocketAddr, transaction: u32, resend_at: Instant) {
         self.timers.insert((resend_at, Timer::Connect(to)));
         let mut data = BytesMut::new();
         RequestPacket::Connect { transaction }.encode(&mut data);
@@ -261,13 +258,16 @@ impl<K: Copy + Ord> UdpTracker<K> {
 
     fn connected(&mut self, now: Instant, from: SocketAddr, connection: u64) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else { return };
-        let Link::Connecting { transaction, resend_at, .. } = endpoint.link else { return };
-        let until = now + CONNECTION_LIFETIME;
+        let Link::Connecting { transaction, sent_at, resend_at, .. } = endpoint.link else {
+            return;
+        };
+        let until = sent_at + CONNECTION_LIFETIME;
         endpoint.link = Link::Connected { connection, until };
         let waiting = std::mem::take(&mut endpoint.waiting);
         self.transactions.remove(&transaction);
         self.timers.remove(&(resend_at, Timer::Connect(from)));
         self.timers.insert((until, Timer::Expire(from)));
+        // If it is too old already, it is asked for anew.
         for key in waiting {
             self.send(now, key);
         }
@@ -287,15 +287,13 @@ impl<K: Copy + Ord> UdpTracker<K> {
     fn connect_timed_out(&mut self, now: Instant, addr: SocketAddr) {
         let Some(endpoint) = self.endpoints.get_mut(&addr) else { return };
         let Link::Connecting { transaction, timeouts, .. } = endpoint.link else { return };
-        if endpoint.waiting.is_empty() {
-            self.transactions.remove(&transaction);
-            self.endpoints.remove(&addr);
-            return;
+        let waiting = std::mem::take(&mut endpoint.waiting);
+        self.transactions.remove(&transaction);
+        self.endpoints.remove(&addr);
+        // Under another transaction id: an answer to the first request tells no time of the second.
+        if !waiting.is_empty() {
+            self.connect(now, addr, timeouts.saturating_add(1), waiting);
         }
-        let timeouts = timeouts.saturating_add(1);
-        let resend_at = now + timeout_after(timeouts);
-        endpoint.link = Link::Connecting { transaction, timeouts, resend_at };
-        self.send_connect(addr, transaction, resend_at);
     }
 
     fn timed_out(&mut self, now: Instant, key: K) {
