@@ -292,3 +292,25 @@ impl Leaves {
 pub(super) fn digests<'a>(blocks: impl Iterator<Item = &'a BlockData>) -> Vec<Sha256Hash> {
     blocks.map(|data| super::smart_ban::digest(data.chunks().iter().map(AsRef::as_ref))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Id;
+
+    /// Found by the simulator's seed 300788.
+    #[test]
+    fn the_answer_that_comes_second_was_asked_for_too() {
+        let range = HashRange { base_layer: 0, index: 0, length: 2, proof_layers: 0 };
+        let request = HashRequest { root: [1; 32], range };
+        let (first, second) = (PeerSlot::new(0, 0), PeerSlot::new(1, 0));
+        let piece = PieceIndex(3);
+        let waiting =
+            Waiting { pieces: SmallVec::from([piece]), asked: SmallVec::from([first, second]) };
+        let mut leaves = Leaves { waiting: BTreeMap::from([(request, waiting)]) };
+        for slot in [first, second] {
+            assert_eq!(leaves.answered(slot, &request).as_deref(), Some(&[piece][..]));
+            assert_eq!(leaves.answered(slot, &request), None, "it owes no other");
+        }
+    }
+}

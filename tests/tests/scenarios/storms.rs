@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bitswarm_tests::sim::storm::{self, Options};
+use bitswarm_tests::sim::storm;
 
 /// Seeds to run: `SIM_SEEDS=from..to`, or a few.
 fn seeds() -> std::ops::Range<u64> {
@@ -34,42 +34,29 @@ fn storms_of_all_faults_break_no_invariant_and_end_well() {
     assert!(failures.is_empty(), "{} seeds failed: {failures:?}", failures.len());
 }
 
-/// What seeds drew before there was anything but public torrents of v1, and sends reported at once.
-const V1: &[(&str, u64)] =
-    &[("protocol", 0), ("hash_trouble_per_mille", 0), ("private", 0), ("sent_late_ms", 0)];
-
-/// A run that once found something (docs/SIMULATION.md), with the options that it had.
-fn again(seed: u64, set: &[(&str, u64)]) {
-    let mut options = Options::draw(seed);
-    for (name, value) in set {
-        options.set(name, *value).expect("there is such an option");
-    }
-    if let Err(failure) = storm::run_with(options, None) {
+/// A run that finds a bug if it is put back (docs/SIMULATION.md).
+fn again(seed: u64) {
+    if let Err(failure) = storm::run(seed) {
         panic!("{failure}");
     }
 }
 
 #[test]
 fn a_request_that_waits_while_the_peer_chokes_us_is_not_sent() {
-    again(111, &[]);
+    again(111);
 }
 
 #[test]
-fn after_the_last_notice_nobody_is_dialled_and_nothing_announced() {
-    again(10_170, V1);
+fn after_the_last_notice_nothing_is_announced() {
+    again(615);
 }
 
 #[test]
 fn whoever_spoils_pieces_larger_than_the_assembly_budget_is_found_out() {
-    again(11_563, V1);
-}
-
-#[test]
-fn leaf_hashes_that_two_were_asked_for_may_come_from_both() {
-    again(300_788, &[("protocol", 1), ("magnets_per_mille", 700), ("hash_trouble_per_mille", 500)]);
+    again(296);
 }
 
 #[test]
 fn who_spoils_the_padded_last_block_of_a_hybrid_again_and_again_is_found_out() {
-    again(3_002_711, &[]);
+    again(3_002_711);
 }
