@@ -50,12 +50,16 @@ impl Scene {
 
     /// No two blocks of the file are alike.
     fn of(protocol: Protocol, length: usize, piece_length: u32) -> Self {
+        Self::with(Config::default(), protocol, length, piece_length)
+    }
+
+    fn with(config: Config, protocol: Protocol, length: usize, piece_length: u32) -> Self {
         let content: Vec<u8> = (0..length).map(|at| (at >> 13) as u8 ^ (at >> 21) as u8).collect();
         let mut creator = Creator::single_file("file", length as u64).with_protocol(protocol);
         creator.piece_length = piece_length;
         let metainfo = creator.finish_with_content(&content).expect("valid");
         let listen = vec![SocketAddr::from(([0, 0, 0, 0], 6881))];
-        let config = Config { listen, ..Config::default() };
+        let config = Config { listen, ..config };
         let mut engine = Engine::new(config, [1; 32], Instant::ZERO, UnixTime(1));
         engine.add_torrent(Instant::ZERO, AddTorrent::new(metainfo.clone(), "/data")).expect("new");
         let mut disk = MemoryDisk::new();
@@ -132,6 +136,23 @@ impl Scene {
     fn finish(&mut self, op: OpId, request: DiskRequest) {
         let result = self.disk.perform(request);
         self.engine.handle(self.now, Event::Disk { op, result });
+    }
+
+    /// How long the reads are that are under way.
+    fn reading_now(&self) -> Vec<u32> {
+        let length = |(_, request): &(OpId, DiskRequest)| match request {
+            DiskRequest::Read { spans, .. } => spans.iter().map(|span| span.length).sum(),
+            other => unreachable!("{other:?}"),
+        };
+        self.reading.iter().flatten().map(length).collect()
+    }
+
+    /// The slow disk does what it was asked so far.
+    fn read(&mut self) {
+        for (op, request) in self.reading.replace(Vec::new()).into_iter().flatten() {
+            self.finish(op, request);
+        }
+        self.run();
     }
 
     /// Time passes until so much later.
@@ -388,6 +409,39 @@ fn leaf_hashes_asked_for_after_one_of_their_blocks_come_whatever_else_was_asked(
         assert_eq!(hashes, 100, "pieces of {piece_length} bytes");
         assert!(scene.closed.is_empty());
     }
+}
+
+/// A disk that is slow, a budget for one read at a time.
+#[test]
+fn reading_for_leaf_hashes_shares_the_read_ahead_budget() {
+    let mut config = Config::default();
+    config.bounds.read_ahead_bytes = 1;
+    let mut scene = Scene::with(config, Protocol::V2, LENGTH, 1 << 15);
+    let (mut asker, gone) = (scene.peer_of_v2(), scene.peer_of_v2());
+    let mut other = scene.peer_of_v2();
+    scene.say(&asker, Message::Interested);
+    assert_eq!(scene.heard(&mut asker), [Message::Unchoke]);
+    scene.reading = Some(Vec::new());
+    let block = |piece| Block { piece: PieceIndex(piece), begin: 0, length: 1 << 14 };
+    scene.say(&asker, Message::Request(block(1)));
+    let leaves = scene.request(leaf_range(4, 2, 4));
+    for ear in [&gone, &other] {
+        scene.say(ear, Message::HashRequest(leaves));
+    }
+    assert_eq!(scene.reading_now(), [1 << 14]);
+    scene.read();
+    assert_eq!(scene.reading_now(), [0; 0], "the block was not sent yet");
+    scene.engine.handle(scene.now, Event::Closed { conn: gone.conn, why: None });
+    scene.run();
+    assert!(matches!(scene.heard(&mut asker)[..], [Message::Piece { .. }]));
+    assert_eq!(scene.reading_now(), [1 << 15], "though who was first in line is gone");
+    scene.say(&asker, Message::Request(block(2)));
+    assert_eq!(scene.reading_now(), [1 << 15]);
+    scene.read();
+    assert!(matches!(scene.heard(&mut other)[..], [Message::Hashes { .. }]));
+    assert_eq!(scene.reading_now(), [1 << 14]);
+    scene.read();
+    assert!(matches!(scene.heard(&mut asker)[..], [Message::Piece { .. }]));
 }
 
 #[test]

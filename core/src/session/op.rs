@@ -62,8 +62,8 @@ pub(crate) enum TorrentOp {
     ProbeRead,
     /// Blocks read for a peer.
     ReadForPeer(PeerSlot, ReadRun),
-    /// A part of a piece read for the hashes of its blocks, which peers asked for.
-    ReadLeaves,
+    /// So many bytes of a piece read for the hashes of its blocks, which peers asked for.
+    ReadLeaves(u32),
     /// A part of a piece read from a file of another torrent.
     ReadFromOther,
     /// What was written flushed.

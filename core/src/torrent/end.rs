@@ -147,7 +147,7 @@ impl Torrent {
             TorrentOp::HashPiece(piece) => self.piece_hashed(session, piece, result),
             TorrentOp::ReadForPeer(slot, run) => self.blocks_read(session, slot, run, result),
             TorrentOp::ReadFromOther => self.other_was_read(session, result),
-            TorrentOp::ReadLeaves => self.leaves_read(session, result),
+            TorrentOp::ReadLeaves(length) => self.leaves_read(session, length, result),
             TorrentOp::ProbeRead => self.read_probed(session, result),
             TorrentOp::Sync => self.synced(session, result),
             TorrentOp::SaveResume => self.resume_saved(session, result),

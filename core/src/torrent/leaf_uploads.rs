@@ -4,7 +4,7 @@
 //! torrent at a time, and hashed here; then all requests for these pieces are answered, with hashes
 //! from them and, where more proof is asked for, from the layers above
 //! ([`HashTrees`](super::hash_trees)). What is on disk is compared with the pieces' hashes first, so
-//! that no answer is wrong.
+//! that no answer is wrong. What is being read counts in the session's read-ahead budget.
 //!
 //! How much is read in a minute is bounded, for each peer and in all: as much as is uploaded and some
 //! more. That bounds the answers, too: no other limit holds them up. What is beyond it is rejected, but
@@ -177,13 +177,16 @@ impl Torrent {
         self.read_next_leaves(session);
     }
 
-    /// Begins with the next pieces.
-    fn read_next_leaves(&mut self, session: &mut Session) {
+    /// Begins with the next pieces, as soon as the read-ahead budget has room.
+    pub(super) fn read_next_leaves(&mut self, session: &mut Session) {
         while let uploads = self.leaf_uploads.make()
             && uploads.reading.is_none()
             && let Some(next) = uploads.waiting.iter().find(|request| request.is_allowed)
         {
-            let pieces = next.pieces;
+            let (pieces, of) = (next.pieces, next.of);
+            if !session.may_read_ahead() {
+                return self.wait_to_read(session, of);
+            }
             match self.piece_root(pieces.first).filter(|_| self.may_read_leaves(pieces)) {
                 Some(root) => {
                     let (trees, leaves) = (Vec::new(), Vec::new());
@@ -203,15 +206,18 @@ impl Torrent {
         let Some(part) = reading.and_then(Reading::next_part) else { return };
         let spans = self.layout.spans(part);
         let read = DiskRequest::Read { store: self.store, spans };
-        self.disk(session, TorrentOp::ReadLeaves, read);
+        session.read_ahead += part.length as usize;
+        self.disk(session, TorrentOp::ReadLeaves(part.length), read);
     }
 
     /// A part of a piece was read for its leaf hashes.
     pub(super) fn leaves_read(
         &mut self,
         session: &mut Session,
+        length: u32,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
+        session.read_ahead -= length as usize;
         let uploads = self.leaf_uploads.make();
         let Some(mut reading) = uploads.reading.take() else { return };
         let pieces = reading.pieces;

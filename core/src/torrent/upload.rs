@@ -76,8 +76,8 @@ impl Torrent {
         loop {
             let Some(peer) = self.peers.get_mut(slot) else { return };
             if !session.may_read_ahead() {
-                if peer.uploads.has_waiting() && !std::mem::replace(&mut peer.waits_to_read, true) {
-                    session.read_waiters.push_back((self.id, slot));
+                if peer.uploads.has_waiting() {
+                    self.wait_to_read(session, slot);
                 }
                 return;
             }
@@ -89,12 +89,25 @@ impl Torrent {
         }
     }
 
+    /// Has a peer, for which something is to be read, wait in line for the read-ahead budget.
+    pub(super) fn wait_to_read(&mut self, session: &mut Session, slot: PeerSlot) {
+        if let Some(peer) = self.peers.get_mut(slot)
+            && !std::mem::replace(&mut peer.waits_to_read, true)
+        {
+            session.read_waiters.push_back((self.id, slot));
+        }
+    }
+
     /// The read-ahead budget has room again, and it is this peer's turn.
     pub(crate) fn read_for_waiting(&mut self, session: &mut Session, slot: PeerSlot) {
         if let Some(peer) = self.peers.get_mut(slot) {
             peer.waits_to_read = false;
-            self.read_for(session, slot);
         }
+        // It may be gone, and another waits for the same reading of leaves.
+        if self.leaf_uploads.get().is_some() {
+            self.read_next_leaves(session);
+        }
+        self.read_for(session, slot);
     }
 
     /// Blocks for a peer were read, or could not be.

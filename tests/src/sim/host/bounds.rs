@@ -13,8 +13,9 @@ use crate::sim::world::Cx;
 /// Most bytes handed in at once, as the network does it.
 const LONGEST_RECEIVED: usize = 64 << 10;
 
-/// Longest read for a peer, in bytes (BEP 3: larger requests are refused).
+/// Longest read for a peer, in bytes (BEP 3: larger requests are refused), and for leaf hashes of a piece.
 const LONGEST_READ: usize = 128 << 10;
+const LONGEST_READ_OF_LEAVES: usize = 1 << 20;
 
 /// Most dials of one address within a minute (chosen: one that the user named may be tried again
 /// after two seconds).
@@ -66,7 +67,8 @@ impl EngineHost {
         // read from each connection before it was held back.
         let on_the_way = self.longest_piece + self.conns.len() * LONGEST_RECEIVED;
         let writes = bounds.write_backlog_bytes + bounds.assembly_bytes + on_the_way;
-        let reads = bounds.read_ahead_bytes + LONGEST_READ;
+        let longest_read = LONGEST_READ.max(self.longest_piece.min(LONGEST_READ_OF_LEAVES));
+        let reads = bounds.read_ahead_bytes + longest_read;
         if load.writing > writes || load.reading > reads {
             cx.violation(self.id, format!("past its bounds at the disk: {load:?}"));
         }
