@@ -441,6 +441,14 @@ fn reading_for_leaf_hashes_shares_the_read_ahead_budget() {
     assert!(matches!(scene.heard(&mut other)[..], [Message::Hashes { .. }]));
     assert_eq!(scene.reading_now(), [1 << 14]);
     scene.read();
+    // The block is not taken, but that holds up nobody's hashes for long.
+    let leaves = scene.request(leaf_range(8, 2, 4));
+    scene.say(&other, Message::HashRequest(leaves));
+    assert_eq!(scene.reading_now(), [0; 0]);
+    scene.wait(Duration::from_secs(5));
+    assert_eq!(scene.reading_now(), [1 << 15]);
+    scene.read();
+    assert!(matches!(scene.heard(&mut other)[..], [Message::Hashes { .. }]));
     assert!(matches!(scene.heard(&mut asker)[..], [Message::Piece { .. }]));
 }
 

@@ -4,7 +4,8 @@
 //! torrent at a time, and hashed here; then all requests for these pieces are answered, with hashes
 //! from them and, where more proof is asked for, from the layers above
 //! ([`HashTrees`](super::hash_trees)). What is on disk is compared with the pieces' hashes first, so
-//! that no answer is wrong. What is being read counts in the session's read-ahead budget.
+//! that no answer is wrong. What is being read counts in the session's read-ahead budget, and waits for it,
+//! but not for long.
 //!
 //! How much is read in a minute is bounded, for each peer and in all: as much as is uploaded and some
 //! more. That bounds the answers, too: no other limit holds them up. What is beyond it is rejected, but
@@ -174,17 +175,23 @@ impl Torrent {
         let uploads = self.leaf_uploads.make();
         let is_left = uploads.waiting.iter().any(|request| !request.is_allowed);
         uploads.retry_at = is_left.then_some(now + RETRY);
-        self.read_next_leaves(session);
+        // The budget may be full of what a peer does not take.
+        self.begin_leaves(session, false);
     }
 
-    /// Begins with the next pieces, as soon as the read-ahead budget has room.
+    /// Begins with the next pieces, as soon as the read-ahead budget has room, or a while later.
     pub(super) fn read_next_leaves(&mut self, session: &mut Session) {
+        self.begin_leaves(session, true);
+    }
+
+    fn begin_leaves(&mut self, session: &mut Session, minds_budget: bool) {
         while let uploads = self.leaf_uploads.make()
             && uploads.reading.is_none()
             && let Some(next) = uploads.waiting.iter().find(|request| request.is_allowed)
         {
             let (pieces, of) = (next.pieces, next.of);
-            if !session.may_read_ahead() {
+            if minds_budget && !session.may_read_ahead() {
+                uploads.retry_at.get_or_insert(session.now + RETRY);
                 return self.wait_to_read(session, of);
             }
             match self.piece_root(pieces.first).filter(|_| self.may_read_leaves(pieces)) {

@@ -67,8 +67,10 @@ impl EngineHost {
         // read from each connection before it was held back.
         let on_the_way = self.longest_piece + self.conns.len() * LONGEST_RECEIVED;
         let writes = bounds.write_backlog_bytes + bounds.assembly_bytes + on_the_way;
-        let longest_read = LONGEST_READ.max(self.longest_piece.min(LONGEST_READ_OF_LEAVES));
-        let reads = bounds.read_ahead_bytes + longest_read;
+        // Of leaves that waited long one is read all the same, by each torrent.
+        let torrents = self.engine.as_ref().map_or(0, |engine| engine.engine().torrents().count());
+        let of_leaves = torrents * self.longest_piece.min(LONGEST_READ_OF_LEAVES);
+        let reads = bounds.read_ahead_bytes + LONGEST_READ + of_leaves;
         if load.writing > writes || load.reading > reads {
             cx.violation(self.id, format!("past its bounds at the disk: {load:?}"));
         }
