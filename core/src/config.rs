@@ -95,7 +95,8 @@ pub struct Bounds {
     pub assembly_bytes: usize,
     /// Bytes handed to the disk and not yet written. Past it, reading from peers stops.
     pub write_backlog_bytes: usize,
-    /// Bytes read for peers and not yet sent, or hashed for them. Past it, further reads wait.
+    /// Bytes read for peers and not yet sent, or hashed for them. Past it, further reads wait,
+    /// those for hashes (BEP 52) a few seconds at most.
     pub read_ahead_bytes: usize,
     /// Requests a peer may have queued with us (BEP 10, `reqq`). Past it, they are rejected or
     /// dropped.

@@ -1,5 +1,5 @@
-//! While the disk is behind, nothing more is read from peers. What counts
-//! is what is held: the padding between files of v2 is not (BEP 52).
+//! While the disk is behind, nothing more is read from peers. What counts is what is held: the padding
+//! between files of v2 is not (BEP 52).
 
 use std::net::SocketAddr;
 

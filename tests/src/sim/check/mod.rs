@@ -3,7 +3,8 @@
 //! The checker keeps, per connection, what either side has said: handshake, choke, interest,
 //! bitfield, allowed fast, requests. It learns what the engine was told when bytes are handed to
 //! the engine, and judges what the engine says when bytes are gathered from it, so there is no
-//! moment in between that could excuse a message. The rules are those of DESIGN.md, section 8
+//! moment in between that could excuse a message; where one waits behind bytes that have not left yet, the
+//! host says so. The rules are those of DESIGN.md, section 8
 //! (1, 2, 5) and DEFENCES.md, section 2 (S1, S2, S4, S5, S11). Streams that begin with anything
 //! but the peer protocol (HTTP to and from trackers) are left alone.
 

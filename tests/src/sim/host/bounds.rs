@@ -13,8 +13,10 @@ use crate::sim::world::Cx;
 /// Most bytes handed in at once, as the network does it.
 const LONGEST_RECEIVED: usize = 64 << 10;
 
-/// Longest read for a peer, in bytes (BEP 3: larger requests are refused), and for leaf hashes of a piece.
+/// Longest read for a peer, in bytes (BEP 3: larger requests are refused).
 const LONGEST_READ: usize = 128 << 10;
+
+/// Longest read of a piece for its leaf hashes, in bytes.
 const LONGEST_READ_OF_LEAVES: usize = 1 << 20;
 
 /// Most dials of one address within a minute (chosen: one that the user named may be tried again
@@ -67,13 +69,19 @@ impl EngineHost {
         // read from each connection before it was held back.
         let on_the_way = self.longest_piece + self.conns.len() * LONGEST_RECEIVED;
         let writes = bounds.write_backlog_bytes + bounds.assembly_bytes + on_the_way;
-        // Of leaves that waited long one is read all the same, by each torrent.
-        let torrents = self.engine.as_ref().map_or(0, |engine| engine.engine().torrents().count());
-        let of_leaves = torrents * self.longest_piece.min(LONGEST_READ_OF_LEAVES);
-        let reads = bounds.read_ahead_bytes + LONGEST_READ + of_leaves;
-        if load.writing > writes || load.reading > reads {
+        let reads = bounds.read_ahead_bytes + LONGEST_READ;
+        let reads_too_much =
+            load.reading > reads && load.reading > reads + self.most_read_past_the_budget();
+        if load.writing > writes || reads_too_much {
             cx.violation(self.id, format!("past its bounds at the disk: {load:?}"));
         }
+    }
+
+    /// For leaf hashes that have waited long, each torrent reads a part of a piece all the same. Looks
+    /// at every torrent.
+    fn most_read_past_the_budget(&self) -> usize {
+        let torrents = self.engine.as_ref().map_or(0, |engine| engine.engine().torrents().count());
+        torrents * self.longest_piece.min(LONGEST_READ_OF_LEAVES)
     }
 
     /// Checks that nothing is left of an engine that has said `Stopped`.
