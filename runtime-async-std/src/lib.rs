@@ -1,9 +1,9 @@
 //! bitswarm on async-std: one task that owns the engine and the sockets, worker threads for the disk
 //! and for name resolution.
 //!
-//! async-std is discontinued upstream in favour of smol. With the feature `smol` this crate runs on
-//! smol, and nothing else about it changes; a new application better begins with that. Which of the
-//! two it is stands in one file, `rt.rs`.
+//! async-std is discontinued upstream in favour of smol. With the feature `smol` there is
+//! `start_on_smol` beside [`start`], and nothing else about the session changes; a new application
+//! better begins with that. Both are named in one file, `rt.rs`.
 //!
 //! [`start`] is all there is to it: applications then use the [`Client`], which is the same with
 //! every runtime. One session seeds, another downloads from it:
@@ -60,11 +60,19 @@ pub use bitswarm_runtime_common::{
 use crate::ready::Ready;
 use crate::task::Driving;
 
-/// Starts a session: a driver task on a thread of its own.
+/// Starts a session: a driver task of async-std on a thread of its own.
 ///
 /// The stream of notices that is returned misses nothing, the sockets' opening included.
 pub fn start(config: &ClientConfig) -> Result<(Client, Events), StartError> {
     let ready = Arc::new(Ready::default());
     let wake = Arc::clone(&ready);
-    launch(config, wake, |host| rt::block_on(Driving::new(host, ready).run()))
+    launch(config, wake, |host| rt::block_on_async_std(Driving::new(host, ready).run()))
+}
+
+/// Starts a session as [`start`] does, with a driver task of smol.
+#[cfg(feature = "smol")]
+pub fn start_on_smol(config: &ClientConfig) -> Result<(Client, Events), StartError> {
+    let ready = Arc::new(Ready::default());
+    let wake = Arc::clone(&ready);
+    launch(config, wake, |host| rt::block_on_smol(Driving::new(host, ready).run()))
 }
