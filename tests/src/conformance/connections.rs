@@ -147,7 +147,7 @@ pub fn leech_vanishing_in_mid_block_harms_nobody(runtime: Runtime) {
 pub fn two_hundred_connections_are_served(runtime: Runtime) {
     const PEERS: usize = 200;
     const PIECE: usize = 16 << 10;
-    let _turn = alone();
+    let _turn = alone(runtime);
     let sample = Sample::numbered(0, PEERS * PIECE, PIECE as u32);
     let mut leech = Session::with(runtime, |config| {
         config.core.connections.torrent = PEERS;

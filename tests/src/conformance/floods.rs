@@ -22,7 +22,7 @@ pub fn datagrams_do_not_starve_a_transfer(runtime: Runtime) {
     const LONGEST: Duration = Duration::from_secs(30);
     const FLOOD: u64 = 10_000;
     const MOST_TRANSFERS: u32 = 20;
-    let _turn = alone();
+    let _turn = alone(runtime);
     let mut seed = Session::start(runtime);
     let mut leech = Session::start(runtime);
     let target = leech.addr();
@@ -65,7 +65,7 @@ pub fn datagrams_do_not_starve_a_transfer(runtime: Runtime) {
 /// not left hanging, the loop does not spin, and with descriptors back everything goes on.
 pub fn exhausted_descriptors_are_survived_and_recovered_from(runtime: Runtime) {
     const MOST_TURNS: u64 = 400;
-    let _turn = alone();
+    let _turn = alone(runtime);
     in_own_process(runtime, || {
         let sample = Sample::new(2 << 20);
         let mut seed = Session::with(runtime, |config| {

@@ -1,7 +1,9 @@
 //! How a case shares the machine, and the process, with others.
 //!
 //! Tests run side by side. A case that mostly waits goes [`beside_others`]. One that keeps the
-//! machine busy, or measures how soon something happens, waits until it is [`alone`]. One that counts
+//! machine busy, or measures how soon something happens, waits until it is [`alone`]: among the tests
+//! of this program by a lock, and under nextest, where each test is a process, by `.config/nextest.toml`,
+//! which knows such tests by the module `alone` that they are in. One that counts
 //! or changes what belongs to the whole process (descriptors, threads, memory, limits, mounts) runs
 //! [`in_own_process`]: the test program is executed again for that one test.
 
@@ -23,7 +25,8 @@ pub(super) fn beside_others() -> RwLockReadGuard<'static, ()> {
 }
 
 /// Waits until no other case of this program runs.
-pub(super) fn alone() -> RwLockWriteGuard<'static, ()> {
+pub(super) fn alone(runtime: Runtime) -> RwLockWriteGuard<'static, ()> {
+    assert!(runtime.case.contains("::alone::"), "{} is not in a module `alone`", runtime.case);
     MACHINE.write().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -53,7 +53,7 @@ pub fn deadlines_are_met_and_never_early(runtime: Runtime) {
     const GIVEN: Duration = Duration::from_millis(500);
     const USUALLY_LATE: Duration = Duration::from_millis(50);
     const LATE: Duration = Duration::from_secs(1);
-    let _turn = alone();
+    let _turn = alone(runtime);
     let mut session = Session::with(runtime, |config| config.core.timeouts.handshake = GIVEN);
     // Without a torrent nobody is let in.
     session.seed(&Sample::new(100_000));
@@ -82,7 +82,7 @@ pub fn deadlines_are_met_and_never_early(runtime: Runtime) {
 pub fn calls_are_answered_at_once(runtime: Runtime) {
     const USUALLY: Duration = Duration::from_millis(5);
     const LONGEST: Duration = Duration::from_secs(1);
-    let _turn = alone();
+    let _turn = alone(runtime);
     let session = Session::start(runtime);
     let mut took = Vec::new();
     for _ in 0..101 {

@@ -17,7 +17,8 @@
 //! | `life` | handles, calls, resume data |
 //! | `stop` | the end, and what is left of it |
 //!
-//! How a case shares the machine with others is in `harness`.
+//! Cases that need the machine to themselves stand in a module `alone` of their runtime's. How a case
+//! shares the machine with others is in `harness`.
 
 mod audit;
 mod harness;
@@ -59,11 +60,18 @@ macro_rules! conformance {
         mod $runtime {
             $crate::conformance_core! { $start }
             $crate::conformance_rest! { $start }
+            mod alone {
+                $crate::conformance_core_alone! { $start }
+                $crate::conformance_rest_alone! { $start }
+            }
         }
     };
     ($runtime:ident, $start:path, core) => {
         mod $runtime {
             $crate::conformance_core! { $start }
+            mod alone {
+                $crate::conformance_core_alone! { $start }
+            }
         }
     };
 }
@@ -74,7 +82,6 @@ macro_rules! conformance {
 macro_rules! conformance_core {
     ($start:path) => {
         $crate::conformance_cases! { $start;
-            transfer: file_goes_from_seed_to_leech_whole
             transfer: both_families_are_served
             transfer: partial_writes_lose_nothing
             transfer: stream_may_come_in_any_cut
@@ -97,21 +104,42 @@ macro_rules! conformance_core {
     };
 }
 
+/// Of that, what needs the machine to itself.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_core_alone {
+    ($start:path) => {
+        $crate::conformance_cases! { $start;
+            transfer: file_goes_from_seed_to_leech_whole
+        }
+    };
+}
+
 /// What makes it a good one.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_rest {
     ($start:path) => {
         $crate::conformance_cases! { $start;
-            transfer: gibibyte_arrives_with_equal_hash
             connections: hanging_connects_end_in_time_and_make_room
-            connections: two_hundred_connections_are_served
-            operations: every_operation_completes_exactly_once_under_stress
             operations: completions_in_any_order_are_taken
             limits: rates_are_within_five_percent_over_ten_seconds
             limits: fast_sender_is_not_read_and_memory_stays_bounded
             idle: session_with_nothing_to_do_takes_no_turns
             idle: finished_peers_that_stay_connected_cost_no_turns
+        }
+    };
+}
+
+/// Of that, what needs the machine to itself.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_rest_alone {
+    ($start:path) => {
+        $crate::conformance_cases! { $start;
+            transfer: gibibyte_arrives_with_equal_hash
+            connections: two_hundred_connections_are_served
+            operations: every_operation_completes_exactly_once_under_stress
             idle: deadlines_are_met_and_never_early
             idle: calls_are_answered_at_once
             floods: datagrams_do_not_starve_a_transfer

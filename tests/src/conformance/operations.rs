@@ -57,7 +57,7 @@ fn recorded_transfer(runtime: Runtime, sample: &Sample) -> [(Vec<u8>, Duration);
 /// Small bounds, many threads and torrents, peers that come, fail and go, calls from all sides.
 pub fn every_operation_completes_exactly_once_under_stress(runtime: Runtime) {
     const TORRENTS: u32 = 8;
-    let _turn = alone();
+    let _turn = alone(runtime);
     let samples: Vec<_> =
         (0..TORRENTS).map(|number| Sample::numbered(number, 3 << 20, 32 << 10)).collect();
     let small = |config: &mut _| {

@@ -40,7 +40,7 @@ fn ends_in_time(runtime: Runtime, scene: impl Fn() -> Duration) {
 /// Both ends of a transfer are stopped in the middle of it, while connects hang, a peer says
 /// nothing, and another does not read what it asked for.
 pub fn busy_sessions_end_within_a_second_and_leave_nothing(runtime: Runtime) {
-    let _turn = alone();
+    let _turn = alone(runtime);
     ends_in_time(runtime, || {
         let sample = Sample::new(16 << 20);
         let mut seed = Session::start(runtime);
@@ -66,7 +66,7 @@ pub fn busy_sessions_end_within_a_second_and_leave_nothing(runtime: Runtime) {
 pub fn tracker_that_hangs_does_not_hold_up_the_end(runtime: Runtime) {
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 27\r\nConnection: close\r\n\r\n\
         d8:intervali1800e5:peers0:e";
-    let _turn = alone();
+    let _turn = alone(runtime);
     ends_in_time(runtime, || {
         let (tracker, addr) = listen();
         let sample = Sample::new(1 << 20);

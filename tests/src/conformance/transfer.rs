@@ -25,7 +25,7 @@ use crate::interop::wire::{Message, Wire};
 
 /// 20 MiB and a bit.
 pub fn file_goes_from_seed_to_leech_whole(runtime: Runtime) {
-    let _turn = alone();
+    let _turn = alone(runtime);
     let sample = Sample::new((20 << 20) + 12_345);
     let mut seed = Session::start(runtime);
     seed.seed(&sample);
@@ -148,7 +148,7 @@ pub fn reading_stops_for_the_disk_and_goes_on(runtime: Runtime) {
 /// 1 GiB, in memory that does not grow with it.
 pub fn gibibyte_arrives_with_equal_hash(runtime: Runtime) {
     const MOST_MEMORY: u64 = 256 << 20;
-    let _turn = alone();
+    let _turn = alone(runtime);
     in_own_process(runtime, || {
         let seed = Session::start(runtime);
         let (metainfo, hashes) = write_gibibyte(&seed.root());

@@ -4,8 +4,13 @@
 //! A case whose needs are not met is reported as ignored, with the reason, and again in a summary
 //! at the end, which also goes to the file that `BITSWARM_INTEROP_SKIPPED` names. With
 //! `BITSWARM_INTEROP=require` it fails instead.
+//!
+//! Under nextest each case is a process, in a namespace of its own. nextest asks for the list of cases
+//! outside of any namespace, where it cannot be known what a case will lack: all are listed, and a case
+//! whose needs are not met adds its line to that file when its turn comes, and ends.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -53,24 +58,13 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
         eprintln!("interop: {error}");
         return ExitCode::FAILURE;
     }
-    let required = std::env::var("BITSWARM_INTEROP").is_ok_and(|value| value == "require");
-    let mut skipped = String::new();
-    let mut trials = Vec::new();
-    for (number, case) in (1..).zip(cases) {
-        let obstacles = case.obstacles();
-        let chosen =
-            arguments.filter.as_ref().is_none_or(|filter| case.name.contains(filter.as_str()));
-        if chosen && !required && !obstacles.is_empty() {
-            let _ = writeln!(skipped, "interop: skipped {}: {}", case.name, reasons(&obstacles));
-        }
-        trials.push(trial(number, case, &obstacles, required));
-    }
+    let numbered = (1..).zip(cases);
+    let trials = match std::env::var_os("NEXTEST") {
+        Some(_) => numbered.map(|(number, case)| late_trial(number, case)).collect(),
+        None => numbered.map(|(number, case)| trial(number, case, &arguments)).collect(),
+    };
     lab::remember_panics();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if !arguments.list {
-        tell_skipped(&skipped);
-    }
-    conclusion.exit_code()
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Builds our binary and moves into a namespace, unless only a list is asked for.
@@ -85,15 +79,41 @@ fn prepare(arguments: &Arguments) -> Outcome {
     namespace::set_up()
 }
 
-fn trial(number: u8, case: Case, obstacles: &[(Need, String)], required: bool) -> Trial {
+/// Whether a case that cannot run is a failure.
+fn all_are_required() -> bool {
+    std::env::var("BITSWARM_INTEROP").is_ok_and(|value| value == "require")
+}
+
+/// A trial of which it is known before any runs whether it can.
+fn trial(number: u8, case: Case, arguments: &Arguments) -> Trial {
+    let obstacles = case.obstacles();
     if obstacles.is_empty() {
-        let run = move || Lab::run(number, case.steps).map_err(Failed::from);
-        return Trial::test(case.name, run);
+        return Trial::test(case.name, move || Lab::run(number, case.steps).map_err(Failed::from));
     }
-    let why = reasons(obstacles);
+    let why = reasons(&obstacles);
+    let is_chosen = arguments.filter.as_ref().is_none_or(|filter| case.name.contains(filter));
+    if is_chosen && !arguments.list && !all_are_required() {
+        report_skipped(&case.name, &why);
+    }
     let trial = Trial::test(case.name, move || Err(Failed::from(why)));
     let words: Vec<&str> = obstacles.iter().map(|(need, _)| need.word()).collect();
-    trial.with_kind(format!("no {}", words.join(", "))).with_ignored_flag(!required)
+    trial.with_kind(format!("no {}", words.join(", "))).with_ignored_flag(!all_are_required())
+}
+
+/// A trial that finds out whether it can run when it is to.
+fn late_trial(number: u8, case: Case) -> Trial {
+    Trial::test(case.name.clone(), move || {
+        let obstacles = case.obstacles();
+        if obstacles.is_empty() {
+            return Lab::run(number, case.steps).map_err(Failed::from);
+        }
+        let why = reasons(&obstacles);
+        if all_are_required() {
+            return Err(Failed::from(why));
+        }
+        report_skipped(&case.name, &why);
+        Ok(())
+    })
 }
 
 fn reasons(obstacles: &[(Need, String)]) -> String {
@@ -101,14 +121,14 @@ fn reasons(obstacles: &[(Need, String)]) -> String {
     reasons.join("; ")
 }
 
-fn tell_skipped(skipped: &str) {
-    if !skipped.is_empty() {
-        eprint!("{skipped}");
-        eprintln!("interop: bash .ci/install-peers installs the clients that these cases need");
-    }
-    if let Some(path) = std::env::var_os("BITSWARM_INTEROP_SKIPPED")
-        && let Err(error) = std::fs::write(&path, skipped)
-    {
+/// Says that a case cannot run here: on stderr, and in the file that is to have all of them.
+fn report_skipped(name: &str, why: &str) {
+    let mut line = String::new();
+    let _ = writeln!(line, "interop: skipped {name}: {why} (.ci/install-peers installs clients)");
+    eprint!("{line}");
+    let Some(path) = std::env::var_os("BITSWARM_INTEROP_SKIPPED") else { return };
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
         eprintln!("interop: {}: {error}", path.display());
     }
 }
