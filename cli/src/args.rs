@@ -121,6 +121,9 @@ pub(crate) struct Download {
     /// Share for this long
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) seed_time: Option<Duration>,
+    /// Write over files that are not known to be the torrent's
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     #[command(flatten)]
     pub(crate) transfer: Transfer,
 }
@@ -167,6 +170,9 @@ pub(crate) struct Transfer {
     /// Exit (code 8) when no content has moved for this long
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) stall_timeout: Option<Duration>,
+    /// Hash everything that is on disk, whatever is known of it (finds changes that keep size and times)
+    #[arg(long)]
+    pub(crate) check: bool,
     /// Reserve the space on disk at the start
     #[arg(long)]
     pub(crate) preallocate: bool,
@@ -176,6 +182,9 @@ pub(crate) struct Transfer {
     /// Record everything the engine is told into this file, to be replayed
     #[arg(long, value_name = "LOG")]
     pub(crate) record: Option<PathBuf>,
+    /// Replace the recording if it exists
+    #[arg(long, requires = "record")]
+    pub(crate) force: bool,
     /// Do not look for peers on the local network
     #[arg(long)]
     pub(crate) no_lsd: bool,
@@ -242,6 +251,9 @@ pub(crate) struct Metadata {
     /// Where to write the torrent
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// Replace that file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) network: Network,
     /// Give up (code 6 or 8) after this long

@@ -37,7 +37,8 @@ pub(crate) struct Gate {
 /// What this process works on.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    list: PathBuf,
+    /// Where it is said; nowhere without a state directory.
+    list: Option<PathBuf>,
     how: Use,
     torrents: BTreeSet<InfoHash>,
 }
@@ -60,16 +61,31 @@ impl Gate {
         torrents: impl Iterator<Item = InfoHash>,
         how: Use,
     ) -> Result<Claim, Failure> {
-        let claim = Claim { list: session.join(LIST), how, torrents: torrents.collect() };
+        let list = session.join(LIST);
+        let claim = Claim { list: Some(list.clone()), how, torrents: torrents.collect() };
         for other in self.state.sessions().filter(|dir| dir != session && is_alive(dir)) {
             claim.compare(&other)?;
         }
-        claim.write().map_err(|error| Failure::file("cannot write", &claim.list, &error))?;
+        claim.write().map_err(|error| Failure::file("cannot write", &list, &error))?;
         Ok(claim)
+    }
+
+    /// Whether a process works on a torrent.
+    pub(crate) fn is_worked_on(&self, infohash: &InfoHash) -> bool {
+        let works_on = |dir: &PathBuf| {
+            let list = fs::read_to_string(dir.join(LIST)).unwrap_or_default();
+            list.lines().any(|line| line.ends_with(&format!(" {infohash}")))
+        };
+        self.state.sessions().any(|dir| works_on(&dir) && is_alive(&dir))
     }
 }
 
 impl Claim {
+    /// A claim that nobody hears of.
+    pub(crate) fn of_nobody(torrents: impl Iterator<Item = InfoHash>, how: Use) -> Self {
+        Claim { list: None, how, torrents: torrents.collect() }
+    }
+
     /// This torrent is not worked on any more.
     pub(crate) fn release(&mut self, infohash: &InfoHash) {
         if self.torrents.remove(infohash) {
@@ -95,11 +111,12 @@ impl Claim {
 
     /// The list appears whole.
     fn write(&self) -> io::Result<()> {
+        let Some(list) = &self.list else { return Ok(()) };
         let line = |infohash: &InfoHash| format!("{} {infohash}\n", word(self.how));
         let text: String = self.torrents.iter().map(line).collect();
-        let unfinished = self.list.with_extension("new");
+        let unfinished = list.with_extension("new");
         fs::write(&unfinished, text)?;
-        fs::rename(&unfinished, &self.list)
+        fs::rename(&unfinished, list)
     }
 }
 

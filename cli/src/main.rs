@@ -11,9 +11,11 @@ mod globs;
 mod hashing;
 mod input;
 mod json;
+mod known;
 mod logging;
 mod output;
 mod progress;
+mod replace;
 mod selection;
 mod session;
 mod signals;
@@ -24,6 +26,7 @@ mod text;
 mod torrents;
 mod units;
 mod watch;
+mod workplace;
 
 use std::process::ExitCode;
 

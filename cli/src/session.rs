@@ -22,6 +22,7 @@ use bitswarm_runtime_common::{Client, ClientConfig, Events, STOP_TIMEOUT, StartE
 
 use crate::args::{PeerName, Runtime, Transfer};
 use crate::exit::{Code, Failure};
+use crate::replace::{self, Existing};
 use crate::state::State;
 
 /// Longest wait for a notice, and so the time until Ctrl-C is noticed (chosen).
@@ -36,6 +37,15 @@ pub(crate) struct Session {
     client: Client,
     events: Events,
     must_listen: MustListen,
+}
+
+/// Why a session of download or seed did not start.
+#[derive(Debug)]
+pub(crate) enum TransferFailure {
+    /// Its state directory cannot be used.
+    State(Failure),
+    /// Something else.
+    Other(Failure),
 }
 
 /// What becomes of a session that cannot listen.
@@ -65,16 +75,25 @@ impl Session {
         Ok(Session { client, events, must_listen })
     }
 
-    /// Starts a session with the options of download and seed, in a state directory of its own.
+    /// Starts a session with the options of download and seed, in a state directory of its own, or
+    /// without one. The state directory that could not be used comes back as a failure of its own.
     pub(crate) fn for_transfer(
         transfer: &Transfer,
-        state: &State,
-    ) -> Result<(Self, PathBuf), Failure> {
+        state: Option<&State>,
+    ) -> Result<(Self, Option<PathBuf>), TransferFailure> {
         let must_listen = MustListen::if_named(transfer.network.names_listener());
-        for dir in state.session_dirs() {
+        if let Some(record) = &transfer.record {
+            let existing = Existing::by_force(transfer.force);
+            replace::refuse_existing(record, existing).map_err(TransferFailure::Other)?;
+        }
+        let dirs: Box<dyn Iterator<Item = Option<PathBuf>>> = match state {
+            Some(state) => Box::new(state.session_dirs().map(Some)),
+            None => Box::new(std::iter::once(None)),
+        };
+        for dir in dirs {
             let config = ClientConfig {
                 core: core_config(transfer),
-                state_dir: Some(dir.clone()),
+                state_dir: dir.clone(),
                 bind: transfer.network.bind.clone(),
                 insecure_trackers: transfer.insecure_trackers.clone(),
                 record: transfer.record.clone(),
@@ -83,11 +102,14 @@ impl Session {
             match transfer.driven.runtime.start(&config) {
                 Ok((client, events)) => return Ok((Session { client, events, must_listen }, dir)),
                 Err(StartError::State(StateDirError::InUse(_))) => {}
-                Err(error) => return Err(start_failure(&error)),
+                Err(error @ StartError::State(_)) => {
+                    return Err(TransferFailure::State(start_failure(&error)));
+                }
+                Err(error) => return Err(TransferFailure::Other(start_failure(&error))),
             }
         }
         let message = "too many sessions work on this directory; stop one of them";
-        Err(Failure::new(Code::File, message))
+        Err(TransferFailure::Other(Failure::new(Code::File, message)))
     }
 
     /// Waits for the next notice; `None` if none came in time, or none worth telling. A socket that had to be opened and

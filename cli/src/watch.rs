@@ -228,6 +228,10 @@ pub(crate) fn disk_failure(error: &DiskError) -> Failure {
         DiskErrorKind::Full => (Code::DiskFull, "free some space and run this again to go on"),
         DiskErrorKind::Denied => (Code::File, "check who owns it and its mode"),
         DiskErrorKind::InTheWay => (Code::File, "move it away or choose another directory"),
+        DiskErrorKind::Foreign => (
+            Code::File,
+            "move it away, choose another directory, or write over it with --overwrite",
+        ),
         DiskErrorKind::TooManyOpen => (Code::File, "raise the limit on open files (ulimit -n)"),
         _ => (Code::File, "run this again to go on from here"),
     };

@@ -1,7 +1,7 @@
 //! `create`: makes a torrent of a file or a directory, hashing on all cores.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,6 +20,7 @@ use crate::hashing::hash;
 use crate::input;
 use crate::output::{Object, print, print_raw};
 use crate::progress::Progress;
+use crate::replace::{self, Existing};
 use crate::signals::Interrupt;
 use crate::units::{Size, parse_size};
 
@@ -88,6 +89,9 @@ pub(crate) struct Create {
     /// Say what would be made, hash and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Replace the torrent file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
 }
@@ -151,8 +155,7 @@ pub(crate) fn run(args: &Create) -> Result<(), Failure> {
     match &output {
         Output::Stdout => print_raw(&bytes),
         Output::File(path) => {
-            let written = write_whole(path, &bytes);
-            written.map_err(|error| Failure::file("cannot write", path, &error))?;
+            replace::write(path, &bytes, Existing::by_force(args.force))?;
             report(args, &metainfo, path)
         }
     }
@@ -179,10 +182,13 @@ impl Output {
                 let name = args.path.file_name().or_else(|| real.file_name()).unwrap_or_default();
                 let mut name = name.to_owned();
                 name.push(".torrent");
-                PathBuf::from(name)
+                fitting(name)
             }
         };
         refuse_missing_directory(&path)?;
+        if !args.dry_run {
+            replace::refuse_existing(&path, Existing::by_force(args.force))?;
+        }
         Ok(Output::File(path))
     }
 
@@ -191,6 +197,19 @@ impl Output {
             Output::Stdout => None,
             Output::File(path) => Some(path),
         }
+    }
+}
+
+/// A name made of another, no longer than file systems allow.
+fn fitting(name: OsString) -> PathBuf {
+    const NAME_MAX: usize = 255;
+    const END: &str = ".torrent";
+    match name.to_str() {
+        Some(text) if text.len() > NAME_MAX => {
+            let end = text.floor_char_boundary(NAME_MAX - END.len());
+            PathBuf::from(format!("{}{END}", &text[..end]))
+        }
+        _ => PathBuf::from(name),
     }
 }
 
@@ -330,29 +349,6 @@ fn report(args: &Create, metainfo: &Metainfo, path: &Path) -> Result<(), Failure
     }
     let path = path.display();
     print(&format!("{path}: {}, {}", info::infohashes(metainfo), extent(metainfo)))
-}
-
-/// Writes a file so that it is there whole or not at all.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A device or a pipe is written to; a rename would replace it.
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
-        return File::options().write(true).open(path)?.write_all(bytes);
-    }
-    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-    let mut temporary = name.to_owned();
-    temporary.push(format!(".{}.part", std::process::id()));
-    let temporary = path.with_file_name(temporary);
-    let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 /// `URL` or `URL,URL`. A comma in a URL is written as %2C.

@@ -4,16 +4,16 @@ use bitswarm_core::disk::Allocation;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentSource};
 
 use crate::args::{Download, Transfer};
-use crate::claim::{Gate, Use};
+use crate::claim::Use;
 use crate::exit::{Code, Failure};
 use crate::progress::Progress;
 use crate::selection::Selection;
-use crate::session::{Session, make_dir, resolve_peers};
+use crate::session::{make_dir, resolve_peers};
 use crate::signals::Interrupt;
-use crate::state::State;
 use crate::swarm::Swarm;
 use crate::torrents::{list, load_sources, priorities};
 use crate::watch::{Purpose, Share};
+use crate::workplace::Workplace;
 
 /// Downloads until everything is complete, on disk, and shared enough.
 pub(crate) fn run(args: &Download) -> Result<(), Failure> {
@@ -35,19 +35,16 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     }
     let interrupt = Interrupt::catch()?;
     make_dir(&args.output)?;
-    let state = State::open(transfer.state_dir.as_deref(), &args.output)?;
     let adds =
         torrents.into_iter().map(|source| add(args, source)).collect::<Result<Vec<_>, _>>()?;
     let peers = resolve_peers(&transfer.network.peers)?;
     let progress = Progress::new(transfer.reporting);
-    let gate = Gate::enter(&state)?;
-    let (session, dir) = Session::for_transfer(transfer, &state)?;
-    let claim = gate.claim(&dir, adds.iter().map(|add| add.source.infohash()), Use::Write)?;
-    let kept = state.fetcher(&dir);
+    let claimed = adds.iter().map(|add| add.source.infohash());
+    let place = Workplace::enter(transfer, &args.output, claimed, Use::Write, &progress)?;
+    adds.iter().for_each(|add| place.fetch(add.source.infohash()));
     let purpose = Purpose::Download(share(args));
-    let mut swarm = Swarm::new(session, purpose, transfer, progress, claim);
+    let mut swarm = Swarm::new(place.session, purpose, transfer, progress, place.claim);
     for add in adds {
-        kept.fetch(add.source.infohash());
         swarm.add(AddTorrent { peers: peers.clone(), ..add })?;
     }
     swarm.run(&interrupt)
@@ -67,6 +64,8 @@ fn add(args: &Download, source: TorrentSource) -> Result<AddTorrent, Failure> {
         only,
         order: if *sequential { PieceOrder::Sequential } else { PieceOrder::RarestFirst },
         allocation: if *preallocate { Allocation::Full } else { Allocation::Sparse },
+        recheck: args.transfer.check,
+        overwrite: args.overwrite,
         ..AddTorrent::new(source, &args.output)
     })
 }

@@ -10,12 +10,13 @@ use clap::Args;
 
 use crate::args::{PeerName, parse_tracker};
 use crate::commands::create::{
-    CreationDate, Tier, parse_date, parse_tier, parse_web_seed, similar, write_whole,
+    CreationDate, Tier, parse_date, parse_tier, parse_web_seed, similar,
 };
 use crate::commands::info;
 use crate::exit::{Code, Failure};
 use crate::input;
 use crate::output::print;
+use crate::replace::{self, Existing};
 
 /// `bitswarm edit`
 #[derive(Args, Debug)]
@@ -25,6 +26,9 @@ pub(crate) struct Edit {
     /// Where to write the changed torrent [default: in place of the old one]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Replace the file that --output names if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Trackers instead of those it has (may be repeated; each is a tier, URL,URL is one tier)
     #[arg(short, long = "tracker", value_name = "URL", value_parser = parse_tier,
           conflicts_with = "no_trackers")]
@@ -96,8 +100,7 @@ pub(crate) fn run(args: &Edit) -> Result<(), Failure> {
         Failure::new(Code::BadInput, format!("{path} cannot be changed like this: {error}"))
     })?;
     let output = args.output.as_ref().unwrap_or(&args.torrent);
-    write_whole(output, &changed.to_bytes())
-        .map_err(|error| Failure::file("cannot write", output, &error))?;
+    replace::write(output, &changed.to_bytes(), existing(args))?;
     let same = changed.info_bytes() == torrent.info_bytes();
     let verdict = if same {
         "the infohash is the same"
@@ -105,6 +108,15 @@ pub(crate) fn run(args: &Edit) -> Result<(), Failure> {
         "the infohash is another: this is a new torrent, which peers of the old one do not know"
     };
     print(&format!("{}: {}; {verdict}", output.display(), info::infohashes(&changed)))
+}
+
+/// The torrent that is edited is meant to be replaced, another file is not.
+fn existing(args: &Edit) -> Existing {
+    let is_same = |output: &PathBuf| {
+        let real = |path: &PathBuf| path.canonicalize().ok();
+        real(output).is_some_and(|output| real(&args.torrent) == Some(output))
+    };
+    Existing::by_force(args.force || args.output.as_ref().is_none_or(is_same))
 }
 
 fn edit(args: &Edit, torrent: &Metainfo) -> Result<metainfo::Edit, Failure> {

@@ -11,12 +11,12 @@ use bitswarm_core::torrent::{AddTorrent, Bottleneck};
 use bitswarm_runtime_common::ClientConfig;
 
 use crate::args;
-use crate::commands::create::write_whole;
 use crate::commands::info;
 use crate::exit::{Code, Failure};
 use crate::input;
 use crate::output::print;
 use crate::progress::Progress;
+use crate::replace::{self, Existing};
 use crate::session::{MustListen, Session, resolve_peers};
 use crate::signals::Interrupt;
 use crate::status_line::{extent, words};
@@ -29,6 +29,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     let magnet = input::magnet(&args.magnet)?;
     refuse_no_place(&args.output)?;
+    let existing = Existing::by_force(args.force);
+    replace::refuse_existing(&args.output, existing)?;
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
     let network = &args.network;
@@ -46,8 +48,7 @@ pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     let fetched = fetch(&session, add, args.timeout, &progress, &interrupt);
     session.stop();
     let metainfo = fetched?;
-    write_whole(&args.output, &metainfo.to_bytes())
-        .map_err(|error| Failure::file("cannot write", &args.output, &error))?;
+    replace::write(&args.output, &metainfo.to_bytes(), existing)?;
     let path = args.output.display().to_string();
     if args.reporting.json {
         return info::object(&metainfo).with("path", path).print();

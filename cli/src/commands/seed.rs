@@ -9,15 +9,15 @@ use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::torrent::{AddTorrent, FilePriority};
 
 use crate::args::Seed;
-use crate::claim::{Gate, Use};
+use crate::claim::Use;
 use crate::exit::{Code, Failure};
 use crate::progress::Progress;
-use crate::session::{Session, resolve_peers};
+use crate::session::resolve_peers;
 use crate::signals::Interrupt;
-use crate::state::State;
 use crate::swarm::Swarm;
 use crate::torrents::{list, load_all, place};
 use crate::watch::Purpose;
+use crate::workplace::Workplace;
 
 /// Shares until Ctrl-C or SIGTERM.
 pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
@@ -36,22 +36,20 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     {
         return Err(failure);
     }
-    let state = State::open(transfer.state_dir.as_deref(), &args.data)?;
     let peers = resolve_peers(&transfer.network.peers)?;
     let progress = Progress::new(transfer.reporting);
-    let gate = Gate::enter(&state)?;
-    let (session, dir) = Session::for_transfer(transfer, &state)?;
-    let claim = gate.claim(&dir, here.iter().map(Metainfo::infohash), Use::Read)?;
-    let kept = state.fetcher(&dir);
-    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress, claim);
+    let claimed = here.iter().map(Metainfo::infohash);
+    let place = Workplace::enter(transfer, &args.data, claimed, Use::Read, &progress)?;
+    here.iter().for_each(|metainfo| place.fetch(metainfo.infohash()));
+    let mut swarm = Swarm::new(place.session, Purpose::Seed, transfer, progress, place.claim);
     missing.for_each(|failure| swarm.leave_out(failure));
     for metainfo in here {
-        kept.fetch(metainfo.infohash());
         let files = vec![FilePriority::Skip; metainfo.files().len()];
         let add = AddTorrent {
             trackers: transfer.network.trackers.clone(),
             peers: peers.clone(),
             files,
+            recheck: transfer.check,
             ..AddTorrent::new(metainfo, &args.data)
         };
         swarm.add(add)?;

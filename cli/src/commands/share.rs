@@ -9,17 +9,17 @@ use bitswarm_core::metainfo::{Magnet, Metainfo};
 use bitswarm_core::torrent::{AddTorrent, FilePriority};
 
 use crate::args::Share;
-use crate::claim::{Gate, Use};
+use crate::claim::Use;
 use crate::commands::create::hashed;
 use crate::content::{self, Choice};
 use crate::exit::{Code, Failure};
 use crate::output::{Object, print};
 use crate::progress::Progress;
-use crate::session::{Session, resolve_peers};
+use crate::session::resolve_peers;
 use crate::signals::Interrupt;
-use crate::state::State;
 use crate::swarm::Swarm;
 use crate::watch::Purpose;
+use crate::workplace::Workplace;
 
 /// Hashes, prints the link, shares until Ctrl-C or SIGTERM.
 pub(crate) fn run(args: &Share) -> Result<(), Failure> {
@@ -42,15 +42,14 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
         transfer.network.trackers.iter().map(|url| vec![url.clone()]).collect();
     let metainfo = hashed(&path, content, &progress, &interrupt)?;
     let peers = resolve_peers(&transfer.network.peers)?;
-    let state = State::open(transfer.state_dir.as_deref(), root)?;
-    let gate = Gate::enter(&state)?;
-    let (session, dir) = Session::for_transfer(transfer, &state)?;
-    let claim = gate.claim(&dir, [metainfo.infohash()].into_iter(), Use::Read)?;
-    state.fetcher(&dir).fetch(metainfo.infohash());
+    let claimed = [metainfo.infohash()].into_iter();
+    let place = Workplace::enter(transfer, root, claimed, Use::Read, &progress)?;
+    place.fetch(metainfo.infohash());
     tell(args, &metainfo)?;
-    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress, claim);
+    let mut swarm = Swarm::new(place.session, Purpose::Seed, transfer, progress, place.claim);
     let files = vec![FilePriority::Skip; metainfo.files().len()];
-    let add = AddTorrent { peers, files, ..AddTorrent::new(metainfo, root) };
+    let add =
+        AddTorrent { peers, files, recheck: transfer.check, ..AddTorrent::new(metainfo, root) };
     swarm.add(add)?;
     swarm.run(&interrupt)
 }

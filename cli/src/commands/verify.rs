@@ -25,6 +25,7 @@ use crate::content;
 use crate::exit::{Code, Failure};
 use crate::hashing::{Hashes, hash};
 use crate::input;
+use crate::known::{self, Known};
 use crate::output::{Object, print};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
@@ -40,6 +41,9 @@ pub(crate) struct Verify {
     /// With whose hashes to compare [default: all that the torrent has]
     #[arg(long, value_enum)]
     pub(crate) protocol: Option<Version>,
+    /// Where download and seed keep what is needed to resume, which is told what is wrong
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
 }
@@ -66,7 +70,57 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
             count_of(contradictions),
         ));
     }
-    report(args, &metainfo, &files, &pieces, contradictions)
+    let advice = tell_resume_data(args, &metainfo, &files, &pieces);
+    report(args, &metainfo, &files, &pieces, contradictions, &advice)
+}
+
+/// Has resume data forget what is wrong, so that the next download does not believe it. What repairs
+/// the data.
+fn tell_resume_data(
+    args: &Verify,
+    metainfo: &Metainfo,
+    files: &[Found],
+    wrong: &[PieceIndex],
+) -> String {
+    let data = args.data.display();
+    let is_bad = |found: &&Found| found.word() != "ok";
+    if let Some(found) = files.iter().filter(is_bad).find(|found| found.is_in_the_way()) {
+        let path = found.file.path.display();
+        return format!(
+            "move {path} away, then bitswarm download -o {data} fetches what is missing"
+        );
+    }
+    let known = match wrong.is_empty() && files.iter().all(|found| found.word() == "ok") {
+        true => known::Found::Nothing,
+        false => Known::find(args.state_dir.as_deref(), &args.data, metainfo),
+    };
+    let download = format!("bitswarm download -o {data}");
+    match known {
+        known::Found::InUse => {
+            format!("another bitswarm works on it; stop that, then {download} --check repairs it")
+        }
+        known::Found::Nothing if files.iter().any(|found| is_bad(&found) && found.is_there()) => {
+            format!("{download} --overwrite fetches what is missing or wrong, over what is there")
+        }
+        known::Found::Nothing => format!("{download} fetches what is missing"),
+        known::Found::Known(mut known) => {
+            let is_strange = |(index, found): (u32, &Found)| {
+                is_bad(&found) && found.is_there() && !known.is_ours(FileIndex(index))
+            };
+            // Links come after the files.
+            let overwrites = (0..).zip(files).any(is_strange);
+            match known.forget(wrong) {
+                _ if overwrites => {
+                    format!(
+                        "{download} --overwrite fetches what is missing or wrong, over what is there"
+                    )
+                }
+                Ok(_) => format!("{download} fetches what is missing or wrong"),
+                // What is recorded stays as it is.
+                Err(_) => format!("{download} --check fetches what is missing or wrong"),
+            }
+        }
+    }
 }
 
 /// Which hashes to compare with: those that the torrent has, unless the user wants fewer.
@@ -237,6 +291,16 @@ impl Found {
         Found { name, file, shape, own_wrong: 0, shared_wrong: 0, wrong: Vec::new() }
     }
 
+    /// Whether something is there that a download would have to write over.
+    fn is_there(&self) -> bool {
+        matches!(self.shape, Shape::Right | Shape::Length(_))
+    }
+
+    /// Whether something is there that a download leaves alone.
+    fn is_in_the_way(&self) -> bool {
+        matches!(self.shape, Shape::InTheWay | Shape::WrongLink)
+    }
+
     /// The word for programs.
     fn word(&self) -> &'static str {
         match self.shape {
@@ -292,6 +356,7 @@ fn report(
     files: &[Found],
     wrong: &[PieceIndex],
     contradictions: u32,
+    advice: &str,
 ) -> Result<(), Failure> {
     let total = metainfo.geometry().pieces() as usize;
     let right = total - wrong.len();
@@ -324,10 +389,7 @@ fn report(
     let (data, name, of) = (args.data.display(), metainfo.name(), files.len());
     Err(Failure::new(
         Code::Mismatch,
-        format!(
-            "{name} in {data} does not match the torrent in {bad} of {of} files; \
-             bitswarm download -o {data} fetches what is missing or wrong"
-        ),
+        format!("{name} in {data} does not match the torrent in {bad} of {of} files; {advice}"),
     ))
 }
 

@@ -227,10 +227,10 @@ fn create_writes_the_same_bytes_to_stdout_and_to_the_file_of_its_own_name() {
     let mut command = sandbox.command("create one.bin -q --date none -o -".split(' '));
     assert_eq!(command.output().unwrap().stdout, file);
     sandbox.run("create one.bin -o - --json").fails(2, &["stdout"]);
-    let mut command = sandbox.command("create one.bin -q -o dated".split(' '));
+    let mut command = sandbox.command("create one.bin -q --force -o dated".split(' '));
     assert!(command.env("SOURCE_DATE_EPOCH", "951782400").status().unwrap().success());
     assert_eq!(sandbox.run("info dated --json").json()["creation_date"], 951_782_400);
-    let mut command = sandbox.command("create one.bin -q -o dated".split(' '));
+    let mut command = sandbox.command("create one.bin -q --force -o dated".split(' '));
     let refused = command.env("SOURCE_DATE_EPOCH", "today").output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
 }

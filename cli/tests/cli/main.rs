@@ -3,6 +3,8 @@
 #[cfg(unix)]
 mod attributes;
 mod bad_torrents;
+#[cfg(unix)]
+mod data;
 mod demo;
 mod files;
 mod hints;

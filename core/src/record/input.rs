@@ -103,6 +103,7 @@ pub struct RecordedTorrent {
     allocation: Allocation,
     paused: bool,
     recheck: bool,
+    overwrite: bool,
     metadata_only: bool,
 }
 
@@ -128,6 +129,7 @@ impl From<&AddTorrent> for RecordedTorrent {
             allocation,
             paused,
             recheck,
+            overwrite,
             metadata_only,
         } = add;
         RecordedTorrent {
@@ -145,6 +147,7 @@ impl From<&AddTorrent> for RecordedTorrent {
             allocation: *allocation,
             paused: *paused,
             recheck: *recheck,
+            overwrite: *overwrite,
             metadata_only: *metadata_only,
         }
     }
@@ -172,6 +175,7 @@ impl RecordedTorrent {
             allocation: self.allocation,
             paused: self.paused,
             recheck: self.recheck,
+            overwrite: self.overwrite,
             metadata_only: self.metadata_only,
         })
     }

@@ -14,6 +14,7 @@ pub(crate) mod rates;
 pub(crate) mod sockets;
 pub(crate) mod tracker_host;
 pub(crate) mod whole_files;
+pub(crate) mod writers;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,7 @@ use crate::session::dht_host::DhtLink;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;
 use crate::session::whole_files::WholeFiles;
+use crate::session::writers::Writers;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::timer::{TimerId, TimerWheel};
 
@@ -108,6 +110,8 @@ pub(crate) struct Session {
     pub(crate) told_stopped: bool,
     /// Files that torrents have whole, for others that lack them.
     pub(crate) whole_files: WholeFiles,
+    /// Files that torrents write.
+    pub(crate) writers: Writers,
     /// What torrents know of the DHT, and want it to do.
     pub(crate) dht: DhtLink,
 }
@@ -161,6 +165,7 @@ impl Session {
             stopping: false,
             told_stopped: false,
             whole_files: WholeFiles::default(),
+            writers: Writers::default(),
             dht: DhtLink::default(),
             config,
         }

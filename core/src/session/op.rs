@@ -66,6 +66,8 @@ pub(crate) enum TorrentOp {
     ReadLeaves(u32),
     /// A part of a piece read from a file of another torrent.
     ReadFromOther,
+    /// Its files looked at again before they are said to be complete.
+    Look,
     /// What was written flushed.
     Sync,
     /// The resume data written.

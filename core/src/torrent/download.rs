@@ -477,7 +477,7 @@ impl Torrent {
     }
 
     /// Starts a piece anew.
-    fn forget_piece(&mut self, session: &mut Session, piece: PieceIndex) {
+    pub(super) fn forget_piece(&mut self, session: &mut Session, piece: PieceIndex) {
         self.drop_blocks(session, piece);
         if let Some(ban) = self.smart_ban.get_mut() {
             ban.abandoned(piece);
@@ -515,7 +515,8 @@ impl Torrent {
 
     /// Everything wanted is here.
     pub(super) fn finished(&mut self, session: &mut Session) {
-        if self.told_finished || self.phase != Phase::Running {
+        // What has no content may still be made: empty files, links.
+        if self.told_finished || self.phase != Phase::Running || self.preparation.is_some() {
             return;
         }
         self.told_finished = true;

@@ -223,6 +223,7 @@ impl Torrent {
         let pieces: Vec<PieceIndex> = check.iter().filter(no_hash).collect();
         for piece in pieces {
             check.clear(piece);
+            self.count_piece(piece, None);
             self.unchecked.pieces.insert(piece);
         }
     }
@@ -234,6 +235,12 @@ impl Torrent {
         } else {
             self.picker.let_go(piece);
         }
+    }
+
+    /// Whether pieces that may be on disk wait for their hashes, or are hashed.
+    pub(super) fn waits_for_hashes(&self) -> bool {
+        let Unchecked { pieces, ready, running } = &self.unchecked;
+        !pieces.is_empty() || !ready.is_empty() || *running > 0
     }
 
     /// Hashes pieces whose hashes came late.
@@ -259,11 +266,13 @@ impl Torrent {
             return;
         }
         self.picker.let_go(piece);
-        if result == Ok(DiskDone::Done) {
+        self.count_late(piece, result.as_ref().ok());
+        if matches!(result, Ok(DiskDone::Done | DiskDone::Zeros { is_right: true })) {
             self.piece_passed(session, piece);
         } else {
             self.feed_hungry(session);
         }
         self.check_late(session);
+        self.decide_late(session);
     }
 }

@@ -291,6 +291,7 @@ impl Torrent {
     /// its files.
     pub(crate) fn give_way_to_twin(&mut self, session: &mut Session) {
         self.is_twin = true;
+        self.withdraw_claims(session);
         self.metadata_unusable(session, TWINS.to_owned());
     }
 

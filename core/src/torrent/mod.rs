@@ -8,6 +8,7 @@
 //! | `metadata` | from a magnet link to what the torrent is; the same for others |
 //! | `layers` | the piece hashes of v2 that metadata from peers lacks |
 //! | `start` | resume data, check, the way to running |
+//! | `permission` | whose the files are that are to be written |
 //! | `reuse` | files that another torrent has whole |
 //! | `local_copy` | files that another torrent gets whole meanwhile |
 //! | `announce` | trackers are told, and tell of peers |
@@ -55,6 +56,7 @@ pub mod options;
 pub mod peer_book;
 mod peer_pieces;
 pub mod peer_priority;
+mod permission;
 mod rare;
 mod report;
 mod reuse;
@@ -92,6 +94,7 @@ use crate::session::Session;
 use crate::session::conn::{ReadPause, TimerKey};
 use crate::session::op::TorrentOp;
 use crate::session::rates::RateGate;
+use crate::storage::file_set::FileSet;
 use crate::storage::layout::Layout;
 use crate::storage::resume::Resume;
 use crate::time::Instant;
@@ -136,6 +139,8 @@ pub(crate) struct Torrent {
     /// Whether the session has it twice, and what is kept of it is the other's.
     is_twin: bool,
     recheck: bool,
+    /// Whether files of others may be overwritten.
+    overwrite: bool,
     root: PathBuf,
     order: PieceOrder,
     only: Option<FileRanges>,
@@ -159,7 +164,16 @@ pub(crate) struct Torrent {
     assembly: Assembly,
     smart_ban: Rare<SmartBan<SocketAddr>>,
     checker: Checker,
+    /// What was recorded last, while it is compared with the files.
     resume: Option<Box<Resume>>,
+    /// The files that we made or were allowed to write, in this session or an earlier one.
+    ours: FileSet,
+    /// Whether [`Writers`](crate::session::writers::Writers) knows it.
+    is_writer: bool,
+    /// What lies at the files' places, until it runs.
+    places: Option<Box<permission::Places>>,
+    /// What is still to be made before it can be finished.
+    preparation: Option<Box<permission::Preparation>>,
     saver: Saver,
     trouble: Option<Box<DiskTrouble>>,
     /// Verified pieces whose write failed: they wait in the assembly for the disk to recover.
@@ -217,6 +231,12 @@ enum Phase {
     Opening,
     /// Hashing what is on disk.
     Checking,
+    /// What is to be written may be: recording that, before anything is made.
+    Claiming,
+    /// Waiting for files that another torrent has, or may have.
+    Reusing,
+    /// A file that is to be written is somebody else's. Nothing is done until the user resumes it.
+    Refused,
     /// Downloading or seeding, or paused.
     Running,
     /// Telling trackers, saving, closing files.
@@ -311,7 +331,8 @@ impl Torrent {
     fn verify_piece(&mut self, session: &mut Session, piece: PieceIndex, why: TorrentOp) {
         let Some(expect) = self.piece_hash(piece) else { return };
         let spans = self.layout.piece_spans(piece);
-        let request = VerifyRequest { store: self.store, spans, expect };
+        let tell_zeros = self.is_zero_of_interest(piece);
+        let request = VerifyRequest { store: self.store, spans, expect, tell_zeros };
         self.disk(session, why, DiskRequest::Verify(Box::new(request)));
     }
 
@@ -329,7 +350,7 @@ impl Torrent {
 
     /// Whether it fetches pieces now.
     fn is_downloading(&self) -> bool {
-        self.is_active() && !self.is_finished() && self.trouble.is_none()
+        self.is_active() && !self.is_finished() && self.trouble.is_none() && !self.is_undecided()
     }
 
     /// Whether nothing is left to do for it.

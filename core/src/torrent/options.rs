@@ -39,6 +39,9 @@ pub struct AddTorrent {
     pub paused: bool,
     /// Whether to hash everything on disk though resume data would answer.
     pub recheck: bool,
+    /// Whether files that are not known to be this torrent's are overwritten all the same: see
+    /// [`foreign`](crate::storage::foreign).
+    pub overwrite: bool,
     /// Whether to pause when the metadata is known, before anything is looked at on disk.
     pub metadata_only: bool,
 }
@@ -119,6 +122,7 @@ impl AddTorrent {
             allocation: Allocation::default(),
             paused: false,
             recheck: false,
+            overwrite: false,
             metadata_only: false,
         }
     }

@@ -60,6 +60,8 @@ impl Torrent {
             Phase::Metadata if self.paused => TorrentState::Paused,
             Phase::Metadata => TorrentState::Metadata,
             Phase::Loading | Phase::Opening | Phase::Checking => TorrentState::Checking,
+            Phase::Claiming | Phase::Reusing => TorrentState::Checking,
+            Phase::Refused => TorrentState::Paused,
             Phase::Running if self.paused => TorrentState::Paused,
             Phase::Running if self.is_finished() => TorrentState::Seeding,
             Phase::Running => TorrentState::Downloading,

@@ -6,6 +6,7 @@ mod crashes;
 mod data;
 mod disk;
 mod fairness;
+mod foreign;
 mod limits;
 mod peers;
 mod protocol_v2;
