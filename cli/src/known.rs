@@ -1,6 +1,9 @@
 //! What resume data says of a torrent in a data directory, for commands that run no engine.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bitswarm_core::disk::FileIndex;
@@ -13,6 +16,31 @@ use crate::claim::Gate;
 use crate::exit::Failure;
 use crate::replace::{self, Existing};
 use crate::state::State;
+
+/// The names in a data directory of symbolic links that torrents made: what lies behind such a link is
+/// not there because the user put it there.
+pub(crate) fn links_of_torrents(explicit: Option<&Path>, data: &Path) -> BTreeSet<OsString> {
+    let mut made = BTreeSet::new();
+    let Ok(data) = data.canonicalize() else { return made };
+    let is_link = |entry: io::Result<fs::DirEntry>| {
+        entry.and_then(|entry| entry.file_type()).is_ok_and(|kind| kind.is_symlink())
+    };
+    if !fs::read_dir(&data).is_ok_and(|mut entries| entries.any(is_link)) {
+        return made;
+    }
+    // A torrent's links lie in its folder, so this directory may be one of those.
+    for root in data.ancestors() {
+        let Some(state) = State::find(explicit, root) else { continue };
+        for (path, infohash) in state.all_resume() {
+            let resume = fs::read(&path).ok().and_then(|data| Resume::decode(&data, infohash).ok());
+            let links = resume.into_iter().flat_map(|resume| resume.links);
+            let here =
+                links.map(|link| root.join(link)).filter(|link| link.parent() == Some(&data));
+            made.extend(here.filter_map(|link| Some(link.file_name()?.to_owned())));
+        }
+    }
+    made
+}
 
 /// The newest resume data of a torrent, which nobody works on while this is held.
 #[derive(Debug)]

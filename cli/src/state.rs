@@ -15,6 +15,7 @@ use std::path::{Component, Path, PathBuf};
 
 use bitswarm_core::piece::InfoHash;
 
+use crate::args::parse_hex;
 use crate::exit::Failure;
 
 /// Most sessions in one data directory at once (chosen).
@@ -64,6 +65,15 @@ impl State {
     /// Those of them that are there, by whoever.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = PathBuf> + '_ {
         self.session_dirs().filter(|dir| dir.is_dir())
+    }
+
+    /// All resume data, with the infohash that it is kept under.
+    pub(crate) fn all_resume(&self) -> impl Iterator<Item = (PathBuf, InfoHash)> + '_ {
+        let files = self.sessions().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
+        files.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some((entry.path(), InfoHash(parse_hex(name.strip_suffix(".resume")?).ok()?)))
+        })
     }
 
     pub(crate) fn dir(&self) -> &Path {

@@ -31,6 +31,9 @@ pub struct StoreSpec {
     /// Symbolic links beside the files (BEP 47). They hold no content, and nothing is ever read or
     /// written through one.
     pub links: Vec<StoreLink>,
+    /// Whether the first component of the paths may be a symbolic link: the user has put the torrent's
+    /// file or folder elsewhere. Nothing below it is ever read or written through one.
+    pub follow_top_link: bool,
 }
 
 /// One file of a store.

@@ -233,7 +233,7 @@ mod tests {
         };
         let count = u32::try_from(total.div_ceil(u64::from(PIECE))).unwrap();
         Pieces {
-            store: Arc::new(StoreSpec { root, files, links: Vec::new() }),
+            store: Arc::new(StoreSpec { root, files, links: Vec::new(), follow_top_link: false }),
             count,
             length: PIECE,
             protocol: Protocol::V1,
@@ -278,6 +278,7 @@ mod tests {
                 root: dir.path().to_owned(),
                 files: vec![file],
                 links: Vec::new(),
+                follow_top_link: false,
             }),
             count: 1,
             length: 1 << 21,

@@ -181,7 +181,12 @@ fn make_torrent(
     let refused = |error| Failure::new(Code::Unknown, format!("cannot make a torrent: {error}"));
     let layout = creator.layout().map_err(refused)?;
     let file = StoreFile { path: NAME.into(), length: size, executable: false };
-    let spec = StoreSpec { root: root.join("seeder"), files: vec![file], links: Vec::new() };
+    let spec = StoreSpec {
+        root: root.join("seeder"),
+        files: vec![file],
+        links: Vec::new(),
+        follow_top_link: false,
+    };
     let mut hashes = Vec::new();
     for result in hash("hashing", spec, &layout, Protocol::V1, progress, interrupt)? {
         let digest = result.map_err(|e| Failure::new(Code::File, format!("cannot read {e}")))?;

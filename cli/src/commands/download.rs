@@ -1,11 +1,15 @@
 //! `download`: gets what the torrents describe, and shares it as long as told.
 
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+
 use bitswarm_core::disk::Allocation;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentSource};
 
 use crate::args::{Download, Transfer};
 use crate::claim::Use;
 use crate::exit::{Code, Failure};
+use crate::known::links_of_torrents;
 use crate::progress::Progress;
 use crate::selection::Selection;
 use crate::session::{make_dir, resolve_peers};
@@ -35,8 +39,11 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     }
     let interrupt = Interrupt::catch()?;
     make_dir(&args.output)?;
-    let adds =
-        torrents.into_iter().map(|source| add(args, source)).collect::<Result<Vec<_>, _>>()?;
+    let made = links_of_torrents(transfer.state_dir.as_deref(), &args.output);
+    let adds = torrents
+        .into_iter()
+        .map(|source| add(args, &made, source))
+        .collect::<Result<Vec<_>, _>>()?;
     let peers = resolve_peers(&transfer.network.peers)?;
     let progress = Progress::new(transfer.reporting);
     let claimed = adds.iter().map(|add| add.source.infohash());
@@ -50,7 +57,11 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     swarm.run(&interrupt)
 }
 
-fn add(args: &Download, source: TorrentSource) -> Result<AddTorrent, Failure> {
+fn add(
+    args: &Download,
+    made: &BTreeSet<OsString>,
+    source: TorrentSource,
+) -> Result<AddTorrent, Failure> {
     let Transfer { network, files, sequential, preallocate, .. } = &args.transfer;
     // What is chosen of a magnet link is looked at when its files are known.
     let only = files.as_ref().and_then(Selection::zero_based);
@@ -58,7 +69,13 @@ fn add(args: &Download, source: TorrentSource) -> Result<AddTorrent, Failure> {
         Some(metainfo) => priorities(metainfo, files.as_ref())?,
         None => Vec::new(),
     };
+    // The name behind a magnet link may turn out to be any.
+    let follow_top_link = match source.metainfo() {
+        Some(metainfo) => !made.contains(OsStr::new(metainfo.name())),
+        None => made.is_empty(),
+    };
     Ok(AddTorrent {
+        follow_top_link,
         trackers: network.trackers.clone(),
         files,
         only,

@@ -3,6 +3,7 @@
 //! It never writes to the data: nothing is wanted of any torrent, so what is missing or was changed
 //! is not fetched. What is here and right is shared.
 
+use std::ffi::OsStr;
 use std::fs;
 
 use bitswarm_core::metainfo::Metainfo;
@@ -11,6 +12,7 @@ use bitswarm_core::torrent::{AddTorrent, FilePriority};
 use crate::args::Seed;
 use crate::claim::Use;
 use crate::exit::{Code, Failure};
+use crate::known::links_of_torrents;
 use crate::progress::Progress;
 use crate::session::resolve_peers;
 use crate::signals::Interrupt;
@@ -43,6 +45,7 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     here.iter().for_each(|metainfo| place.fetch(metainfo.infohash()));
     let mut swarm = Swarm::new(place.session, Purpose::Seed, transfer, progress, place.claim);
     missing.for_each(|failure| swarm.leave_out(failure));
+    let made = links_of_torrents(transfer.state_dir.as_deref(), &args.data);
     for metainfo in here {
         let files = vec![FilePriority::Skip; metainfo.files().len()];
         let add = AddTorrent {
@@ -50,6 +53,7 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
             peers: peers.clone(),
             files,
             recheck: transfer.check,
+            follow_top_link: !made.contains(OsStr::new(metainfo.name())),
             ..AddTorrent::new(metainfo, &args.data)
         };
         swarm.add(add)?;

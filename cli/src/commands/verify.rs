@@ -5,6 +5,7 @@
 //! them is to blame: a file is said to differ only for pieces that are its own, and to be unsure
 //! for those that it shares.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::piece::PieceIndex;
 use bitswarm_core::storage::layout::Layout;
+use bitswarm_runtime_common::disk;
 use bitswarm_runtime_common::hashing::PieceHash;
 use clap::Args;
 use serde_json::{Value, json};
@@ -56,7 +58,10 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
 
-    let spec = metainfo.store_spec(&args.data);
+    let made = known::links_of_torrents(args.state_dir.as_deref(), &args.data);
+    let follow_top_link = !made.contains(OsStr::new(metainfo.name()));
+    let spec = StoreSpec { follow_top_link, ..metainfo.store_spec(&args.data) };
+    let spec = (*disk::follow_top_link(spec.into())).clone();
     let layout = Layout::new(&metainfo);
     let mut files = look_at_files(&metainfo, &spec);
     let hashes = hash(metainfo.name(), spec, &layout, protocol, &progress, &interrupt)?;

@@ -339,3 +339,80 @@ fn a_long_name_is_cut_for_its_torrent() {
     assert_eq!(sandbox.run_with(["create", &longer, "-q"]).code, 0);
     assert!(sandbox.path(&format!("{}.torrent", "n".repeat(247))).exists());
 }
+
+#[test]
+fn a_folder_behind_the_users_own_link_is_the_torrents() {
+    for target in ["../elsewhere/music", "real", "/absolute"] {
+        let scene = Scene::seeded("");
+        let sandbox = &scene.sandbox;
+        fs::create_dir(sandbox.path("d")).unwrap();
+        let target = match target {
+            "/absolute" => sandbox.path("absolute"),
+            _ => target.into(),
+        };
+        let real = sandbox.path("d").join(&target);
+        fs::create_dir_all(&real).unwrap();
+        symlink(&target, sandbox.path("d/album")).unwrap();
+        assert_eq!(scene.download("").code, 0);
+        scene.is_whole();
+        assert!(sandbox.path("d/album").is_symlink() && real.join("a.flac").is_file());
+        let made = sandbox.run("create d/album -o again.torrent -q --piece-length 16KiB");
+        assert_eq!(made.code, 0, "{}", made.stderr);
+        let hash =
+            |name: &str| sandbox.run(&format!("info {name} --json")).json()["infohash_v2"].clone();
+        assert_eq!(hash("again.torrent"), hash("album.torrent"));
+        let line = format!("seed album.torrent --data d --json --state-dir s {LOCAL}");
+        let mut seed = sandbox.start(&line);
+        let checked = seed.wait_for("checked");
+        assert_eq!(checked["pieces_have"], checked["pieces"]);
+    }
+}
+
+#[test]
+fn a_link_that_a_torrent_made_is_not_followed() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/outer/real/file", 50_000, 1);
+    symlink("real", sandbox.path("data/outer/inner")).unwrap();
+    assert_eq!(sandbox.run("create data/outer -o outer.torrent -q --symlinks").code, 0);
+    sandbox.write("more/inner/file", 50_000, 2);
+    assert_eq!(sandbox.run("create more/inner -o inner.torrent -q").code, 0);
+    let line = format!("seed outer.torrent --data data --json --state-dir seed {LOCAL}");
+    let mut seed = sandbox.start(&line);
+    let addr = seed.wait_for("listening")["addr"].as_str().unwrap().to_owned();
+    let get = sandbox.run(&format!("download outer.torrent -o d -q --peer {addr} {LOCAL}"));
+    assert_eq!(get.code, 0, "{}", get.stderr);
+    assert!(sandbox.path("d/outer/inner").is_symlink());
+    // Another torrent has the link's name, in the first one's folder.
+    let line = format!("download inner.torrent -o d/outer -q --overwrite {LOCAL}");
+    sandbox.run(&line).fails(11, &["d/outer/inner"]);
+    assert!(same(&sandbox.path("data/outer/real/file"), &sandbox.path("d/outer/real/file")));
+}
+
+#[test]
+fn every_file_that_create_takes_is_found_again() {
+    let sandbox = Sandbox::new();
+    for (number, name) in [
+        "zero\u{200b}width",
+        "\u{feff}bom",
+        "soft\u{ad}hyphen",
+        " space ",
+        "emoji 👩\u{200d}🚀",
+        "what?",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        sandbox.write(&format!("data/tree\u{2060}/{name}"), 20_000, number as u64);
+    }
+    for protocol in ["v1", "v2", "hybrid"] {
+        let tree = "data/tree\u{2060}";
+        let made =
+            sandbox.run_with(["create", tree, "-o", "t", "-q", "--force", "--protocol", protocol]);
+        assert_eq!(made.code, 0, "{}", made.stderr);
+        let verified = sandbox.run("verify t --data data -q");
+        assert_eq!(verified.code, 0, "{}{}", verified.stdout, verified.stderr);
+        let mut seed = sandbox.start(&format!("seed t --data data --json {LOCAL}"));
+        let checked = seed.wait_for("checked");
+        assert_eq!(checked["pieces_have"], checked["pieces"], "{protocol}");
+    }
+}

@@ -216,7 +216,8 @@ mod tests {
     fn with_store() -> MemoryDisk {
         let file = |path: &str| StoreFile { path: path.into(), length: 8, executable: false };
         let files = vec![file("a"), file("b")];
-        let spec = StoreSpec { root: "/here".into(), files, links: Vec::new() };
+        let spec =
+            StoreSpec { root: "/here".into(), files, links: Vec::new(), follow_top_link: false };
         let mut disk = MemoryDisk::new();
         disk.insert("/here/a", *b"01234567");
         let opened = disk.perform(DiskRequest::Open { store: store(), spec: Arc::new(spec) });

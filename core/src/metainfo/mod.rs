@@ -427,7 +427,7 @@ impl Metainfo {
             self.files.iter().filter(|file| file.is_stored()).map(file).collect();
         files.shrink_to_fit();
         let links = self.links.iter().filter_map(link).collect();
-        StoreSpec { root: PathBuf::from(root), files, links }
+        StoreSpec { root: PathBuf::from(root), files, links, follow_top_link: false }
     }
 }
 

@@ -104,6 +104,7 @@ pub struct RecordedTorrent {
     paused: bool,
     recheck: bool,
     overwrite: bool,
+    follow_top_link: bool,
     metadata_only: bool,
 }
 
@@ -130,6 +131,7 @@ impl From<&AddTorrent> for RecordedTorrent {
             paused,
             recheck,
             overwrite,
+            follow_top_link,
             metadata_only,
         } = add;
         RecordedTorrent {
@@ -148,6 +150,7 @@ impl From<&AddTorrent> for RecordedTorrent {
             paused: *paused,
             recheck: *recheck,
             overwrite: *overwrite,
+            follow_top_link: *follow_top_link,
             metadata_only: *metadata_only,
         }
     }
@@ -176,6 +179,7 @@ impl RecordedTorrent {
             paused: self.paused,
             recheck: self.recheck,
             overwrite: self.overwrite,
+            follow_top_link: self.follow_top_link,
             metadata_only: self.metadata_only,
         })
     }

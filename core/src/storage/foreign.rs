@@ -233,6 +233,7 @@ mod tests {
             pieces: Bitfield::new(1),
             files: vec![file],
             ours: FileSet::default(),
+            links: Vec::new(),
             uploaded_bytes: 0,
             downloaded_bytes: 0,
             priorities: Vec::new(),

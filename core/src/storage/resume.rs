@@ -15,6 +15,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,8 @@ pub struct Resume {
     pub files: Vec<Option<FileStat>>,
     /// The files that we made, are about to make, or were allowed to write.
     pub ours: FileSet,
+    /// Symbolic links that we make, relative to the root: whoever finds one knows that it is no user's.
+    pub links: Vec<PathBuf>,
     /// Bytes of blocks sent, ever.
     pub uploaded_bytes: u64,
     /// Bytes of blocks received, ever.
@@ -103,6 +106,7 @@ struct Body {
     pieces: Vec<u8>,
     files: Vec<Option<FileStat>>,
     ours: FileSet,
+    links: Vec<PathBuf>,
     uploaded_bytes: u64,
     downloaded_bytes: u64,
     priorities: Vec<FilePriority>,
@@ -134,6 +138,7 @@ impl From<BodyV1> for Body {
             piece_count: body.piece_count,
             pieces: body.pieces,
             ours: FileSet::all(body.files.len() as u32),
+            links: Vec::new(),
             files: body.files.into_iter().map(|file| file.map(stat)).collect(),
             uploaded_bytes: body.uploaded_bytes,
             downloaded_bytes: body.downloaded_bytes,
@@ -152,6 +157,7 @@ impl Resume {
             pieces: self.pieces.to_bytes(),
             files: self.files.clone(),
             ours: self.ours.clone(),
+            links: self.links.clone(),
             uploaded_bytes: self.uploaded_bytes,
             downloaded_bytes: self.downloaded_bytes,
             priorities: self.priorities.clone(),
@@ -257,6 +263,7 @@ impl Resume {
             pieces: Bitfield::from_bytes(&body.pieces, body.piece_count).ok()?,
             files: body.files,
             ours: body.ours,
+            links: body.links,
             uploaded_bytes: body.uploaded_bytes,
             downloaded_bytes: body.downloaded_bytes,
             priorities: body.priorities,
@@ -319,6 +326,7 @@ mod tests {
             pieces,
             files: vec![stat(100, 50), stat(90, 40), stat(0, 60), stat(80, 30)],
             ours: [0, 3].map(FileIndex).into_iter().collect(),
+            links: vec!["album/link".into()],
             uploaded_bytes: 12,
             downloaded_bytes: u64::MAX,
             priorities: vec![FilePriority::High, FilePriority::Skip],

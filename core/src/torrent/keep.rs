@@ -49,6 +49,7 @@ impl Torrent {
             pieces: have,
             files,
             ours: self.ours.clone(),
+            links: self.links_to_make(),
             uploaded_bytes: self.totals.uploaded_before + self.totals.uploaded,
             downloaded_bytes: self.totals.downloaded_before + self.totals.downloaded,
             priorities: self.files.clone(),

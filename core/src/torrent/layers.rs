@@ -237,12 +237,6 @@ impl Torrent {
         }
     }
 
-    /// Whether pieces that may be on disk wait for their hashes, or are hashed.
-    pub(super) fn waits_for_hashes(&self) -> bool {
-        let Unchecked { pieces, ready, running } = &self.unchecked;
-        !pieces.is_empty() || !ready.is_empty() || *running > 0
-    }
-
     /// Hashes pieces whose hashes came late.
     pub(super) fn check_late(&mut self, session: &mut Session) {
         while self.phase == Phase::Running

@@ -141,6 +141,7 @@ pub(crate) struct Torrent {
     recheck: bool,
     /// Whether files of others may be overwritten.
     overwrite: bool,
+    follow_top_link: bool,
     root: PathBuf,
     order: PieceOrder,
     only: Option<FileRanges>,

@@ -42,6 +42,9 @@ pub struct AddTorrent {
     /// Whether files that are not known to be this torrent's are overwritten all the same: see
     /// [`foreign`](crate::storage::foreign).
     pub overwrite: bool,
+    /// Whether the torrent's file or folder may lie elsewhere, where a symbolic link in its place leads.
+    /// Not if a torrent made that link.
+    pub follow_top_link: bool,
     /// Whether to pause when the metadata is known, before anything is looked at on disk.
     pub metadata_only: bool,
 }
@@ -123,6 +126,7 @@ impl AddTorrent {
             paused: false,
             recheck: false,
             overwrite: false,
+            follow_top_link: true,
             metadata_only: false,
         }
     }

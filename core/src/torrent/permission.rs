@@ -230,9 +230,13 @@ impl Torrent {
         }
     }
 
-    /// More hashes are known: decides, if all are.
+    /// More pieces were hashed late: decides, if all are that may be in files to be written.
     pub(super) fn decide_late(&mut self, session: &mut Session) {
-        if !self.is_undecided() || self.waits_for_hashes() {
+        let Some(places) = self.places.as_ref().filter(|places| places.is_undecided) else {
+            return;
+        };
+        let mut strangers = places.strangers.iter();
+        if strangers.any(|(file, (_, tally))| tally.unknown > 0 && self.is_wanted(*file)) {
             return;
         }
         self.phase = Phase::Checking;

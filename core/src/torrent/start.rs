@@ -1,11 +1,13 @@
 //! The way of a torrent to running: resume data, the files' sizes, the check.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
 use crate::choke::accounts::Accounts;
 use crate::disk::{
     DiskDone, DiskError, DiskErrorKind, DiskRequest, FileIndex, FileStat, Span, StateName,
+    StoreSpec,
 };
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
@@ -66,6 +68,7 @@ impl Torrent {
             metadata_only: add.metadata_only,
             recheck: add.recheck,
             overwrite: add.overwrite,
+            follow_top_link: add.follow_top_link,
             root: add.root,
             order: add.order,
             only: add.only,
@@ -139,7 +142,8 @@ impl Torrent {
     pub(super) fn adopt(&mut self, metainfo: Arc<Metainfo>) {
         self.geometry = metainfo.geometry().clone();
         self.layout = Layout::new(&metainfo);
-        self.spec = Arc::new(metainfo.store_spec(&self.root));
+        let spec = metainfo.store_spec(&self.root);
+        self.spec = Arc::new(StoreSpec { follow_top_link: self.follow_top_link, ..spec });
         self.picker = Picker::new(self.geometry.clone(), self.policy.fork());
         self.picker.set_order(self.order);
         if self.files.len() != metainfo.files().len() {
@@ -436,6 +440,12 @@ impl Torrent {
         let (store, allocation) = (self.store, self.allocation);
         let request = DiskRequest::Prepare { store, files, allocation, links };
         self.disk(session, TorrentOp::Prepare, request);
+    }
+
+    /// The links that are made, relative to the root.
+    pub(super) fn links_to_make(&self) -> Vec<PathBuf> {
+        let links = if self.wants_something() { &self.spec.links[..] } else { &[] };
+        links.iter().map(|link| link.path.clone()).collect()
     }
 
     pub(super) fn wants_something(&self) -> bool {

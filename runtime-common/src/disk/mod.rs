@@ -16,6 +16,7 @@ mod relocate;
 mod stat;
 mod state;
 mod store;
+mod top_link;
 mod transfer;
 mod verify;
 
@@ -30,6 +31,7 @@ use bitswarm_core::{OpId, StoreId};
 
 pub use pool::{Completion, DiskOptions, DiskPool};
 pub use state::{StateDir, StateDirError};
+pub use top_link::follow_top_link;
 
 use crate::lanes::{PieceHashing, update_all};
 
@@ -170,7 +172,7 @@ impl Disk {
     }
 
     fn open(&self, id: StoreId, spec: Arc<StoreSpec>) -> Result<DiskDone, DiskError> {
-        let store = Arc::new(Store::new(id, spec));
+        let store = Arc::new(Store::new(id, follow_top_link(spec)));
         let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
         // Known from here on, also if looking at its files fails.
         stores.insert(id, Arc::clone(&store));

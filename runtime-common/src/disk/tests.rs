@@ -51,7 +51,12 @@ impl Bench {
             vec![file("T/a", 10, false), file("T/empty", 0, false), file("T/sub/b", 6, true)];
         let link = StoreLink { path: "T/links/to-a".into(), target: "../a".into() };
         let links = vec![link];
-        let spec = Arc::new(StoreSpec { root: self.dir.path().join(root), files, links });
+        let spec = Arc::new(StoreSpec {
+            root: self.dir.path().join(root),
+            files,
+            links,
+            follow_top_link: true,
+        });
         let store = self.store;
         self.run(DiskRequest::Open { store, spec }).unwrap();
         self
@@ -451,6 +456,7 @@ fn sync_of_many_files_and_of_a_removed_one_succeeds() {
         root: dir.path().to_owned(),
         files: (0..200).map(file).collect(),
         links: Vec::new(),
+        follow_top_link: false,
     });
     let mut scratch = Scratch::default();
     let mut run = |request| disk.execute(request, &mut scratch);

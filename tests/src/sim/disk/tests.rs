@@ -37,7 +37,12 @@ impl Bench {
             executable: false,
         };
         let files = LENGTHS.into_iter().enumerate().map(file).collect();
-        let spec = Arc::new(StoreSpec { root: PathBuf::from("/data"), files, links: Vec::new() });
+        let spec = Arc::new(StoreSpec {
+            root: PathBuf::from("/data"),
+            files,
+            links: Vec::new(),
+            follow_top_link: false,
+        });
         self.run(DiskRequest::Open { store: self.store, spec })
     }
 
