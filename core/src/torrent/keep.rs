@@ -1,7 +1,9 @@
 //! Keeping what was downloaded: flushing, resume data, a last look before it is said to be complete,
 //! and a disk that fails for a while.
 
-use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest, FileStat, StateName};
+use crate::disk::{
+    DiskDone, DiskError, DiskErrorKind, DiskRequest, FileIndex, FileStat, StateName,
+};
 use crate::notice::TorrentNotice;
 use crate::piece::PieceIndex;
 use crate::session::Session;
@@ -128,7 +130,15 @@ impl Torrent {
             }
         };
         self.saved_due = false;
-        if (0..).zip(&stats).all(is_as_recorded) {
+        // We never make a file longer than it should be.
+        let is_too_long = |(file, now): (FileIndex, &Option<FileStat>)| {
+            let listed = self.spec.files.get(file.0 as usize);
+            let is_longer =
+                listed.zip(*now).is_some_and(|(listed, now)| now.length > listed.length);
+            is_longer && self.is_wanted(file)
+        };
+        let is_cut = !(0..).map(FileIndex).zip(&stats).any(is_too_long);
+        if is_cut && (0..).zip(&stats).all(is_as_recorded) {
             self.resume = None;
             session.notify(self.id, TorrentNotice::Saved);
             return;
@@ -216,6 +226,9 @@ impl Torrent {
         session.notify(self.id, TorrentNotice::DiskRecovered);
         if self.phase == Phase::Checking {
             session.check_queue.push_back(self.id);
+        }
+        if self.preparation.as_ref().is_some_and(|preparation| !preparation.is_under_way) {
+            self.prepare_files(session);
         }
         let waiting: Vec<PieceIndex> = self.unwritten.iter().copied().collect();
         for piece in waiting {

@@ -41,6 +41,8 @@ pub(super) struct Places {
 pub(super) struct Preparation {
     pub(super) files: Vec<FileIndex>,
     pub(super) links: bool,
+    /// Whether the disk has been asked for it and has not answered.
+    pub(super) is_under_way: bool,
 }
 
 impl Torrent {
@@ -145,7 +147,7 @@ impl Torrent {
             .map(|(file, _)| file)
             .collect();
         let links = !self.spec.links.is_empty();
-        (links || !files.is_empty()).then_some(Preparation { files, links })
+        (links || !files.is_empty()).then_some(Preparation { files, links, is_under_way: false })
     }
 
     /// The check is done: judges what is to be written, and goes on if it may be.

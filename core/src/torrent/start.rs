@@ -430,8 +430,11 @@ impl Torrent {
     /// unless nothing is wanted at all. Later the same tries whether the disk works again.
     pub(super) fn prepare_files(&mut self, session: &mut Session) {
         let every = (0..self.spec.files.len() as u32).map(FileIndex);
-        let (files, links) = match &self.preparation {
-            Some(preparation) => (preparation.files.clone(), preparation.links),
+        let (files, links) = match &mut self.preparation {
+            Some(preparation) => {
+                preparation.is_under_way = true;
+                (preparation.files.clone(), preparation.links)
+            }
             None => {
                 let is_open = |file: &FileIndex| self.is_wanted(*file) && !self.has_file(*file);
                 (every.filter(is_open).collect(), false)
@@ -476,7 +479,12 @@ impl Torrent {
                     self.finished(session);
                 }
             }
-            Err(error) => self.disk_failed(session, *error),
+            Err(error) => {
+                if let Some(preparation) = &mut self.preparation {
+                    preparation.is_under_way = false;
+                }
+                self.disk_failed(session, *error);
+            }
         }
     }
 

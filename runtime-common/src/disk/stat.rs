@@ -22,12 +22,17 @@ fn nanos(seconds: impl TryInto<i64>, nanos: impl TryInto<i64>) -> i64 {
     seconds.saturating_add(nanos.try_into().unwrap_or(0))
 }
 
+/// Not of one type on all systems.
+fn inode(number: impl TryInto<u64>) -> u64 {
+    number.try_into().unwrap_or(0)
+}
+
 /// The inode with the time of birth: inodes are used again as soon as a file is gone.
 fn id(dir: BorrowedFd<'_>, name: &Path, stat: &Stat) -> u64 {
-    let inode = u64::try_from(stat.st_ino).unwrap_or(0);
+    let number = inode(stat.st_ino);
     let born = born_ns(dir, name).unwrap_or(0) as u64;
     // Spread so that neighbouring inodes and times do not meet; 0 stands for unknown.
-    (inode.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ born).max(1)
+    (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ born).max(1)
 }
 
 #[cfg(target_os = "linux")]
