@@ -206,8 +206,9 @@ fn fitting(name: OsString) -> PathBuf {
     const END: &str = ".torrent";
     match name.to_str() {
         Some(text) if text.len() > NAME_MAX => {
-            let end = text.floor_char_boundary(NAME_MAX - END.len());
-            PathBuf::from(format!("{}{END}", &text[..end]))
+            let most = NAME_MAX - END.len();
+            let end = (0..=most).rev().find(|&end| text.is_char_boundary(end));
+            PathBuf::from(format!("{}{END}", &text[..end.unwrap_or_default()]))
         }
         _ => PathBuf::from(name),
     }
