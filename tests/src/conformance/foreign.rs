@@ -53,9 +53,9 @@ pub fn linked_file_is_refused(runtime: Runtime) {
     let mut leech = Session::start(runtime);
     fs::create_dir(leech.root()).unwrap();
     let (path, backup) = (leech.root().join(&sample.name), leech.root().join("backup"));
-    // It would pass for a partial download.
+    // It would pass for a partial download, of two pieces.
     let mut part = sample.data.to_vec();
-    part[100_000..].fill(0);
+    part[128 << 10..].fill(0);
     fs::write(&backup, &part).unwrap();
     fs::hard_link(&backup, &path).unwrap();
     let id = leech.add(&sample);
