@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::id::ConnId;
-use crate::rate::TokenBucket;
+use crate::rate::{RateMeter, TokenBucket};
 use crate::time::{Duration, Instant};
 use crate::timer::TimerId;
 
@@ -20,17 +20,41 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) struct RateGate {
     bucket: TokenBucket,
+    /// What passes while there is a limit, whichever torrent it is for.
+    passed: RateMeter,
     line: VecDeque<ConnId>,
     pub(crate) timer: TimerId,
 }
 
 impl RateGate {
     pub(crate) fn new(limit: Option<u64>, now: Instant, timer: TimerId) -> Self {
-        RateGate { bucket: TokenBucket::new(limit, now), line: VecDeque::new(), timer }
+        RateGate {
+            bucket: TokenBucket::new(limit, now),
+            passed: RateMeter::new(),
+            line: VecDeque::new(),
+            timer,
+        }
     }
 
     pub(crate) fn bucket(&mut self) -> &mut TokenBucket {
         &mut self.bucket
+    }
+
+    /// Counts bytes that pass.
+    pub(crate) fn take(&mut self, now: Instant, bytes: usize) {
+        if self.bucket.limit().is_some() {
+            self.bucket.take(now, bytes);
+            self.passed.add(now, bytes as u64);
+        }
+    }
+
+    /// Whether it is this limit that keeps bytes from flowing faster: nothing may pass now, or nine
+    /// tenths of the limit are used by everything together. What one torrent moves says nothing,
+    /// for the limit may be used up by others.
+    pub(crate) fn is_the_brake(&self, now: Instant) -> bool {
+        self.limit().is_some_and(|limit| {
+            self.is_used_up(now) || self.passed.rate(now) >= limit - limit / 10
+        })
     }
 
     /// Whether nothing may pass now.
@@ -60,5 +84,40 @@ impl RateGate {
             return None;
         }
         self.bucket.ready_at(now).map(|at| at.max(now + PAUSE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(limit: Option<u64>) -> RateGate {
+        let mut timers = crate::timer::TimerWheel::new();
+        RateGate::new(limit, Instant::ZERO, timers.register(()))
+    }
+
+    #[test]
+    fn a_limit_is_the_brake_when_all_together_use_it() {
+        let mut limited = gate(Some(100_000));
+        let mut peak = gate(Some(100_000));
+        let mut free = gate(None);
+        for at in (0..5_000).step_by(10).map(Instant::from_millis) {
+            limited.take(at, 500);
+            peak.take(at, 960);
+            free.take(at, 100_000);
+        }
+        let end = Instant::from_millis(5_000);
+        assert!(!limited.is_the_brake(end), "half of it is used");
+        assert!(peak.is_the_brake(end));
+        assert!(!free.is_the_brake(end), "there is no limit");
+        assert!(!peak.is_the_brake(end + Duration::from_secs(5)), "nothing passes any more");
+    }
+
+    #[test]
+    fn a_limit_below_a_block_a_second_is_the_brake_between_two_blocks() {
+        let mut gate = gate(Some(1_000));
+        gate.take(Instant::ZERO, 16_384);
+        gate.take(Instant::ZERO, 16_384);
+        assert!(gate.is_the_brake(Instant::from_secs(10)), "it is in debt");
     }
 }

@@ -66,14 +66,14 @@ impl Torrent {
     /// Counts received bytes against the limits, and stops reading where one is used up.
     fn charge_download(&mut self, session: &mut Session, conn: ConnId, bytes: usize) {
         let now = session.now;
-        session.download.bucket().take(now, bytes);
+        session.download.take(now, bytes);
         if session.download.is_used_up(now) {
             session.download.wait(conn);
             session.pause_reading(conn, ReadPause::Rate);
             session.arm(session.download.timer, session.download.next_at(now));
         }
         let Some(gates) = &mut self.gates else { return };
-        gates.down.bucket().take(now, bytes);
+        gates.down.take(now, bytes);
         if gates.down.is_used_up(now) {
             gates.down.wait(conn);
             session.pause_reading(conn, ReadPause::TorrentRate);

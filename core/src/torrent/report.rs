@@ -30,7 +30,7 @@ impl Torrent {
             name: self.name(),
             infohash: self.infohash,
             state: self.state(),
-            bottleneck: self.bottleneck(session, down),
+            bottleneck: self.bottleneck(session, down, now),
             pieces: self.geometry.pieces(),
             pieces_have: self.picker.have().count(),
             total_bytes: self.geometry.data_len(),
@@ -66,7 +66,7 @@ impl Torrent {
         }
     }
 
-    fn bottleneck(&self, session: &Session, down: u64) -> Bottleneck {
+    fn bottleneck(&self, session: &Session, down: u64, now: Instant) -> Bottleneck {
         match self.state() {
             TorrentState::Checking => return Bottleneck::Checking,
             TorrentState::DiskFailed => return Bottleneck::Disk,
@@ -86,16 +86,16 @@ impl Torrent {
         if open().all(|peer| peer.interesting == 0) {
             return Bottleneck::NothingOffered;
         }
-        let near = |limit: u64| down >= limit - limit / 10;
-        let own = self.gates.as_ref().and_then(|gates| gates.down.limit());
-        if session.download.limit().is_some_and(near) || own.is_some_and(near) {
+        // Who is choked by all gains nothing by a higher limit, which others use up.
+        let choked = open().all(|peer| peer.interesting == 0 || peer.peer_choking);
+        if choked && down < STILL {
+            return Bottleneck::Choked;
+        }
+        let own = self.gates.as_ref().is_some_and(|gates| gates.down.is_the_brake(now));
+        if own || session.download.is_the_brake(now) {
             return Bottleneck::RateLimit;
         }
-        if session.disk_is_behind() {
-            return Bottleneck::Disk;
-        }
-        let choked = open().all(|peer| peer.interesting == 0 || peer.peer_choking);
-        if choked && down < STILL { Bottleneck::Choked } else { Bottleneck::Peers }
+        if session.disk_is_behind() { Bottleneck::Disk } else { Bottleneck::Peers }
     }
 
     fn wanted_bytes(&self) -> u64 {

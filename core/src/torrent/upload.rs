@@ -179,7 +179,7 @@ impl Torrent {
         let mut payload = 0;
         if let Some(metainfo) = &self.metainfo {
             let sent = gather_metadata(peer, metainfo, before + limit, out);
-            session.upload.bucket().take(now, sent);
+            session.upload.take(now, sent);
         }
         while out.len() - before < limit && peer.has_uploads() {
             let gate = match &mut self.gates {
@@ -212,9 +212,9 @@ impl Torrent {
                 payload += len as u64;
                 len
             };
-            session.upload.bucket().take(now, len);
+            session.upload.take(now, len);
             if let Some(gates) = &mut self.gates {
-                gates.up.bucket().take(now, len);
+                gates.up.take(now, len);
             }
         }
         session.read_ahead -= held - peer.uploads.ready_bytes();
