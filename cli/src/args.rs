@@ -22,6 +22,7 @@ use crate::commands::edit::Edit;
 use crate::commands::lint::Lint;
 use crate::commands::verify::Verify;
 use crate::exit::{Code, Failure};
+use crate::progress::Colour;
 use crate::selection::Selection;
 use crate::units::{parse_duration, parse_rate, parse_size};
 
@@ -200,6 +201,9 @@ pub(crate) struct Reporting {
     /// Say more on stderr; twice for still more
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// Write progress in colour
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Colour::Auto)]
+    pub(crate) color: Colour,
 }
 
 /// `bitswarm info`

@@ -18,10 +18,10 @@ use crate::commands::info::listed;
 use crate::exit::{Code, Failure};
 use crate::json;
 use crate::output::print;
-use crate::progress::{Progress, Task};
+use crate::progress::{Progress, Task, Whole};
 use crate::session::{PATIENCE, Session};
 use crate::signals::Interrupt;
-use crate::status_line::{extent, words};
+use crate::status_line::{Dht, facts, in_words, last_facts};
 use crate::torrents::place;
 use crate::units::{Rate, Size, Span};
 use crate::watch::{Purpose, Watch};
@@ -48,6 +48,8 @@ pub(crate) struct Swarm {
     failed: Option<Failure>,
     /// Nobody else writes the torrents' data until nothing is written any more.
     claim: Claim,
+    /// Whether peers are looked for in the DHT.
+    uses_dht: bool,
 }
 
 /// A torrent as the user sees it.
@@ -64,6 +66,10 @@ struct Torrent {
     task: Task,
     /// When it was told how it stands, and a hash of that.
     told: Option<(Instant, u64)>,
+    /// Whether peers may come from trackers and the user only.
+    is_private: bool,
+    /// Peers that the last search in the DHT has found.
+    found_in_dht: Option<usize>,
 }
 
 impl Swarm {
@@ -84,6 +90,7 @@ impl Swarm {
             torrents: BTreeMap::new(),
             failed: None,
             claim,
+            uses_dht: !transfer.network.no_dht,
         }
     }
 
@@ -121,6 +128,8 @@ impl Swarm {
             selection,
             added: Instant::now(),
             told: None,
+            is_private: known.is_some_and(|known| known.is_private()),
+            found_in_dht: None,
         };
         self.torrents.insert(id, Box::new(torrent));
         Ok(())
@@ -228,6 +237,9 @@ impl Swarm {
             }
             _ => {}
         }
+        if let TorrentNotice::DhtAnswered { peers, .. } = what {
+            torrent.found_in_dht = Some(*peers);
+        }
         let was_complete = self.watch.is_torrent_complete(id);
         self.watch.handle(id, what, Instant::now())?;
         let is_complete = self.watch.is_torrent_complete(id);
@@ -283,13 +295,20 @@ impl Swarm {
     /// Looks at all torrents and shows how they stand. `Ok(true)`: the run is over.
     fn look(&mut self) -> Result<bool, Failure> {
         let now = Instant::now();
+        let shows = self.uses_dht && !self.progress.is_silent();
+        let stats = if shows { self.session.dht_stats() } else { None };
+        let nodes = stats.map(|stats| stats.nodes);
         self.session.each_status(|status| {
             self.watch.see(status, now);
             let Some(torrent) = self.torrents.get_mut(&status.id) else { return Ok(()) };
-            let (done, total) = extent(status);
-            torrent.task.set(done, total, || words(status));
+            let nodes = nodes.filter(|_| !torrent.is_private);
+            let dht = nodes.map(|nodes| Dht { nodes, found: torrent.found_in_dht });
+            torrent.task.set(|| facts(status, dht));
             if self.json { torrent.tell_progress(status, now) } else { Ok(()) }
         })?;
+        let note = nodes.map(in_words).unwrap_or_default();
+        self.progress.set_whole(Whole { of: "torrents", note });
+        self.progress.refresh();
         self.watch.judge(now)
     }
 
@@ -299,13 +318,14 @@ impl Swarm {
         // A session that is over by itself has nothing more to tell.
         let _ = self.session.each_status(|status| {
             let Some(torrent) = self.torrents.get_mut(&status.id) else { return Ok(()) };
-            let (done, total) = extent(status);
-            torrent.task.finish(done, total, &words(status));
+            let is_complete = self.watch.is_torrent_complete(status.id);
+            let is_done = is_complete && self.purpose != Purpose::Seed;
+            torrent.task.finish(last_facts(status, is_done));
             if self.json && written.is_ok() {
                 // A part that is shared was all that was wanted, but it is not the torrent.
                 let is_whole = self.purpose != Purpose::Seed || status.pieces_have == status.pieces;
                 written = json::status("stopped", status)
-                    .with("complete", is_whole && self.watch.is_torrent_complete(status.id))
+                    .with("complete", is_whole && is_complete)
                     .print();
             }
             Ok(())
@@ -320,6 +340,7 @@ impl Torrent {
         if let Some(root) = self.root.take() {
             self.place = place(metainfo, &root);
         }
+        self.is_private = metainfo.is_private();
         let name = metainfo.name();
         if self.name != name {
             self.name = name.to_owned();

@@ -25,10 +25,10 @@ use crate::args::{Demo, Runtime};
 use crate::exit::{Code, Failure};
 use crate::hashing::hash;
 use crate::output::{Object, print};
-use crate::progress::{Progress, Task};
+use crate::progress::{Activity, Facts, Progress, Task};
 use crate::session::{MustListen, Session, make_dir};
 use crate::signals::Interrupt;
-use crate::status_line::{extent, words};
+use crate::status_line::facts;
 use crate::units::{Rate, Size, Span};
 
 /// The file that is shared.
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
 
     let start = |label: &str, dir: &Path| Node::start(runtime, label, dir, &metainfo, &progress);
     let mut nodes = vec![start("seeder", &root.join("seeder"))?];
-    until_all_complete(&mut nodes, &interrupt)?;
+    until_all_complete(&mut nodes, &progress, &interrupt)?;
     let began = Instant::now();
     for number in 1..=args.peers {
         let label = format!("downloader {number}");
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
         make_dir(&dir)?;
         nodes.push(start(&label, &dir)?);
     }
-    let result = until_all_complete(&mut nodes, &interrupt);
+    let result = until_all_complete(&mut nodes, &progress, &interrupt);
     let took = began.elapsed();
     let uploaded: Vec<u64> =
         nodes.iter().map(|node| node.last.as_ref().map_or(0, |s| s.uploaded_bytes)).collect();
@@ -237,8 +237,7 @@ impl Node {
     fn look(&mut self) -> u64 {
         let status = self.session.status(self.id);
         if let Some(status) = &status {
-            let (done, total) = extent(status);
-            self.task.set(done, total, || words(status));
+            self.task.set(|| facts(status, None));
             self.last = Some(status.clone());
         }
         status.map_or(0, |status| status.downloaded_bytes)
@@ -246,16 +245,22 @@ impl Node {
 
     fn stop(mut self) {
         if let Some(status) = &self.last {
-            let (done, total) = extent(status);
             let (down, up) = (Size(status.downloaded_bytes), Size(status.uploaded_bytes));
-            self.task.finish(done, total, &format!("received {down}, sent {up}"));
+            let Facts { done, total, .. } = facts(status, None);
+            let note = format!("received {down}, sent {up}");
+            let activity = Activity::Resting;
+            self.task.finish(Facts { activity, done, total, note, ..Facts::default() });
         }
         self.session.stop();
     }
 }
 
 /// Follows all nodes until each has everything, flushed to disk.
-fn until_all_complete(nodes: &mut [Node], interrupt: &Interrupt) -> Result<(), Failure> {
+fn until_all_complete(
+    nodes: &mut [Node],
+    progress: &Progress,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
     let mut received = 0;
     let mut moved_at = Instant::now();
     loop {
@@ -270,6 +275,7 @@ fn until_all_complete(nodes: &mut [Node], interrupt: &Interrupt) -> Result<(), F
             patience -= wait.min(patience);
         }
         let sum = nodes.iter_mut().map(Node::look).sum();
+        progress.refresh();
         if nodes.iter().all(|node| node.is_complete) {
             return Ok(());
         }

@@ -19,7 +19,7 @@ use crate::output::print;
 use crate::progress::Progress;
 use crate::session::{MustListen, Session, resolve_peers};
 use crate::signals::Interrupt;
-use crate::status_line::{extent, words};
+use crate::status_line::{Dht, facts, words};
 use crate::units::Span;
 
 /// Between two looks at the state and at signals (chosen).
@@ -73,20 +73,26 @@ fn fetch(
     let mut task = progress.task(&add.source.shown_name());
     let id = session.add(add)?;
     let began = Instant::now();
+    let mut found = None;
     while !interrupt.is_set() {
         let notice = session.next_notice(LOOK_INTERVAL)?;
+        if let Some(Notice::Torrent { what: TorrentNotice::DhtAnswered { peers, .. }, .. }) = notice
+        {
+            found = Some(peers);
+        }
         if let Some(metainfo) = hear(session, id, notice)? {
             return Ok(metainfo);
         }
         let Some(status) = session.status(id) else { break };
-        let (done, total) = extent(&status);
-        task.set(done, total, || words(&status));
+        let dht = session.dht_stats().map(|stats| Dht { nodes: stats.nodes, found });
+        task.set(|| facts(&status, dht));
+        progress.refresh();
         if let Some(timeout) = timeout.filter(|&timeout| began.elapsed() >= timeout) {
             let code = match status.bottleneck {
                 Bottleneck::NoPeers => Code::NoPeers,
                 _ => Code::Stalled,
             };
-            let (state, span) = (words(&status), Span(timeout));
+            let (state, span) = (words(&status, dht), Span(timeout));
             return Err(Failure::new(code, format!("no metadata after {span}: {state}")));
         }
     }

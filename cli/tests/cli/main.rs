@@ -7,5 +7,9 @@ mod demo;
 mod files;
 mod hints;
 mod links;
+#[cfg(target_os = "linux")]
+mod progress;
 mod sandbox;
 mod swarm;
+#[cfg(target_os = "linux")]
+mod terminal;
