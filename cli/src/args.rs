@@ -22,6 +22,8 @@ use crate::commands::edit::Edit;
 use crate::commands::lint::Lint;
 use crate::commands::verify::Verify;
 use crate::exit::{Code, Failure};
+use crate::fetch::Reach;
+use crate::input;
 use crate::progress::Colour;
 use crate::selection::Selection;
 use crate::units::{parse_duration, parse_rate, parse_size};
@@ -107,9 +109,8 @@ impl Command {
 /// `bitswarm download`
 #[derive(Args, Debug)]
 pub(crate) struct Download {
-    /// Torrent files or magnet links
-    #[arg(value_name = "INPUT", required = true)]
-    pub(crate) inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) inputs: Inputs,
     /// Directory to save in; made if it is missing
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(crate) output: PathBuf,
@@ -129,14 +130,37 @@ pub(crate) struct Download {
 /// `bitswarm seed`
 #[derive(Args, Debug)]
 pub(crate) struct Seed {
-    /// Torrent files
-    #[arg(value_name = "INPUT", required = true)]
-    pub(crate) inputs: Vec<PathBuf>,
-    /// Directory that contains each torrent's file or folder, under the torrent's name
-    #[arg(short, long, value_name = "DIR")]
+    #[command(flatten)]
+    pub(crate) inputs: Inputs,
+    /// Directory that contains each torrent's file or folder, or that folder itself
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(crate) data: PathBuf,
     #[command(flatten)]
     pub(crate) transfer: Transfer,
+}
+
+/// The torrents of a run.
+#[derive(Args, Debug)]
+pub(crate) struct Inputs {
+    /// Torrents: files, http(s) addresses, magnet links, infohashes, or - for standard input
+    #[arg(value_name = "INPUT", required_unless_present = "input_files")]
+    inputs: Vec<PathBuf>,
+    /// A file that has an input on each line; - is standard input (may be repeated)
+    #[arg(short, long = "input-file", value_name = "FILE")]
+    input_files: Vec<PathBuf>,
+}
+
+impl Inputs {
+    /// All of them, those in files last.
+    pub(crate) fn all(&self) -> Result<Vec<PathBuf>, Failure> {
+        let mut all = self.inputs.clone();
+        all.extend(input::listed_in(&self.input_files)?);
+        if all.is_empty() {
+            let message = "the lists name no torrent; write an input on each line";
+            return Err(Failure::new(Code::Usage, message));
+        }
+        Ok(all)
+    }
 }
 
 /// Options of download and seed.
@@ -189,6 +213,13 @@ pub(crate) struct Transfer {
     pub(crate) reporting: Reporting,
 }
 
+impl Transfer {
+    /// How torrents on the web are got.
+    pub(crate) fn reach(&self) -> Reach {
+        Reach { bind: self.network.bind.clone(), insecure: self.insecure_trackers.clone() }
+    }
+}
+
 /// How much is said, and in which form.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Reporting {
@@ -209,7 +240,7 @@ pub(crate) struct Reporting {
 /// `bitswarm info`
 #[derive(Args, Debug)]
 pub(crate) struct Info {
-    /// A torrent file or a magnet link
+    /// A torrent: a file, an http(s) address, a magnet link, an infohash, or - for standard input
     pub(crate) input: PathBuf,
     /// Write one JSON object
     #[arg(long)]
@@ -219,7 +250,7 @@ pub(crate) struct Info {
 /// `bitswarm magnet`
 #[derive(Args, Debug)]
 pub(crate) struct Magnet {
-    /// A torrent file
+    /// A torrent: a file, an http(s) address, an infohash, or - for standard input
     pub(crate) torrent: PathBuf,
     /// A peer to name in the link (may be repeated)
     #[arg(long = "peer", value_name = "HOST:PORT", value_parser = PeerName::parse)]
@@ -241,8 +272,9 @@ pub(crate) struct Share {
 /// `bitswarm metadata`
 #[derive(Args, Debug)]
 pub(crate) struct Metadata {
-    /// A magnet link
-    pub(crate) magnet: String,
+    /// A magnet link or an infohash
+    #[arg(value_name = "MAGNET")]
+    pub(crate) torrent: PathBuf,
     /// Where to write the torrent
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -272,7 +304,8 @@ pub(crate) struct Tracker {
 /// `bitswarm scrape`
 #[derive(Args, Debug)]
 pub(crate) struct Scrape {
-    /// The torrent: a torrent file, a magnet link, or its infohash with --tracker
+    /// The torrent: a file, an http(s) address, a magnet link, - for standard input, or its infohash
+    /// with --tracker
     pub(crate) torrent: PathBuf,
     /// A further tracker to ask (may be repeated)
     #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
@@ -390,7 +423,7 @@ mod tests {
         let Ok(Command::Download(d)) = parsed(&line.replace("             ", " ")) else {
             panic!("refused");
         };
-        assert_eq!(d.inputs.len(), 2);
+        assert_eq!(d.inputs.inputs.len(), 2);
         assert_eq!(d.seed_ratio, Some(1.5));
         assert_eq!(d.transfer.down, Some(512_000));
         assert_eq!(d.transfer.network.peers[1], PeerName { host: "::1".to_owned(), port: 2 });
@@ -419,7 +452,7 @@ mod tests {
             "bitswarm download",
             "bitswarm download x --down fast",
             "bitswarm nonsense",
-            "bitswarm seed x",
+            "bitswarm seed",
             "bitswarm download x --peer nowhere",
             "bitswarm download x --peer ::1:5",
             "bitswarm download x --tracker ftp://x",

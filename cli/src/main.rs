@@ -7,6 +7,7 @@ mod claim;
 mod commands;
 mod content;
 mod exit;
+mod fetch;
 mod globs;
 mod hashing;
 mod input;

@@ -22,7 +22,7 @@ pub(crate) struct Dht {
 pub(crate) enum DhtCommand {
     /// Find the peers of a torrent
     Lookup {
-        /// The torrent: its infohash, a magnet link or a torrent file
+        /// The torrent: its infohash, a magnet link, a file, an http(s) address, or - for stdin
         torrent: PathBuf,
         #[command(flatten)]
         options: DhtOptions,
@@ -45,7 +45,7 @@ pub(crate) enum DhtCommand {
     Put(DhtPut),
     /// Count a torrent's peers
     Scrape {
-        /// The torrent: its infohash, a magnet link or a torrent file
+        /// The torrent: its infohash, a magnet link, a file, an http(s) address, or - for stdin
         torrent: PathBuf,
         #[command(flatten)]
         options: DhtOptions,

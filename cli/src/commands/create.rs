@@ -265,7 +265,7 @@ pub(crate) fn similar(names: &[PathBuf]) -> Result<Vec<InfoHash>, Failure> {
         // BEP 38 knows 20 bytes: of v2 alone the first, by which it is known to peers.
         match parse_hex(text) {
             Ok(hash) => Ok(InfoHashV2(hash).truncated()),
-            Err(_) => input::load(name).map(|torrent| torrent.infohash()),
+            Err(_) => input::infohash(name),
         }
     };
     names.iter().map(named).collect()

@@ -16,7 +16,7 @@ use crate::output::{Object, print};
 /// `bitswarm diff`
 #[derive(Args, Debug)]
 pub(crate) struct Diff {
-    /// A torrent file
+    /// A torrent: a file, an http(s) address, or - for standard input
     pub(crate) a: PathBuf,
     /// Another
     pub(crate) b: PathBuf,

@@ -18,7 +18,7 @@ use crate::watch::{Purpose, Share};
 /// Downloads until everything is complete, on disk, and shared enough.
 pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     let transfer = &args.transfer;
-    let torrents = load_sources(&args.inputs)?;
+    let torrents = load_sources(&args.inputs.all()?, &transfer.reach())?;
     if transfer.list {
         let known: Option<Vec<_>> = torrents
             .iter()

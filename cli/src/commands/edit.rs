@@ -85,6 +85,10 @@ pub(crate) struct Edit {
 
 /// Changes, writes, says what became of the infohash.
 pub(crate) fn run(args: &Edit) -> Result<(), Failure> {
+    if args.output.is_none() && !input::is_file(&args.torrent) {
+        let message = "there is no file to change in place; -o FILE says where to write";
+        return Err(Failure::new(Code::Usage, message));
+    }
     let torrent = input::load(&args.torrent)?;
     let edit = edit(args, &torrent)?;
     if edit == metainfo::Edit::default() {

@@ -12,7 +12,7 @@ use crate::output::{Object, print};
 /// `bitswarm lint`
 #[derive(Args, Debug)]
 pub(crate) struct Lint {
-    /// Torrent files
+    /// Torrents: files, http(s) addresses, or - for standard input
     #[arg(value_name = "FILE", required = true)]
     pub(crate) torrents: Vec<PathBuf>,
     /// Write one JSON object a torrent

@@ -1,7 +1,8 @@
-//! `magnet`: prints the magnet link of a torrent file.
+//! `magnet`: prints the magnet link of a torrent.
 
 use bitswarm_core::metainfo::Magnet;
 use bitswarm_core::metainfo::magnet::PeerAddress;
+use bitswarm_core::torrent::TorrentSource;
 
 use crate::args::{self, PeerName};
 use crate::exit::Failure;
@@ -10,8 +11,14 @@ use crate::output::print;
 
 /// Prints one line.
 pub(crate) fn run(args: &args::Magnet) -> Result<(), Failure> {
-    let mut magnet = Magnet::of(&input::load(&args.torrent)?);
-    magnet.peers = args.peers.iter().filter_map(address).collect();
+    let is_link = args.torrent.to_str().is_some_and(input::is_link);
+    let mut magnet = match input::load_any(&args.torrent)? {
+        // It would say the same again.
+        source if is_link => Magnet::of(&input::whole(source)?),
+        TorrentSource::Metainfo(metainfo) => Magnet::of(&metainfo),
+        TorrentSource::Magnet(magnet) => *magnet,
+    };
+    magnet.peers.extend(args.peers.iter().filter_map(address));
     print(&magnet.to_string())
 }
 

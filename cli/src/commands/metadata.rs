@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use bitswarm_core::TorrentId;
 use bitswarm_core::metainfo::{Magnet, Metainfo};
 use bitswarm_core::notice::{Notice, TorrentNotice};
-use bitswarm_core::torrent::{AddTorrent, Bottleneck};
+use bitswarm_core::torrent::{AddTorrent, Bottleneck, TorrentSource};
 use bitswarm_runtime_common::ClientConfig;
 
 use crate::args;
 use crate::commands::create::write_whole;
 use crate::commands::info;
 use crate::exit::{Code, Failure};
+use crate::fetch::Reach;
 use crate::input;
 use crate::output::print;
 use crate::progress::Progress;
@@ -27,11 +28,28 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Fetches, writes, tells.
 pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
-    let magnet = input::magnet(&args.magnet)?;
+    let network = &args.network;
+    let reach = Reach { bind: network.bind.clone(), insecure: Vec::new() };
+    let source = input::load_any_within(&args.torrent, &reach)?;
     refuse_no_place(&args.output)?;
+    let metainfo = match source {
+        TorrentSource::Metainfo(metainfo) => metainfo,
+        TorrentSource::Magnet(magnet) => ask(args, *magnet)?,
+    };
+    write_whole(&args.output, &metainfo.to_bytes())
+        .map_err(|error| Failure::file("cannot write", &args.output, &error))?;
+    let path = args.output.display().to_string();
+    if args.reporting.json {
+        return info::object(&metainfo).with("path", path).print();
+    }
+    print(&format!("{path}: {}, {}", metainfo.name(), info::infohashes(&metainfo)))
+}
+
+/// Starts a session to ask peers in.
+fn ask(args: &args::Metadata, magnet: Magnet) -> Result<Arc<Metainfo>, Failure> {
+    let network = &args.network;
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
-    let network = &args.network;
     let peers = resolve_peers(&network.peers)?;
     let core = network.core_config(true);
     let config = ClientConfig { core, bind: network.bind.clone(), ..ClientConfig::default() };
@@ -45,14 +63,7 @@ pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     };
     let fetched = fetch(&session, add, args.timeout, &progress, &interrupt);
     session.stop();
-    let metainfo = fetched?;
-    write_whole(&args.output, &metainfo.to_bytes())
-        .map_err(|error| Failure::file("cannot write", &args.output, &error))?;
-    let path = args.output.display().to_string();
-    if args.reporting.json {
-        return info::object(&metainfo).with("path", path).print();
-    }
-    print(&format!("{path}: {}, {}", metainfo.name(), info::infohashes(&metainfo)))
+    fetched
 }
 
 /// Says that nothing can be written there before peers are asked, which may take long.

@@ -14,6 +14,7 @@ use bitswarm_runtime_common::ClientConfig;
 
 use crate::args::Scrape;
 use crate::exit::{Code, Failure};
+use crate::fetch::Reach;
 use crate::input;
 use crate::output::{Object, print};
 use crate::session::{MustListen, PATIENCE, Session, listen_at};
@@ -23,7 +24,9 @@ use crate::units::Span;
 
 /// Asks all of them at once; each answers, or fails, within the core's deadline or `--timeout`.
 pub(crate) fn run(args: &Scrape) -> Result<(), Failure> {
-    let (infohash, mut trackers) = input::infohash_and_trackers(&args.torrent)?;
+    let bind = args.bind.into_iter().collect();
+    let reach = Reach { bind, insecure: args.insecure_trackers.clone() };
+    let (infohash, mut trackers) = input::infohash_and_trackers(&args.torrent, &reach)?;
     trackers.extend(args.trackers.iter().cloned());
     if trackers.is_empty() {
         let message = "the torrent names no tracker; name one with --tracker";

@@ -4,6 +4,7 @@
 //! is not fetched. What is here and right is shared.
 
 use std::fs;
+use std::path::PathBuf;
 
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::torrent::{AddTorrent, FilePriority};
@@ -16,17 +17,17 @@ use crate::session::{Session, resolve_peers};
 use crate::signals::Interrupt;
 use crate::state::State;
 use crate::swarm::Swarm;
-use crate::torrents::{list, load_all, place};
+use crate::torrents::{list, load_all, place, root_of};
 use crate::watch::Purpose;
 
 /// Shares until Ctrl-C or SIGTERM.
 pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     let transfer = &args.transfer;
-    let torrents = load_all(&args.inputs)?;
+    let torrents = load_all(&args.inputs.all()?, &transfer.reach())?;
     if transfer.list {
         return list(&torrents, transfer.reporting.json);
     }
-    fs::read_dir(&args.data).map_err(|error| Failure::file("cannot read", &args.data, &error))?;
+    fs::metadata(&args.data).map_err(|error| Failure::file("cannot read", &args.data, &error))?;
     let interrupt = Interrupt::catch()?;
     let (here, missing): (Vec<_>, Vec<_>) =
         torrents.into_iter().partition(|metainfo| has_files(args, metainfo));
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     {
         return Err(failure);
     }
-    let state = State::open(transfer.state_dir.as_deref(), &args.data)?;
+    let state = State::open(transfer.state_dir.as_deref(), &root_of_all(args, &here))?;
     let peers = resolve_peers(&transfer.network.peers)?;
     let progress = Progress::new(transfer.reporting);
     let gate = Gate::enter(&state)?;
@@ -48,21 +49,32 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     for metainfo in here {
         kept.fetch(metainfo.infohash());
         let files = vec![FilePriority::Skip; metainfo.files().len()];
+        let root = root_of(&metainfo, &args.data);
         let add = AddTorrent {
             trackers: transfer.network.trackers.clone(),
             peers: peers.clone(),
             files,
-            ..AddTorrent::new(metainfo, &args.data)
+            ..AddTorrent::new(metainfo, root)
         };
         swarm.add(add)?;
     }
     swarm.run(&interrupt)
 }
 
+/// The directory in which all torrents lie; `--data` if it is not the same for each.
+fn root_of_all(args: &Seed, torrents: &[Metainfo]) -> PathBuf {
+    let mut roots = torrents.iter().map(|metainfo| root_of(metainfo, &args.data));
+    match roots.next() {
+        Some(first) if roots.all(|root| root == first) => first,
+        _ => args.data.clone(),
+    }
+}
+
 /// Whether anything of the torrent lies where it should.
 fn has_files(args: &Seed, metainfo: &Metainfo) -> bool {
-    let spec = metainfo.store_spec(&args.data);
-    metainfo.total_len() == 0 || spec.files.iter().any(|file| args.data.join(&file.path).exists())
+    let root = root_of(metainfo, &args.data);
+    let spec = metainfo.store_spec(&root);
+    metainfo.total_len() == 0 || spec.files.iter().any(|file| root.join(&file.path).exists())
 }
 
 fn nothing_here(args: &Seed, metainfo: &Metainfo) -> Failure {

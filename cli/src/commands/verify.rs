@@ -28,14 +28,15 @@ use crate::input;
 use crate::output::{Object, print};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
+use crate::torrents::root_of;
 
 /// `bitswarm verify`
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
-    /// A torrent file
+    /// A torrent: a file, an http(s) address, or - for standard input
     pub(crate) torrent: PathBuf,
-    /// Directory that contains the torrent's file or folder, under the torrent's name
-    #[arg(short, long, value_name = "DIR")]
+    /// Directory that contains the torrent's file or folder, or that folder itself
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(crate) data: PathBuf,
     /// With whose hashes to compare [default: all that the torrent has]
     #[arg(long, value_enum)]
@@ -48,17 +49,18 @@ pub(crate) struct Verify {
 pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     let metainfo = input::load(&args.torrent)?;
     let protocol = protocol(args, &metainfo)?;
-    fs::read_dir(&args.data).map_err(|error| Failure::file("cannot read", &args.data, &error))?;
+    let data = &root_of(&metainfo, &args.data);
+    fs::read_dir(data).map_err(|error| Failure::file("cannot read", data, &error))?;
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
 
-    let spec = metainfo.store_spec(&args.data);
+    let spec = metainfo.store_spec(data);
     let layout = Layout::new(&metainfo);
     let mut files = look_at_files(&metainfo, &spec);
     let hashes = hash(metainfo.name(), spec, &layout, protocol, &progress, &interrupt)?;
     let Wrong { pieces, contradictions } = wrong_pieces(&metainfo, hashes)?;
     blame(&mut files, &layout, &pieces);
-    files.extend(look_at_links(&metainfo, &args.data));
+    files.extend(look_at_links(&metainfo, data));
     if contradictions > 0 {
         progress.say(&format!(
             "{}: the hashes of v1 and v2 disagree about {}: the torrent contradicts itself",
@@ -66,7 +68,7 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
             count_of(contradictions),
         ));
     }
-    report(args, &metainfo, &files, &pieces, contradictions)
+    report(args, data, &metainfo, &files, &pieces, contradictions)
 }
 
 /// Which hashes to compare with: those that the torrent has, unless the user wants fewer.
@@ -288,6 +290,7 @@ fn count_of(count: u32) -> String {
 
 fn report(
     args: &Verify,
+    data: &Path,
     metainfo: &Metainfo,
     files: &[Found],
     wrong: &[PieceIndex],
@@ -321,7 +324,7 @@ fn report(
     if is_ok {
         return Ok(());
     }
-    let (data, name, of) = (args.data.display(), metainfo.name(), files.len());
+    let (data, name, of) = (data.display(), metainfo.name(), files.len());
     Err(Failure::new(
         Code::Mismatch,
         format!(

@@ -12,7 +12,6 @@ fn usage_errors_are_one_line_and_end_in_code_2() {
     for line in [
         "frobnicate",
         "download",
-        "seed x.torrent",
         "download x.torrent --down fast",
         "download x.torrent --down 0",
         "download x.torrent --files 0",

@@ -6,6 +6,7 @@ mod bad_torrents;
 mod demo;
 mod files;
 mod hints;
+mod inputs;
 mod links;
 #[cfg(target_os = "linux")]
 mod progress;
