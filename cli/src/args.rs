@@ -14,13 +14,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::commands::config::ShowConfig;
 use crate::commands::create::Create;
 use crate::commands::diff::Diff;
 use crate::commands::edit::Edit;
 use crate::commands::lint::Lint;
 use crate::commands::verify::Verify;
+use crate::config::{Config, Refused};
 use crate::exit::{Code, Failure};
 use crate::fetch::Reach;
 use crate::input;
@@ -75,6 +77,8 @@ pub(crate) enum Command {
     Dht(Dht),
     /// Show it all at work on this machine: a tracker, a seeder and downloaders on loopback
     Demo(Demo),
+    /// Show what is set by the environment and the configuration file, and where it comes from
+    Config(ShowConfig),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Print a manual page (roff; try `bitswarm man | man -l -`)
@@ -82,27 +86,38 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// How many times `--verbose` was given.
-    pub(crate) fn verbosity(&self) -> u8 {
-        match self {
-            Command::Download(args) => args.transfer.reporting.verbose,
-            Command::Seed(args) => args.transfer.reporting.verbose,
-            Command::Create(args) => args.reporting.verbose,
-            Command::Share(args) => args.transfer.reporting.verbose,
-            Command::Metadata(args) => args.reporting.verbose,
-            Command::Verify(args) => args.reporting.verbose,
-            Command::Tracker(args) => args.reporting.verbose,
-            Command::Scrape(args) => args.reporting.verbose,
-            Command::Dht(args) => args.command.options().reporting.verbose,
-            Command::Demo(args) => args.reporting.verbose,
+    /// How much is to be said, where that can be chosen.
+    fn reporting(&self) -> Option<Reporting> {
+        Some(match self {
+            Command::Download(args) => args.transfer.reporting,
+            Command::Seed(args) => args.transfer.reporting,
+            Command::Create(args) => args.reporting,
+            Command::Share(args) => args.transfer.reporting,
+            Command::Metadata(args) => args.reporting,
+            Command::Verify(args) => args.reporting,
+            Command::Tracker(args) => args.reporting,
+            Command::Scrape(args) => args.reporting,
+            Command::Dht(args) => args.command.options().reporting,
+            Command::Demo(args) => args.reporting,
             Command::Info(_)
             | Command::Magnet(_)
             | Command::Edit(_)
             | Command::Lint(_)
             | Command::Diff(_)
+            | Command::Config(_)
             | Command::Completions(_)
-            | Command::Man(_) => 0,
-        }
+            | Command::Man(_) => return None,
+        })
+    }
+
+    /// How many times `--verbose` was given.
+    pub(crate) fn verbosity(&self) -> u8 {
+        self.reporting().map_or(0, |reporting| reporting.verbose)
+    }
+
+    /// Whether more may be said than errors and results.
+    pub(crate) fn may_say_more(&self) -> bool {
+        self.reporting().is_some_and(|reporting| !reporting.quiet)
     }
 }
 
@@ -358,18 +373,43 @@ pub(crate) struct Man {
     pub(crate) command: Option<String>,
 }
 
-/// The process's arguments, or how to end: with help, or with a usage error in one line.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Failure> {
-    Cli::try_parse_from(args).map_err(|error| match error.kind() {
+/// The process's arguments with its settings, or how to end: with help, or with a usage error in one
+/// line. Help needs no settings, nor does what packagers run.
+pub(crate) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    load: impl FnOnce() -> Result<Config, Failure>,
+) -> Result<(Cli, Config), Failure> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let alone = Config::default();
+    let needs_none = match parse_with(&args, &alone) {
+        Ok(cli) => matches!(cli.command, Command::Completions(_) | Command::Man(_)),
+        // A setting may give what is missing.
+        Err(_) => false,
+    };
+    let config = if needs_none { alone } else { load()? };
+    Ok((parse_with(&args, &config)?, config))
+}
+
+fn parse_with(args: &[OsString], config: &Config) -> Result<Cli, Failure> {
+    let line = |error: &clap::Error| match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
-        _ => usage_error(&error),
-    })
+        _ => usage_error(error),
+    };
+    let matches = config.parse(&command(), args).map_err(|refused| match refused {
+        Refused::Line(error) => line(&error),
+        Refused::Settings(failure) => failure,
+    })?;
+    Cli::from_arg_matches(&matches).map_err(|error| line(&error))
+}
+
+fn usage_error(error: &clap::Error) -> Failure {
+    Failure::new(Code::Usage, format!("{}; see --help", in_one_line(error)))
 }
 
 /// The parser's words joined to one line, without its usage summary.
-fn usage_error(error: &clap::Error) -> Failure {
+pub(crate) fn in_one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let summary = text.find("\nUsage:").or_else(|| text.find("\nFor more information"));
     let words: Vec<&str> = text[..summary.unwrap_or(text.len())]
@@ -377,8 +417,7 @@ fn usage_error(error: &clap::Error) -> Failure {
         .map(|line| line.trim().trim_start_matches("error: "))
         .filter(|line| !line.is_empty())
         .collect();
-    let sentence = words.join(" ").replace(" tip: ", "; ");
-    Failure::new(Code::Usage, format!("{sentence}; see --help"))
+    words.join(" ").replace(" tip: ", "; ")
 }
 
 /// The whole command, for manual pages and completions.
@@ -405,7 +444,8 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Command, Failure> {
-        parse(line.split(' ').map(OsString::from)).map(|cli| cli.command)
+        let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        parse_with(&args, &Config::default()).map(|cli| cli.command)
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod args;
 mod claim;
 mod commands;
+mod config;
 mod content;
 mod exit;
 mod fetch;
@@ -29,10 +30,12 @@ mod watch;
 use std::process::ExitCode;
 
 use args::Command;
+use config::Config;
 use exit::Failure;
 
 fn main() -> ExitCode {
-    match args::parse(std::env::args_os()).and_then(|cli| run(&cli.command)) {
+    let parsed = args::parse(std::env::args_os(), Config::load);
+    match parsed.and_then(|(cli, config)| run(&cli.command, &config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("bitswarm: {}", text::clean(&failure.to_string()));
@@ -41,8 +44,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> Result<(), Failure> {
+fn run(command: &Command, config: &Config) -> Result<(), Failure> {
     logging::start(command.verbosity());
+    if let Some(warning) = config.warning().filter(|_| command.may_say_more()) {
+        progress::say_alone(&warning);
+    }
     match command {
         Command::Download(args) => commands::download::run(args),
         Command::Seed(args) => commands::seed::run(args),
@@ -59,6 +65,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Scrape(args) => commands::scrape::run(args),
         Command::Dht(args) => commands::dht::run(args),
         Command::Demo(args) => commands::demo::run(args),
+        Command::Config(args) => commands::config::run(args, config),
         Command::Completions(args) => commands::scripts::completions(args),
         Command::Man(args) => commands::scripts::man(args),
     }

@@ -1,5 +1,6 @@
 //! One file a command. Each takes its arguments and ends well or with a `Failure`.
 
+pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod demo;
 pub(crate) mod dht;

@@ -270,6 +270,11 @@ impl Inner {
     }
 }
 
+/// A sentence for the user before there is any progress.
+pub(crate) fn say_alone(message: &str) {
+    write(&(clean(message) + "\n"));
+}
+
 /// Writes at once. That nobody reads is no reason to stop working.
 fn write(text: &str) {
     if !text.is_empty() {

@@ -3,6 +3,7 @@
 #[cfg(unix)]
 mod attributes;
 mod bad_torrents;
+mod config;
 mod demo;
 mod files;
 mod hints;

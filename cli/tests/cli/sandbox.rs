@@ -49,7 +49,7 @@ impl Sandbox {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bitswarm"));
         command.args(args).current_dir(self.0.path());
         command.env("HOME", self.path("home")).env("TMPDIR", self.0.path());
-        command.env_remove("XDG_STATE_HOME").stdin(Stdio::null());
+        command.env_remove("XDG_STATE_HOME").env_remove("XDG_CONFIG_HOME").stdin(Stdio::null());
         command
     }
 
