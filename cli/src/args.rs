@@ -21,6 +21,7 @@ use crate::commands::create::Create;
 use crate::commands::diff::Diff;
 use crate::commands::edit::Edit;
 use crate::commands::lint::Lint;
+use crate::commands::replay::Replay;
 use crate::commands::verify::Verify;
 use crate::config::{Config, Refused};
 use crate::exit::{Code, Failure};
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     Dht(Dht),
     /// Show it all at work on this machine: a tracker, a seeder and downloaders on loopback
     Demo(Demo),
+    /// Play what --record has recorded, and say whether the engine does the same again
+    Replay(Replay),
     /// Show what is set by the environment and the configuration file, and where it comes from
     Config(ShowConfig),
     /// Print a completion script for a shell
@@ -99,6 +102,7 @@ impl Command {
             Command::Scrape(args) => args.reporting,
             Command::Dht(args) => args.command.options().reporting,
             Command::Demo(args) => args.reporting,
+            Command::Replay(args) => args.reporting,
             Command::Info(_)
             | Command::Magnet(_)
             | Command::Edit(_)

@@ -65,6 +65,7 @@ fn run(command: &Command, config: &Config) -> Result<(), Failure> {
         Command::Scrape(args) => commands::scrape::run(args),
         Command::Dht(args) => commands::dht::run(args),
         Command::Demo(args) => commands::demo::run(args),
+        Command::Replay(args) => commands::replay::run(args),
         Command::Config(args) => commands::config::run(args, config),
         Command::Completions(args) => commands::scripts::completions(args),
         Command::Man(args) => commands::scripts::man(args),

@@ -19,9 +19,9 @@ use bitswarm_core::metainfo::{Creator, Metainfo};
 use bitswarm_core::notice::{Notice, Service, TorrentNotice};
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_runtime_common::ClientConfig;
-use tempfile::TempDir;
 
 use crate::args::{Demo, Runtime};
+use crate::commands::demo_place::Temporary;
 use crate::exit::{Code, Failure};
 use crate::hashing::hash;
 use crate::output::{Object, print};
@@ -37,6 +37,9 @@ const NAME: &str = "demo.bin";
 /// Longest wait for something to happen on loopback (chosen: far more than a slow machine needs).
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Bytes of content between two looks at signals (chosen: some milliseconds).
+const LOOK_EVERY: u64 = 1 << 20;
+
 /// Between two looks at a session (chosen).
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -50,8 +53,18 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     progress.say(&format!("making {} of random content in {}", Size(args.size), root.display()));
     let original = root.join("seeder").join(NAME);
     make_dir(&root.join("seeder"))?;
-    write_content(&original, args.size)
+    let mut task = progress.task("content");
+    let mut look = |done, rate| {
+        task.set(|| Facts::work(done, args.size, format!("making, {rate}")));
+        progress.refresh();
+        !interrupt.is_set()
+    };
+    let written = write_content(&original, args.size, &mut look)
         .map_err(|error| Failure::file("cannot write", &original, &error))?;
+    if !written {
+        return Err(Failure::interrupted("the demonstration was not over"));
+    }
+    drop(task);
 
     let runtime = args.driven.runtime;
     let tracker = Session::start(runtime, &config(Service::Tracker), MustListen::Yes)?;
@@ -61,7 +74,11 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
 
     let start = |label: &str, dir: &Path| Node::start(runtime, label, dir, &metainfo, &progress);
     let mut nodes = vec![start("seeder", &root.join("seeder"))?];
-    until_all_complete(&mut nodes, &progress, &interrupt)?;
+    if let Err(failure) = until_all_complete(&mut nodes, &progress, &interrupt) {
+        nodes.into_iter().for_each(Node::stop);
+        tracker.stop();
+        return Err(failure);
+    }
     let began = Instant::now();
     for number in 1..=args.peers {
         let label = format!("downloader {number}");
@@ -95,7 +112,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
 /// Where the files of the demonstration lie.
 enum Place {
     /// In a temporary directory, which goes with this.
-    Temporary(TempDir),
+    Temporary(Temporary),
     /// Where the user wants to find them.
     Kept(PathBuf),
 }
@@ -103,10 +120,10 @@ enum Place {
 impl Place {
     fn new(dir: Option<&Path>) -> Result<Self, Failure> {
         let Some(dir) = dir else {
-            let temporary = tempfile::Builder::new().prefix("bitswarm-demo-").tempdir();
-            return temporary
+            let above = std::env::temp_dir();
+            return Temporary::new(&above)
                 .map(Place::Temporary)
-                .map_err(|e| Failure::file("cannot write to", &std::env::temp_dir(), &e));
+                .map_err(|error| Failure::file("cannot write to", &above, &error));
         };
         make_dir(dir)?;
         let mut entries = fs::read_dir(dir).map_err(|e| Failure::file("cannot read", dir, &e))?;
@@ -119,14 +136,20 @@ impl Place {
 
     fn path(&self) -> &Path {
         match self {
-            Place::Temporary(dir) => dir.path(),
+            Place::Temporary(temporary) => temporary.path(),
             Place::Kept(dir) => dir,
         }
     }
 }
 
-/// Content that no two pieces have in common: an xorshift generator's output.
-fn write_content(path: &Path, size: u64) -> std::io::Result<()> {
+/// Content that no two pieces have in common: an xorshift generator's output. `look` is told now and
+/// then how many bytes are written, and how fast; whether all was written, which it decides.
+fn write_content(
+    path: &Path,
+    size: u64,
+    look: &mut dyn FnMut(u64, Rate) -> bool,
+) -> std::io::Result<bool> {
+    let began = Instant::now();
     let mut file = BufWriter::with_capacity(1 << 16, File::create(path)?);
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut left = size;
@@ -138,8 +161,13 @@ fn write_content(path: &Path, size: u64) -> std::io::Result<()> {
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
         file.write_all(&bytes[..length])?;
         left -= length as u64;
+        let done = size - left;
+        if done.is_multiple_of(LOOK_EVERY) && !look(done, Rate::mean(done, began.elapsed())) {
+            return Ok(false);
+        }
     }
-    file.flush()
+    file.flush()?;
+    Ok(true)
 }
 
 /// An engine on loopback, on a port that the system chooses.
@@ -348,8 +376,15 @@ mod tests {
     fn content_has_its_size_and_files_compare_by_every_byte() {
         let dir = tempfile::tempdir().unwrap();
         let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
-        write_content(&a, 3_000_001).unwrap();
-        write_content(&b, 3_000_001).unwrap();
+        let mut looks = 0;
+        let mut look = |_, _| {
+            looks += 1;
+            true
+        };
+        assert!(write_content(&a, 3_000_001, &mut look).unwrap());
+        assert!(write_content(&b, 3_000_001, &mut look).unwrap());
+        assert_eq!(looks, 4);
+        assert!(!write_content(&dir.path().join("c"), 3_000_001, &mut |_, _| false).unwrap());
         assert_eq!(fs::metadata(&a).unwrap().len(), 3_000_001);
         assert!(is_same(&a, &b).unwrap());
         let mut bytes = fs::read(&b).unwrap();

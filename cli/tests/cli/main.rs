@@ -11,6 +11,7 @@ mod inputs;
 mod links;
 #[cfg(target_os = "linux")]
 mod progress;
+mod replay;
 mod sandbox;
 mod swarm;
 #[cfg(target_os = "linux")]
