@@ -240,6 +240,9 @@ impl Wire {
         let mut chunk = vec![0; 64 << 10];
         loop {
             if let Some(tls) = &mut self.tls {
+                if tls.has_ended() {
+                    return Ok(None);
+                }
                 tls.take_wire(&mut self.waiting)?;
             }
             self.stream.write_all(&self.waiting.take_all())?;
