@@ -23,6 +23,9 @@ const OF_ONE: [(&str, &str); 7] = [
     ("dht", "seq"),
 ];
 
+/// What only ever is meant for one run. A table can have it, if somebody insists.
+const OF_ONE_RUN: [&str; 3] = ["input-file", "list", "private"];
+
 /// An option of a command.
 #[derive(Clone, Debug)]
 pub(crate) struct Opt {
@@ -55,7 +58,9 @@ pub(crate) struct Options(Vec<Opt>);
 impl<'a> Place<'a> {
     pub(crate) fn new(command: &'a str, long: &'a str) -> Self {
         let is_general = OF_ALL.contains(&long)
-            || (GENERAL.contains(&command) && !OF_ONE.contains(&(command, long)));
+            || (GENERAL.contains(&command)
+                && !OF_ONE.contains(&(command, long))
+                && !OF_ONE_RUN.contains(&long));
         Place { command, long, is_general }
     }
 }
@@ -202,6 +207,7 @@ mod tests {
         assert!(!general("create", "output"));
         assert!(general("create", "color") && general("info", "json"));
         assert!(!general("demo", "peers"));
+        assert!(!general("download", "list"));
     }
 
     #[test]
