@@ -295,7 +295,7 @@ impl Swarm {
     /// Looks at all torrents and shows how they stand. `Ok(true)`: the run is over.
     fn look(&mut self) -> Result<bool, Failure> {
         let now = Instant::now();
-        let shows = self.uses_dht && !self.progress.is_silent();
+        let shows = self.uses_dht && (self.json || !self.progress.is_silent());
         let stats = if shows { self.session.dht_stats() } else { None };
         let nodes = stats.map(|stats| stats.nodes);
         self.session.each_status(|status| {
@@ -304,7 +304,7 @@ impl Swarm {
             let nodes = nodes.filter(|_| !torrent.is_private);
             let dht = nodes.map(|nodes| Dht { nodes, found: torrent.found_in_dht });
             torrent.task.set(|| facts(status, dht));
-            if self.json { torrent.tell_progress(status, now) } else { Ok(()) }
+            if self.json { torrent.tell_progress(status, nodes, now) } else { Ok(()) }
         })?;
         let note = nodes.map(in_words).unwrap_or_default();
         self.progress.set_whole(Whole { of: "torrents", note });
@@ -357,7 +357,12 @@ impl Torrent {
     }
 
     /// Writes a `progress` object if it is time and something has changed.
-    fn tell_progress(&mut self, status: &TorrentStatus, now: Instant) -> Result<(), Failure> {
+    fn tell_progress(
+        &mut self,
+        status: &TorrentStatus,
+        dht_nodes: Option<usize>,
+        now: Instant,
+    ) -> Result<(), Failure> {
         let mut hasher = DefaultHasher::new();
         json::standing(status).hash(&mut hasher);
         let hash = hasher.finish();
@@ -367,6 +372,6 @@ impl Torrent {
             return Ok(());
         }
         self.told = Some((now, hash));
-        json::status("progress", status).print()
+        json::status("progress", status).with("dht_nodes", dht_nodes).print()
     }
 }

@@ -204,7 +204,8 @@ impl Plan {
             if column == Column::Percent {
                 let least = note_wish.min(NOTE_LEAST);
                 plan.note = if take(&mut room, least) { least } else { 0 };
-                let least = if width < BAR_FROM { 0 } else { BAR_LEAST };
+                let has_bar = width >= BAR_FROM && rows.iter().any(|(_, it)| it.total.is_some());
+                let least = if has_bar { BAR_LEAST } else { 0 };
                 plan.bar = if take(&mut room, least) { least } else { 0 };
             }
             // A name that can be told from others counts more than what is left.
@@ -376,6 +377,12 @@ mod tests {
         };
         assert_eq!(bar(40), 0);
         assert!(bar(80) > bar(60) && bar(120) > bar(80) && bar(200) > bar(120));
+    }
+
+    #[test]
+    fn nothing_of_known_size_has_no_bar() {
+        let magnet = Facts { done: 0, note: "[no peers]".to_owned(), ..Facts::default() };
+        assert_eq!(one("album", &magnet, 80), "album [no peers]");
     }
 
     #[test]

@@ -169,6 +169,9 @@ fn without_peers_the_state_of_the_dht_is_said() {
                 --dht-bootstrap 127.0.0.1:1";
     let terminal = Terminal::start(command(&sandbox, "xterm", line), 100, 24);
     terminal.wait_for("[no peers: DHT: no node yet]");
+    drop(terminal);
+    let mut told = sandbox.start(&format!("{line} --json"));
+    assert_eq!(told.wait_for("progress")["dht_nodes"], 0);
 }
 
 #[test]
