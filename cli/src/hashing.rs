@@ -47,7 +47,7 @@ pub(crate) fn hash(
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let bytes = Bytes::default();
     let mut task = progress.task(label);
-    let total = geometry.total_len();
+    let total = geometry.data_len();
     let began = Instant::now();
     let hashes = thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();

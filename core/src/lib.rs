@@ -108,6 +108,7 @@ pub mod map;
 pub mod merkle;
 pub mod metainfo;
 pub mod notice;
+pub mod padding;
 pub mod peer;
 pub mod picker;
 pub mod piece;

@@ -62,7 +62,8 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
 /// Whether anything of the torrent lies where it should.
 fn has_files(args: &Seed, metainfo: &Metainfo) -> bool {
     let spec = metainfo.store_spec(&args.data);
-    metainfo.total_len() == 0 || spec.files.iter().any(|file| args.data.join(&file.path).exists())
+    metainfo.geometry().data_len() == 0
+        || spec.files.iter().any(|file| args.data.join(&file.path).exists())
 }
 
 fn nothing_here(args: &Seed, metainfo: &Metainfo) -> Failure {

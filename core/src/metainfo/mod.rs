@@ -23,7 +23,6 @@ mod layers;
 mod links;
 pub mod lint;
 pub mod magnet;
-mod padding;
 mod parse;
 pub mod path;
 pub mod text;

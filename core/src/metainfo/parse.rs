@@ -10,10 +10,11 @@ use super::path::{self, PathRules};
 use super::text::printable;
 use super::{
     Attributes, File, MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, Metainfo, MetainfoError, Outer,
-    V2, hints, hybrid, layers, links, padding, tree,
+    V2, hints, hybrid, layers, links, tree,
 };
 use crate::bencode::{Document, Limits, Value};
 use crate::merkle::is_piece_len;
+use crate::padding::Padding;
 use crate::piece::{Geometry, InfoHash, InfoHashV2, MAX_PIECE_LEN, MAX_PIECES};
 
 /// Reads a metainfo file, of which so much of the piece layers must be known.
@@ -63,7 +64,7 @@ pub(super) fn metainfo(
         infohash,
         v2,
         name,
-        geometry: padding::mark(geometry, lengths, piece_hashes.is_some()),
+        geometry: geometry.with_padding(Padding::of_files(lengths)),
         piece_hashes,
         links: links::links(info, tree, &files, rules)?,
         files,

@@ -214,7 +214,9 @@ impl Torrent {
         let now = session.now;
         let len = data.len() as u64;
         let block = Block { piece, begin, length: data.len() as u32 };
-        self.totals.downloaded += len;
+        // Padding amid a block comes with it, and is not counted.
+        let counted = len - u64::from(self.geometry.padding_in(block));
+        self.totals.downloaded += counted;
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let standing = peer.pipeline.received(block, now);
         peer.request_ended(block);
@@ -223,22 +225,28 @@ impl Torrent {
         }
         if standing.is_none() {
             peer.unasked_bytes += len;
-            self.totals.redundant += len;
+            self.totals.redundant += counted;
             // BEP 6 answers every request once; without it a cancel and its block may cross.
             let excused =
                 peer.unasked_bytes <= UNASKED_LIMIT && (!peer.fast || peer.pipeline.forgot());
             return if excused { Ok(()) } else { Err(Violation::UnrequestedBlock(block)) };
         }
-        peer.down.add(now, len);
-        peer.downloaded += len;
+        peer.down.add(now, counted);
+        peer.downloaded += counted;
         let remote = peer.remote;
-        self.down.make().add(now, len);
+        self.down.make().add(now, counted);
         match self.picker.received(slot.key(), block) {
             Received::Accepted { piece_complete, also_requested_by } => {
-                self.smart_ban.make().received(piece, block.number(), remote);
+                let smart_ban = self.smart_ban.make();
+                smart_ban.received(piece, block.number(), remote);
+                if piece_complete {
+                    // Blocks of padding alone are nobody's, and no reason to doubt who sent the rest.
+                    let padding = self.geometry.padding_blocks(piece);
+                    padding.for_each(|number| smart_ban.received(piece, number, remote));
+                }
                 self.keep_block(session, block, data, &also_requested_by, piece_complete);
             }
-            Received::Duplicate | Received::NotWanted => self.totals.redundant += len,
+            Received::Duplicate | Received::NotWanted => self.totals.redundant += counted,
         }
         Ok(())
     }

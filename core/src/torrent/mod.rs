@@ -8,6 +8,7 @@
 //! | `metadata` | from a magnet link to what the torrent is; the same for others |
 //! | `layers` | the piece hashes of v2 that metadata from peers lacks |
 //! | `start` | resume data, check, the way to running |
+//! | `padding_pieces` | pieces that nobody has to send |
 //! | `reuse` | files that another torrent has whole |
 //! | `local_copy` | files that another torrent gets whole meanwhile |
 //! | `announce` | trackers are told, and tell of peers |
@@ -52,6 +53,7 @@ mod local_copy;
 mod messages;
 mod metadata;
 pub mod options;
+mod padding_pieces;
 pub mod peer_book;
 mod peer_pieces;
 pub mod peer_priority;

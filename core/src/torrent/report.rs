@@ -109,6 +109,8 @@ impl Torrent {
         let (done, total) = self.checker.progress();
         let trusted = u64::from(self.picker.have().count().saturating_sub(done));
         let checked = u64::from(done) + if total == 0 { 0 } else { trusted };
-        (checked * u64::from(self.geometry.piece_len())).min(self.geometry.data_len())
+        let pieces = u128::from(self.geometry.pieces().max(1));
+        let bytes = u128::from(self.geometry.data_len()) * u128::from(checked) / pieces;
+        u64::try_from(bytes).unwrap_or(u64::MAX).min(self.geometry.data_len())
     }
 }

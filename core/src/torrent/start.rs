@@ -257,6 +257,7 @@ impl Torrent {
         }
         self.skip_what_is_short(&mut trust.check, stats);
         self.check_without_hashes(&mut trust.check);
+        self.check_padding(&mut trust.check);
         self.checker = Checker::new(&trust.check);
         self.phase = Phase::Checking;
         if self.checker.is_done() {
@@ -326,6 +327,7 @@ impl Torrent {
         self.checker.finish_one();
         if result == Ok(DiskDone::Done) {
             self.picker.mark_have(piece);
+            self.padding_checked(piece);
         }
         if self.phase == Phase::Checking && self.checker.is_done() {
             self.check_done(session);

@@ -38,7 +38,7 @@ impl Torrent {
             // There is nothing that it could have been offered.
             return Err(Violation::RequestForMissing(block));
         }
-        if !self.geometry.may_be_requested(block) {
+        if !self.geometry.contains_range(block) {
             return Err(Violation::BlockOutOfRange { id: id::REQUEST, block });
         }
         if block.length > LONGEST_REQUEST {
@@ -176,7 +176,7 @@ impl Torrent {
             session.set_deadline_sooner(conn, deadline);
         }
         let held = peer.uploads.ready_bytes();
-        let mut payload = 0;
+        let (mut payload, mut padding) = (0, 0);
         if let Some(metainfo) = &self.metainfo {
             let sent = gather_metadata(peer, metainfo, before + limit, out);
             session.upload.bucket().take(now, sent);
@@ -207,6 +207,7 @@ impl Torrent {
             } else {
                 let Some((block, data)) = peer.uploads.pop_ready() else { break };
                 let len = data.len();
+                padding += u64::from(self.geometry.padding_in(block));
                 Message::Piece { piece: block.piece, begin: block.begin, data: data.into() }
                     .encode(out);
                 payload += len as u64;
@@ -225,8 +226,9 @@ impl Torrent {
             peer.up.add(now, payload);
             peer.uploaded += payload;
             peer.uploaded_since_unchoke += payload;
-            self.up.make().add(now, payload);
-            self.totals.uploaded += payload;
+            // The peer took all of it; what the torrent counts is content.
+            self.up.make().add(now, payload - padding);
+            self.totals.uploaded += payload - padding;
             self.read_for(session, slot);
         }
         session.resume_reading(conn, ReadPause::Output);

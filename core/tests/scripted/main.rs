@@ -1,0 +1,4 @@
+//! One engine among peers and trackers that are played by hand, message by message.
+
+mod padding;
+mod scene;
