@@ -14,7 +14,6 @@ use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 
 use crate::args::Transfer;
 use crate::claim::Claim;
-use crate::commands::info::listed;
 use crate::exit::{Code, Failure};
 use crate::json;
 use crate::output::print;
@@ -325,7 +324,7 @@ impl Torrent {
             self.name = name.to_owned();
             self.task = progress.task(name);
         }
-        let count = listed(metainfo).count();
+        let count = metainfo.file_count();
         match self.selection.take() {
             Some(chosen) if chosen.largest() as usize >= count => Err(Failure::new(
                 Code::Usage,

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use bitswarm_core::metainfo::{File, Metainfo};
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::{FilePriority, TorrentSource};
 
-use crate::commands::info::{files_json, listed, print_files};
+use crate::commands::info::{files_json, print_files};
 use crate::exit::{Code, Failure};
 use crate::input;
 use crate::output::{Object, print};
@@ -55,14 +55,14 @@ pub(crate) fn load_all(inputs: &[PathBuf]) -> Result<Vec<Metainfo>, Failure> {
     Ok(torrents)
 }
 
-/// A priority for each file of the torrent, in its own order: [`FilePriority::Normal`] for what is
+/// A priority for each file of the torrent that has a number: [`FilePriority::Normal`] for what is
 /// selected. Empty when everything is.
 pub(crate) fn priorities(
     metainfo: &Metainfo,
     selection: Option<&Selection>,
 ) -> Result<Vec<FilePriority>, Failure> {
     let Some(selection) = selection else { return Ok(Vec::new()) };
-    let count = listed(metainfo).count();
+    let count = metainfo.file_count();
     if selection.largest() as usize > count {
         let (largest, name) = (selection.largest(), metainfo.name());
         return Err(Failure::new(
@@ -70,12 +70,11 @@ pub(crate) fn priorities(
             format!("there is no file {largest} in {name}, which has {count}; see --list"),
         ));
     }
-    let mut numbers = 1..;
-    let priority = |stored: bool| match stored.then(|| numbers.next()).flatten() {
-        Some(number) if selection.contains(number) => FilePriority::Normal,
-        _ => FilePriority::Skip,
+    let priority = |number: u32| match selection.contains(number) {
+        true => FilePriority::Normal,
+        false => FilePriority::Skip,
     };
-    Ok(metainfo.files().iter().map(File::is_stored).map(priority).collect())
+    Ok((1..).take(count).map(priority).collect())
 }
 
 /// What `--list` prints: the files of each torrent with their numbers.

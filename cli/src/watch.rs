@@ -111,6 +111,23 @@ impl Watch {
                     format!("what the magnet link describes cannot be used: {why}"),
                 ));
             }
+            TorrentNotice::NothingSelected { selected, by_link: true, files } => {
+                return Err(Failure::new(
+                    Code::BadInput,
+                    format!(
+                        "the magnet link selects files (so={selected}, counted from 0), and the torrent has \
+                         none of them: it has {files}; select others with --files"
+                    ),
+                ));
+            }
+            TorrentNotice::NothingSelected { files, .. } => {
+                return Err(Failure::new(
+                    Code::Usage,
+                    format!(
+                        "the torrent has none of the files that --files selects: it has {files}"
+                    ),
+                ));
+            }
             TorrentNotice::DiskFailed { error } if self.purpose != Purpose::Seed => {
                 return Err(disk_failure(error));
             }

@@ -8,6 +8,7 @@ mod dht;
 mod error;
 mod lsd;
 mod scrape;
+mod selection;
 mod settle;
 
 use std::net::{IpAddr, SocketAddr};
@@ -179,11 +180,7 @@ impl Engine {
                 return Err(AddTorrentError::Duplicate(known));
             }
         }
-        // As many as there are, if that is known.
-        let files = add.source.metainfo().map_or(add.files.len(), |known| known.files().len());
-        if !add.files.is_empty() && add.files.len() != files {
-            return Err(AddTorrentError::WrongFileCount { given: add.files.len(), files });
-        }
+        selection::check(&add)?;
         let store = self.stores.insert(());
         let session = &mut self.session;
         let id = self.torrents.insert_with(|id| Torrent::new(session, id, store, add));

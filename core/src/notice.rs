@@ -102,6 +102,15 @@ pub enum TorrentNotice {
         /// Why.
         why: String,
     },
+    /// The torrent has none of the files that were chosen before it was known. It is paused.
+    NothingSelected {
+        /// The numbers chosen, from 0.
+        selected: String,
+        /// Whether it was the magnet link that chose them (BEP 53), and not the user.
+        by_link: bool,
+        /// How many files have numbers.
+        files: usize,
+    },
     /// A peer claims metadata longer than is accepted; it is not asked for it.
     MetadataTooLong {
         /// Bytes, as it claims.

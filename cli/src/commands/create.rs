@@ -316,7 +316,7 @@ fn foretell(args: &Create, creator: &Creator) -> Result<(), Failure> {
 /// How much it is, in words.
 fn extent(metainfo: &Metainfo) -> String {
     let geometry = metainfo.geometry();
-    let files = match info::listed(metainfo).count() {
+    let files = match metainfo.file_count() {
         1 => "1 file".to_owned(),
         count => format!("{count} files"),
     };

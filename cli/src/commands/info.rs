@@ -101,14 +101,9 @@ pub(crate) fn infohashes(metainfo: &Metainfo) -> String {
     v1.into_iter().chain(v2).collect::<Vec<_>>().join(", ")
 }
 
-/// The files that the user gets, in order: no padding, no links.
-pub(crate) fn listed(metainfo: &Metainfo) -> impl Iterator<Item = &File> {
-    metainfo.files().iter().filter(|file| file.is_stored())
-}
-
 /// The bytes of the files listed.
 pub(crate) fn size_of_files(metainfo: &Metainfo) -> u64 {
-    listed(metainfo).map(File::length).sum()
+    metainfo.numbered_files().map(File::length).sum()
 }
 
 fn print_table(metainfo: &Metainfo) -> Result<(), Failure> {
@@ -155,7 +150,7 @@ fn print_table(metainfo: &Metainfo) -> Result<(), Failure> {
     for name in metainfo.collections() {
         row("collection", name)?;
     }
-    row("files", &listed(metainfo).count().to_string())?;
+    row("files", &metainfo.file_count().to_string())?;
     print_files(metainfo)?;
     for (path, target) in links(metainfo) {
         row("link", &format!("{path} -> {}", target.unwrap_or("nothing in the torrent")))?;
@@ -174,7 +169,7 @@ fn protocol(metainfo: &Metainfo) -> &'static str {
 
 /// One line a file: its number, its length, its path, its attributes if it has any.
 pub(crate) fn print_files(metainfo: &Metainfo) -> Result<(), Failure> {
-    for (number, file) in (1..).zip(listed(metainfo)) {
+    for (number, file) in (1..).zip(metainfo.numbered_files()) {
         let attributes = file.attributes();
         let marks = match (attributes.executable, attributes.hidden) {
             (false, false) => "",

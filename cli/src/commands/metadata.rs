@@ -118,7 +118,10 @@ pub(crate) fn describe(magnet: &Magnet) -> Vec<(&'static str, String)> {
     let trackers = magnet.trackers.iter().map(|url| ("tracker", url.clone()));
     let seeds = magnet.web_seeds.iter().map(|url| ("web seed", url.clone()));
     let peers = magnet.peers.iter().map(|peer| ("peer", peer.to_string()));
-    let files = magnet.select.iter().map(|files| ("only files", format!("{files} (from 0)")));
+    let files = magnet.select.iter().map(|files| {
+        // As `--files` counts them.
+        ("only files", format!("{} (so={files})", files.from_one()))
+    });
     rows.extend(name.chain(trackers).chain(seeds).chain(peers).chain(files));
     rows
 }

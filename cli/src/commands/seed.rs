@@ -6,7 +6,7 @@
 use std::fs;
 
 use bitswarm_core::metainfo::Metainfo;
-use bitswarm_core::torrent::{AddTorrent, FilePriority};
+use bitswarm_core::torrent::AddTorrent;
 
 use crate::args::Seed;
 use crate::claim::{Gate, Use};
@@ -47,11 +47,10 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     missing.for_each(|failure| swarm.leave_out(failure));
     for metainfo in here {
         kept.fetch(metainfo.infohash());
-        let files = vec![FilePriority::Skip; metainfo.files().len()];
         let add = AddTorrent {
             trackers: transfer.network.trackers.clone(),
             peers: peers.clone(),
-            files,
+            share_only: true,
             ..AddTorrent::new(metainfo, &args.data)
         };
         swarm.add(add)?;

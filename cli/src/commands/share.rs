@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::metainfo::magnet::PeerAddress;
 use bitswarm_core::metainfo::{Magnet, Metainfo};
-use bitswarm_core::torrent::{AddTorrent, FilePriority};
+use bitswarm_core::torrent::AddTorrent;
 
 use crate::args::Share;
 use crate::claim::{Gate, Use};
@@ -49,8 +49,7 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
     state.fetcher(&dir).fetch(metainfo.infohash());
     tell(args, &metainfo)?;
     let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress, claim);
-    let files = vec![FilePriority::Skip; metainfo.files().len()];
-    let add = AddTorrent { peers, files, ..AddTorrent::new(metainfo, root) };
+    let add = AddTorrent { peers, share_only: true, ..AddTorrent::new(metainfo, root) };
     swarm.add(add)?;
     swarm.run(&interrupt)
 }

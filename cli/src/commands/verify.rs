@@ -153,7 +153,7 @@ enum Shape {
 
 fn look_at_files(metainfo: &Metainfo, spec: &StoreSpec) -> Vec<Found> {
     // As `info` has them: the files on disk are those, in the same order.
-    let names = info::listed(metainfo).map(|file| file.path().to_owned());
+    let names = metainfo.numbered_files().map(|file| file.path().to_owned());
     let found = |(name, file): (String, &StoreFile)| {
         Found::new(name, file.clone(), shape(&spec.root.join(&file.path), file.length))
     };

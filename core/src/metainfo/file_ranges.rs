@@ -1,4 +1,5 @@
-//! A choice of files by index: `0,2,4-6` (BEP 53, "so").
+//! A choice of files by number: `0,2,4-6` (BEP 53, "so"). Which file has which number is said in
+//! `numbering`.
 //!
 //! Ranges stay ranges: a list such as `0-4000000000` costs nothing until it meets a torrent
 //! (defence 33). They are kept sorted, joined where they touch, and few.
@@ -47,6 +48,16 @@ impl FileRanges {
         let Ok(index) = u32::try_from(index) else { return false };
         let after = self.0.partition_point(|range| *range.start() <= index);
         after.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|r| r.contains(&index))
+    }
+
+    /// The same choice with numbers from 1, as people count files.
+    pub fn from_one(&self) -> String {
+        let one_more = |number: &u32| u64::from(*number) + 1;
+        let ranges = self.0.iter().map(|range| match (range.start(), range.end()) {
+            (first, last) if first == last => one_more(first).to_string(),
+            (first, last) => format!("{}-{}", one_more(first), one_more(last)),
+        });
+        ranges.collect::<Vec<_>>().join(",")
     }
 
     /// The largest index chosen.
@@ -106,6 +117,7 @@ mod tests {
         assert_eq!(chosen, [0, 2, 3, 4, 5, 6, 7]);
         let all: FileRanges = "0-4294967295,3".parse().unwrap();
         assert!(all.contains(4_000_000_000) && !all.contains(5_000_000_000));
+        assert_eq!((ranges.from_one(), all.from_one()), ("1,3-8".into(), "1-4294967296".into()));
     }
 
     #[test]

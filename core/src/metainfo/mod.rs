@@ -23,6 +23,7 @@ mod layers;
 mod links;
 pub mod lint;
 pub mod magnet;
+mod numbering;
 mod parse;
 pub mod path;
 pub mod text;
@@ -337,7 +338,8 @@ impl Metainfo {
         layers.get(at.checked_add((number as usize).checked_mul(32)?)?..)
     }
 
-    /// The files in the order of their content: at least one. Pad files and links are among them.
+    /// The files in the order of their content: at least one. Pad files and links are among them, so the
+    /// indices are not the numbers that users see: those are of [`Metainfo::numbered_files`].
     pub fn files(&self) -> &[File] {
         &self.files
     }
@@ -422,8 +424,7 @@ impl Metainfo {
                 target: links::relative(path.path(), target),
             })
         };
-        let mut files: Vec<StoreFile> =
-            self.files.iter().filter(|file| file.is_stored()).map(file).collect();
+        let mut files: Vec<StoreFile> = self.numbered_files().map(file).collect();
         files.shrink_to_fit();
         let links = self.links.iter().filter_map(link).collect();
         StoreSpec { root: PathBuf::from(root), files, links }

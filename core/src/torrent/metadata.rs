@@ -17,7 +17,7 @@ use crate::extension::metadata::{
 };
 use crate::infohashes::InfoHashes;
 use crate::metainfo::magnet::PeerAddress;
-use crate::metainfo::{Magnet, Metainfo, PathRules};
+use crate::metainfo::{FileRanges, Magnet, Metainfo, PathRules};
 use crate::notice::TorrentNotice;
 use crate::peer::early::EarlyPieces;
 use crate::peer::{Peer, PeerSlot};
@@ -30,6 +30,7 @@ use crate::time::Instant;
 use crate::torrent::kept;
 use crate::torrent::messages::UNASKED_LIMIT;
 use crate::torrent::peer_book::PeerSource;
+use crate::torrent::selection::{self, NothingSelected};
 use crate::torrent::{FilePriority, Phase, Torrent};
 use crate::wire::extension::Extension;
 use crate::wire::{Message, Violation};
@@ -296,6 +297,9 @@ impl Torrent {
 
     /// What the torrent is is known: everything else begins.
     fn learn(&mut self, session: &mut Session, metainfo: Metainfo) {
+        if !self.has_chosen_files(session, &metainfo) {
+            return;
+        }
         self.adopt(Arc::new(metainfo));
         if self.recalls_all_layers() {
             self.layers_complete(session);
@@ -395,25 +399,39 @@ impl Torrent {
         self.decide_chokes(session);
     }
 
-    /// The files that the user or the magnet link asks for; empty for all.
-    pub(super) fn chosen_files(&self, metainfo: &Metainfo) -> Vec<FilePriority> {
-        let select = self.magnet.as_ref().and_then(|magnet| magnet.select.as_ref());
-        let mut stored = 0..;
-        let chosen = |(index, file): (usize, &crate::metainfo::File)| {
-            let number = file.is_stored().then(|| stored.next()).flatten();
-            match (&self.only, select) {
-                (Some(only), _) => number.is_some_and(|number| only.contains(number)),
-                (None, Some(select)) => select.contains(index),
-                (None, None) => true,
-            }
-        };
-        let chosen: Vec<bool> = metainfo.files().iter().enumerate().map(chosen).collect();
-        // A choice of nothing is taken for a mistake.
-        if !chosen.contains(&true) || !chosen.contains(&false) {
-            return Vec::new();
+    /// The choice that the user has made, or else the magnet link.
+    fn choice(&self) -> Option<&FileRanges> {
+        let of_link = self.magnet.as_ref().and_then(|magnet| magnet.select.as_ref());
+        self.only.as_ref().or(of_link)
+    }
+
+    /// What that means for the files; empty for all.
+    pub(super) fn chosen_files(
+        &self,
+        metainfo: &Metainfo,
+    ) -> Result<Vec<FilePriority>, NothingSelected> {
+        let priorities = |choice| selection::priorities(metainfo.file_count(), choice);
+        self.choice().map_or(Ok(Vec::new()), priorities)
+    }
+
+    /// Whether the torrent has any of the files that are chosen. If not, it is left alone.
+    fn has_chosen_files(&mut self, session: &mut Session, metainfo: &Metainfo) -> bool {
+        let files = metainfo.file_count();
+        let counts = !self.metadata_only && !self.share_only && self.files.len() != files;
+        let Some(choice) = self.choice().filter(|_| counts) else { return true };
+        if selection::priorities(files, choice).is_ok() {
+            return true;
         }
-        let priority = |wanted| if wanted { FilePriority::Normal } else { FilePriority::Skip };
-        chosen.into_iter().map(priority).collect()
+        let notice = TorrentNotice::NothingSelected {
+            selected: choice.to_string(),
+            by_link: self.only.is_none(),
+            files,
+        };
+        self.metadata = None;
+        self.phase = Phase::Metadata;
+        session.notify(self.id, notice);
+        self.pause(session);
+        false
     }
 
     // Peers ask us.

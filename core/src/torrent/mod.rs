@@ -61,6 +61,7 @@ mod rare;
 mod report;
 mod reuse;
 pub(crate) mod saver;
+pub(crate) mod selection;
 pub mod smart_ban;
 mod spread;
 mod start;
@@ -141,10 +142,12 @@ pub(crate) struct Torrent {
     root: PathBuf,
     order: PieceOrder,
     only: Option<FileRanges>,
+    share_only: bool,
     geometry: Geometry,
     layout: Layout,
     store: StoreId,
     spec: Arc<StoreSpec>,
+    /// Of each file that has a number; empty if all are wanted.
     files: Vec<FilePriority>,
     allocation: Allocation,
 

@@ -23,11 +23,13 @@ pub struct AddTorrent {
     pub trackers: Vec<String>,
     /// Peers known beforehand.
     pub peers: Vec<SocketAddr>,
-    /// A priority for each file, in the metainfo's order; empty means all [`FilePriority::Normal`].
+    /// A priority for each file that has a number
+    /// ([`Metainfo::numbered_files`](crate::metainfo::Metainfo::numbered_files)); empty means all
+    /// [`FilePriority::Normal`]. Not all may be [`FilePriority::Skip`]: see `share_only`.
     pub files: Vec<FilePriority>,
-    /// The files wanted, if `files` is empty: numbers count those that are stored on disk, from 0.
-    /// For torrents whose metainfo is not known yet; counts instead of the magnet link's own
-    /// choice. Numbers that there are no files for are ignored.
+    /// The files wanted, if `files` is empty, by their numbers from 0. Counts instead of the magnet
+    /// link's own choice. Numbers that there are no files for are ignored, as long as there is one for
+    /// any.
     pub only: Option<FileRanges>,
     /// In which order pieces are fetched.
     pub order: PieceOrder,
@@ -41,6 +43,9 @@ pub struct AddTorrent {
     pub recheck: bool,
     /// Whether to pause when the metadata is known, before anything is looked at on disk.
     pub metadata_only: bool,
+    /// Whether nothing is fetched or written, and only what is there is shared. `files` and `only` say
+    /// nothing then.
+    pub share_only: bool,
 }
 
 /// What a torrent is, as far as the user knows.
@@ -120,6 +125,7 @@ impl AddTorrent {
             paused: false,
             recheck: false,
             metadata_only: false,
+            share_only: false,
         }
     }
 }

@@ -69,6 +69,7 @@ impl Torrent {
             root: add.root,
             order: add.order,
             only: add.only,
+            share_only: add.share_only,
             spec: Arc::default(),
             geometry: Geometry::NOTHING,
             layout: Layout::nothing(),
@@ -138,8 +139,12 @@ impl Torrent {
         self.spec = Arc::new(metainfo.store_spec(&self.root));
         self.picker = Picker::new(self.geometry.clone(), self.policy.fork());
         self.picker.set_order(self.order);
-        if self.files.len() != metainfo.files().len() {
-            self.files = self.chosen_files(&metainfo);
+        let count = metainfo.file_count();
+        if self.share_only {
+            self.files = vec![FilePriority::Skip; count];
+        } else if self.files.len() != count {
+            // That nothing is left of the choice was found before.
+            self.files = self.chosen_files(&metainfo).unwrap_or_default();
         }
         let names = InfoHashes::of(&metainfo);
         self.is_newly_hybrid |= std::mem::replace(&mut self.names, names) != names;
@@ -395,8 +400,7 @@ impl Torrent {
     }
 
     pub(super) fn is_wanted(&self, file: FileIndex) -> bool {
-        let listed = self.layout.file_of_store(file);
-        let priority = listed.and_then(|listed| self.files.get(listed));
+        let priority = self.files.get(file.0 as usize);
         priority.is_none_or(|&priority| priority != FilePriority::Skip)
     }
 

@@ -2,3 +2,4 @@
 
 mod padding;
 mod scene;
+mod selection;
