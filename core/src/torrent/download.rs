@@ -9,7 +9,6 @@ use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
-use crate::torrent::messages::UNASKED_LIMIT;
 use crate::torrent::report::rate_of;
 use crate::torrent::take_back::{take_back_unsent, void_requests};
 use crate::torrent::{Phase, Torrent, leaves};
@@ -21,6 +20,8 @@ const REQUEST_AHEAD_S: u64 = 3;
 
 /// Requests outstanding at one peer up to which it joins the end game (chosen).
 const END_GAME_REQUESTS: usize = 8;
+/// Requests outstanding at one that wastes what others would not (chosen).
+const WASTEFUL_REQUESTS: usize = 1;
 /// A peer that sends less than this part of the torrent's rate is slow (chosen).
 const SLOW_PART: u64 = 32;
 /// One that sends at least this part of it is fast (chosen).
@@ -35,6 +36,7 @@ impl Torrent {
             return;
         }
         let limit = self.request_limit(session);
+        let gives_way = self.gives_way(slot);
         let Some(peer) = self.peers.get_mut(slot) else { return };
         if !peer.is_open() || !peer.can_request() {
             self.hungry.remove(&slot);
@@ -43,13 +45,17 @@ impl Torrent {
         // In the end game whoever is idle asks for a few blocks that others owe us, no more: what
         // crosses a cancel is sent for nothing.
         let limit = if self.picker.is_end_game() { limit.min(END_GAME_REQUESTS) } else { limit };
+        let limit = if gives_way { limit.min(WASTEFUL_REQUESTS) } else { limit };
         let want = peer.pipeline.want(session.now).min(limit.saturating_sub(peer.pipeline.len()));
         if want == 0 {
             return;
         }
         let down = rate_of(&self.down, session.now);
         let hints = PickHints {
-            pace: pace(peer.pipeline.rate_bytes_per_s(session.now), down),
+            pace: match gives_way {
+                true => Pace::Slow,
+                false => pace(peer.pipeline.rate_bytes_per_s(session.now), down),
+            },
             allowed: peer.peer_choking.then_some(peer.allowed_to_us.as_slice()),
             suggested: &peer.suggested,
         };
@@ -226,10 +232,10 @@ impl Torrent {
         if standing.is_none() {
             peer.unasked_bytes += len;
             self.totals.redundant += counted;
-            // BEP 6 answers every request once; without it a cancel and its block may cross.
-            let excused =
-                peer.unasked_bytes <= UNASKED_LIMIT && (!peer.fast || peer.pipeline.forgot());
-            return if excused { Ok(()) } else { Err(Violation::UnrequestedBlock(block)) };
+            return match self.wastes_too_much(slot) {
+                true => Err(Violation::UnrequestedBlock(block)),
+                false => Ok(()),
+            };
         }
         peer.down.add(now, counted);
         peer.downloaded += counted;

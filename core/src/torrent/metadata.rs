@@ -28,7 +28,6 @@ use crate::session::bans::BanReason;
 use crate::session::op::{OpOwner, TorrentOp};
 use crate::time::Instant;
 use crate::torrent::kept;
-use crate::torrent::messages::UNASKED_LIMIT;
 use crate::torrent::peer_book::PeerSource;
 use crate::torrent::selection::{self, NothingSelected};
 use crate::torrent::{FilePriority, Phase, Torrent};
@@ -249,7 +248,7 @@ impl Torrent {
             Received::Accepted | Received::Failed(None) => {}
             Received::Unasked => {
                 peer.unasked_bytes += data.len() as u64;
-                if peer.unasked_bytes > UNASKED_LIMIT {
+                if self.wastes_too_much(slot) {
                     return Err(Violation::Flood { id: crate::wire::message::id::EXTENDED });
                 }
             }

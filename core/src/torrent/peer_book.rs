@@ -71,6 +71,8 @@ pub enum Ended {
     Useless,
     /// The peer broke the protocol.
     Misbehaved,
+    /// It sent more that nobody asked for than is borne.
+    Wasteful,
 }
 
 /// First wait after a failure; doubled with each further one (chosen).
@@ -85,8 +87,9 @@ const BACKOFF_USER_MOST: Duration = Duration::from_secs(60);
 const RECONNECT_WAIT: Duration = Duration::from_secs(30);
 /// Wait after a connection that was of no use (chosen).
 const USELESS_WAIT: Duration = Duration::from_secs(600);
-/// Failures that breaking the protocol counts for (chosen: a wait of about half an hour).
-const MISBEHAVED_FAILURES: u8 = 8;
+/// Failures that breaking the protocol counts for (chosen: a wait of a minute, then eight, then an hour;
+/// it may be the only one that has the torrent).
+const MISBEHAVED_FAILURES: u8 = 3;
 /// Failures in a row after which an address comes after those that did not fail (chosen).
 const FAILED_OFTEN: u8 = 3;
 /// Own addresses remembered (chosen: some interfaces, and mistakes of NATs).
@@ -108,6 +111,8 @@ pub struct PeerBook {
     /// At most [`OWN_ADDRESSES`]; mostly one, and every torrent knows it.
     own: Vec<SocketAddr>,
     external: Vec<SocketAddr>,
+    /// Those whose last connection ended because they wasted too much.
+    wasteful: BTreeSet<SocketAddr>,
     seeding: bool,
     rng: PolicyRng,
 }
@@ -120,6 +125,8 @@ struct Peer {
     is_seed: bool,
     /// Whether it is to be dialled with the infohash of v2.
     of_v2: bool,
+    /// Whether it once wasted too much: others come first.
+    is_wasteful: bool,
     /// BEP 40's if our own address is known, else `lot`.
     priority: u32,
     lot: u32,
@@ -152,6 +159,7 @@ impl PeerBook {
             capacity,
             own: Vec::new(),
             external: Vec::new(),
+            wasteful: BTreeSet::new(),
             seeding: false,
             rng,
         }
@@ -204,6 +212,7 @@ impl PeerBook {
             failures: 0,
             is_seed: false,
             of_v2: false,
+            is_wasteful: false,
             priority: self.priority_of(addr).unwrap_or(lot),
             lot,
             retry_at: now,
@@ -264,11 +273,16 @@ impl PeerBook {
     pub fn ended(&mut self, addr: SocketAddr, now: Instant, how: Ended) {
         // Up to a quarter more: peers that failed together do not come back together.
         let jitter = self.rng.below(256);
-        self.update(canonical(addr), |peer| {
+        let addr = canonical(addr);
+        if how == Ended::Wasteful && self.peers.contains_key(&addr) {
+            self.wasteful.insert(addr);
+        }
+        self.update(addr, |peer| {
             peer.standing = Standing::Idle;
+            peer.is_wasteful |= how == Ended::Wasteful;
             peer.failures = match how {
                 Ended::Normal | Ended::Useless => 0,
-                Ended::Failed => peer.failures.saturating_add(1),
+                Ended::Failed | Ended::Wasteful => peer.failures.saturating_add(1),
                 Ended::Misbehaved => peer.failures.saturating_add(MISBEHAVED_FAILURES),
             };
             let wait = match how {
@@ -278,6 +292,18 @@ impl PeerBook {
             };
             peer.retry_at = now + wait + wait * jitter as u32 / 1024;
         });
+    }
+
+    /// Whether the last connection with an address ended because it wasted too much.
+    pub fn has_wasteful(&self) -> bool {
+        !self.wasteful.is_empty()
+    }
+
+    /// Nobody is left who sends what we want: those who wasted too much are candidates at once.
+    pub fn recall_wasteful(&mut self, now: Instant) {
+        for addr in std::mem::take(&mut self.wasteful) {
+            self.update(addr, |peer| peer.retry_at = peer.retry_at.min(now));
+        }
     }
 
     /// Whether the address is a seed's, which is no candidate while we are one too.
@@ -327,6 +353,7 @@ impl PeerBook {
 
     /// Forgets an address; a connection with it is not known any more.
     pub fn forget(&mut self, addr: SocketAddr) {
+        self.wasteful.remove(&canonical(addr));
         self.remove(canonical(addr));
     }
 
@@ -464,7 +491,7 @@ impl Peer {
     fn ready_rank(&self) -> ReadyRank {
         let class = match self.source {
             // However many dead addresses the user named: the others get their turn.
-            _ if self.failures >= FAILED_OFTEN => 3,
+            _ if self.failures >= FAILED_OFTEN || self.is_wasteful => 3,
             PeerSource::User => 0,
             PeerSource::Lsd => 1,
             _ => 2,

@@ -121,7 +121,30 @@ impl Torrent {
                 && !peer.peer_interested
                 && session.now - peer.connected_at >= patience
         };
-        self.peers.iter().find(|(_, peer)| is_useless(peer)).map(|(slot, _)| slot)
+        let useless = self.peers.iter().find(|(_, peer)| is_useless(peer)).map(|(slot, _)| slot);
+        useless.or_else(|| self.peers.keys().find(|slot| self.gives_way(*slot)))
+    }
+
+    // Waste.
+
+    /// Whether a peer has sent more that nobody asked for than is borne of it.
+    pub(super) fn wastes_too_much(&self, slot: PeerSlot) -> bool {
+        let Some(waste) = self.peers.get(slot).map(Peer::waste) else { return false };
+        waste.is_too_much(true) || (waste.is_too_much(false) && self.has_other_source(slot))
+    }
+
+    /// Whether a peer wastes what it sends, and others would send the same.
+    pub(super) fn gives_way(&self, slot: PeerSlot) -> bool {
+        let is_wasteful = self.peers.get(slot).is_some_and(|peer| peer.waste().is_wasteful());
+        is_wasteful && self.has_other_source(slot)
+    }
+
+    /// Whether what we want could be had without this peer, of one that is not wasteful.
+    fn has_other_source(&self, slot: PeerSlot) -> bool {
+        let is_other = |(other, peer): (PeerSlot, &Peer)| {
+            other != slot && peer.is_source() && !peer.waste().is_wasteful()
+        };
+        self.peers.iter().any(is_other)
     }
 
     /// The user names peers.
@@ -135,13 +158,12 @@ impl Torrent {
     // Farewell.
 
     /// A peer broke the protocol.
-    pub(super) fn violated(
-        &mut self,
-        session: &mut Session,
-        slot: PeerSlot,
-        _violation: Violation,
-    ) {
-        self.drop_peer(session, slot, Ended::Misbehaved);
+    pub(super) fn violated(&mut self, session: &mut Session, slot: PeerSlot, violation: Violation) {
+        let how = match violation {
+            Violation::UnrequestedBlock(_) => Ended::Wasteful,
+            _ => Ended::Misbehaved,
+        };
+        self.drop_peer(session, slot, how);
     }
 
     /// A peer is banned: it, and its address, for the rest of the session.
@@ -220,6 +242,10 @@ impl Torrent {
         session.read_ahead -= peer.uploads.ready_bytes();
         if let Some(addr) = peer.listens_at {
             self.book.ended(addr, session.now, why);
+        }
+        let is_alone = || !self.peers.iter().any(|(_, peer)| peer.is_source());
+        if self.book.has_wasteful() && why != Ended::Wasteful && is_alone() {
+            self.book.recall_wasteful(session.now);
         }
         self.accounts.add(AddressGroup::of(peer.remote.ip()), peer.account());
         if !peer.am_choking {

@@ -34,15 +34,21 @@ impl Torrent {
         slot: PeerSlot,
         block: Block,
     ) -> Result<(), Violation> {
-        if self.metainfo.is_none() {
+        let violation = if self.metainfo.is_none() {
             // There is nothing that it could have been offered.
-            return Err(Violation::RequestForMissing(block));
-        }
-        if !self.geometry.contains_range(block) {
-            return Err(Violation::BlockOutOfRange { id: id::REQUEST, block });
-        }
-        if block.length > LONGEST_REQUEST {
-            return Err(Violation::RequestTooLong(block));
+            Some(Violation::RequestForMissing(block))
+        } else if !self.geometry.contains_range(block) {
+            Some(Violation::BlockOutOfRange { id: id::REQUEST, block })
+        } else if block.length > LONGEST_REQUEST {
+            Some(Violation::RequestTooLong(block))
+        } else {
+            None
+        };
+        if let Some(violation) = violation {
+            if let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.fast) {
+                peer.send(Message::Reject(block));
+            }
+            return Err(violation);
         }
         let has = self.picker.have().has(block.piece) && self.is_active() && !self.cannot_read();
         let bound = session.config.bounds.peer_requests;

@@ -3,3 +3,4 @@
 mod padding;
 mod scene;
 mod selection;
+mod wasteful;
