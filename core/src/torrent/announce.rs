@@ -143,6 +143,7 @@ impl Torrent {
         let url = self.announcer.list.url(tracker).map(ToString::to_string).unwrap_or_default();
         match result {
             Ok(answer) => {
+                self.book.recall_unreachable(session.now);
                 self.found_peers(session, infohash, PeerSource::Tracker, &answer.peers);
                 if let Some(ip) = answer.external_ip {
                     self.learn_address(session, ip);

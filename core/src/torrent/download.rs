@@ -533,7 +533,7 @@ impl Torrent {
             return;
         }
         self.told_finished = true;
-        self.book.set_seeding(true);
+        self.book.set_seeding(true, session.now);
         self.want_no_files(session);
         self.offer_files(session);
         self.hungry.clear();

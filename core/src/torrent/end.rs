@@ -75,10 +75,11 @@ impl Torrent {
         self.end_if_idle(session);
     }
 
+    /// Closes all connections, for reasons that are no peer's.
     pub(super) fn drop_all_peers(&mut self, session: &mut Session) {
         let slots: Vec<PeerSlot> = self.peers.keys().collect();
         for slot in slots {
-            self.drop_peer(session, slot, Ended::Normal);
+            self.drop_peer(session, slot, Ended::LetGo);
         }
     }
 

@@ -84,7 +84,7 @@ impl Torrent {
             let we_are_smaller = session.peer_id.0 < theirs.peer_id.0;
             let new_stays = twin.incoming != incoming && incoming != we_are_smaller;
             let loser = if new_stays { other } else { slot };
-            self.drop_peer(session, loser, Ended::Useless);
+            self.drop_twin(session, loser, if new_stays { slot } else { other });
             if loser == slot {
                 return false;
             }
@@ -100,6 +100,7 @@ impl Torrent {
         if let Some(addr) = peer.listens_at {
             self.book.connected(addr, now);
         }
+        self.book.recall_unreachable(now);
         self.tell_pieces(slot);
         self.tell_extensions(session, slot);
         if theirs.reserved.dht()
@@ -110,6 +111,18 @@ impl Torrent {
         }
         session.set_deadline(conn, now + session.config.timeouts.keep_alive);
         true
+    }
+
+    /// Of two connections with one peer, closes one. Where that peer can be dialled is known by the other
+    /// from now on, so that it counts as connected, and is dialled again when that has ended.
+    fn drop_twin(&mut self, session: &mut Session, loser: PeerSlot, winner: PeerSlot) {
+        let listens_at = self.peers.get(loser).and_then(|peer| peer.listens_at);
+        self.drop_peer(session, loser, Ended::Useless);
+        let Some(peer) = self.peers.get_mut(winner) else { return };
+        if let Some(addr) = peer.listens_at.or(listens_at) {
+            peer.listens_at = Some(addr);
+            self.book.connected(addr, session.now);
+        }
     }
 
     /// A peer left without a handshake: perhaps it knows a hybrid by the other infohash.

@@ -52,7 +52,7 @@ impl Torrent {
             return true;
         }
         if session.conns_of_address(remote.ip()) >= session.config.connections.per_address {
-            self.book.ended(remote, session.now, Ended::Failed);
+            self.book.ended(remote, session.now, Ended::Busy);
             return true;
         }
         let now = session.now;
@@ -208,9 +208,13 @@ impl Torrent {
         why: Option<NetError>,
     ) {
         let worked = self.peers.get(slot).is_some_and(Peer::is_open);
-        // Out of descriptors is our fault, not the peer's.
-        let excused = why == Some(NetError::TooManyOpen);
-        let how = if worked || excused { Ended::Normal } else { Ended::Failed };
+        let how = match why {
+            _ if worked => Ended::Normal,
+            // Out of descriptors is our fault, not the peer's.
+            Some(NetError::TooManyOpen) => Ended::Normal,
+            Some(NetError::Unreachable | NetError::AddrNotAvailable) => Ended::Unreachable,
+            _ => Ended::Failed,
+        };
         self.remove_peer(session, slot, how);
     }
 
@@ -243,6 +247,7 @@ impl Torrent {
         if let Some(addr) = peer.listens_at {
             self.book.ended(addr, session.now, why);
         }
+        self.book.recall_busy(peer.remote.ip(), session.now);
         let is_alone = || !self.peers.iter().any(|(_, peer)| peer.is_source());
         if self.book.has_wasteful() && why != Ended::Wasteful && is_alone() {
             self.book.recall_wasteful(session.now);

@@ -257,8 +257,7 @@ impl Scene {
     pub(crate) fn greet(&mut self, sample: &Sample, to: &str, fast: bool) -> ConnId {
         let conn = self.take_dialled(to).expect("the engine dials");
         self.connected(conn);
-        let peer_id = [(addr(to).port() % 251) as u8; 20];
-        self.receive(conn, &hello(sample.infohash(), peer_id, fast));
+        self.receive(conn, &hello(sample.infohash(), peer_id(to), fast));
         conn
     }
 
@@ -274,6 +273,19 @@ impl Scene {
 
     /// A peer dials the engine and greets.
     pub(crate) fn arrive(&mut self, sample: &Sample, from: &str, fast: bool) -> Option<ConnId> {
+        let conn = self.accept(from)?;
+        self.receive(conn, &hello(sample.infohash(), peer_id(from), fast));
+        Some(conn)
+    }
+
+    /// The peer that listens at `peer` dials the engine from another port.
+    pub(crate) fn arrive_as(&mut self, sample: &Sample, from: &str, peer: &str) -> Option<ConnId> {
+        let conn = self.accept(from)?;
+        self.receive(conn, &hello(sample.infohash(), peer_id(peer), true));
+        Some(conn)
+    }
+
+    fn accept(&mut self, from: &str) -> Option<ConnId> {
         let listener = self.listener.expect("bound");
         let conn = self.engine.accept(self.now, listener, addr(from))?;
         let remote = Remote {
@@ -283,7 +295,6 @@ impl Scene {
         };
         self.remotes.insert(conn, remote);
         self.run();
-        self.receive(conn, &hello(sample.infohash(), [7; 20], fast));
         Some(conn)
     }
 
@@ -375,6 +386,15 @@ pub(crate) fn full_disk(sample: &Sample) -> MemoryDisk {
         disk.insert(path, data.clone());
     }
     disk
+}
+
+/// What the peer that listens there calls itself.
+fn peer_id(addr_of_peer: &str) -> [u8; 20] {
+    let listens_at = addr(addr_of_peer);
+    let mut id = [b'-'; 20];
+    let text = listens_at.to_string().into_bytes();
+    id.iter_mut().zip(text).for_each(|(id, byte)| *id = byte);
+    id
 }
 
 fn hello(infohash: InfoHash, peer_id: [u8; 20], fast: bool) -> Vec<u8> {

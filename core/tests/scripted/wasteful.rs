@@ -176,7 +176,6 @@ fn an_odd_seed_is_used() {
         extended(0, b"no dictionary"),
         extended(2, b"no dictionary either"),
         extended(77, b""),
-        Message::Unknown { id: 99 },
     ];
     for fast in [false, true] {
         let mut scene = Scene::leech(&sample);

@@ -7,6 +7,7 @@ mod data;
 mod disk;
 mod fairness;
 mod limits;
+mod odd_sources;
 mod peers;
 mod protocol_v2;
 mod requests;
