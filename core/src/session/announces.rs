@@ -59,6 +59,7 @@ pub(crate) struct Announces {
     udp: UdpTracker<AnnounceId>,
     udp_timer: TimerId,
     finished: Vec<Finished>,
+    sent: Vec<(TorrentId, TrackerKey)>,
 }
 
 /// Who waits for an answer.
@@ -95,6 +96,7 @@ impl Announces {
             udp: UdpTracker::new(session.secret.fork()),
             udp_timer: session.timers.register(TimerKey::UdpTrackers),
             finished: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
@@ -254,6 +256,11 @@ impl Announces {
         std::mem::take(&mut self.finished)
     }
 
+    /// The announces that are on their way since this was asked: their trackers may have heard them.
+    pub(crate) fn take_sent(&mut self) -> Vec<(TorrentId, TrackerKey)> {
+        std::mem::take(&mut self.sent)
+    }
+
     /// The datagrams to send.
     pub(crate) fn take_datagrams(&mut self) -> Vec<Datagram> {
         std::iter::from_fn(|| self.udp.poll_transmit()).collect()
@@ -286,6 +293,7 @@ impl Announces {
                     if let Some(conn) = running.conn {
                         session.ask_send(conn);
                     }
+                    self.note_sent(id);
                 }
                 Step::Close => {
                     if let Some(conn) = running.conn.take() {
@@ -304,6 +312,13 @@ impl Announces {
                     self.finish(session, asker, result);
                 }
             }
+        }
+    }
+
+    fn note_sent(&mut self, id: AnnounceId) {
+        let asker = self.running.get(id).map(|running| running.asker);
+        if let Some(Asker::Torrent { id, tracker, .. }) = asker {
+            self.sent.push((id, tracker));
         }
     }
 
@@ -329,6 +344,9 @@ impl Announces {
 
     fn advance_udp(&mut self, session: &mut Session) {
         let now = session.now;
+        while let Some(id) = self.udp.poll_sent() {
+            self.note_sent(id);
+        }
         while let Some((id, result)) = self.udp.poll_output() {
             self.input(session, id, |exchange| exchange.handle_answer(now, result));
         }

@@ -124,6 +124,11 @@ impl Torrent {
         Some(Errand { announce, request })
     }
 
+    /// An announce, with either infohash, is on its way to this tracker.
+    pub(crate) fn announce_sent(&mut self, tracker: TrackerKey) {
+        self.announcer.list.handle_sent(tracker);
+    }
+
     /// A tracker answered, or did not. What it says of the other infohash brings peers and changes
     /// nothing else.
     pub(crate) fn announced(

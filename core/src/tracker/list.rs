@@ -6,8 +6,9 @@
 //! same peers, and asking all is what finds most of them (libtorrent's `announce_to_all_tiers`).
 //!
 //! Each tracker hears `started` first, `completed` if the torrent became complete after that, and
-//! `stopped` if it answered a `started`. No announce without an event comes before the minimum
-//! interval; one that fails is followed by longer and longer pauses.
+//! `stopped` if it may have heard of us: an announce was sent there, answered or not, and not
+//! refused. No announce without an event comes before the minimum interval; one that fails is
+//! followed by longer and longer pauses.
 
 use bytes::Bytes;
 
@@ -82,6 +83,8 @@ struct Tracker {
     tier: usize,
     /// It answered a `started`, and was not told of a `stopped`.
     registered: bool,
+    /// It may have heard of us: an announce was sent, and no `stopped` since.
+    may_know_us: bool,
     owes_completed: bool,
     in_flight: Option<InFlight>,
     /// Failures since the last answer.
@@ -170,6 +173,15 @@ impl TrackerList {
         self.due
     }
 
+    /// An announce is on its way to the tracker: from now on it may have heard of us, whether it
+    /// answers or not.
+    pub fn handle_sent(&mut self, key: TrackerKey) {
+        if let Some(tracker) = self.trackers.get_mut(key.index) {
+            // What is sent after `stop` says that we leave.
+            tracker.may_know_us |= !self.stopping;
+        }
+    }
+
     /// What came of an announce. False: it is not awaited any more.
     pub fn handle_result(
         &mut self,
@@ -184,7 +196,8 @@ impl TrackerList {
             return false;
         };
         if event == Some(AnnounceEvent::Stopped) {
-            tracker.registered = false;
+            // There is no second farewell, whatever came of this one.
+            (tracker.registered, tracker.may_know_us) = (false, false);
         }
         match result {
             Ok(response) => self.answered(now, key.index, event, response),
@@ -214,7 +227,7 @@ impl TrackerList {
 
     /// Whether, after [`TrackerList::stop`], every tracker was told or could not be.
     pub fn is_stopped(&self) -> bool {
-        self.stopping && !self.trackers.iter().any(|tracker| tracker.registered)
+        self.stopping && !self.trackers.iter().any(|tracker| tracker.may_know_us)
     }
 
     /// The torrent starts again after [`TrackerList::stop`]. Announces under way are not awaited
@@ -290,7 +303,7 @@ impl TrackerList {
 
     /// A tracker that does not know yet that we leave.
     fn next_to_leave(&self) -> Option<usize> {
-        self.trackers.iter().position(|tracker| tracker.registered && tracker.in_flight.is_none())
+        self.trackers.iter().position(|tracker| tracker.may_know_us && tracker.in_flight.is_none())
     }
 
     /// When a tier is due, and which of its trackers then.
@@ -361,7 +374,9 @@ impl TrackerList {
             tracker.tracker_id = response.tracker_id.clone();
         }
         match event {
-            Some(AnnounceEvent::Started) => tracker.registered = true,
+            Some(AnnounceEvent::Started) => {
+                (tracker.registered, tracker.may_know_us) = (true, true);
+            }
             Some(AnnounceEvent::Completed) => tracker.owes_completed = false,
             Some(AnnounceEvent::Stopped) | None => {}
         }
@@ -383,6 +398,10 @@ impl TrackerList {
         tracker.failures = tracker.failures.saturating_add(1);
         tracker.retry_at = now + pause.min(MAX_RETRY).max(wanted);
         tracker.dead = error.is_permanent();
+        if matches!(error, TrackerError::Refused { .. }) && !tracker.registered {
+            // It heard of us, and does not want to know.
+            tracker.may_know_us = false;
+        }
         tracker.last = Some(Err(error.to_string()));
     }
 
@@ -413,6 +432,7 @@ impl Tracker {
             shown,
             tier,
             registered: false,
+            may_know_us: false,
             owes_completed: false,
             in_flight: None,
             failures: 0,

@@ -158,25 +158,50 @@ fn completed_is_told_once_to_those_that_heard_started_before() {
 }
 
 #[test]
-fn stopped_is_told_to_those_that_answered_started() {
-    let mut ladder = ladder(&[&["a"], &["b"], &["c"]]);
+fn stopped_is_told_to_those_that_may_have_heard_of_us() {
+    let mut ladder = ladder(&[&["a"], &["b"], &["c"], &["d"], &["e"], &["f"]]);
     ladder.started("a");
-    let b = ladder.expect(0, "b", Some(AnnounceEvent::Started));
-    let c = ladder.expect(0, "c", Some(AnnounceEvent::Started));
-    ladder.result(0, c, &Err(TrackerError::TimedOut));
+    let [b, _c, d, e, f] =
+        ["b", "c", "d", "e", "f"].map(|host| ladder.expect(0, host, Some(AnnounceEvent::Started)));
+    // It was sent to b, which has not answered; to d, from which no answer came in time; and to f,
+    // which said no. c was not reached yet, e could not be.
+    for key in [b, d, f] {
+        ladder.list.handle_sent(key);
+    }
+    ladder.result(0, d, &Err(TrackerError::TimedOut));
+    ladder.result(0, e, &Err(TrackerError::Connect(crate::event::NetError::Refused)));
+    ladder.result(0, f, &Err(TrackerError::Refused { reason: String::new(), retry: None }));
     ladder.list.stop(Instant::from_secs(5));
     assert!(!ladder.list.is_stopped());
-    let announce = ladder.poll(5).unwrap();
-    assert_eq!(announce.event, Some(AnnounceEvent::Stopped));
-    assert_eq!((&*announce.url.authority(), announce.numwant), ("a", 0));
+    let leaves = ["a", "b", "d"].map(|host| {
+        let announce = ladder.poll(5).unwrap();
+        assert_eq!(announce.event, Some(AnnounceEvent::Stopped));
+        assert_eq!((&*announce.url.authority(), announce.numwant), (host, 0));
+        // That it is under way does not ask for another.
+        ladder.list.handle_sent(announce.tracker);
+        announce.tracker
+    });
     ladder.expect_silence_until(5, None);
     assert!(!ladder.list.handle_result(Instant::from_secs(5), b, &answer(1800, None)));
-    ladder.result(6, announce.tracker, &Err(TrackerError::TimedOut));
+    for key in leaves {
+        assert!(!ladder.list.is_stopped());
+        ladder.result(6, key, &Err(TrackerError::TimedOut));
+    }
     ladder.expect_silence_until(100, None);
     assert!(ladder.list.is_stopped());
     ladder.list.restart(Instant::from_secs(100));
     ladder.expect(115, "a", Some(AnnounceEvent::Started));
     ladder.expect(115, "b", Some(AnnounceEvent::Started));
+}
+
+#[test]
+fn a_tracker_that_refused_once_and_knows_us_is_told_all_the_same() {
+    let mut ladder = ladder(&[&["a"]]);
+    ladder.started("a");
+    let key = ladder.expect(1800, "a", None);
+    ladder.result(1800, key, &Err(TrackerError::Refused { reason: String::new(), retry: None }));
+    ladder.list.stop(Instant::from_secs(1801));
+    ladder.expect(1801, "a", Some(AnnounceEvent::Stopped));
 }
 
 #[test]
