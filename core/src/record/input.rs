@@ -104,6 +104,7 @@ pub struct RecordedTorrent {
     paused: bool,
     recheck: bool,
     metadata_only: bool,
+    idle_if_complete: bool,
 }
 
 /// A metainfo file, or the text of a magnet link.
@@ -129,6 +130,7 @@ impl From<&AddTorrent> for RecordedTorrent {
             paused,
             recheck,
             metadata_only,
+            idle_if_complete,
         } = add;
         RecordedTorrent {
             source: match source {
@@ -146,6 +148,7 @@ impl From<&AddTorrent> for RecordedTorrent {
             paused: *paused,
             recheck: *recheck,
             metadata_only: *metadata_only,
+            idle_if_complete: *idle_if_complete,
         }
     }
 }
@@ -173,6 +176,7 @@ impl RecordedTorrent {
             paused: self.paused,
             recheck: self.recheck,
             metadata_only: self.metadata_only,
+            idle_if_complete: self.idle_if_complete,
         })
     }
 }

@@ -133,6 +133,9 @@ pub(crate) struct Torrent {
     /// What waits for their hashes.
     unchecked: layers::Unchecked,
     metadata_only: bool,
+    idle_if_complete: bool,
+    /// Whether its check found it complete and it is to keep to itself then.
+    is_idle: bool,
     /// Whether the session has it twice, and what is kept of it is the other's.
     is_twin: bool,
     recheck: bool,
@@ -261,7 +264,7 @@ impl Torrent {
 
     /// Whether new peers are welcome.
     fn welcomes_peers(&self) -> bool {
-        self.is_active() || self.is_fetching_metadata()
+        (self.is_active() && !self.is_idle) || self.is_fetching_metadata()
     }
 
     /// Whether peers are asked what it is, or for the layers where no more than that is wanted.

@@ -41,6 +41,9 @@ pub struct AddTorrent {
     pub recheck: bool,
     /// Whether to pause when the metadata is known, before anything is looked at on disk.
     pub metadata_only: bool,
+    /// Whether a torrent of which everything wanted is here already, as its check finds, keeps to
+    /// itself: no tracker, no DHT and no peer hears of it. For who fetches and does not share.
+    pub idle_if_complete: bool,
 }
 
 /// What a torrent is, as far as the user knows.
@@ -120,6 +123,7 @@ impl AddTorrent {
             paused: false,
             recheck: false,
             metadata_only: false,
+            idle_if_complete: false,
         }
     }
 }

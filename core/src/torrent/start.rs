@@ -65,6 +65,8 @@ impl Torrent {
             unchecked: Default::default(),
             is_twin: false,
             metadata_only: add.metadata_only,
+            idle_if_complete: add.idle_if_complete,
+            is_idle: false,
             recheck: add.recheck,
             root: add.root,
             order: add.order,
@@ -357,7 +359,13 @@ impl Torrent {
             self.finished(session);
         }
         self.check_late(session);
-        if !self.paused {
+        self.is_idle = self.idle_if_complete && self.is_finished();
+        if self.is_idle {
+            // Of a magnet link, trackers and peers know already.
+            self.drop_all_peers(session);
+            self.stop_announcing(session);
+            self.leave_dht(session);
+        } else if !self.paused {
             self.open_for_peers(session);
             self.go_on_with_peers(session);
         }

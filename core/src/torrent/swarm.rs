@@ -23,6 +23,9 @@ impl Torrent {
 
     /// Peers are welcome from now on.
     pub(super) fn open_for_peers(&mut self, session: &mut Session) {
+        if self.is_idle {
+            return;
+        }
         self.start_announcing(session);
         session.queue_connects(self.id);
     }
