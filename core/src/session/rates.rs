@@ -1,12 +1,10 @@
 //! The session's allowance of bytes in one direction, and the connections that wait for it.
 //!
 //! Those who find the allowance used up wait in one line. When it is positive again, as many are
-//! let go as it lasts for; who was served goes to the end, so all get their share.
+//! let go as it lasts for, of the torrents in turn, so that each torrent gets its share.
 
-use std::collections::VecDeque;
-
-use crate::id::ConnId;
-use crate::rate::TokenBucket;
+use crate::id::{ConnId, TorrentId};
+use crate::rate::{FairLine, TokenBucket};
 use crate::time::{Duration, Instant};
 use crate::timer::TimerId;
 
@@ -20,13 +18,13 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) struct RateGate {
     bucket: TokenBucket,
-    line: VecDeque<ConnId>,
+    line: FairLine<TorrentId, ConnId>,
     pub(crate) timer: TimerId,
 }
 
 impl RateGate {
     pub(crate) fn new(limit: Option<u64>, now: Instant, timer: TimerId) -> Self {
-        RateGate { bucket: TokenBucket::new(limit, now), line: VecDeque::new(), timer }
+        RateGate { bucket: TokenBucket::new(limit, now), line: FairLine::new(), timer }
     }
 
     pub(crate) fn bucket(&mut self) -> &mut TokenBucket {
@@ -42,15 +40,23 @@ impl RateGate {
         self.bucket.limit()
     }
 
-    /// Joins the line.
-    pub(crate) fn wait(&mut self, conn: ConnId) {
-        self.line.push_back(conn);
+    /// Takes bytes for a torrent, into debt if need be.
+    pub(crate) fn charge(&mut self, now: Instant, torrent: TorrentId, bytes: usize) {
+        if self.bucket.limit().is_some() {
+            self.bucket.take(now, bytes);
+            self.line.charge(torrent, bytes as u64);
+        }
+    }
+
+    /// A connection of a torrent joins the line.
+    pub(crate) fn wait(&mut self, torrent: TorrentId, conn: ConnId) {
+        self.line.wait(torrent, conn);
     }
 
     /// Those who may go now.
     pub(crate) fn let_go(&mut self, now: Instant) -> Vec<ConnId> {
-        let count = self.bucket.available(now).div_ceil(SHARE).min(self.line.len());
-        self.line.drain(..count).collect()
+        let count = self.bucket.available(now).div_ceil(SHARE);
+        std::iter::from_fn(|| self.line.next(SHARE as u64)).take(count).collect()
     }
 
     /// When to let go again, if anybody waits: later than now, for those let go have not taken

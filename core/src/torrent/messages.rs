@@ -66,16 +66,16 @@ impl Torrent {
     /// Counts received bytes against the limits, and stops reading where one is used up.
     fn charge_download(&mut self, session: &mut Session, conn: ConnId, bytes: usize) {
         let now = session.now;
-        session.download.bucket().take(now, bytes);
+        session.download.charge(now, self.id, bytes);
         if session.download.is_used_up(now) {
-            session.download.wait(conn);
+            session.download.wait(self.id, conn);
             session.pause_reading(conn, ReadPause::Rate);
             session.arm(session.download.timer, session.download.next_at(now));
         }
         let Some(gates) = &mut self.gates else { return };
-        gates.down.bucket().take(now, bytes);
+        gates.down.charge(now, self.id, bytes);
         if gates.down.is_used_up(now) {
-            gates.down.wait(conn);
+            gates.down.wait(self.id, conn);
             session.pause_reading(conn, ReadPause::TorrentRate);
             session.arm(gates.down.timer, gates.down.next_at(now));
         }

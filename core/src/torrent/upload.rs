@@ -179,7 +179,7 @@ impl Torrent {
         let mut payload = 0;
         if let Some(metainfo) = &self.metainfo {
             let sent = gather_metadata(peer, metainfo, before + limit, out);
-            session.upload.bucket().take(now, sent);
+            session.upload.charge(now, self.id, sent);
         }
         while out.len() - before < limit && peer.has_uploads() {
             let gate = match &mut self.gates {
@@ -192,7 +192,7 @@ impl Torrent {
                     && !conn_state.waits_for_upload
                 {
                     conn_state.waits_for_upload = true;
-                    gate.wait(conn);
+                    gate.wait(self.id, conn);
                 }
                 let (timer, at) = (gate.timer, gate.next_at(now));
                 session.arm(timer, at);
@@ -212,9 +212,9 @@ impl Torrent {
                 payload += len as u64;
                 len
             };
-            session.upload.bucket().take(now, len);
+            session.upload.charge(now, self.id, len);
             if let Some(gates) = &mut self.gates {
-                gates.up.bucket().take(now, len);
+                gates.up.charge(now, self.id, len);
             }
         }
         session.read_ahead -= held - peer.uploads.ready_bytes();
