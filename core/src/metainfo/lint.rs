@@ -146,12 +146,16 @@ impl fmt::Display for Finding {
                 "not canonical: keys are unsorted or there twice, or numbers have leading zeros; \
                  programs that write it anew change its infohash",
             ),
+            Finding::BytesAfterEnd { len: 1 } => f.write_str("1 byte follows its end"),
             Finding::BytesAfterEnd { len } => write!(f, "{len} bytes follow its end"),
             Finding::OddPieceLength(len) => {
                 write!(f, "piece length {len} is not a power of two from {BLOCK_LEN} on")
             }
             Finding::ManyPieces(pieces) => {
                 write!(f, "{pieces} pieces are many; longer pieces make a smaller torrent file")
+            }
+            Finding::FewPieces(1) => {
+                f.write_str("1 piece is little for so much content; shorter ones are shared sooner")
             }
             Finding::FewPieces(pieces) => write!(
                 f,
@@ -198,10 +202,14 @@ impl fmt::Display for Finding {
             Finding::NoLayers => {
                 f.write_str("a hybrid without piece layers: it can be used as v1 alone")
             }
+            Finding::UnusedLayers { layers: 1 } => f.write_str("1 piece layer belongs to no file"),
             Finding::UnusedLayers { layers } => {
                 write!(f, "{layers} piece layers belong to no file")
             }
             Finding::OddDate(date) => write!(f, "creation date {date} is before 1970"),
+            Finding::OddSimilar { entries: 1 } => {
+                f.write_str("1 entry of `similar` is no infohash of 20 bytes")
+            }
             Finding::OddSimilar { entries } => {
                 write!(f, "{entries} entries of `similar` are no infohash of 20 bytes")
             }
