@@ -9,12 +9,13 @@ mod dht;
 mod network;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches as _, Parser, Subcommand, ValueHint};
 
 use crate::commands::create::Create;
 use crate::commands::diff::Diff;
@@ -22,10 +23,12 @@ use crate::commands::edit::Edit;
 use crate::commands::lint::Lint;
 use crate::commands::verify::Verify;
 use crate::exit::{Code, Failure};
+use crate::manual;
+use crate::output;
 use crate::selection::Selection;
-use crate::units::{parse_duration, parse_rate, parse_size};
+use crate::units::{parse_duration, parse_rate, parse_size, refuse_negative};
 
-pub(crate) use dht::{Dht, DhtCommand, DhtOptions, DhtPut, parse_hex};
+pub(crate) use dht::{Dht, DhtAsking, DhtCommand, DhtOptions, DhtPut, parse_hex};
 pub(crate) use network::{Driven, Network, PeerName, Runtime, parse_tracker};
 
 /// A BitTorrent client.
@@ -79,6 +82,28 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether `--json` was given.
+    pub(crate) fn has_json(&self) -> bool {
+        match self {
+            Command::Download(args) => args.transfer.reporting.json,
+            Command::Seed(args) => args.transfer.reporting.json,
+            Command::Create(args) => args.reporting.json,
+            Command::Share(args) => args.transfer.reporting.json,
+            Command::Info(args) => args.json,
+            Command::Metadata(args) => args.reporting.json,
+            Command::Verify(args) => args.reporting.json,
+            Command::Lint(args) => args.json,
+            Command::Diff(args) => args.json,
+            Command::Tracker(args) => args.reporting.json,
+            Command::Scrape(args) => args.reporting.json,
+            Command::Dht(args) => args.command.options().reporting.json,
+            Command::Demo(args) => args.reporting.json,
+            Command::Magnet(_) | Command::Edit(_) | Command::Completions(_) | Command::Man(_) => {
+                false
+            }
+        }
+    }
+
     /// How many times `--verbose` was given.
     pub(crate) fn verbosity(&self) -> u8 {
         match self {
@@ -121,6 +146,21 @@ pub(crate) struct Download {
     /// Share for this long
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) seed_time: Option<Duration>,
+    /// Only these files, numbered as --list shows them, such as 1,3-5
+    #[arg(long, value_name = "NUMBERS", value_parser = Selection::parse)]
+    pub(crate) files: Option<Selection>,
+    /// List the files of the torrents and exit
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Fetch pieces from first to last instead of rarest first
+    #[arg(long)]
+    pub(crate) sequential: bool,
+    /// Most bytes per second to receive, such as 500K, 2MiB or 1.5MB
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) down: Option<u64>,
+    /// Reserve the space on disk at the start
+    #[arg(long)]
+    pub(crate) preallocate: bool,
     #[command(flatten)]
     pub(crate) transfer: Transfer,
 }
@@ -134,11 +174,14 @@ pub(crate) struct Seed {
     /// Directory that contains each torrent's file or folder, under the torrent's name
     #[arg(short, long, value_name = "DIR")]
     pub(crate) data: PathBuf,
+    /// List the files of the torrents and exit
+    #[arg(long)]
+    pub(crate) list: bool,
     #[command(flatten)]
     pub(crate) transfer: Transfer,
 }
 
-/// Options of download and seed.
+/// Options of download, seed and share.
 #[derive(Args, Debug)]
 pub(crate) struct Transfer {
     #[command(flatten)]
@@ -146,19 +189,7 @@ pub(crate) struct Transfer {
     /// An HTTPS tracker's host whose certificate is not to be checked (may be repeated)
     #[arg(long = "tracker-insecure", value_name = "HOST", value_parser = network::parse_host)]
     pub(crate) insecure_trackers: Vec<String>,
-    /// Only these files, numbered as --list shows them, such as 1,3-5
-    #[arg(long, value_name = "NUMBERS", value_parser = Selection::parse)]
-    pub(crate) files: Option<Selection>,
-    /// List the files of the torrents and exit
-    #[arg(long)]
-    pub(crate) list: bool,
-    /// Fetch pieces from first to last instead of rarest first
-    #[arg(long)]
-    pub(crate) sequential: bool,
-    /// Most bytes per second to receive, such as 500K, 2MiB or 1.5MB
-    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
-    pub(crate) down: Option<u64>,
-    /// Most bytes per second to send
+    /// Most bytes per second to send, such as 500K, 2MiB or 1.5MB
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) up: Option<u64>,
     /// Most peers to be connected to at once
@@ -167,9 +198,6 @@ pub(crate) struct Transfer {
     /// Exit (code 8) when no content has moved for this long
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) stall_timeout: Option<Duration>,
-    /// Reserve the space on disk at the start
-    #[arg(long)]
-    pub(crate) preallocate: bool,
     /// Where to keep what is needed to resume [default: bitswarm in the XDG state directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
@@ -239,7 +267,7 @@ pub(crate) struct Share {
 pub(crate) struct Metadata {
     /// A magnet link
     pub(crate) magnet: String,
-    /// Where to write the torrent
+    /// Where to write the torrent; - is stdout
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     #[command(flatten)]
@@ -256,13 +284,33 @@ pub(crate) struct Metadata {
 /// `bitswarm tracker`
 #[derive(Args, Debug)]
 pub(crate) struct Tracker {
-    /// Address and port to listen on; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:6969")]
-    pub(crate) listen: SocketAddr,
+    /// Where to listen: ADDR:PORT, or :PORT for all addresses (may be repeated); port 0 lets the
+    /// system choose
+    #[arg(long, value_name = "[ADDR]:PORT", default_value = ":6969", value_parser = parse_listen)]
+    pub(crate) listen: Vec<ListenAt>,
     #[command(flatten)]
     pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
+}
+
+/// Addresses that one argument names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ListenAt(pub(crate) Vec<SocketAddr>);
+
+/// `ADDR:PORT`, or `:PORT`, which is every address of both families.
+fn parse_listen(text: &str) -> Result<ListenAt, String> {
+    let everywhere = text.strip_prefix(':').or_else(|| text.strip_prefix("*:")).unwrap_or(text);
+    if let Ok(port) = everywhere.parse::<u16>() {
+        let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        return Ok(ListenAt(any.map(|ip| SocketAddr::new(ip, port)).to_vec()));
+    }
+    match text.parse() {
+        Ok(addr) => Ok(ListenAt(vec![addr])),
+        Err(_) => Err("write ADDR:PORT with an address of this machine such as 192.0.2.1:6969 or \
+                       [2001:db8::1]:6969, or :6969 for all of them"
+            .to_owned()),
+    }
 }
 
 /// `bitswarm scrape`
@@ -323,11 +371,18 @@ pub(crate) struct Man {
 
 /// The process's arguments, or how to end: with help, or with a usage error in one line.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Failure> {
-    Cli::try_parse_from(args).map_err(|error| match error.kind() {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = command().try_get_matches_from(&args);
+    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
-        _ => usage_error(&error),
+        _ => {
+            // What makes no sense as a whole still says in which form to tell so.
+            output::set_json(args.iter().any(|arg| arg == "--json"));
+            usage_error(&error)
+        }
     })
 }
 
@@ -344,12 +399,34 @@ fn usage_error(error: &clap::Error) -> Failure {
     Failure::new(Code::Usage, format!("{sentence}; see --help"))
 }
 
-/// The whole command, for manual pages and completions.
+/// The whole command, for manual pages and completions too.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    let pages = manual::names(&Cli::command());
+    with_hints(Cli::command()).mut_subcommand("man", |man| {
+        man.mut_arg("command", |arg| arg.value_parser(PossibleValuesParser::new(pages)))
+    })
+}
+
+/// What the kinds of values have in common, by their names in the help.
+///
+/// Numbers may begin with a minus, as far as the parser is concerned: that a rate of `-1M` is less
+/// than nothing is said better by who reads it than by "unexpected argument". Directories are
+/// completed as such.
+fn with_hints(command: clap::Command) -> clap::Command {
+    const NUMBERS: [&str; 7] = ["N", "PORT", "RATE", "RATIO", "SIZE", "TIME", "UNIX"];
+    let with_hint = |arg: clap::Arg| {
+        let names = arg.get_value_names().unwrap_or_default();
+        match names.first().map(clap::builder::Str::as_str) {
+            Some(name) if NUMBERS.contains(&name) => arg.allow_hyphen_values(true),
+            Some("DIR") => arg.value_hint(ValueHint::DirPath),
+            _ => arg,
+        }
+    };
+    command.mut_args(with_hint).mut_subcommands(with_hints)
 }
 
 fn parse_ratio(text: &str) -> Result<f64, String> {
+    refuse_negative(text)?;
     match text.parse::<f64>() {
         Ok(ratio) if ratio.is_finite() && ratio >= 0.0 => Ok(ratio),
         _ => Err("write a ratio such as 1, 1.5 or 0".to_owned()),
@@ -388,9 +465,77 @@ mod tests {
         };
         assert_eq!(d.inputs.len(), 2);
         assert_eq!(d.seed_ratio, Some(1.5));
-        assert_eq!(d.transfer.down, Some(512_000));
+        assert_eq!(d.down, Some(512_000));
         assert_eq!(d.transfer.network.peers[1], PeerName { host: "::1".to_owned(), port: 2 });
         assert_eq!(d.transfer.stall_timeout, Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn what_a_command_would_ignore_it_does_not_take() {
+        let lines = [
+            "seed x --data d --files 1",
+            "seed x --data d --sequential",
+            "seed x --data d --preallocate",
+            "seed x --data d --down 1M",
+            "seed x --data d --seed-time 1h",
+            "share x --files 1",
+            "share x --list",
+            "share x --sequential",
+            "share x --preallocate",
+            "share x --down 1M",
+            "dht node --timeout 1m",
+        ];
+        for line in lines {
+            let failure = parsed(&format!("bitswarm {line}")).unwrap_err();
+            assert!(failure.to_string().contains("unexpected argument"), "{line}: {failure}");
+        }
+    }
+
+    #[test]
+    fn a_tracker_listens_on_both_families_unless_one_address_is_named() {
+        let listen = |line: &str| match parsed(line) {
+            Ok(Command::Tracker(args)) => {
+                args.listen.iter().flat_map(|at| at.0.clone()).map(|a| a.to_string()).collect()
+            }
+            _ => Vec::new(),
+        };
+        assert_eq!(listen("bitswarm tracker"), ["0.0.0.0:6969", "[::]:6969"]);
+        for everywhere in [":6975", "6975", "*:6975"] {
+            let line = format!("bitswarm tracker --listen {everywhere}");
+            assert_eq!(listen(&line), ["0.0.0.0:6975", "[::]:6975"]);
+        }
+        let named = "bitswarm tracker --listen 127.0.0.1:1 --listen [::1]:2";
+        assert_eq!(listen(named), ["127.0.0.1:1", "[::1]:2"]);
+        for wrong in ["localhost", "::1", ":70000", ":", "127.0.0.1", "http://x:1"] {
+            assert!(parsed(&format!("bitswarm tracker --listen {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_below_zero_are_told_to_be_wrong_and_not_to_be_options() {
+        let lines = [
+            "download x --down -1M",
+            "download x --up -500K/s",
+            "download x --stall-timeout -5",
+            "download x --seed-time -1h",
+            "download x --seed-ratio -1",
+            "create x -l -16KiB",
+            "create x --date -1",
+            "metadata magnet:x -o t --timeout -1s",
+            "scrape x --timeout -1",
+            "dht lookup x --timeout -2m",
+            "demo --size -64MiB",
+        ];
+        for line in lines {
+            let failure = parsed(&format!("bitswarm {line}")).unwrap_err();
+            assert_eq!(failure.code, Code::Usage, "{line}");
+            assert!(failure.to_string().contains("less than nothing"), "{line}: {failure}");
+        }
+        // These have a range, which says as much.
+        for line in ["download x --port -1", "download x --max-peers -3", "demo --peers -1"] {
+            let failure = parsed(&format!("bitswarm {line}")).unwrap_err().to_string();
+            assert!(failure.contains("is not in"), "{line}: {failure}");
+        }
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Gate {
         Ok(Gate { state: state.clone(), _lock: lock })
     }
 
-    /// Claims torrents for the session in this directory, whose lock is held; or says which of them
+    /// Claims torrents for the session in this directory, whose lock is held, but for those that
     /// another process has.
     pub(crate) fn claim(
         self,
@@ -60,9 +60,9 @@ impl Gate {
         torrents: impl Iterator<Item = InfoHash>,
         how: Use,
     ) -> Result<Claim, Failure> {
-        let claim = Claim { list: session.join(LIST), how, torrents: torrents.collect() };
+        let mut claim = Claim { list: session.join(LIST), how, torrents: torrents.collect() };
         for other in self.state.sessions().filter(|dir| dir != session && is_alive(dir)) {
-            claim.compare(&other)?;
+            claim.leave_to(&other);
         }
         claim.write().map_err(|error| Failure::file("cannot write", &claim.list, &error))?;
         Ok(claim)
@@ -70,6 +70,18 @@ impl Gate {
 }
 
 impl Claim {
+    /// Whether this torrent, called `name`, is ours; why not.
+    pub(crate) fn check(&self, infohash: &InfoHash, name: &str) -> Result<(), Failure> {
+        if self.torrents.contains(infohash) {
+            return Ok(());
+        }
+        let message = format!(
+            "another bitswarm is working on {name} ({infohash}) in the same directory; \
+             stop it, or choose another directory"
+        );
+        Err(Failure::new(Code::File, message))
+    }
+
     /// This torrent is not worked on any more.
     pub(crate) fn release(&mut self, infohash: &InfoHash) {
         if self.torrents.remove(infohash) {
@@ -78,19 +90,14 @@ impl Claim {
         }
     }
 
-    fn compare(&self, other: &Path) -> Result<(), Failure> {
+    /// Gives up what another session works on, unless both only read it.
+    fn leave_to(&mut self, other: &Path) {
         let list = fs::read_to_string(other.join(LIST)).unwrap_or_default();
-        let ours: BTreeSet<String> = self.torrents.iter().map(InfoHash::to_string).collect();
-        let taken = list.lines().filter_map(|line| line.split_once(' ')).find(|(how, infohash)| {
-            let shared = *how == word(Use::Read) && self.how == Use::Read;
-            !shared && ours.contains(*infohash)
-        });
-        let Some((_, infohash)) = taken else { return Ok(()) };
-        let message = format!(
-            "another bitswarm is working on torrent {infohash} in the same directory; \
-             stop it, or choose another directory"
-        );
-        Err(Failure::new(Code::File, message))
+        let lines = list.lines().filter_map(|line| line.split_once(' '));
+        let both_read = |how: &str| how == word(Use::Read) && self.how == Use::Read;
+        let taken: BTreeSet<&str> =
+            lines.filter(|(how, _)| !both_read(how)).map(|(_, infohash)| infohash).collect();
+        self.torrents.retain(|infohash| !taken.contains(&*infohash.to_string()));
     }
 
     /// The list appears whole.
@@ -142,7 +149,8 @@ mod tests {
         }
 
         fn claim(&self, state: &State, torrent: InfoHash, how: Use) -> Result<Claim, Failure> {
-            Gate::enter(state).unwrap().claim(&self.dir, [torrent].into_iter(), how)
+            let claim = Gate::enter(state).unwrap().claim(&self.dir, [torrent].into_iter(), how)?;
+            claim.check(&torrent, "name").map(|()| claim)
         }
     }
 
@@ -161,6 +169,19 @@ mod tests {
         assert!(a.claim(&state, ONE, Use::Read).is_err());
         claim.release(&ONE);
         a.claim(&state, ONE, Use::Read).unwrap();
+    }
+
+    #[test]
+    fn what_another_has_is_left_to_it_and_the_rest_is_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(Some(dir.path()), Path::new("unused")).unwrap();
+        let [a, b] = [0, 1].map(|number| Process::start(&state, number));
+        a.claim(&state, ONE, Use::Write).unwrap();
+        let gate = Gate::enter(&state).unwrap();
+        let claim = gate.claim(&b.dir, [ONE, OTHER].into_iter(), Use::Write).unwrap();
+        assert!(claim.check(&ONE, "one").unwrap_err().to_string().contains("one"));
+        claim.check(&OTHER, "other").unwrap();
+        assert!(a.claim(&state, OTHER, Use::Read).is_err());
     }
 
     #[test]

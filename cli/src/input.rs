@@ -9,6 +9,7 @@ use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::TorrentSource;
 
 use crate::exit::{Code, Failure};
+use crate::kinds;
 
 /// Reads and parses a torrent file or a magnet link.
 pub(crate) fn load_any(input: &Path) -> Result<TorrentSource, Failure> {
@@ -46,8 +47,14 @@ pub(crate) fn infohash_and_trackers(input: &Path) -> Result<(InfoHash, Vec<Strin
 pub(crate) fn load(path: &Path) -> Result<Metainfo, Failure> {
     refuse_what_is_no_file(path)?;
     let bytes = read(path).map_err(|error| Failure::file("cannot read", path, &error))?;
-    Metainfo::parse(&bytes)
-        .map_err(|error| Failure::new(Code::BadInput, format!("{}: {error}", path.display())))
+    Metainfo::parse(&bytes).map_err(|error| {
+        let path = path.display();
+        let message = match kinds::describe(&bytes) {
+            Some(what) => format!("{path} is {what}"),
+            None => format!("{path}: {error}"),
+        };
+        Failure::new(Code::BadInput, message)
+    })
 }
 
 /// Whether this is meant as a magnet link, whether it is one or not.

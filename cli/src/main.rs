@@ -1,25 +1,33 @@
 //! bitswarm, a BitTorrent client on the command line. Dispatch only.
 
 #![forbid(unsafe_code)]
+// They panic when nobody reads: `output` writes.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
 mod claim;
 mod commands;
+mod completions;
 mod content;
 mod exit;
 mod globs;
 mod hashing;
 mod input;
 mod json;
+mod kinds;
+mod left_out;
 mod logging;
+mod manual;
 mod output;
 mod progress;
+mod screen;
 mod selection;
 mod session;
 mod signals;
 mod state;
 mod status_line;
 mod swarm;
+mod temporary;
 mod text;
 mod torrents;
 mod units;
@@ -31,16 +39,20 @@ use args::Command;
 use exit::Failure;
 
 fn main() -> ExitCode {
-    match args::parse(std::env::args_os()).and_then(|cli| run(&cli.command)) {
+    temporary::remove_on_panic();
+    signals::outlive_file_limits();
+    let ended = args::parse(std::env::args_os()).and_then(|cli| run(&cli.command));
+    match ended.and_then(|()| output::verdict()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("bitswarm: {}", text::clean(&failure.to_string()));
+            output::report(&failure);
             failure.code.into()
         }
     }
 }
 
 fn run(command: &Command) -> Result<(), Failure> {
+    output::set_json(command.has_json());
     logging::start(command.verbosity());
     match command {
         Command::Download(args) => commands::download::run(args),

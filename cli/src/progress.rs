@@ -4,12 +4,13 @@
 //! each task writes one plain line every few seconds. With `--quiet` there is neither; with
 //! `--verbose` lines are plain, so that bars and log lines do not overwrite each other.
 
-use std::io::{IsTerminal as _, stderr, stdout};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::Reporting;
+use crate::output;
+use crate::screen::{self, Screen};
 use crate::text::clean;
 
 /// Between two plain lines of one task (chosen: a log of an hour stays readable).
@@ -38,12 +39,13 @@ impl Progress {
     /// Bars, lines or silence, by what stderr is and what the user asked for.
     pub(crate) fn new(reporting: Reporting) -> Self {
         // A stream of objects on the same terminal leaves no place for bars.
-        let has_stream = reporting.verbose > 0 || (reporting.json && stdout().is_terminal());
+        let has_stream = reporting.verbose > 0 || (reporting.json && screen::has_results());
         let form = if reporting.quiet {
             Form::Silent
-        } else if stderr().is_terminal() && !has_stream {
+        } else if screen::is_ours() && !has_stream {
             // Ten times a second is smooth, and costs nothing beside a transfer.
-            Form::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)))
+            let target = ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), 10);
+            Form::Bars(MultiProgress::with_draw_target(target))
         } else {
             Form::Lines
         };
@@ -67,7 +69,7 @@ impl Progress {
     /// A sentence for the user, above the bars.
     pub(crate) fn say(&self, message: &str) {
         if !matches!(self.form, Form::Silent) {
-            self.above_bars(|| eprintln!("{}", clean(message)));
+            self.above_bars(|| output::say(message));
         }
     }
 
@@ -114,11 +116,18 @@ impl Task {
                 *due = now + LINE_INTERVAL;
                 let line = line(done, total, &message());
                 if *said != line {
-                    eprintln!("{}: {}", self.label, line.trim_start());
+                    output::say(&format!("{}: {}", self.label, line.trim_start()));
                     *said = line;
                 }
             }
             Shown::Nothing => {}
+        }
+    }
+
+    /// Nothing more is to be said of this task: its bar goes.
+    pub(crate) fn give_up(&mut self) {
+        if let Shown::Bar(bar) = std::mem::replace(&mut self.shown, Shown::Nothing) {
+            bar.finish_and_clear();
         }
     }
 
@@ -130,7 +139,7 @@ impl Task {
                 bar.set_position(permille(done, total));
                 bar.abandon_with_message(line);
             }
-            Shown::Lines { .. } => eprintln!("{}: {}", self.label, line.trim_start()),
+            Shown::Lines { .. } => output::say(&format!("{}: {}", self.label, line.trim_start())),
             Shown::Nothing => {}
         }
     }

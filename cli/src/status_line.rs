@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bitswarm_core::torrent::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
 
-use crate::units::{Rate, Span};
+use crate::units::{Rate, Span, counted};
 use crate::watch::tracker_host;
 
 /// How far a torrent is: bytes done, of how many.
@@ -30,10 +30,7 @@ pub(crate) fn extent(status: &TorrentStatus) -> (u64, u64) {
 /// fits on a terminal of 80 columns.
 pub(crate) fn words(status: &TorrentStatus) -> String {
     let (down, up) = (Rate(status.down_bytes_per_s), Rate(status.up_bytes_per_s));
-    let peers = match status.peers {
-        1 => "1 peer".to_owned(),
-        n => format!("{n} peers"),
-    };
+    let peers = counted(status.peers, "peer", "peers");
     match status.state {
         TorrentState::Checking => "checking".to_owned(),
         TorrentState::Metadata => metadata(status, &peers),
@@ -60,6 +57,7 @@ fn metadata(status: &TorrentStatus, peers: &str) -> String {
         (0, _) => {
             format!("metadata: no peers yet, {} known [{}]", status.known_peers, limit(status))
         }
+        (_, 1) => format!("metadata: asking {peers}, 1 has it"),
         (_, sources) => format!("metadata: asking {peers}, {sources} have it"),
     }
 }

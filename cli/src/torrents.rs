@@ -10,20 +10,25 @@ use bitswarm_core::torrent::{FilePriority, TorrentSource};
 use crate::commands::info::{files_json, listed, print_files};
 use crate::exit::{Code, Failure};
 use crate::input;
+use crate::left_out::LeftOut;
 use crate::output::{Object, print};
 use crate::selection::Selection;
 
 /// Loads every input of a download: torrent files and magnet links. What is named twice counts
-/// once; two different torrents of one name are refused as far as their names are known.
-pub(crate) fn load_sources(inputs: &[PathBuf]) -> Result<Vec<TorrentSource>, Failure> {
+/// once; two different torrents of one name are refused as far as their names are known. An input
+/// that cannot be used is left out.
+pub(crate) fn load_sources(
+    inputs: &[PathBuf],
+    left_out: &mut LeftOut,
+) -> Result<Vec<TorrentSource>, Failure> {
     let is_link = |path: &&PathBuf| path.to_str().is_some_and(input::is_link);
     let (links, files): (Vec<&PathBuf>, Vec<&PathBuf>) = inputs.iter().partition(is_link);
     let files: Vec<PathBuf> = files.into_iter().cloned().collect();
-    let torrents = load_all(&files)?;
+    let torrents = load_all(&files, left_out)?;
     let mut known: BTreeSet<InfoHash> = torrents.iter().map(Metainfo::infohash).collect();
     let mut sources: Vec<TorrentSource> = torrents.into_iter().map(TorrentSource::from).collect();
     for link in links {
-        let source = input::load_any(link)?;
+        let Some(source) = left_out.keep(input::load_any(link)) else { continue };
         if known.insert(source.infohash()) {
             sources.push(source);
         }
@@ -32,12 +37,15 @@ pub(crate) fn load_sources(inputs: &[PathBuf]) -> Result<Vec<TorrentSource>, Fai
 }
 
 /// Loads every torrent file. A torrent named twice counts once; two different ones of one name would
-/// write over each other and are refused.
-pub(crate) fn load_all(inputs: &[PathBuf]) -> Result<Vec<Metainfo>, Failure> {
+/// write over each other and are refused. A file that is no torrent is left out.
+pub(crate) fn load_all(
+    inputs: &[PathBuf],
+    left_out: &mut LeftOut,
+) -> Result<Vec<Metainfo>, Failure> {
     let mut torrents: Vec<Metainfo> = Vec::new();
     let mut names = BTreeMap::new();
     for path in inputs {
-        let metainfo = input::load(path)?;
+        let Some(metainfo) = left_out.keep(input::load(path)) else { continue };
         // As file systems compare that do not tell case apart.
         let name = metainfo.name().to_lowercase();
         match names.insert(name, (path, metainfo.infohash())) {

@@ -13,7 +13,7 @@ use bitswarm_core::notice::TorrentNotice;
 use bitswarm_core::torrent::{TorrentState, TorrentStatus};
 
 use crate::exit::{Code, Failure};
-use crate::units::Span;
+use crate::units::{Span, counted};
 
 /// What the run is for.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -146,9 +146,9 @@ impl Watch {
             return Ok(());
         }
         let complete = self.jobs.values().filter(|job| job.complete_at.is_some()).count();
-        let of = self.jobs.len();
+        let of = counted(self.jobs.len(), "torrent", "torrents");
         let resume = "run the same command again to go on from here";
-        Err(Failure::interrupted(format!("{complete} of {of} torrents complete; {resume}")))
+        Err(Failure::interrupted(format!("{complete} of {of} complete; {resume}")))
     }
 
     /// Whether every torrent is complete and on disk.

@@ -12,6 +12,7 @@ use crate::disk::DiskError;
 use crate::event::NetError;
 use crate::id::TorrentId;
 use crate::session::bans::BanReason;
+use crate::tracker::server::HeardAnnounce;
 use crate::tracker::{ScrapeEntry, ScrapeId};
 
 /// Something the application may want to know.
@@ -63,6 +64,8 @@ pub enum Notice {
         /// The swarms it knows of those asked for, or why it did not say.
         swarms: Result<Vec<ScrapeEntry>, String>,
     },
+    /// The embedded tracker was announced to, if `Config::tracker_notices` has this told.
+    TrackerHeard(HeardAnnounce),
     /// Everything asked for by `Engine::stop` is done. The last notice.
     Stopped,
 }

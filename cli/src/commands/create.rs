@@ -21,7 +21,7 @@ use crate::input;
 use crate::output::{Object, print, print_raw};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
-use crate::units::{Size, parse_size};
+use crate::units::{Size, counted, parse_size, refuse_negative};
 
 /// Which program is named as the maker unless the user says otherwise.
 const CREATED_BY: &str = concat!("bitswarm ", env!("CARGO_PKG_VERSION"));
@@ -34,7 +34,8 @@ pub(crate) struct Create {
     /// Where to write the torrent; - is stdout [default: the name with .torrent, here]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Which versions of BitTorrent it is for
+    /// Which versions of BitTorrent it is for; Transmission 3 and aria2 1.36 cannot use hybrids, make
+    /// v1 for those
     #[arg(long, value_enum, default_value_t = Version::Hybrid)]
     pub(crate) protocol: Version,
     /// A tracker to announce to (may be repeated; each is a tier of its own, URL,URL is one tier)
@@ -128,7 +129,7 @@ pub(crate) enum CreationDate {
 pub(crate) fn run(args: &Create) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
-    let output = Output::of(args)?;
+    let output = Output::of(place(args)?, args.reporting.json)?;
     let choice = Choice {
         output: output.path().map(Path::to_owned),
         include: (!args.include.is_empty()).then(|| globs::set(&args.include)).transpose()?,
@@ -158,35 +159,42 @@ pub(crate) fn run(args: &Create) -> Result<(), Failure> {
     }
 }
 
-/// Where the torrent goes.
-enum Output {
+/// The file that the user names, or one beside nothing that has the content's name.
+fn place(args: &Create) -> Result<PathBuf, Failure> {
+    if let Some(path) = &args.output {
+        return Ok(path.clone());
+    }
+    let real = args.path.canonicalize();
+    let real = real.map_err(|error| Failure::file("cannot read", &args.path, &error))?;
+    let name = args.path.file_name().or_else(|| real.file_name()).unwrap_or_default();
+    let mut name = name.to_owned();
+    name.push(".torrent");
+    Ok(PathBuf::from(name))
+}
+
+/// Where a torrent goes.
+#[derive(Debug)]
+pub(crate) enum Output {
     Stdout,
     File(PathBuf),
 }
 
 impl Output {
-    fn of(args: &Create) -> Result<Self, Failure> {
-        let path = match &args.output {
-            Some(path) if path.as_os_str() == "-" && args.reporting.json => {
-                let message = "-o - and --json would both write to stdout; give one of them";
-                return Err(Failure::new(Code::Usage, message));
-            }
-            Some(path) if path.as_os_str() == "-" => return Ok(Output::Stdout),
-            Some(path) => path.clone(),
-            None => {
-                let real = args.path.canonicalize();
-                let real = real.map_err(|e| Failure::file("cannot read", &args.path, &e))?;
-                let name = args.path.file_name().or_else(|| real.file_name()).unwrap_or_default();
-                let mut name = name.to_owned();
-                name.push(".torrent");
-                PathBuf::from(name)
-            }
-        };
-        refuse_missing_directory(&path)?;
-        Ok(Output::File(path))
+    /// `-` is stdout. That a file cannot be there, or stdout is wanted for two things, is said now
+    /// and not after minutes of hashing or of asking peers.
+    pub(crate) fn of(path: PathBuf, json: bool) -> Result<Self, Failure> {
+        if path.as_os_str() != "-" {
+            refuse_missing_directory(&path)?;
+            return Ok(Output::File(path));
+        }
+        if json {
+            let message = "-o - and --json would both write to stdout; give one of them";
+            return Err(Failure::new(Code::Usage, message));
+        }
+        Ok(Output::Stdout)
     }
 
-    fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Output::Stdout => None,
             Output::File(path) => Some(path),
@@ -225,10 +233,9 @@ fn refused(path: &Path, error: &CreateError) -> Failure {
     Failure::new(Code::BadInput, format!("{}: {error}", path.display()))
 }
 
-/// Better now than after minutes of hashing.
 fn refuse_missing_directory(output: &Path) -> Result<(), Failure> {
     let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::read_dir(dir).map(|_| ()).map_err(|e| Failure::file("cannot write to", dir, &e))
+    fs::read_dir(dir).map(|_| ()).map_err(|error| Failure::file("cannot write", output, &error))
 }
 
 /// The torrent with what the user says about it besides its content.
@@ -316,12 +323,10 @@ fn foretell(args: &Create, creator: &Creator) -> Result<(), Failure> {
 /// How much it is, in words.
 fn extent(metainfo: &Metainfo) -> String {
     let geometry = metainfo.geometry();
-    let files = match info::listed(metainfo).count() {
-        1 => "1 file".to_owned(),
-        count => format!("{count} files"),
-    };
+    let files = counted(info::listed(metainfo).count(), "file", "files");
+    let pieces = counted(geometry.pieces(), "piece", "pieces");
     let (size, piece) = (info::size_of_files(metainfo), geometry.piece_len().into());
-    format!("{} in {files}, {} pieces of {}", Size(size), geometry.pieces(), Size(piece))
+    format!("{} in {files}, {pieces} of {}", Size(size), Size(piece))
 }
 
 fn report(args: &Create, metainfo: &Metainfo, path: &Path) -> Result<(), Failure> {
@@ -385,6 +390,7 @@ fn parse_piece_length(text: &str) -> Result<u32, String> {
 }
 
 pub(crate) fn parse_date(text: &str) -> Result<CreationDate, String> {
+    refuse_negative(text)?;
     match (text, text.parse()) {
         ("none", _) => Ok(CreationDate::Absent),
         (_, Ok(seconds)) => Ok(CreationDate::At(seconds)),

@@ -19,7 +19,6 @@ use bitswarm_core::metainfo::{Creator, Metainfo};
 use bitswarm_core::notice::{Notice, Service, TorrentNotice};
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_runtime_common::ClientConfig;
-use tempfile::TempDir;
 
 use crate::args::{Demo, Runtime};
 use crate::exit::{Code, Failure};
@@ -29,7 +28,8 @@ use crate::progress::{Progress, Task};
 use crate::session::{MustListen, Session, make_dir};
 use crate::signals::Interrupt;
 use crate::status_line::{extent, words};
-use crate::units::{Rate, Size, Span};
+use crate::temporary::Temporary;
+use crate::units::{Rate, Size, Span, counted};
 
 /// The file that is shared.
 const NAME: &str = "demo.bin";
@@ -50,8 +50,11 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     progress.say(&format!("making {} of random content in {}", Size(args.size), root.display()));
     let original = root.join("seeder").join(NAME);
     make_dir(&root.join("seeder"))?;
-    write_content(&original, args.size)
+    write_content(&original, args.size, &interrupt)
         .map_err(|error| Failure::file("cannot write", &original, &error))?;
+    if interrupt.is_set() {
+        return Err(Failure::interrupted("the demonstration was not over"));
+    }
 
     let runtime = args.driven.runtime;
     let tracker = Session::start(runtime, &config(Service::Tracker), MustListen::Yes)?;
@@ -95,7 +98,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
 /// Where the files of the demonstration lie.
 enum Place {
     /// In a temporary directory, which goes with this.
-    Temporary(TempDir),
+    Temporary(Temporary),
     /// Where the user wants to find them.
     Kept(PathBuf),
 }
@@ -103,10 +106,7 @@ enum Place {
 impl Place {
     fn new(dir: Option<&Path>) -> Result<Self, Failure> {
         let Some(dir) = dir else {
-            let temporary = tempfile::Builder::new().prefix("bitswarm-demo-").tempdir();
-            return temporary
-                .map(Place::Temporary)
-                .map_err(|e| Failure::file("cannot write to", &std::env::temp_dir(), &e));
+            return Temporary::new("bitswarm-demo-").map(Place::Temporary);
         };
         make_dir(dir)?;
         let mut entries = fs::read_dir(dir).map_err(|e| Failure::file("cannot read", dir, &e))?;
@@ -125,12 +125,13 @@ impl Place {
     }
 }
 
-/// Content that no two pieces have in common: an xorshift generator's output.
-fn write_content(path: &Path, size: u64) -> std::io::Result<()> {
+/// Content that no two pieces have in common: an xorshift generator's output. An interrupt ends it
+/// early.
+fn write_content(path: &Path, size: u64, interrupt: &Interrupt) -> std::io::Result<()> {
     let mut file = BufWriter::with_capacity(1 << 16, File::create(path)?);
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut left = size;
-    while left > 0 {
+    while left > 0 && !interrupt.is_set() {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -146,8 +147,8 @@ fn write_content(path: &Path, size: u64) -> std::io::Result<()> {
 fn config(service: Service) -> ClientConfig {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (listen, tracker_listen) = match service {
-        Service::Peers => (vec![any_port], None),
-        Service::Tracker => (Vec::new(), Some(any_port)),
+        Service::Peers => (vec![any_port], Vec::new()),
+        Service::Tracker => (Vec::new(), vec![any_port]),
     };
     let core = Config { listen, tracker_listen, ..Config::default() };
     ClientConfig { core, ..ClientConfig::default() }
@@ -319,10 +320,7 @@ fn report(args: &Demo, took: Duration, uploaded: &[u64]) -> Result<(), Failure> 
             .with("identical", true)
             .print();
     }
-    let everyone = match args.peers {
-        1 => "1 downloader has".to_owned(),
-        n => format!("{n} downloaders have"),
-    };
+    let everyone = counted(args.peers, "downloader has", "downloaders have");
     print(&format!(
         "{everyone} all {} after {} ({} in all)",
         Size(args.size),
@@ -342,8 +340,8 @@ mod tests {
     fn content_has_its_size_and_files_compare_by_every_byte() {
         let dir = tempfile::tempdir().unwrap();
         let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
-        write_content(&a, 3_000_001).unwrap();
-        write_content(&b, 3_000_001).unwrap();
+        write_content(&a, 3_000_001, &Interrupt::default()).unwrap();
+        write_content(&b, 3_000_001, &Interrupt::default()).unwrap();
         assert_eq!(fs::metadata(&a).unwrap().len(), 3_000_001);
         assert!(is_same(&a, &b).unwrap());
         let mut bytes = fs::read(&b).unwrap();

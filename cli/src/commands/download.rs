@@ -1,11 +1,15 @@
 //! `download`: gets what the torrents describe, and shares it as long as told.
 
+use std::time::Duration;
+
 use bitswarm_core::disk::Allocation;
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentSource};
 
-use crate::args::{Download, Transfer};
+use crate::args::Download;
 use crate::claim::{Gate, Use};
 use crate::exit::{Code, Failure};
+use crate::left_out::LeftOut;
 use crate::progress::Progress;
 use crate::selection::Selection;
 use crate::session::{Session, make_dir, resolve_peers};
@@ -18,18 +22,18 @@ use crate::watch::{Purpose, Share};
 /// Downloads until everything is complete, on disk, and shared enough.
 pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     let transfer = &args.transfer;
-    let torrents = load_sources(&args.inputs)?;
-    if transfer.list {
-        let known: Option<Vec<_>> = torrents
-            .iter()
-            .map(|source| source.metainfo().map(|known| (**known).clone()))
-            .collect();
-        let message = "the files of a magnet link are not known yet; \
-                       bitswarm metadata MAGNET -o FILE, then list that";
-        let known = known.ok_or_else(|| Failure::new(Code::Usage, message))?;
-        return list(&known, transfer.reporting.json);
+    let mut left_out = LeftOut::default();
+    let torrents = load_sources(&args.inputs, &mut left_out)?;
+    if args.list {
+        let known: Vec<_> =
+            torrents.iter().filter_map(|source| left_out.keep(known(source))).collect();
+        list(&known, transfer.reporting.json)?;
+        return left_out.verdict();
     }
-    if transfer.files.is_some() && torrents.len() > 1 {
+    if torrents.is_empty() {
+        return left_out.verdict();
+    }
+    if args.files.is_some() && torrents.len() > 1 {
         let message = "--files chooses from one torrent; download these one by one";
         return Err(Failure::new(Code::Usage, message));
     }
@@ -38,23 +42,34 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     let state = State::open(transfer.state_dir.as_deref(), &args.output)?;
     let adds =
         torrents.into_iter().map(|source| add(args, source)).collect::<Result<Vec<_>, _>>()?;
-    let peers = resolve_peers(&transfer.network.peers)?;
+    let peers = resolve_peers(&transfer.network.peers, &interrupt)?;
     let progress = Progress::new(transfer.reporting);
     let gate = Gate::enter(&state)?;
-    let (session, dir) = Session::for_transfer(transfer, &state)?;
+    let (session, dir) = Session::for_transfer(transfer, args.down, &state)?;
     let claim = gate.claim(&dir, adds.iter().map(|add| add.source.infohash()), Use::Write)?;
     let kept = state.fetcher(&dir);
     let purpose = Purpose::Download(share(args));
-    let mut swarm = Swarm::new(session, purpose, transfer, progress, claim);
+    let mut swarm = Swarm::new(session, purpose, transfer, progress, claim, left_out);
     for add in adds {
-        kept.fetch(add.source.infohash());
-        swarm.add(AddTorrent { peers: peers.clone(), ..add })?;
+        swarm.add(AddTorrent { peers: peers.clone(), ..add }, &kept)?;
     }
     swarm.run(&interrupt)
 }
 
+/// What a torrent is, to list its files.
+fn known(source: &TorrentSource) -> Result<Metainfo, Failure> {
+    source.metainfo().map(|known| (**known).clone()).ok_or_else(|| {
+        let name = source.shown_name();
+        let message = format!(
+            "the files of {name} are not known yet; bitswarm metadata MAGNET -o FILE, \
+             then list that"
+        );
+        Failure::new(Code::Usage, message)
+    })
+}
+
 fn add(args: &Download, source: TorrentSource) -> Result<AddTorrent, Failure> {
-    let Transfer { network, files, sequential, preallocate, .. } = &args.transfer;
+    let Download { files, sequential, preallocate, transfer, .. } = args;
     // What is chosen of a magnet link is looked at when its files are known.
     let only = files.as_ref().and_then(Selection::zero_based);
     let files = match source.metainfo() {
@@ -62,13 +77,22 @@ fn add(args: &Download, source: TorrentSource) -> Result<AddTorrent, Failure> {
         None => Vec::new(),
     };
     Ok(AddTorrent {
-        trackers: network.trackers.clone(),
+        trackers: transfer.network.trackers.clone(),
         files,
         only,
         order: if *sequential { PieceOrder::Sequential } else { PieceOrder::RarestFirst },
         allocation: if *preallocate { Allocation::Full } else { Allocation::Sparse },
+        idle_if_complete: !shares(args),
         ..AddTorrent::new(source, &args.output)
     })
+}
+
+/// Whether what is complete already is to be shared.
+fn shares(args: &Download) -> bool {
+    match share(args) {
+        Share::No => false,
+        Share::Until { ratio, time } => ratio != Some(0.0) && time != Some(Duration::ZERO),
+    }
 }
 
 fn share(args: &Download) -> Share {

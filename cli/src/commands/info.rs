@@ -10,7 +10,7 @@ use crate::commands::metadata::describe;
 use crate::exit::Failure;
 use crate::input;
 use crate::output::{Object, print};
-use crate::units::Size;
+use crate::units::{Size, counted};
 
 /// Shows a torrent as a table, or as one JSON object.
 pub(crate) fn run(args: &Info) -> Result<(), Failure> {
@@ -122,7 +122,7 @@ fn print_table(metainfo: &Metainfo) -> Result<(), Failure> {
         row("infohash v2", &hash.to_string())?;
     }
     row("protocol", protocol(metainfo))?;
-    row("size", &format!("{} ({size} bytes)", Size(size)))?;
+    row("size", &format!("{} ({})", Size(size), counted(size, "byte", "bytes")))?;
     let piece_len = Size(geometry.piece_len().into());
     row("pieces", &format!("{} of {piece_len}", geometry.pieces()))?;
     row("private", if metainfo.is_private() { "yes" } else { "no" })?;

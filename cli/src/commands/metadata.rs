@@ -1,6 +1,5 @@
 //! `metadata`: makes a torrent file of a magnet link, asking peers, without downloading anything.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,11 +10,11 @@ use bitswarm_core::torrent::{AddTorrent, Bottleneck};
 use bitswarm_runtime_common::ClientConfig;
 
 use crate::args;
-use crate::commands::create::write_whole;
+use crate::commands::create::{Output, write_whole};
 use crate::commands::info;
 use crate::exit::{Code, Failure};
 use crate::input;
-use crate::output::print;
+use crate::output::{print, print_raw};
 use crate::progress::Progress;
 use crate::session::{MustListen, Session, resolve_peers};
 use crate::signals::Interrupt;
@@ -28,11 +27,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Fetches, writes, tells.
 pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     let magnet = input::magnet(&args.magnet)?;
-    refuse_no_place(&args.output)?;
+    let output = Output::of(args.output.clone(), args.reporting.json)?;
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
     let network = &args.network;
-    let peers = resolve_peers(&network.peers)?;
+    let peers = resolve_peers(&network.peers, &interrupt)?;
     let core = network.core_config(true);
     let config = ClientConfig { core, bind: network.bind.clone(), ..ClientConfig::default() };
     let must_listen = MustListen::if_named(network.port.is_some());
@@ -46,20 +45,14 @@ pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     let fetched = fetch(&session, add, args.timeout, &progress, &interrupt);
     session.stop();
     let metainfo = fetched?;
-    write_whole(&args.output, &metainfo.to_bytes())
-        .map_err(|error| Failure::file("cannot write", &args.output, &error))?;
-    let path = args.output.display().to_string();
+    let bytes = metainfo.to_bytes();
+    let Some(path) = output.path() else { return print_raw(&bytes) };
+    write_whole(path, &bytes).map_err(|error| Failure::file("cannot write", path, &error))?;
+    let path = path.display().to_string();
     if args.reporting.json {
         return info::object(&metainfo).with("path", path).print();
     }
     print(&format!("{path}: {}, {}", metainfo.name(), info::infohashes(&metainfo)))
-}
-
-/// Says that nothing can be written there before peers are asked, which may take long.
-fn refuse_no_place(output: &Path) -> Result<(), Failure> {
-    let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let looked = std::fs::metadata(dir);
-    looked.map_err(|error| Failure::file("cannot write", output, &error)).map(drop)
 }
 
 /// The metainfo of a torrent of which only a magnet link is known.

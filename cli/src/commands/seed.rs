@@ -11,6 +11,7 @@ use bitswarm_core::torrent::{AddTorrent, FilePriority};
 use crate::args::Seed;
 use crate::claim::{Gate, Use};
 use crate::exit::{Code, Failure};
+use crate::left_out::LeftOut;
 use crate::progress::Progress;
 use crate::session::{Session, resolve_peers};
 use crate::signals::Interrupt;
@@ -22,31 +23,29 @@ use crate::watch::Purpose;
 /// Shares until Ctrl-C or SIGTERM.
 pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     let transfer = &args.transfer;
-    let torrents = load_all(&args.inputs)?;
-    if transfer.list {
-        return list(&torrents, transfer.reporting.json);
+    let mut left_out = LeftOut::default();
+    let torrents = load_all(&args.inputs, &mut left_out)?;
+    if args.list {
+        list(&torrents, transfer.reporting.json)?;
+        return left_out.verdict();
     }
     fs::read_dir(&args.data).map_err(|error| Failure::file("cannot read", &args.data, &error))?;
     let interrupt = Interrupt::catch()?;
     let (here, missing): (Vec<_>, Vec<_>) =
         torrents.into_iter().partition(|metainfo| has_files(args, metainfo));
-    let mut missing = missing.iter().map(|metainfo| nothing_here(args, metainfo));
-    if here.is_empty()
-        && let Some(failure) = missing.next()
-    {
-        return Err(failure);
+    missing.iter().for_each(|metainfo| left_out.add(nothing_here(args, metainfo)));
+    if here.is_empty() {
+        return left_out.verdict();
     }
     let state = State::open(transfer.state_dir.as_deref(), &args.data)?;
-    let peers = resolve_peers(&transfer.network.peers)?;
+    let peers = resolve_peers(&transfer.network.peers, &interrupt)?;
     let progress = Progress::new(transfer.reporting);
     let gate = Gate::enter(&state)?;
-    let (session, dir) = Session::for_transfer(transfer, &state)?;
+    let (session, dir) = Session::for_transfer(transfer, None, &state)?;
     let claim = gate.claim(&dir, here.iter().map(Metainfo::infohash), Use::Read)?;
     let kept = state.fetcher(&dir);
-    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress, claim);
-    missing.for_each(|failure| swarm.leave_out(failure));
+    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress, claim, left_out);
     for metainfo in here {
-        kept.fetch(metainfo.infohash());
         let files = vec![FilePriority::Skip; metainfo.files().len()];
         let add = AddTorrent {
             trackers: transfer.network.trackers.clone(),
@@ -54,7 +53,7 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
             files,
             ..AddTorrent::new(metainfo, &args.data)
         };
-        swarm.add(add)?;
+        swarm.add(add, &kept)?;
     }
     swarm.run(&interrupt)
 }

@@ -13,6 +13,7 @@ use crate::claim::{Gate, Use};
 use crate::commands::create::hashed;
 use crate::content::{self, Choice};
 use crate::exit::{Code, Failure};
+use crate::left_out::LeftOut;
 use crate::output::{Object, print};
 use crate::progress::Progress;
 use crate::session::{Session, resolve_peers};
@@ -41,17 +42,18 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
     content.creator.trackers =
         transfer.network.trackers.iter().map(|url| vec![url.clone()]).collect();
     let metainfo = hashed(&path, content, &progress, &interrupt)?;
-    let peers = resolve_peers(&transfer.network.peers)?;
+    let peers = resolve_peers(&transfer.network.peers, &interrupt)?;
     let state = State::open(transfer.state_dir.as_deref(), root)?;
     let gate = Gate::enter(&state)?;
-    let (session, dir) = Session::for_transfer(transfer, &state)?;
+    let (session, dir) = Session::for_transfer(transfer, None, &state)?;
     let claim = gate.claim(&dir, [metainfo.infohash()].into_iter(), Use::Read)?;
-    state.fetcher(&dir).fetch(metainfo.infohash());
+    claim.check(&metainfo.infohash(), metainfo.name())?;
     tell(args, &metainfo)?;
-    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress, claim);
+    let left_out = LeftOut::default();
+    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress, claim, left_out);
     let files = vec![FilePriority::Skip; metainfo.files().len()];
     let add = AddTorrent { peers, files, ..AddTorrent::new(metainfo, root) };
-    swarm.add(add)?;
+    swarm.add(add, &state.fetcher(&dir))?;
     swarm.run(&interrupt)
 }
 

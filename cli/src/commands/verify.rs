@@ -5,11 +5,12 @@
 //! them is to blame: a file is said to differ only for pieces that are its own, and to be unsure
 //! for those that it shares.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bitswarm_core::disk::{DiskErrorKind, FileIndex, StoreFile, StoreSpec};
+use bitswarm_core::disk::{DiskError, DiskErrorKind, FileIndex, StoreFile, StoreSpec};
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::piece::PieceIndex;
@@ -28,6 +29,7 @@ use crate::input;
 use crate::output::{Object, print};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
+use crate::units::counted;
 
 /// `bitswarm verify`
 #[derive(Args, Debug)]
@@ -56,7 +58,12 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     let layout = Layout::new(&metainfo);
     let mut files = look_at_files(&metainfo, &spec);
     let hashes = hash(metainfo.name(), spec, &layout, protocol, &progress, &interrupt)?;
-    let Wrong { pieces, contradictions } = wrong_pieces(&metainfo, hashes)?;
+    let Wrong { pieces, contradictions, unreadable } = wrong_pieces(&metainfo, hashes);
+    for found in
+        files.iter_mut().filter(|found| unreadable.contains_key(&args.data.join(&found.file.path)))
+    {
+        found.shape = Shape::Unreadable;
+    }
     blame(&mut files, &layout, &pieces);
     files.extend(look_at_links(&metainfo, &args.data));
     if contradictions > 0 {
@@ -66,7 +73,11 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
             count_of(contradictions),
         ));
     }
-    report(args, &metainfo, &files, &pieces, contradictions)
+    report(args, &metainfo, &files, &pieces, contradictions)?;
+    match unreadable.values().next() {
+        None => Ok(()),
+        Some(error) => Err(Failure::verdict(Code::File, format!("cannot read {error}"))),
+    }
 }
 
 /// Which hashes to compare with: those that the torrent has, unless the user wants fewer.
@@ -93,6 +104,8 @@ struct Wrong {
     pieces: Vec<PieceIndex>,
     /// How many of them are right by one version's hash and wrong by the other's.
     contradictions: u32,
+    /// Files that could not be read, by path: what is in their pieces is not known.
+    unreadable: BTreeMap<PathBuf, Box<DiskError>>,
 }
 
 /// Whether a piece is right, by each version that was hashed.
@@ -102,10 +115,10 @@ fn is_right(metainfo: &Metainfo, piece: PieceIndex, hash: PieceHash) -> (bool, b
     (v1, v2)
 }
 
-/// The pieces that are not what the torrent says. A file that cannot be read is a failure.
-fn wrong_pieces(metainfo: &Metainfo, hashes: Hashes) -> Result<Wrong, Failure> {
+/// The pieces that are not what the torrent says, or cannot be read.
+fn wrong_pieces(metainfo: &Metainfo, hashes: Hashes) -> Wrong {
     use DiskErrorKind::{InTheWay, NotFound, Short};
-    let mut wrong = Wrong { pieces: Vec::new(), contradictions: 0 };
+    let mut wrong = Wrong { pieces: Vec::new(), contradictions: 0, unreadable: BTreeMap::new() };
     for (piece, result) in metainfo.geometry().iter().zip(hashes) {
         match result.map(|hash| (is_right(metainfo, piece, hash), hash)) {
             Ok(((true, true), _)) => {}
@@ -117,10 +130,13 @@ fn wrong_pieces(metainfo: &Metainfo, hashes: Hashes) -> Result<Wrong, Failure> {
             Err(error) if matches!(error.kind, InTheWay | NotFound | Short) => {
                 wrong.pieces.push(piece);
             }
-            Err(error) => return Err(Failure::new(Code::File, format!("cannot read {error}"))),
+            Err(error) => {
+                wrong.pieces.push(piece);
+                wrong.unreadable.entry(error.path.clone()).or_insert(error);
+            }
         }
     }
-    Ok(wrong)
+    wrong
 }
 
 /// One file of the torrent as it was found.
@@ -149,6 +165,8 @@ enum Shape {
     InTheWay,
     /// No link, or one that leads elsewhere.
     WrongLink,
+    /// The system does not let it be read.
+    Unreadable,
 }
 
 fn look_at_files(metainfo: &Metainfo, spec: &StoreSpec) -> Vec<Found> {
@@ -243,6 +261,7 @@ impl Found {
             Shape::Missing => "missing",
             Shape::InTheWay => "not_a_file",
             Shape::WrongLink => "wrong_link",
+            Shape::Unreadable => "unreadable",
             Shape::Length(length) if length < self.file.length => "too_short",
             Shape::Length(_) => "too_long",
             Shape::Right if self.own_wrong > 0 => "differs",
@@ -264,9 +283,12 @@ impl Found {
                 let (count, runs) = (count_of(self.own_wrong), runs_in_words(&self.wrong));
                 format!("differs: {count} wrong ({runs})")
             }
+            ("unreadable", _) => "cannot be read".to_owned(),
             ("wrong_link", _) => "is not the link it should be".to_owned(),
             ("not_a_file", _) => "is not a plain file".to_owned(),
-            (_, Shape::Length(is)) => format!("has {is} bytes instead of {length}"),
+            (_, Shape::Length(is)) => {
+                format!("has {} instead of {length}", counted(is, "byte", "bytes"))
+            }
             _ => "is missing".to_owned(),
         })
     }
@@ -283,7 +305,7 @@ impl Found {
 }
 
 fn count_of(count: u32) -> String {
-    if count == 1 { "1 piece".to_owned() } else { format!("{count} pieces") }
+    counted(count, "piece", "pieces")
 }
 
 fn report(
@@ -316,16 +338,19 @@ fn report(
                 print(&format!("{}: {complaint}", found.file.path.display()))?;
             }
         }
-        print(&format!("{}: {right} of {total} pieces are right", metainfo.name()))?;
+        let pieces = counted(total, "piece is", "pieces are");
+        print(&format!("{}: {right} of {pieces} right", metainfo.name()))?;
     }
-    if is_ok {
+    // What cannot be read is another matter.
+    if is_ok || files.iter().any(|found| found.shape == Shape::Unreadable) {
         return Ok(());
     }
-    let (data, name, of) = (args.data.display(), metainfo.name(), files.len());
-    Err(Failure::new(
+    let (data, name) = (args.data.display(), metainfo.name());
+    let of = counted(files.len(), "file", "files");
+    Err(Failure::verdict(
         Code::Mismatch,
         format!(
-            "{name} in {data} does not match the torrent in {bad} of {of} files; \
+            "{name} in {data} does not match the torrent in {bad} of {of}; \
              bitswarm download -o {data} fetches what is missing or wrong"
         ),
     ))

@@ -90,7 +90,7 @@ impl Sockets {
             let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
             sockets.bind(session, Purpose::PeersUdp, any);
         }
-        if let Some(addr) = session.config.tracker_listen {
+        for addr in session.config.tracker_listen.clone() {
             sockets.bind(session, Purpose::Tracker, addr);
         }
         if session.config.local_discovery {
