@@ -7,6 +7,7 @@ use bitswarm_core::metainfo::{File, Metainfo};
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::{FilePriority, TorrentSource};
 
+use crate::claim::Use;
 use crate::commands::info::{files_json, listed, print_files};
 use crate::exit::{Code, Failure};
 use crate::input;
@@ -24,7 +25,7 @@ pub(crate) fn load_sources(
     let is_link = |path: &&PathBuf| path.to_str().is_some_and(input::is_link);
     let (links, files): (Vec<&PathBuf>, Vec<&PathBuf>) = inputs.iter().partition(is_link);
     let files: Vec<PathBuf> = files.into_iter().cloned().collect();
-    let torrents = load_all(&files, left_out)?;
+    let torrents = load_all(&files, Use::Write, left_out)?;
     let mut known: BTreeSet<InfoHash> = torrents.iter().map(Metainfo::infohash).collect();
     let mut sources: Vec<TorrentSource> = torrents.into_iter().map(TorrentSource::from).collect();
     for link in links {
@@ -37,15 +38,24 @@ pub(crate) fn load_sources(
 }
 
 /// Loads every torrent file. A torrent named twice counts once; two different ones of one name would
-/// write over each other and are refused. A file that is no torrent is left out.
+/// write over each other and are refused, unless their data is only read. A file that is no torrent is
+/// left out.
 pub(crate) fn load_all(
     inputs: &[PathBuf],
+    how: Use,
     left_out: &mut LeftOut,
 ) -> Result<Vec<Metainfo>, Failure> {
     let mut torrents: Vec<Metainfo> = Vec::new();
     let mut names = BTreeMap::new();
+    let mut known = BTreeSet::new();
     for path in inputs {
         let Some(metainfo) = left_out.keep(input::load(path)) else { continue };
+        if how == Use::Read {
+            if known.insert(metainfo.infohash()) {
+                torrents.push(metainfo);
+            }
+            continue;
+        }
         // As file systems compare that do not tell case apart.
         let name = metainfo.name().to_lowercase();
         match names.insert(name, (path, metainfo.infohash())) {

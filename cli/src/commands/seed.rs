@@ -24,7 +24,7 @@ use crate::watch::Purpose;
 pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     let transfer = &args.transfer;
     let mut left_out = LeftOut::default();
-    let torrents = load_all(&args.inputs, &mut left_out)?;
+    let torrents = load_all(&args.inputs, Use::Read, &mut left_out)?;
     if args.list {
         list(&torrents, transfer.reporting.json)?;
         return left_out.verdict();

@@ -246,6 +246,22 @@ fn torrents_of_one_name_are_not_downloaded_into_one_directory() {
 }
 
 #[test]
+fn two_torrents_of_one_folder_are_shared_side_by_side() {
+    let sandbox = with_content(100_000);
+    let made = sandbox.run("create data/content -o v1.torrent -q --protocol v1");
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let both = "content.torrent v1.torrent content.torrent";
+    let mut seed = sandbox.start(&format!("seed {both} --data data --json {LOCAL}"));
+    let addr = address(&mut seed);
+    for torrent in ["content", "v1"] {
+        let line = format!("download {torrent}.torrent -o {torrent} -q --peer {addr} {LOCAL}");
+        let ended = sandbox.run(&line);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert!(same(&sandbox.path("data/content"), &sandbox.path(torrent).join("content")));
+    }
+}
+
+#[test]
 fn a_peer_that_has_no_address_ends_in_code_6() {
     let sandbox = with_content(1_000);
     let line = format!("download content.torrent -o out -q --peer no-such-host.invalid:1 {LOCAL}");
