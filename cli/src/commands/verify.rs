@@ -381,6 +381,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_cannot_be_read_is_told_apart_and_the_rest_is_judged() {
+        let creator = bitswarm_core::metainfo::Creator::single_file("f", 40_000);
+        let metainfo = creator.finish_with_content(&[7; 40_000]).unwrap();
+        assert_eq!(metainfo.geometry().pieces(), 3);
+        let path = PathBuf::from("data/f");
+        let denied =
+            DiskError { kind: DiskErrorKind::Denied, path: path.clone(), cause: String::new() };
+        let right = PieceHash { v1: metainfo.piece_hash(PieceIndex(1)), v2: None };
+        let hashes =
+            vec![Err(denied.into()), Ok(right), Ok(PieceHash { v1: Some([1; 20]), v2: None })];
+        let wrong = wrong_pieces(&metainfo, hashes);
+        assert_eq!(wrong.pieces, [PieceIndex(0), PieceIndex(2)]);
+        assert!(wrong.unreadable.contains_key(&path) && wrong.unreadable.len() == 1);
+        let mut unreadable = found(5);
+        unreadable.shape = Shape::Unreadable;
+        assert_eq!(unreadable.word(), "unreadable");
+    }
+
+    #[test]
     fn pieces_are_named_as_runs() {
         let mut runs = Vec::new();
         [3, 7, 8, 9, 11].into_iter().for_each(|piece| add_to_runs(&mut runs, piece));
