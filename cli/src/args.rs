@@ -256,9 +256,10 @@ pub(crate) struct Metadata {
 /// `bitswarm tracker`
 #[derive(Args, Debug)]
 pub(crate) struct Tracker {
-    /// Address and port to listen on; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:6969")]
-    pub(crate) listen: SocketAddr,
+    /// Address and port to listen on (may be repeated); port 0 lets the system choose [default:
+    /// port 6969 at all addresses, IPv4 and IPv6]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Vec<SocketAddr>,
     #[command(flatten)]
     pub(crate) driven: Driven,
     #[command(flatten)]

@@ -100,6 +100,7 @@ pub mod disk;
 pub mod engine;
 pub mod event;
 pub mod extension;
+pub mod family;
 pub mod http;
 pub mod id;
 pub mod infohashes;

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -54,10 +54,11 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
         .map_err(|error| Failure::file("cannot write", &original, &error))?;
 
     let runtime = args.driven.runtime;
-    let tracker = Session::start(runtime, &config(Service::Tracker), MustListen::Yes)?;
-    let url = format!("http://{}/announce", wait_for_tracker(&tracker)?);
-    progress.say(&format!("tracker at {url}"));
-    let metainfo = make_torrent(root, args.size, &url, &progress, &interrupt)?;
+    let tracker = Session::start(runtime, &config(Service::Tracker), MustListen::No)?;
+    let addrs = wait_for_tracker(&tracker)?;
+    let urls: Vec<String> = addrs.iter().map(|addr| format!("http://{addr}/announce")).collect();
+    progress.say(&format!("tracker at {}", urls.join(" and ")));
+    let metainfo = make_torrent(root, args.size, &urls, &progress, &interrupt)?;
 
     let start = |label: &str, dir: &Path| Node::start(runtime, label, dir, &metainfo, &progress);
     let mut nodes = vec![start("seeder", &root.join("seeder"))?];
@@ -142,42 +143,56 @@ fn write_content(path: &Path, size: u64) -> std::io::Result<()> {
     file.flush()
 }
 
-/// An engine on loopback, on a port that the system chooses.
+/// An engine on loopback, in both address families, on ports that the system chooses.
 fn config(service: Service) -> ClientConfig {
-    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let any_port = vec![
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+    ];
     let (listen, tracker_listen) = match service {
-        Service::Peers => (vec![any_port], None),
-        Service::Tracker => (Vec::new(), Some(any_port)),
+        Service::Peers => (any_port, Vec::new()),
+        Service::Tracker => (Vec::new(), any_port),
     };
     let core = Config { listen, tracker_listen, ..Config::default() };
     ClientConfig { core, ..ClientConfig::default() }
 }
 
-/// The address of the tracker's HTTP server.
-fn wait_for_tracker(session: &Session) -> Result<SocketAddr, Failure> {
+/// The addresses of the tracker's HTTP server: one of each family that this machine has.
+fn wait_for_tracker(session: &Session) -> Result<Vec<SocketAddr>, Failure> {
+    let (mut open, mut failed) = (Vec::new(), Vec::new());
     let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        if let Some(Notice::Listening {
-            service: Service::Tracker,
-            kind: SocketKind::TcpListener,
-            addr,
-        }) = session.next_notice(LOOK_INTERVAL)?
-        {
-            return Ok(addr);
+    while open.len() + failed.len() < 2 && Instant::now() < deadline {
+        match session.next_notice(LOOK_INTERVAL)? {
+            Some(Notice::Listening {
+                service: Service::Tracker,
+                kind: SocketKind::TcpListener,
+                addr,
+            }) => open.push(addr),
+            Some(Notice::ListenFailed {
+                service: Service::Tracker,
+                kind: SocketKind::TcpListener,
+                addr,
+                why,
+            }) => failed.push(format!("cannot listen on {addr}: {why}")),
+            _ => {}
         }
     }
-    Err(Failure::new(Code::Listen, "the tracker does not begin to listen; run with -v"))
+    if open.is_empty() {
+        failed.push("the tracker does not begin to listen; run with -v".to_owned());
+        return Err(Failure::new(Code::Listen, failed.remove(0)));
+    }
+    Ok(open)
 }
 
 fn make_torrent(
     root: &Path,
     size: u64,
-    tracker: &str,
+    trackers: &[String],
     progress: &Progress,
     interrupt: &Interrupt,
 ) -> Result<Metainfo, Failure> {
     let mut creator = Creator::single_file(NAME, size);
-    creator.trackers = vec![vec![tracker.to_owned()]];
+    creator.trackers = vec![trackers.to_vec()];
     let refused = |error| Failure::new(Code::Unknown, format!("cannot make a torrent: {error}"));
     let layout = creator.layout().map_err(refused)?;
     let file = StoreFile { path: NAME.into(), length: size, executable: false };
@@ -212,7 +227,7 @@ impl Node {
         metainfo: &Metainfo,
         progress: &Progress,
     ) -> Result<Self, Failure> {
-        let session = Session::start(runtime, &config(Service::Peers), MustListen::Yes)?;
+        let session = Session::start(runtime, &config(Service::Peers), MustListen::No)?;
         let id = session.add(AddTorrent::new(metainfo.clone(), dir))?;
         let task = progress.task(label);
         Ok(Node { dir: dir.to_owned(), session, id, task, is_complete: false, last: None })

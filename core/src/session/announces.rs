@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::action::{Action, Close};
 use crate::event::{Datagram, NetError, ResolveError};
+use crate::family::Families;
 use crate::http::Url;
 use crate::id::{ConnId, Slab, TorrentId, id_type};
 use crate::notice::Notice;
@@ -72,6 +73,8 @@ enum Asker {
 struct Waiting {
     asker: Asker,
     url: Url,
+    /// In which of them it is asked.
+    families: Families,
     question: Question,
 }
 
@@ -108,7 +111,9 @@ impl Announces {
         let Errand { announce, request } = errand;
         let infohash = request.infohash;
         let asker = Asker::Torrent { id: torrent, infohash, tracker: announce.tracker };
-        self.ask(session, Waiting { asker, url: announce.url, question: request.into() });
+        let Announce { url, family, .. } = announce;
+        let families = Families::only(family);
+        self.ask(session, Waiting { asker, url, families, question: request.into() });
     }
 
     /// Asks a tracker for the numbers of swarms; `Notice::Scraped` tells what it says.
@@ -121,7 +126,8 @@ impl Announces {
         let id = ScrapeId(self.scrapes);
         self.scrapes += 1;
         let question = Question::Scrape(infohashes);
-        self.ask(session, Waiting { asker: Asker::User(id), url, question });
+        let families = session.families();
+        self.ask(session, Waiting { asker: Asker::User(id), url, families, question });
         id
     }
 
@@ -177,11 +183,10 @@ impl Announces {
             return;
         }
         while self.running.len() < session.config.bounds.announces {
-            let Some((host, Waiting { asker, url, question })) = self.waiting.next() else {
-                return;
-            };
+            let Some((host, next)) = self.waiting.next() else { return };
+            let Waiting { asker, url, families, question } = next;
             let user_agent = session.config.client_name.replace(' ', "/");
-            let exchange = Exchange::new(session.now, url, question, &user_agent);
+            let exchange = Exchange::new(session.now, url, question, families, &user_agent);
             let timers = &mut session.timers;
             let id = self.running.insert_with(|id| Running {
                 asker,

@@ -45,7 +45,9 @@ impl TrackerClient {
 impl TrackerHost {
     /// A tracker, if the session is to run one.
     pub(crate) fn open(session: &mut Session) -> Option<Self> {
-        session.config.tracker_listen?;
+        if session.config.tracker_listen.is_empty() {
+            return None;
+        }
         let bounds = session.config.bounds;
         let config = ServerConfig {
             max_swarms: bounds.tracker_swarms,

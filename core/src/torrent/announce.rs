@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::family::Family;
 use crate::notice::TorrentNotice;
 use crate::piece::{BLOCK_LEN, InfoHash};
 use crate::random::PolicyRng;
@@ -14,7 +15,7 @@ use crate::time::Instant;
 use crate::torrent::peer_book::{Added, PeerSource};
 use crate::torrent::{Torrent, TrackerStatus};
 use crate::tracker::AnnounceRequest;
-use crate::tracker::list::{TrackerKey, TrackerList};
+use crate::tracker::list::{Heard, TrackerKey, TrackerList};
 
 /// With fewer peers than this a download asks trackers again early (chosen).
 const ENOUGH_PEERS: usize = 30;
@@ -102,11 +103,11 @@ impl Torrent {
         self.announce_due_at(session).filter(|&at| at <= session.now)?;
         let need_peers = (self.is_downloading() || self.is_fetching_metadata())
             && self.peers.len() < ENOUGH_PEERS;
-        let announce = self.announcer.list.poll(session.now, need_peers)?;
+        let announce = self.announcer.list.poll(session.now, need_peers, session.families())?;
         let request = AnnounceRequest {
             infohash: self.infohash,
             peer_id: session.peer_id,
-            port: session.listen_port,
+            port: session.listen_port(announce.family).unwrap_or(0),
             uploaded: self.totals.uploaded,
             downloaded: self.totals.downloaded,
             left: self.bytes_not_had(),
@@ -137,7 +138,8 @@ impl Torrent {
             let peers = result.map_or_else(|_| Vec::new(), |answer| answer.peers);
             return self.found_peers(session, infohash, PeerSource::Tracker, &peers);
         }
-        if !self.announcer.list.handle_result(session.now, tracker, &result) {
+        let heard = self.announcer.list.handle_result(session.now, tracker, &result);
+        if heard == Heard::Late {
             return;
         }
         let url = self.announcer.list.url(tracker).map(ToString::to_string).unwrap_or_default();
@@ -150,10 +152,12 @@ impl Torrent {
                 let (peers, warning) = (answer.peers.len(), answer.warning);
                 session.notify(self.id, TorrentNotice::TrackerAnswered { url, peers, warning });
             }
-            Err(error) => {
-                let why = error.to_string();
+            Err(error) if heard == Heard::News => {
+                let why = self.announcer.list.failure(tracker);
+                let why = why.map_or_else(|| error.to_string(), str::to_owned);
                 session.notify(self.id, TorrentNotice::TrackerFailed { url, why });
             }
+            Err(_) => {}
         }
         self.end_if_idle(session);
     }
@@ -194,9 +198,11 @@ impl Torrent {
         if known.replace(ip) != Some(ip) {
             session.notify(self.id, TorrentNotice::ExternalAddress { ip });
         }
-        let port = session.listen_port;
-        let ours: Vec<SocketAddr> =
-            session.external.iter().flatten().map(|&ip| SocketAddr::new(ip, port)).collect();
+        let ours = session.external.iter().flatten().map(|&ip| {
+            let port = session.listen_port(Family::of(ip)).unwrap_or(0);
+            SocketAddr::new(ip, port)
+        });
+        let ours: Vec<SocketAddr> = ours.collect();
         self.book.set_external(&ours);
     }
 }

@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 
 use crate::dht::{Announce, NodeId, Outcome, Wish, WishId};
+use crate::family::Family;
 use crate::notice::TorrentNotice;
 use crate::piece::InfoHash;
 use crate::session::Session;
@@ -61,9 +62,14 @@ impl Torrent {
     }
 
     /// The port to tell a peer who has a node too.
-    pub(super) fn told_dht_port(&self, session: &Session) -> Option<u16> {
-        let told = session.dht.told && self.discovery_allowed() && session.listen_port != 0;
-        told.then_some(session.listen_port)
+    pub(super) fn told_dht_port(&self, session: &Session, remote: SocketAddr) -> Option<u16> {
+        let port = session.listen_port(Family::of(remote.ip()));
+        port.filter(|_| self.tells_dht_port(session))
+    }
+
+    /// Whether peers are told that we have a node.
+    pub(super) fn tells_dht_port(&self, session: &Session) -> bool {
+        session.dht.told && self.discovery_allowed() && session.any_listen_port().is_some()
     }
 
     /// When it is to be looked for again.
@@ -84,7 +90,8 @@ impl Torrent {
     pub(crate) fn next_dht_wish(&mut self, session: &Session) -> Option<Wish> {
         self.dht_due_at(session).filter(|at| *at <= session.now)?;
         let seed = self.is_finished();
-        let port = (session.listen_port != 0).then_some(session.listen_port);
+        // Where the families have different ports, each is that of our datagrams there.
+        let port = session.any_listen_port().filter(|_| session.has_one_port());
         Some(Wish::Peers {
             infohash: NodeId::from(self.looked_for()),
             no_seeds: seed,

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 
+use crate::family::Family;
 use crate::peer::{Peer, PeerSlot, Phase};
 use crate::session::Session;
 use crate::torrent::Torrent;
@@ -23,7 +24,7 @@ impl Torrent {
     /// Says who we are, to a peer whose first bytes, if it dialled us, are known.
     pub(super) fn send_handshake(&mut self, session: &mut Session, slot: PeerSlot) {
         let mut reserved = OURS;
-        if self.told_dht_port(session).is_some() {
+        if self.tells_dht_port(session) {
             reserved = reserved.with_dht();
         }
         let v2 = self.names.v2_short();
@@ -103,7 +104,7 @@ impl Torrent {
         self.tell_pieces(slot);
         self.tell_extensions(session, slot);
         if theirs.reserved.dht()
-            && let Some(port) = self.told_dht_port(session)
+            && let Some(port) = self.told_dht_port(session, remote)
             && let Some(peer) = self.peers.get_mut(slot)
         {
             peer.send(Message::Port(port));
@@ -145,7 +146,7 @@ impl Torrent {
             ids,
             metadata_size: info.and_then(|len| u32::try_from(len).ok()),
             client: Some(session.config.client_name.clone()),
-            port: (session.listen_port != 0).then_some(session.listen_port),
+            port: session.listen_port(Family::of(peer.remote.ip())),
             max_requests: u32::try_from(session.config.bounds.peer_requests).ok(),
             your_ip: Some(peer.remote.ip()),
             upload_only: Some(upload_only),

@@ -23,7 +23,7 @@ pub mod udp;
 pub use announce::{AnnounceEvent, AnnounceRequest, AnnounceResponse};
 pub use error::{RetryIn, TrackerError};
 pub use exchange::{Exchange, Step};
-pub use list::{Announce, TrackerKey, TrackerList};
+pub use list::{Announce, Heard, TrackerKey, TrackerList};
 pub use question::{Answer, Question};
 pub use scrape::{MAX_SCRAPE, ScrapeEntry, ScrapeId, ScrapeResponse};
 pub use server::{ServerConfig, TrackerServer};

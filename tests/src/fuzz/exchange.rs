@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bitswarm_core::Instant;
 use bitswarm_core::event::{NetError, ResolveError};
+use bitswarm_core::family::{Families, Family};
 use bitswarm_core::http::{Url, origin};
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::tracker::{Answer, Exchange, Question, ScrapeResponse, Step, TrackerError};
@@ -49,9 +50,14 @@ pub(super) fn run(data: &[u8]) {
         0 => announce().into(),
         _ => Question::Scrape(vec![InfoHash([1; 20])]),
     };
+    let families = match setup >> 4 & 3 {
+        0 => Families::only(Family::V4),
+        1 => Families::only(Family::V6),
+        _ => Families::BOTH,
+    };
     let deadline = Instant::ZERO + question.deadline();
     let mut asker = Asker {
-        exchange: Exchange::new(Instant::ZERO, tracker, question, "bitswarm/0"),
+        exchange: Exchange::new(Instant::ZERO, tracker, question, families, "bitswarm/0"),
         now: Instant::ZERO,
         looks_up: false,
         conn: None,
