@@ -115,7 +115,7 @@ pub(crate) struct Download {
     /// Go on sharing after the download, until stopped or until a goal below is reached
     #[arg(long)]
     pub(crate) seed: bool,
-    /// Share until this many times the content was uploaded (0 stops at once)
+    /// Share until this many times the content was uploaded, that of the chosen files (0 stops at once)
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
     pub(crate) seed_ratio: Option<f64>,
     /// Share for this long

@@ -31,7 +31,7 @@ pub(crate) enum Share {
     No,
     /// Until the first of these is reached; with neither, until stopped.
     Until {
-        /// Bytes uploaded per byte of content.
+        /// Bytes uploaded per byte of content that is wanted.
         ratio: Option<f64>,
         /// Time since it was complete.
         time: Option<Duration>,
@@ -169,7 +169,7 @@ impl Watch {
             Share::No => true,
             Share::Until { ratio, time } => {
                 let uploaded = status.uploaded_bytes as f64;
-                ratio.is_some_and(|ratio| uploaded >= ratio * status.total_bytes as f64)
+                ratio.is_some_and(|ratio| uploaded >= ratio * status.wanted_bytes as f64)
                     || time.is_some_and(|time| now.saturating_duration_since(complete_at) >= time)
             }
         };
@@ -334,6 +334,19 @@ mod tests {
         let seeding = [status(TorrentState::Seeding)];
         assert_eq!(by_time.look(&seeding, now + SECOND * 59), Ok(false));
         assert_eq!(by_time.look(&seeding, now + SECOND * 60), Ok(true));
+    }
+
+    #[test]
+    fn the_ratio_counts_what_is_wanted() {
+        let now = Instant::now();
+        let share = Share::Until { ratio: Some(2.0), time: None };
+        let mut watch = watch(Purpose::Download(share), None, now);
+        complete(&mut watch, now);
+        let mut seeding = status(TorrentState::Seeding);
+        (seeding.total_bytes, seeding.wanted_bytes, seeding.uploaded_bytes) = (1000, 300, 599);
+        assert_eq!(watch.look(&[seeding.clone()], now), Ok(false));
+        seeding.uploaded_bytes = 600;
+        assert_eq!(watch.look(&[seeding], now), Ok(true));
     }
 
     #[test]

@@ -227,7 +227,12 @@ impl Peer {
 
     /// Whether it has everything, or wants nothing.
     pub(crate) fn is_seed(&self) -> bool {
-        self.upload_only || (self.told_pieces && self.has.is_all())
+        self.upload_only || self.has_everything()
+    }
+
+    /// Whether it has every piece.
+    pub(crate) fn has_everything(&self) -> bool {
+        self.told_pieces && self.has.is_all()
     }
 
     /// Whether anything waits to be gathered.

@@ -27,6 +27,9 @@ const MAGIC: [u8; 8] = *b"bswarmRD";
 const VERSION: u16 = 1;
 /// Magic, version, checksum, infohash.
 const HEADER_LEN: usize = 8 + 2 + 4 + 20;
+/// After the body of a torrent that was complete at some time; absent otherwise, as in what earlier
+/// versions wrote.
+const WAS_COMPLETE: u8 = 1;
 /// How long after the last save a file may have been written by us before we died (chosen: a save
 /// follows within seconds of a write, but a disk may be slow).
 const LAST_WRITES_SECS: u64 = 60;
@@ -48,6 +51,8 @@ pub struct Resume {
     pub saved_at: UnixTime,
     /// Whether nothing was written after this was recorded.
     pub stopped_cleanly: bool,
+    /// Whether the torrent was complete at some time, so that trackers were told.
+    pub was_complete: bool,
 }
 
 /// What resume data and files together tell.
@@ -114,7 +119,11 @@ impl Resume {
             saved_at: self.saved_at,
             stopped_cleanly: self.stopped_cleanly,
         };
-        let body = postcard::to_allocvec(&body).expect("memory is the only thing that can lack");
+        let mut body =
+            postcard::to_allocvec(&body).expect("memory is the only thing that can lack");
+        if self.was_complete {
+            body.push(WAS_COMPLETE);
+        }
         let mut bytes = Vec::with_capacity(HEADER_LEN + body.len());
         bytes.extend(MAGIC);
         bytes.extend(VERSION.to_le_bytes());
@@ -191,7 +200,8 @@ impl Resume {
 
     fn from_body(body: &[u8]) -> Option<Self> {
         let (body, rest) = postcard::take_from_bytes::<Body>(body).ok()?;
-        if !rest.is_empty() || body.piece_count > MAX_PIECES {
+        let was_complete = rest == [WAS_COMPLETE];
+        if !(rest.is_empty() || was_complete) || body.piece_count > MAX_PIECES {
             return None;
         }
         Some(Resume {
@@ -202,6 +212,7 @@ impl Resume {
             priorities: body.priorities,
             saved_at: body.saved_at,
             stopped_cleanly: body.stopped_cleanly,
+            was_complete,
         })
     }
 }
@@ -263,6 +274,7 @@ mod tests {
             priorities: vec![FilePriority::High, FilePriority::Skip],
             saved_at: SAVED_AT,
             stopped_cleanly,
+            was_complete: false,
         }
     }
 
@@ -359,6 +371,11 @@ mod tests {
         fn a_cut_is_noticed(at: usize) -> bool {
             let bytes = resume(false).encode(HASH);
             Resume::decode(&bytes[..at % bytes.len()], HASH).is_err()
+        }
+
+        fn that_it_was_complete_survives(was_complete: bool) -> bool {
+            let resume = Resume { was_complete, ..resume(true) };
+            Resume::decode(&resume.encode(HASH), HASH) == Ok(resume)
         }
 
         fn arbitrary_bodies_do_no_harm(body: Vec<u8>) -> bool {

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::family::Family;
+use crate::http::Scheme;
 use crate::notice::TorrentNotice;
 use crate::piece::{BLOCK_LEN, InfoHash};
 use crate::random::PolicyRng;
@@ -14,8 +15,8 @@ use crate::session::announces::{AnnounceResult, Errand};
 use crate::time::Instant;
 use crate::torrent::peer_book::{Added, PeerSource};
 use crate::torrent::{Torrent, TrackerStatus};
-use crate::tracker::AnnounceRequest;
 use crate::tracker::list::{Heard, TrackerKey, TrackerList};
+use crate::tracker::{AnnounceEvent, AnnounceRequest};
 
 /// With fewer peers than this a download asks trackers again early (chosen).
 const ENOUGH_PEERS: usize = 30;
@@ -104,6 +105,7 @@ impl Torrent {
         let need_peers = (self.is_downloading() || self.is_fetching_metadata())
             && self.peers.len() < ENOUGH_PEERS;
         let announce = self.announcer.list.poll(session.now, need_peers, session.families())?;
+        let event = self.told_event(announce.event, announce.url.scheme());
         let request = AnnounceRequest {
             infohash: self.infohash,
             peer_id: session.peer_id,
@@ -111,7 +113,7 @@ impl Torrent {
             uploaded: self.totals.uploaded,
             downloaded: self.totals.downloaded,
             left: self.bytes_not_had(),
-            event: announce.event,
+            event,
             numwant: Some(announce.numwant),
             key: session.announce_key,
             tracker_id: announce.tracker_id.clone(),
@@ -178,6 +180,16 @@ impl Torrent {
             }
         }
         session.queue_connects(self.id);
+    }
+
+    /// What a tracker is told: a partial seed says at each announce that it is one, but when it leaves
+    /// (BEP 21). UDP trackers have no word for that (BEP 15).
+    fn told_event(&self, event: Option<AnnounceEvent>, scheme: Scheme) -> Option<AnnounceEvent> {
+        let leaves = event == Some(AnnounceEvent::Stopped);
+        match self.is_partial_seed() && scheme != Scheme::Udp && !leaves {
+            true => Some(AnnounceEvent::Paused),
+            false => event,
+        }
     }
 
     /// Bytes of all pieces that are missing here, wanted or not: whoever wants a part only is no

@@ -89,12 +89,13 @@ impl Torrent {
     /// What to look for, if that is due.
     pub(crate) fn next_dht_wish(&mut self, session: &Session) -> Option<Wish> {
         self.dht_due_at(session).filter(|at| *at <= session.now)?;
-        let seed = self.is_finished();
+        // Who wants nothing more looks for nobody who does not either; but it is no seed.
+        let (done, seed) = (self.is_finished(), self.has_everything());
         // Where the families have different ports, each is that of our datagrams there.
         let port = session.any_listen_port().filter(|_| session.has_one_port());
         Some(Wish::Peers {
             infohash: NodeId::from(self.looked_for()),
-            no_seeds: seed,
+            no_seeds: done,
             announce: Some(Announce { port, seed }),
             enough: None,
         })

@@ -524,8 +524,11 @@ impl Torrent {
         self.offer_files(session);
         self.hungry.clear();
         session.notify(self.id, TorrentNotice::Finished);
-        if self.totals.downloaded > 0 {
-            self.announce_completed(session);
+        if self.has_everything() {
+            let was_complete = std::mem::replace(&mut self.was_complete, true);
+            if self.totals.downloaded > 0 && !was_complete {
+                self.announce_completed(session);
+            }
         }
         if self.is_as_saved() {
             session.notify(self.id, TorrentNotice::Saved);

@@ -52,6 +52,7 @@ impl Torrent {
             priorities: self.files.clone(),
             saved_at: session.wall(),
             stopped_cleanly: self.phase != Phase::Running,
+            was_complete: self.was_complete,
         };
         let infohash = self.state_key();
         let request =

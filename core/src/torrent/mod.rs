@@ -150,6 +150,9 @@ pub(crate) struct Torrent {
     paused: bool,
     /// Whether `Finished` was told for what is wanted now.
     told_finished: bool,
+    /// Whether it was once complete, in this session or an earlier one: trackers were told then, and
+    /// hear of it once.
+    was_complete: bool,
     /// Whether `Saved` is still to be told.
     saved_due: bool,
     /// Whether nothing was left to do at its check, and nothing had to be hashed for that.
@@ -318,6 +321,16 @@ impl Torrent {
     /// Whether everything wanted is verified and written.
     fn is_finished(&self) -> bool {
         self.metainfo.is_some() && self.picker.is_finished()
+    }
+
+    /// Whether every piece is verified and written, wanted or not.
+    fn has_everything(&self) -> bool {
+        self.metainfo.is_some() && self.picker.have().is_all()
+    }
+
+    /// Whether it lacks something and fetches nothing: only a part is wanted, and is here (BEP 21).
+    fn is_partial_seed(&self) -> bool {
+        self.phase == Phase::Running && self.is_finished() && !self.has_everything()
     }
 
     /// Whether the resume data of an earlier session says all there is to say: a session of thousands

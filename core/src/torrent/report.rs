@@ -43,7 +43,7 @@ impl Torrent {
             failed_bytes: self.totals.failed,
             redundant_bytes: self.totals.redundant,
             peers: open().count(),
-            seeds: open().filter(|(_, peer)| peer.is_seed()).count(),
+            seeds: open().filter(|(_, peer)| peer.has_everything()).count(),
             known_peers: self.book.len(),
             unchoked_us: open().filter(|(_, peer)| !peer.peer_choking).count(),
             eta: left.checked_div(down).filter(|_| left > 0).map(Duration::from_secs),

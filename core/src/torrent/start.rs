@@ -78,6 +78,7 @@ impl Torrent {
             phase: Phase::Loading,
             paused: add.paused,
             told_finished: false,
+            was_complete: false,
             resumed_whole: false,
             saved_due: false,
             picker: Picker::new(Geometry::NOTHING, policy.fork()),
@@ -157,15 +158,11 @@ impl Torrent {
         }
     }
 
-    /// Goes on with resume data, or straight away with the files if it is to be ignored.
+    /// Goes on with resume data.
     pub(super) fn find_resume_data(&mut self, session: &mut Session) {
         self.phase = Phase::Loading;
         self.announce_files(session);
-        if self.recheck {
-            self.open_files(session);
-        } else {
-            self.load_resume_data(session, self.state_key());
-        }
+        self.load_resume_data(session, self.state_key());
     }
 
     fn load_resume_data(&mut self, session: &mut Session, key: InfoHash) {
@@ -214,6 +211,11 @@ impl Torrent {
         if let Some(resume) = &self.resume {
             self.totals.uploaded_before = resume.uploaded_bytes;
             self.totals.downloaded_before = resume.downloaded_bytes;
+            self.was_complete = resume.was_complete || resume.pieces.is_all();
+        }
+        if self.recheck {
+            // What it says of the pieces is not to be believed.
+            self.resume = None;
         }
         self.open_files(session);
     }

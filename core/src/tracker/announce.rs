@@ -70,6 +70,8 @@ pub enum AnnounceEvent {
     Stopped,
     /// It has become a seed in this session.
     Completed,
+    /// It is a partial seed: it lacks something and fetches nothing (BEP 21). Over HTTP only.
+    Paused,
 }
 
 /// What a tracker answers.
@@ -133,6 +135,7 @@ impl AnnounceEvent {
             AnnounceEvent::Started => "started",
             AnnounceEvent::Stopped => "stopped",
             AnnounceEvent::Completed => "completed",
+            AnnounceEvent::Paused => "paused",
         }
     }
 }

@@ -423,7 +423,7 @@ impl TrackerList {
         match event {
             Some(AnnounceEvent::Started) => standing.registered = true,
             Some(AnnounceEvent::Completed) => tracker.owes_completed = false,
-            Some(AnnounceEvent::Stopped) | None => {}
+            Some(AnnounceEvent::Stopped | AnnounceEvent::Paused) | None => {}
         }
         let Some(tier) = self.tiers.get_mut(tracker.tier) else { return };
         let lane = tier.lanes.get_mut(key.family);

@@ -265,7 +265,8 @@ fn push_announce(out: &mut impl BufMut, request: &AnnounceRequest) {
     out.put_u64(request.left);
     out.put_u64(request.uploaded);
     let event = match request.event {
-        None => 0,
+        // BEP 15 has no number for partial seeds.
+        None | Some(AnnounceEvent::Paused) => 0,
         Some(AnnounceEvent::Completed) => 1,
         Some(AnnounceEvent::Started) => 2,
         Some(AnnounceEvent::Stopped) => 3,

@@ -72,9 +72,13 @@ fn twenty_bytes(value: &str) -> Option<[u8; 20]> {
 }
 
 fn event(value: &str) -> Option<AnnounceEvent> {
-    [AnnounceEvent::Started, AnnounceEvent::Stopped, AnnounceEvent::Completed]
-        .into_iter()
-        .find(|event| event.name() == value)
+    let known = [
+        AnnounceEvent::Started,
+        AnnounceEvent::Stopped,
+        AnnounceEvent::Completed,
+        AnnounceEvent::Paused,
+    ];
+    known.into_iter().find(|event| event.name() == value)
 }
 
 fn ip(value: &str) -> Option<IpAddr> {
