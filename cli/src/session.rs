@@ -22,7 +22,7 @@ use bitswarm_runtime_common::{Client, ClientConfig, Events, STOP_TIMEOUT, StartE
 
 use crate::args::{PeerName, Runtime, Transfer};
 use crate::exit::{Code, Failure};
-use crate::state::State;
+use crate::state::{MOST_SESSIONS, State};
 
 /// Longest wait for a notice, and so the time until Ctrl-C is noticed (chosen).
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
@@ -86,7 +86,9 @@ impl Session {
                 Err(error) => return Err(start_failure(&error)),
             }
         }
-        let message = "too many sessions work on this directory; stop one of them";
+        let message = format!(
+            "{MOST_SESSIONS} sessions work on this directory, which is as many as can; stop one of them"
+        );
         Err(Failure::new(Code::File, message))
     }
 

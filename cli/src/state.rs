@@ -18,7 +18,7 @@ use bitswarm_core::piece::InfoHash;
 use crate::exit::Failure;
 
 /// Most sessions in one data directory at once (chosen).
-const MOST_SESSIONS: usize = 100;
+pub(crate) const MOST_SESSIONS: usize = 100;
 
 /// The state of everything in one data directory.
 #[derive(Clone, Debug)]

@@ -50,7 +50,9 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
     tell(args, &metainfo)?;
     let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress, claim);
     let files = vec![FilePriority::Skip; metainfo.files().len()];
-    let add = AddTorrent { peers, files, ..AddTorrent::new(metainfo, root) };
+    // They are in the torrent too, but it is the user who names them.
+    let trackers = transfer.network.trackers.clone();
+    let add = AddTorrent { trackers, peers, files, ..AddTorrent::new(metainfo, root) };
     swarm.add(add)?;
     swarm.run(&interrupt)
 }

@@ -322,6 +322,7 @@ impl Creator {
     /// again, and its names are the ones asked for.
     pub fn finish_with_hashes(&self, hashes: &PieceHashes) -> Result<Metainfo, CreateError> {
         let layout = self.layout()?;
+        super::writable_tiers(&self.trackers).map_err(CreateError::Unreadable)?;
         hashes.check(self.protocol, layout.geometry())?;
         let bytes = Bytes::from(self.encode(&layout, hashes));
         let metainfo =

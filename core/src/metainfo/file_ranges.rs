@@ -1,23 +1,29 @@
 //! A choice of files by index: `0,2,4-6` (BEP 53, "so").
 //!
 //! Ranges stay ranges: a list such as `0-4000000000` costs nothing until it meets a torrent
-//! (defence 33). They are kept sorted, joined where they touch, and few.
+//! (defence 33). They are kept sorted and joined where they touch.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// Most ranges accepted in a choice (chosen).
-const MAX_RANGES: usize = 1024;
+use super::MAX_FILES;
+
+/// Most ranges accepted in a choice: no torrent has more files.
+const MAX_RANGES: usize = MAX_FILES;
 
 /// Files of a torrent, by their index from 0. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct FileRanges(Vec<RangeInclusive<u32>>);
 
-/// A choice of files that is none: empty, not numbers, a range that ends before it begins, or far
-/// too many of them.
+/// A choice of files that is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FileRangesError;
+pub enum FileRangesError {
+    /// It is empty, has something that is no number, or a range that ends before it begins.
+    NotAList,
+    /// It has more ranges than a torrent may have files.
+    TooMany,
+}
 
 impl FileRanges {
     /// These ranges; an error if there is none.
@@ -25,9 +31,11 @@ impl FileRanges {
         ranges: impl IntoIterator<Item = RangeInclusive<u32>>,
     ) -> Result<Self, FileRangesError> {
         let mut sorted: Vec<_> = ranges.into_iter().take(MAX_RANGES + 1).collect();
-        let fits = (1..=MAX_RANGES).contains(&sorted.len());
-        if !fits || sorted.iter().any(RangeInclusive::is_empty) {
-            return Err(FileRangesError);
+        if sorted.len() > MAX_RANGES {
+            return Err(FileRangesError::TooMany);
+        }
+        if sorted.is_empty() || sorted.iter().any(RangeInclusive::is_empty) {
+            return Err(FileRangesError::NotAList);
         }
         sorted.sort_by_key(|range| *range.start());
         let mut joined: Vec<RangeInclusive<u32>> = Vec::with_capacity(sorted.len());
@@ -61,7 +69,7 @@ impl FromStr for FileRanges {
     /// Reads `0,2,4-6`.
     fn from_str(text: &str) -> Result<Self, FileRangesError> {
         let ranges = text.split(',').take(MAX_RANGES + 1).map(parse_range);
-        FileRanges::new(ranges.collect::<Option<Vec<_>>>().ok_or(FileRangesError)?)
+        FileRanges::new(ranges.collect::<Option<Vec<_>>>().ok_or(FileRangesError::NotAList)?)
     }
 }
 
@@ -80,7 +88,12 @@ impl fmt::Display for FileRanges {
 
 impl fmt::Display for FileRangesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a list of file numbers such as 0,2,4-6")
+        match self {
+            FileRangesError::NotAList => f.write_str("not a list of file numbers such as 0,2,4-6"),
+            FileRangesError::TooMany => {
+                write!(f, "more than {MAX_RANGES} ranges of file numbers")
+            }
+        }
     }
 }
 
@@ -111,9 +124,19 @@ mod tests {
     #[test]
     fn what_names_no_file_is_refused() {
         for text in ["", "a", "1-", "-1", "5-3", "0,,1", "+1", "4294967296", "1-2-3", " 1"] {
-            assert_eq!(text.parse::<FileRanges>(), Err(FileRangesError), "{text:?}");
+            assert_eq!(text.parse::<FileRanges>(), Err(FileRangesError::NotAList), "{text:?}");
         }
-        assert!("1,".repeat(5000).trim_end_matches(',').parse::<FileRanges>().is_err());
+    }
+
+    #[test]
+    fn a_choice_may_have_as_many_ranges_as_a_torrent_files() {
+        let every_other = |count: u32| FileRanges::new((0..count).map(|n| 2 * n..=2 * n));
+        let most = u32::try_from(MAX_FILES).unwrap();
+        let many = every_other(most).unwrap();
+        assert_eq!(many.to_string().parse(), Ok(many));
+        let error = every_other(most + 1).unwrap_err();
+        assert_eq!(error, FileRangesError::TooMany);
+        assert!(error.to_string().contains(&MAX_FILES.to_string()), "{error}");
     }
 
     quickcheck! {

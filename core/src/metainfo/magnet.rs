@@ -16,15 +16,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use super::text::printable;
-use super::{FileRanges, Metainfo};
+use super::{FileRanges, FileRangesError, MAX_TRACKERS, Metainfo};
 use crate::http::percent;
 use crate::piece::{InfoHash, InfoHashV2};
 
-/// Longest link accepted, in bytes (chosen: links with sixty trackers have some six thousand).
-pub const MAX_MAGNET_LEN: usize = 64 * 1024;
+/// Longest link accepted, in bytes (chosen: more than the trackers of any torrent in use take).
+/// [`Magnet::of`] makes none that is longer.
+pub const MAX_MAGNET_LEN: usize = 1 << 20;
 
-/// Most trackers, most peers and most web seeds kept, of each (chosen).
-const MAX_ENTRIES: usize = 64;
+/// Most trackers, most peers and most web seeds kept, of each (chosen: as many as of a torrent file).
+const MAX_ENTRIES: usize = MAX_TRACKERS;
+/// What the hashes, the name and some peers may take of a link.
+const ROOM_FOR_THE_REST: usize = 16 * 1024;
 /// Longest name kept, in characters (chosen).
 const MAX_NAME_CHARS: usize = 255;
 /// Longest host name (RFC 1035).
@@ -81,7 +84,7 @@ pub enum MagnetError {
     /// It names two different torrents.
     TwoTorrents,
     /// Its `so` is no list of files.
-    BadSelection,
+    BadSelection(FileRangesError),
 }
 
 impl Magnet {
@@ -108,14 +111,29 @@ impl Magnet {
         self.v2.is_some_and(|v2| v2.truncated() == self.infohash)
     }
 
-    /// The link to a torrent, with its name, trackers and web seeds.
+    /// The link to a torrent, with its name, trackers and web seeds: as many of them as fit into a
+    /// link that can be read again, the first trackers of all tiers before the others.
     pub fn of(metainfo: &Metainfo) -> Self {
-        let seeds = metainfo.web_seeds().iter();
+        let tiers = metainfo.trackers();
+        let firsts = tiers.iter().filter_map(|tier| tier.first());
+        let others = tiers.iter().flat_map(|tier| tier.iter().skip(1));
+        let mut room = MAX_MAGNET_LEN - ROOM_FOR_THE_REST;
+        let mut fits = |url: &&String| {
+            let taken = percent::encoded_len(url.as_bytes()) + "&tr=".len();
+            let fits = taken <= room;
+            room -= if fits { taken } else { 0 };
+            fits
+        };
+        let kept: BTreeSet<&String> =
+            firsts.chain(others).filter(&mut fits).take(MAX_ENTRIES).collect();
+        let seeds = metainfo.web_seeds().iter().filter(&mut fits).take(MAX_ENTRIES);
+        let web_seeds = seeds.cloned().collect();
+        let trackers = tiers.iter().flatten().filter(|url| kept.contains(url));
         Magnet {
             v2: metainfo.infohash_v2(),
             name: Some(metainfo.name().to_owned()),
-            trackers: metainfo.trackers().iter().flatten().take(MAX_ENTRIES).cloned().collect(),
-            web_seeds: seeds.take(MAX_ENTRIES).cloned().collect(),
+            trackers: trackers.cloned().collect(),
+            web_seeds,
             ..Magnet::new(metainfo.infohash())
         }
     }
@@ -180,8 +198,9 @@ impl Reader {
         match key {
             "xt" => return self.topic(value),
             "so" => {
-                let ranges = decoded(value).and_then(|ranges| ranges.parse().ok());
-                self.select = Some(ranges.ok_or(MagnetError::BadSelection)?);
+                let bad = MagnetError::BadSelection(FileRangesError::NotAList);
+                let ranges = decoded(value).ok_or(bad)?;
+                self.select = Some(ranges.parse().map_err(MagnetError::BadSelection)?);
             }
             "dn" => self.name = self.name.take().or_else(|| name(value)),
             "tr" => self.trackers.add(decoded(value).filter(|url| is_plain(url))),
@@ -403,9 +422,7 @@ impl fmt::Display for MagnetError {
                  was it copied whole?",
             ),
             MagnetError::TwoTorrents => f.write_str("the magnet link names two torrents"),
-            MagnetError::BadSelection => {
-                f.write_str("so= in the magnet link is no list of files such as 0,2,4-6")
-            }
+            MagnetError::BadSelection(why) => write!(f, "so= in the magnet link is {why}"),
         }
     }
 }
@@ -417,6 +434,7 @@ mod tests {
     use quickcheck::{Arbitrary, Gen, TestResult, quickcheck};
 
     use super::*;
+    use crate::metainfo::Creator;
     use crate::piece::Sha256Hash;
 
     const HEX: &str = "c12fe1c06bba254a9dc9f519b335aa7c1367a88a";
@@ -478,7 +496,8 @@ mod tests {
             refused(&format!("magnet:?xt=urn:btih:{}", "1".repeat(32))),
             MagnetError::BadHash
         );
-        assert_eq!(refused(&format!("magnet:?xt=urn:btih:{HEX}&so=x")), MagnetError::BadSelection);
+        let bad = MagnetError::BadSelection(FileRangesError::NotAList);
+        assert_eq!(refused(&format!("magnet:?xt=urn:btih:{HEX}&so=x")), bad);
         let two = format!("magnet:?xt=urn:btih:{HEX}&xt=urn:btih:{}", "0".repeat(40));
         assert_eq!(refused(&two), MagnetError::TwoTorrents);
         let v2 = format!("xt=urn:btmh:1220{}", "ab".repeat(32));
@@ -498,12 +517,35 @@ mod tests {
     #[test]
     fn thousands_of_trackers_and_peers_are_bounded() {
         let mut text = format!("magnet:?xt=urn:btih:{HEX}");
-        for number in 1..1000 {
+        for number in 1..6000 {
             text += &format!("&tr=udp://t:{number}&x.pe=1.1.1.1:{number}&ws=http://w/{number}");
         }
         let magnet = parsed(&text).unwrap();
         let counts = [magnet.trackers.len(), magnet.peers.len(), magnet.web_seeds.len()];
         assert_eq!(counts, [MAX_ENTRIES; 3]);
+    }
+
+    #[test]
+    fn the_link_of_a_torrent_with_thousands_of_trackers_reads_back_with_one_of_each_tier() {
+        let path = "x".repeat(300);
+        let tier = |tier: usize| -> Vec<String> {
+            (0..4).map(|n| format!("http://t{tier}-{n}.example/{path}/announce")).collect()
+        };
+        let mut creator = Creator::single_file("f", 5);
+        creator.trackers = (0..1000).map(tier).collect();
+        let torrent = creator.finish_with_content(b"12345").unwrap();
+        assert_eq!(torrent.trackers().len(), 1000);
+        let magnet = Magnet::of(&torrent);
+        let text = magnet.to_string();
+        assert!(text.len() <= MAX_MAGNET_LEN && text.len() > MAX_MAGNET_LEN / 2);
+        assert_eq!(parsed(&text), Ok(magnet.clone()));
+        let firsts = torrent.trackers().iter().map(|tier| &tier[0]);
+        assert!(firsts.into_iter().all(|url| magnet.trackers.contains(url)));
+        // Those of an ordinary torrent are all there.
+        creator.trackers = (0..300).map(|n| vec![format!("udp://t{n}:1")]).collect();
+        let torrent = creator.finish_with_content(b"12345").unwrap();
+        let magnet: Magnet = Magnet::of(&torrent).to_string().parse().unwrap();
+        assert_eq!(magnet.trackers, torrent.trackers().concat());
     }
 
     impl Arbitrary for Magnet {

@@ -449,7 +449,7 @@ fn announce_counts_when_the_list_has_nothing() {
 fn trackers_past_the_limit_are_ignored() {
     let torrent = with_outer(|root| {
         root.list("announce-list", |list| {
-            (0..1000).for_each(|n| list.list(|tier| tier.bytes(format!("http://{n}/"))));
+            (0..5000).for_each(|n| list.list(|tier| tier.bytes(format!("http://{n}/"))));
         });
     });
     assert_eq!(torrent.trackers().len(), MAX_TRACKERS);

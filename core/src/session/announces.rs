@@ -25,7 +25,9 @@ use crate::timer::TimerId;
 use crate::tracker::exchange::{Exchange, Step};
 use crate::tracker::list::{Announce, TrackerKey};
 use crate::tracker::udp::UdpTracker;
-use crate::tracker::{AnnounceRequest, AnnounceResponse, Answer, Question, ScrapeId, TrackerError};
+use crate::tracker::{
+    AnnounceRequest, AnnounceResponse, Answer, NamedBy, Question, ScrapeId, TrackerError,
+};
 
 id_type!(
     /// One announce under way.
@@ -75,6 +77,7 @@ struct Waiting {
     url: Url,
     /// In which of them it is asked.
     families: Families,
+    named_by: NamedBy,
     question: Question,
 }
 
@@ -111,9 +114,9 @@ impl Announces {
         let Errand { announce, request } = errand;
         let infohash = request.infohash;
         let asker = Asker::Torrent { id: torrent, infohash, tracker: announce.tracker };
-        let Announce { url, family, .. } = announce;
-        let families = Families::only(family);
-        self.ask(session, Waiting { asker, url, families, question: request.into() });
+        let Announce { url, family, named_by, .. } = announce;
+        let (families, question) = (Families::only(family), request.into());
+        self.ask(session, Waiting { asker, url, families, named_by, question });
     }
 
     /// Asks a tracker for the numbers of swarms; `Notice::Scraped` tells what it says.
@@ -126,8 +129,10 @@ impl Announces {
         let id = ScrapeId(self.scrapes);
         self.scrapes += 1;
         let question = Question::Scrape(infohashes);
-        let families = session.families();
-        self.ask(session, Waiting { asker: Asker::User(id), url, families, question });
+        let (asker, families) = (Asker::User(id), session.families());
+        // Torrents' trackers come here too; and a scrape's path is always one that may be asked.
+        let named_by = NamedBy::Torrent;
+        self.ask(session, Waiting { asker, url, families, named_by, question });
         id
     }
 
@@ -184,9 +189,10 @@ impl Announces {
         }
         while self.running.len() < session.config.bounds.announces {
             let Some((host, next)) = self.waiting.next() else { return };
-            let Waiting { asker, url, families, question } = next;
+            let Waiting { asker, url, families, named_by, question } = next;
             let user_agent = session.config.client_name.replace(' ', "/");
-            let exchange = Exchange::new(session.now, url, question, families, &user_agent);
+            let now = session.now;
+            let exchange = Exchange::new(now, url, question, families, named_by, &user_agent);
             let timers = &mut session.timers;
             let id = self.running.insert_with(|id| Running {
                 asker,

@@ -16,7 +16,7 @@ use crate::time::Instant;
 use crate::torrent::peer_book::{Added, PeerSource};
 use crate::torrent::{Torrent, TrackerStatus};
 use crate::tracker::list::{Heard, TrackerKey, TrackerList};
-use crate::tracker::{AnnounceEvent, AnnounceRequest};
+use crate::tracker::{AnnounceEvent, AnnounceRequest, NamedBy};
 
 /// With fewer peers than this a download asks trackers again early (chosen).
 const ENOUGH_PEERS: usize = 30;
@@ -48,8 +48,8 @@ impl Announcer {
 
 impl Announcer {
     /// Further trackers, in tiers of their own; those that are known already count once.
-    pub(super) fn add_trackers(&mut self, tiers: &[Vec<String>], now: Instant) {
-        self.list.add_tiers(tiers, now);
+    pub(super) fn add_trackers(&mut self, tiers: &[Vec<String>], by: NamedBy, now: Instant) {
+        self.list.add_tiers(tiers, by, now);
     }
 }
 

@@ -47,10 +47,13 @@ pub(super) struct DhtLookups {
 
 impl Torrent {
     /// Has the nodes met that the metainfo names (BEP 5, "torrent file extensions").
-    pub(super) fn meet_named_nodes(&self, session: &mut Session) {
+    pub(super) fn meet_named_nodes(&mut self, session: &mut Session) {
         if self.discovery_allowed() {
             let named = self.metainfo.iter().flat_map(|metainfo| metainfo.nodes());
-            session.dht.hosts.extend(named.take(NAMED_NODES).cloned());
+            let mut named: Vec<_> = named.cloned().collect();
+            // Of too many, each time others.
+            self.policy.shuffle(&mut named);
+            session.dht.hosts.extend(named.into_iter().take(NAMED_NODES));
         }
     }
 
@@ -161,5 +164,5 @@ impl Torrent {
     }
 }
 
-/// Nodes that are met of those that a metainfo names (chosen: it names 8 or so).
-const NAMED_NODES: usize = 16;
+/// Nodes that are met, at random, of those that a metainfo names (chosen: it names 8 or so).
+const NAMED_NODES: usize = 64;

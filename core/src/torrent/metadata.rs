@@ -31,6 +31,7 @@ use crate::torrent::kept;
 use crate::torrent::messages::UNASKED_LIMIT;
 use crate::torrent::peer_book::PeerSource;
 use crate::torrent::{FilePriority, Phase, Torrent};
+use crate::tracker::NamedBy;
 use crate::wire::extension::Extension;
 use crate::wire::{Message, Violation};
 
@@ -49,7 +50,7 @@ impl Torrent {
     /// What a magnet link knows besides the hash: trackers and peers.
     pub(super) fn take_hints(&mut self, session: &mut Session, magnet: &Magnet) {
         let tiers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
-        self.announcer.add_trackers(&tiers, session.now);
+        self.announcer.add_trackers(&tiers, NamedBy::Torrent, session.now);
         for peer in &magnet.peers {
             match peer {
                 PeerAddress::Ip(addr) => {
@@ -110,7 +111,7 @@ impl Torrent {
         let known = Metainfo::from_kept(data.clone(), PathRules::HOST).ok();
         let is_it = |known: &Metainfo| self.names.are_of(&InfoHashes::of(known));
         if let Some(metainfo) = known.filter(is_it) {
-            self.announcer.add_trackers(metainfo.trackers(), session.now);
+            self.announcer.add_trackers(metainfo.trackers(), NamedBy::Torrent, session.now);
             self.kept_hashes = hashes;
             return self.learn(session, metainfo);
         }

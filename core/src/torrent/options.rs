@@ -19,7 +19,8 @@ pub struct AddTorrent {
     pub source: TorrentSource,
     /// The directory that contains (or will contain) the torrent's name.
     pub root: PathBuf,
-    /// Trackers besides those of the metainfo; each becomes a tier of its own.
+    /// Trackers besides those of the metainfo; each becomes a tier of its own. They come first, and
+    /// are asked wherever they are: what the user names is trusted.
     pub trackers: Vec<String>,
     /// Peers known beforehand.
     pub peers: Vec<SocketAddr>,

@@ -28,6 +28,7 @@ use crate::torrent::saver::Saver;
 use crate::torrent::{
     AddTorrent, FilePriority, Phase, PieceOrder, Torrent, TorrentSource, Totals, register_timer,
 };
+use crate::tracker::NamedBy;
 
 /// Addresses of which it is remembered what they gave and took (chosen: twenty times as many peers
 /// as a torrent has).
@@ -118,17 +119,17 @@ impl Torrent {
         };
         torrent.is_newly_hybrid = torrent.other_infohash().is_some();
         torrent.set_limits(session, add.limits);
+        // Those that the user adds are each a tier of its own, and come first.
+        let users: Vec<Vec<String>> = add.trackers.into_iter().map(|url| vec![url]).collect();
+        torrent.announcer.add_trackers(&users, NamedBy::User, session.now);
         if let Some(metainfo) = metainfo {
-            torrent.announcer.add_trackers(metainfo.trackers(), session.now);
+            torrent.announcer.add_trackers(metainfo.trackers(), NamedBy::Torrent, session.now);
             torrent.adopt(metainfo);
             torrent.meet_named_nodes(session);
         }
         if let Some(magnet) = torrent.magnet.clone() {
             torrent.take_hints(session, &magnet);
         }
-        // Those that the user adds are each a tier of its own.
-        let more: Vec<Vec<String>> = add.trackers.into_iter().map(|url| vec![url]).collect();
-        torrent.announcer.add_trackers(&more, session.now);
         torrent
     }
 

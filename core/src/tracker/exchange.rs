@@ -3,7 +3,8 @@
 //!
 //! The machine says what to do in [`Step`]s and is told what came of each. It holds at most one
 //! connection, and ends within the question's deadline. Addresses where a torrent must not lead
-//! are not asked, at first or after a redirect (defence 29).
+//! are not asked, at first or after a redirect (defence 29). Where the user wants to ask, we do; a
+//! redirect from there is followed by the same rules as any.
 //!
 //! An announce is for one address family, and asks at the tracker's addresses of that family: it is
 //! from where we ask that the tracker tells peers of us (BEP 7). Each of them has its share of the
@@ -16,7 +17,7 @@ use bytes::Bytes;
 
 use super::announce::AnnounceResponse;
 use super::error::TrackerError;
-use super::question::{Answer, Question};
+use super::question::{Answer, NamedBy, Question};
 use super::scrape::{ScrapeResponse, scrape_url};
 use crate::event::{NetError, ResolveError};
 use crate::family::{Families, Family};
@@ -70,6 +71,7 @@ pub struct Exchange {
     redirects: u32,
     /// The address that sent us elsewhere.
     redirected_by: Option<IpAddr>,
+    named_by: NamedBy,
     /// Families of the addresses that it may be asked at.
     families: Families,
     /// Addresses not tried yet.
@@ -95,6 +97,7 @@ impl Exchange {
         tracker: Url,
         question: Question,
         families: Families,
+        named_by: NamedBy,
         user_agent: &str,
     ) -> Self {
         let mut exchange = Exchange {
@@ -105,6 +108,7 @@ impl Exchange {
             user_agent: user_agent.into(),
             redirects: 0,
             redirected_by: None,
+            named_by,
             families,
             addresses: VecDeque::new(),
             state: State::Resolving,
@@ -267,6 +271,9 @@ impl Exchange {
     }
 
     fn is_allowed(&self, ip: IpAddr) -> bool {
+        if self.named_by == NamedBy::User && self.redirects == 0 {
+            return true;
+        }
         let from_here = self.redirected_by.is_none_or(|from| origin::redirect_allowed(from, ip));
         // A packet of BEP 15 means nothing to other services.
         from_here && (self.url.scheme() == Scheme::Udp || origin::tracker_allowed(&self.url, ip))

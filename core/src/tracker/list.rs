@@ -17,19 +17,28 @@
 
 mod standing;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use self::standing::{Failure, InFlight, Standing, Tracker};
 use super::announce::{AnnounceEvent, AnnounceResponse};
 use super::error::{TrackerError, shown_text};
+use super::question::NamedBy;
 use crate::family::{Families, Family, PerFamily};
 use crate::http::Url;
+use crate::metainfo;
 use crate::random::PolicyRng;
 use crate::time::{Duration, Instant};
 use crate::torrent::TrackerStatus;
 
-/// Trackers of one torrent; the rest is ignored (chosen, defence 33).
-pub const MAX_TRACKERS: usize = 64;
+/// Trackers of one torrent that others than the user name; the rest is ignored (chosen, defence 33:
+/// what a torrent file and a magnet link together can name).
+pub const MAX_TRACKERS: usize = 2 * metainfo::MAX_TRACKERS;
+
+/// Announces of one torrent under way at once (chosen). The others wait, those due for longest go
+/// first, so that each has its turn however many do not answer; and other torrents have theirs.
+pub const MAX_AT_ONCE: usize = 32;
 
 /// Peers to ask for (chosen; trackers give 50 by default and up to 200).
 const NUMWANT: u32 = 100;
@@ -80,12 +89,21 @@ pub struct Announce {
     pub url: Url,
     /// From which of our addresses, and so at which of the tracker's.
     pub family: Family,
+    /// Who wants it to be asked.
+    pub named_by: NamedBy,
     /// What to say.
     pub event: Option<AnnounceEvent>,
     /// How many peers to ask for.
     pub numwant: u32,
     /// The tracker id to repeat.
     pub tracker_id: Option<Bytes>,
+}
+
+/// What is in the list already.
+#[derive(Default)]
+struct Known {
+    urls: BTreeSet<Url>,
+    others: BTreeSet<String>,
 }
 
 /// What became of an announce.
@@ -131,14 +149,21 @@ impl TrackerList {
             serial: 0,
             due: None,
         };
-        list.add_tiers(tiers, Instant::ZERO);
+        list.add_tiers(tiers, NamedBy::Torrent, Instant::ZERO);
         list
     }
 
     /// Further trackers, in tiers after those there are. What is known already counts once.
-    pub fn add_tiers(&mut self, tiers: &[Vec<String>], now: Instant) {
+    pub fn add_tiers(&mut self, tiers: &[Vec<String>], named_by: NamedBy, now: Instant) {
+        let mut known = Known::default();
+        for tracker in &self.trackers {
+            match &tracker.url {
+                Some(url) => drop(known.urls.insert(url.clone())),
+                None => drop(known.others.insert(tracker.shown.clone())),
+            }
+        }
         for urls in tiers {
-            self.add_tier(urls);
+            self.add_tier(urls, named_by, &mut known);
         }
         // Most torrents have one tracker, and a session may have thousands of torrents.
         self.trackers.shrink_to_fit();
@@ -257,26 +282,28 @@ impl TrackerList {
 
     /// How the trackers stand, in the order of their tiers.
     pub fn status(&self, now: Instant) -> impl Iterator<Item = TrackerStatus> {
-        self.listed().map(move |tracker| TrackerStatus {
-            url: tracker.shown.clone(),
-            tier: tracker.tier,
-            last: tracker.last(),
-            next_announce: self
-                .next_announce(now, tracker)
-                .map(|at| at.saturating_duration_since(now)),
-            complete: tracker.complete,
-            incomplete: tracker.incomplete,
+        self.tiers.iter().flat_map(move |tier| {
+            let due = Family::ALL.map(|family| self.tier_due(now, tier, family));
+            self.listed(tier).map(move |(index, tracker)| TrackerStatus {
+                url: tracker.shown.clone(),
+                tier: tracker.tier,
+                last: tracker.last(),
+                next_announce: self
+                    .next_announce(now, index, tracker, due)
+                    .map(|at| at.saturating_duration_since(now)),
+                complete: tracker.complete,
+                incomplete: tracker.incomplete,
+            })
         })
     }
 
-    /// The trackers, tier by tier, each once: those in front first.
-    fn listed(&self) -> impl Iterator<Item = &Tracker> {
-        self.tiers.iter().flat_map(|tier| {
-            let Lane { order, .. } = &tier.lanes.v4;
-            let others = &tier.lanes.v6.order;
-            let more = others.iter().filter(|index| !order.contains(index));
-            order.iter().chain(more).filter_map(|index| self.trackers.get(*index))
-        })
+    /// The trackers of a tier, each once: those in front first.
+    fn listed<'a>(&'a self, tier: &'a Tier) -> impl Iterator<Item = (usize, &'a Tracker)> {
+        let tracker = |index: &usize| Some((*index, self.trackers.get(*index)?));
+        let PerFamily { v4, v6 } = &tier.lanes;
+        let more = v6.order.iter().filter_map(tracker);
+        let more = more.filter(|(_, tracker)| !tracker.may_be_in(Family::V4));
+        v4.order.iter().filter_map(tracker).chain(more)
     }
 
     fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
@@ -287,26 +314,24 @@ impl TrackerList {
         self.trackers.iter_mut().flat_map(|tracker| tracker.standing.both_mut())
     }
 
-    fn add_tier(&mut self, urls: &[String]) {
+    fn add_tier(&mut self, urls: &[String], named_by: NamedBy, known: &mut Known) {
         let number = self.tiers.len();
         let mut order = Vec::new();
         for text in urls {
-            let url = Url::parse(text);
-            let is_same = |tracker: &Tracker| match &url {
-                Ok(url) => tracker.url.as_ref() == Some(url),
-                Err(_) => tracker.url.is_none() && tracker.shown == shown_text(text.as_bytes()),
-            };
-            let known = self.trackers.iter().any(is_same);
-            if known || self.trackers.len() >= MAX_TRACKERS {
-                continue;
+            if named_by != NamedBy::User && self.trackers.len() >= MAX_TRACKERS {
+                break;
             }
-            order.push(self.trackers.len());
-            self.trackers.push(match url {
-                Ok(url) => Tracker::new(number, url.to_string(), Some(url)),
-                Err(why) => {
+            let tracker = match Url::parse(text) {
+                Ok(url) if known.urls.insert(url.clone()) => {
+                    Tracker::new(number, url.to_string(), Some(url))
+                }
+                Err(why) if known.others.insert(shown_text(text.as_bytes())) => {
                     Tracker::unusable(number, shown_text(text.as_bytes()), &why.to_string())
                 }
-            });
+                _ => continue,
+            };
+            order.push(self.trackers.len());
+            self.trackers.push(Tracker { named_by, ..tracker });
         }
         self.rng.shuffle(&mut order);
         if order.is_empty() {
@@ -322,13 +347,22 @@ impl TrackerList {
         self.tiers.push(Tier { lanes });
     }
 
-    /// The tracker to announce to, if one is due, and in which family.
+    /// The tracker to announce to, if one is due, and in which family: where it is due for longest.
     fn next_due(&self, now: Instant) -> Option<(usize, Family)> {
-        self.tiers.iter().find_map(|tier| {
-            Family::ALL.into_iter().find_map(|family| {
-                let (at, index) = self.tier_due(now, tier, family)?;
-                (at <= now).then_some((index, family))
-            })
+        let due = self.all_due(now).filter(|(at, ..)| *at <= now);
+        due.min_by_key(|(at, ..)| *at).map(|(_, index, family)| (index, family))
+    }
+
+    /// When each tier is due in each family, and which of its trackers then; none while as many are
+    /// being asked as may be.
+    fn all_due(&self, now: Instant) -> impl Iterator<Item = (Instant, usize, Family)> {
+        let standings = self.trackers.iter().flat_map(|tracker| tracker.standing.both());
+        let under_way = standings.filter(|standing| standing.in_flight.is_some());
+        let tiers = if under_way.count() < MAX_AT_ONCE { &self.tiers[..] } else { &[] };
+        let each = tiers.iter().flat_map(|tier| Family::ALL.map(|family| (tier, family)));
+        each.filter_map(move |(tier, family)| {
+            let (at, index) = self.tier_due(now, tier, family)?;
+            Some((at, index, family))
         })
     }
 
@@ -358,8 +392,10 @@ impl TrackerList {
         }
         let alive =
             || trackers().filter(|(_, tracker, standing)| !standing.dead && is_asked(tracker));
+        // In the order of the tier; but those that failed again and again do not hold up others.
         let (index, tracker, standing) = alive()
-            .find(|(_, _, standing)| standing.retry_at <= now)
+            .filter(|(_, _, standing)| standing.retry_at <= now)
+            .min_by_key(|(_, _, standing)| standing.failures.max(1))
             .or_else(|| alive().min_by_key(|(_, _, standing)| standing.retry_at))?;
         let wanted_at = if standing.registered && tracker.tells_completed(family) {
             Instant::ZERO
@@ -398,6 +434,7 @@ impl TrackerList {
             tracker: TrackerKey { index, family, serial },
             url: tracker.url.clone()?,
             family,
+            named_by: tracker.named_by,
             event,
             numwant: if self.stopping { 0 } else { NUMWANT },
             tracker_id: tracker.tracker_id.clone(),
@@ -457,21 +494,23 @@ impl TrackerList {
         self.due = if self.stopping {
             self.next_to_leave().map(|_| now)
         } else {
-            let each = self.tiers.iter().flat_map(|tier| Family::ALL.map(|family| (tier, family)));
-            each.filter_map(|(tier, family)| Some(self.tier_due(now, tier, family)?.0)).min()
+            self.all_due(now).map(|(at, ..)| at).min()
         };
     }
 
-    fn next_announce(&self, now: Instant, tracker: &Tracker) -> Option<Instant> {
+    /// When a tracker is announced to next, given what is due in its tier in each family.
+    fn next_announce(
+        &self,
+        now: Instant,
+        index: usize,
+        tracker: &Tracker,
+        due: [Option<(Instant, usize)>; 2],
+    ) -> Option<Instant> {
         if tracker.standing.both().iter().any(|standing| standing.in_flight.is_some()) {
             return Some(now);
         }
-        let tier = self.tiers.get(tracker.tier).filter(|_| !self.stopping)?;
-        let at_in = |family| {
-            let (at, index) = self.tier_due(now, tier, family)?;
-            self.trackers.get(index).filter(|next| std::ptr::eq(*next, tracker)).map(|_| at)
-        };
-        Family::ALL.into_iter().filter_map(at_in).min()
+        let its = due.into_iter().flatten().filter(|(_, next)| *next == index && !self.stopping);
+        its.map(|(at, _)| at).min()
     }
 }
 

@@ -24,7 +24,7 @@ pub use announce::{AnnounceEvent, AnnounceRequest, AnnounceResponse};
 pub use error::{RetryIn, TrackerError};
 pub use exchange::{Exchange, Step};
 pub use list::{Announce, Heard, TrackerKey, TrackerList};
-pub use question::{Answer, Question};
+pub use question::{Answer, NamedBy, Question};
 pub use scrape::{MAX_SCRAPE, ScrapeEntry, ScrapeId, ScrapeResponse};
 pub use server::{ServerConfig, TrackerServer};
 pub use udp::UdpTracker;

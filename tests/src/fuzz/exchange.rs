@@ -13,7 +13,9 @@ use bitswarm_core::event::{NetError, ResolveError};
 use bitswarm_core::family::{Families, Family};
 use bitswarm_core::http::{Url, origin};
 use bitswarm_core::piece::InfoHash;
-use bitswarm_core::tracker::{Answer, Exchange, Question, ScrapeResponse, Step, TrackerError};
+use bitswarm_core::tracker::{
+    Answer, Exchange, NamedBy, Question, ScrapeResponse, Step, TrackerError,
+};
 
 use super::input::Input;
 use super::tracker_answer::{check_announce, check_error};
@@ -57,7 +59,14 @@ pub(super) fn run(data: &[u8]) {
     };
     let deadline = Instant::ZERO + question.deadline();
     let mut asker = Asker {
-        exchange: Exchange::new(Instant::ZERO, tracker, question, families, "bitswarm/0"),
+        exchange: Exchange::new(
+            Instant::ZERO,
+            tracker,
+            question,
+            families,
+            NamedBy::Torrent,
+            "bitswarm/0",
+        ),
         now: Instant::ZERO,
         looks_up: false,
         conn: None,

@@ -37,7 +37,8 @@ fn ask(url: &str, question: Question) -> Ladder {
 
 fn ask_in(families: Families, url: &str, question: Question) -> Ladder {
     let url = Url::parse(url).unwrap();
-    Ladder { exchange: Exchange::new(Instant::ZERO, url, question, families, "bitswarm/1") }
+    let by = NamedBy::Torrent;
+    Ladder { exchange: Exchange::new(Instant::ZERO, url, question, families, by, "bitswarm/1") }
 }
 
 impl Ladder {
@@ -207,6 +208,27 @@ fn loopback_is_asked_only_for_announces() {
     announce("http://127.0.0.1:6969/announce").expect_connect("127.0.0.1:6969");
     let ip = "127.0.0.1".parse().unwrap();
     announce("http://127.0.0.1:631/jobs").expect_error(&TrackerError::ForbiddenAddress(ip));
+}
+
+#[test]
+fn what_the_user_names_is_asked_wherever_it_is_and_its_redirects_as_any() {
+    let users = |url: &str| {
+        let (url, by) = (Url::parse(url).unwrap(), NamedBy::User);
+        let question = request(None);
+        let families = Families::BOTH;
+        Ladder { exchange: Exchange::new(Instant::ZERO, url, question, families, by, "bitswarm/1") }
+    };
+    for (path, ip) in [("0123456789abcdef", "127.0.0.1"), ("announce/key", "[::1]"), ("", "[::1]")]
+    {
+        users(&format!("http://{ip}:6969/{path}")).expect_connect(&format!("{ip}:6969"));
+    }
+    let mut named = users("http://localhost:6969/key");
+    named.expect_resolve("localhost");
+    named.resolved(&["::1"]);
+    named.up_to_request("[::1]:6969");
+    named.recv("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:631/jobs\r\n\r\n");
+    named.expect(&Step::Close);
+    named.expect_error(&TrackerError::ForbiddenAddress([127, 0, 0, 1].into()));
 }
 
 #[test]

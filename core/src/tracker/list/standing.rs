@@ -6,6 +6,7 @@ use crate::family::{Family, PerFamily};
 use crate::http::{Host, Url};
 use crate::time::Instant;
 use crate::tracker::announce::AnnounceEvent;
+use crate::tracker::question::NamedBy;
 
 /// A tracker of a torrent.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub(super) struct Tracker {
     /// The URL as shown.
     pub(super) shown: String,
     pub(super) tier: usize,
+    pub(super) named_by: NamedBy,
     pub(super) owes_completed: bool,
     pub(super) tracker_id: Option<Bytes>,
     pub(super) complete: Option<u64>,
@@ -57,6 +59,7 @@ impl Tracker {
             url,
             shown,
             tier,
+            named_by: NamedBy::Torrent,
             owes_completed: false,
             tracker_id: None,
             complete: None,

@@ -173,10 +173,11 @@ fn completed_is_told_once_to_those_that_heard_started_before() {
     let b = ladder.expect(11, "b", Some(AnnounceEvent::Completed));
     ladder.result(12, a, &Err(TrackerError::TimedOut));
     ladder.result(12, b, &answer(1800, None));
-    let a = ladder.expect(40, "a", Some(AnnounceEvent::Completed));
-    ladder.result(40, a, &answer(1800, None));
+    // Who is due for longest comes first.
     let c = ladder.expect(40, "c", Some(AnnounceEvent::Started));
     ladder.result(40, c, &answer(3000, None));
+    let a = ladder.expect(40, "a", Some(AnnounceEvent::Completed));
+    ladder.result(40, a, &answer(1800, None));
     ladder.expect(1812, "b", None);
     ladder.expect(1840, "a", None);
     ladder.expect(3040, "c", None);
@@ -281,9 +282,64 @@ fn what_is_no_url_is_listed_with_its_error_and_doubles_are_dropped() {
     assert_eq!((&*status[0].url, status[0].tier), ("wss://x/", 0));
     assert!(matches!(status[0].last, Some(Err(_))) && status[0].next_announce.is_none());
     assert_eq!((&*status[1].url, status[1].tier), ("http://a/", 1));
-    let many: Vec<String> = (0..1000).map(|n| format!("http://t{n}/")).collect();
+    let many: Vec<String> = (0..10_000).map(|n| format!("http://t{n}/")).collect();
     let list = TrackerList::new(&[many], PolicyRng::from_seed([1; 32]));
     assert_eq!(list.status(Instant::ZERO).count(), MAX_TRACKERS);
+}
+
+/// Announces to all, as many at once as may be, with `answer` a second later, until `host` is asked.
+fn asked_until(ladder: &mut Ladder, host: &str, answer: &Outcome) -> (u64, usize) {
+    let mut asked = 0;
+    for at in 0..10_000 {
+        let due: Vec<Announce> = std::iter::from_fn(|| ladder.poll(at)).collect();
+        assert!(due.len() <= MAX_AT_ONCE);
+        for announce in due {
+            asked += 1;
+            if announce.url.authority() == host {
+                return (at, asked);
+            }
+            ladder.result(at + 1, announce.tracker, answer);
+        }
+    }
+    panic!("{host} is never asked");
+}
+
+#[test]
+fn however_many_trackers_there_are_each_has_its_turn() {
+    let names: Vec<String> = (0..300).map(|n| format!("t{n}")).collect();
+    let tiers: Vec<[&str; 1]> = names.iter().map(|name| [&**name]).collect();
+    let tiers: Vec<&[&str]> = tiers.iter().map(|tier| &tier[..]).collect();
+    let failed = Err(TrackerError::TimedOut);
+    for (number, answer) in [(100, &failed), (299, &failed), (100, &answer(60, None))] {
+        for families in [V4, Families::BOTH] {
+            let mut ladder = Ladder { families, ..ladder(&tiers) };
+            let (_, asked) = asked_until(&mut ladder, &names[number], answer);
+            // Those that failed do not come before those that were not asked at all.
+            assert!(asked <= 2 * (number + 1) + 2 * MAX_AT_ONCE, "{asked} before {number}");
+        }
+    }
+    // And of one tier.
+    let mut one = ladder(&[&names.iter().map(String::as_str).collect::<Vec<_>>()]);
+    asked_until(&mut one, "t299", &failed);
+}
+
+#[test]
+fn what_the_user_names_comes_first_and_is_told_apart() {
+    let mut list = TrackerList::new(&[], PolicyRng::from_seed([1; 32]));
+    let tier = |name: &str| vec![vec![format!("http://{name}/")]];
+    list.add_tiers(&tier("mine"), NamedBy::User, Instant::ZERO);
+    let others: Vec<Vec<String>> =
+        (0..MAX_TRACKERS).map(|n| vec![format!("http://t{n}/")]).collect();
+    list.add_tiers(&others, NamedBy::Torrent, Instant::ZERO);
+    list.add_tiers(&tier("mine"), NamedBy::Torrent, Instant::ZERO);
+    list.add_tiers(&tier("late"), NamedBy::User, Instant::ZERO);
+    let first = list.poll(Instant::ZERO, false, V4).unwrap();
+    assert_eq!((&*first.url.authority(), first.named_by), ("mine", NamedBy::User));
+    let second = list.poll(Instant::ZERO, false, V4).unwrap();
+    assert_eq!(second.named_by, NamedBy::Torrent);
+    // No bound keeps out what the user names; it counts for others only.
+    let last = list.status(Instant::ZERO).last().unwrap();
+    assert_eq!(last.url, "http://late/");
 }
 
 #[test]

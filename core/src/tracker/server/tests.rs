@@ -9,7 +9,7 @@ use crate::family::Families;
 use crate::piece::{InfoHash, PeerId};
 use crate::tracker::exchange::{Exchange, Step};
 use crate::tracker::packet::{RequestPacket, ResponsePacket};
-use crate::tracker::{Announce, Heard, TrackerList};
+use crate::tracker::{Announce, Heard, NamedBy, TrackerList};
 use crate::tracker::{AnnounceEvent, AnnounceResponse, Answer, Question, TrackerError, UdpTracker};
 use crate::{http::Url, random::PolicyRng};
 
@@ -58,7 +58,8 @@ fn ask_http(
     question: Question,
 ) -> Result<Answer, TrackerError> {
     let url = Url::parse("http://10.9.9.9:6969/announce").unwrap();
-    let mut exchange = Exchange::new(Instant::ZERO, url, question, Families::BOTH, "test");
+    let mut exchange =
+        Exchange::new(Instant::ZERO, url, question, Families::BOTH, NamedBy::Torrent, "test");
     let mut conn = HttpConn::new(Instant::ZERO, from);
     loop {
         match exchange.poll_step().expect("it goes on") {
