@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use bitswarm_core::http::Url;
 use bitswarm_core::metainfo::{MAX_METAINFO_LEN, Magnet, Metainfo};
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::TorrentSource;
@@ -46,8 +47,15 @@ pub(crate) fn infohash_and_trackers(input: &Path) -> Result<(InfoHash, Vec<Strin
 pub(crate) fn load(path: &Path) -> Result<Metainfo, Failure> {
     refuse_what_is_no_file(path)?;
     let bytes = read(path).map_err(|error| Failure::file("cannot read", path, &error))?;
-    Metainfo::parse(&bytes)
-        .map_err(|error| Failure::new(Code::BadInput, format!("{}: {error}", path.display())))
+    let metainfo = Metainfo::parse(&bytes)
+        .map_err(|error| Failure::new(Code::BadInput, format!("{}: {error}", path.display())))?;
+    // With -v: it takes a walk through the whole file.
+    if tracing::enabled!(tracing::Level::INFO) {
+        for finding in metainfo.lint().iter().filter(|finding| finding.is_left_out()) {
+            tracing::info!("{}: left out: {finding}", path.display());
+        }
+    }
+    Ok(metainfo)
 }
 
 /// Whether this is meant as a magnet link, whether it is one or not.
@@ -57,7 +65,17 @@ pub(crate) fn is_link(text: &str) -> bool {
 
 /// Parses a magnet link.
 pub(crate) fn magnet(text: &str) -> Result<Magnet, Failure> {
-    text.parse::<Magnet>().map_err(|error| Failure::new(Code::BadInput, error.to_string()))
+    let magnet =
+        text.parse::<Magnet>().map_err(|error| Failure::new(Code::BadInput, error.to_string()))?;
+    for what in Magnet::left_out(text) {
+        tracing::info!("left out of the magnet link: {what}");
+    }
+    for url in &magnet.trackers {
+        if let Err(why) = Url::parse(url) {
+            tracing::info!("left out of the magnet link: tr={url}: {why}");
+        }
+    }
+    Ok(magnet)
 }
 
 fn refuse_what_is_no_file(path: &Path) -> Result<(), Failure> {

@@ -85,8 +85,10 @@ fn tracker_trouble(trackers: &[TrackerStatus], known_peers: usize) -> Option<Str
     if trackers.iter().any(|tracker| matches!(tracker.last, Some(Ok(_)))) {
         return Some("the tracker knows of none we can reach".to_owned());
     }
-    match &first.last {
-        Some(Err(why)) => Some(format!("{}: {why}", tracker_host(&first.url))),
+    // One that can never be asked explains nothing if there is another.
+    let asked = trackers.iter().find(|tracker| tracker.next_announce.is_some()).unwrap_or(first);
+    match &asked.last {
+        Some(Err(why)) => Some(format!("{}: {why}", tracker_host(&asked.url))),
         _ => None,
     }
 }

@@ -410,8 +410,8 @@ impl Engine {
     fn resolved(&mut self, op: OpId, result: Result<Vec<IpAddr>, ResolveError>) {
         match self.session.ops.remove(op) {
             Some(OpOwner::Announce(id)) => self.announces.resolved(&mut self.session, id, result),
-            Some(OpOwner::Peer(id, port)) => {
-                self.route(id, |torrent, session| torrent.peer_resolved(session, port, result));
+            Some(OpOwner::Peer(id, peer)) => {
+                self.route(id, |torrent, session| torrent.peer_resolved(session, peer, result));
             }
             Some(OpOwner::Dht(what)) => {
                 if let Some(dht) = &mut self.dht {

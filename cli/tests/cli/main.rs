@@ -7,5 +7,6 @@ mod demo;
 mod files;
 mod hints;
 mod links;
+mod networks;
 mod sandbox;
 mod swarm;

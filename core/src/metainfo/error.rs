@@ -90,6 +90,8 @@ pub enum MetainfoError {
         /// How many.
         trackers: usize,
     },
+    /// An integer in the info of v2 has leading zeros or is -0 (BEP 52, "bencoding").
+    PaddedInteger,
     /// A file's length is missing, negative or no integer.
     FileLength {
         /// Which file.
@@ -163,6 +165,10 @@ impl fmt::Display for MetainfoError {
             Self::TooManyTrackers { trackers } => {
                 write!(f, "{trackers} trackers, more than the {MAX_TRACKERS} that are supported")
             }
+            Self::PaddedInteger => f.write_str(
+                "a number in its v2 part has leading zeros, which other programs refuse or write \
+                 otherwise, so that the infohash changes; get the torrent file anew",
+            ),
             Self::FileLength { file } => {
                 write!(f, "the length of file {file} is missing or negative")
             }

@@ -66,9 +66,11 @@ impl FileRanges {
 impl FromStr for FileRanges {
     type Err = FileRangesError;
 
-    /// Reads `0,2,4-6`.
+    /// Reads `0,2,4-6`; `4-` is all from there on. Spaces, and commas with nothing between them, do
+    /// not matter.
     fn from_str(text: &str) -> Result<Self, FileRangesError> {
-        let ranges = text.split(',').take(MAX_RANGES + 1).map(parse_range);
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let ranges = parts.take(MAX_RANGES + 1).map(parse_range);
         FileRanges::new(ranges.collect::<Option<Vec<_>>>().ok_or(FileRangesError::NotAList)?)
     }
 }
@@ -79,6 +81,7 @@ impl fmt::Display for FileRanges {
             let comma = if number == 0 { "" } else { "," };
             match (range.start(), range.end()) {
                 (first, last) if first == last => write!(f, "{comma}{first}")?,
+                (first, &u32::MAX) => write!(f, "{comma}{first}-")?,
                 (first, last) => write!(f, "{comma}{first}-{last}")?,
             }
         }
@@ -102,7 +105,9 @@ impl std::error::Error for FileRangesError {}
 fn parse_range(part: &str) -> Option<RangeInclusive<u32>> {
     let (first, last) = part.split_once('-').unwrap_or((part, part));
     let number = |s: &str| s.bytes().all(|b| b.is_ascii_digit()).then(|| s.parse().ok()).flatten();
-    Some(number(first)?..=number(last)?)
+    let (first, last) = (first.trim(), last.trim());
+    let last = if last.is_empty() { u32::MAX } else { number(last)? };
+    Some(number(first)?..=last)
 }
 
 #[cfg(test)]
@@ -123,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_names_no_file_is_refused() {
-        for text in ["", "a", "1-", "-1", "5-3", "0,,1", "+1", "4294967296", "1-2-3", " 1"] {
+        for text in ["", ",", "a", "-", "-1", "5-3", "+1", "4294967296", "1-2-3", "1 2"] {
             assert_eq!(text.parse::<FileRanges>(), Err(FileRangesError::NotAList), "{text:?}");
         }
     }

@@ -10,6 +10,7 @@ use super::parse::raw_path;
 use super::path::{PathRules, component};
 use super::{File, MAX_TRACKERS, Metainfo, tree};
 use crate::bencode::{Document, Limits, Value};
+use crate::http::Url;
 use crate::piece::{BLOCK_LEN, Sha256Hash};
 
 /// Most names listed of each kind (chosen: a thousand findings of one kind say no more than ten).
@@ -74,7 +75,7 @@ pub enum Finding {
     PrivateWithoutTracker,
     /// Private, and with DHT nodes, which must not be asked.
     PrivateWithNodes,
-    /// A tracker whose address no client knows how to ask.
+    /// A tracker that is not asked: its address is wrong, or of a kind that is not known.
     UnknownTracker {
         /// Its address.
         url: String,
@@ -123,6 +124,19 @@ impl Finding {
                 | Finding::NoLayers
                 | Finding::Renamed { .. }
                 | Finding::DanglingLink { .. }
+        )
+    }
+
+    /// Whether it names something that is not used, or not all of it.
+    pub fn is_left_out(&self) -> bool {
+        matches!(
+            self,
+            Finding::BytesAfterEnd { .. }
+                | Finding::UnknownTracker { .. }
+                | Finding::UnknownWebSeed { .. }
+                | Finding::UnusedLayers { .. }
+                | Finding::ManyTrackers { .. }
+                | Finding::OddSimilar { .. }
         )
     }
 
@@ -203,9 +217,10 @@ impl fmt::Display for Finding {
             Finding::PrivateWithNodes => {
                 f.write_str("private, but with DHT nodes, which must not be asked")
             }
-            Finding::UnknownTracker { url } => {
-                write!(f, "tracker {url} is neither http, https, udp nor wss")
-            }
+            Finding::UnknownTracker { url } => match Url::parse(url) {
+                Err(why) => write!(f, "tracker {url} is not asked: {why}"),
+                Ok(_) => write!(f, "tracker {url} is not asked"),
+            },
             Finding::UnknownWebSeed { url } => {
                 write!(f, "web seed {url} is neither http, https nor ftp")
             }
@@ -441,7 +456,7 @@ fn sources(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
         })
     };
     let unknown = metainfo.trackers().iter().flatten();
-    let unknown = unknown.filter(|url| !has_scheme(url, &["http", "https", "udp", "ws", "wss"]));
+    let unknown = unknown.filter(|url| Url::parse(url).is_err());
     let finding = |url: &String| Finding::UnknownTracker { url: url.clone() };
     push_some(findings, unknown.map(finding));
     let unknown =

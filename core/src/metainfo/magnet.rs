@@ -3,19 +3,20 @@
 //!
 //! [`Magnet::from_str`] reads `magnet:?xt=urn:btih:...` with hashes in hexadecimal and base32, `dn`,
 //! any number of `tr`, `x.pe` and `ws`, and `so`; numbered keys (`tr.1`) are read as their plain
-//! form. Everything is bounded (defence 33). What is not understood is left out; only what decides
-//! which torrent and which files are meant is an error. `Display` writes a link that reads back the
-//! same.
+//! form. Everything is bounded (defence 33). What is not understood is left out
+//! ([`Magnet::left_out`]); only what decides which torrent and which files are meant is an error.
+//! `Display` writes a link that reads back the same.
 //!
 //! A link may have the hash of v1 (`urn:btih`), of v2 (`urn:btmh`) or both. The name is fit to be
 //! shown and is not a path.
+
+mod reader;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use super::text::printable;
 use super::{FileRanges, FileRangesError, MAX_TRACKERS, Metainfo};
 use crate::http::percent;
 use crate::piece::{InfoHash, InfoHashV2};
@@ -44,11 +45,11 @@ pub struct Magnet {
     pub v2: Option<InfoHashV2>,
     /// What to call it until its own name is known (`dn`); fit to be shown, no path.
     pub name: Option<String>,
-    /// Trackers (`tr`), each URL once. That they are URLs is not checked.
+    /// Trackers (`tr`), each URL once; perhaps of a kind that is not asked, such as `wss`.
     pub trackers: Vec<String>,
     /// Peers to ask directly (`x.pe`).
     pub peers: Vec<PeerAddress>,
-    /// HTTP seeds (`ws`). That they are URLs is not checked.
+    /// HTTP seeds (`ws`), each URL once.
     pub web_seeds: Vec<String>,
     /// The files to download, by their index in the torrent; all if it is `None` (`so`, BEP 53).
     pub select: Option<FileRanges>,
@@ -143,6 +144,12 @@ impl Magnet {
         query(text).is_some()
     }
 
+    /// What a link that can be used says besides, and is left out: each a phrase that names it and
+    /// says why.
+    pub fn left_out(text: &str) -> Vec<String> {
+        reader::read(text).map(|(_, left_out)| left_out).unwrap_or_default()
+    }
+
     /// The name to show: its own, or the infohash in hexadecimal.
     pub fn shown_name(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.infohash.to_string())
@@ -153,17 +160,7 @@ impl FromStr for Magnet {
     type Err = MagnetError;
 
     fn from_str(text: &str) -> Result<Self, MagnetError> {
-        let text = text.trim();
-        let query = query(text).ok_or(MagnetError::NotMagnet)?;
-        if text.len() > MAX_MAGNET_LEN {
-            return Err(MagnetError::TooLong { len: text.len() });
-        }
-        let mut reader = Reader::default();
-        for parameter in query.split('&') {
-            let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            reader.read(unnumbered(key), value)?;
-        }
-        reader.finish()
+        reader::read(text).map(|(magnet, _)| magnet)
     }
 }
 
@@ -172,140 +169,6 @@ fn query(text: &str) -> Option<&str> {
     const START: &str = "magnet:?";
     let start = text.get(..START.len())?;
     start.eq_ignore_ascii_case(START).then(|| text.get(START.len()..)).flatten()
-}
-
-/// `tr.3` is `tr`; `x.pe` stays.
-fn unnumbered(key: &str) -> &str {
-    match key.rsplit_once('.') {
-        Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => key,
-    }
-}
-
-#[derive(Default)]
-struct Reader {
-    infohash: Option<InfoHash>,
-    v2: Option<InfoHashV2>,
-    name: Option<String>,
-    trackers: Entries<String>,
-    peers: Entries<PeerAddress>,
-    web_seeds: Entries<String>,
-    select: Option<FileRanges>,
-}
-
-impl Reader {
-    fn read(&mut self, key: &str, value: &str) -> Result<(), MagnetError> {
-        match key {
-            "xt" => return self.topic(value),
-            "so" => {
-                let bad = MagnetError::BadSelection(FileRangesError::NotAList);
-                let ranges = decoded(value).ok_or(bad)?;
-                self.select = Some(ranges.parse().map_err(MagnetError::BadSelection)?);
-            }
-            "dn" => self.name = self.name.take().or_else(|| name(value)),
-            "tr" => self.trackers.add(decoded(value).filter(|url| is_plain(url))),
-            "ws" => self.web_seeds.add(decoded(value).filter(|url| is_plain(url))),
-            "x.pe" => self.peers.add(decoded(value).and_then(|peer| peer.parse().ok())),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// `xt`: a hash of the torrent, or a topic of another network.
-    fn topic(&mut self, value: &str) -> Result<(), MagnetError> {
-        let Some(urn) = decoded(value) else { return Ok(()) };
-        let after = |start: &str| {
-            let found = urn.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start));
-            found.then(|| urn.get(start.len()..)).flatten()
-        };
-        if let Some(hash) = after("urn:btih:") {
-            let hash = infohash(hash).ok_or(MagnetError::BadHash)?;
-            match self.infohash.replace(hash) {
-                Some(other) if other != hash => return Err(MagnetError::TwoTorrents),
-                _ => {}
-            }
-        } else if let Some(hash) = after("urn:btmh:") {
-            let hash = v2_hash(hash).ok_or(MagnetError::BadV2Hash)?;
-            match self.v2.replace(hash) {
-                Some(other) if other != hash => return Err(MagnetError::TwoTorrents),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Magnet, MagnetError> {
-        let infohash = self.infohash.or(self.v2.map(|v2| v2.truncated()));
-        Ok(Magnet {
-            infohash: infohash.ok_or(MagnetError::NoHash)?,
-            v2: self.v2,
-            name: self.name,
-            trackers: self.trackers.list,
-            peers: self.peers.list,
-            web_seeds: self.web_seeds.list,
-            select: self.select,
-        })
-    }
-}
-
-/// A bounded list without duplicates, in order.
-struct Entries<T> {
-    list: Vec<T>,
-    seen: BTreeSet<T>,
-}
-
-impl<T> Default for Entries<T> {
-    fn default() -> Self {
-        Entries { list: Vec::new(), seen: BTreeSet::new() }
-    }
-}
-
-impl<T: Ord + Clone> Entries<T> {
-    fn add(&mut self, entry: Option<T>) {
-        if let Some(entry) = entry
-            && self.list.len() < MAX_ENTRIES
-            && self.seen.insert(entry.clone())
-        {
-            self.list.push(entry);
-        }
-    }
-}
-
-fn decoded(value: &str) -> Option<String> {
-    String::from_utf8(percent::decode(value.as_bytes())?).ok()
-}
-
-/// Whether a text can be a URL: not empty, no white space, nothing that steers a terminal.
-fn is_plain(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|b| b > b' ' && b != 0x7f)
-        && printable(text.as_bytes()) == text
-}
-
-/// A name in one line; those who write links encode a space as `%20` or `+`.
-fn name(value: &str) -> Option<String> {
-    let raw = percent::decode(value.replace('+', " ").as_bytes())?;
-    let name: String = printable(&raw)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_NAME_CHARS)
-        .collect();
-    let name = name.trim();
-    (!name.is_empty()).then(|| name.to_owned())
-}
-
-fn infohash(text: &str) -> Option<InfoHash> {
-    match text.len() {
-        40 => hex(text).map(InfoHash),
-        32 => base32(text).map(InfoHash),
-        _ => None,
-    }
-}
-
-fn v2_hash(text: &str) -> Option<InfoHashV2> {
-    let multihash: [u8; 34] = hex(text)?;
-    let (code, digest) = multihash.split_first_chunk()?;
-    if *code == SHA2_256 { digest.try_into().ok().map(InfoHashV2) } else { None }
 }
 
 /// `N` bytes from exactly `2 N` hexadecimal digits.
@@ -318,24 +181,6 @@ pub(crate) fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
         for &digit in pair {
             *byte = *byte << 4 | u8::try_from(char::from(digit).to_digit(16)?).ok()?;
         }
-    }
-    Some(bytes)
-}
-
-/// 20 bytes from 32 digits of base32 (RFC 4648, section 6), which end on a whole byte.
-fn base32(text: &str) -> Option<[u8; 20]> {
-    let mut bytes = [0; 20];
-    for (five, eight) in bytes.chunks_exact_mut(5).zip(text.as_bytes().chunks_exact(8)) {
-        let mut bits = 0_u64;
-        for &digit in eight {
-            let value = match digit.to_ascii_lowercase() {
-                letter @ b'a'..=b'z' => letter - b'a',
-                digit @ b'2'..=b'7' => digit - b'2' + 26,
-                _ => return None,
-            };
-            bits = bits << 5 | u64::from(value);
-        }
-        five.copy_from_slice(bits.to_be_bytes().get(3..)?);
     }
     Some(bytes)
 }
@@ -433,6 +278,7 @@ impl std::error::Error for MagnetError {}
 mod tests {
     use quickcheck::{Arbitrary, Gen, TestResult, quickcheck};
 
+    use super::reader::{Entries, name};
     use super::*;
     use crate::metainfo::Creator;
     use crate::piece::Sha256Hash;
@@ -481,6 +327,63 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_matter_is_left_out_with_a_word_and_the_rest_is_used() {
+        let good = "tr=http://t/announce&ws=http://w/f&x.pe=h:1";
+        let clean = parsed(&format!("magnet:?xt=urn:btih:{HEX}&{good}")).unwrap();
+        for (bad, word) in [
+            ("tr=tracker.example:6969/announce", "tr="),
+            ("tr=", "tr="),
+            ("tr=http://", "tr="),
+            ("tr=http://x:99999/announce", "tr="),
+            ("tr=%zz", "tr="),
+            ("tr=ht%20tp://x/", "tr="),
+            ("ws=not a url", "ws="),
+            ("ws=file", "ws="),
+            ("x.pe=nowhere", "x.pe="),
+            ("x.pe=h:0", "x.pe="),
+            ("so=", "so="),
+            ("so=,%20,", "so="),
+            ("xl=many", ""),
+            ("xs=no url", ""),
+            ("as=", ""),
+            ("kt=%zz", ""),
+            ("", ""),
+        ] {
+            let link = format!("magnet:?xt=urn:btih:{HEX}&{bad}&{good}");
+            assert_eq!(parsed(&link), Ok(clean.clone()), "{bad}");
+            let left_out = Magnet::left_out(&link);
+            assert_eq!(left_out.len(), usize::from(!word.is_empty()), "{bad}: {left_out:?}");
+            assert!(left_out.iter().all(|said| said.starts_with(word)), "{bad}: {left_out:?}");
+        }
+        assert_eq!(Magnet::left_out(&clean.to_string()), [] as [String; 0]);
+        // Of another kind, but a URL: in the link, and perhaps of use to others.
+        let other = parsed(&format!("magnet:?xt=urn:btih:{HEX}&tr=wss://t.example")).unwrap();
+        assert_eq!(other.trackers, ["wss://t.example"]);
+        let escaped = parsed(&format!("magnet:?xt=urn:btih:{HEX}&amp;tr=http://t/&amp;dn=n"));
+        let escaped = escaped.unwrap();
+        assert_eq!((&*escaped.trackers[0], escaped.name.as_deref()), ("http://t/", Some("n")));
+    }
+
+    #[test]
+    fn a_selection_is_read_as_it_can_be_meant() {
+        for (text, select) in [
+            ("3-", Some("3-")),
+            ("0,2-", Some("0,2-")),
+            ("1,,2", Some("1-2")),
+            ("1,2,", Some("1-2")),
+            ("%201%20,%202%20-%203", Some("1-3")),
+            ("", None),
+        ] {
+            let magnet = parsed(&format!("magnet:?xt=urn:btih:{HEX}&so={text}")).unwrap();
+            assert_eq!(magnet.select.map(|select| select.to_string()).as_deref(), select, "{text}");
+        }
+        for text in ["x", "1;2", "5-3", "-3", "1-2-3", "-", "%zz"] {
+            let refused = parsed(&format!("magnet:?xt=urn:btih:{HEX}&so={text}"));
+            assert!(matches!(refused, Err(MagnetError::BadSelection(_))), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         let refused = |text: &str| parsed(text).unwrap_err();
         assert_eq!(refused("http://x"), MagnetError::NotMagnet);
@@ -523,6 +426,12 @@ mod tests {
         let magnet = parsed(&text).unwrap();
         let counts = [magnet.trackers.len(), magnet.peers.len(), magnet.web_seeds.len()];
         assert_eq!(counts, [MAX_ENTRIES; 3]);
+        let left_out = Magnet::left_out(&text);
+        assert_eq!(left_out.len(), 3);
+        assert!(
+            left_out.iter().all(|word| word.contains(&MAX_ENTRIES.to_string())),
+            "{left_out:?}"
+        );
     }
 
     #[test]
@@ -561,7 +470,11 @@ mod tests {
             magnet.name = name(&percent_encoded(&text(g)));
             let urls = |g: &mut Gen| {
                 let mut list = Entries::default();
-                (0..few(g)).for_each(|_| list.add(Some(text(g)).filter(|url| is_plain(url))));
+                let schemes = ["http", "https", "wss", "x-1.y"];
+                for _ in 0..few(g) {
+                    let scheme = *g.choose(&schemes).expect("some");
+                    list.add(format!("{scheme}://h{}/{}", u8::arbitrary(g), u32::arbitrary(g)));
+                }
                 list.list
             };
             magnet.trackers = urls(g);
@@ -569,8 +482,9 @@ mod tests {
             let mut peers = Entries::default();
             for _ in 0..few(g) {
                 let addr = SocketAddr::new(IpAddr::arbitrary(g), u16::arbitrary(g).max(1));
-                peers.add(Some(PeerAddress::Ip(addr)));
-                peers.add(format!("h{}:{}", u8::arbitrary(g), u16::arbitrary(g)).parse().ok());
+                peers.add(PeerAddress::Ip(addr));
+                let port = u16::arbitrary(g).max(1);
+                peers.add(PeerAddress::Name(format!("h{}", u8::arbitrary(g)), port));
             }
             magnet.peers = peers.list;
             let ranges: Vec<u32> = Vec::arbitrary(g);

@@ -137,8 +137,11 @@ impl Torrent {
         result: AnnounceResult,
     ) {
         if infohash != self.infohash {
-            let peers = result.map_or_else(|_| Vec::new(), |answer| answer.peers);
-            return self.found_peers(session, infohash, PeerSource::Tracker, &peers);
+            if let Ok(answer) = result {
+                self.found_peers(session, infohash, PeerSource::Tracker, &answer.peers);
+                self.look_up_listed_peers(session, infohash, answer.named_peers);
+            }
+            return;
         }
         let heard = self.announcer.list.handle_result(session.now, tracker, &result);
         if heard == Heard::Late {
@@ -151,7 +154,9 @@ impl Torrent {
                 if let Some(ip) = answer.external_ip {
                     self.learn_address(session, ip);
                 }
-                let (peers, warning) = (answer.peers.len(), answer.warning);
+                let peers = answer.peers.len() + answer.named_peers.len();
+                self.look_up_listed_peers(session, infohash, answer.named_peers);
+                let warning = answer.warning;
                 session.notify(self.id, TorrentNotice::TrackerAnswered { url, peers, warning });
             }
             Err(error) if heard == Heard::News => {

@@ -4,14 +4,12 @@
 //!
 //! Whom to ask and believe is decided by [`MetadataFetch`].
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::bitfield::Bitfield;
 use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
-use crate::event::ResolveError;
 use crate::extension::metadata::{
     METADATA_PIECE_LEN, MetadataFetch, MetadataMessage, Received, piece_len,
 };
@@ -25,7 +23,7 @@ use crate::piece::{InfoHash, PieceIndex};
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::bans::BanReason;
-use crate::session::op::{OpOwner, TorrentOp};
+use crate::session::op::TorrentOp;
 use crate::time::Instant;
 use crate::torrent::kept;
 use crate::torrent::messages::UNASKED_LIMIT;
@@ -57,22 +55,10 @@ impl Torrent {
                     self.book.add(*addr, PeerSource::User, session.now);
                 }
                 PeerAddress::Name(host, port) => {
-                    session.resolve(OpOwner::Peer(self.id, *port), host);
+                    self.look_up_peer(session, PeerSource::User, self.infohash, (host, *port));
                 }
             }
         }
-    }
-
-    /// A peer that a magnet link names was looked up.
-    pub(crate) fn peer_resolved(
-        &mut self,
-        session: &mut Session,
-        port: u16,
-        result: Result<Vec<IpAddr>, ResolveError>,
-    ) {
-        let addrs = result.unwrap_or_default().into_iter();
-        let peers: Vec<SocketAddr> = addrs.map(|ip| SocketAddr::new(ip, port)).collect();
-        self.add_user_peers(session, &peers);
     }
 
     /// Begins by looking whether an earlier session has learnt the metadata.

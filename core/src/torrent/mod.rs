@@ -11,6 +11,7 @@
 //! | `reuse` | files that another torrent has whole |
 //! | `local_copy` | files that another torrent gets whole meanwhile |
 //! | `announce` | trackers are told, and tell of peers |
+//! | `named_peers` | peers that are given by a name are looked up |
 //! | `dht` | the DHT is asked, and tells of peers |
 //! | `swarm` | peers come and go |
 //! | `handshake` | the first words of a connection |
@@ -51,6 +52,7 @@ mod leaves;
 mod local_copy;
 mod messages;
 mod metadata;
+mod named_peers;
 pub mod options;
 pub mod peer_book;
 mod peer_pieces;
