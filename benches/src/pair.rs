@@ -288,9 +288,12 @@ impl Side {
 
     fn disk(&self, request: DiskRequest) -> DiskDone {
         match request {
-            DiskRequest::Open { .. } | DiskRequest::Reuse { .. } | DiskRequest::Sync { .. } => {
+            DiskRequest::Open { .. }
+            | DiskRequest::Reuse { .. }
+            | DiskRequest::Sync { .. }
+            | DiskRequest::Look { .. } => {
                 let length = self.torrent.content.len() as u64;
-                let stat = FileStat { length, modified_ns: 0 };
+                let stat = FileStat::new(length, 0);
                 DiskDone::Files(vec![self.has_content.then_some(stat)])
             }
             DiskRequest::Read { spans, .. } => {

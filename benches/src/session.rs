@@ -162,11 +162,11 @@ impl Session {
             DiskRequest::Open { spec, .. } => DiskDone::Files(
                 spec.files
                     .iter()
-                    .map(|file| FileStat { length: file.length, modified_ns: 1 })
+                    .map(|file| FileStat::new(file.length, 1))
                     .map(|stat| (self.content == Content::Whole).then_some(stat))
                     .collect(),
             ),
-            DiskRequest::Sync { .. } => DiskDone::Files(vec![None]),
+            DiskRequest::Sync { .. } | DiskRequest::Look { .. } => DiskDone::Files(vec![None]),
             _ => DiskDone::Done,
         }
     }

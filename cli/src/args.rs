@@ -9,23 +9,32 @@ mod dht;
 mod network;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 
+use crate::commands::config::ShowConfig;
 use crate::commands::create::Create;
 use crate::commands::diff::Diff;
 use crate::commands::edit::Edit;
 use crate::commands::lint::Lint;
+use crate::commands::replay::Replay;
 use crate::commands::verify::Verify;
+use crate::config::{Config, Refused};
 use crate::exit::{Code, Failure};
+use crate::fetch::Reach;
+use crate::input;
+use crate::manual;
+use crate::output;
+use crate::progress::Colour;
 use crate::selection::Selection;
-use crate::units::{parse_duration, parse_rate, parse_size};
+use crate::units::{parse_duration, parse_rate, parse_size, refuse_negative};
 
-pub(crate) use dht::{Dht, DhtCommand, DhtOptions, DhtPut, parse_hex};
+pub(crate) use dht::{Dht, DhtAsking, DhtCommand, DhtOptions, DhtPut, parse_hex};
 pub(crate) use network::{Driven, Network, PeerName, Runtime, parse_tracker};
 
 /// A BitTorrent client.
@@ -72,6 +81,10 @@ pub(crate) enum Command {
     Dht(Dht),
     /// Show it all at work on this machine: a tracker, a seeder and downloaders on loopback
     Demo(Demo),
+    /// Play what --record has recorded, and say whether the engine does the same again
+    Replay(Replay),
+    /// Show what is set by the environment and the configuration file, and where it comes from
+    Config(ShowConfig),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Print a manual page (roff; try `bitswarm man | man -l -`)
@@ -79,73 +92,73 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// How many times `--verbose` was given.
-    pub(crate) fn verbosity(&self) -> u8 {
+    /// Whether `--json` was given.
+    pub(crate) fn has_json(&self) -> bool {
         match self {
-            Command::Download(args) => args.transfer.reporting.verbose,
-            Command::Seed(args) => args.transfer.reporting.verbose,
-            Command::Create(args) => args.reporting.verbose,
-            Command::Share(args) => args.transfer.reporting.verbose,
-            Command::Metadata(args) => args.reporting.verbose,
-            Command::Verify(args) => args.reporting.verbose,
-            Command::Tracker(args) => args.reporting.verbose,
-            Command::Scrape(args) => args.reporting.verbose,
-            Command::Dht(args) => args.command.options().reporting.verbose,
-            Command::Demo(args) => args.reporting.verbose,
+            Command::Info(args) => args.json,
+            Command::Lint(args) => args.json,
+            Command::Diff(args) => args.json,
+            Command::Config(args) => args.json,
+            _ => self.reporting().is_some_and(|reporting| reporting.json),
+        }
+    }
+
+    /// How much is to be said, where that can be chosen.
+    fn reporting(&self) -> Option<Reporting> {
+        Some(match self {
+            Command::Download(args) => args.transfer.reporting,
+            Command::Seed(args) => args.transfer.reporting,
+            Command::Create(args) => args.reporting,
+            Command::Share(args) => args.transfer.reporting,
+            Command::Metadata(args) => args.reporting,
+            Command::Verify(args) => args.reporting,
+            Command::Tracker(args) => args.reporting,
+            Command::Scrape(args) => args.reporting,
+            Command::Dht(args) => args.command.options().reporting,
+            Command::Demo(args) => args.reporting,
+            Command::Replay(args) => args.reporting,
             Command::Info(_)
             | Command::Magnet(_)
             | Command::Edit(_)
             | Command::Lint(_)
             | Command::Diff(_)
+            | Command::Config(_)
             | Command::Completions(_)
-            | Command::Man(_) => 0,
-        }
+            | Command::Man(_) => return None,
+        })
+    }
+
+    /// How many times `--verbose` was given.
+    pub(crate) fn verbosity(&self) -> u8 {
+        self.reporting().map_or(0, |reporting| reporting.verbose)
+    }
+
+    /// Whether more may be said than errors and results.
+    pub(crate) fn may_say_more(&self) -> bool {
+        self.reporting().is_some_and(|reporting| !reporting.quiet)
     }
 }
 
 /// `bitswarm download`
 #[derive(Args, Debug)]
 pub(crate) struct Download {
-    /// Torrent files or magnet links
-    #[arg(value_name = "INPUT", required = true)]
-    pub(crate) inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) inputs: Inputs,
     /// Directory to save in; made if it is missing
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(crate) output: PathBuf,
     /// Go on sharing after the download, until stopped or until a goal below is reached
     #[arg(long)]
     pub(crate) seed: bool,
-    /// Share until this many times the content was uploaded (0 stops at once)
+    /// Share until this many times the content was uploaded, that of the chosen files (0 stops at once)
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
     pub(crate) seed_ratio: Option<f64>,
     /// Share for this long
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) seed_time: Option<Duration>,
-    #[command(flatten)]
-    pub(crate) transfer: Transfer,
-}
-
-/// `bitswarm seed`
-#[derive(Args, Debug)]
-pub(crate) struct Seed {
-    /// Torrent files
-    #[arg(value_name = "INPUT", required = true)]
-    pub(crate) inputs: Vec<PathBuf>,
-    /// Directory that contains each torrent's file or folder, under the torrent's name
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) data: PathBuf,
-    #[command(flatten)]
-    pub(crate) transfer: Transfer,
-}
-
-/// Options of download and seed.
-#[derive(Args, Debug)]
-pub(crate) struct Transfer {
-    #[command(flatten)]
-    pub(crate) network: Network,
-    /// An HTTPS tracker's host whose certificate is not to be checked (may be repeated)
-    #[arg(long = "tracker-insecure", value_name = "HOST", value_parser = network::parse_host)]
-    pub(crate) insecure_trackers: Vec<String>,
+    /// Write over files that are not known to be the torrent's
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     /// Only these files, numbered as --list shows them, such as 1,3-5
     #[arg(long, value_name = "NUMBERS", value_parser = Selection::parse)]
     pub(crate) files: Option<Selection>,
@@ -158,7 +171,61 @@ pub(crate) struct Transfer {
     /// Most bytes per second to receive, such as 500K, 2MiB or 1.5MB
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) down: Option<u64>,
-    /// Most bytes per second to send
+    /// Reserve the space on disk at the start
+    #[arg(long)]
+    pub(crate) preallocate: bool,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
+}
+
+/// `bitswarm seed`
+#[derive(Args, Debug)]
+pub(crate) struct Seed {
+    #[command(flatten)]
+    pub(crate) inputs: Inputs,
+    /// Directory that contains each torrent's file or folder, or that folder itself
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub(crate) data: PathBuf,
+    /// List the files of the torrents and exit
+    #[arg(long)]
+    pub(crate) list: bool,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
+}
+
+/// The torrents of a run.
+#[derive(Args, Debug)]
+pub(crate) struct Inputs {
+    /// Torrents: files, http(s) addresses, magnet links, infohashes, or - for standard input
+    #[arg(value_name = "INPUT", required_unless_present = "input_files")]
+    inputs: Vec<PathBuf>,
+    /// A file that has an input on each line; - is standard input (may be repeated)
+    #[arg(short, long = "input-file", value_name = "FILE")]
+    input_files: Vec<PathBuf>,
+}
+
+impl Inputs {
+    /// All of them, those in files last.
+    pub(crate) fn all(&self) -> Result<Vec<PathBuf>, Failure> {
+        let mut all = self.inputs.clone();
+        all.extend(input::listed_in(&self.input_files)?);
+        if all.is_empty() {
+            let message = "the lists name no torrent; write an input on each line";
+            return Err(Failure::new(Code::Usage, message));
+        }
+        Ok(all)
+    }
+}
+
+/// Options of download, seed and share.
+#[derive(Args, Debug)]
+pub(crate) struct Transfer {
+    #[command(flatten)]
+    pub(crate) network: Network,
+    /// An HTTPS tracker's host whose certificate is not to be checked (may be repeated)
+    #[arg(long = "tracker-insecure", value_name = "HOST", value_parser = network::parse_host)]
+    pub(crate) insecure_trackers: Vec<String>,
+    /// Most bytes per second to send, such as 500K, 2MiB or 1.5MB
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) up: Option<u64>,
     /// Most peers to be connected to at once
@@ -167,15 +234,18 @@ pub(crate) struct Transfer {
     /// Exit (code 8) when no content has moved for this long
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) stall_timeout: Option<Duration>,
-    /// Reserve the space on disk at the start
+    /// Hash everything that is on disk, whatever is known of it (finds changes that keep size and times)
     #[arg(long)]
-    pub(crate) preallocate: bool,
+    pub(crate) check: bool,
     /// Where to keep what is needed to resume [default: bitswarm in the XDG state directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Record everything the engine is told into this file, to be replayed
     #[arg(long, value_name = "LOG")]
     pub(crate) record: Option<PathBuf>,
+    /// Replace the recording if it exists
+    #[arg(long, requires = "record")]
+    pub(crate) force: bool,
     /// Do not look for peers on the local network
     #[arg(long)]
     pub(crate) no_lsd: bool,
@@ -186,6 +256,13 @@ pub(crate) struct Transfer {
     pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
+}
+
+impl Transfer {
+    /// How torrents on the web are got.
+    pub(crate) fn reach(&self) -> Reach {
+        Reach { bind: self.network.bind.clone(), insecure: self.insecure_trackers.clone() }
+    }
 }
 
 /// How much is said, and in which form.
@@ -200,12 +277,15 @@ pub(crate) struct Reporting {
     /// Say more on stderr; twice for still more
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// Write progress in colour
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Colour::Auto)]
+    pub(crate) color: Colour,
 }
 
 /// `bitswarm info`
 #[derive(Args, Debug)]
 pub(crate) struct Info {
-    /// A torrent file or a magnet link
+    /// A torrent: a file, an http(s) address, a magnet link, an infohash, or - for standard input
     pub(crate) input: PathBuf,
     /// Write one JSON object
     #[arg(long)]
@@ -215,7 +295,7 @@ pub(crate) struct Info {
 /// `bitswarm magnet`
 #[derive(Args, Debug)]
 pub(crate) struct Magnet {
-    /// A torrent file
+    /// A torrent: a file, an http(s) address, an infohash, or - for standard input
     pub(crate) torrent: PathBuf,
     /// A peer to name in the link (may be repeated)
     #[arg(long = "peer", value_name = "HOST:PORT", value_parser = PeerName::parse)]
@@ -237,11 +317,15 @@ pub(crate) struct Share {
 /// `bitswarm metadata`
 #[derive(Args, Debug)]
 pub(crate) struct Metadata {
-    /// A magnet link
-    pub(crate) magnet: String,
-    /// Where to write the torrent
+    /// A magnet link or an infohash
+    #[arg(value_name = "MAGNET")]
+    pub(crate) torrent: PathBuf,
+    /// Where to write the torrent; - is stdout
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// Replace that file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) network: Network,
     /// Give up (code 6 or 8) after this long
@@ -256,19 +340,40 @@ pub(crate) struct Metadata {
 /// `bitswarm tracker`
 #[derive(Args, Debug)]
 pub(crate) struct Tracker {
-    /// Address and port to listen on; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:6969")]
-    pub(crate) listen: SocketAddr,
+    /// Where to listen: ADDR:PORT, or :PORT for all addresses (may be repeated); port 0 lets the
+    /// system choose
+    #[arg(long, value_name = "[ADDR]:PORT", default_value = ":6969", value_parser = parse_listen)]
+    pub(crate) listen: Vec<ListenAt>,
     #[command(flatten)]
     pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
 }
 
+/// Addresses that one argument names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ListenAt(pub(crate) Vec<SocketAddr>);
+
+/// `ADDR:PORT`, or `:PORT`, which is every address of both families.
+fn parse_listen(text: &str) -> Result<ListenAt, String> {
+    let everywhere = text.strip_prefix(':').or_else(|| text.strip_prefix("*:")).unwrap_or(text);
+    if let Ok(port) = everywhere.parse::<u16>() {
+        let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        return Ok(ListenAt(any.map(|ip| SocketAddr::new(ip, port)).to_vec()));
+    }
+    match text.parse() {
+        Ok(addr) => Ok(ListenAt(vec![addr])),
+        Err(_) => Err("write ADDR:PORT with an address of this machine such as 192.0.2.1:6969 or \
+                       [2001:db8::1]:6969, or :6969 for all of them"
+            .to_owned()),
+    }
+}
+
 /// `bitswarm scrape`
 #[derive(Args, Debug)]
 pub(crate) struct Scrape {
-    /// The torrent: a torrent file, a magnet link, or its infohash with --tracker
+    /// The torrent: a file, an http(s) address, a magnet link, - for standard input, or its infohash
+    /// with --tracker
     pub(crate) torrent: PathBuf,
     /// A further tracker to ask (may be repeated)
     #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
@@ -321,18 +426,47 @@ pub(crate) struct Man {
     pub(crate) command: Option<String>,
 }
 
-/// The process's arguments, or how to end: with help, or with a usage error in one line.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Failure> {
-    Cli::try_parse_from(args).map_err(|error| match error.kind() {
+/// The process's arguments with its settings, or how to end: with help, or with a usage error in one
+/// line. Help needs no settings, nor does what packagers run.
+pub(crate) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    load: impl FnOnce() -> Result<Config, Failure>,
+) -> Result<(Cli, Config), Failure> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let alone = Config::default();
+    let needs_none = match parse_with(&args, &alone) {
+        Ok(cli) => matches!(cli.command, Command::Completions(_) | Command::Man(_)),
+        // A setting may give what is missing.
+        Err(_) => false,
+    };
+    let config = if needs_none { alone } else { load()? };
+    Ok((parse_with(&args, &config)?, config))
+}
+
+fn parse_with(args: &[OsString], config: &Config) -> Result<Cli, Failure> {
+    let line = |error: &clap::Error| match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
-        _ => usage_error(&error),
-    })
+        _ => {
+            // What makes no sense as a whole still says in which form to tell so.
+            output::set_json(args.iter().any(|arg| arg == "--json"));
+            usage_error(error)
+        }
+    };
+    let matches = config.parse(&command(), args).map_err(|refused| match refused {
+        Refused::Line(error) => line(&error),
+        Refused::Settings(failure) => failure,
+    })?;
+    Cli::from_arg_matches(&matches).map_err(|error| line(&error))
+}
+
+fn usage_error(error: &clap::Error) -> Failure {
+    Failure::new(Code::Usage, format!("{}; see --help", in_one_line(error)))
 }
 
 /// The parser's words joined to one line, without its usage summary.
-fn usage_error(error: &clap::Error) -> Failure {
+pub(crate) fn in_one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let summary = text.find("\nUsage:").or_else(|| text.find("\nFor more information"));
     let words: Vec<&str> = text[..summary.unwrap_or(text.len())]
@@ -340,16 +474,37 @@ fn usage_error(error: &clap::Error) -> Failure {
         .map(|line| line.trim().trim_start_matches("error: "))
         .filter(|line| !line.is_empty())
         .collect();
-    let sentence = words.join(" ").replace(" tip: ", "; ");
-    Failure::new(Code::Usage, format!("{sentence}; see --help"))
+    words.join(" ").replace(" tip: ", "; ")
 }
 
-/// The whole command, for manual pages and completions.
+/// The whole command, for manual pages and completions too.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    let pages = manual::names(&Cli::command());
+    with_hints(Cli::command()).mut_subcommand("man", |man| {
+        man.mut_arg("command", |arg| arg.value_parser(PossibleValuesParser::new(pages)))
+    })
+}
+
+/// What the kinds of values have in common, by their names in the help.
+///
+/// Numbers may begin with a minus, as far as the parser is concerned: that a rate of `-1M` is less
+/// than nothing is said better by who reads it than by "unexpected argument". Directories are
+/// completed as such.
+fn with_hints(command: clap::Command) -> clap::Command {
+    const NUMBERS: [&str; 7] = ["N", "PORT", "RATE", "RATIO", "SIZE", "TIME", "UNIX"];
+    let with_hint = |arg: clap::Arg| {
+        let names = arg.get_value_names().unwrap_or_default();
+        match names.first().map(clap::builder::Str::as_str) {
+            Some(name) if NUMBERS.contains(&name) => arg.allow_hyphen_values(true),
+            Some("DIR") => arg.value_hint(ValueHint::DirPath),
+            _ => arg,
+        }
+    };
+    command.mut_args(with_hint).mut_subcommands(with_hints)
 }
 
 fn parse_ratio(text: &str) -> Result<f64, String> {
+    refuse_negative(text)?;
     match text.parse::<f64>() {
         Ok(ratio) if ratio.is_finite() && ratio >= 0.0 => Ok(ratio),
         _ => Err("write a ratio such as 1, 1.5 or 0".to_owned()),
@@ -368,7 +523,8 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Command, Failure> {
-        parse(line.split(' ').map(OsString::from)).map(|cli| cli.command)
+        let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        parse_with(&args, &Config::default()).map(|cli| cli.command)
     }
 
     #[test]
@@ -386,11 +542,79 @@ mod tests {
         let Ok(Command::Download(d)) = parsed(&line.replace("             ", " ")) else {
             panic!("refused");
         };
-        assert_eq!(d.inputs.len(), 2);
+        assert_eq!(d.inputs.inputs.len(), 2);
         assert_eq!(d.seed_ratio, Some(1.5));
-        assert_eq!(d.transfer.down, Some(512_000));
+        assert_eq!(d.down, Some(512_000));
         assert_eq!(d.transfer.network.peers[1], PeerName { host: "::1".to_owned(), port: 2 });
         assert_eq!(d.transfer.stall_timeout, Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn what_a_command_would_ignore_it_does_not_take() {
+        let lines = [
+            "seed x --data d --files 1",
+            "seed x --data d --sequential",
+            "seed x --data d --preallocate",
+            "seed x --data d --down 1M",
+            "seed x --data d --seed-time 1h",
+            "share x --files 1",
+            "share x --list",
+            "share x --sequential",
+            "share x --preallocate",
+            "share x --down 1M",
+            "dht node --timeout 1m",
+        ];
+        for line in lines {
+            let failure = parsed(&format!("bitswarm {line}")).unwrap_err();
+            assert!(failure.to_string().contains("unexpected argument"), "{line}: {failure}");
+        }
+    }
+
+    #[test]
+    fn a_tracker_listens_on_both_families_unless_one_address_is_named() {
+        let listen = |line: &str| match parsed(line) {
+            Ok(Command::Tracker(args)) => {
+                args.listen.iter().flat_map(|at| at.0.clone()).map(|a| a.to_string()).collect()
+            }
+            _ => Vec::new(),
+        };
+        assert_eq!(listen("bitswarm tracker"), ["0.0.0.0:6969", "[::]:6969"]);
+        for everywhere in [":6975", "6975", "*:6975"] {
+            let line = format!("bitswarm tracker --listen {everywhere}");
+            assert_eq!(listen(&line), ["0.0.0.0:6975", "[::]:6975"]);
+        }
+        let named = "bitswarm tracker --listen 127.0.0.1:1 --listen [::1]:2";
+        assert_eq!(listen(named), ["127.0.0.1:1", "[::1]:2"]);
+        for wrong in ["localhost", "::1", ":70000", ":", "127.0.0.1", "http://x:1"] {
+            assert!(parsed(&format!("bitswarm tracker --listen {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_below_zero_are_told_to_be_wrong_and_not_to_be_options() {
+        let lines = [
+            "download x --down -1M",
+            "download x --up -500K/s",
+            "download x --stall-timeout -5",
+            "download x --seed-time -1h",
+            "download x --seed-ratio -1",
+            "create x -l -16KiB",
+            "create x --date -1",
+            "metadata magnet:x -o t --timeout -1s",
+            "scrape x --timeout -1",
+            "dht lookup x --timeout -2m",
+            "demo --size -64MiB",
+        ];
+        for line in lines {
+            let failure = parsed(&format!("bitswarm {line}")).unwrap_err();
+            assert_eq!(failure.code, Code::Usage, "{line}");
+            assert!(failure.to_string().contains("less than nothing"), "{line}: {failure}");
+        }
+        // These have a range, which says as much.
+        for line in ["download x --port -1", "download x --max-peers -3", "demo --peers -1"] {
+            let failure = parsed(&format!("bitswarm {line}")).unwrap_err().to_string();
+            assert!(failure.contains("is not in"), "{line}: {failure}");
+        }
     }
 
     #[test]
@@ -415,7 +639,7 @@ mod tests {
             "bitswarm download",
             "bitswarm download x --down fast",
             "bitswarm nonsense",
-            "bitswarm seed x",
+            "bitswarm seed",
             "bitswarm download x --peer nowhere",
             "bitswarm download x --peer ::1:5",
             "bitswarm download x --tracker ftp://x",

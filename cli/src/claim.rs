@@ -37,7 +37,8 @@ pub(crate) struct Gate {
 /// What this process works on.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    list: PathBuf,
+    /// Where it is said; nowhere without a state directory.
+    list: Option<PathBuf>,
     how: Use,
     torrents: BTreeSet<InfoHash>,
 }
@@ -52,7 +53,7 @@ impl Gate {
         Ok(Gate { state: state.clone(), _lock: lock })
     }
 
-    /// Claims torrents for the session in this directory, whose lock is held; or says which of them
+    /// Claims torrents for the session in this directory, whose lock is held, but for those that
     /// another process has.
     pub(crate) fn claim(
         self,
@@ -60,16 +61,43 @@ impl Gate {
         torrents: impl Iterator<Item = InfoHash>,
         how: Use,
     ) -> Result<Claim, Failure> {
-        let claim = Claim { list: session.join(LIST), how, torrents: torrents.collect() };
+        let list = session.join(LIST);
+        let mut claim = Claim { list: Some(list.clone()), how, torrents: torrents.collect() };
         for other in self.state.sessions().filter(|dir| dir != session && is_alive(dir)) {
-            claim.compare(&other)?;
+            claim.leave_to(&other);
         }
-        claim.write().map_err(|error| Failure::file("cannot write", &claim.list, &error))?;
+        claim.write().map_err(|error| Failure::file("cannot write", &list, &error))?;
         Ok(claim)
+    }
+
+    /// Whether a process works on a torrent.
+    pub(crate) fn is_worked_on(&self, infohash: &InfoHash) -> bool {
+        let works_on = |dir: &PathBuf| {
+            let list = fs::read_to_string(dir.join(LIST)).unwrap_or_default();
+            list.lines().any(|line| line.ends_with(&format!(" {infohash}")))
+        };
+        self.state.sessions().any(|dir| works_on(&dir) && is_alive(&dir))
     }
 }
 
 impl Claim {
+    /// A claim that nobody hears of.
+    pub(crate) fn of_nobody(torrents: impl Iterator<Item = InfoHash>, how: Use) -> Self {
+        Claim { list: None, how, torrents: torrents.collect() }
+    }
+
+    /// Whether this torrent, called `name`, is ours; why not.
+    pub(crate) fn check(&self, infohash: &InfoHash, name: &str) -> Result<(), Failure> {
+        if self.torrents.contains(infohash) {
+            return Ok(());
+        }
+        let message = format!(
+            "another bitswarm is working on {name} ({infohash}) in the same directory; \
+             stop it, or choose another directory"
+        );
+        Err(Failure::new(Code::File, message))
+    }
+
     /// This torrent is not worked on any more.
     pub(crate) fn release(&mut self, infohash: &InfoHash) {
         if self.torrents.remove(infohash) {
@@ -78,28 +106,24 @@ impl Claim {
         }
     }
 
-    fn compare(&self, other: &Path) -> Result<(), Failure> {
+    /// Gives up what another session works on, unless both only read it.
+    fn leave_to(&mut self, other: &Path) {
         let list = fs::read_to_string(other.join(LIST)).unwrap_or_default();
-        let ours: BTreeSet<String> = self.torrents.iter().map(InfoHash::to_string).collect();
-        let taken = list.lines().filter_map(|line| line.split_once(' ')).find(|(how, infohash)| {
-            let shared = *how == word(Use::Read) && self.how == Use::Read;
-            !shared && ours.contains(*infohash)
-        });
-        let Some((_, infohash)) = taken else { return Ok(()) };
-        let message = format!(
-            "another bitswarm is working on torrent {infohash} in the same directory; \
-             stop it, or choose another directory"
-        );
-        Err(Failure::new(Code::File, message))
+        let lines = list.lines().filter_map(|line| line.split_once(' '));
+        let both_read = |how: &str| how == word(Use::Read) && self.how == Use::Read;
+        let taken: BTreeSet<&str> =
+            lines.filter(|(how, _)| !both_read(how)).map(|(_, infohash)| infohash).collect();
+        self.torrents.retain(|infohash| !taken.contains(&*infohash.to_string()));
     }
 
     /// The list appears whole.
     fn write(&self) -> io::Result<()> {
+        let Some(list) = &self.list else { return Ok(()) };
         let line = |infohash: &InfoHash| format!("{} {infohash}\n", word(self.how));
         let text: String = self.torrents.iter().map(line).collect();
-        let unfinished = self.list.with_extension("new");
+        let unfinished = list.with_extension("new");
         fs::write(&unfinished, text)?;
-        fs::rename(&unfinished, &self.list)
+        fs::rename(&unfinished, list)
     }
 }
 
@@ -142,7 +166,8 @@ mod tests {
         }
 
         fn claim(&self, state: &State, torrent: InfoHash, how: Use) -> Result<Claim, Failure> {
-            Gate::enter(state).unwrap().claim(&self.dir, [torrent].into_iter(), how)
+            let claim = Gate::enter(state).unwrap().claim(&self.dir, [torrent].into_iter(), how)?;
+            claim.check(&torrent, "name").map(|()| claim)
         }
     }
 
@@ -161,6 +186,19 @@ mod tests {
         assert!(a.claim(&state, ONE, Use::Read).is_err());
         claim.release(&ONE);
         a.claim(&state, ONE, Use::Read).unwrap();
+    }
+
+    #[test]
+    fn what_another_has_is_left_to_it_and_the_rest_is_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(Some(dir.path()), Path::new("unused")).unwrap();
+        let [a, b] = [0, 1].map(|number| Process::start(&state, number));
+        a.claim(&state, ONE, Use::Write).unwrap();
+        let gate = Gate::enter(&state).unwrap();
+        let claim = gate.claim(&b.dir, [ONE, OTHER].into_iter(), Use::Write).unwrap();
+        assert!(claim.check(&ONE, "one").unwrap_err().to_string().contains("one"));
+        claim.check(&OTHER, "other").unwrap();
+        assert!(a.claim(&state, OTHER, Use::Read).is_err());
     }
 
     #[test]

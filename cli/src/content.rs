@@ -82,7 +82,7 @@ pub(crate) fn scan(path: &Path, choice: &Choice) -> Result<Content, Failure> {
     let creator = Creator::single_file(name, metadata.len());
     Ok(Content {
         creator: creator.with_attributes(is_executable(&metadata), hidden),
-        spec: StoreSpec { root, files: vec![file], links: Vec::new() },
+        spec: StoreSpec { root, files: vec![file], links: Vec::new(), follow_top_link: false },
         left_out: Vec::new(),
     })
 }
@@ -118,7 +118,8 @@ fn scan_dir(root: &Path, name: String, choice: &Choice) -> Result<Content, Failu
         executable: false,
     };
     let files = creator.files().iter().filter(|file| file.link.is_none()).map(file).collect();
-    let spec = StoreSpec { root: root.to_owned(), files, links: Vec::new() };
+    let spec =
+        StoreSpec { root: root.to_owned(), files, links: Vec::new(), follow_top_link: false };
     walk.left_out.sort();
     Ok(Content { creator, spec, left_out: walk.left_out })
 }

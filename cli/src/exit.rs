@@ -1,13 +1,15 @@
 //! How a run ends: the exit codes, and the one line that goes with each.
 //!
 //! Every command returns `Result<(), Failure>`. A [`Failure`] is a code and a sentence that says
-//! what went wrong, where, and the way out; `main` writes it to stderr as one line and exits with
-//! the code. The codes are part of the command line's contract (docs/CLI.md) and do not change.
+//! what went wrong, where, and the way out; [`crate::output::report`] writes it to stderr as one line,
+//! and `main` exits with the code. The codes are part of the command line's contract (docs/CLI.md) and do not change.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+
+use bitswarm_core::piece::InfoHash;
 
 /// Why a run did not do what it was asked to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,12 +43,56 @@ pub(crate) struct Failure {
     /// What the process exits with.
     pub(crate) code: Code,
     message: String,
+    telling: Telling,
+    /// The torrent that it is about, if it is about one of them.
+    torrent: Option<InfoHash>,
+}
+
+/// Where a failure is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Telling {
+    /// In one line on stderr, and as an object with `--json`.
+    Due,
+    /// In the line only: the results that were printed say it already.
+    Verdict,
+    /// It was told when it happened.
+    Done,
 }
 
 impl Failure {
     /// `message` says what, where and the way out, in one line.
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Failure { code, message: message.into() }
+        Failure { code, message: message.into(), telling: Telling::Due, torrent: None }
+    }
+
+    /// What the results that were printed come to, such as "differs".
+    pub(crate) fn verdict(code: Code, message: impl Into<String>) -> Self {
+        Failure { telling: Telling::Verdict, ..Failure::new(code, message) }
+    }
+
+    /// The same, told already: what is left to do is to end with its code.
+    pub(crate) fn said(self) -> Self {
+        Failure { telling: Telling::Done, ..self }
+    }
+
+    /// The same, of one torrent.
+    pub(crate) fn about(self, torrent: InfoHash) -> Self {
+        Failure { torrent: Some(torrent), ..self }
+    }
+
+    /// The torrent that it is about, if it is about one of them.
+    pub(crate) fn torrent(&self) -> Option<&InfoHash> {
+        self.torrent.as_ref()
+    }
+
+    /// Whether it was told already.
+    pub(crate) fn is_said(&self) -> bool {
+        self.telling == Telling::Done
+    }
+
+    /// Whether the results say it already.
+    pub(crate) fn is_verdict(&self) -> bool {
+        self.telling == Telling::Verdict
     }
 
     /// A file or directory that could not be used: `what` is a phrase such as "cannot read".
@@ -57,7 +103,7 @@ impl Failure {
         Failure::new(code, format!("{what} {}: {}", path.display(), reason(error)))
     }
 
-    /// Stopped by Ctrl-C or SIGTERM.
+    /// Stopped by a signal.
     pub(crate) fn interrupted(unfinished: impl fmt::Display) -> Self {
         Failure::new(Code::Interrupted, format!("interrupted: {unfinished}"))
     }
@@ -86,6 +132,7 @@ fn reason(error: &io::Error) -> String {
         Kind::AlreadyExists => "something else is in its place; choose another path",
         Kind::StorageFull => "the disk is full; free some space and run this again",
         Kind::QuotaExceeded => "your quota is used up; free some space and run this again",
+        Kind::FileTooLarge => "it would be longer than files may be here; see ulimit -f",
         Kind::ReadOnlyFilesystem => "the file system is read-only; choose another place",
         _ => return error.to_string(),
     };

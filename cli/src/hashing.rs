@@ -13,9 +13,9 @@ use bitswarm_core::storage::layout::Layout;
 use bitswarm_runtime_common::hashing::{PieceHash, Pieces, Place, Progress as Bytes, hash_pieces};
 
 use crate::exit::Failure;
-use crate::progress::Progress;
+use crate::progress::{Facts, Progress};
 use crate::signals::Interrupt;
-use crate::units::{Rate, Size, Span};
+use crate::units::{Rate, Span};
 
 /// Between two looks at the progress and at signals (chosen).
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -47,7 +47,7 @@ pub(crate) fn hash(
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let bytes = Bytes::default();
     let mut task = progress.task(label);
-    let total = geometry.total_len();
+    let total = geometry.data_len();
     let began = Instant::now();
     let hashes = thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
@@ -66,12 +66,13 @@ pub(crate) fn hash(
             if interrupt.is_set() {
                 bytes.cancel();
             }
-            let rate = Rate::mean(bytes.bytes(), began.elapsed());
-            task.set(bytes.bytes(), total, || format!("{}, {rate}", Size(bytes.bytes())));
+            let done = bytes.bytes();
+            task.set(|| Facts::work(done, total, Rate::mean(done, began.elapsed()).to_string()));
+            progress.refresh();
         }
     });
     let hashes = hashes.ok_or_else(|| Failure::interrupted("run it again to begin anew"))?;
     let (time, rate) = (began.elapsed(), Rate::mean(total, began.elapsed()));
-    task.finish(total, total, &format!("{} in {}, {rate}", Size(total), Span(time)));
+    task.finish(Facts::work(total, total, format!("in {}, {rate}", Span(time))));
     Ok(hashes)
 }

@@ -39,6 +39,10 @@ pub(crate) fn notice(what: &TorrentNotice, infohash: &InfoHash) -> Option<Object
         TorrentNotice::MetadataUnusable { why } => {
             event("metadata_unusable").with("why", why.as_str())
         }
+        TorrentNotice::NothingSelected { selected, by_link, files } => event("nothing_selected")
+            .with("selected", selected.as_str())
+            .with("by_link", *by_link)
+            .with("files", *files),
         TorrentNotice::MetadataTooLong { bytes, limit } => {
             event("metadata_too_long").with("bytes", *bytes).with("limit", *limit)
         }

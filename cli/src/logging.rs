@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use tracing::Level;
 
+use crate::output::Stderr;
 use crate::text::clean;
 
 /// Starts logging. `verbose` counts the `-v`s.
@@ -17,7 +18,7 @@ pub(crate) fn start(verbose: u8) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(false)
-        .with_writer(|| CleanLines(io::stderr()))
+        .with_writer(|| CleanLines(Stderr))
         .init();
 }
 

@@ -1,47 +1,68 @@
 //! bitswarm, a BitTorrent client on the command line. Dispatch only.
 
 #![forbid(unsafe_code)]
+// They panic when nobody reads: `output` writes.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
 mod claim;
 mod commands;
+mod completions;
+mod config;
 mod content;
 mod exit;
+mod fetch;
 mod globs;
 mod hashing;
 mod input;
 mod json;
+mod kinds;
+mod known;
+mod left_out;
 mod logging;
+mod manual;
 mod output;
 mod progress;
+mod replace;
 mod selection;
 mod session;
 mod signals;
 mod state;
 mod status_line;
 mod swarm;
+mod temporary;
 mod text;
 mod torrents;
 mod units;
 mod watch;
+mod workplace;
 
 use std::process::ExitCode;
 
 use args::Command;
+use config::Config;
 use exit::Failure;
 
 fn main() -> ExitCode {
-    match args::parse(std::env::args_os()).and_then(|cli| run(&cli.command)) {
+    temporary::remove_on_panic();
+    signals::outlive_file_limits();
+    let parsed = args::parse(std::env::args_os(), Config::load);
+    let ended = parsed.and_then(|(cli, config)| run(&cli.command, &config));
+    match ended.and_then(|()| output::verdict()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("bitswarm: {}", text::clean(&failure.to_string()));
+            output::report(&failure);
             failure.code.into()
         }
     }
 }
 
-fn run(command: &Command) -> Result<(), Failure> {
+fn run(command: &Command, config: &Config) -> Result<(), Failure> {
+    output::set_json(command.has_json());
     logging::start(command.verbosity());
+    if let Some(warning) = config.warning().filter(|_| command.may_say_more()) {
+        progress::say_alone(&warning);
+    }
     match command {
         Command::Download(args) => commands::download::run(args),
         Command::Seed(args) => commands::seed::run(args),
@@ -58,6 +79,8 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Scrape(args) => commands::scrape::run(args),
         Command::Dht(args) => commands::dht::run(args),
         Command::Demo(args) => commands::demo::run(args),
+        Command::Replay(args) => commands::replay::run(args),
+        Command::Config(args) => commands::config::run(args, config),
         Command::Completions(args) => commands::scripts::completions(args),
         Command::Man(args) => commands::scripts::man(args),
     }

@@ -1,11 +1,22 @@
-//! stdout: results, as lines for people or as JSON for programs.
+//! The process's outputs, and the only code that writes to them: results on stdout, as lines for
+//! people or as JSON for programs; progress, messages and errors on stderr.
 //!
-//! Nothing else is ever written there. With `--json` every line is one object, whose first field
-//! is the version of the format, `"v": 1`; fields may be added within a version, never changed.
+//! With `--json` every line of stdout is one object, whose first field is the version of the
+//! format, `"v": 1`; fields may be added within a version, never changed.
+//!
+//! An output is *lost* when nobody can read it any more: the reader of a pipe has gone, or the
+//! terminal has. That never ends a run. A lost stdout is said once on stderr where the run has more
+//! to do than to print (see [`outlives_its_reader`]); what would go to a lost output is dropped.
+//! The standard library's macros panic instead, so clippy refuses them in this package.
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -14,6 +25,38 @@ use crate::text::{clean, clean_json};
 
 /// The version of the JSON that is written.
 const VERSION: u64 = 1;
+
+/// Before a full output that does not block is tried again (chosen).
+const FULL_PAUSE: Duration = Duration::from_millis(5);
+
+static OUTPUTS: Outputs = Outputs {
+    json: AtomicBool::new(false),
+    outlives_reader: AtomicBool::new(false),
+    stdout_lost: AtomicBool::new(false),
+    stderr_lost: AtomicBool::new(false),
+    failure: Mutex::new(None),
+};
+
+/// What is known of the outputs.
+struct Outputs {
+    json: AtomicBool,
+    outlives_reader: AtomicBool,
+    stdout_lost: AtomicBool,
+    stderr_lost: AtomicBool,
+    /// Why results could not be written though somebody may want to read them (a full disk).
+    failure: Mutex<Option<Failure>>,
+}
+
+/// Whether errors are written as objects too: `--json` was given.
+pub(crate) fn set_json(json: bool) {
+    OUTPUTS.json.store(json, Relaxed);
+}
+
+/// The run goes on when stdout cannot be written: it transfers or serves, and its results are
+/// elsewhere. What is wrong is said once.
+pub(crate) fn outlives_its_reader() {
+    OUTPUTS.outlives_reader.store(true, Relaxed);
+}
 
 /// A JSON object under construction; fields keep their order.
 #[derive(Clone, Debug)]
@@ -38,7 +81,7 @@ impl Object {
 
     /// Writes it as one line.
     pub(crate) fn print(&self) -> Result<(), Failure> {
-        write_line(&self.to_string())
+        write_results(format!("{self}\n").as_bytes())
     }
 }
 
@@ -51,26 +94,190 @@ impl fmt::Display for Object {
 
 /// Writes one line for people, made safe for a terminal.
 pub(crate) fn print(line: &str) -> Result<(), Failure> {
-    write_line(&clean(line))
+    write_results(format!("{}\n", clean(line)).as_bytes())
 }
 
-/// Writes text as it is: for scripts and manual pages of our own making.
-pub(crate) fn print_raw(text: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    check(out.write_all(text).and_then(|()| out.flush()))
+/// Writes bytes as they are: scripts, manual pages and torrents.
+pub(crate) fn print_raw(bytes: &[u8]) -> Result<(), Failure> {
+    write_results(bytes)
 }
 
-fn write_line(line: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    check(writeln!(out, "{line}").and_then(|()| out.flush()))
+/// A sentence on stderr, made safe for a terminal.
+pub(crate) fn say(message: &str) {
+    // One write a line, so that lines of several processes do not mix.
+    write_stderr(format!("{}\n", clean(message)).as_bytes());
 }
 
-/// A reader that went away (`| head`) has what it wanted; anything else is an error.
-fn check(result: io::Result<()>) -> Result<(), Failure> {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::file("cannot write to", Path::new("standard output"), &error))
+/// The line that a failure gets on stderr, and with `--json` its object, unless it was said already
+/// or the results say the same.
+pub(crate) fn report(failure: &Failure) {
+    if failure.is_said() {
+        return;
+    }
+    say(&format!("bitswarm: {failure}"));
+    if OUTPUTS.json.load(Relaxed) && !failure.is_verdict() {
+        let object = match failure.torrent() {
+            Some(infohash) => crate::json::event("error", infohash),
+            None => Object::event("error"),
+        };
+        let object = object.with("code", failure.code as u8);
+        // A stdout that cannot be written is no place to say so.
+        let _ = object.with("message", failure.to_string()).print();
+    }
+}
+
+/// How the writing of results ended, at the end of a run that went on without.
+pub(crate) fn verdict() -> Result<(), Failure> {
+    let failure = OUTPUTS.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+    failure.map_or(Ok(()), Err)
+}
+
+/// stderr as a writer that never fails: what cannot be written is dropped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write_stderr(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// stdout, to ask what it is; writing is done here.
+#[expect(clippy::disallowed_methods, reason = "the room that writes")]
+pub(crate) fn stdout_to_ask() -> io::Stdout {
+    io::stdout()
+}
+
+/// stderr, to ask what it is; writing is done here.
+#[expect(clippy::disallowed_methods, reason = "the room that writes")]
+pub(crate) fn stderr_to_ask() -> io::Stderr {
+    io::stderr()
+}
+
+fn write_results(bytes: &[u8]) -> Result<(), Failure> {
+    if OUTPUTS.stdout_lost.load(Relaxed) {
+        return Ok(());
+    }
+    let Err(error) = write_stdout(bytes) else { return Ok(()) };
+    let goes_on = OUTPUTS.outlives_reader.load(Relaxed);
+    if is_loss(&error) {
+        // A reader that went away (`| head`) has what it wanted.
+        OUTPUTS.stdout_lost.store(true, Relaxed);
+        if goes_on {
+            say("bitswarm: nobody reads the standard output any more; going on without it");
         }
-        _ => Ok(()),
+        return Ok(());
+    }
+    let failure = Failure::file("cannot write to", Path::new("standard output"), &error);
+    if !goes_on {
+        return Err(failure);
+    }
+    OUTPUTS.stdout_lost.store(true, Relaxed);
+    say(&format!("bitswarm: {failure}; going on without it"));
+    let mut kept = OUTPUTS.failure.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.get_or_insert(failure.said());
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the room that writes")]
+fn write_stdout(bytes: &[u8]) -> io::Result<()> {
+    write_all(&mut io::stdout().lock(), bytes)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the room that writes")]
+fn write_stderr(bytes: &[u8]) {
+    if OUTPUTS.stderr_lost.load(Relaxed) {
+        return;
+    }
+    if let Err(error) = write_all(&mut io::stderr().lock(), bytes)
+        && is_loss(&error)
+    {
+        OUTPUTS.stderr_lost.store(true, Relaxed);
+    }
+}
+
+/// As `Write::write_all`, and waits where an output that somebody else made non-blocking is full.
+fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match patiently(|| out.write(bytes))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => bytes = &bytes[count.min(bytes.len())..],
+        }
+    }
+    patiently(|| out.flush())
+}
+
+fn patiently<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match operation() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL_PAUSE),
+            result => return result,
+        }
+    }
+}
+
+/// Whether nobody will read it any more: a pipe without a reader (`EPIPE`), a terminal that is gone
+/// (`EIO`, `ENXIO`), a descriptor that was closed (`EBADF`), a connection that was reset.
+fn is_loss(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    let by_number = matches!(error.raw_os_error(), Some(EIO | ENXIO | EBADF));
+    by_number || matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
+}
+
+const EIO: i32 = 5;
+const ENXIO: i32 = 6;
+const EBADF: i32 = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes a few bytes at a time, and is full or interrupted in between.
+    #[derive(Default)]
+    struct Reluctant {
+        taken: Vec<u8>,
+        calls: usize,
+    }
+
+    impl Write for Reluctant {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.calls += 1;
+            match self.calls % 3 {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                1 => Err(io::ErrorKind::Interrupted.into()),
+                _ => {
+                    let count = bytes.len().min(3);
+                    self.taken.extend_from_slice(&bytes[..count]);
+                    Ok(count)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_output_that_is_full_for_a_while_gets_every_byte_once() {
+        let mut out = Reluctant::default();
+        write_all(&mut out, b"every byte, in order\n").unwrap();
+        assert_eq!(out.taken, b"every byte, in order\n");
+    }
+
+    #[test]
+    fn gone_readers_and_terminals_are_lost_and_full_disks_are_not() {
+        let os = io::Error::from_raw_os_error;
+        for error in [os(EIO), os(ENXIO), os(EBADF), io::ErrorKind::BrokenPipe.into()] {
+            assert!(is_loss(&error), "{error}");
+        }
+        assert!(!is_loss(&io::ErrorKind::StorageFull.into()));
+        assert!(!is_loss(&io::ErrorKind::FileTooLarge.into()));
     }
 }

@@ -1,9 +1,12 @@
 //! A running engine, started the way the user asked for.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use bitswarm_core::TorrentId;
@@ -22,7 +25,10 @@ use bitswarm_runtime_common::{Client, ClientConfig, Events, STOP_TIMEOUT, StartE
 
 use crate::args::{PeerName, Runtime, Transfer};
 use crate::exit::{Code, Failure};
-use crate::state::State;
+use crate::output;
+use crate::replace::{self, Existing};
+use crate::signals::Interrupt;
+use crate::state::{MOST_SESSIONS, State};
 
 /// Longest wait for a notice, and so the time until Ctrl-C is noticed (chosen).
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
@@ -36,6 +42,27 @@ pub(crate) struct Session {
     client: Client,
     events: Events,
     must_listen: MustListen,
+    /// The addresses that the user named and that cannot be listened on. It goes on while there are
+    /// others.
+    failed: RefCell<BTreeSet<IpAddr>>,
+    named: usize,
+}
+
+/// Why a session of download or seed did not start.
+#[derive(Debug)]
+pub(crate) enum TransferFailure {
+    /// Its state directory cannot be used.
+    State(Failure),
+    /// Something else.
+    Other(Failure),
+}
+
+impl From<TransferFailure> for Failure {
+    fn from(failure: TransferFailure) -> Self {
+        match failure {
+            TransferFailure::State(failure) | TransferFailure::Other(failure) => failure,
+        }
+    }
 }
 
 /// What becomes of a session that cannot listen.
@@ -61,33 +88,72 @@ impl Session {
         config: &ClientConfig,
         must_listen: MustListen,
     ) -> Result<Self, Failure> {
-        let (client, events) = runtime.start(config).map_err(|error| start_failure(&error))?;
-        Ok(Session { client, events, must_listen })
+        let started = runtime.start(config).map_err(|error| start_failure(&error))?;
+        Ok(Session::begun(config, started, must_listen))
     }
 
-    /// Starts a session with the options of download and seed, in a state directory of its own.
+    /// Starts a session with the options of download and seed, in a state directory of its own, or
+    /// without one. The state directory that could not be used comes back as a failure of its own.
     pub(crate) fn for_transfer(
         transfer: &Transfer,
-        state: &State,
-    ) -> Result<(Self, PathBuf), Failure> {
+        down: Option<u64>,
+        state: Option<&State>,
+    ) -> Result<(Self, Option<PathBuf>), TransferFailure> {
         let must_listen = MustListen::if_named(transfer.network.names_listener());
+        if let Some(record) = &transfer.record {
+            let existing = Existing::by_force(transfer.force);
+            replace::refuse_existing(record, existing).map_err(TransferFailure::Other)?;
+        }
+        let config = ClientConfig {
+            core: core_config(transfer, down),
+            bind: transfer.network.bind.clone(),
+            insecure_trackers: transfer.insecure_trackers.clone(),
+            record: transfer.record.clone(),
+            ..ClientConfig::default()
+        };
+        let runtime = transfer.driven.runtime;
+        match state {
+            Some(state) => Session::in_state(runtime, config, must_listen, state)
+                .map(|(session, dir)| (session, Some(dir))),
+            None => Session::start(runtime, &config, must_listen)
+                .map(|session| (session, None))
+                .map_err(TransferFailure::Other),
+        }
+    }
+
+    /// Starts a session in the first state directory that no other session has, and says which.
+    pub(crate) fn in_state(
+        runtime: Runtime,
+        config: ClientConfig,
+        must_listen: MustListen,
+        state: &State,
+    ) -> Result<(Self, PathBuf), TransferFailure> {
         for dir in state.session_dirs() {
-            let config = ClientConfig {
-                core: core_config(transfer),
-                state_dir: Some(dir.clone()),
-                bind: transfer.network.bind.clone(),
-                insecure_trackers: transfer.insecure_trackers.clone(),
-                record: transfer.record.clone(),
-                ..ClientConfig::default()
-            };
-            match transfer.driven.runtime.start(&config) {
-                Ok((client, events)) => return Ok((Session { client, events, must_listen }, dir)),
+            let config = ClientConfig { state_dir: Some(dir.clone()), ..config.clone() };
+            match runtime.start(&config) {
+                Ok(started) => return Ok((Session::begun(&config, started, must_listen), dir)),
                 Err(StartError::State(StateDirError::InUse(_))) => {}
-                Err(error) => return Err(start_failure(&error)),
+                Err(error @ StartError::State(_)) => {
+                    return Err(TransferFailure::State(start_failure(&error)));
+                }
+                Err(error) => return Err(TransferFailure::Other(start_failure(&error))),
             }
         }
-        let message = "too many sessions work on this directory; stop one of them";
-        Err(Failure::new(Code::File, message))
+        let message = format!(
+            "{MOST_SESSIONS} sessions work on this directory, which is as many as can; stop one of them"
+        );
+        Err(TransferFailure::Other(Failure::new(Code::File, message)))
+    }
+
+    fn begun(
+        config: &ClientConfig,
+        (client, events): (Client, Events),
+        must_listen: MustListen,
+    ) -> Self {
+        output::outlives_its_reader();
+        let named: BTreeSet<&IpAddr> = config.bind.iter().collect();
+        let (failed, named) = (RefCell::default(), named.len());
+        Session { client, events, must_listen, failed, named }
     }
 
     /// Waits for the next notice; `None` if none came in time, or none worth telling. A socket that had to be opened and
@@ -96,7 +162,7 @@ impl Session {
         match self.events.next_timeout(timeout) {
             Ok(Notice::ListenFailed { addr, why, .. }) if is_missing_ipv6(addr, why) => Ok(None),
             Ok(Notice::ListenFailed { kind, addr, why, .. })
-                if self.must_listen == MustListen::Yes =>
+                if self.must_listen == MustListen::Yes && self.is_last(addr.ip()) =>
             {
                 Err(listen_failure(kind, addr, why))
             }
@@ -104,6 +170,25 @@ impl Session {
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(gone()),
         }
+    }
+
+    /// Whether no address is left to listen on without this one.
+    fn is_last(&self, addr: IpAddr) -> bool {
+        let failed = self.failed.borrow();
+        failed.len() + usize::from(!failed.contains(&addr)) >= self.named
+    }
+
+    /// Of a [`Notice::ListenFailed`] that does not end the session: what is left out by it, if the
+    /// user named the address and it is news.
+    pub(crate) fn listen_failure(
+        &self,
+        kind: SocketKind,
+        addr: SocketAddr,
+        why: NetError,
+    ) -> Option<Failure> {
+        let is_named = self.must_listen == MustListen::Yes;
+        let is_news = is_named && self.failed.borrow_mut().insert(addr.ip());
+        is_news.then(|| listen_failure(kind, addr, why))
     }
 
     /// Adds a torrent.
@@ -158,6 +243,12 @@ impl Session {
         }
     }
 
+    /// Stops a torrent's transfers; what is known of it stays.
+    pub(crate) fn pause(&self, id: TorrentId) {
+        // One that is gone already is as good.
+        let _ = self.client.pause(id);
+    }
+
     /// Takes a torrent out of the session; its files stay.
     pub(crate) fn remove(&self, id: TorrentId) {
         // One that is gone already is as good.
@@ -166,16 +257,23 @@ impl Session {
 
     /// Ends the session in order: tells the trackers, flushes, saves resume data.
     pub(crate) fn stop(self) {
+        drop(self);
+    }
+}
+
+/// However a command ends, its session ends in order.
+impl Drop for Session {
+    fn drop(&mut self) {
         // What was not saved in time is checked again at the next start.
         let _ = self.client.stop(STOP_TIMEOUT);
     }
 }
 
-fn core_config(transfer: &Transfer) -> Config {
+fn core_config(transfer: &Transfer, down_bytes_per_s: Option<u64>) -> Config {
     let mut config = transfer.network.core_config(false);
     config.peer_exchange = !transfer.no_pex;
     config.local_discovery = !transfer.no_lsd;
-    config.limits = RateLimits { down_bytes_per_s: transfer.down, up_bytes_per_s: transfer.up };
+    config.limits = RateLimits { down_bytes_per_s, up_bytes_per_s: transfer.up };
     if let Some(most) = transfer.max_peers {
         config.connections.session = most as usize;
         config.connections.torrent = most as usize;
@@ -242,17 +340,59 @@ fn gone() -> Failure {
     Failure::new(Code::Unknown, "the session ended by itself; run with -v and report this")
 }
 
-/// The addresses of the peers that the user named.
-pub(crate) fn resolve_peers(names: &[PeerName]) -> Result<Vec<SocketAddr>, Failure> {
+/// The addresses of the peers that the user named. One that is not found is said and left out, unless
+/// none is found at all.
+pub(crate) fn resolve_peers(
+    names: &[PeerName],
+    interrupt: &Interrupt,
+) -> Result<Vec<SocketAddr>, Failure> {
     let mut addrs = Vec::new();
-    for PeerName { host, port } in names {
-        let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
-            let advice = "check its spelling and the network";
-            Failure::new(Code::NoPeers, format!("cannot find the peer {host}: {error}; {advice}"))
-        })?;
-        addrs.extend(found);
+    let mut failures = Vec::new();
+    for name in names {
+        match resolve(name, interrupt)? {
+            Ok(found) => addrs.extend(found),
+            Err(failure) => failures.push(failure),
+        }
     }
+    if addrs.is_empty()
+        && let Some(failure) = failures.pop()
+    {
+        failures.iter().for_each(output::report);
+        return Err(failure);
+    }
+    failures.iter().for_each(output::report);
     Ok(addrs)
+}
+
+/// Looks a peer up on a thread of its own: the system may take long, and an interrupt must not wait
+/// for that. The outer error is the interrupt's.
+fn resolve(
+    PeerName { host, port }: &PeerName,
+    interrupt: &Interrupt,
+) -> Result<Result<Vec<SocketAddr>, Failure>, Failure> {
+    let (sender, answer) = mpsc::channel();
+    let (name, port) = (host.clone(), *port);
+    thread::spawn(move || {
+        let found = (name.as_str(), port).to_socket_addrs().map(Vec::from_iter);
+        // Nobody waits any more after an interrupt.
+        let _ = sender.send(found);
+    });
+    let failed = |error: std::io::Error| {
+        let advice = "check its spelling and the network";
+        Failure::new(Code::NoPeers, format!("cannot find the peer {host}: {error}; {advice}"))
+    };
+    loop {
+        match answer.recv_timeout(PATIENCE) {
+            Ok(found) => return Ok(found.map_err(failed)),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Ok(Err(failed(std::io::ErrorKind::NotFound.into())));
+            }
+            Err(RecvTimeoutError::Timeout) if interrupt.is_set() => {
+                return Err(Failure::interrupted(format!("the peer {host} was still looked for")));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
 }
 
 /// Makes a directory with its parents, if it is missing.

@@ -15,10 +15,11 @@ use std::path::{Component, Path, PathBuf};
 
 use bitswarm_core::piece::InfoHash;
 
+use crate::args::parse_hex;
 use crate::exit::Failure;
 
 /// Most sessions in one data directory at once (chosen).
-const MOST_SESSIONS: usize = 100;
+pub(crate) const MOST_SESSIONS: usize = 100;
 
 /// The state of everything in one data directory.
 #[derive(Clone, Debug)]
@@ -29,17 +30,31 @@ pub(crate) struct State {
 impl State {
     /// The state of the data directory `data`, which exists; made if it is missing.
     pub(crate) fn open(explicit: Option<&Path>, data: &Path) -> Result<Self, Failure> {
-        let dir = match explicit {
-            Some(dir) => dir.to_owned(),
-            None => {
-                let data =
-                    data.canonicalize().map_err(|e| Failure::file("cannot use", data, &e))?;
-                default_directory(env_dir("XDG_STATE_HOME"), env_dir("HOME"), &data)
-            }
-        };
+        let dir = place(explicit, data)?;
         fs::create_dir_all(&dir)
-            .map_err(|error| Failure::file("cannot make the state directory", &dir, &error))?;
+            .map_err(|error| Failure::file("cannot keep state in", &dir, &error))?;
         Ok(State { dir })
+    }
+
+    /// The same if there is any.
+    pub(crate) fn find(explicit: Option<&Path>, data: &Path) -> Option<Self> {
+        let dir = place(explicit, data).ok()?;
+        dir.is_dir().then_some(State { dir })
+    }
+
+    /// The newest resume data of a torrent, kept under one of these infohashes.
+    pub(crate) fn newest_resume(
+        &self,
+        infohashes: impl Iterator<Item = InfoHash> + Clone,
+    ) -> Option<(PathBuf, InfoHash)> {
+        let dirs = self.sessions();
+        let files = dirs.flat_map(|dir| {
+            let path = |infohash| (dir.join(format!("{infohash}.resume")), infohash);
+            infohashes.clone().map(path).collect::<Vec<_>>()
+        });
+        let modified = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+        let there = files.filter_map(|file| Some((modified(&file.0)?, file)));
+        there.max_by_key(|(modified, _)| *modified).map(|(_, file)| file)
     }
 
     /// The directories that a session may take, the first free one first.
@@ -50,6 +65,15 @@ impl State {
     /// Those of them that are there, by whoever.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = PathBuf> + '_ {
         self.session_dirs().filter(|dir| dir.is_dir())
+    }
+
+    /// All resume data, with the infohash that it is kept under.
+    pub(crate) fn all_resume(&self) -> impl Iterator<Item = (PathBuf, InfoHash)> + '_ {
+        let files = self.sessions().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
+        files.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some((entry.path(), InfoHash(parse_hex(name.strip_suffix(".resume")?).ok()?)))
+        })
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -89,6 +113,14 @@ impl Fetcher {
             _ => Ok(()),
         }
     }
+}
+
+fn place(explicit: Option<&Path>, data: &Path) -> Result<PathBuf, Failure> {
+    if let Some(dir) = explicit {
+        return Ok(dir.to_owned());
+    }
+    let data = data.canonicalize().map_err(|e| Failure::file("cannot use", data, &e))?;
+    Ok(default_directory(env_dir("XDG_STATE_HOME"), env_dir("HOME"), &data))
 }
 
 /// An absolute path from the environment; the XDG specification has relative ones ignored.

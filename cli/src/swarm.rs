@@ -14,16 +14,17 @@ use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 
 use crate::args::Transfer;
 use crate::claim::Claim;
-use crate::commands::info::listed;
 use crate::exit::{Code, Failure};
 use crate::json;
+use crate::left_out::LeftOut;
 use crate::output::print;
-use crate::progress::{Progress, Task};
+use crate::progress::{Progress, Task, Whole};
 use crate::session::{PATIENCE, Session};
 use crate::signals::Interrupt;
-use crate::status_line::{extent, words};
+use crate::state::Fetcher;
+use crate::status_line::{Dht, facts, in_words, last_facts};
 use crate::torrents::place;
-use crate::units::{Rate, Size, Span};
+use crate::units::{Rate, Size, Span, counted};
 use crate::watch::{Purpose, Watch};
 
 /// Between two looks at all torrents (chosen: a bar moves smoothly enough).
@@ -44,10 +45,12 @@ pub(crate) struct Swarm {
     progress: Progress,
     json: bool,
     torrents: BTreeMap<TorrentId, Box<Torrent>>,
-    /// Why a torrent was left out, if one was.
-    failed: Option<Failure>,
+    /// The parts of the run that failed.
+    left_out: LeftOut,
     /// Nobody else writes the torrents' data until nothing is written any more.
     claim: Claim,
+    /// Whether peers are looked for in the DHT.
+    uses_dht: bool,
 }
 
 /// A torrent as the user sees it.
@@ -64,17 +67,23 @@ struct Torrent {
     task: Task,
     /// When it was told how it stands, and a hash of that.
     told: Option<(Instant, u64)>,
+    /// Whether peers may come from trackers and the user only.
+    is_private: bool,
+    /// Peers that the last search in the DHT has found.
+    found_in_dht: Option<usize>,
 }
 
 impl Swarm {
-    /// A session without torrents.
+    /// A session without torrents; of what the user named, some may be left out already.
     pub(crate) fn new(
         session: Session,
         purpose: Purpose,
         transfer: &Transfer,
         progress: Progress,
         claim: Claim,
+        mut left_out: LeftOut,
     ) -> Self {
+        left_out.tell_above(&progress);
         Swarm {
             session,
             purpose,
@@ -82,27 +91,36 @@ impl Swarm {
             progress,
             json: transfer.reporting.json,
             torrents: BTreeMap::new(),
-            failed: None,
+            left_out,
             claim,
+            uses_dht: !transfer.network.no_dht,
         }
     }
 
-    /// A torrent is left out; the others go on, but the run does not end well.
-    pub(crate) fn leave_out(&mut self, failure: Failure) {
-        self.progress.say(&format!("bitswarm: {failure}"));
-        self.failed.get_or_insert(failure);
-    }
-
-    /// Adds a torrent that is claimed.
-    pub(crate) fn add(&mut self, add: AddTorrent) -> Result<(), Failure> {
+    /// Adds a torrent with what is kept of it; or leaves it out, if it is not claimed or cannot be
+    /// added.
+    pub(crate) fn add(&mut self, add: AddTorrent, kept: Option<&Fetcher>) -> Result<(), Failure> {
         let name = add.source.shown_name();
         let infohash = add.source.infohash();
+        if let Err(failure) = self.claim.check(&infohash, &name) {
+            self.left_out.add(failure.about(infohash));
+            return Ok(());
+        }
+        if let Some(kept) = kept {
+            kept.fetch(infohash);
+        }
         let known = add.source.metainfo().cloned();
         let root = add.root.clone();
         // Until a magnet link's name is known, what is known is the directory.
         let place = known.as_ref().map_or(root.clone(), |known| place(known, &root));
         let selection = known.is_none().then(|| add.only.clone()).flatten();
-        let id = self.session.add(add)?;
+        let id = match self.session.add(add) {
+            Ok(id) => id,
+            Err(failure) => {
+                self.left_out.add(failure.about(infohash));
+                return Ok(());
+            }
+        };
         self.watch.add(id);
         if self.json {
             json::event("added", &infohash)
@@ -121,6 +139,8 @@ impl Swarm {
             selection,
             added: Instant::now(),
             told: None,
+            is_private: known.is_some_and(|known| known.is_private()),
+            found_in_dht: None,
         };
         self.torrents.insert(id, Box::new(torrent));
         Ok(())
@@ -139,6 +159,9 @@ impl Swarm {
     fn until_over(&mut self, interrupt: &Interrupt) -> Result<(), Failure> {
         let mut look_at = Instant::now();
         while !interrupt.is_set() {
+            if self.torrents.is_empty() {
+                return self.left_out.verdict();
+            }
             let until_look = look_at.saturating_duration_since(Instant::now());
             let mut look_now = until_look.is_zero();
             // All that is there to hear is heard before the next look.
@@ -151,14 +174,14 @@ impl Swarm {
                 let count = u32::try_from(self.torrents.len()).unwrap_or(u32::MAX);
                 look_at = Instant::now() + LOOK_INTERVAL + LOOK_INTERVAL_EACH * count;
                 if self.look()? {
-                    return Ok(());
+                    return self.left_out.verdict();
                 }
             }
         }
         self.progress.say("stopping (Ctrl-C again exits at once)");
         self.look()?;
         self.watch.interrupted()?;
-        self.failed.take().map_or(Ok(()), Err)
+        self.left_out.verdict()
     }
 
     /// Takes notice of something. `Ok(true)`: it may be over now.
@@ -169,13 +192,17 @@ impl Swarm {
                     json::listening(*kind, *addr).print()?;
                 }
             }
-            Notice::ListenFailed { addr, why, .. } => {
-                self.progress.say(&format!("cannot listen on {addr}: {why}"));
+            Notice::ListenFailed { kind, addr, why, .. } => {
+                match self.session.listen_failure(*kind, *addr, *why) {
+                    Some(failure) => self.left_out.add(failure),
+                    None => self.progress.say(&format!("cannot listen on {addr}: {why}")),
+                }
             }
             Notice::Torrent { id, what } => return self.hear_of_torrent(*id, what),
             Notice::DhtReady { .. }
             | Notice::DhtDone { .. }
             | Notice::Scraped { .. }
+            | Notice::TrackerHeard(_)
             | Notice::Stopped => {}
         }
         Ok(false)
@@ -185,8 +212,10 @@ impl Swarm {
         let Some(torrent) = self.torrents.get_mut(&id) else { return Ok(false) };
         if matches!(what, TorrentNotice::MetadataReceived { .. })
             && let Some(metainfo) = self.session.metainfo(id)
+            && let Err(failure) = torrent.learn(&metainfo, &self.progress)
         {
-            torrent.learn(&metainfo, &self.progress)?;
+            self.leave_out(id, failure);
+            return Ok(true);
         }
         if self.json
             && let Some(object) = json::notice(what, &torrent.infohash)
@@ -201,8 +230,9 @@ impl Swarm {
                 if *have == 0 {
                     return self.give_up(id);
                 }
+                let pieces = counted(*pieces, "piece is", "pieces are");
                 self.progress.say(&format!(
-                    "{name}: {have} of {pieces} pieces are here and right; sharing those \
+                    "{name}: {have} of {pieces} here and right; sharing those \
                      (bitswarm download fetches the others)"
                 ));
             }
@@ -228,8 +258,14 @@ impl Swarm {
             }
             _ => {}
         }
+        if let TorrentNotice::DhtAnswered { peers, .. } = what {
+            torrent.found_in_dht = Some(*peers);
+        }
         let was_complete = self.watch.is_torrent_complete(id);
-        self.watch.handle(id, what, Instant::now())?;
+        if let Err(failure) = self.watch.handle(id, what, Instant::now()) {
+            self.leave_out(id, failure);
+            return Ok(true);
+        }
         let is_complete = self.watch.is_torrent_complete(id);
         let is_news = is_complete && !was_complete && self.purpose != Purpose::Seed;
         if is_news {
@@ -240,31 +276,42 @@ impl Swarm {
 
     /// Nothing of a torrent to be shared is what it should be.
     fn give_up(&mut self, id: TorrentId) -> Result<bool, Failure> {
-        let Some(torrent) = self.torrents.remove(&id) else { return Ok(false) };
-        self.session.remove(id);
-        self.watch.remove(id);
-        self.claim.release(&torrent.infohash);
+        let Some(torrent) = self.torrents.get(&id) else { return Ok(false) };
         let place = torrent.place.display();
         let failure = Failure::new(
             Code::Mismatch,
             format!("nothing in {place} is what the torrent says; see bitswarm verify"),
         );
-        if self.torrents.is_empty() {
-            return Err(failure);
-        }
-        self.leave_out(failure);
+        let infohash = torrent.infohash;
+        self.leave_out(id, failure);
+        self.session.remove(id);
+        self.claim.release(&infohash);
         Ok(false)
+    }
+
+    /// Goes on without a torrent, and tells why. What is known of it is kept for the next run.
+    fn leave_out(&mut self, id: TorrentId, failure: Failure) {
+        let Some(torrent) = self.torrents.remove(&id) else { return };
+        self.session.pause(id);
+        self.watch.remove(id);
+        let infohash = torrent.infohash;
+        // Its line goes.
+        drop(torrent);
+        self.left_out.add(failure.about(infohash));
     }
 
     /// The result of a download: where it is, and how it went.
     fn tell_complete(&mut self, id: TorrentId) -> Result<(), Failure> {
-        let downloaded = self.session.status(id).map_or(0, |status| status.downloaded_bytes);
+        let status = self.session.status(id);
+        let (content, downloaded) =
+            status.map_or((0, 0), |status| (status.wanted_bytes, status.downloaded_bytes));
         let Some(torrent) = self.torrents.get(&id) else { return Ok(()) };
         let time = torrent.added.elapsed();
         if self.json {
             return json::event("complete", &torrent.infohash)
                 .with("name", torrent.name.as_str())
                 .with("path", torrent.place.to_string_lossy())
+                .with("size", content)
                 .with("downloaded", downloaded)
                 .with("seconds", time.as_secs_f64())
                 .print();
@@ -272,8 +319,14 @@ impl Swarm {
         let how = match downloaded {
             0 => "was complete already".to_owned(),
             _ => {
-                let (size, rate) = (Size(downloaded), Rate::mean(downloaded, time));
-                format!("complete, {size} in {} ({rate})", Span(time))
+                let (size, received) = (Size(content).to_string(), Size(downloaded).to_string());
+                let rate = Rate::mean(downloaded, time);
+                // More than the content, or less of what was here in part.
+                let received = match received == size {
+                    true => String::new(),
+                    false => format!(", received {received}"),
+                };
+                format!("complete, {size}{received} in {} ({rate})", Span(time))
             }
         };
         let line = format!("{}: {how}", torrent.place.display());
@@ -283,13 +336,20 @@ impl Swarm {
     /// Looks at all torrents and shows how they stand. `Ok(true)`: the run is over.
     fn look(&mut self) -> Result<bool, Failure> {
         let now = Instant::now();
+        let shows = self.uses_dht && (self.json || !self.progress.is_silent());
+        let stats = if shows { self.session.dht_stats() } else { None };
+        let nodes = stats.map(|stats| stats.nodes);
         self.session.each_status(|status| {
             self.watch.see(status, now);
             let Some(torrent) = self.torrents.get_mut(&status.id) else { return Ok(()) };
-            let (done, total) = extent(status);
-            torrent.task.set(done, total, || words(status));
-            if self.json { torrent.tell_progress(status, now) } else { Ok(()) }
+            let nodes = nodes.filter(|_| !torrent.is_private);
+            let dht = nodes.map(|nodes| Dht { nodes, found: torrent.found_in_dht });
+            torrent.task.set(|| facts(status, dht));
+            if self.json { torrent.tell_progress(status, nodes, now) } else { Ok(()) }
         })?;
+        let note = nodes.map(in_words).unwrap_or_default();
+        self.progress.set_whole(Whole { of: "torrents", note });
+        self.progress.refresh();
         self.watch.judge(now)
     }
 
@@ -299,13 +359,14 @@ impl Swarm {
         // A session that is over by itself has nothing more to tell.
         let _ = self.session.each_status(|status| {
             let Some(torrent) = self.torrents.get_mut(&status.id) else { return Ok(()) };
-            let (done, total) = extent(status);
-            torrent.task.finish(done, total, &words(status));
+            let is_complete = self.watch.is_torrent_complete(status.id);
+            let is_done = is_complete && self.purpose != Purpose::Seed;
+            torrent.task.finish(last_facts(status, is_done));
             if self.json && written.is_ok() {
                 // A part that is shared was all that was wanted, but it is not the torrent.
                 let is_whole = self.purpose != Purpose::Seed || status.pieces_have == status.pieces;
                 written = json::status("stopped", status)
-                    .with("complete", is_whole && self.watch.is_torrent_complete(status.id))
+                    .with("complete", is_whole && is_complete)
                     .print();
             }
             Ok(())
@@ -320,12 +381,13 @@ impl Torrent {
         if let Some(root) = self.root.take() {
             self.place = place(metainfo, &root);
         }
+        self.is_private = metainfo.is_private();
         let name = metainfo.name();
         if self.name != name {
             self.name = name.to_owned();
             self.task = progress.task(name);
         }
-        let count = listed(metainfo).count();
+        let count = metainfo.file_count();
         match self.selection.take() {
             Some(chosen) if chosen.largest() as usize >= count => Err(Failure::new(
                 Code::Usage,
@@ -336,7 +398,12 @@ impl Torrent {
     }
 
     /// Writes a `progress` object if it is time and something has changed.
-    fn tell_progress(&mut self, status: &TorrentStatus, now: Instant) -> Result<(), Failure> {
+    fn tell_progress(
+        &mut self,
+        status: &TorrentStatus,
+        dht_nodes: Option<usize>,
+        now: Instant,
+    ) -> Result<(), Failure> {
         let mut hasher = DefaultHasher::new();
         json::standing(status).hash(&mut hasher);
         let hash = hasher.finish();
@@ -346,6 +413,6 @@ impl Torrent {
             return Ok(());
         }
         self.told = Some((now, hash));
-        json::status("progress", status).print()
+        json::status("progress", status).with("dht_nodes", dht_nodes).print()
     }
 }

@@ -3,66 +3,73 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use bitswarm_core::metainfo::{File, Metainfo};
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::{FilePriority, TorrentSource};
 
-use crate::commands::info::{files_json, listed, print_files};
+use crate::commands::info::{files_json, print_files};
 use crate::exit::{Code, Failure};
+use crate::fetch::Reach;
 use crate::input;
+use crate::left_out::LeftOut;
 use crate::output::{Object, print};
 use crate::selection::Selection;
 
-/// Loads every input of a download: torrent files and magnet links. What is named twice counts
-/// once; two different torrents of one name are refused as far as their names are known.
-pub(crate) fn load_sources(inputs: &[PathBuf]) -> Result<Vec<TorrentSource>, Failure> {
-    let is_link = |path: &&PathBuf| path.to_str().is_some_and(input::is_link);
-    let (links, files): (Vec<&PathBuf>, Vec<&PathBuf>) = inputs.iter().partition(is_link);
-    let files: Vec<PathBuf> = files.into_iter().cloned().collect();
-    let torrents = load_all(&files)?;
-    let mut known: BTreeSet<InfoHash> = torrents.iter().map(Metainfo::infohash).collect();
-    let mut sources: Vec<TorrentSource> = torrents.into_iter().map(TorrentSource::from).collect();
-    for link in links {
-        let source = input::load_any(link)?;
-        if known.insert(source.infohash()) {
-            sources.push(source);
-        }
-    }
-    Ok(sources)
-}
-
-/// Loads every torrent file. A torrent named twice counts once; two different ones of one name would
-/// write over each other and are refused.
-pub(crate) fn load_all(inputs: &[PathBuf]) -> Result<Vec<Metainfo>, Failure> {
-    let mut torrents: Vec<Metainfo> = Vec::new();
+/// Loads every input of a download, whatever names a torrent. What is named twice counts once; two
+/// different torrents of one name would write over each other and are refused, as far as their
+/// names are known. An input that cannot be used is left out.
+pub(crate) fn load_sources(
+    inputs: &[PathBuf],
+    reach: &Reach,
+    left_out: &mut LeftOut,
+) -> Result<Vec<TorrentSource>, Failure> {
+    let loaded = load_each(inputs, reach, left_out);
     let mut names = BTreeMap::new();
-    for path in inputs {
-        let metainfo = input::load(path)?;
+    for (input, source) in &loaded {
+        let Some(metainfo) = source.metainfo() else { continue };
         // As file systems compare that do not tell case apart.
-        let name = metainfo.name().to_lowercase();
-        match names.insert(name, (path, metainfo.infohash())) {
-            None => torrents.push(metainfo),
-            Some((_, infohash)) if infohash == metainfo.infohash() => {}
-            Some((other, _)) => {
-                let (a, b, name) = (other.display(), path.display(), metainfo.name());
-                return Err(Failure::new(
-                    Code::Usage,
-                    format!("{a} and {b} are both called {name}; give each its own directory"),
-                ));
-            }
+        if let Some(other) = names.insert(metainfo.name().to_lowercase(), *input) {
+            let (a, b, name) = (other.display(), input.display(), metainfo.name());
+            return Err(Failure::new(
+                Code::Usage,
+                format!("{a} and {b} are both called {name}; give each its own directory"),
+            ));
         }
     }
-    Ok(torrents)
+    Ok(loaded.into_iter().map(|(_, source)| source).collect())
 }
 
-/// A priority for each file of the torrent, in its own order: [`FilePriority::Normal`] for what is
+/// Loads every input of which the data is only read, so that torrents may share it. Each has to be known
+/// as a whole; one that is not, or cannot be used, is left out.
+pub(crate) fn load_all(inputs: &[PathBuf], reach: &Reach, left_out: &mut LeftOut) -> Vec<Metainfo> {
+    let loaded = load_each(inputs, reach, left_out);
+    loaded.into_iter().filter_map(|(_, source)| left_out.keep(input::whole(source))).collect()
+}
+
+/// Each torrent once, whole ones first: a link to one of them has nothing to add.
+fn load_each<'a>(
+    inputs: &'a [PathBuf],
+    reach: &Reach,
+    left_out: &mut LeftOut,
+) -> Vec<(&'a PathBuf, TorrentSource)> {
+    let mut load = |input: &'a PathBuf| {
+        left_out.keep(input::load_any_within(input, reach)).map(|source| (input, source))
+    };
+    let mut loaded: Vec<_> = inputs.iter().filter_map(&mut load).collect();
+    loaded.sort_by_key(|(_, source)| source.metainfo().is_none());
+    let mut known: BTreeSet<InfoHash> = BTreeSet::new();
+    loaded.retain(|(_, source)| known.insert(source.infohash()));
+    loaded
+}
+
+/// A priority for each file of the torrent that has a number: [`FilePriority::Normal`] for what is
 /// selected. Empty when everything is.
 pub(crate) fn priorities(
     metainfo: &Metainfo,
     selection: Option<&Selection>,
 ) -> Result<Vec<FilePriority>, Failure> {
     let Some(selection) = selection else { return Ok(Vec::new()) };
-    let count = listed(metainfo).count();
+    let count = metainfo.file_count();
     if selection.largest() as usize > count {
         let (largest, name) = (selection.largest(), metainfo.name());
         return Err(Failure::new(
@@ -70,12 +77,11 @@ pub(crate) fn priorities(
             format!("there is no file {largest} in {name}, which has {count}; see --list"),
         ));
     }
-    let mut numbers = 1..;
-    let priority = |stored: bool| match stored.then(|| numbers.next()).flatten() {
-        Some(number) if selection.contains(number) => FilePriority::Normal,
-        _ => FilePriority::Skip,
+    let priority = |number: u32| match selection.contains(number) {
+        true => FilePriority::Normal,
+        false => FilePriority::Skip,
     };
-    Ok(metainfo.files().iter().map(File::is_stored).map(priority).collect())
+    Ok((1..).take(count).map(priority).collect())
 }
 
 /// What `--list` prints: the files of each torrent with their numbers.
@@ -98,4 +104,31 @@ pub(crate) fn list(torrents: &[Metainfo], json: bool) -> Result<(), Failure> {
 /// Where a torrent lies in `root`: its file or its folder.
 pub(crate) fn place(metainfo: &Metainfo, root: &Path) -> PathBuf {
     root.join(metainfo.name())
+}
+
+/// The directory in which the torrent's file or folder lies under its name: `data`, or the one that
+/// has `data` in it if that is the file or folder itself.
+pub(crate) fn root_of(metainfo: &Metainfo, data: &Path) -> PathBuf {
+    if place(metainfo, data).symlink_metadata().is_ok() {
+        return data.to_owned();
+    }
+    let is_folder = metainfo
+        .store_spec(Path::new(""))
+        .files
+        .iter()
+        .any(|file| file.path.components().count() > 1);
+    let is_of_its_kind = if is_folder { data.is_dir() } else { data.is_file() };
+    // Its own name counts before that of what a link leads to.
+    let itself = |path: &Path| path.file_name().is_some_and(|name| name == metainfo.name());
+    let above = |path: &Path| path.parent().map(Path::to_owned);
+    let found = match is_of_its_kind {
+        true if itself(data) => above(data),
+        true => data.canonicalize().ok().filter(|real| itself(real)).and_then(|real| above(&real)),
+        false => None,
+    };
+    match found {
+        Some(root) if root.as_os_str().is_empty() => PathBuf::from("."),
+        Some(root) => root,
+        None => data.to_owned(),
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 /// A number of bytes such as `64MiB`, `1.5MB`, `500K`, `16384` or `16384B`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    refuse_negative(text)?;
     let (number, suffix) = split_number(text);
     let unit = match suffix.to_ascii_lowercase().as_str() {
         "" | "b" => Some(1),
@@ -29,6 +30,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 /// Bytes per second, written as a size with or without `/s`.
 pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
     let size = text.strip_suffix("/s").unwrap_or(text);
+    refuse_negative(size)?;
     match parse_size(size) {
         Ok(0) => Err("a rate of 0 moves nothing; leave the option out for no limit".to_owned()),
         Ok(rate) => Ok(rate),
@@ -38,7 +40,17 @@ pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
 
 /// A length of time such as `90`, `90s`, `1.5h`, `1h30m`, `2d` or `500ms`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    refuse_negative(text)?;
     sum_of_parts(text).ok_or_else(|| "write a duration such as 90, 90s, 10m, 1h30m or 2d".into())
+}
+
+/// A number below zero is no typing error in the unit: says so. (U+2212 is what typesetters write.)
+pub(crate) fn refuse_negative(text: &str) -> Result<(), String> {
+    let rest = text.trim_start().strip_prefix(['-', '\u{2212}']);
+    match rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '.')) {
+        true => Err(format!("{text} is less than nothing; write a number from 0 on")),
+        false => Ok(()),
+    }
 }
 
 fn sum_of_parts(text: &str) -> Option<Duration> {
@@ -83,6 +95,15 @@ fn scale(number: &str, unit: u64) -> Option<u64> {
     let denominator = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let part = u128::from(numerator) * u128::from(unit) / u128::from(denominator);
     bytes.checked_add(u64::try_from(part).ok()?)
+}
+
+/// How many there are, in words: `1 file`, `2 files`, `0 files`.
+pub(crate) fn counted<T>(count: T, one: &str, many: &str) -> String
+where
+    T: fmt::Display + PartialEq + From<u8>,
+{
+    let noun = if count == T::from(1) { one } else { many };
+    format!("{count} {noun}")
 }
 
 /// Shows a number of bytes, rounded: `512 B`, `1.5 MiB`, `640 GiB`.
@@ -183,6 +204,20 @@ mod tests {
         ] {
             assert!(parse_size(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_below_zero_is_told_so() {
+        let messages = [
+            parse_size("-1M").unwrap_err(),
+            parse_rate("-500K/s").unwrap_err(),
+            parse_duration("-5").unwrap_err(),
+            parse_duration("\u{2212}1h").unwrap_err(),
+        ];
+        for message in messages {
+            assert!(message.contains("less than nothing"), "{message}");
+        }
+        assert!(parse_size("-K").unwrap_err().contains("write a size"));
     }
 
     #[test]

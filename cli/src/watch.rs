@@ -13,7 +13,7 @@ use bitswarm_core::notice::TorrentNotice;
 use bitswarm_core::torrent::{TorrentState, TorrentStatus};
 
 use crate::exit::{Code, Failure};
-use crate::units::Span;
+use crate::units::{Span, counted};
 
 /// What the run is for.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -31,7 +31,7 @@ pub(crate) enum Share {
     No,
     /// Until the first of these is reached; with neither, until stopped.
     Until {
-        /// Bytes uploaded per byte of content.
+        /// Bytes uploaded per byte of content that is wanted.
         ratio: Option<f64>,
         /// Time since it was complete.
         time: Option<Duration>,
@@ -111,6 +111,23 @@ impl Watch {
                     format!("what the magnet link describes cannot be used: {why}"),
                 ));
             }
+            TorrentNotice::NothingSelected { selected, by_link: true, files } => {
+                return Err(Failure::new(
+                    Code::BadInput,
+                    format!(
+                        "the magnet link selects files (so={selected}, counted from 0), and the torrent has \
+                         none of them: it has {files}; select others with --files"
+                    ),
+                ));
+            }
+            TorrentNotice::NothingSelected { files, .. } => {
+                return Err(Failure::new(
+                    Code::Usage,
+                    format!(
+                        "the torrent has none of the files that --files selects: it has {files}"
+                    ),
+                ));
+            }
             TorrentNotice::DiskFailed { error } if self.purpose != Purpose::Seed => {
                 return Err(disk_failure(error));
             }
@@ -146,9 +163,9 @@ impl Watch {
             return Ok(());
         }
         let complete = self.jobs.values().filter(|job| job.complete_at.is_some()).count();
-        let of = self.jobs.len();
+        let of = counted(self.jobs.len(), "torrent", "torrents");
         let resume = "run the same command again to go on from here";
-        Err(Failure::interrupted(format!("{complete} of {of} torrents complete; {resume}")))
+        Err(Failure::interrupted(format!("{complete} of {of} complete; {resume}")))
     }
 
     /// Whether every torrent is complete and on disk.
@@ -169,7 +186,7 @@ impl Watch {
             Share::No => true,
             Share::Until { ratio, time } => {
                 let uploaded = status.uploaded_bytes as f64;
-                ratio.is_some_and(|ratio| uploaded >= ratio * status.total_bytes as f64)
+                ratio.is_some_and(|ratio| uploaded >= ratio * status.wanted_bytes as f64)
                     || time.is_some_and(|time| now.saturating_duration_since(complete_at) >= time)
             }
         };
@@ -228,6 +245,10 @@ pub(crate) fn disk_failure(error: &DiskError) -> Failure {
         DiskErrorKind::Full => (Code::DiskFull, "free some space and run this again to go on"),
         DiskErrorKind::Denied => (Code::File, "check who owns it and its mode"),
         DiskErrorKind::InTheWay => (Code::File, "move it away or choose another directory"),
+        DiskErrorKind::Foreign => (
+            Code::File,
+            "move it away, choose another directory, or write over it with --overwrite",
+        ),
         DiskErrorKind::TooManyOpen => (Code::File, "raise the limit on open files (ulimit -n)"),
         _ => (Code::File, "run this again to go on from here"),
     };
@@ -334,6 +355,19 @@ mod tests {
         let seeding = [status(TorrentState::Seeding)];
         assert_eq!(by_time.look(&seeding, now + SECOND * 59), Ok(false));
         assert_eq!(by_time.look(&seeding, now + SECOND * 60), Ok(true));
+    }
+
+    #[test]
+    fn the_ratio_counts_what_is_wanted() {
+        let now = Instant::now();
+        let share = Share::Until { ratio: Some(2.0), time: None };
+        let mut watch = watch(Purpose::Download(share), None, now);
+        complete(&mut watch, now);
+        let mut seeding = status(TorrentState::Seeding);
+        (seeding.total_bytes, seeding.wanted_bytes, seeding.uploaded_bytes) = (1000, 300, 599);
+        assert_eq!(watch.look(&[seeding.clone()], now), Ok(false));
+        seeding.uploaded_bytes = 600;
+        assert_eq!(watch.look(&[seeding], now), Ok(true));
     }
 
     #[test]

@@ -19,8 +19,11 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// If the port is taken, let the system choose another.
     pub listen_fallback: bool,
-    /// Run a tracker on this address (HTTP, and UDP on the same port).
-    pub tracker_listen: Option<SocketAddr>,
+    /// Run a tracker on these addresses (HTTP, and UDP on the same port); it is one tracker, which
+    /// tells peers of each address family of those of both. None: no tracker.
+    pub tracker_listen: Vec<SocketAddr>,
+    /// Tell of each announce to it.
+    pub tracker_notices: bool,
     /// Time between announces that the embedded tracker asks its clients to keep.
     pub tracker_interval: Duration,
     /// Exchange peers with peers (BEP 11), for torrents that are not private.
@@ -161,7 +164,8 @@ impl Default for Config {
                 SocketAddr::from(([0_u16; 8], 6881)),
             ],
             listen_fallback: true,
-            tracker_listen: None,
+            tracker_listen: Vec::new(),
+            tracker_notices: false,
             tracker_interval: Duration::from_secs(30 * 60),
             peer_exchange: true,
             limits: RateLimits::default(),

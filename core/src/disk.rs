@@ -31,6 +31,9 @@ pub struct StoreSpec {
     /// Symbolic links beside the files (BEP 47). They hold no content, and nothing is ever read or
     /// written through one.
     pub links: Vec<StoreLink>,
+    /// Whether the first component of the paths may be a symbolic link: the user has put the torrent's
+    /// file or folder elsewhere. Nothing below it is ever read or written through one.
+    pub follow_top_link: bool,
 }
 
 /// One file of a store.
@@ -82,8 +85,11 @@ pub enum DiskRequest {
         spec: Arc<StoreSpec>,
     },
     /// Create these files (with their directories) where they are missing, reserve space if asked,
-    /// make executable what is to be. Never shortens a file. Links that cannot be made, because the
-    /// system has none or something is in their place, are left out. → [`DiskDone::Done`]
+    /// cut what is longer than it should be, make executable what is to be. If something that is no
+    /// plain file lies in the place of one of them ([`DiskErrorKind::InTheWay`]), or a file that
+    /// somebody else made since `Open` ([`DiskErrorKind::Foreign`]), nothing is made. Links that
+    /// cannot be made, because the system has none or something is in their place, are left out.
+    /// → [`DiskDone::Done`]
     Prepare {
         /// Which store.
         store: StoreId,
@@ -111,14 +117,23 @@ pub enum DiskRequest {
         spans: Spans,
     },
     /// Write a run of bytes, creating files where they are missing; if a hash is given, only after
-    /// the data was found to have it. → [`DiskDone::Done`] or [`DiskDone::HashMismatch`]
+    /// the data was found to have it. A file that somebody else made since `Open` is not written:
+    /// [`DiskErrorKind::Foreign`]. → [`DiskDone::Done`] or [`DiskDone::HashMismatch`]
     Write(Box<WriteRequest>),
     /// Read a piece and see whether it has its hash. A file that is missing or too short is an
     /// error of kind [`DiskErrorKind::NotFound`] or [`DiskErrorKind::Short`].
-    /// → [`DiskDone::Done`] or [`DiskDone::HashMismatch`]
+    /// → [`DiskDone::Done`] or [`DiskDone::HashMismatch`], of a piece of nothing but zeros
+    /// [`DiskDone::Zeros`] if that is to be told
     Verify(Box<VerifyRequest>),
-    /// Make everything written to the store so far survive a loss of power. → [`DiskDone::Files`]
+    /// Make everything written to the store so far survive a loss of power. The files as they were
+    /// at `Open`; those that were written here since as they were after they were flushed, so that
+    /// what somebody else changes never passes for ours. → [`DiskDone::Files`]
     Sync {
+        /// Which store.
+        store: StoreId,
+    },
+    /// Look at all files as they are now. → [`DiskDone::Files`]
+    Look {
         /// Which store.
         store: StoreId,
     },
@@ -129,13 +144,13 @@ pub enum DiskRequest {
         /// The new root.
         root: PathBuf,
     },
-    /// Forget the store, close its files; with `delete`, remove the files and links it lists and the
+    /// Forget the store, close its files; with `delete`, remove those files, the store's links and the
     /// directories that are empty then, nothing else. The id is dead after this. → [`DiskDone::Done`]
     Close {
         /// Which store.
         store: StoreId,
-        /// Whether to delete its files.
-        delete: bool,
+        /// Which of its files to delete, if it is to leave nothing of its own.
+        delete: Option<Vec<FileIndex>>,
     },
     /// Write a small state file whole: temporary file, sync, rename. → [`DiskDone::Done`]
     Save {
@@ -178,6 +193,8 @@ pub struct VerifyRequest {
     pub spans: Spans,
     /// The hash that it should have.
     pub expect: PieceHash,
+    /// Whether it matters that it is nothing but zeros: [`DiskDone::Zeros`].
+    pub tell_zeros: bool,
 }
 
 /// Whether space is reserved when a file is made.
@@ -209,6 +226,11 @@ pub enum DiskDone {
     Done,
     /// The data does not have the hash it should; it was not written.
     HashMismatch,
+    /// A piece whose bytes on disk are all zero, if that was to be told.
+    Zeros {
+        /// Whether it has its hash all the same.
+        is_right: bool,
+    },
     /// The bytes read, all of them.
     Read(Bytes),
     /// The files as they are now, in the store's order; `None` where there is none.
@@ -217,13 +239,34 @@ pub enum DiskDone {
     Loaded(Option<Bytes>),
 }
 
-/// What tells whether a file was changed behind our back.
+/// What tells whether a file was changed behind our back, and whether it is ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FileStat {
     /// In bytes.
     pub length: u64,
-    /// Time of last modification, nanoseconds since 1970.
+    /// Time of last modification, nanoseconds since 1970. Any program can set it.
     pub modified_ns: i64,
+    /// Time of the last change of content or attributes (`st_ctime`), nanoseconds since 1970, which
+    /// no program can set. That of modification where the system has none.
+    pub changed_ns: i64,
+    /// Tells the file from others that bear its name before or after it, such as its inode and time
+    /// of birth; 0 where the system cannot.
+    pub id: u64,
+    /// How many names the file has (hard links); at least 1.
+    pub links: u32,
+}
+
+impl FileStat {
+    /// A file with one name, of which no more is known.
+    pub const fn new(length: u64, modified_ns: i64) -> Self {
+        FileStat { length, modified_ns, changed_ns: modified_ns, id: 0, links: 1 }
+    }
+
+    /// Whether nothing tells that it was changed since it was as in `before`.
+    pub fn is_as(&self, before: &FileStat) -> bool {
+        let times = |stat: &FileStat| (stat.length, stat.modified_ns, stat.changed_ns);
+        times(self) == times(before)
+    }
 }
 
 /// A disk request that failed.
@@ -251,6 +294,9 @@ pub enum DiskErrorKind {
     /// Something that is not a plain file or directory of ours stands in the way (a link that
     /// leads out of the root, a directory where a file should be).
     InTheWay,
+    /// A file that is somebody else's, and would be overwritten. Nothing of the torrent is begun;
+    /// once it is out of the way, or if it is no loss, resuming or adding the torrent goes on.
+    Foreign,
     /// Out of file descriptors.
     TooManyOpen,
     /// The store is not known (a request crossed its `Close`).
@@ -267,6 +313,7 @@ impl fmt::Display for DiskError {
             DiskErrorKind::NotFound => "missing",
             DiskErrorKind::Short => "shorter than it should be",
             DiskErrorKind::InTheWay => "something else is in its place",
+            DiskErrorKind::Foreign => "another file is there, which would be overwritten",
             DiskErrorKind::TooManyOpen => "too many open files",
             DiskErrorKind::UnknownStore => "not open",
             DiskErrorKind::Io => "input/output error",

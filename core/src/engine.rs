@@ -8,6 +8,7 @@ mod dht;
 mod error;
 mod lsd;
 mod scrape;
+mod selection;
 mod settle;
 
 use std::net::{IpAddr, SocketAddr};
@@ -179,11 +180,7 @@ impl Engine {
                 return Err(AddTorrentError::Duplicate(known));
             }
         }
-        // As many as there are, if that is known.
-        let files = add.source.metainfo().map_or(add.files.len(), |known| known.files().len());
-        if !add.files.is_empty() && add.files.len() != files {
-            return Err(AddTorrentError::WrongFileCount { given: add.files.len(), files });
-        }
+        selection::check(&add)?;
         let store = self.stores.insert(());
         let session = &mut self.session;
         let id = self.torrents.insert_with(|id| Torrent::new(session, id, store, add));
@@ -410,8 +407,8 @@ impl Engine {
     fn resolved(&mut self, op: OpId, result: Result<Vec<IpAddr>, ResolveError>) {
         match self.session.ops.remove(op) {
             Some(OpOwner::Announce(id)) => self.announces.resolved(&mut self.session, id, result),
-            Some(OpOwner::Peer(id, port)) => {
-                self.route(id, |torrent, session| torrent.peer_resolved(session, port, result));
+            Some(OpOwner::Peer(id, peer)) => {
+                self.route(id, |torrent, session| torrent.peer_resolved(session, peer, result));
             }
             Some(OpOwner::Dht(what)) => {
                 if let Some(dht) = &mut self.dht {

@@ -78,7 +78,8 @@ pub enum Event {
     Resolved {
         /// Which request.
         op: OpId,
-        /// Its addresses, at most 16, in the order to try; or why there are none.
+        /// Its addresses, at most 32 of each address family, in the order to try; or why there are
+        /// none.
         result: Result<Vec<IpAddr>, ResolveError>,
     },
 }

@@ -12,6 +12,7 @@ use crate::disk::DiskError;
 use crate::event::NetError;
 use crate::id::TorrentId;
 use crate::session::bans::BanReason;
+use crate::tracker::server::HeardAnnounce;
 use crate::tracker::{ScrapeEntry, ScrapeId};
 
 /// Something the application may want to know.
@@ -63,6 +64,8 @@ pub enum Notice {
         /// The swarms it knows of those asked for, or why it did not say.
         swarms: Result<Vec<ScrapeEntry>, String>,
     },
+    /// The embedded tracker was announced to, if `Config::tracker_notices` has this told.
+    TrackerHeard(HeardAnnounce),
     /// Everything asked for by `Engine::stop` is done. The last notice.
     Stopped,
 }
@@ -101,6 +104,15 @@ pub enum TorrentNotice {
     MetadataUnusable {
         /// Why.
         why: String,
+    },
+    /// The torrent has none of the files that were chosen before it was known. It is paused.
+    NothingSelected {
+        /// The numbers chosen, from 0.
+        selected: String,
+        /// Whether it was the magnet link that chose them (BEP 53), and not the user.
+        by_link: bool,
+        /// How many files have numbers.
+        files: usize,
     },
     /// A peer claims metadata longer than is accepted; it is not asked for it.
     MetadataTooLong {

@@ -7,9 +7,12 @@
 //! from numbers that do not fit.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::padding::Padding;
 
 /// Length of a block in bytes, the unit of requests. BEP 3: "All current implementations use 2^14".
 pub const BLOCK_LEN: u32 = 16 * 1024;
@@ -120,38 +123,21 @@ impl fmt::Debug for PeerId {
 
 /// How a torrent's content is cut into pieces and blocks.
 ///
-/// Pieces that end in padding (BEP 47, BEP 52) are transferred without it: their blocks end where
-/// the data ends, see [`Geometry::with_padding`].
+/// Padding (BEP 47, BEP 52) is not transferred: a block is what is left of its 16 KiB without the
+/// padding at their beginning and end. Of some nothing is left; those are no blocks. Padding amid a block
+/// is transferred with it, since a request is one run of bytes, and not counted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Geometry {
     total_len: u64,
     piece_len: u32,
     pieces: u32,
-    tails: Option<Arc<Tails>>,
-}
-
-/// The pieces that end in padding.
-#[derive(PartialEq, Eq, Debug)]
-struct Tails {
-    /// Each with the bytes that are transferred, in order.
-    pieces: Vec<(PieceIndex, u32)>,
-    padding: Padding,
-}
-
-/// What is known of padding by those who ask for blocks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Padding {
-    /// v1: padding is content of which nothing need be asked for, but a block that has any data is
-    /// asked for whole.
-    Content,
-    /// v2: there is none, a piece ends where its file does.
-    Unknown,
+    padding: Option<Arc<Padding>>,
 }
 
 impl Geometry {
     /// Of no content at all: no pieces.
     pub const NOTHING: Geometry =
-        Geometry { total_len: 0, piece_len: BLOCK_LEN, pieces: 0, tails: None };
+        Geometry { total_len: 0, piece_len: BLOCK_LEN, pieces: 0, padding: None };
 
     /// `total_len` bytes in pieces of `piece_len`; `None` if a number is 0 or past the limits
     /// ([`MAX_PIECE_LEN`], [`MAX_PIECES`]). Content of no bytes has no pieces.
@@ -160,28 +146,12 @@ impl Geometry {
             return None;
         }
         let pieces = u32::try_from(total_len.div_ceil(u64::from(piece_len))).ok()?;
-        (pieces <= MAX_PIECES).then_some(Geometry { total_len, piece_len, pieces, tails: None })
+        (pieces <= MAX_PIECES).then_some(Geometry { total_len, piece_len, pieces, padding: None })
     }
 
-    /// The same where these pieces, in order, end in padding after so many bytes. What says
-    /// nothing is left out: bytes of none, or of all the piece.
-    pub fn with_padding(
-        self,
-        padding: Padding,
-        data: impl IntoIterator<Item = (PieceIndex, u32)>,
-    ) -> Self {
-        let transferred = |bytes: u32| match padding {
-            Padding::Content => bytes.next_multiple_of(BLOCK_LEN),
-            Padding::Unknown => bytes,
-        };
-        let pieces: Vec<_> = data
-            .into_iter()
-            .filter(|&(piece, bytes)| bytes > 0 && bytes <= self.len_of(piece))
-            .map(|(piece, bytes)| (piece, transferred(bytes)))
-            .filter(|&(piece, bytes)| bytes < self.len_of(piece))
-            .collect();
-        let tails = (!pieces.is_empty()).then(|| Arc::new(Tails { pieces, padding }));
-        Geometry { tails, ..self }
+    /// The same where this much of the content is padding.
+    pub fn with_padding(self, padding: Option<Padding>) -> Self {
+        Geometry { padding: padding.map(Arc::new), ..self }
     }
 
     /// Length of the content in bytes, padding included.
@@ -220,74 +190,131 @@ impl Geometry {
         u32::try_from(left).unwrap_or(u32::MAX).min(self.piece_len)
     }
 
-    /// Bytes of a piece that are transferred: all but the padding at its end.
+    /// Length of a piece in bytes without its padding.
     pub fn data_len_of(&self, piece: PieceIndex) -> u32 {
-        self.tail_of(piece).unwrap_or_else(|| self.len_of(piece))
+        let whole = Block { piece, begin: 0, length: self.len_of(piece) };
+        whole.length - self.padding_in(whole)
     }
 
-    /// Bytes to transfer in all.
+    /// Length of the content in bytes without padding.
     pub fn data_len(&self) -> u64 {
-        self.data_len_of_all(self.pieces, |_| true)
+        let padding = self.padding.as_ref().map_or(0, |padding| padding.total());
+        self.total_len.saturating_sub(padding)
     }
 
-    /// Bytes to transfer for `count` pieces, which are those for which `contains` says so. Looks
-    /// at those only that are not as long as the others.
+    /// The same of `count` pieces, which are those for which `contains` says so. Looks at those only
+    /// that have padding, and at the last.
     pub fn data_len_of_all(&self, count: u32, contains: impl Fn(PieceIndex) -> bool) -> u64 {
-        let tails = self.tails.as_ref().map_or(&[][..], |tails| &tails.pieces);
-        let last = self.pieces.checked_sub(1).map(PieceIndex);
-        let last = last.filter(|last| tails.last().is_none_or(|(tail, _)| tail != last));
-        let missing = tails
-            .iter()
-            .copied()
-            .chain(last.map(|last| (last, self.len_of(last))))
+        let last = self.pieces.checked_sub(1).map(PieceIndex).filter(|last| contains(*last));
+        let short = last.map_or(0, |last| u64::from(self.piece_len - self.len_of(last)));
+        let runs = self.padding.iter().flat_map(|padding| padding.runs());
+        let padding: u64 = runs
+            .flat_map(|run| {
+                self.pieces_of(&run).map(move |piece| {
+                    let start = self.offset_of(piece);
+                    let end = start + u64::from(self.piece_len);
+                    (piece, run.end.min(end) - run.start.max(start))
+                })
+            })
             .filter(|(piece, _)| contains(*piece))
-            .map(|(_, bytes)| u64::from(self.piece_len - bytes))
+            .map(|(_, bytes)| bytes)
             .sum();
-        (u64::from(count) * u64::from(self.piece_len)).saturating_sub(missing)
+        (u64::from(count) * u64::from(self.piece_len)).saturating_sub(short + padding)
     }
 
-    fn tail_of(&self, piece: PieceIndex) -> Option<u32> {
-        let pieces = &self.tails.as_ref()?.pieces;
-        let at = pieces.binary_search_by_key(&piece, |(piece, _)| *piece).ok()?;
-        pieces.get(at).map(|(_, bytes)| *bytes)
+    /// The pieces that have bytes of a range of the content, which is not empty.
+    fn pieces_of(&self, range: &Range<u64>) -> impl Iterator<Item = PieceIndex> + use<> {
+        let piece_len = u64::from(self.piece_len);
+        // The content has no more pieces than that.
+        let at = |offset: u64| (offset / piece_len) as u32;
+        (at(range.start)..at(range.end - 1) + 1).map(PieceIndex)
     }
 
-    /// How many blocks a piece has.
+    /// How many bytes of a range inside a piece are padding.
+    pub fn padding_in(&self, range: Block) -> u32 {
+        let Some(padding) = &self.padding else { return 0 };
+        // No more than the range has.
+        padding.bytes_in(self.place_of(range)) as u32
+    }
+
+    /// Where a range inside a piece lies in the content.
+    fn place_of(&self, range: Block) -> Range<u64> {
+        let start = self.offset_of(range.piece) + u64::from(range.begin);
+        start..start + u64::from(range.length)
+    }
+
+    /// Whether a piece consists of padding alone. It is not transferred: it is there as soon as it is
+    /// verified.
+    pub fn is_padding(&self, piece: PieceIndex) -> bool {
+        self.padding.is_some() && self.contains(piece) && self.data_len_of(piece) == 0
+    }
+
+    /// The pieces that consist of padding alone, in order.
+    pub fn padding_pieces(&self) -> impl Iterator<Item = PieceIndex> + '_ {
+        let long = |run: &Range<u64>| run.end - run.start >= u64::from(self.len_of(self.last()));
+        let runs = self.padding.iter().flat_map(|padding| padding.runs()).filter(long);
+        runs.flat_map(|run| self.pieces_of(&run)).filter(|piece| self.is_padding(*piece))
+    }
+
+    fn last(&self) -> PieceIndex {
+        PieceIndex(self.pieces.saturating_sub(1))
+    }
+
+    /// How many blocks a piece has, those of padding alone among them that others follow.
     pub fn blocks_of(&self, piece: PieceIndex) -> u32 {
-        self.data_len_of(piece).div_ceil(BLOCK_LEN)
+        let whole = Block { piece, begin: 0, length: self.len_of(piece) };
+        let data = self.trim(whole);
+        if data.length == 0 { 0 } else { (data.begin + data.length).div_ceil(BLOCK_LEN) }
     }
 
-    /// The `number`th block of a piece.
+    /// The numbers of those blocks of a piece that consist of padding alone: nothing is transferred
+    /// for them.
+    pub fn padding_blocks(&self, piece: PieceIndex) -> impl Iterator<Item = u32> + '_ {
+        let blocks = if self.padding.is_some() { self.blocks_of(piece) } else { 0 };
+        let before_the_end = Block {
+            piece,
+            begin: 0,
+            length: blocks.saturating_mul(BLOCK_LEN).min(self.len_of(piece)),
+        };
+        let may_be = self.padding_in(before_the_end) >= BLOCK_LEN;
+        let numbers = if may_be { 0..blocks } else { 0..0 };
+        numbers.filter(move |number| self.block(piece, *number).length == 0)
+    }
+
+    /// The `number`th block of a piece; one of no length if it consists of padding alone.
     pub fn block(&self, piece: PieceIndex, number: u32) -> Block {
-        let begin = number * BLOCK_LEN;
-        let length = self.data_len_of(piece).saturating_sub(begin).min(BLOCK_LEN);
-        Block { piece, begin, length }
+        let begin = number.saturating_mul(BLOCK_LEN);
+        let length = self.len_of(piece).saturating_sub(begin).min(BLOCK_LEN);
+        self.trim(Block { piece, begin, length })
+    }
+
+    /// What is left of a range inside a piece without the padding at its beginning and its end.
+    fn trim(&self, range: Block) -> Block {
+        let Some(padding) = &self.padding else { return range };
+        let whole = self.place_of(range);
+        let data = padding.trim(whole.clone());
+        if data.is_empty() {
+            return Block { length: 0, ..range };
+        }
+        // No more than the range has.
+        let begin = range.begin + (data.start - whole.start) as u32;
+        Block { begin, length: (data.end - data.start) as u32, ..range }
     }
 
     /// Whether the block is exactly one that [`Geometry::block`] gives: what we ask for.
     pub fn is_block(&self, block: Block) -> bool {
-        let left = |len: u32| len.saturating_sub(block.begin).min(BLOCK_LEN);
         self.contains(block.piece)
-            && block.begin.is_multiple_of(BLOCK_LEN)
             && block.length > 0
-            && block.length == left(self.data_len_of(block.piece))
+            && block == self.block(block.piece, block.number())
     }
 
-    /// Whether the range lies inside its piece, padding included, and is not empty.
+    /// Whether the range lies inside its piece, padding included, and is not empty: what we may be
+    /// asked for. Padding reads as zeros (BEP 47: clients "must service such requests").
     pub fn contains_range(&self, block: Block) -> bool {
-        self.contains(block.piece) && ends_within(block, self.len_of(block.piece))
+        let end = u64::from(block.begin) + u64::from(block.length);
+        let is_inside = end <= u64::from(self.len_of(block.piece));
+        self.contains(block.piece) && block.length > 0 && is_inside
     }
-
-    /// Whether the range is one that we may be asked for: padding only where it is content.
-    pub fn may_be_requested(&self, block: Block) -> bool {
-        let is_content = self.tails.as_ref().is_none_or(|tails| tails.padding == Padding::Content);
-        self.contains_range(block)
-            && (is_content || ends_within(block, self.data_len_of(block.piece)))
-    }
-}
-
-fn ends_within(range: Block, len: u32) -> bool {
-    range.length > 0 && u64::from(range.begin) + u64::from(range.length) <= u64::from(len)
 }
 
 #[cfg(test)]
@@ -309,42 +336,67 @@ mod tests {
         assert!(!g.contains_range(Block { piece: PieceIndex(0), begin: 0, length: 0 }));
     }
 
-    /// Four pieces of four blocks each but the last, of which two end in padding.
-    fn padded(padding: Padding) -> Geometry {
-        let tails = [(0, 20_000), (1, 65_536), (2, 16_384), (3, 0)];
-        let tails = tails.map(|(piece, bytes)| (PieceIndex(piece), bytes));
-        Geometry::new(4 * 65_536 - 100, 65_536).unwrap().with_padding(padding, tails)
+    /// Pieces of four blocks; negative lengths are padding.
+    fn padded(files: &[i64]) -> Geometry {
+        let files = files.iter().map(|length| (length.unsigned_abs(), *length < 0));
+        let total = files.clone().map(|(length, _)| length).sum();
+        Geometry::new(total, 65_536).unwrap().with_padding(Padding::of_files(files))
+    }
+
+    /// Where the blocks of a piece begin and how long they are.
+    fn blocks(g: &Geometry, piece: u32) -> Vec<(u32, u32)> {
+        let block = |number| g.block(PieceIndex(piece), number);
+        let blocks = (0..g.blocks_of(PieceIndex(piece))).map(block);
+        blocks.map(|block| (block.begin, block.length)).collect()
     }
 
     #[test]
-    fn padding_is_not_asked_for_and_of_v2_not_even_beside_data() {
-        let lengths = |g: &Geometry| {
-            g.iter()
-                .map(|piece| (0..g.blocks_of(piece)).map(|n| g.block(piece, n).length).collect())
-                .collect::<Vec<Vec<u32>>>()
-        };
-        let whole = vec![16_384; 4];
-        let last = vec![16_384, 16_384, 16_384, 16_284];
-        let v1 = padded(Padding::Content);
-        assert_eq!(lengths(&v1), [vec![16_384; 2], whole.clone(), vec![16_384], last.clone()]);
-        assert_eq!(v1.data_len(), 32_768 + 65_536 + 16_384 + 65_436);
-        let v2 = padded(Padding::Unknown);
-        assert_eq!(lengths(&v2), [vec![16_384, 3_616], whole, vec![16_384], last]);
-        assert_eq!(v2.data_len(), 20_000 + 65_536 + 16_384 + 65_436);
-        let both = |piece: PieceIndex| piece.0 > 1;
-        assert_eq!(v2.data_len_of_all(2, both), 16_384 + 65_436);
-        for g in [v1, v2] {
-            assert_eq!(g.len_of(PieceIndex(0)), 65_536, "as it is hashed by v1");
-            assert!(!g.is_block(Block { piece: PieceIndex(0), begin: 32_768, length: 16_384 }));
-        }
+    fn a_file_ends_where_its_last_block_ends() {
+        let g = padded(&[20_000, -45_536, 65_536, 16_384, -49_152, 65_436, -100]);
+        assert_eq!(blocks(&g, 0), [(0, 16_384), (16_384, 3_616)]);
+        assert_eq!(blocks(&g, 1).len(), 4);
+        assert_eq!(blocks(&g, 2), [(0, 16_384)]);
+        assert_eq!(blocks(&g, 3)[3], (49_152, 16_284));
+        assert_eq!(g.data_len(), 20_000 + 65_536 + 16_384 + 65_436);
+        assert_eq!(g.len_of(PieceIndex(0)), 65_536, "as it is hashed by v1");
+        let is_block = |begin, length| g.is_block(Block { piece: PieceIndex(0), begin, length });
+        assert!(is_block(16_384, 3_616));
+        assert!(!is_block(16_384, 16_384) && !is_block(32_768, 16_384));
+        let two = |piece: PieceIndex| [0, 3].contains(&piece.0);
+        assert_eq!(g.data_len_of_all(2, two), 20_000 + 65_436);
     }
 
     #[test]
-    fn padding_may_be_asked_of_us_where_it_is_content() {
-        let beyond = Block { piece: PieceIndex(2), begin: 16_384, length: 16_384 };
-        assert!(padded(Padding::Content).may_be_requested(beyond));
-        assert!(!padded(Padding::Unknown).may_be_requested(beyond));
-        assert!(padded(Padding::Unknown).may_be_requested(Block { begin: 0, ..beyond }));
+    fn padding_before_and_behind_is_cut_off_and_padding_within_is_not() {
+        let g = padded(&[100, -200, 16_000, -100, 16_384, -16_484, 1, -16_267]);
+        assert_eq!(blocks(&g, 0), [(0, 16_300), (16_400, 16_368), (32_768, 16), (49_268, 1)]);
+        assert_eq!(blocks(&g, 1), [], "the content ends here");
+        let first = g.block(PieceIndex(0), 0);
+        assert_eq!(first.length - g.padding_in(first), 16_100);
+        assert_eq!(g.data_len(), 32_485);
+    }
+
+    #[test]
+    fn of_blocks_of_padding_alone_nothing_is_transferred() {
+        let g = padded(&[10, -40_000, 25_526, -65_536, -65_536, 7, -100_000]);
+        assert_eq!(blocks(&g, 0), [(0, 10), (16_384, 0), (40_010, 9_142), (49_152, 16_384)]);
+        assert_eq!(g.padding_blocks(PieceIndex(0)).collect::<Vec<_>>(), [1]);
+        assert_eq!(blocks(&g, 3), [(0, 7)]);
+        assert_eq!(g.padding_blocks(PieceIndex(3)).count(), 0, "behind its end there are none");
+        let pieces: Vec<u32> = g.padding_pieces().map(|piece| piece.0).collect();
+        assert_eq!(pieces, [1, 2, 4]);
+        assert!(pieces.iter().all(|piece| g.blocks_of(PieceIndex(*piece)) == 0));
+        assert_eq!(
+            (g.data_len_of(PieceIndex(1)), g.data_len_of_all(g.pieces(), |_| true)),
+            (0, 25_543)
+        );
+    }
+
+    #[test]
+    fn padding_may_be_asked_of_us() {
+        let g = padded(&[20_000, -45_536, 5]);
+        assert!(g.contains_range(Block { piece: PieceIndex(0), begin: 49_152, length: 16_384 }));
+        assert!(!g.contains_range(Block { piece: PieceIndex(1), begin: 0, length: 6 }));
     }
 
     #[test]

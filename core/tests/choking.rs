@@ -129,7 +129,7 @@ impl Scene {
             DiskRequest::Load { .. } => DiskDone::Loaded(None),
             DiskRequest::Open { .. } => {
                 let length = CONTENT.len() as u64;
-                DiskDone::Files(vec![Some(FileStat { length, modified_ns: 0 })])
+                DiskDone::Files(vec![Some(FileStat::new(length, 0))])
             }
             DiskRequest::Read { .. } => {
                 self.reads += 1;

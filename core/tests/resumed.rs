@@ -25,7 +25,10 @@ struct Did {
 /// A session in which nobody comes, until the torrent is saved.
 fn session(disk: &mut MemoryDisk) -> Did {
     let mut engine = Engine::new(Config::default(), [1; 32], Instant::ZERO, UnixTime(1));
-    engine.add_torrent(Instant::ZERO, AddTorrent::new(metainfo(), "/data")).expect("new");
+    let add = AddTorrent::new(metainfo(), "/data");
+    // Whatever is there may be made what it should be.
+    let add = AddTorrent { overwrite: true, ..add };
+    engine.add_torrent(Instant::ZERO, add).expect("new");
     let mut did = Did::default();
     let mut now = Instant::ZERO;
     while !did.stopped {
@@ -86,4 +89,5 @@ fn changed_torrent_is_hashed_and_saved_again() {
     disk.insert("/data/file", [CONTENT, b"x"].concat());
     let again = session(&mut disk);
     assert!(again.hashed > 0 && again.saved > 0, "the file is longer than it was");
+    assert_eq!(disk.file("/data/file"), Some(CONTENT), "and is not any more");
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 
 use bitswarm_core::StoreId;
-use bitswarm_core::disk::{DiskError, Span, Spans, StoreSpec};
+use bitswarm_core::disk::{DiskError, Spans, StoreSpec};
 use bitswarm_core::id::Id;
 use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::piece::{Sha1Hash, Sha256Hash};
@@ -173,13 +173,11 @@ impl<F: Fn(u32) -> Place + Sync> Work<'_, F> {
             .map(|piece| {
                 let Place { spans, merkle_layer } = (self.pieces.place)(piece);
                 layers.push(merkle_layer);
-                let lengths = |of: fn(&Span) -> bool| -> u64 {
-                    spans.iter().filter(|span| of(span)).map(|span| u64::from(span.length)).sum()
-                };
-                length += lengths(|_| true);
-                let without_padding = lengths(|span| span.file.is_some()) as usize;
+                let stored = spans.iter().filter(|span| span.file.is_some());
+                let without_padding: u64 = stored.map(|span| u64::from(span.length)).sum();
+                length += without_padding;
                 let protocol = self.pieces.protocol;
-                let v2 = protocol.has_v2().then_some(without_padding);
+                let v2 = protocol.has_v2().then_some(without_padding as usize);
                 let hashing = PieceHashing::new(protocol.has_v1(), v2);
                 PieceReading::new(self.store, spans, hashing)
             })
@@ -201,7 +199,7 @@ fn batch_len(piece_len: u32) -> u32 {
 mod tests {
     use std::path::PathBuf;
 
-    use bitswarm_core::disk::{DiskErrorKind, FileIndex, StoreFile};
+    use bitswarm_core::disk::{DiskErrorKind, FileIndex, Span, StoreFile};
     use bitswarm_core::merkle::BlockHasher;
     use sha1::{Digest, Sha1};
 
@@ -233,7 +231,7 @@ mod tests {
         };
         let count = u32::try_from(total.div_ceil(u64::from(PIECE))).unwrap();
         Pieces {
-            store: Arc::new(StoreSpec { root, files, links: Vec::new() }),
+            store: Arc::new(StoreSpec { root, files, links: Vec::new(), follow_top_link: false }),
             count,
             length: PIECE,
             protocol: Protocol::V1,
@@ -278,6 +276,7 @@ mod tests {
                 root: dir.path().to_owned(),
                 files: vec![file],
                 links: Vec::new(),
+                follow_top_link: false,
             }),
             count: 1,
             length: 1 << 21,

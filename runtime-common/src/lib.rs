@@ -7,7 +7,8 @@
 //! are ready leaves them to a [`sockets::Driver`] and brings a [`sockets::Poller`]; any other has
 //! sockets with their options and errors in [`net`], and buffers to read them into in [`buffers`].
 //!
-//! Tools: [`hashing`] hashes files with all processors; [`lanes`] hashes several pieces at once.
+//! Tools: [`interfaces`] lists this machine's addresses; [`hashing`] hashes files with all processors; [`lanes`] hashes several pieces at once;
+//! [`signals`] tells which signals are ignored.
 
 pub mod buffers;
 mod client;
@@ -18,11 +19,13 @@ mod events;
 pub mod hashing;
 mod host;
 mod inbox;
+pub mod interfaces;
 pub mod lanes;
 pub mod multicast;
 pub mod net;
 pub mod resolve;
 mod session;
+pub mod signals;
 pub mod sockets;
 mod sys;
 mod table;

@@ -21,8 +21,8 @@ const THREADS: usize = 4;
 /// Names that wait at most (chosen). Past it: [`ResolveError::Unavailable`].
 const WAITING: usize = 256;
 
-/// Addresses of one name at most, as `Event::Resolved` has it.
-const ADDRESSES: usize = 16;
+/// Addresses of one name at most in each address family, as `Event::Resolved` has it.
+const ADDRESSES: usize = 32;
 
 /// How long a thread waits for work before it ends (chosen).
 const IDLE: Duration = Duration::from_secs(5);
@@ -173,7 +173,9 @@ fn look_up(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
     };
     let mut addresses: Vec<IpAddr> = Vec::new();
     for ip in found.flatten().map(|info| info.sockaddr.ip()) {
-        if addresses.len() < ADDRESSES && !addresses.contains(&ip) {
+        // Many of one family must not hide the other.
+        let known = addresses.iter().filter(|known| known.is_ipv4() == ip.is_ipv4()).count();
+        if known < ADDRESSES && !addresses.contains(&ip) {
             addresses.push(ip);
         }
     }

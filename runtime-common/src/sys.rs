@@ -1,8 +1,8 @@
-//! Reading from a socket into memory that was never written: with `lanes/x86.rs` the places that need
-//! `unsafe`.
+//! Reading from a socket into memory that was never written, and asking what becomes of a signal: with
+//! `lanes/x86.rs` the places that need `unsafe`.
 //!
 //! The standard library's reads want initialised memory; setting 256 KiB to zero before each read
-//! would cost as much as copying them.
+//! would cost as much as copying them. Crates for signals set handlers and do not say which are set.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -42,4 +42,16 @@ fn append<T>(
     // capacity, which begins at the buffer's length, and `count` was checked to lie within it.
     unsafe { buffer.set_len(len) };
     Ok((count, more))
+}
+
+/// Whether a signal is ignored in this process.
+#[cfg(unix)]
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action the call changes nothing, and `action` has room for the old one.
+    let failed = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) } != 0;
+    // SAFETY: all zeros are a valid `sigaction` of integers and of a handler that may be absent; the
+    // call has overwritten them if it succeeded.
+    let action = unsafe { action.assume_init() };
+    !failed && action.sa_sigaction == libc::SIG_IGN
 }

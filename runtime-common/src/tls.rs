@@ -46,7 +46,7 @@ impl Trust {
         let config = self.config_for(host).map_err(tls_error)?;
         let mut session = ClientConnection::new(config, name).map_err(tls_error)?;
         session.set_buffer_limit(None);
-        Ok(Tls { session })
+        Ok(Tls { session, has_ended: false })
     }
 
     fn config_for(&mut self, host: &str) -> Result<Arc<ClientConfig>, Error> {
@@ -131,12 +131,19 @@ impl ServerCertVerifier for AnyCertificate {
 /// socket.
 pub struct Tls {
     session: ClientConnection,
+    has_ended: bool,
 }
 
 impl Tls {
     /// Whether the two have not agreed yet.
     pub fn is_handshaking(&self) -> bool {
         self.session.is_handshaking()
+    }
+
+    /// Whether the other side has said farewell: no more plain text comes, though the connection may
+    /// stay open until we close it.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Takes in what came over the wire.
@@ -146,7 +153,8 @@ impl Tls {
             if self.session.read_tls(&mut wire)? == 0 {
                 break;
             }
-            self.session.process_new_packets().map_err(tls_error)?;
+            let state = self.session.process_new_packets().map_err(tls_error)?;
+            self.has_ended |= state.peer_has_closed();
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ impl Swarm {
         let link = Link::home(1 << 20, 1 << 20);
         let tracker = match by {
             By::Engine => world.add_engine("tracker", link, |config| {
-                config.tracker_listen = Some(([0, 0, 0, 0], TRACKER_PORT).into());
+                config.tracker_listen = vec![([0, 0, 0, 0], TRACKER_PORT).into()];
             }),
             By::Script => {
                 let tracker = Tracker::new(Answer::Swarm(60));

@@ -22,10 +22,10 @@ pub(crate) struct Dht {
 pub(crate) enum DhtCommand {
     /// Find the peers of a torrent
     Lookup {
-        /// The torrent: its infohash, a magnet link or a torrent file
+        /// The torrent: its infohash, a magnet link, a file, an http(s) address, or - for stdin
         torrent: PathBuf,
         #[command(flatten)]
-        options: DhtOptions,
+        asking: DhtAsking,
     },
     /// Get an item
     Get {
@@ -39,19 +39,22 @@ pub(crate) enum DhtCommand {
         #[arg(long, value_name = "TEXT")]
         salt: Option<String>,
         #[command(flatten)]
-        options: DhtOptions,
+        asking: DhtAsking,
     },
     /// Store an item; prints where it lies
     Put(DhtPut),
     /// Count a torrent's peers
     Scrape {
-        /// The torrent: its infohash, a magnet link or a torrent file
+        /// The torrent: its infohash, a magnet link, a file, an http(s) address, or - for stdin
         torrent: PathBuf,
         #[command(flatten)]
-        options: DhtOptions,
+        asking: DhtAsking,
     },
     /// Run a node until stopped
     Node {
+        /// Where to keep its id and its table [default: bitswarm in the XDG state directory]
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
         #[command(flatten)]
         options: DhtOptions,
     },
@@ -60,11 +63,11 @@ pub(crate) enum DhtCommand {
 impl DhtCommand {
     pub(super) fn options(&self) -> &DhtOptions {
         match self {
-            DhtCommand::Lookup { options, .. }
-            | DhtCommand::Get { options, .. }
-            | DhtCommand::Scrape { options, .. }
-            | DhtCommand::Node { options } => options,
-            DhtCommand::Put(args) => &args.options,
+            DhtCommand::Lookup { asking, .. }
+            | DhtCommand::Get { asking, .. }
+            | DhtCommand::Scrape { asking, .. } => &asking.options,
+            DhtCommand::Put(args) => &args.asking.options,
+            DhtCommand::Node { options, .. } => options,
         }
     }
 }
@@ -88,6 +91,16 @@ pub(crate) struct DhtPut {
           value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) seq: Option<i64>,
     #[command(flatten)]
+    pub(crate) asking: DhtAsking,
+}
+
+/// Options of what asks and ends.
+#[derive(Args, Debug)]
+pub(crate) struct DhtAsking {
+    /// Longest time to look
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
     pub(crate) options: DhtOptions,
 }
 
@@ -103,9 +116,6 @@ pub(crate) struct DhtOptions {
     /// Local address to use (may be repeated: each is a node of its own) [default: all]
     #[arg(long, value_name = "ADDR")]
     pub(crate) bind: Vec<IpAddr>,
-    /// Longest time to look
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
-    pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) driven: Driven,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! `create`: makes a torrent of a file or a directory, hashing on all cores.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,8 +20,9 @@ use crate::hashing::hash;
 use crate::input;
 use crate::output::{Object, print, print_raw};
 use crate::progress::Progress;
+use crate::replace::{self, Existing};
 use crate::signals::Interrupt;
-use crate::units::{Size, parse_size};
+use crate::units::{Size, counted, parse_size, refuse_negative};
 
 /// Which program is named as the maker unless the user says otherwise.
 const CREATED_BY: &str = concat!("bitswarm ", env!("CARGO_PKG_VERSION"));
@@ -34,7 +35,8 @@ pub(crate) struct Create {
     /// Where to write the torrent; - is stdout [default: the name with .torrent, here]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Which versions of BitTorrent it is for
+    /// Which versions of BitTorrent it is for; Transmission 3 and aria2 1.36 cannot use hybrids, make
+    /// v1 for those
     #[arg(long, value_enum, default_value_t = Version::Hybrid)]
     pub(crate) protocol: Version,
     /// A tracker to announce to (may be repeated; each is a tier of its own, URL,URL is one tier)
@@ -88,6 +90,9 @@ pub(crate) struct Create {
     /// Say what would be made, hash and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Replace the torrent file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
 }
@@ -128,7 +133,9 @@ pub(crate) enum CreationDate {
 pub(crate) fn run(args: &Create) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
-    let output = Output::of(args)?;
+    // What is only foretold replaces nothing.
+    let existing = Existing::by_force(args.force || args.dry_run);
+    let output = Output::of(place(args)?, args.reporting.json, existing)?;
     let choice = Choice {
         output: output.path().map(Path::to_owned),
         include: (!args.include.is_empty()).then(|| globs::set(&args.include)).transpose()?,
@@ -151,46 +158,67 @@ pub(crate) fn run(args: &Create) -> Result<(), Failure> {
     match &output {
         Output::Stdout => print_raw(&bytes),
         Output::File(path) => {
-            let written = write_whole(path, &bytes);
-            written.map_err(|error| Failure::file("cannot write", path, &error))?;
+            replace::write(path, &bytes, Existing::by_force(args.force))?;
             report(args, &metainfo, path)
         }
     }
 }
 
-/// Where the torrent goes.
-enum Output {
+/// The file that the user names, or one beside nothing that has the content's name.
+fn place(args: &Create) -> Result<PathBuf, Failure> {
+    if let Some(path) = &args.output {
+        return Ok(path.clone());
+    }
+    let real = args.path.canonicalize();
+    let real = real.map_err(|error| Failure::file("cannot read", &args.path, &error))?;
+    let name = args.path.file_name().or_else(|| real.file_name()).unwrap_or_default();
+    let mut name = name.to_owned();
+    name.push(".torrent");
+    Ok(fitting(name))
+}
+
+/// Where a torrent goes.
+#[derive(Debug)]
+pub(crate) enum Output {
     Stdout,
     File(PathBuf),
 }
 
 impl Output {
-    fn of(args: &Create) -> Result<Self, Failure> {
-        let path = match &args.output {
-            Some(path) if path.as_os_str() == "-" && args.reporting.json => {
-                let message = "-o - and --json would both write to stdout; give one of them";
-                return Err(Failure::new(Code::Usage, message));
-            }
-            Some(path) if path.as_os_str() == "-" => return Ok(Output::Stdout),
-            Some(path) => path.clone(),
-            None => {
-                let real = args.path.canonicalize();
-                let real = real.map_err(|e| Failure::file("cannot read", &args.path, &e))?;
-                let name = args.path.file_name().or_else(|| real.file_name()).unwrap_or_default();
-                let mut name = name.to_owned();
-                name.push(".torrent");
-                PathBuf::from(name)
-            }
-        };
-        refuse_missing_directory(&path)?;
-        Ok(Output::File(path))
+    /// `-` is stdout. That a file cannot be there, or stdout is wanted for two things, is said now
+    /// and not after minutes of hashing or of asking peers.
+    pub(crate) fn of(path: PathBuf, json: bool, existing: Existing) -> Result<Self, Failure> {
+        if path.as_os_str() != "-" {
+            refuse_missing_directory(&path)?;
+            replace::refuse_existing(&path, existing)?;
+            return Ok(Output::File(path));
+        }
+        if json {
+            let message = "-o - and --json would both write to stdout; give one of them";
+            return Err(Failure::new(Code::Usage, message));
+        }
+        Ok(Output::Stdout)
     }
 
-    fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Output::Stdout => None,
             Output::File(path) => Some(path),
         }
+    }
+}
+
+/// A name made of another, no longer than file systems allow.
+fn fitting(name: OsString) -> PathBuf {
+    const NAME_MAX: usize = 255;
+    const END: &str = ".torrent";
+    match name.to_str() {
+        Some(text) if text.len() > NAME_MAX => {
+            let most = NAME_MAX - END.len();
+            let end = (0..=most).rev().find(|&end| text.is_char_boundary(end));
+            PathBuf::from(format!("{}{END}", &text[..end.unwrap_or_default()]))
+        }
+        _ => PathBuf::from(name),
     }
 }
 
@@ -225,10 +253,9 @@ fn refused(path: &Path, error: &CreateError) -> Failure {
     Failure::new(Code::BadInput, format!("{}: {error}", path.display()))
 }
 
-/// Better now than after minutes of hashing.
 fn refuse_missing_directory(output: &Path) -> Result<(), Failure> {
     let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::read_dir(dir).map(|_| ()).map_err(|e| Failure::file("cannot write to", dir, &e))
+    fs::read_dir(dir).map(|_| ()).map_err(|error| Failure::file("cannot write", output, &error))
 }
 
 /// The torrent with what the user says about it besides its content.
@@ -265,7 +292,7 @@ pub(crate) fn similar(names: &[PathBuf]) -> Result<Vec<InfoHash>, Failure> {
         // BEP 38 knows 20 bytes: of v2 alone the first, by which it is known to peers.
         match parse_hex(text) {
             Ok(hash) => Ok(InfoHashV2(hash).truncated()),
-            Err(_) => input::load(name).map(|torrent| torrent.infohash()),
+            Err(_) => input::infohash(name),
         }
     };
     names.iter().map(named).collect()
@@ -316,12 +343,10 @@ fn foretell(args: &Create, creator: &Creator) -> Result<(), Failure> {
 /// How much it is, in words.
 fn extent(metainfo: &Metainfo) -> String {
     let geometry = metainfo.geometry();
-    let files = match info::listed(metainfo).count() {
-        1 => "1 file".to_owned(),
-        count => format!("{count} files"),
-    };
+    let files = counted(metainfo.file_count(), "file", "files");
+    let pieces = counted(geometry.pieces(), "piece", "pieces");
     let (size, piece) = (info::size_of_files(metainfo), geometry.piece_len().into());
-    format!("{} in {files}, {} pieces of {}", Size(size), geometry.pieces(), Size(piece))
+    format!("{} in {files}, {pieces} of {}", Size(size), Size(piece))
 }
 
 fn report(args: &Create, metainfo: &Metainfo, path: &Path) -> Result<(), Failure> {
@@ -330,29 +355,6 @@ fn report(args: &Create, metainfo: &Metainfo, path: &Path) -> Result<(), Failure
     }
     let path = path.display();
     print(&format!("{path}: {}, {}", info::infohashes(metainfo), extent(metainfo)))
-}
-
-/// Writes a file so that it is there whole or not at all.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A device or a pipe is written to; a rename would replace it.
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
-        return File::options().write(true).open(path)?.write_all(bytes);
-    }
-    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-    let mut temporary = name.to_owned();
-    temporary.push(format!(".{}.part", std::process::id()));
-    let temporary = path.with_file_name(temporary);
-    let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 /// `URL` or `URL,URL`. A comma in a URL is written as %2C.
@@ -385,6 +387,7 @@ fn parse_piece_length(text: &str) -> Result<u32, String> {
 }
 
 pub(crate) fn parse_date(text: &str) -> Result<CreationDate, String> {
+    refuse_negative(text)?;
     match (text, text.parse()) {
         ("none", _) => Ok(CreationDate::Absent),
         (_, Ok(seconds)) => Ok(CreationDate::At(seconds)),

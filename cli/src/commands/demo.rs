@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,23 +19,26 @@ use bitswarm_core::metainfo::{Creator, Metainfo};
 use bitswarm_core::notice::{Notice, Service, TorrentNotice};
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_runtime_common::ClientConfig;
-use tempfile::TempDir;
 
 use crate::args::{Demo, Runtime};
+use crate::commands::demo_place::Temporary;
 use crate::exit::{Code, Failure};
 use crate::hashing::hash;
 use crate::output::{Object, print};
-use crate::progress::{Progress, Task};
+use crate::progress::{Activity, Facts, Progress, Task};
 use crate::session::{MustListen, Session, make_dir};
 use crate::signals::Interrupt;
-use crate::status_line::{extent, words};
-use crate::units::{Rate, Size, Span};
+use crate::status_line::facts;
+use crate::units::{Rate, Size, Span, counted};
 
 /// The file that is shared.
 const NAME: &str = "demo.bin";
 
 /// Longest wait for something to happen on loopback (chosen: far more than a slow machine needs).
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Bytes of content between two looks at signals (chosen: some milliseconds).
+const LOOK_EVERY: u64 = 1 << 20;
 
 /// Between two looks at a session (chosen).
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -50,18 +53,33 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     progress.say(&format!("making {} of random content in {}", Size(args.size), root.display()));
     let original = root.join("seeder").join(NAME);
     make_dir(&root.join("seeder"))?;
-    write_content(&original, args.size)
+    let mut task = progress.task("content");
+    let mut look = |done, rate| {
+        task.set(|| Facts::work(done, args.size, format!("making, {rate}")));
+        progress.refresh();
+        !interrupt.is_set()
+    };
+    let written = write_content(&original, args.size, &mut look)
         .map_err(|error| Failure::file("cannot write", &original, &error))?;
+    if !written {
+        return Err(Failure::interrupted("the demonstration was not over"));
+    }
+    drop(task);
 
     let runtime = args.driven.runtime;
-    let tracker = Session::start(runtime, &config(Service::Tracker), MustListen::Yes)?;
-    let url = format!("http://{}/announce", wait_for_tracker(&tracker)?);
-    progress.say(&format!("tracker at {url}"));
-    let metainfo = make_torrent(root, args.size, &url, &progress, &interrupt)?;
+    let tracker = Session::start(runtime, &config(Service::Tracker), MustListen::No)?;
+    let addrs = wait_for_tracker(&tracker)?;
+    let urls: Vec<String> = addrs.iter().map(|addr| format!("http://{addr}/announce")).collect();
+    progress.say(&format!("tracker at {}", urls.join(" and ")));
+    let metainfo = make_torrent(root, args.size, &urls, &progress, &interrupt)?;
 
     let start = |label: &str, dir: &Path| Node::start(runtime, label, dir, &metainfo, &progress);
     let mut nodes = vec![start("seeder", &root.join("seeder"))?];
-    until_all_complete(&mut nodes, &interrupt)?;
+    if let Err(failure) = until_all_complete(&mut nodes, &progress, &interrupt) {
+        nodes.into_iter().for_each(Node::stop);
+        tracker.stop();
+        return Err(failure);
+    }
     let began = Instant::now();
     for number in 1..=args.peers {
         let label = format!("downloader {number}");
@@ -69,7 +87,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
         make_dir(&dir)?;
         nodes.push(start(&label, &dir)?);
     }
-    let result = until_all_complete(&mut nodes, &interrupt);
+    let result = until_all_complete(&mut nodes, &progress, &interrupt);
     let took = began.elapsed();
     let uploaded: Vec<u64> =
         nodes.iter().map(|node| node.last.as_ref().map_or(0, |s| s.uploaded_bytes)).collect();
@@ -95,7 +113,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
 /// Where the files of the demonstration lie.
 enum Place {
     /// In a temporary directory, which goes with this.
-    Temporary(TempDir),
+    Temporary(Temporary),
     /// Where the user wants to find them.
     Kept(PathBuf),
 }
@@ -103,10 +121,7 @@ enum Place {
 impl Place {
     fn new(dir: Option<&Path>) -> Result<Self, Failure> {
         let Some(dir) = dir else {
-            let temporary = tempfile::Builder::new().prefix("bitswarm-demo-").tempdir();
-            return temporary
-                .map(Place::Temporary)
-                .map_err(|e| Failure::file("cannot write to", &std::env::temp_dir(), &e));
+            return Temporary::new().map(Place::Temporary);
         };
         make_dir(dir)?;
         let mut entries = fs::read_dir(dir).map_err(|e| Failure::file("cannot read", dir, &e))?;
@@ -119,14 +134,20 @@ impl Place {
 
     fn path(&self) -> &Path {
         match self {
-            Place::Temporary(dir) => dir.path(),
+            Place::Temporary(temporary) => temporary.path(),
             Place::Kept(dir) => dir,
         }
     }
 }
 
-/// Content that no two pieces have in common: an xorshift generator's output.
-fn write_content(path: &Path, size: u64) -> std::io::Result<()> {
+/// Content that no two pieces have in common: an xorshift generator's output. `look` is told now and
+/// then how many bytes are written, and how fast; whether all was written, which it decides.
+fn write_content(
+    path: &Path,
+    size: u64,
+    look: &mut dyn FnMut(u64, Rate) -> bool,
+) -> std::io::Result<bool> {
+    let began = Instant::now();
     let mut file = BufWriter::with_capacity(1 << 16, File::create(path)?);
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut left = size;
@@ -138,50 +159,74 @@ fn write_content(path: &Path, size: u64) -> std::io::Result<()> {
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
         file.write_all(&bytes[..length])?;
         left -= length as u64;
+        let done = size - left;
+        if done.is_multiple_of(LOOK_EVERY) && !look(done, Rate::mean(done, began.elapsed())) {
+            return Ok(false);
+        }
     }
-    file.flush()
+    file.flush()?;
+    Ok(true)
 }
 
-/// An engine on loopback, on a port that the system chooses.
+/// An engine on loopback, in both address families, on ports that the system chooses.
 fn config(service: Service) -> ClientConfig {
-    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let any_port = vec![
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+    ];
     let (listen, tracker_listen) = match service {
-        Service::Peers => (vec![any_port], None),
-        Service::Tracker => (Vec::new(), Some(any_port)),
+        Service::Peers => (any_port, Vec::new()),
+        Service::Tracker => (Vec::new(), any_port),
     };
     let core = Config { listen, tracker_listen, ..Config::default() };
     ClientConfig { core, ..ClientConfig::default() }
 }
 
-/// The address of the tracker's HTTP server.
-fn wait_for_tracker(session: &Session) -> Result<SocketAddr, Failure> {
+/// The addresses of the tracker's HTTP server: one of each family that this machine has.
+fn wait_for_tracker(session: &Session) -> Result<Vec<SocketAddr>, Failure> {
+    let (mut open, mut failed) = (Vec::new(), Vec::new());
     let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        if let Some(Notice::Listening {
-            service: Service::Tracker,
-            kind: SocketKind::TcpListener,
-            addr,
-        }) = session.next_notice(LOOK_INTERVAL)?
-        {
-            return Ok(addr);
+    while open.len() + failed.len() < 2 && Instant::now() < deadline {
+        match session.next_notice(LOOK_INTERVAL)? {
+            Some(Notice::Listening {
+                service: Service::Tracker,
+                kind: SocketKind::TcpListener,
+                addr,
+            }) => open.push(addr),
+            Some(Notice::ListenFailed {
+                service: Service::Tracker,
+                kind: SocketKind::TcpListener,
+                addr,
+                why,
+            }) => failed.push(format!("cannot listen on {addr}: {why}")),
+            _ => {}
         }
     }
-    Err(Failure::new(Code::Listen, "the tracker does not begin to listen; run with -v"))
+    if open.is_empty() {
+        failed.push("the tracker does not begin to listen; run with -v".to_owned());
+        return Err(Failure::new(Code::Listen, failed.remove(0)));
+    }
+    Ok(open)
 }
 
 fn make_torrent(
     root: &Path,
     size: u64,
-    tracker: &str,
+    trackers: &[String],
     progress: &Progress,
     interrupt: &Interrupt,
 ) -> Result<Metainfo, Failure> {
     let mut creator = Creator::single_file(NAME, size);
-    creator.trackers = vec![vec![tracker.to_owned()]];
+    creator.trackers = vec![trackers.to_vec()];
     let refused = |error| Failure::new(Code::Unknown, format!("cannot make a torrent: {error}"));
     let layout = creator.layout().map_err(refused)?;
     let file = StoreFile { path: NAME.into(), length: size, executable: false };
-    let spec = StoreSpec { root: root.join("seeder"), files: vec![file], links: Vec::new() };
+    let spec = StoreSpec {
+        root: root.join("seeder"),
+        files: vec![file],
+        links: Vec::new(),
+        follow_top_link: false,
+    };
     let mut hashes = Vec::new();
     for result in hash("hashing", spec, &layout, Protocol::V1, progress, interrupt)? {
         let digest = result.map_err(|e| Failure::new(Code::File, format!("cannot read {e}")))?;
@@ -212,7 +257,7 @@ impl Node {
         metainfo: &Metainfo,
         progress: &Progress,
     ) -> Result<Self, Failure> {
-        let session = Session::start(runtime, &config(Service::Peers), MustListen::Yes)?;
+        let session = Session::start(runtime, &config(Service::Peers), MustListen::No)?;
         let id = session.add(AddTorrent::new(metainfo.clone(), dir))?;
         let task = progress.task(label);
         Ok(Node { dir: dir.to_owned(), session, id, task, is_complete: false, last: None })
@@ -237,8 +282,7 @@ impl Node {
     fn look(&mut self) -> u64 {
         let status = self.session.status(self.id);
         if let Some(status) = &status {
-            let (done, total) = extent(status);
-            self.task.set(done, total, || words(status));
+            self.task.set(|| facts(status, None));
             self.last = Some(status.clone());
         }
         status.map_or(0, |status| status.downloaded_bytes)
@@ -246,16 +290,22 @@ impl Node {
 
     fn stop(mut self) {
         if let Some(status) = &self.last {
-            let (done, total) = extent(status);
             let (down, up) = (Size(status.downloaded_bytes), Size(status.uploaded_bytes));
-            self.task.finish(done, total, &format!("received {down}, sent {up}"));
+            let Facts { done, total, .. } = facts(status, None);
+            let note = format!("received {down}, sent {up}");
+            let activity = Activity::Resting;
+            self.task.finish(Facts { activity, done, total, note, ..Facts::default() });
         }
         self.session.stop();
     }
 }
 
 /// Follows all nodes until each has everything, flushed to disk.
-fn until_all_complete(nodes: &mut [Node], interrupt: &Interrupt) -> Result<(), Failure> {
+fn until_all_complete(
+    nodes: &mut [Node],
+    progress: &Progress,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
     let mut received = 0;
     let mut moved_at = Instant::now();
     loop {
@@ -270,6 +320,7 @@ fn until_all_complete(nodes: &mut [Node], interrupt: &Interrupt) -> Result<(), F
             patience -= wait.min(patience);
         }
         let sum = nodes.iter_mut().map(Node::look).sum();
+        progress.refresh();
         if nodes.iter().all(|node| node.is_complete) {
             return Ok(());
         }
@@ -319,10 +370,7 @@ fn report(args: &Demo, took: Duration, uploaded: &[u64]) -> Result<(), Failure> 
             .with("identical", true)
             .print();
     }
-    let everyone = match args.peers {
-        1 => "1 downloader has".to_owned(),
-        n => format!("{n} downloaders have"),
-    };
+    let everyone = counted(args.peers, "downloader has", "downloaders have");
     print(&format!(
         "{everyone} all {} after {} ({} in all)",
         Size(args.size),
@@ -342,8 +390,15 @@ mod tests {
     fn content_has_its_size_and_files_compare_by_every_byte() {
         let dir = tempfile::tempdir().unwrap();
         let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
-        write_content(&a, 3_000_001).unwrap();
-        write_content(&b, 3_000_001).unwrap();
+        let mut looks = 0;
+        let mut look = |_, _| {
+            looks += 1;
+            true
+        };
+        assert!(write_content(&a, 3_000_001, &mut look).unwrap());
+        assert!(write_content(&b, 3_000_001, &mut look).unwrap());
+        assert_eq!(looks, 4);
+        assert!(!write_content(&dir.path().join("c"), 3_000_001, &mut |_, _| false).unwrap());
         assert_eq!(fs::metadata(&a).unwrap().len(), 3_000_001);
         assert!(is_same(&a, &b).unwrap());
         let mut bytes = fs::read(&b).unwrap();

@@ -13,12 +13,14 @@ use bitswarm_core::dht::{NodeId, Outcome, Wish};
 use bitswarm_core::notice::{Notice, Service};
 use bitswarm_runtime_common::ClientConfig;
 
-use crate::args::{Dht, DhtCommand, DhtOptions, DhtPut};
+use crate::args::{Dht, DhtAsking, DhtCommand, DhtOptions, DhtPut};
 use crate::exit::{Code, Failure};
 use crate::input;
-use crate::output::{Object, print};
+use crate::output::{self, Object, print, say};
 use crate::session::{MustListen, PATIENCE, Session, dht_config, listen_at};
 use crate::signals::Interrupt;
+use crate::state::State;
+use crate::units::counted;
 
 /// Between two lines about how a node stands (chosen).
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -26,12 +28,12 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// Carries out one of the commands below `dht`.
 pub(crate) fn run(args: &Dht) -> Result<(), Failure> {
     match &args.command {
-        DhtCommand::Lookup { torrent, options } => {
+        DhtCommand::Lookup { torrent, asking } => {
             let infohash = input::infohash(torrent)?.into();
             let wish = Wish::Peers { infohash, no_seeds: false, announce: None, enough: None };
-            tell_peers(&ask(options, wish)?, options)
+            tell_peers(&ask(asking, wish)?, &asking.options)
         }
-        DhtCommand::Get { target, key, salt, options } => {
+        DhtCommand::Get { target, key, salt, asking } => {
             let salt = salt.as_deref().unwrap_or_default().as_bytes().to_vec();
             let target = match (target, key) {
                 (_, Some(key)) => mutable_target(&key.0, &salt),
@@ -41,18 +43,19 @@ pub(crate) fn run(args: &Dht) -> Result<(), Failure> {
                     return Err(Failure::new(Code::Usage, message));
                 }
             };
-            tell_item(&ask(options, Wish::Get { target, salt })?, target, options)
+            tell_item(&ask(asking, Wish::Get { target, salt })?, target, &asking.options)
         }
         DhtCommand::Put(args) => put(args),
-        DhtCommand::Scrape { torrent, options } => {
+        DhtCommand::Scrape { torrent, asking } => {
             let infohash = input::infohash(torrent)?.into();
-            tell_swarm(&ask(options, Wish::Scrape { infohash })?, options)
+            tell_swarm(&ask(asking, Wish::Scrape { infohash })?, &asking.options)
         }
-        DhtCommand::Node { options } => node(options),
+        DhtCommand::Node { options, state_dir } => node(options, state_dir.as_deref()),
     }
 }
 
-fn start(options: &DhtOptions, read_only: bool) -> Result<Session, Failure> {
+/// A node that is reached there.
+fn config(options: &DhtOptions, read_only: bool) -> ClientConfig {
     let default = if read_only { 0 } else { 6881 };
     let port = options.port.unwrap_or(default);
     let core = Config {
@@ -61,27 +64,31 @@ fn start(options: &DhtOptions, read_only: bool) -> Result<Session, Failure> {
         dht: Some(dht_config(&options.bootstrap, read_only)),
         ..Config::default()
     };
-    let config = ClientConfig { core, bind: options.bind.clone(), ..ClientConfig::default() };
-    let explicit = options.port.is_some() || !options.bind.is_empty();
-    Session::start(options.driven.runtime, &config, MustListen::if_named(explicit))
+    ClientConfig { core, bind: options.bind.clone(), ..ClientConfig::default() }
+}
+
+fn must_listen(options: &DhtOptions) -> MustListen {
+    MustListen::if_named(options.port.is_some() || !options.bind.is_empty())
 }
 
 /// What comes of a wish; a failure if no node answered.
-fn ask(options: &DhtOptions, wish: Wish) -> Result<Outcome, Failure> {
+fn ask(asking: &DhtAsking, wish: Wish) -> Result<Outcome, Failure> {
+    let options = &asking.options;
     let interrupt = Interrupt::catch()?;
-    let session = start(options, true)?;
-    let outcome = wait_for(&session, options, wish, &interrupt);
+    let (config, must_listen) = (config(options, true), must_listen(options));
+    let session = Session::start(options.driven.runtime, &config, must_listen)?;
+    let outcome = wait_for(&session, asking.timeout, wish, &interrupt);
     session.stop();
     outcome
 }
 
 fn wait_for(
     session: &Session,
-    options: &DhtOptions,
+    timeout: Duration,
     wish: Wish,
     interrupt: &Interrupt,
 ) -> Result<Outcome, Failure> {
-    let deadline = Instant::now() + options.timeout;
+    let deadline = Instant::now() + timeout;
     let id = session.dht_wish(wish)?;
     while Instant::now() < deadline {
         if interrupt.is_set() {
@@ -91,10 +98,20 @@ fn wait_for(
             Some(Notice::DhtDone { wish, outcome }) if wish == id => {
                 return if outcome.answered > 0 { Ok(*outcome) } else { Err(nobody()) };
             }
-            _ => {}
+            Some(notice) => tell_unheard(session, &notice),
+            None => {}
         }
     }
     Err(nobody())
+}
+
+/// Of several addresses that were named, one cannot be used.
+fn tell_unheard(session: &Session, notice: &Notice) {
+    if let Notice::ListenFailed { kind, addr, why, .. } = notice
+        && let Some(failure) = session.listen_failure(*kind, *addr, *why)
+    {
+        output::report(&failure);
+    }
 }
 
 fn nobody() -> Failure {
@@ -113,8 +130,8 @@ fn tell_peers(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
         done(outcome).with("peers", outcome.peers.len()).print()?;
     }
     if outcome.peers.is_empty() {
-        let message = format!("none of {} nodes knows a peer of this torrent", outcome.answered);
-        return Err(Failure::new(Code::NoPeers, message));
+        let message = format!("none of {} knows a peer of this torrent", nodes(outcome.answered));
+        return Err(Failure::verdict(Code::NoPeers, message));
     }
     Ok(())
 }
@@ -122,20 +139,24 @@ fn tell_peers(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
 fn tell_swarm(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
     let Some((seeds, peers)) = outcome.swarm else {
         tell_nothing(outcome, options)?;
-        let message = format!("none of {} nodes counts this torrent's peers", outcome.answered);
-        return Err(Failure::new(Code::NoPeers, message));
+        let message = format!("none of {} counts this torrent's peers", nodes(outcome.answered));
+        return Err(Failure::verdict(Code::NoPeers, message));
     };
     match options.reporting.json {
         true => done(outcome).with("seeds", seeds).with("downloaders", peers).print(),
-        false => print(&format!("about {seeds} seeds, {peers} downloaders")),
+        false => print(&format!(
+            "about {}, {}",
+            counted(seeds, "seed", "seeds"),
+            counted(peers, "downloader", "downloaders")
+        )),
     }
 }
 
 fn tell_item(outcome: &Outcome, target: NodeId, options: &DhtOptions) -> Result<(), Failure> {
     let Some(item) = &outcome.item else {
         tell_nothing(outcome, options)?;
-        let message = format!("none of {} nodes has the item {target}", outcome.answered);
-        return Err(Failure::new(Code::NoPeers, message));
+        let message = format!("none of {} has the item {target}", nodes(outcome.answered));
+        return Err(Failure::verdict(Code::NoPeers, message));
     };
     let value = item.value();
     let text = Document::parse(value, Limits::MESSAGE)
@@ -178,14 +199,14 @@ fn put(args: &DhtPut) -> Result<(), Failure> {
     };
     let item = item.map_err(|error: ItemError| Failure::new(Code::BadInput, error.to_string()))?;
     let wish = Wish::Put { item: (&item).into(), cas };
-    let outcome = ask(&args.options, wish)?;
+    let outcome = ask(&args.asking, wish)?;
     if outcome.stored == 0 {
-        tell_nothing(&outcome, &args.options)?;
+        tell_nothing(&outcome, &args.asking.options)?;
         let why = outcome.refused.map_or("no answer".to_owned(), |code| code.to_string());
-        let message = format!("none of {} nodes stored it: {why}", outcome.answered);
-        return Err(Failure::new(Code::NoPeers, message));
+        let message = format!("none of {} stored it: {why}", nodes(outcome.answered));
+        return Err(Failure::verdict(Code::NoPeers, message));
     }
-    if !args.options.reporting.json {
+    if !args.asking.options.reporting.json {
         return print(&item.target().to_string());
     }
     let key = item.signed().map(|signed| hex(&signed.key));
@@ -200,7 +221,7 @@ fn put(args: &DhtPut) -> Result<(), Failure> {
 /// The number of the newest item under this key, if there is one.
 fn newest(args: &DhtPut, secret: &[u8; 32], salt: &[u8]) -> Result<Option<i64>, Failure> {
     let target = mutable_target(&public_key(secret), salt);
-    let outcome = ask(&args.options, Wish::Get { target, salt: salt.to_vec() })?;
+    let outcome = ask(&args.asking, Wish::Get { target, salt: salt.to_vec() })?;
     Ok(outcome.item.and_then(|item| item.seq()))
 }
 
@@ -217,10 +238,14 @@ fn read_secret(path: &Path) -> Result<[u8; 32], Failure> {
     })
 }
 
-/// Runs a node until Ctrl-C or SIGTERM. Says where it listens, and how it stands.
-fn node(options: &DhtOptions) -> Result<(), Failure> {
+/// Runs a node until it is told to end. Says where it listens, and how it stands. Its id and its table
+/// are kept from run to run: it is the same node, and need not look for others anew (BEP 5).
+fn node(options: &DhtOptions, state_dir: Option<&Path>) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
-    let session = start(options, false)?;
+    let (config, must_listen) = (config(options, false), must_listen(options));
+    // It works on no directory: its state is that of all of them.
+    let state = State::open(state_dir, Path::new("/"))?;
+    let (session, _) = Session::in_state(options.driven.runtime, config, must_listen, &state)?;
     let mut tell_at = Instant::now() + TELL_EVERY;
     while !interrupt.is_set() {
         match session.next_notice(PATIENCE)? {
@@ -233,7 +258,8 @@ fn node(options: &DhtOptions) -> Result<(), Failure> {
                 }
             }
             Some(Notice::DhtReady { nodes }) => tell_node(&session, options, "ready", nodes)?,
-            _ => {}
+            Some(notice) => tell_unheard(&session, &notice),
+            None => {}
         }
         if Instant::now() >= tell_at {
             tell_at = Instant::now() + TELL_EVERY;
@@ -264,7 +290,9 @@ fn tell_node(
     if options.reporting.quiet {
         return Ok(());
     }
-    eprintln!("{nodes} nodes; keeps {} peers, {} items", stats.peers, stats.items);
+    let (peers, items) =
+        (counted(stats.peers, "peer", "peers"), counted(stats.items, "item", "items"));
+    say(&format!("{}; keeps {peers}, {items}", self::nodes(nodes)));
     Ok(())
 }
 
@@ -277,6 +305,11 @@ fn done(outcome: &Outcome) -> Object {
     Object::event("done")
         .with("nodes_asked", outcome.asked)
         .with("nodes_answered", outcome.answered)
+}
+
+/// So many nodes, in words.
+fn nodes(count: usize) -> String {
+    counted(count, "node", "nodes")
 }
 
 fn hex(bytes: &[u8]) -> String {

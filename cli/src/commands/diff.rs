@@ -12,11 +12,12 @@ use crate::commands::info;
 use crate::exit::{Code, Failure};
 use crate::input;
 use crate::output::{Object, print};
+use crate::units::counted;
 
 /// `bitswarm diff`
 #[derive(Args, Debug)]
 pub(crate) struct Diff {
-    /// A torrent file
+    /// A torrent: a file, an http(s) address, or - for standard input
     pub(crate) a: PathBuf,
     /// Another
     pub(crate) b: PathBuf,
@@ -50,13 +51,10 @@ pub(crate) fn run(args: &Diff) -> Result<(), Failure> {
         return Ok(());
     }
     let (a, b) = (args.a.display(), args.b.display());
-    let (fields, files) = (counted(fields.len(), "field"), counted(files.len(), "file"));
+    let fields = counted(fields.len(), "field", "fields");
+    let files = counted(files.len(), "file", "files");
     let message = format!("{a} and {b} differ in {fields} and {files}");
-    Err(Failure::new(Code::Mismatch, message))
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+    Err(Failure::verdict(Code::Mismatch, message))
 }
 
 fn shown(value: &Value) -> String {
@@ -158,7 +156,8 @@ fn compare(path: &str, a: Option<&Known>, b: Option<&Known>) -> Option<FileDiff>
             ("link", format!("{} / {}", leads(&a.link), leads(&b.link)))
         }
         (Some(a), Some(b)) if a.length != b.length => {
-            ("length", format!("{} bytes / {} bytes", a.length, b.length))
+            let bytes = |known: &Known| counted(known.length, "byte", "bytes");
+            ("length", format!("{} / {}", bytes(a), bytes(b)))
         }
         // Only v2 has a hash of the file; without one on either side nothing is known.
         (Some(Known { root: Some(a), .. }), Some(Known { root: Some(b), .. })) if a != b => {

@@ -1,74 +1,115 @@
 //! `download`: gets what the torrents describe, and shares it as long as told.
 
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::time::Duration;
+
 use bitswarm_core::disk::Allocation;
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentSource};
 
-use crate::args::{Download, Transfer};
-use crate::claim::{Gate, Use};
+use crate::args::Download;
+use crate::claim::Use;
 use crate::exit::{Code, Failure};
+use crate::known::links_of_torrents;
+use crate::left_out::LeftOut;
 use crate::progress::Progress;
 use crate::selection::Selection;
-use crate::session::{Session, make_dir, resolve_peers};
+use crate::session::{make_dir, resolve_peers};
 use crate::signals::Interrupt;
-use crate::state::State;
 use crate::swarm::Swarm;
 use crate::torrents::{list, load_sources, priorities};
 use crate::watch::{Purpose, Share};
+use crate::workplace::Workplace;
 
 /// Downloads until everything is complete, on disk, and shared enough.
 pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     let transfer = &args.transfer;
-    let torrents = load_sources(&args.inputs)?;
-    if transfer.list {
-        let known: Option<Vec<_>> = torrents
-            .iter()
-            .map(|source| source.metainfo().map(|known| (**known).clone()))
-            .collect();
-        let message = "the files of a magnet link are not known yet; \
-                       bitswarm metadata MAGNET -o FILE, then list that";
-        let known = known.ok_or_else(|| Failure::new(Code::Usage, message))?;
-        return list(&known, transfer.reporting.json);
+    let mut left_out = LeftOut::default();
+    let torrents = load_sources(&args.inputs.all()?, &transfer.reach(), &mut left_out)?;
+    if args.list {
+        let known: Vec<_> =
+            torrents.iter().filter_map(|source| left_out.keep(known(source))).collect();
+        list(&known, transfer.reporting.json)?;
+        return left_out.verdict();
     }
-    if transfer.files.is_some() && torrents.len() > 1 {
+    if torrents.is_empty() {
+        return left_out.verdict();
+    }
+    if args.files.is_some() && torrents.len() > 1 {
         let message = "--files chooses from one torrent; download these one by one";
         return Err(Failure::new(Code::Usage, message));
     }
     let interrupt = Interrupt::catch()?;
     make_dir(&args.output)?;
-    let state = State::open(transfer.state_dir.as_deref(), &args.output)?;
-    let adds =
-        torrents.into_iter().map(|source| add(args, source)).collect::<Result<Vec<_>, _>>()?;
-    let peers = resolve_peers(&transfer.network.peers)?;
+    let made = links_of_torrents(transfer.state_dir.as_deref(), &args.output);
+    let adds = torrents
+        .into_iter()
+        .map(|source| add(args, &made, source))
+        .collect::<Result<Vec<_>, _>>()?;
+    let peers = resolve_peers(&transfer.network.peers, &interrupt)?;
     let progress = Progress::new(transfer.reporting);
-    let gate = Gate::enter(&state)?;
-    let (session, dir) = Session::for_transfer(transfer, &state)?;
-    let claim = gate.claim(&dir, adds.iter().map(|add| add.source.infohash()), Use::Write)?;
-    let kept = state.fetcher(&dir);
+    let claimed = adds.iter().map(|add| add.source.infohash());
+    let place =
+        Workplace::enter(transfer, args.down, &args.output, claimed, Use::Write, &progress)?;
     let purpose = Purpose::Download(share(args));
-    let mut swarm = Swarm::new(session, purpose, transfer, progress, claim);
+    let kept = place.kept;
+    let mut swarm = Swarm::new(place.session, purpose, transfer, progress, place.claim, left_out);
     for add in adds {
-        kept.fetch(add.source.infohash());
-        swarm.add(AddTorrent { peers: peers.clone(), ..add })?;
+        swarm.add(AddTorrent { peers: peers.clone(), ..add }, kept.as_ref())?;
     }
     swarm.run(&interrupt)
 }
 
-fn add(args: &Download, source: TorrentSource) -> Result<AddTorrent, Failure> {
-    let Transfer { network, files, sequential, preallocate, .. } = &args.transfer;
+/// What a torrent is, to list its files.
+fn known(source: &TorrentSource) -> Result<Metainfo, Failure> {
+    source.metainfo().map(|known| (**known).clone()).ok_or_else(|| {
+        let name = source.shown_name();
+        let message = format!(
+            "the files of {name} are not known yet; bitswarm metadata MAGNET -o FILE, \
+             then list that"
+        );
+        Failure::new(Code::Usage, message)
+    })
+}
+
+fn add(
+    args: &Download,
+    made: &BTreeSet<OsString>,
+    source: TorrentSource,
+) -> Result<AddTorrent, Failure> {
+    let Download { files, sequential, preallocate, transfer, .. } = args;
     // What is chosen of a magnet link is looked at when its files are known.
     let only = files.as_ref().and_then(Selection::zero_based);
     let files = match source.metainfo() {
         Some(metainfo) => priorities(metainfo, files.as_ref())?,
         None => Vec::new(),
     };
+    // The name behind a magnet link may turn out to be any.
+    let follow_top_link = match source.metainfo() {
+        Some(metainfo) => !made.contains(OsStr::new(metainfo.name())),
+        None => made.is_empty(),
+    };
     Ok(AddTorrent {
-        trackers: network.trackers.clone(),
+        follow_top_link,
+        trackers: transfer.network.trackers.clone(),
         files,
         only,
         order: if *sequential { PieceOrder::Sequential } else { PieceOrder::RarestFirst },
         allocation: if *preallocate { Allocation::Full } else { Allocation::Sparse },
+        recheck: transfer.check,
+        overwrite: args.overwrite,
+        idle_if_complete: !shares(args),
         ..AddTorrent::new(source, &args.output)
     })
+}
+
+/// Whether what is complete already is to be shared.
+fn shares(args: &Download) -> bool {
+    match share(args) {
+        Share::No => false,
+        Share::Until { ratio, time } => ratio != Some(0.0) && time != Some(Duration::ZERO),
+    }
 }
 
 fn share(args: &Download) -> Share {

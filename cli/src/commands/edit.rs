@@ -10,21 +10,25 @@ use clap::Args;
 
 use crate::args::{PeerName, parse_tracker};
 use crate::commands::create::{
-    CreationDate, Tier, parse_date, parse_tier, parse_web_seed, similar, write_whole,
+    CreationDate, Tier, parse_date, parse_tier, parse_web_seed, similar,
 };
 use crate::commands::info;
 use crate::exit::{Code, Failure};
 use crate::input;
-use crate::output::print;
+use crate::output::{print, print_raw};
+use crate::replace::{self, Existing};
 
 /// `bitswarm edit`
 #[derive(Args, Debug)]
 pub(crate) struct Edit {
     /// A torrent file
     pub(crate) torrent: PathBuf,
-    /// Where to write the changed torrent [default: in place of the old one]
+    /// Where to write the changed torrent; - is stdout [default: in place of the old one]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Replace the file that --output names if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Trackers instead of those it has (may be repeated; each is a tier, URL,URL is one tier)
     #[arg(short, long = "tracker", value_name = "URL", value_parser = parse_tier,
           conflicts_with = "no_trackers")]
@@ -85,6 +89,10 @@ pub(crate) struct Edit {
 
 /// Changes, writes, says what became of the infohash.
 pub(crate) fn run(args: &Edit) -> Result<(), Failure> {
+    if args.output.is_none() && !input::is_file(&args.torrent) {
+        let message = "there is no file to change in place; -o FILE says where to write";
+        return Err(Failure::new(Code::Usage, message));
+    }
     let torrent = input::load(&args.torrent)?;
     let edit = edit(args, &torrent)?;
     if edit == metainfo::Edit::default() {
@@ -96,8 +104,10 @@ pub(crate) fn run(args: &Edit) -> Result<(), Failure> {
         Failure::new(Code::BadInput, format!("{path} cannot be changed like this: {error}"))
     })?;
     let output = args.output.as_ref().unwrap_or(&args.torrent);
-    write_whole(output, &changed.to_bytes())
-        .map_err(|error| Failure::file("cannot write", output, &error))?;
+    if output.as_os_str() == "-" {
+        return print_raw(&changed.to_bytes());
+    }
+    replace::write(output, &changed.to_bytes(), existing(args))?;
     let same = changed.info_bytes() == torrent.info_bytes();
     let verdict = if same {
         "the infohash is the same"
@@ -107,13 +117,22 @@ pub(crate) fn run(args: &Edit) -> Result<(), Failure> {
     print(&format!("{}: {}; {verdict}", output.display(), info::infohashes(&changed)))
 }
 
+/// The torrent that is edited is meant to be replaced, another file is not.
+fn existing(args: &Edit) -> Existing {
+    let is_same = |output: &PathBuf| {
+        let real = |path: &PathBuf| path.canonicalize().ok();
+        real(output).is_some_and(|output| real(&args.torrent) == Some(output))
+    };
+    Existing::by_force(args.force || args.output.as_ref().is_none_or(is_same))
+}
+
 fn edit(args: &Edit, torrent: &Metainfo) -> Result<metainfo::Edit, Failure> {
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
     let nodes = args.nodes.iter().map(|node| (node.host.clone(), node.port)).collect();
     let similar = similar(&args.similar)?;
     let collections = &args.collections;
     Ok(metainfo::Edit {
-        trackers: trackers(args, torrent),
+        trackers: trackers(args, torrent)?,
         web_seeds: replaced(&args.web_seeds, args.no_web_seeds).then(|| args.web_seeds.clone()),
         nodes: replaced(&args.nodes, args.no_nodes).then_some(nodes),
         similar: replaced(&similar, args.no_similar).then_some(similar),
@@ -133,17 +152,37 @@ fn replaced<T>(new: &[T], removed: bool) -> bool {
     removed || !new.is_empty()
 }
 
-/// The tiers, if they are to change.
-fn trackers(args: &Edit, torrent: &Metainfo) -> Option<Vec<Vec<String>>> {
+/// The tiers, if they are to change. Removing one that is not there is an error: it stands there in
+/// another form, or was taken for another.
+fn trackers(args: &Edit, torrent: &Metainfo) -> Result<Option<Vec<Vec<String>>>, Failure> {
     let has_new = replaced(&args.trackers, args.no_trackers);
     if !has_new && args.add_trackers.is_empty() && args.remove_trackers.is_empty() {
-        return None;
+        return Ok(None);
     }
     let tiers = |tiers: &[Tier]| tiers.iter().map(|tier| tier.0.clone()).collect::<Vec<_>>();
     let mut all = if has_new { tiers(&args.trackers) } else { torrent.trackers().to_vec() };
     all.extend(tiers(&args.add_trackers));
-    all.iter_mut().for_each(|tier| tier.retain(|url| !args.remove_trackers.contains(url)));
-    Some(all)
+    for unwanted in &args.remove_trackers {
+        let count = all.iter().flatten().count();
+        all.iter_mut().for_each(|tier| tier.retain(|url| url != unwanted));
+        let left: Vec<&String> = all.iter().flatten().collect();
+        if left.len() == count {
+            return Err(no_such_tracker(args, unwanted, &left));
+        }
+    }
+    Ok(Some(all))
+}
+
+fn no_such_tracker(args: &Edit, unwanted: &str, there: &[&String]) -> Failure {
+    const SHOWN: usize = 5;
+    let shown: Vec<&str> = there.iter().take(SHOWN).map(|url| url.as_str()).collect();
+    let there = match there.len() {
+        0 => "it has none".to_owned(),
+        count if count > SHOWN => format!("it has {} and others", shown.join(", ")),
+        _ => format!("it has {}", shown.join(", ")),
+    };
+    let path = args.torrent.display();
+    Failure::new(Code::Usage, format!("{path} has no tracker {unwanted} to remove; {there}"))
 }
 
 fn parse_choice(text: &str) -> Result<bool, String> {

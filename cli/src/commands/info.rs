@@ -10,7 +10,7 @@ use crate::commands::metadata::describe;
 use crate::exit::Failure;
 use crate::input;
 use crate::output::{Object, print};
-use crate::units::Size;
+use crate::units::{Size, counted};
 
 /// Shows a torrent as a table, or as one JSON object.
 pub(crate) fn run(args: &Info) -> Result<(), Failure> {
@@ -101,14 +101,9 @@ pub(crate) fn infohashes(metainfo: &Metainfo) -> String {
     v1.into_iter().chain(v2).collect::<Vec<_>>().join(", ")
 }
 
-/// The files that the user gets, in order: no padding, no links.
-pub(crate) fn listed(metainfo: &Metainfo) -> impl Iterator<Item = &File> {
-    metainfo.files().iter().filter(|file| file.is_stored())
-}
-
 /// The bytes of the files listed.
 pub(crate) fn size_of_files(metainfo: &Metainfo) -> u64 {
-    listed(metainfo).map(File::length).sum()
+    metainfo.numbered_files().map(File::length).sum()
 }
 
 fn print_table(metainfo: &Metainfo) -> Result<(), Failure> {
@@ -122,7 +117,7 @@ fn print_table(metainfo: &Metainfo) -> Result<(), Failure> {
         row("infohash v2", &hash.to_string())?;
     }
     row("protocol", protocol(metainfo))?;
-    row("size", &format!("{} ({size} bytes)", Size(size)))?;
+    row("size", &format!("{} ({})", Size(size), counted(size, "byte", "bytes")))?;
     let piece_len = Size(geometry.piece_len().into());
     row("pieces", &format!("{} of {piece_len}", geometry.pieces()))?;
     row("private", if metainfo.is_private() { "yes" } else { "no" })?;
@@ -155,7 +150,7 @@ fn print_table(metainfo: &Metainfo) -> Result<(), Failure> {
     for name in metainfo.collections() {
         row("collection", name)?;
     }
-    row("files", &listed(metainfo).count().to_string())?;
+    row("files", &metainfo.file_count().to_string())?;
     print_files(metainfo)?;
     for (path, target) in links(metainfo) {
         row("link", &format!("{path} -> {}", target.unwrap_or("nothing in the torrent")))?;
@@ -174,7 +169,7 @@ fn protocol(metainfo: &Metainfo) -> &'static str {
 
 /// One line a file: its number, its length, its path, its attributes if it has any.
 pub(crate) fn print_files(metainfo: &Metainfo) -> Result<(), Failure> {
-    for (number, file) in (1..).zip(listed(metainfo)) {
+    for (number, file) in (1..).zip(metainfo.numbered_files()) {
         let attributes = file.attributes();
         let marks = match (attributes.executable, attributes.hidden) {
             (false, false) => "",

@@ -7,12 +7,14 @@ use serde_json::json;
 
 use crate::exit::{Code, Failure};
 use crate::input;
+use crate::left_out::LeftOut;
 use crate::output::{Object, print};
+use crate::units::counted;
 
 /// `bitswarm lint`
 #[derive(Args, Debug)]
 pub(crate) struct Lint {
-    /// Torrent files
+    /// Torrents: files, http(s) addresses, or - for standard input
     #[arg(value_name = "FILE", required = true)]
     pub(crate) torrents: Vec<PathBuf>,
     /// Write one JSON object a torrent
@@ -23,8 +25,10 @@ pub(crate) struct Lint {
 /// One line a finding. What is harmful ends it with code 4; what is unusual does not.
 pub(crate) fn run(args: &Lint) -> Result<(), Failure> {
     let mut harmful = 0_usize;
+    let mut left_out = LeftOut::default();
     for path in &args.torrents {
-        let findings = input::load(path)?.lint();
+        let Some(metainfo) = left_out.keep(input::load(path)) else { continue };
+        let findings = metainfo.lint();
         harmful += findings.iter().filter(|finding| finding.is_harmful()).count();
         let severity = |harmful: bool| if harmful { "harmful" } else { "unusual" };
         if args.json {
@@ -49,12 +53,9 @@ pub(crate) fn run(args: &Lint) -> Result<(), Failure> {
             print(&format!("{}: nothing to complain about", path.display()))?;
         }
     }
-    match harmful {
-        0 => Ok(()),
-        1 => Err(Failure::new(Code::BadInput, "1 thing is harmful; make the torrent anew")),
-        count => Err(Failure::new(
-            Code::BadInput,
-            format!("{count} things are harmful; make the torrents anew"),
-        )),
+    if harmful > 0 {
+        let things = counted(harmful, "thing is harmful", "things are harmful");
+        left_out.add(Failure::verdict(Code::BadInput, format!("{things}; make the torrent anew")));
     }
+    left_out.verdict()
 }

@@ -1,24 +1,38 @@
-//! `magnet`: prints the magnet link of a torrent file.
+//! `magnet`: prints the magnet link of a torrent.
 
 use bitswarm_core::metainfo::Magnet;
 use bitswarm_core::metainfo::magnet::PeerAddress;
+use bitswarm_core::torrent::TorrentSource;
 
 use crate::args::{self, PeerName};
-use crate::exit::Failure;
+use crate::exit::{Code, Failure};
 use crate::input;
 use crate::output::print;
 
 /// Prints one line.
 pub(crate) fn run(args: &args::Magnet) -> Result<(), Failure> {
-    let mut magnet = Magnet::of(&input::load(&args.torrent)?);
-    magnet.peers = args.peers.iter().filter_map(address).collect();
+    let is_link = args.torrent.to_str().is_some_and(input::is_link);
+    let mut magnet = match input::load_any(&args.torrent)? {
+        // It would say the same again.
+        source if is_link => Magnet::of(&input::whole(source)?),
+        TorrentSource::Metainfo(metainfo) => Magnet::of(&metainfo),
+        TorrentSource::Magnet(magnet) => *magnet,
+    };
+    let peers: Vec<PeerAddress> = args.peers.iter().map(address).collect::<Result<_, _>>()?;
+    magnet.peers.extend(peers);
     print(&magnet.to_string())
 }
 
 /// A peer in a link's form.
-pub(crate) fn address(peer: &PeerName) -> Option<PeerAddress> {
-    match peer.host.parse() {
-        Ok(ip) => Some(PeerAddress::Ip(std::net::SocketAddr::new(ip, peer.port))),
-        Err(_) => format!("{}:{}", peer.host, peer.port).parse().ok(),
+fn address(peer: &PeerName) -> Result<PeerAddress, Failure> {
+    if let Ok(ip) = peer.host.parse() {
+        return Ok(PeerAddress::Ip(std::net::SocketAddr::new(ip, peer.port)));
     }
+    let name = format!("{}:{}", peer.host, peer.port);
+    name.parse().map_err(|()| {
+        let message = format!(
+            "{name} cannot be named in a link; write the host in ASCII (xn--...) or its address"
+        );
+        Failure::new(Code::Usage, message)
+    })
 }

@@ -1,25 +1,26 @@
 //! `metadata`: makes a torrent file of a magnet link, asking peers, without downloading anything.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bitswarm_core::TorrentId;
 use bitswarm_core::metainfo::{Magnet, Metainfo};
 use bitswarm_core::notice::{Notice, TorrentNotice};
-use bitswarm_core::torrent::{AddTorrent, Bottleneck};
+use bitswarm_core::torrent::{AddTorrent, Bottleneck, TorrentSource};
 use bitswarm_runtime_common::ClientConfig;
 
 use crate::args;
-use crate::commands::create::write_whole;
+use crate::commands::create::Output;
 use crate::commands::info;
 use crate::exit::{Code, Failure};
+use crate::fetch::Reach;
 use crate::input;
-use crate::output::print;
+use crate::output::{print, print_raw};
 use crate::progress::Progress;
+use crate::replace::{self, Existing};
 use crate::session::{MustListen, Session, resolve_peers};
 use crate::signals::Interrupt;
-use crate::status_line::{extent, words};
+use crate::status_line::{Dht, facts, words};
 use crate::units::Span;
 
 /// Between two looks at the state and at signals (chosen).
@@ -27,12 +28,31 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Fetches, writes, tells.
 pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
-    let magnet = input::magnet(&args.magnet)?;
-    refuse_no_place(&args.output)?;
+    let network = &args.network;
+    let reach = Reach { bind: network.bind.clone(), insecure: Vec::new() };
+    let existing = Existing::by_force(args.force);
+    let output = Output::of(args.output.clone(), args.reporting.json, existing)?;
+    let source = input::load_any_within(&args.torrent, &reach)?;
+    let metainfo = match source {
+        TorrentSource::Metainfo(metainfo) => metainfo,
+        TorrentSource::Magnet(magnet) => ask(args, *magnet)?,
+    };
+    let bytes = metainfo.to_bytes();
+    let Some(path) = output.path() else { return print_raw(&bytes) };
+    replace::write(path, &bytes, existing)?;
+    let path = path.display().to_string();
+    if args.reporting.json {
+        return info::object(&metainfo).with("path", path).print();
+    }
+    print(&format!("{path}: {}, {}", metainfo.name(), info::infohashes(&metainfo)))
+}
+
+/// Starts a session to ask peers in.
+fn ask(args: &args::Metadata, magnet: Magnet) -> Result<Arc<Metainfo>, Failure> {
+    let network = &args.network;
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
-    let network = &args.network;
-    let peers = resolve_peers(&network.peers)?;
+    let peers = resolve_peers(&network.peers, &interrupt)?;
     let core = network.core_config(true);
     let config = ClientConfig { core, bind: network.bind.clone(), ..ClientConfig::default() };
     let must_listen = MustListen::if_named(network.port.is_some());
@@ -45,21 +65,7 @@ pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     };
     let fetched = fetch(&session, add, args.timeout, &progress, &interrupt);
     session.stop();
-    let metainfo = fetched?;
-    write_whole(&args.output, &metainfo.to_bytes())
-        .map_err(|error| Failure::file("cannot write", &args.output, &error))?;
-    let path = args.output.display().to_string();
-    if args.reporting.json {
-        return info::object(&metainfo).with("path", path).print();
-    }
-    print(&format!("{path}: {}, {}", metainfo.name(), info::infohashes(&metainfo)))
-}
-
-/// Says that nothing can be written there before peers are asked, which may take long.
-fn refuse_no_place(output: &Path) -> Result<(), Failure> {
-    let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let looked = std::fs::metadata(dir);
-    looked.map_err(|error| Failure::file("cannot write", output, &error)).map(drop)
+    fetched
 }
 
 /// The metainfo of a torrent of which only a magnet link is known.
@@ -73,20 +79,26 @@ fn fetch(
     let mut task = progress.task(&add.source.shown_name());
     let id = session.add(add)?;
     let began = Instant::now();
+    let mut found = None;
     while !interrupt.is_set() {
         let notice = session.next_notice(LOOK_INTERVAL)?;
+        if let Some(Notice::Torrent { what: TorrentNotice::DhtAnswered { peers, .. }, .. }) = notice
+        {
+            found = Some(peers);
+        }
         if let Some(metainfo) = hear(session, id, notice)? {
             return Ok(metainfo);
         }
         let Some(status) = session.status(id) else { break };
-        let (done, total) = extent(&status);
-        task.set(done, total, || words(&status));
+        let dht = session.dht_stats().map(|stats| Dht { nodes: stats.nodes, found });
+        task.set(|| facts(&status, dht));
+        progress.refresh();
         if let Some(timeout) = timeout.filter(|&timeout| began.elapsed() >= timeout) {
             let code = match status.bottleneck {
                 Bottleneck::NoPeers => Code::NoPeers,
                 _ => Code::Stalled,
             };
-            let (state, span) = (words(&status), Span(timeout));
+            let (state, span) = (words(&status, dht), Span(timeout));
             return Err(Failure::new(code, format!("no metadata after {span}: {state}")));
         }
     }
@@ -118,7 +130,10 @@ pub(crate) fn describe(magnet: &Magnet) -> Vec<(&'static str, String)> {
     let trackers = magnet.trackers.iter().map(|url| ("tracker", url.clone()));
     let seeds = magnet.web_seeds.iter().map(|url| ("web seed", url.clone()));
     let peers = magnet.peers.iter().map(|peer| ("peer", peer.to_string()));
-    let files = magnet.select.iter().map(|files| ("only files", format!("{files} (from 0)")));
+    let files = magnet.select.iter().map(|files| {
+        // As `--files` counts them.
+        ("only files", format!("{} (so={files})", files.from_one()))
+    });
     rows.extend(name.chain(trackers).chain(seeds).chain(peers).chain(files));
     rows
 }

@@ -14,16 +14,18 @@ use bitswarm_runtime_common::ClientConfig;
 
 use crate::args::Scrape;
 use crate::exit::{Code, Failure};
+use crate::fetch::Reach;
 use crate::input;
-use crate::output::{Object, print};
+use crate::output::{Object, print, say};
 use crate::session::{MustListen, PATIENCE, Session, listen_at};
 use crate::signals::Interrupt;
-use crate::text::clean;
-use crate::units::Span;
+use crate::units::{Span, counted};
 
 /// Asks all of them at once; each answers, or fails, within the core's deadline or `--timeout`.
 pub(crate) fn run(args: &Scrape) -> Result<(), Failure> {
-    let (infohash, mut trackers) = input::infohash_and_trackers(&args.torrent)?;
+    let bind = args.bind.into_iter().collect();
+    let reach = Reach { bind, insecure: args.insecure_trackers.clone() };
+    let (infohash, mut trackers) = input::infohash_and_trackers(&args.torrent, &reach)?;
     trackers.extend(args.trackers.iter().cloned());
     if trackers.is_empty() {
         let message = "the torrent names no tracker; name one with --tracker";
@@ -102,14 +104,17 @@ fn tell(args: &Scrape, tracker: &str, numbers: Result<ScrapeEntry, String>) -> R
             .with("downloaders", swarm.incomplete)
             .with("completed", swarm.downloaded)
             .print(),
-        Ok(ScrapeEntry { complete, incomplete, downloaded, .. }) => print(&format!(
-            "{tracker}: {complete} seeds, {incomplete} downloaders, completed {downloaded} times"
-        )),
+        Ok(ScrapeEntry { complete, incomplete, downloaded, .. }) => {
+            let seeds = counted(complete, "seed", "seeds");
+            let downloaders = counted(incomplete, "downloader", "downloaders");
+            let times = counted(downloaded, "time", "times");
+            print(&format!("{tracker}: {seeds}, {downloaders}, completed {times}"))
+        }
         Err(why) if args.reporting.json => {
             Object::event("tracker").with("url", tracker).with("error", why).print()
         }
         Err(why) => {
-            eprintln!("{}", clean(&format!("{tracker}: {why}")));
+            say(&format!("{tracker}: {why}"));
             Ok(())
         }
     }

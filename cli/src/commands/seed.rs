@@ -3,66 +3,82 @@
 //! It never writes to the data: nothing is wanted of any torrent, so what is missing or was changed
 //! is not fetched. What is here and right is shared.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::path::PathBuf;
 
 use bitswarm_core::metainfo::Metainfo;
-use bitswarm_core::torrent::{AddTorrent, FilePriority};
+use bitswarm_core::torrent::AddTorrent;
 
 use crate::args::Seed;
-use crate::claim::{Gate, Use};
+use crate::claim::Use;
 use crate::exit::{Code, Failure};
+use crate::known::links_of_torrents;
+use crate::left_out::LeftOut;
 use crate::progress::Progress;
-use crate::session::{Session, resolve_peers};
+use crate::session::resolve_peers;
 use crate::signals::Interrupt;
-use crate::state::State;
 use crate::swarm::Swarm;
-use crate::torrents::{list, load_all, place};
+use crate::torrents::{list, load_all, place, root_of};
 use crate::watch::Purpose;
+use crate::workplace::Workplace;
 
 /// Shares until Ctrl-C or SIGTERM.
 pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     let transfer = &args.transfer;
-    let torrents = load_all(&args.inputs)?;
-    if transfer.list {
-        return list(&torrents, transfer.reporting.json);
+    let mut left_out = LeftOut::default();
+    let torrents = load_all(&args.inputs.all()?, &transfer.reach(), &mut left_out);
+    if args.list {
+        list(&torrents, transfer.reporting.json)?;
+        return left_out.verdict();
     }
-    fs::read_dir(&args.data).map_err(|error| Failure::file("cannot read", &args.data, &error))?;
+    fs::metadata(&args.data).map_err(|error| Failure::file("cannot read", &args.data, &error))?;
     let interrupt = Interrupt::catch()?;
     let (here, missing): (Vec<_>, Vec<_>) =
         torrents.into_iter().partition(|metainfo| has_files(args, metainfo));
-    let mut missing = missing.iter().map(|metainfo| nothing_here(args, metainfo));
-    if here.is_empty()
-        && let Some(failure) = missing.next()
-    {
-        return Err(failure);
+    missing.iter().for_each(|metainfo| left_out.add(nothing_here(args, metainfo)));
+    if here.is_empty() {
+        return left_out.verdict();
     }
-    let state = State::open(transfer.state_dir.as_deref(), &args.data)?;
-    let peers = resolve_peers(&transfer.network.peers)?;
+    let peers = resolve_peers(&transfer.network.peers, &interrupt)?;
     let progress = Progress::new(transfer.reporting);
-    let gate = Gate::enter(&state)?;
-    let (session, dir) = Session::for_transfer(transfer, &state)?;
-    let claim = gate.claim(&dir, here.iter().map(Metainfo::infohash), Use::Read)?;
-    let kept = state.fetcher(&dir);
-    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress, claim);
-    missing.for_each(|failure| swarm.leave_out(failure));
+    let data = root_of_all(args, &here);
+    let claimed = here.iter().map(Metainfo::infohash);
+    let place = Workplace::enter(transfer, None, &data, claimed, Use::Read, &progress)?;
+    let kept = place.kept;
+    let mut swarm =
+        Swarm::new(place.session, Purpose::Seed, transfer, progress, place.claim, left_out);
+    let made = links_of_torrents(transfer.state_dir.as_deref(), &data);
     for metainfo in here {
-        kept.fetch(metainfo.infohash());
-        let files = vec![FilePriority::Skip; metainfo.files().len()];
+        let root = root_of(&metainfo, &args.data);
         let add = AddTorrent {
             trackers: transfer.network.trackers.clone(),
             peers: peers.clone(),
-            files,
-            ..AddTorrent::new(metainfo, &args.data)
+            share_only: true,
+            recheck: transfer.check,
+            follow_top_link: !made.contains(OsStr::new(metainfo.name())),
+            ..AddTorrent::new(metainfo, root)
         };
-        swarm.add(add)?;
+        swarm.add(add, kept.as_ref())?;
     }
     swarm.run(&interrupt)
 }
 
+/// The directory in which all torrents lie; `--data` if it is not the same for each.
+fn root_of_all(args: &Seed, torrents: &[Metainfo]) -> PathBuf {
+    let mut roots = torrents.iter().map(|metainfo| root_of(metainfo, &args.data));
+    match roots.next() {
+        Some(first) if roots.all(|root| root == first) => first,
+        _ => args.data.clone(),
+    }
+}
+
 /// Whether anything of the torrent lies where it should.
 fn has_files(args: &Seed, metainfo: &Metainfo) -> bool {
-    let spec = metainfo.store_spec(&args.data);
-    metainfo.total_len() == 0 || spec.files.iter().any(|file| args.data.join(&file.path).exists())
+    let root = root_of(metainfo, &args.data);
+    let spec = metainfo.store_spec(&root);
+    metainfo.geometry().data_len() == 0
+        || spec.files.iter().any(|file| root.join(&file.path).exists())
 }
 
 fn nothing_here(args: &Seed, metainfo: &Metainfo) -> Failure {

@@ -6,20 +6,21 @@ use std::net::SocketAddr;
 use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::metainfo::magnet::PeerAddress;
 use bitswarm_core::metainfo::{Magnet, Metainfo};
-use bitswarm_core::torrent::{AddTorrent, FilePriority};
+use bitswarm_core::torrent::AddTorrent;
 
 use crate::args::Share;
-use crate::claim::{Gate, Use};
+use crate::claim::Use;
 use crate::commands::create::hashed;
 use crate::content::{self, Choice};
 use crate::exit::{Code, Failure};
+use crate::left_out::LeftOut;
 use crate::output::{Object, print};
 use crate::progress::Progress;
-use crate::session::{Session, resolve_peers};
+use crate::session::resolve_peers;
 use crate::signals::Interrupt;
-use crate::state::State;
 use crate::swarm::Swarm;
 use crate::watch::Purpose;
+use crate::workplace::Workplace;
 
 /// Hashes, prints the link, shares until Ctrl-C or SIGTERM.
 pub(crate) fn run(args: &Share) -> Result<(), Failure> {
@@ -41,17 +42,23 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
     content.creator.trackers =
         transfer.network.trackers.iter().map(|url| vec![url.clone()]).collect();
     let metainfo = hashed(&path, content, &progress, &interrupt)?;
-    let peers = resolve_peers(&transfer.network.peers)?;
-    let state = State::open(transfer.state_dir.as_deref(), root)?;
-    let gate = Gate::enter(&state)?;
-    let (session, dir) = Session::for_transfer(transfer, &state)?;
-    let claim = gate.claim(&dir, [metainfo.infohash()].into_iter(), Use::Read)?;
-    state.fetcher(&dir).fetch(metainfo.infohash());
+    let peers = resolve_peers(&transfer.network.peers, &interrupt)?;
+    let claimed = [metainfo.infohash()].into_iter();
+    let place = Workplace::enter(transfer, None, root, claimed, Use::Read, &progress)?;
+    place.claim.check(&metainfo.infohash(), metainfo.name())?;
     tell(args, &metainfo)?;
-    let mut swarm = Swarm::new(session, Purpose::Seed, transfer, progress, claim);
-    let files = vec![FilePriority::Skip; metainfo.files().len()];
-    let add = AddTorrent { peers, files, ..AddTorrent::new(metainfo, root) };
-    swarm.add(add)?;
+    let (kept, left_out) = (place.kept, LeftOut::default());
+    let mut swarm =
+        Swarm::new(place.session, Purpose::Seed, transfer, progress, place.claim, left_out);
+    let add = AddTorrent {
+        // They are in the torrent too, but it is the user who names them.
+        trackers: transfer.network.trackers.clone(),
+        peers,
+        share_only: true,
+        recheck: transfer.check,
+        ..AddTorrent::new(metainfo, root)
+    };
+    swarm.add(add, kept.as_ref())?;
     swarm.run(&interrupt)
 }
 

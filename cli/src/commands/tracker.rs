@@ -1,35 +1,102 @@
-//! `tracker`: a tracker over HTTP and UDP, until stopped.
+//! `tracker`: a tracker over HTTP and UDP, in both address families, until stopped.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 use bitswarm_core::action::SocketKind;
 use bitswarm_core::config::Config;
 use bitswarm_core::notice::{Notice, Service};
-use bitswarm_runtime_common::ClientConfig;
+use bitswarm_core::tracker::server::HeardAnnounce;
+use bitswarm_runtime_common::{ClientConfig, interfaces};
 
 use crate::args::Tracker;
 use crate::exit::Failure;
 use crate::json;
-use crate::output::print;
+use crate::output::{print, say};
 use crate::session::{MustListen, PATIENCE, Session};
 use crate::signals::Interrupt;
+use crate::units::{Size, counted};
 
-/// Runs until Ctrl-C or SIGTERM. Says where it listens, once it does.
+/// Runs until it is told to end. Says where it is reached, once it listens.
 pub(crate) fn run(args: &Tracker) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
-    let core =
-        Config { listen: Vec::new(), tracker_listen: Some(args.listen), ..Config::default() };
+    let core = Config {
+        listen: Vec::new(),
+        tracker_listen: args.listen.iter().flat_map(|at| at.0.iter().copied()).collect(),
+        tracker_notices: args.reporting.verbose > 0,
+        ..Config::default()
+    };
     let config = ClientConfig { core, ..ClientConfig::default() };
     let session = Session::start(args.driven.runtime, &config, MustListen::Yes)?;
+    let mut told = BTreeSet::new();
     while !interrupt.is_set() {
-        if let Some(Notice::Listening { kind, addr, service: Service::Tracker }) =
-            session.next_notice(PATIENCE)?
-        {
-            match kind {
-                _ if args.reporting.json => json::listening(kind, addr).print()?,
-                SocketKind::TcpListener => print(&format!("http://{addr}/announce"))?,
-                SocketKind::Udp | SocketKind::Multicast => print(&format!("udp://{addr}"))?,
+        match session.next_notice(PATIENCE)? {
+            Some(Notice::Listening { kind, addr, service: Service::Tracker }) => {
+                let urls = urls(kind, addr);
+                if args.reporting.json {
+                    json::listening(kind, addr).with("urls", urls).print()?;
+                    continue;
+                }
+                // One address may be reached through two sockets.
+                let news = urls.into_iter().filter(|url| told.insert(url.clone()));
+                news.collect::<Vec<_>>().iter().try_for_each(|url| print(url))?;
             }
+            Some(Notice::TrackerHeard(announce)) => tell(&announce),
+            _ => {}
         }
     }
     session.stop();
     Ok(())
+}
+
+/// How others reach a socket: of one that listens everywhere, at each address of this machine that
+/// is more than the machine's own.
+fn urls(kind: SocketKind, addr: SocketAddr) -> Vec<String> {
+    let reached: Vec<IpAddr> = match addr.ip().is_unspecified() {
+        false => vec![addr.ip()],
+        true => {
+            let local = interfaces::addresses().unwrap_or_default();
+            let family = local.into_iter().filter(|ip| ip.is_ipv4() == addr.is_ipv4());
+            let (own, others): (Vec<IpAddr>, Vec<IpAddr>) = family.partition(IpAddr::is_loopback);
+            if others.is_empty() { own } else { others }
+        }
+    };
+    let url = |ip| {
+        let addr = SocketAddr::new(ip, addr.port());
+        match kind {
+            SocketKind::TcpListener => format!("http://{addr}/announce"),
+            SocketKind::Udp | SocketKind::Multicast => format!("udp://{addr}"),
+        }
+    };
+    reached.into_iter().map(url).collect()
+}
+
+/// A line of the log that `-v` asks for.
+fn tell(announce: &HeardAnnounce) {
+    let HeardAnnounce { peer, infohash, event, left, answer } = announce;
+    let event = event.unwrap_or("announce");
+    let answer = match answer {
+        Ok(peers) => format!("told of {}", counted(*peers, "peer", "peers")),
+        Err(why) => format!("refused: {why}"),
+    };
+    say(&format!("{peer} {event} {infohash}, {} left; {answer}", Size(*left)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_addresses_that_others_can_use() {
+        let named = urls(SocketKind::TcpListener, "192.0.2.1:6969".parse().unwrap());
+        assert_eq!(named, ["http://192.0.2.1:6969/announce"]);
+        let named = urls(SocketKind::Udp, "[::1]:6969".parse().unwrap());
+        assert_eq!(named, ["udp://[::1]:6969"]);
+        for everywhere in ["0.0.0.0:7", "[::]:7"] {
+            for url in urls(SocketKind::Udp, everywhere.parse().unwrap()) {
+                let addr: SocketAddr = url.strip_prefix("udp://").unwrap().parse().unwrap();
+                assert!(!addr.ip().is_unspecified() && addr.port() == 7, "{url}");
+            }
+        }
+    }
 }

@@ -5,15 +5,18 @@
 //! them is to blame: a file is said to differ only for pieces that are its own, and to be unsure
 //! for those that it shares.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bitswarm_core::disk::{DiskErrorKind, FileIndex, StoreFile, StoreSpec};
+use bitswarm_core::disk::{DiskError, DiskErrorKind, FileIndex, StoreFile, StoreSpec};
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::piece::PieceIndex;
 use bitswarm_core::storage::layout::Layout;
+use bitswarm_runtime_common::disk;
 use bitswarm_runtime_common::hashing::PieceHash;
 use clap::Args;
 use serde_json::{Value, json};
@@ -25,21 +28,27 @@ use crate::content;
 use crate::exit::{Code, Failure};
 use crate::hashing::{Hashes, hash};
 use crate::input;
+use crate::known::{self, Known};
 use crate::output::{Object, print};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
+use crate::torrents::root_of;
+use crate::units::counted;
 
 /// `bitswarm verify`
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
-    /// A torrent file
+    /// A torrent: a file, an http(s) address, or - for standard input
     pub(crate) torrent: PathBuf,
-    /// Directory that contains the torrent's file or folder, under the torrent's name
-    #[arg(short, long, value_name = "DIR")]
+    /// Directory that contains the torrent's file or folder, or that folder itself
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(crate) data: PathBuf,
     /// With whose hashes to compare [default: all that the torrent has]
     #[arg(long, value_enum)]
     pub(crate) protocol: Option<Version>,
+    /// Where download and seed keep what is needed to resume, which is told what is wrong
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
 }
@@ -48,17 +57,26 @@ pub(crate) struct Verify {
 pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     let metainfo = input::load(&args.torrent)?;
     let protocol = protocol(args, &metainfo)?;
-    fs::read_dir(&args.data).map_err(|error| Failure::file("cannot read", &args.data, &error))?;
+    let data = &root_of(&metainfo, &args.data);
+    fs::read_dir(data).map_err(|error| Failure::file("cannot read", data, &error))?;
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
 
-    let spec = metainfo.store_spec(&args.data);
+    let made = known::links_of_torrents(args.state_dir.as_deref(), data);
+    let follow_top_link = !made.contains(OsStr::new(metainfo.name()));
+    let spec = StoreSpec { follow_top_link, ..metainfo.store_spec(data) };
+    let spec = (*disk::follow_top_link(spec.into())).clone();
     let layout = Layout::new(&metainfo);
     let mut files = look_at_files(&metainfo, &spec);
     let hashes = hash(metainfo.name(), spec, &layout, protocol, &progress, &interrupt)?;
-    let Wrong { pieces, contradictions } = wrong_pieces(&metainfo, hashes)?;
+    let Wrong { pieces, contradictions, unreadable } = wrong_pieces(&metainfo, hashes);
+    for found in
+        files.iter_mut().filter(|found| unreadable.contains_key(&data.join(&found.file.path)))
+    {
+        found.shape = Shape::Unreadable;
+    }
     blame(&mut files, &layout, &pieces);
-    files.extend(look_at_links(&metainfo, &args.data));
+    files.extend(look_at_links(&metainfo, data));
     if contradictions > 0 {
         progress.say(&format!(
             "{}: the hashes of v1 and v2 disagree about {}: the torrent contradicts itself",
@@ -66,7 +84,62 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
             count_of(contradictions),
         ));
     }
-    report(args, &metainfo, &files, &pieces, contradictions)
+    let advice = tell_resume_data(args, data, &metainfo, &files, &pieces);
+    report(args, data, &metainfo, &files, &pieces, contradictions, &advice)?;
+    match unreadable.values().next() {
+        None => Ok(()),
+        Some(error) => Err(Failure::verdict(Code::File, format!("cannot read {error}"))),
+    }
+}
+
+/// Has resume data forget what is wrong, so that the next download does not believe it. What repairs
+/// the data.
+fn tell_resume_data(
+    args: &Verify,
+    dir: &Path,
+    metainfo: &Metainfo,
+    files: &[Found],
+    wrong: &[PieceIndex],
+) -> String {
+    let data = dir.display();
+    let is_bad = |found: &&Found| found.word() != "ok";
+    if let Some(found) = files.iter().filter(is_bad).find(|found| found.is_in_the_way()) {
+        let path = found.file.path.display();
+        return format!(
+            "move {path} away, then bitswarm download -o {data} fetches what is missing"
+        );
+    }
+    let known = match wrong.is_empty() && files.iter().all(|found| found.word() == "ok") {
+        true => known::Found::Nothing,
+        false => Known::find(args.state_dir.as_deref(), dir, metainfo),
+    };
+    let download = format!("bitswarm download -o {data}");
+    match known {
+        known::Found::InUse => {
+            format!("another bitswarm works on it; stop that, then {download} --check repairs it")
+        }
+        known::Found::Nothing if files.iter().any(|found| is_bad(&found) && found.is_there()) => {
+            format!("{download} --overwrite fetches what is missing or wrong, over what is there")
+        }
+        known::Found::Nothing => format!("{download} fetches what is missing"),
+        known::Found::Known(mut known) => {
+            let is_strange = |(index, found): (u32, &Found)| {
+                is_bad(&found) && found.is_there() && !known.is_ours(FileIndex(index))
+            };
+            // Links come after the files.
+            let overwrites = (0..).zip(files).any(is_strange);
+            match known.forget(wrong) {
+                _ if overwrites => {
+                    format!(
+                        "{download} --overwrite fetches what is missing or wrong, over what is there"
+                    )
+                }
+                Ok(_) => format!("{download} fetches what is missing or wrong"),
+                // What is recorded stays as it is.
+                Err(_) => format!("{download} --check fetches what is missing or wrong"),
+            }
+        }
+    }
 }
 
 /// Which hashes to compare with: those that the torrent has, unless the user wants fewer.
@@ -93,6 +166,8 @@ struct Wrong {
     pieces: Vec<PieceIndex>,
     /// How many of them are right by one version's hash and wrong by the other's.
     contradictions: u32,
+    /// Files that could not be read, by path: what is in their pieces is not known.
+    unreadable: BTreeMap<PathBuf, Box<DiskError>>,
 }
 
 /// Whether a piece is right, by each version that was hashed.
@@ -102,10 +177,10 @@ fn is_right(metainfo: &Metainfo, piece: PieceIndex, hash: PieceHash) -> (bool, b
     (v1, v2)
 }
 
-/// The pieces that are not what the torrent says. A file that cannot be read is a failure.
-fn wrong_pieces(metainfo: &Metainfo, hashes: Hashes) -> Result<Wrong, Failure> {
+/// The pieces that are not what the torrent says, or cannot be read.
+fn wrong_pieces(metainfo: &Metainfo, hashes: Hashes) -> Wrong {
     use DiskErrorKind::{InTheWay, NotFound, Short};
-    let mut wrong = Wrong { pieces: Vec::new(), contradictions: 0 };
+    let mut wrong = Wrong { pieces: Vec::new(), contradictions: 0, unreadable: BTreeMap::new() };
     for (piece, result) in metainfo.geometry().iter().zip(hashes) {
         match result.map(|hash| (is_right(metainfo, piece, hash), hash)) {
             Ok(((true, true), _)) => {}
@@ -117,10 +192,13 @@ fn wrong_pieces(metainfo: &Metainfo, hashes: Hashes) -> Result<Wrong, Failure> {
             Err(error) if matches!(error.kind, InTheWay | NotFound | Short) => {
                 wrong.pieces.push(piece);
             }
-            Err(error) => return Err(Failure::new(Code::File, format!("cannot read {error}"))),
+            Err(error) => {
+                wrong.pieces.push(piece);
+                wrong.unreadable.entry(error.path.clone()).or_insert(error);
+            }
         }
     }
-    Ok(wrong)
+    wrong
 }
 
 /// One file of the torrent as it was found.
@@ -149,11 +227,13 @@ enum Shape {
     InTheWay,
     /// No link, or one that leads elsewhere.
     WrongLink,
+    /// The system does not let it be read.
+    Unreadable,
 }
 
 fn look_at_files(metainfo: &Metainfo, spec: &StoreSpec) -> Vec<Found> {
     // As `info` has them: the files on disk are those, in the same order.
-    let names = info::listed(metainfo).map(|file| file.path().to_owned());
+    let names = metainfo.numbered_files().map(|file| file.path().to_owned());
     let found = |(name, file): (String, &StoreFile)| {
         Found::new(name, file.clone(), shape(&spec.root.join(&file.path), file.length))
     };
@@ -237,12 +317,23 @@ impl Found {
         Found { name, file, shape, own_wrong: 0, shared_wrong: 0, wrong: Vec::new() }
     }
 
+    /// Whether something is there that a download would have to write over.
+    fn is_there(&self) -> bool {
+        matches!(self.shape, Shape::Right | Shape::Length(_))
+    }
+
+    /// Whether something is there that a download leaves alone.
+    fn is_in_the_way(&self) -> bool {
+        matches!(self.shape, Shape::InTheWay | Shape::WrongLink)
+    }
+
     /// The word for programs.
     fn word(&self) -> &'static str {
         match self.shape {
             Shape::Missing => "missing",
             Shape::InTheWay => "not_a_file",
             Shape::WrongLink => "wrong_link",
+            Shape::Unreadable => "unreadable",
             Shape::Length(length) if length < self.file.length => "too_short",
             Shape::Length(_) => "too_long",
             Shape::Right if self.own_wrong > 0 => "differs",
@@ -264,9 +355,12 @@ impl Found {
                 let (count, runs) = (count_of(self.own_wrong), runs_in_words(&self.wrong));
                 format!("differs: {count} wrong ({runs})")
             }
+            ("unreadable", _) => "cannot be read".to_owned(),
             ("wrong_link", _) => "is not the link it should be".to_owned(),
             ("not_a_file", _) => "is not a plain file".to_owned(),
-            (_, Shape::Length(is)) => format!("has {is} bytes instead of {length}"),
+            (_, Shape::Length(is)) => {
+                format!("has {} instead of {length}", counted(is, "byte", "bytes"))
+            }
             _ => "is missing".to_owned(),
         })
     }
@@ -283,15 +377,17 @@ impl Found {
 }
 
 fn count_of(count: u32) -> String {
-    if count == 1 { "1 piece".to_owned() } else { format!("{count} pieces") }
+    counted(count, "piece", "pieces")
 }
 
 fn report(
     args: &Verify,
+    data: &Path,
     metainfo: &Metainfo,
     files: &[Found],
     wrong: &[PieceIndex],
     contradictions: u32,
+    advice: &str,
 ) -> Result<(), Failure> {
     let total = metainfo.geometry().pieces() as usize;
     let right = total - wrong.len();
@@ -316,18 +412,18 @@ fn report(
                 print(&format!("{}: {complaint}", found.file.path.display()))?;
             }
         }
-        print(&format!("{}: {right} of {total} pieces are right", metainfo.name()))?;
+        let pieces = counted(total, "piece is", "pieces are");
+        print(&format!("{}: {right} of {pieces} right", metainfo.name()))?;
     }
-    if is_ok {
+    // What cannot be read is another matter.
+    if is_ok || files.iter().any(|found| found.shape == Shape::Unreadable) {
         return Ok(());
     }
-    let (data, name, of) = (args.data.display(), metainfo.name(), files.len());
-    Err(Failure::new(
+    let (data, name) = (data.display(), metainfo.name());
+    let of = counted(files.len(), "file", "files");
+    Err(Failure::verdict(
         Code::Mismatch,
-        format!(
-            "{name} in {data} does not match the torrent in {bad} of {of} files; \
-             bitswarm download -o {data} fetches what is missing or wrong"
-        ),
+        format!("{name} in {data} does not match the torrent in {bad} of {of}; {advice}"),
     ))
 }
 
@@ -353,6 +449,25 @@ mod tests {
         assert_eq!(files.each_ref().map(Found::word), ["differs", "unsure", "unsure"]);
         assert_eq!((files[0].own_wrong, files[0].shared_wrong), (1, 1));
         assert_eq!(files[0].complaint().unwrap(), "differs: 1 piece wrong (0-1)");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_apart_and_the_rest_is_judged() {
+        let creator = bitswarm_core::metainfo::Creator::single_file("f", 40_000);
+        let metainfo = creator.finish_with_content(&[7; 40_000]).unwrap();
+        assert_eq!(metainfo.geometry().pieces(), 3);
+        let path = PathBuf::from("data/f");
+        let denied =
+            DiskError { kind: DiskErrorKind::Denied, path: path.clone(), cause: String::new() };
+        let right = PieceHash { v1: metainfo.piece_hash(PieceIndex(1)), v2: None };
+        let hashes =
+            vec![Err(denied.into()), Ok(right), Ok(PieceHash { v1: Some([1; 20]), v2: None })];
+        let wrong = wrong_pieces(&metainfo, hashes);
+        assert_eq!(wrong.pieces, [PieceIndex(0), PieceIndex(2)]);
+        assert!(wrong.unreadable.contains_key(&path) && wrong.unreadable.len() == 1);
+        let mut unreadable = found(5);
+        unreadable.shape = Shape::Unreadable;
+        assert_eq!(unreadable.word(), "unreadable");
     }
 
     #[test]

@@ -59,7 +59,8 @@ fn links_executables_and_hidden_files_are_recorded_if_asked() {
 fn links_and_executables_are_made_by_a_download_and_checked_by_verify() {
     let sandbox = with_tree();
     for protocol in ["v1", "v2", "hybrid"] {
-        let line = format!("create data/tree -o t.torrent -q --symlinks --protocol {protocol}");
+        let line =
+            format!("create data/tree -o t.torrent -q --force --symlinks --protocol {protocol}");
         assert_eq!(sandbox.run(&line).code, 0);
         let local = "--bind 127.0.0.1 --port 0 --no-dht --no-lsd --no-pex";
         let mut seed = sandbox.start(&format!("seed t.torrent --data data --json {local}"));

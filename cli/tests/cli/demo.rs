@@ -30,3 +30,18 @@ fn demo_keeps_its_files_where_it_was_told_to() {
     assert!(same(&original, &copy));
     sandbox.run("demo --size 100K --dir here").fails(11, &["here", "not empty"]);
 }
+
+#[test]
+fn demo_says_how_far_its_content_is_and_leaves_nothing_when_it_is_interrupted() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(["demo", "--size", "20GiB"]);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut lines = std::io::BufRead::lines(stderr).map(Result::unwrap);
+    let line = lines.find(|line| line.starts_with("content: ")).unwrap();
+    assert!(line.contains("of 20.0 GiB making, "), "{line}");
+    let pid = child.id().to_string();
+    std::process::Command::new("kill").args(["-s", "INT", &pid]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+    assert_eq!(fs::read_dir(sandbox.path("")).unwrap().count(), 0);
+}

@@ -12,7 +12,6 @@ fn usage_errors_are_one_line_and_end_in_code_2() {
     for line in [
         "frobnicate",
         "download",
-        "seed x.torrent",
         "download x.torrent --down fast",
         "download x.torrent --down 0",
         "download x.torrent --files 0",
@@ -227,10 +226,10 @@ fn create_writes_the_same_bytes_to_stdout_and_to_the_file_of_its_own_name() {
     let mut command = sandbox.command("create one.bin -q --date none -o -".split(' '));
     assert_eq!(command.output().unwrap().stdout, file);
     sandbox.run("create one.bin -o - --json").fails(2, &["stdout"]);
-    let mut command = sandbox.command("create one.bin -q -o dated".split(' '));
+    let mut command = sandbox.command("create one.bin -q --force -o dated".split(' '));
     assert!(command.env("SOURCE_DATE_EPOCH", "951782400").status().unwrap().success());
     assert_eq!(sandbox.run("info dated --json").json()["creation_date"], 951_782_400);
-    let mut command = sandbox.command("create one.bin -q -o dated".split(' '));
+    let mut command = sandbox.command("create one.bin -q --force -o dated".split(' '));
     let refused = command.env("SOURCE_DATE_EPOCH", "today").output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
 }
@@ -425,4 +424,87 @@ fn a_result_that_cannot_be_written_ends_in_code_9() {
     let mut info = sandbox.command(["info", "content.torrent"]);
     let status = info.stdout(Stdio::from(full)).stderr(Stdio::null()).status().unwrap();
     assert_eq!(status.code(), Some(9));
+}
+
+#[test]
+fn what_is_no_torrent_is_called_what_it_is() {
+    let sandbox = Sandbox::new();
+    let kinds: [(&str, &[u8], &str); 6] = [
+        ("page.torrent", b"\n<!DOCTYPE html>\n<html><body>log in</body></html>", "HTML page"),
+        ("packed.torrent", b"\x1f\x8b\x08\0\0\0\0\0", "gunzip"),
+        ("zip.torrent", b"PK\x03\x04\x14\0", "ZIP archive"),
+        ("paper.torrent", b"%PDF-1.7\n", "PDF"),
+        ("link.torrent", b"magnet:?xt=urn:btih:00\n", "infohash"),
+        ("empty.torrent", b"", "empty"),
+    ];
+    for (name, bytes, word) in kinds {
+        fs::write(sandbox.path(name), bytes).unwrap();
+        for command in ["info", "magnet", "lint", "edit --comment x", "verify --data .", "scrape"] {
+            sandbox.run(&format!("{command} {name}")).fails(4, &[name, word]);
+        }
+    }
+    fs::create_dir(sandbox.path("folder")).unwrap();
+    sandbox.run("info folder").fails(11, &["folder", "directory"]);
+}
+
+#[test]
+fn edit_removes_only_trackers_that_are_there() {
+    let sandbox = Sandbox::new();
+    sandbox.write("content", 1_000, 1);
+    let torrent = sandbox.torrent("content", "-t http://a.example/announce -t udp://b.example:1");
+    let before = fs::read(&torrent).unwrap();
+    let missing = "edit content.torrent --remove-tracker http://c.example/announce";
+    let there = ["http://c.example/announce", "http://a.example/announce", "udp://b.example:1"];
+    sandbox.run(missing).fails(2, &there);
+    assert_eq!(fs::read(&torrent).unwrap(), before);
+    let ended = sandbox.run("edit content.torrent --remove-tracker udp://b.example:1");
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    sandbox.run("edit content.torrent --remove-tracker udp://b.example:1").fails(2, &["b.example"]);
+    assert!(!sandbox.run("info content.torrent").stdout.contains("b.example"));
+    // Where there are none, that is said.
+    assert_eq!(sandbox.run("edit content.torrent --no-trackers").code, 0);
+    sandbox
+        .run("edit content.torrent --remove-tracker http://a.example/announce")
+        .fails(2, &["it has none"]);
+}
+
+#[test]
+fn an_edited_torrent_goes_to_stdout_where_that_is_asked_for() {
+    let sandbox = Sandbox::new();
+    sandbox.write("content", 1_000, 1);
+    sandbox.torrent("content", "--comment old");
+    let ended =
+        sandbox.command(["edit", "content.torrent", "-o", "-", "--comment", "new"]).output();
+    let bytes = ended.unwrap().stdout;
+    assert!(bytes.windows(5).any(|part| part == b"3:new"));
+    assert!(sandbox.run("info content.torrent").stdout.contains("old"));
+}
+
+#[test]
+fn with_json_an_error_is_an_object_too() {
+    let sandbox = Sandbox::new();
+    let cases = [
+        ("info missing.torrent --json", 11),
+        ("verify missing.torrent --data . --json", 11),
+        ("create missing --json", 11),
+        ("download missing.torrent --json", 11),
+        ("scrape missing.torrent --json", 11),
+        ("lint missing.torrent --json", 11),
+        ("download --json --no-such-option", 2),
+        ("tracker --json --listen nowhere", 2),
+    ];
+    for (line, code) in cases {
+        let ended = sandbox.run(line);
+        ended.fails(code, &[]);
+        let object = ended.json();
+        assert_eq!((&object["event"], &object["code"]), (&json!("error"), &json!(code)), "{line}");
+        let message = object["message"].as_str().unwrap();
+        assert_eq!(ended.stderr, format!("bitswarm: {message}\n"), "{line}");
+    }
+    // What the results say is not said again.
+    sandbox.write("a", 1_000, 1);
+    sandbox.write("wrong/a", 1_000, 2);
+    sandbox.torrent("a", "");
+    let ended = sandbox.run("verify a.torrent --data wrong --json");
+    assert_eq!((ended.code, ended.json()["ok"].as_bool()), (13, Some(false)));
 }

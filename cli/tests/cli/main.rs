@@ -3,9 +3,23 @@
 #[cfg(unix)]
 mod attributes;
 mod bad_torrents;
+mod config;
+#[cfg(unix)]
+mod data;
 mod demo;
 mod files;
 mod hints;
+mod inputs;
+mod life;
 mod links;
+mod networks;
+mod parts;
+#[cfg(target_os = "linux")]
+mod progress;
+mod quiet_tracker;
+mod replay;
 mod sandbox;
+mod shells;
 mod swarm;
+#[cfg(target_os = "linux")]
+mod terminal;

@@ -49,7 +49,7 @@ impl Sandbox {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bitswarm"));
         command.args(args).current_dir(self.0.path());
         command.env("HOME", self.path("home")).env("TMPDIR", self.0.path());
-        command.env_remove("XDG_STATE_HOME").stdin(Stdio::null());
+        command.env_remove("XDG_STATE_HOME").env_remove("XDG_CONFIG_HOME").stdin(Stdio::null());
         command
     }
 
@@ -71,7 +71,7 @@ impl Sandbox {
     pub(crate) fn start(&self, args: &str) -> Running {
         let mut command = self.command(args.split_whitespace());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stdout = child.stdout.take().map(BufReader::new);
         Running { child, stdout }
     }
 
@@ -108,7 +108,7 @@ impl Ended {
 /// A process that is killed if the test forgets it.
 pub(crate) struct Running {
     child: Child,
-    stdout: BufReader<ChildStdout>,
+    stdout: Option<BufReader<ChildStdout>>,
 }
 
 impl Running {
@@ -116,7 +116,8 @@ impl Running {
     #[track_caller]
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
-        assert!(self.stdout.read_line(&mut line).unwrap() > 0, "it ended: {}", self.stderr());
+        let stdout = self.stdout.as_mut().expect("its output is read");
+        assert!(stdout.read_line(&mut line).unwrap() > 0, "it ended: {}", self.stderr());
         line.trim_end().to_owned()
     }
 
@@ -130,6 +131,21 @@ impl Running {
                 return object;
             }
         }
+    }
+
+    /// Nobody reads what it writes from now on.
+    pub(crate) fn close_outputs(&mut self) {
+        self.stdout = None;
+        self.child.stderr = None;
+    }
+
+    /// Sends signals by their names, one right after the other.
+    pub(crate) fn signals(&self, names: &[&str]) {
+        let pid = self.child.id();
+        let kill = |name: &&str| format!("kill -s {name} {pid}");
+        let script = names.iter().map(kill).collect::<Vec<_>>().join("; ");
+        // The shell's own `kill`: there is no process to start between the two.
+        assert!(Command::new("sh").arg("-c").arg(script).status().unwrap().success());
     }
 
     /// Sends a signal by its name.
@@ -152,7 +168,8 @@ impl Running {
         }
     }
 
-    fn stderr(&mut self) -> String {
+    /// What it said, once it has ended.
+    pub(crate) fn stderr(&mut self) -> String {
         let mut text = String::new();
         if let Some(stderr) = &mut self.child.stderr {
             let _ = stderr.read_to_string(&mut text);

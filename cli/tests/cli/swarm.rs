@@ -6,16 +6,16 @@ use std::net::TcpListener;
 use crate::sandbox::{Running, Sandbox, same};
 
 /// Keeps a run to this machine, on a port that the system chooses.
-const LOCAL: &str = "--bind 127.0.0.1 --port 0 --no-dht --no-lsd --no-pex";
+pub(crate) const LOCAL: &str = "--bind 127.0.0.1 --port 0 --no-dht --no-lsd --no-pex";
 
 /// The address at which a run with `--json` listens for peers.
 #[track_caller]
-fn address(running: &mut Running) -> String {
+pub(crate) fn address(running: &mut Running) -> String {
     running.wait_for("listening")["addr"].as_str().unwrap().to_owned()
 }
 
 /// A sandbox with `data/content` and its torrent, `content.torrent`.
-fn with_content(len: usize) -> Sandbox {
+pub(crate) fn with_content(len: usize) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("data/content", len, 1);
     let made = sandbox.run("create data/content -o content.torrent -q --piece-length 16KiB");
@@ -59,6 +59,11 @@ fn what_is_shared_is_downloaded_by_its_link_and_its_torrent_can_be_had() {
     let local = ["--bind", "127.0.0.1", "--port", "0", "--no-dht"];
     let ended = sandbox.run_with(["metadata", &named, "-o", "t.torrent"].iter().chain(&local));
     assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let bytes = fs::read(sandbox.path("t.torrent")).unwrap();
+    let on_stdout = sandbox.command(["metadata", &named, "-o", "-", "-q"]).args(local).output();
+    assert_eq!(on_stdout.unwrap().stdout, bytes);
+    let both = sandbox.run_with(["metadata", &named, "-o", "-", "--json"].iter().chain(&local));
+    assert_eq!(both.code, 2, "{}", both.stderr);
     let verified = sandbox.run("verify t.torrent --data out -q");
     assert_eq!(verified.code, 0, "{}", verified.stderr);
     let alone =
@@ -183,6 +188,26 @@ fn tracker_says_where_it_listens_and_ends_well() {
 }
 
 #[test]
+fn tracker_is_reached_at_what_it_prints_and_logs_who_announces() {
+    let sandbox = with_content(100_000);
+    let mut tracker = sandbox.start("tracker --listen :0 -v");
+    let url = tracker.line();
+    assert!(!url.contains("0.0.0.0") && !url.contains("[::]"), "{url}");
+    let line = format!("seed content.torrent --data data --json --tracker {url} --port 0");
+    let mut seed = sandbox.start(&format!("{line} --no-dht --no-lsd"));
+    let answered = seed.wait_for("tracker_answered");
+    assert_eq!(answered["url"].as_str(), Some(&*url));
+    seed.signal("TERM");
+    assert_eq!(seed.end(), 0);
+    tracker.signal("TERM");
+    assert_eq!(tracker.end(), 0);
+    let log = tracker.stderr();
+    for event in [" started ", " stopped "] {
+        assert_eq!(log.matches(event).count(), 2, "of each infohash: {log}");
+    }
+}
+
+#[test]
 fn places_that_cannot_be_written_end_in_code_11() {
     let sandbox = with_content(1_000);
     sandbox.write("file", 10, 1);
@@ -218,6 +243,22 @@ fn torrents_of_one_name_are_not_downloaded_into_one_directory() {
     let ended = sandbox.run("download content.torrent other.torrent -o out");
     ended.fails(2, &["content.torrent", "other.torrent", "own directory"]);
     sandbox.run("download content.torrent other.torrent --files 1").fails(2, &["content"]);
+}
+
+#[test]
+fn two_torrents_of_one_folder_are_shared_side_by_side() {
+    let sandbox = with_content(100_000);
+    let made = sandbox.run("create data/content -o v1.torrent -q --protocol v1");
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let both = "content.torrent v1.torrent content.torrent";
+    let mut seed = sandbox.start(&format!("seed {both} --data data --json {LOCAL}"));
+    let addr = address(&mut seed);
+    for torrent in ["content", "v1"] {
+        let line = format!("download {torrent}.torrent -o {torrent} -q --peer {addr} {LOCAL}");
+        let ended = sandbox.run(&line);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert!(same(&sandbox.path("data/content"), &sandbox.path(torrent).join("content")));
+    }
 }
 
 #[test]

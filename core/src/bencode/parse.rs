@@ -51,10 +51,10 @@ pub enum ParseErrorKind {
     KeyNotAString,
     /// A dictionary that ends after a key.
     KeyWithoutValue,
-    /// More in one another than [`Limits::depth`].
-    TooDeep,
-    /// More values than [`Limits::items`].
-    TooManyItems,
+    /// More in one another than [`Limits::depth`], which is this.
+    TooDeep(usize),
+    /// More values than [`Limits::items`], which is this.
+    TooManyItems(usize),
     /// Bytes after the end of the value.
     TrailingBytes,
     /// More than 4 GiB of input.
@@ -72,8 +72,16 @@ impl fmt::Display for ParseError {
             }
             ParseErrorKind::KeyNotAString => "a dictionary's key is not a string",
             ParseErrorKind::KeyWithoutValue => "a dictionary's key has no value",
-            ParseErrorKind::TooDeep => "too many lists and dictionaries in one another",
-            ParseErrorKind::TooManyItems => "too many values",
+            ParseErrorKind::TooDeep(most) => {
+                let at = self.offset;
+                return write!(
+                    f,
+                    "more than {most} lists and dictionaries in one another at byte {at}"
+                );
+            }
+            ParseErrorKind::TooManyItems(most) => {
+                return write!(f, "more than {most} values at byte {}", self.offset);
+            }
             ParseErrorKind::TrailingBytes => "bytes follow the value",
             ParseErrorKind::TooLong => "longer than 4 GiB",
         };
@@ -199,7 +207,7 @@ impl Parser<'_> {
 
     fn open(&mut self, place: Place) -> Result<(), ParseError> {
         if self.open.len() >= self.limits.depth {
-            return Err(self.error(ParseErrorKind::TooDeep));
+            return Err(self.error(ParseErrorKind::TooDeep(self.limits.depth)));
         }
         let item = self.items.len();
         let start = self.at;
@@ -231,7 +239,10 @@ impl Parser<'_> {
     /// Adds the item that began at `start` and ends here, and moves its parent on.
     fn push(&mut self, start: usize, shape: Shape) -> Result<(), ParseError> {
         if self.items.len() >= self.limits.items {
-            return Err(ParseError { offset: start, kind: ParseErrorKind::TooManyItems });
+            return Err(ParseError {
+                offset: start,
+                kind: ParseErrorKind::TooManyItems(self.limits.items),
+            });
         }
         self.items.push(Item { start: small(start), end: small(self.at), shape });
         if let Some(parent) = self.open.last_mut() {
@@ -319,9 +330,9 @@ mod tests {
     fn depth_is_bounded() {
         let nested = |depth: usize| [b"l".repeat(depth), b"e".repeat(depth)].concat();
         assert!(Document::parse(&nested(100), Limits::METAINFO).is_ok());
-        assert_eq!(error(&nested(101)), (100, TooDeep));
-        assert_eq!(error(&b"l".repeat(10_000_000)), (100, TooDeep));
-        assert_eq!(error(&b"d1:a".repeat(1_000_000)), (400, TooDeep));
+        assert_eq!(error(&nested(101)), (100, TooDeep(100)));
+        assert_eq!(error(&b"l".repeat(10_000_000)), (100, TooDeep(100)));
+        assert_eq!(error(&b"d1:a".repeat(1_000_000)), (400, TooDeep(100)));
     }
 
     #[test]
@@ -329,7 +340,7 @@ mod tests {
         let limits = Limits { depth: 2, items: 4 };
         assert!(Document::parse(b"li1ei2ei3ee", limits).is_ok());
         let error = Document::parse(b"li1ei2ei3ei4ee", limits).unwrap_err();
-        assert_eq!(error, ParseError { offset: 10, kind: TooManyItems });
+        assert_eq!(error, ParseError { offset: 10, kind: TooManyItems(4) });
     }
 
     #[test]

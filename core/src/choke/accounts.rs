@@ -18,6 +18,8 @@ pub struct Account {
     pub uploaded: u64,
     /// Bytes of blocks it sent us.
     pub downloaded: u64,
+    /// Bytes it sent us that it was not asked for.
+    pub wasted: u64,
     /// When it was last unchoked, if ever.
     pub unchoked_at: Option<Instant>,
 }
@@ -28,6 +30,7 @@ impl Account {
         Account {
             uploaded: self.uploaded.saturating_add(more.uploaded),
             downloaded: self.downloaded.saturating_add(more.downloaded),
+            wasted: self.wasted.saturating_add(more.wasted),
             unchoked_at: self.unchoked_at.max(more.unchoked_at),
         }
     }
@@ -80,7 +83,8 @@ mod tests {
     use super::*;
 
     fn account(uploaded: u64, downloaded: u64, unchoked_at: Option<u64>) -> Account {
-        Account { uploaded, downloaded, unchoked_at: unchoked_at.map(Instant::from_secs) }
+        let unchoked_at = unchoked_at.map(Instant::from_secs);
+        Account { uploaded, downloaded, wasted: downloaded / 2, unchoked_at }
     }
 
     #[test]

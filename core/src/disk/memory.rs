@@ -49,7 +49,7 @@ impl MemoryDisk {
                 self.stores.insert(store, spec);
                 self.stats(store)
             }
-            DiskRequest::Sync { store } => self.stats(store),
+            DiskRequest::Sync { store } | DiskRequest::Look { store } => self.stats(store),
             DiskRequest::Prepare { store, files, .. } => self.prepare(store, &files),
             DiskRequest::Reuse { store, files } => self.reuse(store, &files),
             DiskRequest::Read { store, spans } => {
@@ -58,7 +58,13 @@ impl MemoryDisk {
             DiskRequest::Verify(verify) => {
                 let data = self.read(verify.store, &verify.spans)?;
                 let is_right = verify.expect.is_of([&data[..]]);
-                Ok(if is_right { DiskDone::Done } else { DiskDone::HashMismatch })
+                Ok(match is_right {
+                    _ if verify.tell_zeros && data.iter().all(|byte| *byte == 0) => {
+                        DiskDone::Zeros { is_right }
+                    }
+                    true => DiskDone::Done,
+                    false => DiskDone::HashMismatch,
+                })
             }
             DiskRequest::Write(write) => self.write(&write),
             DiskRequest::Move { store, root } => self.relocate(store, root),
@@ -76,7 +82,7 @@ impl MemoryDisk {
     }
 
     fn stats(&self, store: StoreId) -> DiskResult<DiskDone> {
-        let stat = |data: &Vec<u8>| FileStat { length: data.len() as u64, modified_ns: 0 };
+        let stat = |data: &Vec<u8>| FileStat::new(data.len() as u64, 0);
         let paths = self.paths(store)?;
         Ok(DiskDone::Files(paths.iter().map(|path| self.files.get(path).map(stat)).collect()))
     }
@@ -84,7 +90,9 @@ impl MemoryDisk {
     fn prepare(&mut self, store: StoreId, files: &[FileIndex]) -> DiskResult<DiskDone> {
         for index in files {
             let path = self.path(store, *index)?;
-            self.files.entry(path).or_default();
+            let length = self.length(store, *index)?;
+            let file = self.files.entry(path).or_default();
+            file.truncate(usize::try_from(length).unwrap_or(usize::MAX));
         }
         Ok(DiskDone::Done)
     }
@@ -154,11 +162,10 @@ impl MemoryDisk {
         Ok(DiskDone::Done)
     }
 
-    fn close(&mut self, store: StoreId, delete: bool) -> DiskResult<DiskDone> {
-        if delete {
-            for path in self.paths(store)? {
-                self.files.remove(&path);
-            }
+    fn close(&mut self, store: StoreId, delete: Option<Vec<FileIndex>>) -> DiskResult<DiskDone> {
+        for index in delete.into_iter().flatten() {
+            let path = self.path(store, index)?;
+            self.files.remove(&path);
         }
         self.stores.remove(&store);
         Ok(DiskDone::Done)
@@ -174,6 +181,13 @@ impl MemoryDisk {
         let file = spec.files.get(index.0 as usize);
         let missing = || error(DiskErrorKind::NotFound, &spec.root);
         Ok(spec.root.join(&file.ok_or_else(missing)?.path))
+    }
+
+    fn length(&self, store: StoreId, index: FileIndex) -> DiskResult<u64> {
+        let spec = self.spec(store)?;
+        let file = spec.files.get(index.0 as usize);
+        let missing = || error(DiskErrorKind::NotFound, &spec.root);
+        Ok(file.ok_or_else(missing)?.length)
     }
 
     fn paths(&self, store: StoreId) -> DiskResult<Vec<PathBuf>> {
@@ -202,11 +216,12 @@ mod tests {
     fn with_store() -> MemoryDisk {
         let file = |path: &str| StoreFile { path: path.into(), length: 8, executable: false };
         let files = vec![file("a"), file("b")];
-        let spec = StoreSpec { root: "/here".into(), files, links: Vec::new() };
+        let spec =
+            StoreSpec { root: "/here".into(), files, links: Vec::new(), follow_top_link: false };
         let mut disk = MemoryDisk::new();
         disk.insert("/here/a", *b"01234567");
         let opened = disk.perform(DiskRequest::Open { store: store(), spec: Arc::new(spec) });
-        let stat = FileStat { length: 8, modified_ns: 0 };
+        let stat = FileStat::new(8, 0);
         assert_eq!(opened, Ok(DiskDone::Files(vec![Some(stat), None])));
         disk
     }
@@ -253,7 +268,8 @@ mod tests {
         let moved = disk.perform(DiskRequest::Move { store: store(), root: "/there".into() });
         assert_eq!(moved, Ok(DiskDone::Done));
         assert!(disk.file("/here/a").is_none() && disk.file("/there/a").is_some());
-        let closed = disk.perform(DiskRequest::Close { store: store(), delete: true });
+        let closed =
+            disk.perform(DiskRequest::Close { store: store(), delete: Some(vec![FileIndex(0)]) });
         assert_eq!(closed, Ok(DiskDone::Done));
         assert!(disk.file("/there/a").is_none());
     }

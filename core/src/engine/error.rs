@@ -10,12 +10,17 @@ use crate::id::TorrentId;
 pub enum AddTorrentError {
     /// The session has it already, under this id.
     Duplicate(TorrentId),
-    /// The list of file priorities has not one entry a file.
+    /// The list of file priorities has not one entry for each file that has a number.
     WrongFileCount {
         /// Entries given.
         given: usize,
         /// Files in the torrent.
         files: usize,
+    },
+    /// No file is wanted: all are skipped, or the torrent has none of the numbers chosen.
+    NothingSelected {
+        /// Files in the torrent, if that is known.
+        files: Option<usize>,
     },
     /// `Engine::stop` was called.
     Stopping,
@@ -27,6 +32,12 @@ impl fmt::Display for AddTorrentError {
             AddTorrentError::Duplicate(_) => f.write_str("the session has this torrent already"),
             AddTorrentError::WrongFileCount { given, files } => {
                 write!(f, "{given} file priorities given for {files} files")
+            }
+            AddTorrentError::NothingSelected { files: Some(files) } => {
+                write!(f, "nothing is selected: none of the {files} files of the torrent is wanted")
+            }
+            AddTorrentError::NothingSelected { files: None } => {
+                f.write_str("nothing is selected: every file is to be skipped")
             }
             AddTorrentError::Stopping => f.write_str("the session is stopping"),
         }

@@ -27,6 +27,7 @@ impl Engine {
         while let Some(id) = self.session.leaving.pop() {
             self.announces.abandon(&mut self.session, id);
         }
+        self.settle_sent();
         for done in self.announces.take_finished() {
             if let Some(torrent) = self.torrents.get_mut(done.torrent) {
                 let Finished { tracker, infohash, result, .. } = done;
@@ -37,6 +38,7 @@ impl Engine {
         self.settle_dht();
         self.open_connections();
         self.settle_touched();
+        self.settle_sent();
         self.sockets.send_all(&mut self.session, self.announces.take_datagrams());
         if let Some(lsd) = &mut self.lsd {
             let datagrams = lsd.take_datagrams(&mut self.session);
@@ -46,6 +48,15 @@ impl Engine {
         let idle = self.torrents.is_empty() && self.announces.is_empty() && dht_idle;
         if self.session.stopping && idle {
             self.tell_stopped();
+        }
+    }
+
+    /// Torrents learn which trackers may have heard of them, before the next input ends them.
+    fn settle_sent(&mut self) {
+        for (id, tracker) in self.announces.take_sent() {
+            if let Some(torrent) = self.torrents.get_mut(id) {
+                torrent.announce_sent(tracker);
+            }
         }
     }
 

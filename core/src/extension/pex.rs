@@ -229,11 +229,13 @@ impl PexIn {
         }
         if self.tokens > 0 {
             self.tokens -= 1;
+            // Somewhat too many for hours are no flood.
+            self.ignored = 0;
             return Ok(true);
         }
         self.ignored += 1;
         let flood = Violation::Flood { id: crate::wire::message::id::EXTENDED };
-        if self.ignored > FLOOD { Err(flood) } else { Ok(false) }
+        if self.ignored >= FLOOD { Err(flood) } else { Ok(false) }
     }
 
     /// The addresses of a message from the peer at `from` that are believed, given how to make one

@@ -17,6 +17,12 @@ pub fn encode_into(out: &mut String, bytes: &[u8]) {
     }
 }
 
+/// How many bytes `bytes` take, encoded.
+pub fn encoded_len(bytes: &[u8]) -> usize {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    bytes.iter().map(|byte| if is_plain(byte) { 1 } else { 3 }).sum()
+}
+
 /// Appends `%XX`.
 pub(super) fn push_escape(out: &mut String, byte: u8) {
     out.push('%');
@@ -66,6 +72,7 @@ mod tests {
         fn any_bytes_survive_the_round_trip(bytes: Vec<u8>) -> bool {
             let mut text = String::new();
             encode_into(&mut text, &bytes);
+            assert_eq!(text.len(), encoded_len(&bytes));
             decode(text.as_bytes()) == Some(bytes)
         }
     }

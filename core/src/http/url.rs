@@ -20,7 +20,7 @@ const MAX_NAME_LEN: usize = 253;
 const SECRET_LEN: usize = 16;
 
 /// The address of a tracker or web seed.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Url {
     scheme: Scheme,
     /// `user:password` as written, without the `@`.
@@ -32,7 +32,7 @@ pub struct Url {
 }
 
 /// The protocol that a URL names.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Scheme {
     /// HTTP over TCP.
     Http,
@@ -43,7 +43,7 @@ pub enum Scheme {
 }
 
 /// The host that a URL names.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Host {
     /// A name, in lower case; to be resolved.
     Name(Box<str>),

@@ -13,8 +13,9 @@ mod write;
 use bytes::Bytes;
 
 use super::links::{Kind, Places};
-use super::{Attributes, Metainfo, MetainfoError, PathRules, padding};
+use super::{Attributes, Metainfo, MetainfoError, PathRules};
 use crate::merkle::is_piece_len;
+use crate::padding::Padding;
 use crate::piece::{BLOCK_LEN, Geometry, InfoHash, MAX_PIECE_LEN, MAX_PIECES};
 use crate::storage::layout::Layout;
 
@@ -298,7 +299,7 @@ impl Creator {
                 let geometry = Geometry::new(total, self.piece_length)
                     .ok_or(CreateError::PieceLength(self.piece_length))?;
                 let lengths = parts.iter().map(|part| (part.length(), part.is_padding()));
-                Ok(padding::mark(geometry, lengths, self.protocol.has_v1()))
+                Ok(geometry.with_padding(Padding::of_files(lengths)))
             }
         }
     }
@@ -322,6 +323,7 @@ impl Creator {
     /// again, and its names are the ones asked for.
     pub fn finish_with_hashes(&self, hashes: &PieceHashes) -> Result<Metainfo, CreateError> {
         let layout = self.layout()?;
+        super::writable_tiers(&self.trackers).map_err(CreateError::Unreadable)?;
         hashes.check(self.protocol, layout.geometry())?;
         let bytes = Bytes::from(self.encode(&layout, hashes));
         let metainfo =

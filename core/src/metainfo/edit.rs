@@ -102,6 +102,7 @@ impl Edit {
 
 /// See [`Metainfo::edited`].
 pub(super) fn edited(metainfo: &Metainfo, edit: &Edit) -> Result<Metainfo, MetainfoError> {
+    edit.trackers.as_deref().map(super::writable_tiers).transpose()?;
     let document = parsed(&metainfo.bytes);
     let mut replaced = Vec::new();
     let fresh = encode_dict(|root| {

@@ -6,7 +6,7 @@ use super::hybrid::HybridError;
 use super::layers::LayerError;
 use super::links::LinkError;
 use super::tree::TreeError;
-use super::{MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN};
+use super::{MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, MAX_TRACKERS};
 use crate::bencode::ParseError;
 use crate::piece::{BLOCK_LEN, MAX_PIECE_LEN, MAX_PIECES};
 
@@ -85,6 +85,13 @@ pub enum MetainfoError {
     NoFiles,
     /// More than [`MAX_FILES`] files.
     TooManyFiles,
+    /// More than [`MAX_TRACKERS`] trackers are to be written.
+    TooManyTrackers {
+        /// How many.
+        trackers: usize,
+    },
+    /// An integer in the info of v2 has leading zeros or is -0 (BEP 52, "bencoding").
+    PaddedInteger,
     /// A file's length is missing, negative or no integer.
     FileLength {
         /// Which file.
@@ -155,6 +162,13 @@ impl fmt::Display for MetainfoError {
             Self::LengthOrFiles => write!(f, "one of `length` and `files` must be given, not both"),
             Self::NoFiles => write!(f, "the list of files is empty"),
             Self::TooManyFiles => write!(f, "more than the {MAX_FILES} files that are supported"),
+            Self::TooManyTrackers { trackers } => {
+                write!(f, "{trackers} trackers, more than the {MAX_TRACKERS} that are supported")
+            }
+            Self::PaddedInteger => f.write_str(
+                "a number in its v2 part has leading zeros, which other programs refuse or write \
+                 otherwise, so that the infohash changes; get the torrent file anew",
+            ),
             Self::FileLength { file } => {
                 write!(f, "the length of file {file} is missing or negative")
             }

@@ -1,23 +1,30 @@
-//! A choice of files by index: `0,2,4-6` (BEP 53, "so").
+//! A choice of files by number: `0,2,4-6` (BEP 53, "so"). Which file has which number is said in
+//! `numbering`.
 //!
 //! Ranges stay ranges: a list such as `0-4000000000` costs nothing until it meets a torrent
-//! (defence 33). They are kept sorted, joined where they touch, and few.
+//! (defence 33). They are kept sorted and joined where they touch.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// Most ranges accepted in a choice (chosen).
-const MAX_RANGES: usize = 1024;
+use super::MAX_FILES;
+
+/// Most ranges accepted in a choice: no torrent has more files.
+const MAX_RANGES: usize = MAX_FILES;
 
 /// Files of a torrent, by their index from 0. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct FileRanges(Vec<RangeInclusive<u32>>);
 
-/// A choice of files that is none: empty, not numbers, a range that ends before it begins, or far
-/// too many of them.
+/// A choice of files that is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FileRangesError;
+pub enum FileRangesError {
+    /// It is empty, has something that is no number, or a range that ends before it begins.
+    NotAList,
+    /// It has more ranges than a torrent may have files.
+    TooMany,
+}
 
 impl FileRanges {
     /// These ranges; an error if there is none.
@@ -25,9 +32,11 @@ impl FileRanges {
         ranges: impl IntoIterator<Item = RangeInclusive<u32>>,
     ) -> Result<Self, FileRangesError> {
         let mut sorted: Vec<_> = ranges.into_iter().take(MAX_RANGES + 1).collect();
-        let fits = (1..=MAX_RANGES).contains(&sorted.len());
-        if !fits || sorted.iter().any(RangeInclusive::is_empty) {
-            return Err(FileRangesError);
+        if sorted.len() > MAX_RANGES {
+            return Err(FileRangesError::TooMany);
+        }
+        if sorted.is_empty() || sorted.iter().any(RangeInclusive::is_empty) {
+            return Err(FileRangesError::NotAList);
         }
         sorted.sort_by_key(|range| *range.start());
         let mut joined: Vec<RangeInclusive<u32>> = Vec::with_capacity(sorted.len());
@@ -49,6 +58,16 @@ impl FileRanges {
         after.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|r| r.contains(&index))
     }
 
+    /// The same choice with numbers from 1, as people count files.
+    pub fn from_one(&self) -> String {
+        let one_more = |number: &u32| u64::from(*number) + 1;
+        let ranges = self.0.iter().map(|range| match (range.start(), range.end()) {
+            (first, last) if first == last => one_more(first).to_string(),
+            (first, last) => format!("{}-{}", one_more(first), one_more(last)),
+        });
+        ranges.collect::<Vec<_>>().join(",")
+    }
+
     /// The largest index chosen.
     pub fn largest(&self) -> u32 {
         self.0.last().map_or(0, |range| *range.end())
@@ -58,10 +77,12 @@ impl FileRanges {
 impl FromStr for FileRanges {
     type Err = FileRangesError;
 
-    /// Reads `0,2,4-6`.
+    /// Reads `0,2,4-6`; `4-` is all from there on. Spaces, and commas with nothing between them, do
+    /// not matter.
     fn from_str(text: &str) -> Result<Self, FileRangesError> {
-        let ranges = text.split(',').take(MAX_RANGES + 1).map(parse_range);
-        FileRanges::new(ranges.collect::<Option<Vec<_>>>().ok_or(FileRangesError)?)
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let ranges = parts.take(MAX_RANGES + 1).map(parse_range);
+        FileRanges::new(ranges.collect::<Option<Vec<_>>>().ok_or(FileRangesError::NotAList)?)
     }
 }
 
@@ -71,6 +92,7 @@ impl fmt::Display for FileRanges {
             let comma = if number == 0 { "" } else { "," };
             match (range.start(), range.end()) {
                 (first, last) if first == last => write!(f, "{comma}{first}")?,
+                (first, &u32::MAX) => write!(f, "{comma}{first}-")?,
                 (first, last) => write!(f, "{comma}{first}-{last}")?,
             }
         }
@@ -80,7 +102,12 @@ impl fmt::Display for FileRanges {
 
 impl fmt::Display for FileRangesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a list of file numbers such as 0,2,4-6")
+        match self {
+            FileRangesError::NotAList => f.write_str("not a list of file numbers such as 0,2,4-6"),
+            FileRangesError::TooMany => {
+                write!(f, "more than {MAX_RANGES} ranges of file numbers")
+            }
+        }
     }
 }
 
@@ -89,7 +116,9 @@ impl std::error::Error for FileRangesError {}
 fn parse_range(part: &str) -> Option<RangeInclusive<u32>> {
     let (first, last) = part.split_once('-').unwrap_or((part, part));
     let number = |s: &str| s.bytes().all(|b| b.is_ascii_digit()).then(|| s.parse().ok()).flatten();
-    Some(number(first)?..=number(last)?)
+    let (first, last) = (first.trim(), last.trim());
+    let last = if last.is_empty() { u32::MAX } else { number(last)? };
+    Some(number(first)?..=last)
 }
 
 #[cfg(test)]
@@ -106,14 +135,25 @@ mod tests {
         assert_eq!(chosen, [0, 2, 3, 4, 5, 6, 7]);
         let all: FileRanges = "0-4294967295,3".parse().unwrap();
         assert!(all.contains(4_000_000_000) && !all.contains(5_000_000_000));
+        assert_eq!((ranges.from_one(), all.from_one()), ("1,3-8".into(), "1-4294967296".into()));
     }
 
     #[test]
     fn what_names_no_file_is_refused() {
-        for text in ["", "a", "1-", "-1", "5-3", "0,,1", "+1", "4294967296", "1-2-3", " 1"] {
-            assert_eq!(text.parse::<FileRanges>(), Err(FileRangesError), "{text:?}");
+        for text in ["", ",", "a", "-", "-1", "5-3", "+1", "4294967296", "1-2-3", "1 2"] {
+            assert_eq!(text.parse::<FileRanges>(), Err(FileRangesError::NotAList), "{text:?}");
         }
-        assert!("1,".repeat(5000).trim_end_matches(',').parse::<FileRanges>().is_err());
+    }
+
+    #[test]
+    fn a_choice_may_have_as_many_ranges_as_a_torrent_files() {
+        let every_other = |count: u32| FileRanges::new((0..count).map(|n| 2 * n..=2 * n));
+        let most = u32::try_from(MAX_FILES).unwrap();
+        let many = every_other(most).unwrap();
+        assert_eq!(many.to_string().parse(), Ok(many));
+        let error = every_other(most + 1).unwrap_err();
+        assert_eq!(error, FileRangesError::TooMany);
+        assert!(error.to_string().contains(&MAX_FILES.to_string()), "{error}");
     }
 
     quickcheck! {

@@ -8,8 +8,8 @@ use super::text::printable;
 use crate::bencode::Value;
 use crate::piece::{InfoHash, InfoHashV2};
 
-/// Most entries kept of each kind (chosen).
-const MAX_HINTS: usize = 256;
+/// Most entries kept of each kind (chosen: more than anybody could look for).
+const MAX_HINTS: usize = 4096;
 
 /// Infohashes of torrents that may share files. One of v2 counts as its first 20 bytes.
 pub(super) fn similar(info: Value<'_>, root: Value<'_>) -> Vec<InfoHash> {

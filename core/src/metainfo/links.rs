@@ -105,7 +105,8 @@ fn target(entry: Value<'_>, rules: PathRules) -> Result<String, LinkError> {
     let mut target = String::new();
     for part in parts {
         let part = part.as_bytes().ok_or(LinkError::NoTarget)?;
-        if matches!(part, b"" | b"." | b"..") || part.contains(&b'/') || part.contains(&b'\\') {
+        // What separates names only elsewhere is dropped, as it is from the files' names.
+        if matches!(part, b"" | b"." | b"..") || part.contains(&b'/') {
             return Err(LinkError::Outside);
         }
         if !target.is_empty() {

@@ -8,8 +8,9 @@ use std::fmt;
 
 use super::parse::raw_path;
 use super::path::{PathRules, component};
-use super::{File, Metainfo, tree};
+use super::{File, MAX_TRACKERS, Metainfo, tree};
 use crate::bencode::{Document, Limits, Value};
+use crate::http::Url;
 use crate::piece::{BLOCK_LEN, Sha256Hash};
 
 /// Most names listed of each kind (chosen: a thousand findings of one kind say no more than ten).
@@ -74,7 +75,7 @@ pub enum Finding {
     PrivateWithoutTracker,
     /// Private, and with DHT nodes, which must not be asked.
     PrivateWithNodes,
-    /// A tracker whose address no client knows how to ask.
+    /// A tracker that is not asked: its address is wrong, or of a kind that is not known.
     UnknownTracker {
         /// Its address.
         url: String,
@@ -90,6 +91,18 @@ pub enum Finding {
     UnusedLayers {
         /// How many.
         layers: usize,
+    },
+    /// More trackers than are read.
+    ManyTrackers {
+        /// How many there are.
+        trackers: usize,
+    },
+    /// More of one kind than are listed.
+    More {
+        /// The word for that kind.
+        word: &'static str,
+        /// How many more.
+        count: usize,
     },
     /// A creation date before 1970.
     OddDate(i64),
@@ -114,6 +127,19 @@ impl Finding {
         )
     }
 
+    /// Whether it names something that is not used, or not all of it.
+    pub fn is_left_out(&self) -> bool {
+        matches!(
+            self,
+            Finding::BytesAfterEnd { .. }
+                | Finding::UnknownTracker { .. }
+                | Finding::UnknownWebSeed { .. }
+                | Finding::UnusedLayers { .. }
+                | Finding::ManyTrackers { .. }
+                | Finding::OddSimilar { .. }
+        )
+    }
+
     /// One word for programs.
     pub fn word(&self) -> &'static str {
         match self {
@@ -133,6 +159,8 @@ impl Finding {
             Finding::UnknownWebSeed { .. } => "unknown_web_seed",
             Finding::NoLayers => "no_layers",
             Finding::UnusedLayers { .. } => "unused_layers",
+            Finding::ManyTrackers { .. } => "many_trackers",
+            Finding::More { .. } => "more",
             Finding::OddDate(_) => "odd_date",
             Finding::OddSimilar { .. } => "odd_similar",
         }
@@ -146,12 +174,16 @@ impl fmt::Display for Finding {
                 "not canonical: keys are unsorted or there twice, or numbers have leading zeros; \
                  programs that write it anew change its infohash",
             ),
+            Finding::BytesAfterEnd { len: 1 } => f.write_str("1 byte follows its end"),
             Finding::BytesAfterEnd { len } => write!(f, "{len} bytes follow its end"),
             Finding::OddPieceLength(len) => {
                 write!(f, "piece length {len} is not a power of two from {BLOCK_LEN} on")
             }
             Finding::ManyPieces(pieces) => {
                 write!(f, "{pieces} pieces are many; longer pieces make a smaller torrent file")
+            }
+            Finding::FewPieces(1) => {
+                f.write_str("1 piece is little for so much content; shorter ones are shared sooner")
             }
             Finding::FewPieces(pieces) => write!(
                 f,
@@ -189,19 +221,28 @@ impl fmt::Display for Finding {
             Finding::PrivateWithNodes => {
                 f.write_str("private, but with DHT nodes, which must not be asked")
             }
-            Finding::UnknownTracker { url } => {
-                write!(f, "tracker {url} is neither http, https, udp nor wss")
-            }
+            Finding::UnknownTracker { url } => match Url::parse(url) {
+                Err(why) => write!(f, "tracker {url} is not asked: {why}"),
+                Ok(_) => write!(f, "tracker {url} is not asked"),
+            },
             Finding::UnknownWebSeed { url } => {
                 write!(f, "web seed {url} is neither http, https nor ftp")
             }
             Finding::NoLayers => {
                 f.write_str("a hybrid without piece layers: it can be used as v1 alone")
             }
+            Finding::UnusedLayers { layers: 1 } => f.write_str("1 piece layer belongs to no file"),
             Finding::UnusedLayers { layers } => {
                 write!(f, "{layers} piece layers belong to no file")
             }
+            Finding::ManyTrackers { trackers } => {
+                write!(f, "{trackers} trackers, of which {MAX_TRACKERS} are used")
+            }
+            Finding::More { word, count } => write!(f, "{count} more of {word}"),
             Finding::OddDate(date) => write!(f, "creation date {date} is before 1970"),
+            Finding::OddSimilar { entries: 1 } => {
+                f.write_str("1 entry of `similar` is no infohash of 20 bytes")
+            }
             Finding::OddSimilar { entries } => {
                 write!(f, "{entries} entries of `similar` are no infohash of 20 bytes")
             }
@@ -218,9 +259,11 @@ impl Metainfo {
             encoding(self, &document, &mut findings);
             layers(self, document.root(), &mut findings);
             similar(document.root(), &mut findings);
+            trackers(document.root(), &mut findings);
             if let Some(info) = document.root().get("info") {
                 let renamed = renamed(self, info);
-                findings.extend(renamed.map(|stored_as| Finding::Renamed { stored_as }));
+                let renamed = renamed.map(|stored_as| Finding::Renamed { stored_as });
+                push_some(&mut findings, renamed);
             }
         }
         pieces(self, &mut findings);
@@ -308,6 +351,23 @@ fn similar(root: Value<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
+fn trackers(root: Value<'_>, findings: &mut Vec<Finding>) {
+    let tiers = root.get("announce-list").and_then(Value::as_list).into_iter().flatten();
+    let trackers = tiers.map(|tier| tier.as_list().map_or(1, Iterator::count)).sum();
+    if trackers > MAX_TRACKERS {
+        findings.push(Finding::ManyTrackers { trackers });
+    }
+}
+
+/// The first few findings of one kind, and how many more there are.
+fn push_some(findings: &mut Vec<Finding>, mut found: impl Iterator<Item = Finding>) {
+    findings.extend(found.by_ref().take(MAX_EACH));
+    if let Some(first) = found.next() {
+        let count = found.count().saturating_add(1);
+        findings.push(Finding::More { word: first.word(), count });
+    }
+}
+
 fn pieces(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
     let geometry = &metainfo.geometry;
     let (len, count) = (geometry.piece_len(), geometry.pieces());
@@ -334,7 +394,7 @@ fn pieces(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
 }
 
 fn names(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
-    let mut each = |found: &mut dyn Iterator<Item = Finding>| findings.extend(found.take(MAX_EACH));
+    let mut each = |found: &mut dyn Iterator<Item = Finding>| push_some(findings, found);
     let stored = || metainfo.files.iter().enumerate().filter(|(_, file)| file.is_stored());
     let path = |file: &File| file.path.clone();
     let for_windows = |name: &str| component(name.as_bytes(), PathRules::Windows) == name;
@@ -366,9 +426,7 @@ fn renamed(metainfo: &Metainfo, info: Value<'_>) -> impl Iterator<Item = String>
     }
     let mut files = metainfo.files.iter();
     let mut compare = |file: Option<&File>, is_same: bool| {
-        if let Some(file) = file.filter(|file| file.is_stored() && !is_same)
-            && renamed.len() < MAX_EACH
-        {
+        if let Some(file) = file.filter(|file| file.is_stored() && !is_same) {
             renamed.push(file.path.clone());
         }
     };
@@ -406,13 +464,13 @@ fn sources(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
         })
     };
     let unknown = metainfo.trackers().iter().flatten();
-    let unknown = unknown.filter(|url| !has_scheme(url, &["http", "https", "udp", "ws", "wss"]));
+    let unknown = unknown.filter(|url| Url::parse(url).is_err());
     let finding = |url: &String| Finding::UnknownTracker { url: url.clone() };
-    findings.extend(unknown.take(MAX_EACH).map(finding));
+    push_some(findings, unknown.map(finding));
     let unknown =
         metainfo.web_seeds().iter().filter(|url| !has_scheme(url, &["http", "https", "ftp"]));
     let finding = |url: &String| Finding::UnknownWebSeed { url: url.clone() };
-    findings.extend(unknown.take(MAX_EACH).map(finding));
+    push_some(findings, unknown.map(finding));
     if let Some(date) = metainfo.creation_date().filter(|&date| date < 0) {
         findings.push(Finding::OddDate(date));
     }
@@ -474,6 +532,19 @@ mod tests {
         let with_tracker = torrent.with_trackers(&[vec!["gopher://x/".into()]]);
         let unknown = Finding::UnknownTracker { url: "gopher://x/".into() };
         assert_eq!(with_tracker.lint(), [Finding::PrivateWithNodes, unknown]);
+    }
+
+    #[test]
+    fn what_is_more_than_listed_or_read_is_counted() {
+        let mut creator = Creator::single_file("a", 5);
+        creator.trackers = (0..25).map(|n| vec![format!("gopher://x/{n}")]).collect();
+        let findings = creator.finish_with_content(b"12345").unwrap().lint();
+        assert_eq!(findings.len(), 11);
+        assert_eq!(findings[10], Finding::More { word: "unknown_tracker", count: 15 });
+        let many = format!("13:announce-listl{}e", "l7:udp://xe".repeat(MAX_TRACKERS + 4));
+        let found = of_v1(&many);
+        assert_eq!(found[0], Finding::ManyTrackers { trackers: MAX_TRACKERS + 4 });
+        assert!(found[0].to_string().contains(&MAX_TRACKERS.to_string()));
     }
 
     #[test]

@@ -3,28 +3,32 @@
 //!
 //! [`Magnet::from_str`] reads `magnet:?xt=urn:btih:...` with hashes in hexadecimal and base32, `dn`,
 //! any number of `tr`, `x.pe` and `ws`, and `so`; numbered keys (`tr.1`) are read as their plain
-//! form. Everything is bounded (defence 33). What is not understood is left out; only what decides
-//! which torrent and which files are meant is an error. `Display` writes a link that reads back the
-//! same.
+//! form. Everything is bounded (defence 33). What is not understood is left out
+//! ([`Magnet::left_out`]); only what decides which torrent and which files are meant is an error.
+//! `Display` writes a link that reads back the same.
 //!
 //! A link may have the hash of v1 (`urn:btih`), of v2 (`urn:btmh`) or both. The name is fit to be
 //! shown and is not a path.
+
+mod reader;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use super::text::printable;
-use super::{FileRanges, Metainfo};
+use super::{FileRanges, FileRangesError, MAX_TRACKERS, Metainfo};
 use crate::http::percent;
 use crate::piece::{InfoHash, InfoHashV2};
 
-/// Longest link accepted, in bytes (chosen: links with sixty trackers have some six thousand).
-pub const MAX_MAGNET_LEN: usize = 64 * 1024;
+/// Longest link accepted, in bytes (chosen: more than the trackers of any torrent in use take).
+/// [`Magnet::of`] makes none that is longer.
+pub const MAX_MAGNET_LEN: usize = 1 << 20;
 
-/// Most trackers, most peers and most web seeds kept, of each (chosen).
-const MAX_ENTRIES: usize = 64;
+/// Most trackers, most peers and most web seeds kept, of each (chosen: as many as of a torrent file).
+const MAX_ENTRIES: usize = MAX_TRACKERS;
+/// What the hashes, the name and some peers may take of a link.
+const ROOM_FOR_THE_REST: usize = 16 * 1024;
 /// Longest name kept, in characters (chosen).
 const MAX_NAME_CHARS: usize = 255;
 /// Longest host name (RFC 1035).
@@ -41,11 +45,11 @@ pub struct Magnet {
     pub v2: Option<InfoHashV2>,
     /// What to call it until its own name is known (`dn`); fit to be shown, no path.
     pub name: Option<String>,
-    /// Trackers (`tr`), each URL once. That they are URLs is not checked.
+    /// Trackers (`tr`), each URL once; perhaps of a kind that is not asked, such as `wss`.
     pub trackers: Vec<String>,
     /// Peers to ask directly (`x.pe`).
     pub peers: Vec<PeerAddress>,
-    /// HTTP seeds (`ws`). That they are URLs is not checked.
+    /// HTTP seeds (`ws`), each URL once.
     pub web_seeds: Vec<String>,
     /// The files to download, by their index in the torrent; all if it is `None` (`so`, BEP 53).
     pub select: Option<FileRanges>,
@@ -81,7 +85,7 @@ pub enum MagnetError {
     /// It names two different torrents.
     TwoTorrents,
     /// Its `so` is no list of files.
-    BadSelection,
+    BadSelection(FileRangesError),
 }
 
 impl Magnet {
@@ -108,14 +112,29 @@ impl Magnet {
         self.v2.is_some_and(|v2| v2.truncated() == self.infohash)
     }
 
-    /// The link to a torrent, with its name, trackers and web seeds.
+    /// The link to a torrent, with its name, trackers and web seeds: as many of them as fit into a
+    /// link that can be read again, the first trackers of all tiers before the others.
     pub fn of(metainfo: &Metainfo) -> Self {
-        let seeds = metainfo.web_seeds().iter();
+        let tiers = metainfo.trackers();
+        let firsts = tiers.iter().filter_map(|tier| tier.first());
+        let others = tiers.iter().flat_map(|tier| tier.iter().skip(1));
+        let mut room = MAX_MAGNET_LEN - ROOM_FOR_THE_REST;
+        let mut fits = |url: &&String| {
+            let taken = percent::encoded_len(url.as_bytes()) + "&tr=".len();
+            let fits = taken <= room;
+            room -= if fits { taken } else { 0 };
+            fits
+        };
+        let kept: BTreeSet<&String> =
+            firsts.chain(others).filter(&mut fits).take(MAX_ENTRIES).collect();
+        let seeds = metainfo.web_seeds().iter().filter(&mut fits).take(MAX_ENTRIES);
+        let web_seeds = seeds.cloned().collect();
+        let trackers = tiers.iter().flatten().filter(|url| kept.contains(url));
         Magnet {
             v2: metainfo.infohash_v2(),
             name: Some(metainfo.name().to_owned()),
-            trackers: metainfo.trackers().iter().flatten().take(MAX_ENTRIES).cloned().collect(),
-            web_seeds: seeds.take(MAX_ENTRIES).cloned().collect(),
+            trackers: trackers.cloned().collect(),
+            web_seeds,
             ..Magnet::new(metainfo.infohash())
         }
     }
@@ -123,6 +142,12 @@ impl Magnet {
     /// Whether a text means to be a magnet link, good or bad.
     pub fn is_magnet(text: &str) -> bool {
         query(text).is_some()
+    }
+
+    /// What a link that can be used says besides, and is left out: each a phrase that names it and
+    /// says why.
+    pub fn left_out(text: &str) -> Vec<String> {
+        reader::read(text).map(|(_, left_out)| left_out).unwrap_or_default()
     }
 
     /// The name to show: its own, or the infohash in hexadecimal.
@@ -135,17 +160,7 @@ impl FromStr for Magnet {
     type Err = MagnetError;
 
     fn from_str(text: &str) -> Result<Self, MagnetError> {
-        let text = text.trim();
-        let query = query(text).ok_or(MagnetError::NotMagnet)?;
-        if text.len() > MAX_MAGNET_LEN {
-            return Err(MagnetError::TooLong { len: text.len() });
-        }
-        let mut reader = Reader::default();
-        for parameter in query.split('&') {
-            let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            reader.read(unnumbered(key), value)?;
-        }
-        reader.finish()
+        reader::read(text).map(|(magnet, _)| magnet)
     }
 }
 
@@ -154,139 +169,6 @@ fn query(text: &str) -> Option<&str> {
     const START: &str = "magnet:?";
     let start = text.get(..START.len())?;
     start.eq_ignore_ascii_case(START).then(|| text.get(START.len()..)).flatten()
-}
-
-/// `tr.3` is `tr`; `x.pe` stays.
-fn unnumbered(key: &str) -> &str {
-    match key.rsplit_once('.') {
-        Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => key,
-    }
-}
-
-#[derive(Default)]
-struct Reader {
-    infohash: Option<InfoHash>,
-    v2: Option<InfoHashV2>,
-    name: Option<String>,
-    trackers: Entries<String>,
-    peers: Entries<PeerAddress>,
-    web_seeds: Entries<String>,
-    select: Option<FileRanges>,
-}
-
-impl Reader {
-    fn read(&mut self, key: &str, value: &str) -> Result<(), MagnetError> {
-        match key {
-            "xt" => return self.topic(value),
-            "so" => {
-                let ranges = decoded(value).and_then(|ranges| ranges.parse().ok());
-                self.select = Some(ranges.ok_or(MagnetError::BadSelection)?);
-            }
-            "dn" => self.name = self.name.take().or_else(|| name(value)),
-            "tr" => self.trackers.add(decoded(value).filter(|url| is_plain(url))),
-            "ws" => self.web_seeds.add(decoded(value).filter(|url| is_plain(url))),
-            "x.pe" => self.peers.add(decoded(value).and_then(|peer| peer.parse().ok())),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// `xt`: a hash of the torrent, or a topic of another network.
-    fn topic(&mut self, value: &str) -> Result<(), MagnetError> {
-        let Some(urn) = decoded(value) else { return Ok(()) };
-        let after = |start: &str| {
-            let found = urn.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start));
-            found.then(|| urn.get(start.len()..)).flatten()
-        };
-        if let Some(hash) = after("urn:btih:") {
-            let hash = infohash(hash).ok_or(MagnetError::BadHash)?;
-            match self.infohash.replace(hash) {
-                Some(other) if other != hash => return Err(MagnetError::TwoTorrents),
-                _ => {}
-            }
-        } else if let Some(hash) = after("urn:btmh:") {
-            let hash = v2_hash(hash).ok_or(MagnetError::BadV2Hash)?;
-            match self.v2.replace(hash) {
-                Some(other) if other != hash => return Err(MagnetError::TwoTorrents),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Magnet, MagnetError> {
-        let infohash = self.infohash.or(self.v2.map(|v2| v2.truncated()));
-        Ok(Magnet {
-            infohash: infohash.ok_or(MagnetError::NoHash)?,
-            v2: self.v2,
-            name: self.name,
-            trackers: self.trackers.list,
-            peers: self.peers.list,
-            web_seeds: self.web_seeds.list,
-            select: self.select,
-        })
-    }
-}
-
-/// A bounded list without duplicates, in order.
-struct Entries<T> {
-    list: Vec<T>,
-    seen: BTreeSet<T>,
-}
-
-impl<T> Default for Entries<T> {
-    fn default() -> Self {
-        Entries { list: Vec::new(), seen: BTreeSet::new() }
-    }
-}
-
-impl<T: Ord + Clone> Entries<T> {
-    fn add(&mut self, entry: Option<T>) {
-        if let Some(entry) = entry
-            && self.list.len() < MAX_ENTRIES
-            && self.seen.insert(entry.clone())
-        {
-            self.list.push(entry);
-        }
-    }
-}
-
-fn decoded(value: &str) -> Option<String> {
-    String::from_utf8(percent::decode(value.as_bytes())?).ok()
-}
-
-/// Whether a text can be a URL: not empty, no white space, nothing that steers a terminal.
-fn is_plain(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|b| b > b' ' && b != 0x7f)
-        && printable(text.as_bytes()) == text
-}
-
-/// A name in one line; those who write links encode a space as `%20` or `+`.
-fn name(value: &str) -> Option<String> {
-    let raw = percent::decode(value.replace('+', " ").as_bytes())?;
-    let name: String = printable(&raw)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_NAME_CHARS)
-        .collect();
-    let name = name.trim();
-    (!name.is_empty()).then(|| name.to_owned())
-}
-
-fn infohash(text: &str) -> Option<InfoHash> {
-    match text.len() {
-        40 => hex(text).map(InfoHash),
-        32 => base32(text).map(InfoHash),
-        _ => None,
-    }
-}
-
-fn v2_hash(text: &str) -> Option<InfoHashV2> {
-    let multihash: [u8; 34] = hex(text)?;
-    let (code, digest) = multihash.split_first_chunk()?;
-    if *code == SHA2_256 { digest.try_into().ok().map(InfoHashV2) } else { None }
 }
 
 /// `N` bytes from exactly `2 N` hexadecimal digits.
@@ -299,24 +181,6 @@ pub(crate) fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
         for &digit in pair {
             *byte = *byte << 4 | u8::try_from(char::from(digit).to_digit(16)?).ok()?;
         }
-    }
-    Some(bytes)
-}
-
-/// 20 bytes from 32 digits of base32 (RFC 4648, section 6), which end on a whole byte.
-fn base32(text: &str) -> Option<[u8; 20]> {
-    let mut bytes = [0; 20];
-    for (five, eight) in bytes.chunks_exact_mut(5).zip(text.as_bytes().chunks_exact(8)) {
-        let mut bits = 0_u64;
-        for &digit in eight {
-            let value = match digit.to_ascii_lowercase() {
-                letter @ b'a'..=b'z' => letter - b'a',
-                digit @ b'2'..=b'7' => digit - b'2' + 26,
-                _ => return None,
-            };
-            bits = bits << 5 | u64::from(value);
-        }
-        five.copy_from_slice(bits.to_be_bytes().get(3..)?);
     }
     Some(bytes)
 }
@@ -403,9 +267,7 @@ impl fmt::Display for MagnetError {
                  was it copied whole?",
             ),
             MagnetError::TwoTorrents => f.write_str("the magnet link names two torrents"),
-            MagnetError::BadSelection => {
-                f.write_str("so= in the magnet link is no list of files such as 0,2,4-6")
-            }
+            MagnetError::BadSelection(why) => write!(f, "so= in the magnet link is {why}"),
         }
     }
 }
@@ -416,7 +278,9 @@ impl std::error::Error for MagnetError {}
 mod tests {
     use quickcheck::{Arbitrary, Gen, TestResult, quickcheck};
 
+    use super::reader::{Entries, name};
     use super::*;
+    use crate::metainfo::Creator;
     use crate::piece::Sha256Hash;
 
     const HEX: &str = "c12fe1c06bba254a9dc9f519b335aa7c1367a88a";
@@ -463,6 +327,63 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_matter_is_left_out_with_a_word_and_the_rest_is_used() {
+        let good = "tr=http://t/announce&ws=http://w/f&x.pe=h:1";
+        let clean = parsed(&format!("magnet:?xt=urn:btih:{HEX}&{good}")).unwrap();
+        for (bad, word) in [
+            ("tr=tracker.example:6969/announce", "tr="),
+            ("tr=", "tr="),
+            ("tr=http://", "tr="),
+            ("tr=http://x:99999/announce", "tr="),
+            ("tr=%zz", "tr="),
+            ("tr=ht%20tp://x/", "tr="),
+            ("ws=not a url", "ws="),
+            ("ws=file", "ws="),
+            ("x.pe=nowhere", "x.pe="),
+            ("x.pe=h:0", "x.pe="),
+            ("so=", "so="),
+            ("so=,%20,", "so="),
+            ("xl=many", ""),
+            ("xs=no url", ""),
+            ("as=", ""),
+            ("kt=%zz", ""),
+            ("", ""),
+        ] {
+            let link = format!("magnet:?xt=urn:btih:{HEX}&{bad}&{good}");
+            assert_eq!(parsed(&link), Ok(clean.clone()), "{bad}");
+            let left_out = Magnet::left_out(&link);
+            assert_eq!(left_out.len(), usize::from(!word.is_empty()), "{bad}: {left_out:?}");
+            assert!(left_out.iter().all(|said| said.starts_with(word)), "{bad}: {left_out:?}");
+        }
+        assert_eq!(Magnet::left_out(&clean.to_string()), [] as [String; 0]);
+        // Of another kind, but a URL: in the link, and perhaps of use to others.
+        let other = parsed(&format!("magnet:?xt=urn:btih:{HEX}&tr=wss://t.example")).unwrap();
+        assert_eq!(other.trackers, ["wss://t.example"]);
+        let escaped = parsed(&format!("magnet:?xt=urn:btih:{HEX}&amp;tr=http://t/&amp;dn=n"));
+        let escaped = escaped.unwrap();
+        assert_eq!((&*escaped.trackers[0], escaped.name.as_deref()), ("http://t/", Some("n")));
+    }
+
+    #[test]
+    fn a_selection_is_read_as_it_can_be_meant() {
+        for (text, select) in [
+            ("3-", Some("3-")),
+            ("0,2-", Some("0,2-")),
+            ("1,,2", Some("1-2")),
+            ("1,2,", Some("1-2")),
+            ("%201%20,%202%20-%203", Some("1-3")),
+            ("", None),
+        ] {
+            let magnet = parsed(&format!("magnet:?xt=urn:btih:{HEX}&so={text}")).unwrap();
+            assert_eq!(magnet.select.map(|select| select.to_string()).as_deref(), select, "{text}");
+        }
+        for text in ["x", "1;2", "5-3", "-3", "1-2-3", "-", "%zz"] {
+            let refused = parsed(&format!("magnet:?xt=urn:btih:{HEX}&so={text}"));
+            assert!(matches!(refused, Err(MagnetError::BadSelection(_))), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         let refused = |text: &str| parsed(text).unwrap_err();
         assert_eq!(refused("http://x"), MagnetError::NotMagnet);
@@ -478,7 +399,8 @@ mod tests {
             refused(&format!("magnet:?xt=urn:btih:{}", "1".repeat(32))),
             MagnetError::BadHash
         );
-        assert_eq!(refused(&format!("magnet:?xt=urn:btih:{HEX}&so=x")), MagnetError::BadSelection);
+        let bad = MagnetError::BadSelection(FileRangesError::NotAList);
+        assert_eq!(refused(&format!("magnet:?xt=urn:btih:{HEX}&so=x")), bad);
         let two = format!("magnet:?xt=urn:btih:{HEX}&xt=urn:btih:{}", "0".repeat(40));
         assert_eq!(refused(&two), MagnetError::TwoTorrents);
         let v2 = format!("xt=urn:btmh:1220{}", "ab".repeat(32));
@@ -498,12 +420,41 @@ mod tests {
     #[test]
     fn thousands_of_trackers_and_peers_are_bounded() {
         let mut text = format!("magnet:?xt=urn:btih:{HEX}");
-        for number in 1..1000 {
+        for number in 1..6000 {
             text += &format!("&tr=udp://t:{number}&x.pe=1.1.1.1:{number}&ws=http://w/{number}");
         }
         let magnet = parsed(&text).unwrap();
         let counts = [magnet.trackers.len(), magnet.peers.len(), magnet.web_seeds.len()];
         assert_eq!(counts, [MAX_ENTRIES; 3]);
+        let left_out = Magnet::left_out(&text);
+        assert_eq!(left_out.len(), 3);
+        assert!(
+            left_out.iter().all(|word| word.contains(&MAX_ENTRIES.to_string())),
+            "{left_out:?}"
+        );
+    }
+
+    #[test]
+    fn the_link_of_a_torrent_with_thousands_of_trackers_reads_back_with_one_of_each_tier() {
+        let path = "x".repeat(300);
+        let tier = |tier: usize| -> Vec<String> {
+            (0..4).map(|n| format!("http://t{tier}-{n}.example/{path}/announce")).collect()
+        };
+        let mut creator = Creator::single_file("f", 5);
+        creator.trackers = (0..1000).map(tier).collect();
+        let torrent = creator.finish_with_content(b"12345").unwrap();
+        assert_eq!(torrent.trackers().len(), 1000);
+        let magnet = Magnet::of(&torrent);
+        let text = magnet.to_string();
+        assert!(text.len() <= MAX_MAGNET_LEN && text.len() > MAX_MAGNET_LEN / 2);
+        assert_eq!(parsed(&text), Ok(magnet.clone()));
+        let firsts = torrent.trackers().iter().map(|tier| &tier[0]);
+        assert!(firsts.into_iter().all(|url| magnet.trackers.contains(url)));
+        // Those of an ordinary torrent are all there.
+        creator.trackers = (0..300).map(|n| vec![format!("udp://t{n}:1")]).collect();
+        let torrent = creator.finish_with_content(b"12345").unwrap();
+        let magnet: Magnet = Magnet::of(&torrent).to_string().parse().unwrap();
+        assert_eq!(magnet.trackers, torrent.trackers().concat());
     }
 
     impl Arbitrary for Magnet {
@@ -519,7 +470,11 @@ mod tests {
             magnet.name = name(&percent_encoded(&text(g)));
             let urls = |g: &mut Gen| {
                 let mut list = Entries::default();
-                (0..few(g)).for_each(|_| list.add(Some(text(g)).filter(|url| is_plain(url))));
+                let schemes = ["http", "https", "wss", "x-1.y"];
+                for _ in 0..few(g) {
+                    let scheme = *g.choose(&schemes).expect("some");
+                    list.add(format!("{scheme}://h{}/{}", u8::arbitrary(g), u32::arbitrary(g)));
+                }
                 list.list
             };
             magnet.trackers = urls(g);
@@ -527,8 +482,9 @@ mod tests {
             let mut peers = Entries::default();
             for _ in 0..few(g) {
                 let addr = SocketAddr::new(IpAddr::arbitrary(g), u16::arbitrary(g).max(1));
-                peers.add(Some(PeerAddress::Ip(addr)));
-                peers.add(format!("h{}:{}", u8::arbitrary(g), u16::arbitrary(g)).parse().ok());
+                peers.add(PeerAddress::Ip(addr));
+                let port = u16::arbitrary(g).max(1);
+                peers.add(PeerAddress::Name(format!("h{}", u8::arbitrary(g)), port));
             }
             magnet.peers = peers.list;
             let ranges: Vec<u32> = Vec::arbitrary(g);

@@ -23,7 +23,7 @@ mod layers;
 mod links;
 pub mod lint;
 pub mod magnet;
-mod padding;
+mod numbering;
 mod parse;
 pub mod path;
 pub mod text;
@@ -46,7 +46,7 @@ pub use create::Creator;
 pub use edit::Edit;
 pub use error::MetainfoError;
 pub use file::{Attributes, File};
-pub use file_ranges::FileRanges;
+pub use file_ranges::{FileRanges, FileRangesError};
 pub use hybrid::HybridError;
 pub use layers::LayerError;
 pub use links::LinkError;
@@ -65,8 +65,9 @@ pub const MAX_FILES: usize = 400_000;
 /// opened.
 pub const MAX_PATH_LEN: usize = 4096;
 
-/// Most trackers kept (chosen; defences 22 and 33). Further ones are ignored.
-pub const MAX_TRACKERS: usize = 256;
+/// Most trackers kept of a torrent that is read, and most in one that is made (chosen; defences 22 and
+/// 33). [`Metainfo::lint`] tells of further ones.
+pub const MAX_TRACKERS: usize = 4096;
 
 /// What a .torrent file says.
 ///
@@ -338,7 +339,8 @@ impl Metainfo {
         layers.get(at.checked_add((number as usize).checked_mul(32)?)?..)
     }
 
-    /// The files in the order of their content: at least one. Pad files and links are among them.
+    /// The files in the order of their content: at least one. Pad files and links are among them, so the
+    /// indices are not the numbers that users see: those are of [`Metainfo::numbered_files`].
     pub fn files(&self) -> &[File] {
         &self.files
     }
@@ -423,23 +425,38 @@ impl Metainfo {
                 target: links::relative(path.path(), target),
             })
         };
-        let mut files: Vec<StoreFile> =
-            self.files.iter().filter(|file| file.is_stored()).map(file).collect();
+        let mut files: Vec<StoreFile> = self.numbered_files().map(file).collect();
         files.shrink_to_fit();
         let links = self.links.iter().filter_map(link).collect();
-        StoreSpec { root: PathBuf::from(root), files, links }
+        StoreSpec { root: PathBuf::from(root), files, links, follow_top_link: false }
     }
 }
 
-/// Tiers as they are used and written: each URL once, trimmed, no empty tier, not too many.
+/// Tiers as they are used: each URL once, trimmed, no empty tier, not too many.
 fn tiers<'a>(
+    tiers: impl IntoIterator<Item = impl IntoIterator<Item = &'a str>>,
+) -> Vec<Vec<String>> {
+    tiers_up_to(MAX_TRACKERS, tiers)
+}
+
+/// Tiers as they are written: as [`tiers`], if they are not too many to be read again.
+fn writable_tiers(of: &[Vec<String>]) -> Result<Vec<Vec<String>>, MetainfoError> {
+    let tiers = tiers_up_to(usize::MAX, of.iter().map(|tier| tier.iter().map(String::as_str)));
+    match tiers.iter().map(Vec::len).sum() {
+        0..=MAX_TRACKERS => Ok(tiers),
+        trackers => Err(MetainfoError::TooManyTrackers { trackers }),
+    }
+}
+
+fn tiers_up_to<'a>(
+    most: usize,
     tiers: impl IntoIterator<Item = impl IntoIterator<Item = &'a str>>,
 ) -> Vec<Vec<String>> {
     let mut seen = BTreeSet::new();
     let mut kept = Vec::new();
     for tier in tiers {
         let urls = tier.into_iter().map(str::trim).filter(|url| !url.is_empty());
-        let fresh = urls.filter(|url| seen.len() < MAX_TRACKERS && seen.insert(*url));
+        let fresh = urls.filter(|url| seen.len() < most && seen.insert(*url));
         let mut tier: Vec<String> = fresh.map(str::to_owned).collect();
         // Most torrents have one tracker, and a session may have thousands of torrents.
         tier.shrink_to_fit();

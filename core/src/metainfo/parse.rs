@@ -10,10 +10,11 @@ use super::path::{self, PathRules};
 use super::text::printable;
 use super::{
     Attributes, File, MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, Metainfo, MetainfoError, Outer,
-    V2, hints, hybrid, layers, links, padding, tree,
+    V2, hints, hybrid, layers, links, tree,
 };
 use crate::bencode::{Document, Limits, Value};
 use crate::merkle::is_piece_len;
+use crate::padding::Padding;
 use crate::piece::{Geometry, InfoHash, InfoHashV2, MAX_PIECE_LEN, MAX_PIECES};
 
 /// Reads a metainfo file, of which so much of the piece layers must be known.
@@ -35,6 +36,9 @@ pub(super) fn metainfo(
         return Err(MetainfoError::WrongType("info"));
     }
     let tree = v2_tree(info)?;
+    if tree.is_some() && !has_plain_integers(info) {
+        return Err(MetainfoError::PaddedInteger);
+    }
     let v2_hash = tree.map(|_| InfoHashV2(Sha256::digest(info.raw()).into()));
     let (infohash, mut content) = match (tree, v2_hash) {
         (Some(tree), Some(v2)) if info.get("pieces").is_none() => {
@@ -63,7 +67,7 @@ pub(super) fn metainfo(
         infohash,
         v2,
         name,
-        geometry: padding::mark(geometry, lengths, piece_hashes.is_some()),
+        geometry: geometry.with_padding(Padding::of_files(lengths)),
         piece_hashes,
         links: links::links(info, tree, &files, rules)?,
         files,
@@ -99,6 +103,25 @@ fn v2_tree(info: Value<'_>) -> Result<Option<Value<'_>>, MetainfoError> {
         },
         Some(Some(version)) => Err(MetainfoError::UnknownVersion(version)),
     }
+}
+
+/// Whether each integer is written as BEP 52 wants it. Of v1 that is not asked: torrents are in use
+/// that have others.
+fn has_plain_integers(root: Value<'_>) -> bool {
+    let mut waiting = vec![root];
+    while let Some(value) = waiting.pop() {
+        if let Some(entries) = value.as_dict() {
+            waiting.extend(entries.map(|(_, value)| value));
+        } else if let Some(list) = value.as_list() {
+            waiting.extend(list);
+        } else if value.raw().first() == Some(&b'i') {
+            let digits = value.raw().get(1..).unwrap_or_default();
+            if matches!(digits, [b'0', b'0'..=b'9', ..] | [b'-', b'0', ..]) {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 fn v1_content(info: Value<'_>, name: String, rules: PathRules) -> Result<Content, MetainfoError> {

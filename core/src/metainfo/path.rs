@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha1::{Digest, Sha1};
 
-use super::text::{Harm, harm};
+use super::text::{Harm, harm, turns_text};
 
 /// Longest component, in bytes: NAME_MAX of every common system.
 const MAX_COMPONENT_LEN: usize = 255;
@@ -36,7 +36,7 @@ impl PathRules {
     pub const HOST: PathRules = if cfg!(windows) { PathRules::Windows } else { PathRules::Unix };
 }
 
-/// A harmless component that looks like `raw`. Separators and invisible controls are dropped;
+/// A harmless component that looks like `raw`. Separators and marks that turn text are dropped;
 /// control characters, bytes that are not UTF-8 and what the rules forbid become `_`.
 pub(super) fn component(raw: &[u8], rules: PathRules) -> String {
     let mut name = String::new();
@@ -60,7 +60,9 @@ pub(super) fn component(raw: &[u8], rules: PathRules) -> String {
 
 fn safe_char(c: char, rules: PathRules) -> Option<char> {
     match (c, harm(c)) {
-        ('/' | '\\', _) | (_, Harm::Invisible) => None,
+        ('/' | '\\', _) => None,
+        // What only shows nothing is as good on disk as any other letter.
+        (_, Harm::Invisible) if turns_text(c) => None,
         (_, Harm::Control) => Some('_'),
         ('<' | '>' | ':' | '"' | '|' | '?' | '*', _) if rules == PathRules::Windows => Some('_'),
         _ => Some(c),
@@ -216,7 +218,7 @@ mod tests {
 
     #[test]
     fn names_that_mean_a_directory_or_nothing_are_replaced() {
-        for name in ["", ".", "..", "/", "\\", "../", "./", "\u{200b}", ".\u{202e}.", "/../"] {
+        for name in ["", ".", "..", "/", "\\", "../", "./", "\u{200e}", ".\u{202e}.", "/../"] {
             assert!(matches!(unix(name).as_str(), "_"), "{name:?} became {:?}", unix(name));
             assert_eq!(windows(name), "_");
         }
@@ -245,7 +247,8 @@ mod tests {
     fn control_characters_become_visible_and_invisible_ones_go() {
         assert_eq!(unix("a\0b\nc\x1bd\u{85}e\u{7f}f\u{2028}g"), "a_b_c_d_e_f_g");
         assert_eq!(unix("exe.\u{202e}gpj"), "exe.gpj");
-        assert_eq!(unix("a\u{200b}\u{feff}\u{2066}b"), "ab");
+        assert_eq!(unix("a\u{200e}\u{61c}\u{2066}b"), "ab");
+        assert_eq!(unix("a\u{200b}\u{feff}b"), "a\u{200b}\u{feff}b", "they only show nothing");
     }
 
     #[test]
@@ -381,7 +384,7 @@ mod tests {
         is_one_component
             && name.len() <= 255
             && !name.contains(['/', '\\', '\0'])
-            && !name.chars().any(|c| harm(c) != Harm::None)
+            && !name.chars().any(|c| harm(c) == Harm::Control || turns_text(c))
             && windows_agrees
     }
 

@@ -24,6 +24,15 @@ pub(super) fn harm(c: char) -> Harm {
     }
 }
 
+/// Whether a character changes the direction of the text around it, so that a name can pass for
+/// another: `exe.gpj` for what ends in `.exe`.
+pub(super) fn turns_text(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
 /// `raw` as text that can be printed: bytes that are not UTF-8 and control characters become
 /// U+FFFD, invisible controls are dropped, line feeds and tabs stay.
 pub fn printable(raw: &[u8]) -> String {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use quickcheck::quickcheck;
 use sha2::{Digest, Sha256};
 
+use super::create::{Creator, Protocol};
 use super::*;
 use crate::bencode::{DictWriter, encode_dict};
 use crate::merkle::{BlockHasher, leaf};
@@ -547,5 +548,23 @@ quickcheck! {
             && (0..pieces).all(|piece| torrent.piece_hash_v2(PieceIndex(piece)).is_some());
         Layout::new(&torrent).geometry() == torrent.geometry()
             && (torrent.has_v1() || complete)
+    }
+}
+
+#[test]
+fn integers_with_leading_zeros_are_refused_in_v2_and_read_in_v1() {
+    for protocol in [Protocol::V1, Protocol::V2, Protocol::Hybrid] {
+        let creator = Creator::single_file("a", 7).with_protocol(protocol);
+        let torrent = creator.finish_with_content(b"1234567").unwrap();
+        let bytes = torrent.to_bytes().to_vec();
+        let at = bytes.windows(11).position(|part| part == b"6:lengthi7e").expect("a length");
+        for padded in [&b"6:lengthi07e"[..], b"6:lengthi007e"] {
+            let odd = [&bytes[..at], padded, &bytes[at + 11..]].concat();
+            let read = Metainfo::parse(&odd);
+            match protocol {
+                Protocol::V1 => assert_eq!(read.unwrap().total_len(), 7),
+                _ => assert_eq!(read.unwrap_err(), MetainfoError::PaddedInteger),
+            }
+        }
     }
 }

@@ -6,9 +6,11 @@
 
 pub(crate) mod early;
 pub(crate) mod hash_uploads;
+pub(crate) mod offences;
 pub mod pipeline;
 mod reqq;
 pub(crate) mod upload;
+pub(crate) mod waste;
 
 use std::net::SocketAddr;
 
@@ -22,8 +24,10 @@ use crate::extension::pex::{PexIn, PexOut};
 use crate::id::{ConnId, id_type};
 use crate::peer::early::EarlyPieces;
 use crate::peer::hash_uploads::HashUploads;
+use crate::peer::offences::Offences;
 use crate::peer::pipeline::Pipeline;
 use crate::peer::upload::UploadQueue;
+use crate::peer::waste::Waste;
 use crate::picker::PeerKey;
 use crate::piece::{Block, PeerId, PieceIndex};
 use crate::rate::RateMeter;
@@ -125,8 +129,10 @@ pub(crate) struct Peer {
     pub(crate) uploaded_since_unchoke: u64,
     /// What passed between us and its address on earlier connections.
     pub(crate) before: Account,
-    /// Bytes of blocks that we did not ask for.
+    /// Bytes that we did not ask for: of blocks, metadata and hashes.
     pub(crate) unasked_bytes: u64,
+    /// What it did wrong and was forgiven.
+    pub(crate) offences: Offences,
     /// Since when we do not choke it, or when we last did not.
     pub(crate) unchoked_at: Option<Instant>,
     pub(crate) optimistic: bool,
@@ -203,6 +209,7 @@ impl Peer {
             uploaded_since_unchoke: 0,
             before: Account::default(),
             unasked_bytes: 0,
+            offences: Offences::default(),
             unchoked_at: None,
             optimistic: false,
             last_heard: now,
@@ -218,7 +225,19 @@ impl Peer {
     /// What passed on this connection.
     pub(crate) fn account(&self) -> Account {
         let (uploaded, downloaded) = (self.uploaded, self.downloaded);
-        Account { uploaded, downloaded, unchoked_at: self.unchoked_at }
+        let wasted = self.unasked_bytes;
+        Account { uploaded, downloaded, wasted, unchoked_at: self.unchoked_at }
+    }
+
+    /// What it sent of use and in vain, earlier connections with its address included.
+    pub(crate) fn waste(&self) -> Waste {
+        let account = self.before.plus(self.account());
+        Waste { wasted: account.wasted, useful: account.downloaded }
+    }
+
+    /// Whether what we want could be had of it now.
+    pub(crate) fn is_source(&self) -> bool {
+        self.is_open() && !self.peer_choking && self.interesting > 0
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -227,7 +246,12 @@ impl Peer {
 
     /// Whether it has everything, or wants nothing.
     pub(crate) fn is_seed(&self) -> bool {
-        self.upload_only || (self.told_pieces && self.has.is_all())
+        self.upload_only || self.has_everything()
+    }
+
+    /// Whether it has every piece.
+    pub(crate) fn has_everything(&self) -> bool {
+        self.told_pieces && self.has.is_all()
     }
 
     /// Whether anything waits to be gathered.

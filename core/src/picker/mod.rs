@@ -7,7 +7,8 @@
 //! to), *open* (wanted and not begun) or *in progress*. Invariants: open
 //! pieces and only those are in `buckets`; pieces in progress and only those are in `partial`,
 //! where each block is open, requested or received; a block is requested of two peers only in the
-//! end game; no block is requested of a peer that lacks its piece.
+//! end game; no block is requested of a peer that lacks its piece. A piece of padding alone is never
+//! begun: the caller verifies it and marks it as had.
 //!
 //! Which piece a peer gets next is decided in `choose`. Identity of peers is the caller's: a
 //! [`PeerKey`] may be used again once all its requests were released and [`Picker::peer_gone`] was
@@ -109,7 +110,7 @@ pub struct Picker {
     have: Bitfield,
     /// Wanted and not had.
     missing: Bitfield,
-    /// Missing, not in progress and not held.
+    /// Missing, not in progress, not held and not padding alone.
     open: Bitfield,
     /// Not to be begun for now.
     held: Bitfield,
@@ -131,14 +132,18 @@ impl Picker {
     pub fn new(geometry: Geometry, rng: PolicyRng) -> Self {
         let pieces = geometry.pieces();
         let mut buckets = Buckets::new(pieces);
-        geometry.iter().for_each(|piece| buckets.insert(lane(FilePriority::Normal), piece));
+        let mut open = Bitfield::full(pieces);
+        for piece in geometry.padding_pieces() {
+            open.clear(piece);
+        }
+        open.iter().for_each(|piece| buckets.insert(lane(FilePriority::Normal), piece));
         Picker {
             geometry,
             rng,
             order: PieceOrder::default(),
             have: Bitfield::new(pieces),
             missing: Bitfield::full(pieces),
-            open: Bitfield::full(pieces),
+            open,
             held: Bitfield::new(pieces),
             failed: Bitfield::new(pieces),
             priority: vec![FilePriority::Normal; pieces as usize],
@@ -290,7 +295,8 @@ impl Picker {
             self.missing.set(piece);
         }
         let in_progress = self.partials.update(piece, |p| p.set_wanted(wanted)).is_some();
-        if wanted && !in_progress && !self.held.has(piece) && self.open.set(piece) {
+        let may_begin = !in_progress && !self.held.has(piece) && !self.geometry.is_padding(piece);
+        if wanted && may_begin && self.open.set(piece) {
             self.buckets.insert(lane(self.priority(piece)), piece);
         }
     }
@@ -378,7 +384,10 @@ impl Picker {
         match self.partials.get(piece) {
             Some(partial) => partial.missing(),
             None if self.have.has(piece) => 0,
-            None => self.geometry.blocks_of(piece),
+            None => {
+                let padding = self.geometry.padding_blocks(piece).count();
+                self.geometry.blocks_of(piece) - padding as u32
+            }
         }
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Partial {
     first_open: u32,
     open: u32,
     received: u32,
+    /// Blocks of padding alone.
+    padding: u32,
     /// Of an unwanted piece nothing more is requested.
     wanted: bool,
 }
@@ -48,6 +50,8 @@ enum BlockState {
     Open,
     Requested(PeerKey),
     Received,
+    /// Nothing is transferred for it.
+    Padding,
 }
 
 impl Partials {
@@ -100,7 +104,7 @@ impl Partials {
     pub(super) fn insert(&mut self, geometry: &Geometry, piece: PieceIndex) {
         debug_assert!(self.get(piece).is_none(), "a piece is in progress once");
         let slot = self.list.len();
-        self.list.push(Partial::new(piece, geometry.blocks_of(piece)));
+        self.list.push(Partial::new(geometry, piece));
         self.slot[piece.at()] = slot as u32;
         self.settle(slot);
     }
@@ -139,15 +143,25 @@ impl Partials {
 }
 
 impl Partial {
-    fn new(piece: PieceIndex, blocks: u32) -> Self {
+    fn new(geometry: &Geometry, piece: PieceIndex) -> Self {
+        let count = geometry.blocks_of(piece);
+        let mut blocks = vec![BlockState::Open; count as usize];
+        let mut padding = 0;
+        for number in geometry.padding_blocks(piece) {
+            if let Some(state) = blocks.get_mut(number as usize) {
+                *state = BlockState::Padding;
+                padding += 1;
+            }
+        }
         Partial {
             piece,
             owner: None,
-            blocks: vec![BlockState::Open; blocks as usize].into(),
+            blocks: blocks.into(),
             doubles: Vec::new(),
             first_open: 0,
-            open: blocks,
+            open: count - padding,
             received: 0,
+            padding,
             wanted: true,
         }
     }
@@ -159,12 +173,12 @@ impl Partial {
 
     /// Blocks not received.
     pub(super) fn missing(&self) -> u32 {
-        self.blocks.len() as u32 - self.received
+        self.blocks.len() as u32 - self.received - self.padding
     }
 
     /// Whether nobody was asked for anything of it and nothing of it is here.
     pub(super) fn is_untouched(&self) -> bool {
-        self.open as usize == self.blocks.len()
+        (self.open + self.padding) as usize == self.blocks.len()
     }
 
     pub(super) fn set_wanted(&mut self, wanted: bool) {
@@ -202,7 +216,7 @@ impl Partial {
         most: usize,
         out: &mut Vec<Block>,
     ) {
-        let requested = self.blocks.len() - (self.open + self.received) as usize;
+        let requested = self.blocks.len() - (self.open + self.received + self.padding) as usize;
         if self.doubles.len() >= requested * (most - 1) {
             return;
         }
@@ -231,14 +245,15 @@ impl Partial {
         let number = block.number();
         let doubles = self.doubles_of(number);
         let state = self.blocks.get_mut(number as usize)?;
-        let first = match std::mem::replace(state, BlockState::Received) {
-            BlockState::Received => return None,
+        let first = match *state {
+            BlockState::Received | BlockState::Padding => return None,
             BlockState::Requested(first) => Some(first),
             BlockState::Open => {
                 self.open -= 1;
                 None
             }
         };
+        *state = BlockState::Received;
         self.received += 1;
         let doubles = self.doubles.drain(doubles).map(|(_, double)| double);
         Some(first.into_iter().chain(doubles).filter(|other| *other != peer).collect())
@@ -303,6 +318,7 @@ impl Partials {
             };
             assert_eq!(partial.open, count(BlockState::Open));
             assert_eq!(partial.received, count(BlockState::Received));
+            assert_eq!(partial.padding, count(BlockState::Padding));
             let first_open = partial.blocks.iter().position(|state| *state == BlockState::Open);
             assert!(first_open.is_none_or(|first| first as u32 >= partial.first_open));
             assert!(!partial.is_untouched());

@@ -103,7 +103,11 @@ pub struct RecordedTorrent {
     allocation: Allocation,
     paused: bool,
     recheck: bool,
+    overwrite: bool,
+    follow_top_link: bool,
     metadata_only: bool,
+    share_only: bool,
+    idle_if_complete: bool,
 }
 
 /// A metainfo file, or the text of a magnet link.
@@ -128,7 +132,11 @@ impl From<&AddTorrent> for RecordedTorrent {
             allocation,
             paused,
             recheck,
+            overwrite,
+            follow_top_link,
             metadata_only,
+            share_only,
+            idle_if_complete,
         } = add;
         RecordedTorrent {
             source: match source {
@@ -145,7 +153,11 @@ impl From<&AddTorrent> for RecordedTorrent {
             allocation: *allocation,
             paused: *paused,
             recheck: *recheck,
+            overwrite: *overwrite,
+            follow_top_link: *follow_top_link,
             metadata_only: *metadata_only,
+            share_only: *share_only,
+            idle_if_complete: *idle_if_complete,
         }
     }
 }
@@ -172,7 +184,11 @@ impl RecordedTorrent {
             allocation: self.allocation,
             paused: self.paused,
             recheck: self.recheck,
+            overwrite: self.overwrite,
+            follow_top_link: self.follow_top_link,
             metadata_only: self.metadata_only,
+            share_only: self.share_only,
+            idle_if_complete: self.idle_if_complete,
         })
     }
 }

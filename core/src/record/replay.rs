@@ -176,6 +176,11 @@ impl<'a> Replayer<'a> {
         &self.engine
     }
 
+    /// How many bytes of the log are left: at its end, those of a frame that was cut off.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
     /// What everything so far comes to.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprinter.fingerprint()

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::action::{Action, Close};
 use crate::event::{Datagram, NetError, ResolveError};
+use crate::family::Families;
 use crate::http::Url;
 use crate::id::{ConnId, Slab, TorrentId, id_type};
 use crate::notice::Notice;
@@ -24,7 +25,9 @@ use crate::timer::TimerId;
 use crate::tracker::exchange::{Exchange, Step};
 use crate::tracker::list::{Announce, TrackerKey};
 use crate::tracker::udp::UdpTracker;
-use crate::tracker::{AnnounceRequest, AnnounceResponse, Answer, Question, ScrapeId, TrackerError};
+use crate::tracker::{
+    AnnounceRequest, AnnounceResponse, Answer, NamedBy, Question, ScrapeId, TrackerError,
+};
 
 id_type!(
     /// One announce under way.
@@ -59,6 +62,7 @@ pub(crate) struct Announces {
     udp: UdpTracker<AnnounceId>,
     udp_timer: TimerId,
     finished: Vec<Finished>,
+    sent: Vec<(TorrentId, TrackerKey)>,
 }
 
 /// Who waits for an answer.
@@ -72,6 +76,9 @@ enum Asker {
 struct Waiting {
     asker: Asker,
     url: Url,
+    /// In which of them it is asked.
+    families: Families,
+    named_by: NamedBy,
     question: Question,
 }
 
@@ -95,6 +102,7 @@ impl Announces {
             udp: UdpTracker::new(session.secret.fork()),
             udp_timer: session.timers.register(TimerKey::UdpTrackers),
             finished: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
@@ -108,7 +116,9 @@ impl Announces {
         let Errand { announce, request } = errand;
         let infohash = request.infohash;
         let asker = Asker::Torrent { id: torrent, infohash, tracker: announce.tracker };
-        self.ask(session, Waiting { asker, url: announce.url, question: request.into() });
+        let Announce { url, family, named_by, .. } = announce;
+        let (families, question) = (Families::only(family), request.into());
+        self.ask(session, Waiting { asker, url, families, named_by, question });
     }
 
     /// Asks a tracker for the numbers of swarms; `Notice::Scraped` tells what it says.
@@ -121,7 +131,10 @@ impl Announces {
         let id = ScrapeId(self.scrapes);
         self.scrapes += 1;
         let question = Question::Scrape(infohashes);
-        self.ask(session, Waiting { asker: Asker::User(id), url, question });
+        let (asker, families) = (Asker::User(id), session.families());
+        // Torrents' trackers come here too; and a scrape's path is always one that may be asked.
+        let named_by = NamedBy::Torrent;
+        self.ask(session, Waiting { asker, url, families, named_by, question });
         id
     }
 
@@ -177,11 +190,11 @@ impl Announces {
             return;
         }
         while self.running.len() < session.config.bounds.announces {
-            let Some((host, Waiting { asker, url, question })) = self.waiting.next() else {
-                return;
-            };
+            let Some((host, next)) = self.waiting.next() else { return };
+            let Waiting { asker, url, families, named_by, question } = next;
             let user_agent = session.config.client_name.replace(' ', "/");
-            let exchange = Exchange::new(session.now, url, question, &user_agent);
+            let now = session.now;
+            let exchange = Exchange::new(now, url, question, families, named_by, &user_agent);
             let timers = &mut session.timers;
             let id = self.running.insert_with(|id| Running {
                 asker,
@@ -254,6 +267,11 @@ impl Announces {
         std::mem::take(&mut self.finished)
     }
 
+    /// The announces that are on their way since this was asked: their trackers may have heard them.
+    pub(crate) fn take_sent(&mut self) -> Vec<(TorrentId, TrackerKey)> {
+        std::mem::take(&mut self.sent)
+    }
+
     /// The datagrams to send.
     pub(crate) fn take_datagrams(&mut self) -> Vec<Datagram> {
         std::iter::from_fn(|| self.udp.poll_transmit()).collect()
@@ -286,6 +304,7 @@ impl Announces {
                     if let Some(conn) = running.conn {
                         session.ask_send(conn);
                     }
+                    self.note_sent(id);
                 }
                 Step::Close => {
                     if let Some(conn) = running.conn.take() {
@@ -304,6 +323,13 @@ impl Announces {
                     self.finish(session, asker, result);
                 }
             }
+        }
+    }
+
+    fn note_sent(&mut self, id: AnnounceId) {
+        let asker = self.running.get(id).map(|running| running.asker);
+        if let Some(Asker::Torrent { id, tracker, .. }) = asker {
+            self.sent.push((id, tracker));
         }
     }
 
@@ -329,6 +355,9 @@ impl Announces {
 
     fn advance_udp(&mut self, session: &mut Session) {
         let now = session.now;
+        while let Some(id) = self.udp.poll_sent() {
+            self.note_sent(id);
+        }
         while let Some((id, result)) = self.udp.poll_output() {
             self.input(session, id, |exchange| exchange.handle_answer(now, result));
         }

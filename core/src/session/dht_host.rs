@@ -11,7 +11,7 @@
 //! since a token is good for the address that asked for it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -440,7 +440,7 @@ fn local_addresses(listen: &[SocketAddr]) -> Vec<[Option<IpAddr>; 2]> {
         }
     }
     if nodes.is_empty() {
-        nodes.push([Some(Ipv4Addr::UNSPECIFIED.into()), None]);
+        nodes.push([Some(Ipv4Addr::UNSPECIFIED.into()), Some(Ipv6Addr::UNSPECIFIED.into())]);
     }
     nodes
 }

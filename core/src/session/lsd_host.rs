@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 
 use crate::event::Datagram;
+use crate::family::Family;
 use crate::lsd::{GROUPS, Lsd};
 use crate::piece::InfoHash;
 use crate::session::Session;
@@ -51,16 +52,19 @@ impl LsdHost {
 
     /// What is to be told now, each group of it; sets the timer.
     pub(crate) fn take_datagrams(&mut self, session: &mut Session) -> Vec<Datagram> {
-        if session.listeners_pending > 0 || session.listen_port == 0 || session.stopping {
+        let port = session.any_listen_port();
+        let Some(port) = port.filter(|_| session.listeners_pending == 0 && !session.stopping)
+        else {
             session.timers.cancel(self.timer);
             return Vec::new();
-        }
+        };
         let mut datagrams = Vec::new();
-        while let Some(announce) = self.lsd.announce(session.now, session.listen_port) {
-            datagrams.extend(GROUPS.map(|remote| Datagram {
-                remote,
-                data: BytesMut::from(&announce.encode(remote)[..]),
-            }));
+        while let Some(mut announce) = self.lsd.announce(session.now, port) {
+            for remote in GROUPS {
+                announce.port = session.listen_port(Family::of(remote.ip())).unwrap_or(port);
+                let data = BytesMut::from(&announce.encode(remote)[..]);
+                datagrams.push(Datagram { remote, data });
+            }
         }
         session.arm(self.timer, self.lsd.poll_timeout());
         datagrams

@@ -14,6 +14,7 @@ pub(crate) mod rates;
 pub(crate) mod sockets;
 pub(crate) mod tracker_host;
 pub(crate) mod whole_files;
+pub(crate) mod writers;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::action::{Action, Close};
 use crate::config::Config;
 use crate::disk::DiskRequest;
+use crate::family::{Families, Family, PerFamily};
 use crate::id::{ConnId, OpId, Slab, TorrentId};
 use crate::map::{HashKeys, Map};
 use crate::notice::{Notice, TorrentNotice};
@@ -33,6 +35,7 @@ use crate::session::dht_host::DhtLink;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;
 use crate::session::whole_files::WholeFiles;
+use crate::session::writers::Writers;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::timer::{TimerId, TimerWheel};
 
@@ -54,8 +57,10 @@ pub(crate) struct Session {
     pub(crate) listeners_pending: usize,
     /// Torrents that stop announcing: what they have under way is given up.
     pub(crate) leaving: Vec<TorrentId>,
-    /// The TCP port peers reach us at; 0 until a listener is open.
-    pub(crate) listen_port: u16,
+    /// The TCP ports peers reach us at, in each family; 0 without a listener that is open.
+    pub(crate) listen_ports: PerFamily<u16>,
+    /// Families that we have no address of: a listener could not be opened there for that.
+    pub(crate) missing_families: Families,
     /// Our IPv4 and IPv6 address as trackers see them (BEP 24).
     pub(crate) external: [Option<IpAddr>; 2],
     pub(crate) policy: PolicyRng,
@@ -108,6 +113,8 @@ pub(crate) struct Session {
     pub(crate) told_stopped: bool,
     /// Files that torrents have whole, for others that lack them.
     pub(crate) whole_files: WholeFiles,
+    /// Files that torrents write.
+    pub(crate) writers: Writers,
     /// What torrents know of the DHT, and want it to do.
     pub(crate) dht: DhtLink,
 }
@@ -131,7 +138,8 @@ impl Session {
             announce_key,
             listeners_pending: 0,
             leaving: Vec::new(),
-            listen_port: 0,
+            listen_ports: PerFamily::default(),
+            missing_families: Families::NONE,
             external: [None; 2],
             policy,
             secret,
@@ -161,6 +169,7 @@ impl Session {
             stopping: false,
             told_stopped: false,
             whole_files: WholeFiles::default(),
+            writers: Writers::default(),
             dht: DhtLink::default(),
             config,
         }
@@ -169,6 +178,37 @@ impl Session {
     /// Wall time now.
     pub(crate) fn wall(&self) -> UnixTime {
         UnixTime(self.born.0.saturating_add(self.now.as_nanos() / 1_000_000_000))
+    }
+
+    /// The families that peers and trackers are spoken with in: those of our listeners; without
+    /// any, both.
+    pub(crate) fn families(&self) -> Families {
+        let mut families = Families::of(self.config.listen.iter().copied());
+        if families.is_empty() {
+            return Families::BOTH;
+        }
+        for family in Family::ALL {
+            if self.missing_families.contains(family) {
+                families.remove(family);
+            }
+        }
+        if families.is_empty() { Families::BOTH } else { families }
+    }
+
+    /// The TCP port that peers of a family reach us at, if there is one.
+    pub(crate) fn listen_port(&self, family: Family) -> Option<u16> {
+        Some(*self.listen_ports.get(family)).filter(|port| *port != 0)
+    }
+
+    /// The TCP port that peers of any family reach us at.
+    pub(crate) fn any_listen_port(&self) -> Option<u16> {
+        Family::ALL.into_iter().find_map(|family| self.listen_port(family))
+    }
+
+    /// Whether peers of each family reach us at the same port, as far as they do.
+    pub(crate) fn has_one_port(&self) -> bool {
+        let PerFamily { v4, v6 } = self.listen_ports;
+        v4 == 0 || v6 == 0 || v4 == v6
     }
 
     pub(crate) fn act(&mut self, action: Action) {

@@ -5,6 +5,7 @@ use crate::peer::PeerSlot;
 use crate::peer::upload::ReadRun;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::session::announces::AnnounceId;
+use crate::torrent::peer_book::PeerSource;
 
 /// Who waits for an operation. The owner may be gone when it completes; then the answer is dropped.
 #[derive(Clone, Debug)]
@@ -13,10 +14,21 @@ pub(crate) enum OpOwner {
     Torrent(TorrentId, TorrentOp),
     /// An announce that looks up its tracker.
     Announce(AnnounceId),
-    /// A torrent that looks up a peer which a magnet link names, and the peer's port.
-    Peer(TorrentId, u16),
+    /// A torrent that looks up a peer which is given by a name.
+    Peer(TorrentId, NamedPeer),
     /// The DHT.
     Dht(DhtOp),
+}
+
+/// A peer that is given by a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct NamedPeer {
+    /// Where it listens.
+    pub(crate) port: u16,
+    /// Who names it.
+    pub(crate) source: PeerSource,
+    /// By which infohash it knows the torrent.
+    pub(crate) infohash: InfoHash,
 }
 
 /// What the DHT asked for.
@@ -66,6 +78,8 @@ pub(crate) enum TorrentOp {
     ReadLeaves(u32),
     /// A part of a piece read from a file of another torrent.
     ReadFromOther,
+    /// Its files looked at again before they are said to be complete.
+    Look,
     /// What was written flushed.
     Sync,
     /// The resume data written.

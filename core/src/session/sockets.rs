@@ -1,13 +1,15 @@
 //! The sockets a session listens on, and the datagrams that wait for them.
 //!
 //! Peers reach us by TCP; the UDP socket on the same port speaks with UDP trackers. Both are opened
-//! for every listen address; the TCP listener first, since with port 0 it decides the port.
+//! for every listen address; the TCP listener first, since with port 0 it decides the port. A session
+//! that listens nowhere still asks trackers and the DHT, in both address families.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::action::{Action, SocketKind, SocketSpec};
 use crate::event::{Datagram, NetError};
+use crate::family::Family;
 use crate::id::{Slab, SocketId};
 use crate::lsd::GROUPS;
 use crate::notice::{Notice, Service};
@@ -87,10 +89,12 @@ impl Sockets {
             sockets.bind(session, Purpose::Peers, addr);
         }
         if listen.is_empty() {
-            let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-            sockets.bind(session, Purpose::PeersUdp, any);
+            let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            for ip in any {
+                sockets.bind(session, Purpose::PeersUdp, SocketAddr::new(ip, 0));
+            }
         }
-        if let Some(addr) = session.config.tracker_listen {
+        for addr in session.config.tracker_listen.clone() {
             sockets.bind(session, Purpose::Tracker, addr);
         }
         if session.config.local_discovery {
@@ -150,8 +154,9 @@ impl Sockets {
                 let waiting = !socket.queue.is_empty();
                 if purpose == Purpose::Peers {
                     session.listeners_pending -= 1;
-                    if session.listen_port == 0 {
-                        session.listen_port = addr.port();
+                    let port = session.listen_ports.get_mut(Family::of(addr.ip()));
+                    if *port == 0 {
+                        *port = addr.port();
                     }
                 }
                 if let Some(service) = purpose.service() {
@@ -184,12 +189,27 @@ impl Sockets {
                 }
                 session.listeners_pending -= usize::from(purpose == Purpose::Peers);
                 self.sockets.remove(id);
+                if purpose == Purpose::Peers && why == NetError::AddrNotAvailable {
+                    self.miss_family(session, Family::of(spec.addr.ip()));
+                }
                 if let Some(service) = purpose.service() {
                     let SocketSpec { kind, addr } = spec;
                     let notice = Notice::ListenFailed { service, kind, addr, why };
                     session.act(Action::Notify(Box::new(notice)));
                 }
             }
+        }
+    }
+
+    /// An address to listen on is none of this machine's: its family is not spoken, unless there is
+    /// another one.
+    fn miss_family(&self, session: &mut Session, family: Family) {
+        let mut others = self.sockets.iter().map(|(_, socket)| socket);
+        let is_there = |socket: &Socket| {
+            socket.purpose == Purpose::Peers && Family::of(socket.spec.addr.ip()) == family
+        };
+        if !others.any(is_there) {
+            session.missing_families.insert(family);
         }
     }
 

@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::action::Close;
+use crate::action::{Action, Close};
 use crate::event::Datagram;
 use crate::id::ConnId;
+use crate::notice::Notice;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::conn::{Role, TimerKey};
 use crate::timer::TimerId;
-use crate::tracker::server::{HttpConn, Next, ServerConfig, Stats, TrackerServer};
+use crate::tracker::server::{HeardAnnounce, HttpConn, Next, ServerConfig, Stats, TrackerServer};
 
 /// The embedded tracker.
 #[derive(Debug)]
@@ -35,6 +36,13 @@ pub(crate) struct TrackerClient {
     closing: bool,
 }
 
+/// Tells of the announces that were heard.
+fn tell(session: &mut Session, heard: Vec<HeardAnnounce>) {
+    for announce in heard {
+        session.act(Action::Notify(Box::new(Notice::TrackerHeard(announce))));
+    }
+}
+
 impl TrackerClient {
     /// Hands out what waits to be sent.
     pub(crate) fn gather(&mut self, out: &mut Segments) {
@@ -45,7 +53,9 @@ impl TrackerClient {
 impl TrackerHost {
     /// A tracker, if the session is to run one.
     pub(crate) fn open(session: &mut Session) -> Option<Self> {
-        session.config.tracker_listen?;
+        if session.config.tracker_listen.is_empty() {
+            return None;
+        }
         let bounds = session.config.bounds;
         let config = ServerConfig {
             max_swarms: bounds.tracker_swarms,
@@ -54,7 +64,8 @@ impl TrackerHost {
             min_interval: session.config.tracker_interval.min(ServerConfig::default().min_interval),
             ..ServerConfig::default()
         };
-        let server = TrackerServer::new(config, session.secret.fork(), session.hash_keys);
+        let mut server = TrackerServer::new(config, session.secret.fork(), session.hash_keys);
+        server.set_log(session.config.tracker_notices);
         let timer = session.timers.register(TimerKey::TrackerServer);
         Some(TrackerHost { server, timer, clients: 0 })
     }
@@ -87,9 +98,11 @@ impl TrackerHost {
             return;
         }
         let next = self.server.handle_received(now, &mut client.http, data, &mut client.out);
+        let heard = self.server.take_log();
         client.closing = next == Next::Close;
         let (deadline, answers) = (client.http.poll_timeout(), !client.out.is_empty());
         let done = client.closing && !answers && state.in_flight == 0;
+        tell(session, heard);
         session.set_deadline(conn, deadline);
         if answers {
             session.ask_send(conn);
@@ -132,7 +145,9 @@ impl TrackerHost {
         datagram: &Datagram,
     ) -> Option<Datagram> {
         let remote = datagram.remote;
-        let data = self.server.handle_datagram(session.now, remote, &datagram.data)?;
+        let answer = self.server.handle_datagram(session.now, remote, &datagram.data);
+        tell(session, self.server.take_log());
+        let data = answer?;
         session.arm(self.timer, self.server.poll_timeout());
         Some(Datagram { remote, data })
     }

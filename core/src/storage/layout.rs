@@ -2,8 +2,8 @@
 //!
 //! A torrent's content is its files one after the other; pieces are cut from it without regard to
 //! where files end. [`Layout`] maps between the two. Two numberings of files meet here: the
-//! metainfo's, plain indices that users see, and the store's, [`FileIndex`], which leaves out pad
-//! files and links because they are not on disk. Padding shows as spans without a file.
+//! places in the metainfo's list, plain indices, and the files' numbers, [`FileIndex`], which leave out
+//! pad files and links because they are not on disk. Padding shows as spans without a file.
 //!
 //! Finding a place is a binary search over the files that have content; a run of spans is as long
 //! as the files it crosses. Files of no length own no span and no piece. Nothing here knows paths
@@ -145,26 +145,23 @@ impl Layout {
         Some(TreeShape::new(file_len, self.geometry.piece_len())?.top_of_piece())
     }
 
-    /// How much each piece is wanted, given that for each file in the metainfo's order; files
-    /// beyond the list are [`FilePriority::Normal`].
+    /// How much each piece is wanted, given that for each file by its number; files beyond the list
+    /// are [`FilePriority::Normal`].
     ///
     /// A piece is wanted as much as that of its files which is wanted most. Padding wants nothing;
     /// a piece of padding alone is wanted as much as the least wanted file of the torrent that is
     /// not padding, so that who wants everything gets everything.
     pub fn pieces_wanted(&self, priorities: &[FilePriority]) -> Vec<FilePriority> {
-        let priority = |index: u32| priorities.get(index as usize).copied().unwrap_or_default();
-        let least = self.stored.iter().map(|&index| priority(index)).min().unwrap_or_default();
+        let priority = |file: usize| priorities.get(file).copied().unwrap_or_default();
+        let least = (0..self.stored.len()).map(priority).min().unwrap_or_default();
         let mut wanted = vec![None; self.geometry.pieces() as usize];
         for &index in &self.with_content {
-            let is_padding = self.files.get(index as usize).is_none_or(|file| file.store.is_none());
-            if is_padding {
-                continue;
-            }
+            let Some(file) = self.store_index(index as usize) else { continue };
             let pieces = self.pieces_of_file(index as usize);
             for piece in
                 wanted.get_mut(pieces.start as usize..pieces.end as usize).into_iter().flatten()
             {
-                *piece = (*piece).max(Some(priority(index)));
+                *piece = (*piece).max(Some(priority(file.0 as usize)));
             }
         }
         wanted.into_iter().map(|piece| piece.unwrap_or(least)).collect()
@@ -314,11 +311,11 @@ mod tests {
             let priorities: Vec<_> =
                 wanted.iter().map(|p| [Skip, Low, Normal, High][usize::from(*p) % 4]).collect();
             let of = |file: usize| priorities.get(file).copied().unwrap_or(Normal);
-            let stored = torrent.files.iter().enumerate().filter(|(_, file)| file.1);
-            let least = stored.map(|(file, _)| of(file)).min().unwrap_or(Normal);
+            let stored = torrent.files.iter().filter(|file| file.1).count();
+            let least = (0..stored).map(of).min().unwrap_or(Normal);
             let bytes = torrent.bytes();
             let expected = bytes.chunks(torrent.piece_len as usize).map(|piece| {
-                piece.iter().filter(|b| b.1.is_some()).map(|b| of(b.0)).max().unwrap_or(least)
+                piece.iter().filter_map(|b| b.1).map(|b| of(b.0 as usize)).max().unwrap_or(least)
             });
             torrent.layout().pieces_wanted(&priorities).into_iter().eq(expected)
         }
@@ -353,8 +350,8 @@ mod tests {
         let geometry = Geometry::new(12, 4).unwrap();
         let layout = Layout::from_parts(geometry, [(4, true), (4, false), (4, true)]).unwrap();
         assert_eq!(layout.pieces_wanted(&[]), [Normal, Normal, Normal]);
-        assert_eq!(layout.pieces_wanted(&[High, Skip, High]), [High, High, High]);
-        assert_eq!(layout.pieces_wanted(&[Skip, High, High]), [Skip, Skip, High]);
+        assert_eq!(layout.pieces_wanted(&[High, High]), [High, High, High]);
+        assert_eq!(layout.pieces_wanted(&[Skip, High]), [Skip, Skip, High]);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Resume data: which pieces are on disk, remembered over a restart.
 //!
 //! What is claimed here was verified and flushed before it was recorded, so it holds after a crash
-//! too (S13). Files are recognised by length and time of modification; a piece that touches a file
-//! changed by somebody else is hashed again. After an unclean stop our own last writes made some
-//! files newer than recorded: such a file keeps its claimed pieces if it was last written about
-//! when we were.
+//! too (S13). Files are recognised by length and the times of modification and change; a piece that
+//! touches a file changed by somebody else is hashed again. After an unclean stop our own last writes
+//! made some files newer than recorded: such a file keeps its claimed pieces if it was last written
+//! about when we were.
+//!
+//! It also says which files are ours to write ([`foreign`](super::foreign)): it is recorded before the
+//! first of them is made.
 //!
 //! The form is our own: magic, version, checksum, infohash, then a body in postcard's encoding.
 //! Data that is broken in any way means a full check, never a lost torrent. Who writes it, when,
@@ -12,6 +15,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -19,14 +23,20 @@ use serde::{Deserialize, Serialize};
 use crate::bitfield::Bitfield;
 use crate::disk::{FileIndex, FileStat};
 use crate::piece::{InfoHash, MAX_PIECES, PieceIndex};
+use crate::storage::file_set::FileSet;
 use crate::time::UnixTime;
 use crate::torrent::FilePriority;
 
 const MAGIC: [u8; 8] = *b"bswarmRD";
 /// Of everything after the magic.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// An earlier form, which is still read: it knew neither times of change nor whose a file is.
+const VERSION_1: u16 = 1;
 /// Magic, version, checksum, infohash.
 const HEADER_LEN: usize = 8 + 2 + 4 + 20;
+/// After the body of a torrent that was complete at some time; absent otherwise, as in what earlier
+/// versions wrote.
+const WAS_COMPLETE: u8 = 1;
 /// How long after the last save a file may have been written by us before we died (chosen: a save
 /// follows within seconds of a write, but a disk may be slow).
 const LAST_WRITES_SECS: u64 = 60;
@@ -38,6 +48,10 @@ pub struct Resume {
     pub pieces: Bitfield,
     /// The files as they were then, in the store's order; `None` where there was none.
     pub files: Vec<Option<FileStat>>,
+    /// The files that we made, are about to make, or were allowed to write.
+    pub ours: FileSet,
+    /// Symbolic links that we make, relative to the root: whoever finds one knows that it is no user's.
+    pub links: Vec<PathBuf>,
     /// Bytes of blocks sent, ever.
     pub uploaded_bytes: u64,
     /// Bytes of blocks received, ever.
@@ -48,6 +62,8 @@ pub struct Resume {
     pub saved_at: UnixTime,
     /// Whether nothing was written after this was recorded.
     pub stopped_cleanly: bool,
+    /// Whether the torrent was complete at some time, so that trackers were told.
+    pub was_complete: bool,
 }
 
 /// What resume data and files together tell.
@@ -94,11 +110,48 @@ struct Body {
     piece_count: u32,
     pieces: Vec<u8>,
     files: Vec<Option<FileStat>>,
+    ours: FileSet,
+    links: Vec<PathBuf>,
     uploaded_bytes: u64,
     downloaded_bytes: u64,
     priorities: Vec<FilePriority>,
     saved_at: UnixTime,
     stopped_cleanly: bool,
+}
+
+/// The same in version 1: of each file length and time of modification.
+#[derive(Serialize, Deserialize)]
+struct BodyV1 {
+    piece_count: u32,
+    pieces: Vec<u8>,
+    files: Vec<Option<(u64, i64)>>,
+    uploaded_bytes: u64,
+    downloaded_bytes: u64,
+    priorities: Vec<FilePriority>,
+    saved_at: UnixTime,
+    stopped_cleanly: bool,
+}
+
+impl From<BodyV1> for Body {
+    fn from(body: BodyV1) -> Self {
+        // No file has these times, so each is hashed once.
+        let stat = |(length, modified_ns)| FileStat {
+            changed_ns: i64::MIN,
+            ..FileStat::new(length, modified_ns)
+        };
+        Body {
+            piece_count: body.piece_count,
+            pieces: body.pieces,
+            ours: FileSet::all(body.files.len() as u32),
+            links: Vec::new(),
+            files: body.files.into_iter().map(|file| file.map(stat)).collect(),
+            uploaded_bytes: body.uploaded_bytes,
+            downloaded_bytes: body.downloaded_bytes,
+            priorities: body.priorities,
+            saved_at: body.saved_at,
+            stopped_cleanly: body.stopped_cleanly,
+        }
+    }
 }
 
 impl Resume {
@@ -108,13 +161,19 @@ impl Resume {
             piece_count: self.pieces.len(),
             pieces: self.pieces.to_bytes(),
             files: self.files.clone(),
+            ours: self.ours.clone(),
+            links: self.links.clone(),
             uploaded_bytes: self.uploaded_bytes,
             downloaded_bytes: self.downloaded_bytes,
             priorities: self.priorities.clone(),
             saved_at: self.saved_at,
             stopped_cleanly: self.stopped_cleanly,
         };
-        let body = postcard::to_allocvec(&body).expect("memory is the only thing that can lack");
+        let mut body =
+            postcard::to_allocvec(&body).expect("memory is the only thing that can lack");
+        if self.was_complete {
+            body.push(WAS_COMPLETE);
+        }
         let mut bytes = Vec::with_capacity(HEADER_LEN + body.len());
         bytes.extend(MAGIC);
         bytes.extend(VERSION.to_le_bytes());
@@ -132,7 +191,7 @@ impl Resume {
         }
         let (version, rest) = rest.split_first_chunk().ok_or(ResumeError::Damaged)?;
         let version = u16::from_le_bytes(*version);
-        if version != VERSION {
+        if ![VERSION, VERSION_1].contains(&version) {
             return Err(ResumeError::UnknownVersion(version));
         }
         let (sum, rest) = rest.split_first_chunk().ok_or(ResumeError::Damaged)?;
@@ -143,7 +202,11 @@ impl Resume {
         if InfoHash(*of_torrent) != infohash {
             return Err(ResumeError::OtherTorrent);
         }
-        Self::from_body(body).ok_or(ResumeError::Damaged)
+        let resume = match version {
+            VERSION_1 => Self::from_body_v1(body),
+            _ => Self::from_body(body),
+        };
+        resume.ok_or(ResumeError::Damaged)
     }
 
     /// What can be believed, given the files as they are now (in the store's order), a torrent of
@@ -175,33 +238,48 @@ impl Resume {
     }
 
     fn is_unchanged(&self, recorded: Option<FileStat>, now: Option<FileStat>) -> bool {
-        if recorded == now {
-            return true;
-        }
-        let Some(now) = now else { return false };
-        let no_file = FileStat { length: 0, modified_ns: i64::MIN };
+        let now = match (recorded, now) {
+            (None, None) => return true,
+            (Some(recorded), Some(now)) if now.is_as(&recorded) => return true,
+            (_, None) => return false,
+            (_, Some(now)) => now,
+        };
+        let no_file = FileStat::new(0, i64::MIN);
         let recorded = recorded.unwrap_or(no_file);
         let last_write_secs = self.saved_at.0.saturating_add(LAST_WRITES_SECS);
         let last_write_ns = i128::from(last_write_secs) * 1_000_000_000;
         !self.stopped_cleanly
             && now.length >= recorded.length
             && now.modified_ns >= recorded.modified_ns
-            && i128::from(now.modified_ns) <= last_write_ns
+            && i128::from(now.modified_ns.max(now.changed_ns)) <= last_write_ns
+    }
+
+    fn from_body_v1(body: &[u8]) -> Option<Self> {
+        let (body, rest) = postcard::take_from_bytes::<BodyV1>(body).ok()?;
+        if rest.is_empty() { Self::checked(body.into(), false) } else { None }
     }
 
     fn from_body(body: &[u8]) -> Option<Self> {
         let (body, rest) = postcard::take_from_bytes::<Body>(body).ok()?;
-        if !rest.is_empty() || body.piece_count > MAX_PIECES {
+        let was_complete = rest == [WAS_COMPLETE];
+        if rest.is_empty() || was_complete { Self::checked(body, was_complete) } else { None }
+    }
+
+    fn checked(body: Body, was_complete: bool) -> Option<Self> {
+        if body.piece_count > MAX_PIECES {
             return None;
         }
         Some(Resume {
             pieces: Bitfield::from_bytes(&body.pieces, body.piece_count).ok()?,
             files: body.files,
+            ours: body.ours,
+            links: body.links,
             uploaded_bytes: body.uploaded_bytes,
             downloaded_bytes: body.downloaded_bytes,
             priorities: body.priorities,
             saved_at: body.saved_at,
             stopped_cleanly: body.stopped_cleanly,
+            was_complete,
         })
     }
 }
@@ -248,7 +326,7 @@ mod tests {
     const SAVED_AT: UnixTime = UnixTime(1_800_000_000);
 
     fn stat(length: u64, age_secs: i64) -> Option<FileStat> {
-        Some(FileStat { length, modified_ns: (SAVED_AT.0 as i64 - age_secs) * 1_000_000_000 })
+        Some(FileStat::new(length, (SAVED_AT.0 as i64 - age_secs) * 1_000_000_000))
     }
 
     /// Ten pieces; the files touch pieces 0-3, 3-6, none and 7-9. All but piece 5 are there.
@@ -258,11 +336,14 @@ mod tests {
         Resume {
             pieces,
             files: vec![stat(100, 50), stat(90, 40), stat(0, 60), stat(80, 30)],
+            ours: [0, 3].map(FileIndex).into_iter().collect(),
+            links: vec!["album/link".into()],
             uploaded_bytes: 12,
             downloaded_bytes: u64::MAX,
             priorities: vec![FilePriority::High, FilePriority::Skip],
             saved_at: SAVED_AT,
             stopped_cleanly,
+            was_complete: false,
         }
     }
 
@@ -292,8 +373,43 @@ mod tests {
         assert_eq!(Resume::decode(b"d8:announce0:e", HASH), Err(ResumeError::NotResumeData));
         assert_eq!(Resume::decode(&bytes[..20], HASH), Err(ResumeError::Damaged));
         let mut newer = bytes.to_vec();
-        newer[8] = 2;
-        assert_eq!(Resume::decode(&newer, HASH), Err(ResumeError::UnknownVersion(2)));
+        newer[8] = 3;
+        assert_eq!(Resume::decode(&newer, HASH), Err(ResumeError::UnknownVersion(3)));
+    }
+
+    #[test]
+    fn data_of_the_first_version_names_all_files_and_has_each_hashed() {
+        let new = resume(true);
+        let old = BodyV1 {
+            piece_count: 10,
+            pieces: new.pieces.to_bytes(),
+            files: new.files.iter().map(|f| f.map(|f| (f.length, f.modified_ns))).collect(),
+            uploaded_bytes: 12,
+            downloaded_bytes: 13,
+            priorities: Vec::new(),
+            saved_at: SAVED_AT,
+            stopped_cleanly: true,
+        };
+        let body = postcard::to_allocvec(&old).unwrap();
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(VERSION_1.to_le_bytes());
+        bytes.extend(checksum(&HASH.0, &body).to_le_bytes());
+        bytes.extend(HASH.0);
+        bytes.extend(body);
+        let read = Resume::decode(&bytes, HASH).unwrap();
+        assert_eq!((&read.pieces, read.uploaded_bytes), (&new.pieces, 12));
+        assert!((0..4).all(|file| read.ours.has(FileIndex(file))));
+        let trust = read.trust(&new.files, 10, pieces_of);
+        assert_eq!((trust.have.count(), trust.check.count()), (0, 10));
+    }
+
+    #[test]
+    fn a_file_whose_time_of_change_differs_is_hashed_though_size_and_time_were_kept() {
+        let mut kept = stat(90, 40).unwrap();
+        kept.changed_ns += 1;
+        assert_eq!(trust(&resume(true), 1, Some(kept)).1, [3, 4, 5, 6]);
+        let linked = FileStat { links: 2, id: 9, ..stat(90, 40).unwrap() };
+        assert_eq!(trust(&resume(true), 1, Some(linked)).1, [], "its content is the same");
     }
 
     #[test]
@@ -361,12 +477,17 @@ mod tests {
             Resume::decode(&bytes[..at % bytes.len()], HASH).is_err()
         }
 
+        fn that_it_was_complete_survives(was_complete: bool) -> bool {
+            let resume = Resume { was_complete, ..resume(true) };
+            Resume::decode(&resume.encode(HASH), HASH) == Ok(resume)
+        }
+
         fn arbitrary_bodies_do_no_harm(body: Vec<u8>) -> bool {
             Resume::from_body(&body).is_none_or(|resume| resume.pieces.len() <= MAX_PIECES)
         }
 
         fn numbers_survive(files: Vec<Option<(u64, i64)>>, bytes: (u64, u64), at: u64) -> bool {
-            let stat = |(length, modified_ns)| FileStat { length, modified_ns };
+            let stat = |(length, modified_ns)| FileStat::new(length, modified_ns);
             let resume = Resume {
                 files: files.into_iter().map(|file| file.map(stat)).collect(),
                 uploaded_bytes: bytes.0,

@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::family::Family;
+use crate::http::Scheme;
 use crate::notice::TorrentNotice;
 use crate::piece::{BLOCK_LEN, InfoHash};
 use crate::random::PolicyRng;
@@ -13,8 +15,8 @@ use crate::session::announces::{AnnounceResult, Errand};
 use crate::time::Instant;
 use crate::torrent::peer_book::{Added, PeerSource};
 use crate::torrent::{Torrent, TrackerStatus};
-use crate::tracker::AnnounceRequest;
-use crate::tracker::list::{TrackerKey, TrackerList};
+use crate::tracker::list::{Heard, TrackerKey, TrackerList};
+use crate::tracker::{AnnounceEvent, AnnounceRequest, NamedBy};
 
 /// With fewer peers than this a download asks trackers again early (chosen).
 const ENOUGH_PEERS: usize = 30;
@@ -46,8 +48,8 @@ impl Announcer {
 
 impl Announcer {
     /// Further trackers, in tiers of their own; those that are known already count once.
-    pub(super) fn add_trackers(&mut self, tiers: &[Vec<String>], now: Instant) {
-        self.list.add_tiers(tiers, now);
+    pub(super) fn add_trackers(&mut self, tiers: &[Vec<String>], by: NamedBy, now: Instant) {
+        self.list.add_tiers(tiers, by, now);
     }
 }
 
@@ -102,15 +104,16 @@ impl Torrent {
         self.announce_due_at(session).filter(|&at| at <= session.now)?;
         let need_peers = (self.is_downloading() || self.is_fetching_metadata())
             && self.peers.len() < ENOUGH_PEERS;
-        let announce = self.announcer.list.poll(session.now, need_peers)?;
+        let announce = self.announcer.list.poll(session.now, need_peers, session.families())?;
+        let event = self.told_event(announce.event, announce.url.scheme());
         let request = AnnounceRequest {
             infohash: self.infohash,
             peer_id: session.peer_id,
-            port: session.listen_port,
+            port: session.listen_port(announce.family).unwrap_or(0),
             uploaded: self.totals.uploaded,
             downloaded: self.totals.downloaded,
             left: self.bytes_not_had(),
-            event: announce.event,
+            event,
             numwant: Some(announce.numwant),
             key: session.announce_key,
             tracker_id: announce.tracker_id.clone(),
@@ -124,6 +127,11 @@ impl Torrent {
         Some(Errand { announce, request })
     }
 
+    /// An announce, with either infohash, is on its way to this tracker.
+    pub(crate) fn announce_sent(&mut self, tracker: TrackerKey) {
+        self.announcer.list.handle_sent(tracker);
+    }
+
     /// A tracker answered, or did not. What it says of the other infohash brings peers and changes
     /// nothing else.
     pub(crate) fn announced(
@@ -134,26 +142,35 @@ impl Torrent {
         result: AnnounceResult,
     ) {
         if infohash != self.infohash {
-            let peers = result.map_or_else(|_| Vec::new(), |answer| answer.peers);
-            return self.found_peers(session, infohash, PeerSource::Tracker, &peers);
+            if let Ok(answer) = result {
+                self.found_peers(session, infohash, PeerSource::Tracker, &answer.peers);
+                self.look_up_listed_peers(session, infohash, answer.named_peers);
+            }
+            return;
         }
-        if !self.announcer.list.handle_result(session.now, tracker, &result) {
+        let heard = self.announcer.list.handle_result(session.now, tracker, &result);
+        if heard == Heard::Late {
             return;
         }
         let url = self.announcer.list.url(tracker).map(ToString::to_string).unwrap_or_default();
         match result {
             Ok(answer) => {
+                self.book.recall_unreachable(session.now);
                 self.found_peers(session, infohash, PeerSource::Tracker, &answer.peers);
                 if let Some(ip) = answer.external_ip {
                     self.learn_address(session, ip);
                 }
-                let (peers, warning) = (answer.peers.len(), answer.warning);
+                let peers = answer.peers.len() + answer.named_peers.len();
+                self.look_up_listed_peers(session, infohash, answer.named_peers);
+                let warning = answer.warning;
                 session.notify(self.id, TorrentNotice::TrackerAnswered { url, peers, warning });
             }
-            Err(error) => {
-                let why = error.to_string();
+            Err(error) if heard == Heard::News => {
+                let why = self.announcer.list.failure(tracker);
+                let why = why.map_or_else(|| error.to_string(), str::to_owned);
                 session.notify(self.id, TorrentNotice::TrackerFailed { url, why });
             }
+            Err(_) => {}
         }
         self.end_if_idle(session);
     }
@@ -176,6 +193,16 @@ impl Torrent {
         session.queue_connects(self.id);
     }
 
+    /// What a tracker is told: a partial seed says at each announce that it is one, but when it leaves
+    /// (BEP 21). UDP trackers have no word for that (BEP 15).
+    fn told_event(&self, event: Option<AnnounceEvent>, scheme: Scheme) -> Option<AnnounceEvent> {
+        let leaves = event == Some(AnnounceEvent::Stopped);
+        match self.is_partial_seed() && scheme != Scheme::Udp && !leaves {
+            true => Some(AnnounceEvent::Paused),
+            false => event,
+        }
+    }
+
     /// Bytes of all pieces that are missing here, wanted or not: whoever wants a part only is no
     /// seed.
     fn bytes_not_had(&self) -> u64 {
@@ -194,9 +221,11 @@ impl Torrent {
         if known.replace(ip) != Some(ip) {
             session.notify(self.id, TorrentNotice::ExternalAddress { ip });
         }
-        let port = session.listen_port;
-        let ours: Vec<SocketAddr> =
-            session.external.iter().flatten().map(|&ip| SocketAddr::new(ip, port)).collect();
+        let ours = session.external.iter().flatten().map(|&ip| {
+            let port = session.listen_port(Family::of(ip)).unwrap_or(0);
+            SocketAddr::new(ip, port)
+        });
+        let ours: Vec<SocketAddr> = ours.collect();
         self.book.set_external(&ours);
     }
 }

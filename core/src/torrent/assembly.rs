@@ -38,6 +38,7 @@ struct PieceBlocks {
 #[derive(Debug, Clone)]
 enum Slot {
     Empty,
+    /// In memory; no bytes of a block of padding alone.
     Held(BlockData),
     /// On disk, not verified.
     Written,
@@ -65,11 +66,19 @@ impl Assembly {
         let attempts = &mut self.attempts;
         let piece = self.pieces.entry(block.piece).or_insert_with(|| {
             *attempts = attempts.wrapping_add(1);
-            let blocks = geometry.blocks_of(block.piece);
+            let count = geometry.blocks_of(block.piece);
+            let mut blocks = vec![Slot::Empty; count as usize];
+            let mut missing = count;
+            for number in geometry.padding_blocks(block.piece) {
+                if let Some(slot) = blocks.get_mut(number as usize) {
+                    *slot = Slot::Held(BlockData::new());
+                    missing -= 1;
+                }
+            }
             PieceBlocks {
-                blocks: vec![Slot::Empty; blocks as usize],
+                blocks,
                 held: 0,
-                missing: blocks,
+                missing,
                 early_writes: 0,
                 written_early: false,
                 attempt: *attempts,
@@ -96,21 +105,22 @@ impl Assembly {
 
     /// The bytes of a complete piece in order, by reference; they stay here until
     /// [`Assembly::remove`], since a failed write is tried again and a failed hash is investigated.
-    /// With the padding that is not transferred.
+    /// With zeros for the padding, which is not transferred.
     pub(crate) fn bytes_of(&self, geometry: &Geometry, index: PieceIndex) -> Vec<Bytes> {
         let Some(piece) = self.pieces.get(&index) else { return Vec::new() };
         let mut data = Vec::with_capacity(piece.blocks.len() + piece.blocks.len() / 8);
-        for slot in &piece.blocks {
-            if let Slot::Held(block) = slot {
+        let mut end = 0;
+        for (number, slot) in (0..).zip(&piece.blocks) {
+            let at = geometry.block(index, number);
+            if let Slot::Held(block) = slot
+                && at.length > 0
+            {
+                push_zeros(&mut data, at.begin.saturating_sub(end));
                 data.extend(block.chunks().iter().cloned());
+                end = at.begin + at.length;
             }
         }
-        let mut padding = geometry.len_of(index) - geometry.data_len_of(index);
-        while padding > 0 {
-            let part = padding.min(BLOCK_LEN);
-            data.push(Bytes::from_static(ZEROS.get(..part as usize).unwrap_or_default()));
-            padding -= part;
-        }
+        push_zeros(&mut data, geometry.len_of(index).saturating_sub(end));
         data
     }
 
@@ -173,6 +183,8 @@ impl Assembly {
             let Slot::Held(block) = std::mem::replace(slot, Slot::Written) else { continue };
             let at = geometry.block(index, number);
             match runs.last_mut() {
+                // Padding is not written.
+                _ if at.length == 0 => {}
                 Some(run) if run.range.begin + run.range.length == at.begin => {
                     run.range.length += at.length;
                     run.data.extend(block.chunks().iter().cloned());
@@ -198,6 +210,15 @@ impl Assembly {
             piece.early_writes -= 1;
             true
         })
+    }
+}
+
+/// Appends padding.
+fn push_zeros(data: &mut Vec<Bytes>, mut count: u32) {
+    while count > 0 {
+        let part = count.min(BLOCK_LEN);
+        data.push(Bytes::from_static(ZEROS.get(..part as usize).unwrap_or_default()));
+        count -= part;
     }
 }
 
@@ -247,6 +268,34 @@ mod tests {
         let bytes = assembly.bytes_of(&geometry, PieceIndex(0)).concat();
         let firsts: Vec<u8> = bytes.chunks(16_384).map(|block| block[0]).collect();
         assert_eq!((firsts, assembly.held_bytes()), (vec![0, 7, 2, 7], 65_536));
+    }
+
+    /// 10 bytes, padding up to the middle of the third block, and the rest.
+    fn padded() -> Geometry {
+        let files = [(10, false), (40_000, true), (25_526, false), (8, true)];
+        let geometry = Geometry::new(65_544, 65_536).expect("within limits");
+        geometry.with_padding(crate::padding::Padding::of_files(files))
+    }
+
+    #[test]
+    fn padding_of_a_piece_is_zeros_that_nobody_sent() {
+        let (mut assembly, geometry, piece) = (Assembly::default(), padded(), PieceIndex(0));
+        for number in [3, 0, 2] {
+            assert!(!assembly.is_settled(piece));
+            let block = geometry.block(piece, number);
+            let data = Bytes::from(vec![7; block.length as usize]);
+            assembly.insert(&geometry, block, data.into());
+        }
+        assert!(assembly.is_settled(piece));
+        assert_eq!(assembly.held_bytes(), 10 + 25_526);
+        let bytes = assembly.bytes_of(&geometry, piece).concat();
+        let expected = [vec![7; 10], vec![0; 40_000], vec![7; 25_526]].concat();
+        assert!(bytes == expected, "zeros where the padding is");
+        let numbered = assembly.blocks_of(piece).map(BlockData::len).collect::<Vec<_>>();
+        assert_eq!(numbered, [10, 0, 9_142, 16_384], "each block at its number");
+        let runs = assembly.take_for_early_write(&geometry, piece);
+        let ranges: Vec<_> = runs.iter().map(|run| (run.range.begin, run.range.length)).collect();
+        assert_eq!(ranges, [(0, 10), (40_010, 25_526)], "padding is not written");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 
 use crate::dht::{Announce, NodeId, Outcome, Wish, WishId};
+use crate::family::Family;
 use crate::notice::TorrentNotice;
 use crate::piece::InfoHash;
 use crate::session::Session;
@@ -46,10 +47,13 @@ pub(super) struct DhtLookups {
 
 impl Torrent {
     /// Has the nodes met that the metainfo names (BEP 5, "torrent file extensions").
-    pub(super) fn meet_named_nodes(&self, session: &mut Session) {
+    pub(super) fn meet_named_nodes(&mut self, session: &mut Session) {
         if self.discovery_allowed() {
             let named = self.metainfo.iter().flat_map(|metainfo| metainfo.nodes());
-            session.dht.hosts.extend(named.take(NAMED_NODES).cloned());
+            let mut named: Vec<_> = named.cloned().collect();
+            // Of too many, each time others.
+            self.policy.shuffle(&mut named);
+            session.dht.hosts.extend(named.into_iter().take(NAMED_NODES));
         }
     }
 
@@ -61,9 +65,14 @@ impl Torrent {
     }
 
     /// The port to tell a peer who has a node too.
-    pub(super) fn told_dht_port(&self, session: &Session) -> Option<u16> {
-        let told = session.dht.told && self.discovery_allowed() && session.listen_port != 0;
-        told.then_some(session.listen_port)
+    pub(super) fn told_dht_port(&self, session: &Session, remote: SocketAddr) -> Option<u16> {
+        let port = session.listen_port(Family::of(remote.ip()));
+        port.filter(|_| self.tells_dht_port(session))
+    }
+
+    /// Whether peers are told that we have a node.
+    pub(super) fn tells_dht_port(&self, session: &Session) -> bool {
+        session.dht.told && self.discovery_allowed() && session.any_listen_port().is_some()
     }
 
     /// When it is to be looked for again.
@@ -83,11 +92,13 @@ impl Torrent {
     /// What to look for, if that is due.
     pub(crate) fn next_dht_wish(&mut self, session: &Session) -> Option<Wish> {
         self.dht_due_at(session).filter(|at| *at <= session.now)?;
-        let seed = self.is_finished();
-        let port = (session.listen_port != 0).then_some(session.listen_port);
+        // Who wants nothing more looks for nobody who does not either; but it is no seed.
+        let (done, seed) = (self.is_finished(), self.has_everything());
+        // Where the families have different ports, each is that of our datagrams there.
+        let port = session.any_listen_port().filter(|_| session.has_one_port());
         Some(Wish::Peers {
             infohash: NodeId::from(self.looked_for()),
-            no_seeds: seed,
+            no_seeds: done,
             announce: Some(Announce { port, seed }),
             enough: None,
         })
@@ -153,5 +164,5 @@ impl Torrent {
     }
 }
 
-/// Nodes that are met of those that a metainfo names (chosen: it names 8 or so).
-const NAMED_NODES: usize = 16;
+/// Nodes that are met, at random, of those that a metainfo names (chosen: it names 8 or so).
+const NAMED_NODES: usize = 64;

@@ -26,6 +26,11 @@ impl DiskTrouble {
         DiskTrouble { error, wait: FIRST_WAIT, retry_at: Some(now + FIRST_WAIT) }
     }
 
+    /// Only the user can help: it is not tried again.
+    pub(crate) fn until_told(error: DiskError) -> Self {
+        DiskTrouble { error, wait: FIRST_WAIT, retry_at: None }
+    }
+
     /// It failed again.
     pub(crate) fn failed_again(&mut self, error: DiskError, now: Instant) {
         self.error = error;

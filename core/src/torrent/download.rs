@@ -9,7 +9,6 @@ use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
-use crate::torrent::messages::UNASKED_LIMIT;
 use crate::torrent::report::rate_of;
 use crate::torrent::take_back::{take_back_unsent, void_requests};
 use crate::torrent::{Phase, Torrent, leaves};
@@ -21,6 +20,8 @@ const REQUEST_AHEAD_S: u64 = 3;
 
 /// Requests outstanding at one peer up to which it joins the end game (chosen).
 const END_GAME_REQUESTS: usize = 8;
+/// Requests outstanding at one that wastes what others would not (chosen).
+const WASTEFUL_REQUESTS: usize = 1;
 /// A peer that sends less than this part of the torrent's rate is slow (chosen).
 const SLOW_PART: u64 = 32;
 /// One that sends at least this part of it is fast (chosen).
@@ -35,6 +36,7 @@ impl Torrent {
             return;
         }
         let limit = self.request_limit(session);
+        let gives_way = self.gives_way(slot);
         let Some(peer) = self.peers.get_mut(slot) else { return };
         if !peer.is_open() || !peer.can_request() {
             self.hungry.remove(&slot);
@@ -43,13 +45,17 @@ impl Torrent {
         // In the end game whoever is idle asks for a few blocks that others owe us, no more: what
         // crosses a cancel is sent for nothing.
         let limit = if self.picker.is_end_game() { limit.min(END_GAME_REQUESTS) } else { limit };
+        let limit = if gives_way { limit.min(WASTEFUL_REQUESTS) } else { limit };
         let want = peer.pipeline.want(session.now).min(limit.saturating_sub(peer.pipeline.len()));
         if want == 0 {
             return;
         }
         let down = rate_of(&self.down, session.now);
         let hints = PickHints {
-            pace: pace(peer.pipeline.rate_bytes_per_s(session.now), down),
+            pace: match gives_way {
+                true => Pace::Slow,
+                false => pace(peer.pipeline.rate_bytes_per_s(session.now), down),
+            },
             allowed: peer.peer_choking.then_some(peer.allowed_to_us.as_slice()),
             suggested: &peer.suggested,
         };
@@ -214,7 +220,9 @@ impl Torrent {
         let now = session.now;
         let len = data.len() as u64;
         let block = Block { piece, begin, length: data.len() as u32 };
-        self.totals.downloaded += len;
+        // Padding amid a block comes with it, and is not counted.
+        let counted = len - u64::from(self.geometry.padding_in(block));
+        self.totals.downloaded += counted;
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let standing = peer.pipeline.received(block, now);
         peer.request_ended(block);
@@ -223,22 +231,28 @@ impl Torrent {
         }
         if standing.is_none() {
             peer.unasked_bytes += len;
-            self.totals.redundant += len;
-            // BEP 6 answers every request once; without it a cancel and its block may cross.
-            let excused =
-                peer.unasked_bytes <= UNASKED_LIMIT && (!peer.fast || peer.pipeline.forgot());
-            return if excused { Ok(()) } else { Err(Violation::UnrequestedBlock(block)) };
+            self.totals.redundant += counted;
+            return match self.wastes_too_much(slot) {
+                true => Err(Violation::UnrequestedBlock(block)),
+                false => Ok(()),
+            };
         }
-        peer.down.add(now, len);
-        peer.downloaded += len;
+        peer.down.add(now, counted);
+        peer.downloaded += counted;
         let remote = peer.remote;
-        self.down.make().add(now, len);
+        self.down.make().add(now, counted);
         match self.picker.received(slot.key(), block) {
             Received::Accepted { piece_complete, also_requested_by } => {
-                self.smart_ban.make().received(piece, block.number(), remote);
+                let smart_ban = self.smart_ban.make();
+                smart_ban.received(piece, block.number(), remote);
+                if piece_complete {
+                    // Blocks of padding alone are nobody's, and no reason to doubt who sent the rest.
+                    let padding = self.geometry.padding_blocks(piece);
+                    padding.for_each(|number| smart_ban.received(piece, number, remote));
+                }
                 self.keep_block(session, block, data, &also_requested_by, piece_complete);
             }
-            Received::Duplicate | Received::NotWanted => self.totals.redundant += len,
+            Received::Duplicate | Received::NotWanted => self.totals.redundant += counted,
         }
         Ok(())
     }
@@ -477,7 +491,7 @@ impl Torrent {
     }
 
     /// Starts a piece anew.
-    fn forget_piece(&mut self, session: &mut Session, piece: PieceIndex) {
+    pub(super) fn forget_piece(&mut self, session: &mut Session, piece: PieceIndex) {
         self.drop_blocks(session, piece);
         if let Some(ban) = self.smart_ban.get_mut() {
             ban.abandoned(piece);
@@ -515,17 +529,21 @@ impl Torrent {
 
     /// Everything wanted is here.
     pub(super) fn finished(&mut self, session: &mut Session) {
-        if self.told_finished || self.phase != Phase::Running {
+        // What has no content may still be made: empty files, links.
+        if self.told_finished || self.phase != Phase::Running || self.preparation.is_some() {
             return;
         }
         self.told_finished = true;
-        self.book.set_seeding(true);
+        self.book.set_seeding(true, session.now);
         self.want_no_files(session);
         self.offer_files(session);
         self.hungry.clear();
         session.notify(self.id, TorrentNotice::Finished);
-        if self.totals.downloaded > 0 {
-            self.announce_completed(session);
+        if self.has_everything() {
+            let was_complete = std::mem::replace(&mut self.was_complete, true);
+            if self.totals.downloaded > 0 && !was_complete {
+                self.announce_completed(session);
+            }
         }
         if self.is_as_saved() {
             session.notify(self.id, TorrentNotice::Saved);

@@ -1,6 +1,6 @@
 //! Pause and resume, removal, the session's stop; and the way completions of the disk take.
 
-use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
+use crate::disk::{DiskDone, DiskError, DiskRequest, FileIndex, StateName};
 use crate::notice::TorrentNotice;
 use crate::peer::PeerSlot;
 use crate::session::Session;
@@ -37,6 +37,7 @@ impl Torrent {
             // What was learnt while it was to learn no more than the metadata.
             Phase::Metadata if self.is_fetching_metadata() => self.open_for_peers(session),
             Phase::Metadata if self.metainfo.is_some() => self.find_resume_data(session),
+            Phase::Refused => self.look_again(session),
             _ => {}
         }
     }
@@ -58,6 +59,9 @@ impl Torrent {
             return;
         }
         let was_running = self.phase == Phase::Running;
+        if self.phase == Phase::Refused {
+            self.trouble = None;
+        }
         self.phase = Phase::Ending { remove, closing: false };
         self.checker.abandon();
         self.withdraw_files(session);
@@ -75,10 +79,11 @@ impl Torrent {
         self.end_if_idle(session);
     }
 
+    /// Closes all connections, for reasons that are no peer's.
     pub(super) fn drop_all_peers(&mut self, session: &mut Session) {
         let slots: Vec<PeerSlot> = self.peers.keys().collect();
         for slot in slots {
-            self.drop_peer(session, slot, Ended::Normal);
+            self.drop_peer(session, slot, Ended::LetGo);
         }
     }
 
@@ -93,6 +98,7 @@ impl Torrent {
                 return;
             }
             self.phase = Phase::Ended;
+            self.withdraw_claims(session);
             session.assembly_bytes -= self.assembly.held_bytes();
             session.timers.unregister(self.timer);
             if let Some(gates) = self.gates.take() {
@@ -117,9 +123,24 @@ impl Torrent {
                 }
             }
         }
-        let delete = remove == Some(Removal::DeleteFiles);
+        let delete = (remove == Some(Removal::DeleteFiles)).then(|| self.files_to_delete());
         let request = DiskRequest::Close { store: self.store, delete };
         self.disk(session, TorrentOp::Close, request);
+    }
+
+    /// The files that are the torrent's: those that we wrote, and those that have its content. What lies
+    /// in the place of others is somebody else's.
+    fn files_to_delete(&self) -> Vec<FileIndex> {
+        let every = (0..self.spec.files.len() as u32).map(FileIndex);
+        let is_its_own = |file: &FileIndex| self.ours.has(*file) || self.has_content_of(*file);
+        every.filter(is_its_own).collect()
+    }
+
+    /// Whether a file has content, and all of it is here.
+    fn has_content_of(&self, file: FileIndex) -> bool {
+        let listed = self.layout.file_of_store(file);
+        let is_empty = listed.is_none_or(|listed| self.layout.pieces_of_file(listed).is_empty());
+        !is_empty && self.has_file(file)
     }
 
     /// A disk request of this torrent is done.
@@ -149,6 +170,7 @@ impl Torrent {
             TorrentOp::ReadFromOther => self.other_was_read(session, result),
             TorrentOp::ReadLeaves(length) => self.leaves_read(session, length, result),
             TorrentOp::ProbeRead => self.read_probed(session, result),
+            TorrentOp::Look => self.looked_again(session, result),
             TorrentOp::Sync => self.synced(session, result),
             TorrentOp::SaveResume => self.resume_saved(session, result),
             TorrentOp::Forget | TorrentOp::Close => {}

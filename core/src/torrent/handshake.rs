@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 
+use crate::family::Family;
 use crate::peer::{Peer, PeerSlot, Phase};
 use crate::session::Session;
 use crate::torrent::Torrent;
@@ -23,7 +24,7 @@ impl Torrent {
     /// Says who we are, to a peer whose first bytes, if it dialled us, are known.
     pub(super) fn send_handshake(&mut self, session: &mut Session, slot: PeerSlot) {
         let mut reserved = OURS;
-        if self.told_dht_port(session).is_some() {
+        if self.tells_dht_port(session) {
             reserved = reserved.with_dht();
         }
         let v2 = self.names.v2_short();
@@ -84,7 +85,7 @@ impl Torrent {
             let we_are_smaller = session.peer_id.0 < theirs.peer_id.0;
             let new_stays = twin.incoming != incoming && incoming != we_are_smaller;
             let loser = if new_stays { other } else { slot };
-            self.drop_peer(session, loser, Ended::Useless);
+            self.drop_twin(session, loser, if new_stays { slot } else { other });
             if loser == slot {
                 return false;
             }
@@ -100,16 +101,29 @@ impl Torrent {
         if let Some(addr) = peer.listens_at {
             self.book.connected(addr, now);
         }
+        self.book.recall_unreachable(now);
         self.tell_pieces(slot);
         self.tell_extensions(session, slot);
         if theirs.reserved.dht()
-            && let Some(port) = self.told_dht_port(session)
+            && let Some(port) = self.told_dht_port(session, remote)
             && let Some(peer) = self.peers.get_mut(slot)
         {
             peer.send(Message::Port(port));
         }
         session.set_deadline(conn, now + session.config.timeouts.keep_alive);
         true
+    }
+
+    /// Of two connections with one peer, closes one. Where that peer can be dialled is known by the other
+    /// from now on, so that it counts as connected, and is dialled again when that has ended.
+    fn drop_twin(&mut self, session: &mut Session, loser: PeerSlot, winner: PeerSlot) {
+        let listens_at = self.peers.get(loser).and_then(|peer| peer.listens_at);
+        self.drop_peer(session, loser, Ended::Useless);
+        let Some(peer) = self.peers.get_mut(winner) else { return };
+        if let Some(addr) = peer.listens_at.or(listens_at) {
+            peer.listens_at = Some(addr);
+            self.book.connected(addr, session.now);
+        }
     }
 
     /// A peer left without a handshake: perhaps it knows a hybrid by the other infohash.
@@ -145,7 +159,7 @@ impl Torrent {
             ids,
             metadata_size: info.and_then(|len| u32::try_from(len).ok()),
             client: Some(session.config.client_name.clone()),
-            port: (session.listen_port != 0).then_some(session.listen_port),
+            port: session.listen_port(Family::of(peer.remote.ip())),
             max_requests: u32::try_from(session.config.bounds.peer_requests).ok(),
             your_ip: Some(peer.remote.ip()),
             upload_only: Some(upload_only),

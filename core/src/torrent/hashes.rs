@@ -23,7 +23,6 @@ use crate::session::Session;
 use crate::time::Instant;
 use crate::torrent::Torrent;
 use crate::torrent::hash_trees::HashTrees;
-use crate::torrent::messages::UNASKED_LIMIT;
 use crate::wire::message::id;
 use crate::wire::{HashRequest, Message, Violation};
 
@@ -86,7 +85,7 @@ impl Torrent {
         }
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         peer.unasked_bytes += hashes.len() as u64;
-        match peer.unasked_bytes > UNASKED_LIMIT {
+        match self.wastes_too_much(slot) {
             true => Err(Violation::Flood { id: id::HASHES }),
             false => Ok(()),
         }

@@ -22,7 +22,7 @@ use crate::time::{Duration, Instant};
 use crate::torrent::kept;
 use crate::torrent::layer_fetch::{LayerFetch, Learnt};
 use crate::torrent::rare::Rare;
-use crate::torrent::{FilePriority, Phase, Torrent};
+use crate::torrent::{Phase, Torrent};
 use crate::wire::{HashRequest, Message};
 
 /// How long a hybrid of which no more than the metadata is wanted waits for its layers (chosen: its
@@ -57,7 +57,9 @@ impl Torrent {
     /// It is known what the torrent is: looks for the layers that are missing.
     pub(super) fn find_layers(&mut self) {
         let Some(metainfo) = &self.metainfo else { return };
-        let is_wanted = |file: usize| self.files.get(file) != Some(&FilePriority::Skip);
+        let layout = &self.layout;
+        let is_wanted =
+            |file: usize| layout.store_index(file).is_none_or(|file| self.is_wanted(file));
         let Some(mut fetch) = LayerFetch::new(metainfo, is_wanted) else { return };
         for (request, hashes) in kept::answers(&std::mem::take(&mut self.kept_hashes)) {
             fetch.recall(metainfo, &request, &hashes);
@@ -223,6 +225,7 @@ impl Torrent {
         let pieces: Vec<PieceIndex> = check.iter().filter(no_hash).collect();
         for piece in pieces {
             check.clear(piece);
+            self.count_piece(piece, None);
             self.unchecked.pieces.insert(piece);
         }
     }
@@ -259,11 +262,13 @@ impl Torrent {
             return;
         }
         self.picker.let_go(piece);
-        if result == Ok(DiskDone::Done) {
+        self.count_late(piece, result.as_ref().ok());
+        if matches!(result, Ok(DiskDone::Done | DiskDone::Zeros { is_right: true })) {
             self.piece_passed(session, piece);
         } else {
             self.feed_hungry(session);
         }
         self.check_late(session);
+        self.decide_late(session);
     }
 }

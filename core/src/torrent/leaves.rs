@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
-use crate::merkle::{HashRange, MAX_HASHES, leaf};
+use crate::merkle::{HashRange, MAX_HASHES};
 use crate::peer::{Peer, PeerSlot};
 use crate::piece::{BLOCK_LEN, Block, PieceIndex, Sha256Hash};
 use crate::piece_hash::{PieceHash, PieceRoot};
@@ -50,7 +50,7 @@ impl Torrent {
         &mut self,
         session: &mut Session,
         piece: PieceIndex,
-        mut digests: Vec<Sha256Hash>,
+        digests: Vec<Sha256Hash>,
     ) -> bool {
         // Blocks that were written early are not here.
         let is_whole = digests.len() == self.geometry.blocks_of(piece) as usize;
@@ -62,29 +62,9 @@ impl Torrent {
         }
         let is_asked = self.ask_for_leaves(session, piece);
         if is_asked && may_hold {
-            if let (Some(last), Some(leaf)) = (digests.last_mut(), self.last_leaf(piece)) {
-                *last = leaf;
-            }
             self.in_doubt.add(session.now, piece, digests);
         }
         is_asked && may_hold
-    }
-
-    /// The leaf hash of the last block of a piece of a hybrid, where padding follows that is part of
-    /// the block in v1 and of no leaf. `None` if there is none, or it is not what it should be.
-    fn last_leaf(&self, piece: PieceIndex) -> Option<Sha256Hash> {
-        let root = self.piece_root(piece)?;
-        let data: Vec<u8> = self.assembly.blocks_of(piece).last()?.chunks().concat();
-        let (data, padding) = data.split_at_checked((root.length % BLOCK_LEN) as usize)?;
-        let is_padding = !padding.is_empty() && padding.iter().all(|byte| *byte == 0);
-        (!data.is_empty() && is_padding).then(|| leaf(data))
-    }
-
-    /// The blocks of a piece, from the first, whose senders leaf hashes can name. In v1 the last one of
-    /// a hybrid has padding, and what was sent is known by the digest of all of it.
-    fn nameable_blocks(&self, root: &PieceRoot) -> u32 {
-        let is_hybrid = self.metainfo.as_ref().is_some_and(|metainfo| metainfo.has_v1());
-        if is_hybrid { root.length / BLOCK_LEN } else { root.length.div_ceil(BLOCK_LEN) }
     }
 
     /// Asks for the leaf hashes of a piece; whether there are answers to wait for.
@@ -193,13 +173,10 @@ impl Torrent {
         leaves: &[Sha256Hash],
     ) -> Vec<SocketAddr> {
         let first = index % (1 << root.layer);
-        let judged = |blocks: u32| {
-            let judged = blocks.saturating_sub(first) as usize;
-            leaves.get(..judged).unwrap_or(leaves)
-        };
-        self.in_doubt.judge(piece, first, judged(root.length.div_ceil(BLOCK_LEN)));
-        let nameable = self.nameable_blocks(root);
-        self.smart_ban.make().judged(piece, first, judged(nameable))
+        let blocks = root.length.div_ceil(BLOCK_LEN).saturating_sub(first) as usize;
+        let judged = leaves.get(..blocks).unwrap_or(leaves);
+        self.in_doubt.judge(piece, first, judged);
+        self.smart_ban.make().judged(piece, first, judged)
     }
 
     /// A peer does not give leaf hashes.
@@ -254,11 +231,8 @@ impl Torrent {
     /// Drops those blocks of a piece in doubt that are not known to be right; they are fetched again.
     fn settle_doubt(&mut self, session: &mut Session, piece: PieceIndex) {
         let Some(again) = self.in_doubt.settle(piece) else { return };
-        // That none is wrong is said of a hybrid whose hashes of v1 and v2 contradict each other. And a
-        // block whose sender cannot be named, fetched alone, may come from the same liar for ever.
-        let nameable = self.piece_root(piece).map_or(0, |root| self.nameable_blocks(&root));
-        let is_nobodys = again.iter().all(|number| *number >= nameable);
-        if is_nobodys || again.len() == self.geometry.blocks_of(piece) as usize {
+        // That none is wrong is said of a hybrid whose hashes of v1 and v2 contradict each other.
+        if again.is_empty() || again.len() == self.geometry.blocks_of(piece) as usize {
             return self.piece_lost(session, piece);
         }
         let blocks = again.iter().map(|number| self.geometry.block(piece, *number));

@@ -175,13 +175,10 @@ impl Torrent {
                 return;
             }
             let block = self.geometry.block(piece, number);
-            let mut bytes = rest.split_to(rest.len().min(block.length as usize));
-            if bytes.len() < block.length as usize {
-                // Padding that is part of the block, in a hybrid.
-                let mut padded = bytes.to_vec();
-                padded.resize(block.length as usize, 0);
-                bytes = padded.into();
+            if block.length == 0 || rest.len() < block.length as usize {
+                return;
             }
+            let bytes = rest.split_to(block.length as usize);
             let received = self.picker.received(DISK, block);
             if let Received::Accepted { piece_complete, also_requested_by } = received {
                 self.keep_block(session, block, bytes.into(), &also_requested_by, piece_complete);

@@ -11,7 +11,6 @@ use crate::session::conn::ReadPause;
 use crate::torrent::Torrent;
 use crate::torrent::peer_book::Ended;
 use crate::wire::extension::{Extension, ExtensionHandshake};
-use crate::wire::message::id;
 use crate::wire::{Message, Violation};
 
 /// Messages waiting for a peer that does not read, in bytes: from here on we do not read from it
@@ -19,8 +18,6 @@ use crate::wire::{Message, Violation};
 const OUTBOX_FULL: usize = 256 * 1024;
 /// From here on it is dropped (chosen).
 const OUTBOX_STUCK: usize = 4 * 1024 * 1024;
-/// Bytes of blocks nobody asked for after which a peer is dropped (chosen).
-pub(super) const UNASKED_LIMIT: u64 = 4 * 1024 * 1024;
 
 impl Torrent {
     /// Bytes of a peer have come.
@@ -49,12 +46,14 @@ impl Torrent {
             peer.decoder.push(data.freeze());
         }
         while let Some(peer) = self.peers.get_mut(slot) {
-            let outcome = match peer.decoder.next_message() {
-                Ok(Some(message)) => self.handle_message(session, slot, message),
+            let message = match peer.decoder.next_message() {
+                Ok(Some(message)) => message,
                 Ok(None) => break,
-                Err(violation) => Err(violation),
+                Err(violation) => return self.violated(session, slot, violation),
             };
-            if let Err(violation) = outcome {
+            if let Err(violation) = self.handle_message(session, slot, message)
+                && !self.forgives(slot, violation)
+            {
                 return self.violated(session, slot, violation);
             }
         }
@@ -66,16 +65,16 @@ impl Torrent {
     /// Counts received bytes against the limits, and stops reading where one is used up.
     fn charge_download(&mut self, session: &mut Session, conn: ConnId, bytes: usize) {
         let now = session.now;
-        session.download.bucket().take(now, bytes);
+        session.download.charge(now, self.id, bytes);
         if session.download.is_used_up(now) {
-            session.download.wait(conn);
+            session.download.wait(self.id, conn);
             session.pause_reading(conn, ReadPause::Rate);
             session.arm(session.download.timer, session.download.next_at(now));
         }
         let Some(gates) = &mut self.gates else { return };
-        gates.down.bucket().take(now, bytes);
+        gates.down.charge(now, self.id, bytes);
         if gates.down.is_used_up(now) {
-            gates.down.wait(conn);
+            gates.down.wait(self.id, conn);
             session.pause_reading(conn, ReadPause::TorrentRate);
             session.arm(gates.down.timer, gates.down.next_at(now));
         }
@@ -136,8 +135,9 @@ impl Torrent {
                     .map_err(|_| Violation::BadBitfield)?;
                 self.peer_pieces(session, slot, field)
             }
+            // The messages of BEP 6 mean what they say from those who did not offer it, too: a seed that
+            // says `have all` all the same may be the only one.
             Message::HaveAll => {
-                self.require_fast(slot, id::HAVE_ALL)?;
                 if self.metainfo.is_none() {
                     return self.early(slot, |early| {
                         early.all();
@@ -147,7 +147,6 @@ impl Torrent {
                 self.peer_pieces(session, slot, Bitfield::full(self.geometry.pieces()))
             }
             Message::HaveNone => {
-                self.require_fast(slot, id::HAVE_NONE)?;
                 if self.metainfo.is_none() {
                     return self.early(slot, |early| {
                         early.none();
@@ -165,13 +164,12 @@ impl Torrent {
                 self.block_arrived(session, slot, piece, begin, data)
             }
             Message::Reject(block) => {
-                self.require_fast(slot, id::REJECT)?;
                 self.rejected(session, slot, block);
                 Ok(())
             }
             Message::AllowedFast(piece) => {
-                self.require_fast(slot, id::ALLOWED_FAST)?;
                 if let Some(peer) = self.peers.get_mut(slot)
+                    && peer.fast
                     && (self.metainfo.is_none() || self.geometry.contains(piece))
                 {
                     peer.allow(piece);
@@ -179,7 +177,6 @@ impl Torrent {
                 Ok(())
             }
             Message::Suggest(piece) => {
-                self.require_fast(slot, id::SUGGEST)?;
                 if let Some(peer) = self.peers.get_mut(slot)
                     && self.geometry.contains(piece)
                 {
@@ -223,10 +220,8 @@ impl Torrent {
         }
     }
 
-    fn require_fast(&self, slot: PeerSlot, id: u8) -> Result<(), Violation> {
-        match self.peers.get(slot) {
-            Some(peer) if !peer.fast => Err(Violation::FastNotNegotiated { id }),
-            _ => Ok(()),
-        }
+    /// Whether a message is left out and the peer stays.
+    fn forgives(&mut self, slot: PeerSlot, violation: Violation) -> bool {
+        self.peers.get_mut(slot).is_some_and(|peer| peer.offences.forgives(violation))
     }
 }

@@ -4,20 +4,18 @@
 //!
 //! Whom to ask and believe is decided by [`MetadataFetch`].
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::bitfield::Bitfield;
 use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
-use crate::event::ResolveError;
 use crate::extension::metadata::{
     METADATA_PIECE_LEN, MetadataFetch, MetadataMessage, Received, piece_len,
 };
 use crate::infohashes::InfoHashes;
 use crate::metainfo::magnet::PeerAddress;
-use crate::metainfo::{Magnet, Metainfo, PathRules};
+use crate::metainfo::{FileRanges, Magnet, Metainfo, PathRules};
 use crate::notice::TorrentNotice;
 use crate::peer::early::EarlyPieces;
 use crate::peer::{Peer, PeerSlot};
@@ -25,12 +23,13 @@ use crate::piece::{InfoHash, PieceIndex};
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::bans::BanReason;
-use crate::session::op::{OpOwner, TorrentOp};
+use crate::session::op::TorrentOp;
 use crate::time::Instant;
 use crate::torrent::kept;
-use crate::torrent::messages::UNASKED_LIMIT;
 use crate::torrent::peer_book::PeerSource;
+use crate::torrent::selection::{self, NothingSelected};
 use crate::torrent::{FilePriority, Phase, Torrent};
+use crate::tracker::NamedBy;
 use crate::wire::extension::Extension;
 use crate::wire::{Message, Violation};
 
@@ -49,29 +48,17 @@ impl Torrent {
     /// What a magnet link knows besides the hash: trackers and peers.
     pub(super) fn take_hints(&mut self, session: &mut Session, magnet: &Magnet) {
         let tiers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
-        self.announcer.add_trackers(&tiers, session.now);
+        self.announcer.add_trackers(&tiers, NamedBy::Torrent, session.now);
         for peer in &magnet.peers {
             match peer {
                 PeerAddress::Ip(addr) => {
                     self.book.add(*addr, PeerSource::User, session.now);
                 }
                 PeerAddress::Name(host, port) => {
-                    session.resolve(OpOwner::Peer(self.id, *port), host);
+                    self.look_up_peer(session, PeerSource::User, self.infohash, (host, *port));
                 }
             }
         }
-    }
-
-    /// A peer that a magnet link names was looked up.
-    pub(crate) fn peer_resolved(
-        &mut self,
-        session: &mut Session,
-        port: u16,
-        result: Result<Vec<IpAddr>, ResolveError>,
-    ) {
-        let addrs = result.unwrap_or_default().into_iter();
-        let peers: Vec<SocketAddr> = addrs.map(|ip| SocketAddr::new(ip, port)).collect();
-        self.add_user_peers(session, &peers);
     }
 
     /// Begins by looking whether an earlier session has learnt the metadata.
@@ -110,7 +97,7 @@ impl Torrent {
         let known = Metainfo::from_kept(data.clone(), PathRules::HOST).ok();
         let is_it = |known: &Metainfo| self.names.are_of(&InfoHashes::of(known));
         if let Some(metainfo) = known.filter(is_it) {
-            self.announcer.add_trackers(metainfo.trackers(), session.now);
+            self.announcer.add_trackers(metainfo.trackers(), NamedBy::Torrent, session.now);
             self.kept_hashes = hashes;
             return self.learn(session, metainfo);
         }
@@ -248,7 +235,7 @@ impl Torrent {
             Received::Accepted | Received::Failed(None) => {}
             Received::Unasked => {
                 peer.unasked_bytes += data.len() as u64;
-                if peer.unasked_bytes > UNASKED_LIMIT {
+                if self.wastes_too_much(slot) {
                     return Err(Violation::Flood { id: crate::wire::message::id::EXTENDED });
                 }
             }
@@ -291,11 +278,15 @@ impl Torrent {
     /// its files.
     pub(crate) fn give_way_to_twin(&mut self, session: &mut Session) {
         self.is_twin = true;
+        self.withdraw_claims(session);
         self.metadata_unusable(session, TWINS.to_owned());
     }
 
     /// What the torrent is is known: everything else begins.
     fn learn(&mut self, session: &mut Session, metainfo: Metainfo) {
+        if !self.has_chosen_files(session, &metainfo) {
+            return;
+        }
         self.adopt(Arc::new(metainfo));
         if self.recalls_all_layers() {
             self.layers_complete(session);
@@ -395,25 +386,39 @@ impl Torrent {
         self.decide_chokes(session);
     }
 
-    /// The files that the user or the magnet link asks for; empty for all.
-    pub(super) fn chosen_files(&self, metainfo: &Metainfo) -> Vec<FilePriority> {
-        let select = self.magnet.as_ref().and_then(|magnet| magnet.select.as_ref());
-        let mut stored = 0..;
-        let chosen = |(index, file): (usize, &crate::metainfo::File)| {
-            let number = file.is_stored().then(|| stored.next()).flatten();
-            match (&self.only, select) {
-                (Some(only), _) => number.is_some_and(|number| only.contains(number)),
-                (None, Some(select)) => select.contains(index),
-                (None, None) => true,
-            }
-        };
-        let chosen: Vec<bool> = metainfo.files().iter().enumerate().map(chosen).collect();
-        // A choice of nothing is taken for a mistake.
-        if !chosen.contains(&true) || !chosen.contains(&false) {
-            return Vec::new();
+    /// The choice that the user has made, or else the magnet link.
+    fn choice(&self) -> Option<&FileRanges> {
+        let of_link = self.magnet.as_ref().and_then(|magnet| magnet.select.as_ref());
+        self.only.as_ref().or(of_link)
+    }
+
+    /// What that means for the files; empty for all.
+    pub(super) fn chosen_files(
+        &self,
+        metainfo: &Metainfo,
+    ) -> Result<Vec<FilePriority>, NothingSelected> {
+        let priorities = |choice| selection::priorities(metainfo.file_count(), choice);
+        self.choice().map_or(Ok(Vec::new()), priorities)
+    }
+
+    /// Whether the torrent has any of the files that are chosen. If not, it is left alone.
+    fn has_chosen_files(&mut self, session: &mut Session, metainfo: &Metainfo) -> bool {
+        let files = metainfo.file_count();
+        let counts = !self.metadata_only && !self.share_only && self.files.len() != files;
+        let Some(choice) = self.choice().filter(|_| counts) else { return true };
+        if selection::priorities(files, choice).is_ok() {
+            return true;
         }
-        let priority = |wanted| if wanted { FilePriority::Normal } else { FilePriority::Skip };
-        chosen.into_iter().map(priority).collect()
+        let notice = TorrentNotice::NothingSelected {
+            selected: choice.to_string(),
+            by_link: self.only.is_none(),
+            files,
+        };
+        self.metadata = None;
+        self.phase = Phase::Metadata;
+        session.notify(self.id, notice);
+        self.pause(session);
+        false
     }
 
     // Peers ask us.

@@ -8,9 +8,12 @@
 //! | `metadata` | from a magnet link to what the torrent is; the same for others |
 //! | `layers` | the piece hashes of v2 that metadata from peers lacks |
 //! | `start` | resume data, check, the way to running |
+//! | `permission` | whose the files are that are to be written |
+//! | `padding_pieces` | pieces that nobody has to send |
 //! | `reuse` | files that another torrent has whole |
 //! | `local_copy` | files that another torrent gets whole meanwhile |
 //! | `announce` | trackers are told, and tell of peers |
+//! | `named_peers` | peers that are given by a name are looked up |
 //! | `dht` | the DHT is asked, and tells of peers |
 //! | `swarm` | peers come and go |
 //! | `handshake` | the first words of a connection |
@@ -51,14 +54,18 @@ mod leaves;
 mod local_copy;
 mod messages;
 mod metadata;
+mod named_peers;
 pub mod options;
+mod padding_pieces;
 pub mod peer_book;
 mod peer_pieces;
 pub mod peer_priority;
+mod permission;
 mod rare;
 mod report;
 mod reuse;
 pub(crate) mod saver;
+pub(crate) mod selection;
 pub mod smart_ban;
 mod spread;
 mod start;
@@ -92,6 +99,7 @@ use crate::session::Session;
 use crate::session::conn::{ReadPause, TimerKey};
 use crate::session::op::TorrentOp;
 use crate::session::rates::RateGate;
+use crate::storage::file_set::FileSet;
 use crate::storage::layout::Layout;
 use crate::storage::resume::Resume;
 use crate::time::Instant;
@@ -133,16 +141,24 @@ pub(crate) struct Torrent {
     /// What waits for their hashes.
     unchecked: layers::Unchecked,
     metadata_only: bool,
+    idle_if_complete: bool,
+    /// Whether its check found it complete and it is to keep to itself then.
+    is_idle: bool,
     /// Whether the session has it twice, and what is kept of it is the other's.
     is_twin: bool,
     recheck: bool,
+    /// Whether files of others may be overwritten.
+    overwrite: bool,
+    follow_top_link: bool,
     root: PathBuf,
     order: PieceOrder,
     only: Option<FileRanges>,
+    share_only: bool,
     geometry: Geometry,
     layout: Layout,
     store: StoreId,
     spec: Arc<StoreSpec>,
+    /// Of each file that has a number; empty if all are wanted.
     files: Vec<FilePriority>,
     allocation: Allocation,
 
@@ -150,6 +166,9 @@ pub(crate) struct Torrent {
     paused: bool,
     /// Whether `Finished` was told for what is wanted now.
     told_finished: bool,
+    /// Whether it was once complete, in this session or an earlier one: trackers were told then, and
+    /// hear of it once.
+    was_complete: bool,
     /// Whether `Saved` is still to be told.
     saved_due: bool,
     /// Whether nothing was left to do at its check, and nothing had to be hashed for that.
@@ -159,7 +178,16 @@ pub(crate) struct Torrent {
     assembly: Assembly,
     smart_ban: Rare<SmartBan<SocketAddr>>,
     checker: Checker,
+    /// What was recorded last, while it is compared with the files.
     resume: Option<Box<Resume>>,
+    /// The files that we made or were allowed to write, in this session or an earlier one.
+    ours: FileSet,
+    /// Whether [`Writers`](crate::session::writers::Writers) knows it.
+    is_writer: bool,
+    /// What lies at the files' places, until it runs.
+    places: Option<Box<permission::Places>>,
+    /// What is still to be made before it can be finished.
+    preparation: Option<Box<permission::Preparation>>,
     saver: Saver,
     trouble: Option<Box<DiskTrouble>>,
     /// Verified pieces whose write failed: they wait in the assembly for the disk to recover.
@@ -217,6 +245,12 @@ enum Phase {
     Opening,
     /// Hashing what is on disk.
     Checking,
+    /// What is to be written may be: recording that, before anything is made.
+    Claiming,
+    /// Waiting for files that another torrent has, or may have.
+    Reusing,
+    /// A file that is to be written is somebody else's. Nothing is done until the user resumes it.
+    Refused,
     /// Downloading or seeding, or paused.
     Running,
     /// Telling trackers, saving, closing files.
@@ -261,7 +295,7 @@ impl Torrent {
 
     /// Whether new peers are welcome.
     fn welcomes_peers(&self) -> bool {
-        self.is_active() || self.is_fetching_metadata()
+        (self.is_active() && !self.is_idle) || self.is_fetching_metadata()
     }
 
     /// Whether peers are asked what it is, or for the layers where no more than that is wanted.
@@ -311,13 +345,24 @@ impl Torrent {
     fn verify_piece(&mut self, session: &mut Session, piece: PieceIndex, why: TorrentOp) {
         let Some(expect) = self.piece_hash(piece) else { return };
         let spans = self.layout.piece_spans(piece);
-        let request = VerifyRequest { store: self.store, spans, expect };
+        let tell_zeros = self.is_zero_of_interest(piece);
+        let request = VerifyRequest { store: self.store, spans, expect, tell_zeros };
         self.disk(session, why, DiskRequest::Verify(Box::new(request)));
     }
 
     /// Whether everything wanted is verified and written.
     fn is_finished(&self) -> bool {
         self.metainfo.is_some() && self.picker.is_finished()
+    }
+
+    /// Whether every piece is verified and written, wanted or not.
+    fn has_everything(&self) -> bool {
+        self.metainfo.is_some() && self.picker.have().is_all()
+    }
+
+    /// Whether it lacks something and fetches nothing: only a part is wanted, and is here (BEP 21).
+    fn is_partial_seed(&self) -> bool {
+        self.phase == Phase::Running && self.is_finished() && !self.has_everything()
     }
 
     /// Whether the resume data of an earlier session says all there is to say: a session of thousands
@@ -329,7 +374,7 @@ impl Torrent {
 
     /// Whether it fetches pieces now.
     fn is_downloading(&self) -> bool {
-        self.is_active() && !self.is_finished() && self.trouble.is_none()
+        self.is_active() && !self.is_finished() && self.trouble.is_none() && !self.is_undecided()
     }
 
     /// Whether nothing is left to do for it.

@@ -19,15 +19,18 @@ pub struct AddTorrent {
     pub source: TorrentSource,
     /// The directory that contains (or will contain) the torrent's name.
     pub root: PathBuf,
-    /// Trackers besides those of the metainfo; each becomes a tier of its own.
+    /// Trackers besides those of the metainfo; each becomes a tier of its own. They come first, and
+    /// are asked wherever they are: what the user names is trusted.
     pub trackers: Vec<String>,
     /// Peers known beforehand.
     pub peers: Vec<SocketAddr>,
-    /// A priority for each file, in the metainfo's order; empty means all [`FilePriority::Normal`].
+    /// A priority for each file that has a number
+    /// ([`Metainfo::numbered_files`](crate::metainfo::Metainfo::numbered_files)); empty means all
+    /// [`FilePriority::Normal`]. Not all may be [`FilePriority::Skip`]: see `share_only`.
     pub files: Vec<FilePriority>,
-    /// The files wanted, if `files` is empty: numbers count those that are stored on disk, from 0.
-    /// For torrents whose metainfo is not known yet; counts instead of the magnet link's own
-    /// choice. Numbers that there are no files for are ignored.
+    /// The files wanted, if `files` is empty, by their numbers from 0. Counts instead of the magnet
+    /// link's own choice. Numbers that there are no files for are ignored, as long as there is one for
+    /// any.
     pub only: Option<FileRanges>,
     /// In which order pieces are fetched.
     pub order: PieceOrder,
@@ -39,8 +42,20 @@ pub struct AddTorrent {
     pub paused: bool,
     /// Whether to hash everything on disk though resume data would answer.
     pub recheck: bool,
+    /// Whether files that are not known to be this torrent's are overwritten all the same: see
+    /// [`foreign`](crate::storage::foreign).
+    pub overwrite: bool,
+    /// Whether the torrent's file or folder may lie elsewhere, where a symbolic link in its place leads.
+    /// Not if a torrent made that link.
+    pub follow_top_link: bool,
     /// Whether to pause when the metadata is known, before anything is looked at on disk.
     pub metadata_only: bool,
+    /// Whether nothing is fetched or written, and only what is there is shared. `files` and `only` say
+    /// nothing then.
+    pub share_only: bool,
+    /// Whether a torrent of which everything wanted is here already, as its check finds, keeps to
+    /// itself: no tracker, no DHT and no peer hears of it. For who fetches and does not share.
+    pub idle_if_complete: bool,
 }
 
 /// What a torrent is, as far as the user knows.
@@ -119,7 +134,11 @@ impl AddTorrent {
             allocation: Allocation::default(),
             paused: false,
             recheck: false,
+            overwrite: false,
+            follow_top_link: true,
             metadata_only: false,
+            share_only: false,
+            idle_if_complete: false,
         }
     }
 }

@@ -4,7 +4,8 @@
 //! the user named, then local peers, then the least failures, then canonical priority (BEP 40);
 //! what failed often comes last, whoever named it.
 //! A failed address waits, twice as long each time, so that a source cannot use us to bombard a
-//! victim (defence 22). Everything is in ordered indexes: no operation scans all peers, but
+//! victim (defence 22). Nobody waits for nothing: whom we let go ourselves is a candidate at once, and who
+//! waits for something else than time is recalled when that has come. Everything is in ordered indexes: no operation scans all peers, but
 //! for the two that re-order them.
 //!
 //! Invariants: at most `capacity` addresses, and of each source at most its share; addresses that
@@ -14,7 +15,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use super::peer_priority::peer_priority;
 use crate::random::PolicyRng;
@@ -61,7 +62,7 @@ pub enum Added {
 }
 
 /// How a connection, or the attempt at one, ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Ended {
     /// It was not established, or ended before both handshakes were through.
     Failed,
@@ -71,6 +72,21 @@ pub enum Ended {
     Useless,
     /// The peer broke the protocol.
     Misbehaved,
+    /// It sent more that nobody asked for than is borne.
+    Wasteful,
+    /// We ended it for reasons of our own, and may want it again at any time.
+    LetGo,
+    /// There was no way to it from here: perhaps our network is down.
+    Unreachable,
+    /// It was not tried: its address has as many connections as it may.
+    Busy,
+}
+
+impl Ended {
+    /// Whether it may be wanted again before its time, because of something that happens.
+    fn is_held_back(self) -> bool {
+        matches!(self, Ended::Wasteful | Ended::Useless | Ended::Unreachable | Ended::Busy)
+    }
 }
 
 /// First wait after a failure; doubled with each further one (chosen).
@@ -85,8 +101,17 @@ const BACKOFF_USER_MOST: Duration = Duration::from_secs(60);
 const RECONNECT_WAIT: Duration = Duration::from_secs(30);
 /// Wait after a connection that was of no use (chosen).
 const USELESS_WAIT: Duration = Duration::from_secs(600);
-/// Failures that breaking the protocol counts for (chosen: a wait of about half an hour).
-const MISBEHAVED_FAILURES: u8 = 8;
+/// Failures that breaking the protocol counts for (chosen: a wait of a minute, then eight, then an hour;
+/// it may be the only one that has the torrent).
+const MISBEHAVED_FAILURES: u8 = 3;
+/// Wait for an address with too many connections, if none of them ends before (chosen).
+const BUSY_WAIT: Duration = Duration::from_secs(30);
+/// Longest wait for an address that has worked, and failures up to which that holds (chosen: about twenty
+/// minutes in which a network may come back).
+const BACKOFF_WORKED_MOST: Duration = Duration::from_secs(120);
+const WORKED_FAILURES: u8 = 12;
+/// Between two times that addresses which could not be reached are recalled (chosen).
+const RECALL_INTERVAL: Duration = Duration::from_secs(30);
 /// Failures in a row after which an address comes after those that did not fail (chosen).
 const FAILED_OFTEN: u8 = 3;
 /// Own addresses remembered (chosen: some interfaces, and mistakes of NATs).
@@ -108,6 +133,10 @@ pub struct PeerBook {
     /// At most [`OWN_ADDRESSES`]; mostly one, and every torrent knows it.
     own: Vec<SocketAddr>,
     external: Vec<SocketAddr>,
+    /// Candidates for later that wait for something which may come about before their time.
+    held_back: BTreeSet<(Ended, SocketAddr)>,
+    /// When those that could not be reached were last recalled.
+    recalled_at: Option<Instant>,
     seeding: bool,
     rng: PolicyRng,
 }
@@ -120,6 +149,12 @@ struct Peer {
     is_seed: bool,
     /// Whether it is to be dialled with the infohash of v2.
     of_v2: bool,
+    /// Whether it once wasted too much: others come first.
+    is_wasteful: bool,
+    /// Whether there was ever a connection with it.
+    has_worked: bool,
+    /// How its last connection ended, if it is held back because of that.
+    held_back: Option<Ended>,
     /// BEP 40's if our own address is known, else `lot`.
     priority: u32,
     lot: u32,
@@ -152,6 +187,8 @@ impl PeerBook {
             capacity,
             own: Vec::new(),
             external: Vec::new(),
+            held_back: BTreeSet::new(),
+            recalled_at: None,
             seeding: false,
             rng,
         }
@@ -204,6 +241,9 @@ impl PeerBook {
             failures: 0,
             is_seed: false,
             of_v2: false,
+            is_wasteful: false,
+            has_worked: false,
+            held_back: None,
             priority: self.priority_of(addr).unwrap_or(lot),
             lot,
             retry_at: now,
@@ -256,6 +296,8 @@ impl PeerBook {
         self.add(addr, PeerSource::Incoming, now);
         self.update(addr, |peer| {
             peer.standing = Standing::Connected;
+            peer.held_back = None;
+            peer.has_worked = true;
             peer.seen_at = now;
         });
     }
@@ -264,20 +306,67 @@ impl PeerBook {
     pub fn ended(&mut self, addr: SocketAddr, now: Instant, how: Ended) {
         // Up to a quarter more: peers that failed together do not come back together.
         let jitter = self.rng.below(256);
-        self.update(canonical(addr), |peer| {
+        let addr = canonical(addr);
+        self.update(addr, |peer| {
             peer.standing = Standing::Idle;
+            peer.held_back = Some(how).filter(|how| how.is_held_back());
+            peer.is_wasteful |= how == Ended::Wasteful;
             peer.failures = match how {
                 Ended::Normal | Ended::Useless => 0,
-                Ended::Failed => peer.failures.saturating_add(1),
+                Ended::LetGo | Ended::Busy => peer.failures,
+                Ended::Failed | Ended::Wasteful | Ended::Unreachable => {
+                    peer.failures.saturating_add(1)
+                }
                 Ended::Misbehaved => peer.failures.saturating_add(MISBEHAVED_FAILURES),
             };
             let wait = match how {
+                Ended::LetGo => Duration::ZERO,
+                Ended::Busy => BUSY_WAIT,
                 Ended::Useless => USELESS_WAIT,
                 Ended::Normal if peer.source != PeerSource::User => RECONNECT_WAIT,
                 _ => peer.backoff(),
             };
             peer.retry_at = now + wait + wait * jitter as u32 / 1024;
         });
+    }
+
+    /// Nobody is left who sends what we want: those who wasted too much are candidates at once.
+    pub fn recall_wasteful(&mut self, now: Instant) {
+        self.recall(now, Ended::Wasteful, ADDR_FIRST, ADDR_LAST.into());
+    }
+
+    /// Whether there are any.
+    pub fn has_wasteful(&self) -> bool {
+        let wasteful = (Ended::Wasteful, ADDR_FIRST)..=(Ended::Wasteful, ADDR_LAST.into());
+        self.held_back.range(wasteful).next().is_some()
+    }
+
+    /// A connection with this address has ended: what waited for that is a candidate at once.
+    pub fn recall_busy(&mut self, ip: IpAddr, now: Instant) {
+        let ip = ip.to_canonical();
+        let (first, last) = (SocketAddr::new(ip, 0), SocketAddr::new(ip, u16::MAX));
+        self.recall(now, Ended::Busy, first, last);
+    }
+
+    /// The network is there: what could not be reached is a candidate at once.
+    pub fn recall_unreachable(&mut self, now: Instant) {
+        if self.recalled_at.is_none_or(|at| now >= at + RECALL_INTERVAL) {
+            self.recalled_at = Some(now);
+            self.recall(now, Ended::Unreachable, ADDR_FIRST, ADDR_LAST.into());
+        }
+    }
+
+    /// Those that were held back because of this are candidates at once, from the first address to the
+    /// last. O(log n) for each.
+    fn recall(&mut self, now: Instant, how: Ended, first: SocketAddr, last: SocketAddr) {
+        let meant = self.held_back.range((how, first)..=(how, last));
+        let meant: Vec<SocketAddr> = meant.map(|(_, addr)| *addr).collect();
+        for addr in meant {
+            self.update(addr, |peer| {
+                peer.held_back = None;
+                peer.retry_at = peer.retry_at.min(now);
+            });
+        }
     }
 
     /// Whether the address is a seed's, which is no candidate while we are one too.
@@ -297,11 +386,15 @@ impl PeerBook {
         self.peers.get(&canonical(addr)).is_some_and(|peer| peer.of_v2)
     }
 
-    /// Whether we are a seed. Goes through all addresses if that changes.
-    pub fn set_seeding(&mut self, seeding: bool) {
+    /// Whether we are a seed. If we are none any more, those who were of no use to one are candidates at
+    /// once. Goes through all addresses if that changes.
+    pub fn set_seeding(&mut self, seeding: bool, now: Instant) {
         if self.seeding != seeding {
             self.seeding = seeding;
             self.reindex();
+            if !seeding {
+                self.recall(now, Ended::Useless, ADDR_FIRST, ADDR_LAST.into());
+            }
         }
     }
 
@@ -425,6 +518,7 @@ impl PeerBook {
             if !(peer.is_seed && self.seeding) {
                 self.waiting.insert((peer.retry_at, addr));
             }
+            self.held_back.extend(peer.held_back.map(|how| (how, addr)));
             if peer.source != PeerSource::User {
                 self.evictable.insert((peer.source, peer.evict_rank(), addr));
             }
@@ -438,6 +532,9 @@ impl PeerBook {
         if peer.standing == Standing::Idle {
             self.ready.remove(&(peer.ready_rank(), addr));
             self.waiting.remove(&(peer.retry_at, addr));
+            if let Some(how) = peer.held_back {
+                self.held_back.remove(&(how, addr));
+            }
             self.evictable.remove(&(peer.source, peer.evict_rank(), addr));
         }
         Some(peer)
@@ -447,6 +544,7 @@ impl PeerBook {
         self.ready.clear();
         self.waiting.clear();
         self.evictable.clear();
+        self.held_back.clear();
         self.counts = [0; 6];
         for (addr, mut peer) in std::mem::take(&mut self.peers) {
             peer.priority = self.priority_of(addr).unwrap_or(peer.lot);
@@ -457,6 +555,8 @@ impl PeerBook {
 
 /// After every address and rank there can be.
 const EVICT_LAST: EvictRank = (u8::MAX, Reverse(0), Reverse(0));
+/// Before every address there can be.
+const ADDR_FIRST: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 const ADDR_LAST: SocketAddrV6 =
     SocketAddrV6::new(std::net::Ipv6Addr::from_bits(u128::MAX), u16::MAX, u32::MAX, u32::MAX);
 
@@ -464,7 +564,7 @@ impl Peer {
     fn ready_rank(&self) -> ReadyRank {
         let class = match self.source {
             // However many dead addresses the user named: the others get their turn.
-            _ if self.failures >= FAILED_OFTEN => 3,
+            _ if self.failures >= FAILED_OFTEN || self.is_wasteful => 3,
             PeerSource::User => 0,
             PeerSource::Lsd => 1,
             _ => 2,
@@ -482,6 +582,10 @@ impl Peer {
             _ => (BACKOFF, BACKOFF_MOST),
         };
         let doublings = u32::from(self.failures.saturating_sub(1)).min(16);
+        let most = match self.has_worked && self.failures <= WORKED_FAILURES {
+            true => most.min(BACKOFF_WORKED_MOST),
+            false => most,
+        };
         first.saturating_mul(1 << doublings).min(most)
     }
 }

@@ -30,7 +30,7 @@ impl Torrent {
             name: self.name(),
             infohash: self.infohash,
             state: self.state(),
-            bottleneck: self.bottleneck(session, down),
+            bottleneck: self.bottleneck(session, down, now),
             pieces: self.geometry.pieces(),
             pieces_have: self.picker.have().count(),
             total_bytes: self.geometry.data_len(),
@@ -43,7 +43,7 @@ impl Torrent {
             failed_bytes: self.totals.failed,
             redundant_bytes: self.totals.redundant,
             peers: open().count(),
-            seeds: open().filter(|(_, peer)| peer.is_seed()).count(),
+            seeds: open().filter(|(_, peer)| peer.has_everything()).count(),
             known_peers: self.book.len(),
             unchoked_us: open().filter(|(_, peer)| !peer.peer_choking).count(),
             eta: left.checked_div(down).filter(|_| left > 0).map(Duration::from_secs),
@@ -60,13 +60,15 @@ impl Torrent {
             Phase::Metadata if self.paused => TorrentState::Paused,
             Phase::Metadata => TorrentState::Metadata,
             Phase::Loading | Phase::Opening | Phase::Checking => TorrentState::Checking,
+            Phase::Claiming | Phase::Reusing => TorrentState::Checking,
+            Phase::Refused => TorrentState::Paused,
             Phase::Running if self.paused => TorrentState::Paused,
             Phase::Running if self.is_finished() => TorrentState::Seeding,
             Phase::Running => TorrentState::Downloading,
         }
     }
 
-    fn bottleneck(&self, session: &Session, down: u64) -> Bottleneck {
+    fn bottleneck(&self, session: &Session, down: u64, now: Instant) -> Bottleneck {
         match self.state() {
             TorrentState::Checking => return Bottleneck::Checking,
             TorrentState::DiskFailed => return Bottleneck::Disk,
@@ -86,16 +88,16 @@ impl Torrent {
         if open().all(|peer| peer.interesting == 0) {
             return Bottleneck::NothingOffered;
         }
-        let near = |limit: u64| down >= limit - limit / 10;
-        let own = self.gates.as_ref().and_then(|gates| gates.down.limit());
-        if session.download.limit().is_some_and(near) || own.is_some_and(near) {
+        // Who is choked by all gains nothing by a higher limit, which others use up.
+        let choked = open().all(|peer| peer.interesting == 0 || peer.peer_choking);
+        if choked && down < STILL {
+            return Bottleneck::Choked;
+        }
+        let own = self.gates.as_ref().is_some_and(|gates| gates.down.is_the_brake(now));
+        if own || session.download.is_the_brake(now) {
             return Bottleneck::RateLimit;
         }
-        if session.disk_is_behind() {
-            return Bottleneck::Disk;
-        }
-        let choked = open().all(|peer| peer.interesting == 0 || peer.peer_choking);
-        if choked && down < STILL { Bottleneck::Choked } else { Bottleneck::Peers }
+        if session.disk_is_behind() { Bottleneck::Disk } else { Bottleneck::Peers }
     }
 
     fn wanted_bytes(&self) -> u64 {
@@ -109,6 +111,8 @@ impl Torrent {
         let (done, total) = self.checker.progress();
         let trusted = u64::from(self.picker.have().count().saturating_sub(done));
         let checked = u64::from(done) + if total == 0 { 0 } else { trusted };
-        (checked * u64::from(self.geometry.piece_len())).min(self.geometry.data_len())
+        let pieces = u128::from(self.geometry.pieces().max(1));
+        let bytes = u128::from(self.geometry.data_len()) * u128::from(checked) / pieces;
+        u64::try_from(bytes).unwrap_or(u64::MAX).min(self.geometry.data_len())
     }
 }

@@ -1,8 +1,8 @@
 //! Files that need not be fetched, because another torrent of the session has them whole (BEP 38;
 //! by the merkle roots of BEP 52, so between torrents that have a v2 part).
 //!
-//! Wanted files that are missing are copied before the check, which then hashes the copies like
-//! anything else on disk: a copy that is not what it should be costs time and nothing else. Where the
+//! Wanted files that are missing are copied after the check, when it is known that they may be made,
+//! and hashed like anything else on disk: a copy that is not what it should be costs time and nothing else. Where the
 //! file system can, a copy shares what is stored with its model until one of them is written to. Never
 //! by a hard link: that would be one file under two names, and whatever is written to it under one of
 //! them, by us before it is verified or by the user, would be in the other torrent too.
@@ -10,7 +10,7 @@
 //! If a torrent with such a file is still being checked, that is waited for. What becomes whole
 //! elsewhere after the check, `local_copy` takes.
 
-use crate::disk::{DiskDone, DiskError, DiskRequest, FileIndex, FileStat};
+use crate::disk::{DiskDone, DiskError, DiskRequest, FileIndex};
 use crate::piece::PieceIndex;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
@@ -27,12 +27,10 @@ impl Torrent {
 
     /// Starts to copy what is missing and is to be found elsewhere in the session, or to wait for
     /// it; whether there is something.
-    pub(super) fn reuse_files(
-        &mut self,
-        session: &mut Session,
-        stats: &[Option<FileStat>],
-    ) -> bool {
-        let is_missing = |file: FileIndex| stats.get(file.0 as usize).is_some_and(Option::is_none);
+    pub(super) fn reuse_files(&mut self, session: &mut Session) -> bool {
+        let Some(places) = &self.places else { return false };
+        let is_missing =
+            |file: FileIndex| places.stats.get(file.0 as usize).is_some_and(Option::is_none);
         let missing: Vec<(FileIndex, Content)> = self
             .contents()
             .filter(|(file, _)| is_missing(*file) && self.is_wanted(*file))
@@ -45,17 +43,20 @@ impl Torrent {
         }
         if let Some(store) = awaited {
             // Who waits is not waited for.
-            self.settle_files(session);
+            self.offer_files(session);
             session.whole_files.wait(store, self.id);
         } else if some {
             self.copy_files(session);
+        }
+        if some || awaited.is_some() {
+            self.phase = Phase::Reusing;
         }
         some || awaited.is_some()
     }
 
     /// What it waited for has come out.
     pub(crate) fn reuse_waited_for(&mut self, session: &mut Session) {
-        if self.phase == Phase::Opening {
+        if self.phase == Phase::Reusing {
             self.copy_files(session);
         }
     }
@@ -75,13 +76,16 @@ impl Torrent {
         session: &mut Session,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        if self.phase != Phase::Opening {
+        if self.phase != Phase::Reusing {
             return;
         }
         match result {
-            Ok(DiskDone::Files(stats)) => self.begin_check(session, &stats),
-            Ok(_) => self.begin_check(session, &[]),
-            Err(error) => self.disk_failed(session, *error),
+            Ok(DiskDone::Files(stats)) => {
+                let check = self.copied_pieces(stats);
+                self.hash_pieces(session, check);
+            }
+            // What could be copied is not known: it is fetched.
+            _ => self.begin_running(session),
         }
     }
 

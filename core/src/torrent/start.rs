@@ -1,12 +1,13 @@
 //! The way of a torrent to running: resume data, the files' sizes, the check.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
 use crate::choke::accounts::Accounts;
 use crate::disk::{
     DiskDone, DiskError, DiskErrorKind, DiskRequest, FileIndex, FileStat, Span, StateName,
-    StoreFile,
+    StoreSpec,
 };
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
@@ -28,6 +29,7 @@ use crate::torrent::saver::Saver;
 use crate::torrent::{
     AddTorrent, FilePriority, Phase, PieceOrder, Torrent, TorrentSource, Totals, register_timer,
 };
+use crate::tracker::NamedBy;
 
 /// Addresses of which it is remembered what they gave and took (chosen: twenty times as many peers
 /// as a torrent has).
@@ -65,10 +67,15 @@ impl Torrent {
             unchecked: Default::default(),
             is_twin: false,
             metadata_only: add.metadata_only,
+            idle_if_complete: add.idle_if_complete,
+            is_idle: false,
             recheck: add.recheck,
+            overwrite: add.overwrite,
+            follow_top_link: add.follow_top_link,
             root: add.root,
             order: add.order,
             only: add.only,
+            share_only: add.share_only,
             spec: Arc::default(),
             geometry: Geometry::NOTHING,
             layout: Layout::nothing(),
@@ -78,6 +85,7 @@ impl Torrent {
             phase: Phase::Loading,
             paused: add.paused,
             told_finished: false,
+            was_complete: false,
             resumed_whole: false,
             saved_due: false,
             picker: Picker::new(Geometry::NOTHING, policy.fork()),
@@ -85,6 +93,10 @@ impl Torrent {
             smart_ban: Default::default(),
             checker: Checker::default(),
             resume: None,
+            ours: Default::default(),
+            is_writer: false,
+            places: None,
+            preparation: None,
             saver: Saver::new(),
             trouble: None,
             unwritten: Default::default(),
@@ -117,17 +129,17 @@ impl Torrent {
         };
         torrent.is_newly_hybrid = torrent.other_infohash().is_some();
         torrent.set_limits(session, add.limits);
+        // Those that the user adds are each a tier of its own, and come first.
+        let users: Vec<Vec<String>> = add.trackers.into_iter().map(|url| vec![url]).collect();
+        torrent.announcer.add_trackers(&users, NamedBy::User, session.now);
         if let Some(metainfo) = metainfo {
-            torrent.announcer.add_trackers(metainfo.trackers(), session.now);
+            torrent.announcer.add_trackers(metainfo.trackers(), NamedBy::Torrent, session.now);
             torrent.adopt(metainfo);
             torrent.meet_named_nodes(session);
         }
         if let Some(magnet) = torrent.magnet.clone() {
             torrent.take_hints(session, &magnet);
         }
-        // Those that the user adds are each a tier of its own.
-        let more: Vec<Vec<String>> = add.trackers.into_iter().map(|url| vec![url]).collect();
-        torrent.announcer.add_trackers(&more, session.now);
         torrent
     }
 
@@ -135,11 +147,16 @@ impl Torrent {
     pub(super) fn adopt(&mut self, metainfo: Arc<Metainfo>) {
         self.geometry = metainfo.geometry().clone();
         self.layout = Layout::new(&metainfo);
-        self.spec = Arc::new(metainfo.store_spec(&self.root));
+        let spec = metainfo.store_spec(&self.root);
+        self.spec = Arc::new(StoreSpec { follow_top_link: self.follow_top_link, ..spec });
         self.picker = Picker::new(self.geometry.clone(), self.policy.fork());
         self.picker.set_order(self.order);
-        if self.files.len() != metainfo.files().len() {
-            self.files = self.chosen_files(&metainfo);
+        let count = metainfo.file_count();
+        if self.share_only {
+            self.files = vec![FilePriority::Skip; count];
+        } else if self.files.len() != count {
+            // That nothing is left of the choice was found before.
+            self.files = self.chosen_files(&metainfo).unwrap_or_default();
         }
         let names = InfoHashes::of(&metainfo);
         self.is_newly_hybrid |= std::mem::replace(&mut self.names, names) != names;
@@ -157,15 +174,11 @@ impl Torrent {
         }
     }
 
-    /// Goes on with resume data, or straight away with the files if it is to be ignored.
+    /// Goes on with resume data. Also where everything is to be hashed it tells whose the files are.
     pub(super) fn find_resume_data(&mut self, session: &mut Session) {
         self.phase = Phase::Loading;
         self.announce_files(session);
-        if self.recheck {
-            self.open_files(session);
-        } else {
-            self.load_resume_data(session, self.state_key());
-        }
+        self.load_resume_data(session, self.state_key());
     }
 
     fn load_resume_data(&mut self, session: &mut Session, key: InfoHash) {
@@ -209,11 +222,14 @@ impl Torrent {
             self.resume = Resume::decode(&data, key)
                 .ok()
                 .filter(|resume| resume.pieces.len() == self.geometry.pieces())
+                .filter(|resume| resume.files.len() == self.spec.files.len())
                 .map(Box::new);
         }
         if let Some(resume) = &self.resume {
             self.totals.uploaded_before = resume.uploaded_bytes;
             self.totals.downloaded_before = resume.downloaded_bytes;
+            self.ours = resume.ours.clone();
+            self.was_complete = resume.was_complete || resume.pieces.is_all();
         }
         self.open_files(session);
     }
@@ -244,20 +260,29 @@ impl Torrent {
             }
         };
         self.trouble = None;
-        if !self.reuse_files(session, &stats) {
-            self.begin_check(session, &stats);
-        }
+        self.begin_check(session, stats);
     }
 
     /// The files are as they are: hashes what has to be hashed.
-    pub(super) fn begin_check(&mut self, session: &mut Session, stats: &[Option<FileStat>]) {
-        let mut trust = self.trust(stats);
+    pub(super) fn begin_check(&mut self, session: &mut Session, stats: Vec<Option<FileStat>>) {
+        let mut trust = self.trust(&stats);
+        self.look_for_strangers(stats);
+        self.hash_strangers(&mut trust);
+        let lost: Vec<PieceIndex> =
+            self.picker.have().iter().filter(|piece| !trust.have.has(*piece)).collect();
+        lost.into_iter().for_each(|piece| self.picker.unmark_have(piece));
         for piece in trust.have.iter() {
             self.picker.mark_have(piece);
         }
-        self.skip_what_is_short(&mut trust.check, stats);
-        self.check_without_hashes(&mut trust.check);
-        self.checker = Checker::new(&trust.check);
+        self.hash_pieces(session, trust.check);
+    }
+
+    /// Hashes these pieces, as far as they may be there.
+    pub(super) fn hash_pieces(&mut self, session: &mut Session, mut check: Bitfield) {
+        self.skip_what_is_short(&mut check);
+        self.check_without_hashes(&mut check);
+        self.check_padding(&mut check);
+        self.checker = Checker::new(&check);
         self.phase = Phase::Checking;
         if self.checker.is_done() {
             self.check_done(session);
@@ -272,14 +297,16 @@ impl Torrent {
         let layout = &self.layout;
         let pieces_of =
             |file| layout.file_of_store(file).map_or(0..0, |file| layout.pieces_of_file(file));
-        match self.resume.take() {
-            Some(resume) => resume.trust(stats, pieces, pieces_of),
-            None => Trust::check_all(stats, pieces, pieces_of),
+        let is_all_hashed = std::mem::take(&mut self.recheck);
+        match &self.resume {
+            Some(resume) if !is_all_hashed => resume.trust(stats, pieces, pieces_of),
+            _ => Trust::check_all(stats, pieces, pieces_of),
         }
     }
 
     /// Leaves out of a check what cannot be there, because a file ends before it.
-    fn skip_what_is_short(&self, check: &mut Bitfield, stats: &[Option<FileStat>]) {
+    fn skip_what_is_short(&self, check: &mut Bitfield) {
+        let stats = self.places.as_ref().map_or(&[][..], |places| &places.stats);
         for (index, (file, stat)) in (0..).zip(self.spec.files.iter().zip(stats)) {
             let Some(stat) = stat.filter(|stat| stat.length < file.length) else { continue };
             let Some(listed) = self.layout.file_of_store(FileIndex(index)) else { continue };
@@ -324,8 +351,12 @@ impl Torrent {
             Err(_) => {}
         }
         self.checker.finish_one();
-        if result == Ok(DiskDone::Done) {
+        if let Ok(done) = &result {
+            self.count_piece(piece, Some(done));
+        }
+        if let Ok(DiskDone::Done | DiskDone::Zeros { is_right: true }) = result {
             self.picker.mark_have(piece);
+            self.padding_checked(piece);
         }
         if self.phase == Phase::Checking && self.checker.is_done() {
             self.check_done(session);
@@ -334,7 +365,18 @@ impl Torrent {
 
     fn check_done(&mut self, session: &mut Session) {
         let (hashed, _) = self.checker.progress();
-        self.phase = Phase::Running;
+        let Some(places) = &mut self.places else { return };
+        places.hashed += hashed;
+        if places.is_judged {
+            self.begin_running(session);
+        } else {
+            self.ask_to_write(session);
+        }
+    }
+
+    /// It is known what is here.
+    pub(super) fn tell_checked(&self, session: &mut Session) {
+        let hashed = self.places.as_ref().map_or(0, |places| places.hashed);
         session.notify(
             self.id,
             TorrentNotice::Checked {
@@ -343,21 +385,41 @@ impl Torrent {
                 from_resume: hashed == 0,
             },
         );
-        if hashed > 0 {
-            self.saver.mark_dirty(session.now);
+    }
+
+    /// Whatever is to be written may be: goes on with peers.
+    pub(super) fn begin_running(&mut self, session: &mut Session) {
+        self.phase = Phase::Running;
+        let was_running = self
+            .places
+            .as_mut()
+            .is_some_and(|places| std::mem::replace(&mut places.is_running, true));
+        if was_running {
+            // It waited for hashes to be decided what may be written.
+            self.prepare(session);
+            self.feed_hungry(session);
+            let slots: Vec<_> = self.peers.keys().collect();
+            for slot in slots {
+                self.request_blocks(session, slot);
+            }
+            return self.files_found(session);
         }
-        if !self.is_finished() || self.has_more_than_content() {
-            self.prepare_files(session);
-        } else {
-            self.resumed_whole = hashed == 0;
-        }
+        self.tell_checked(session);
+        self.resume = None;
+        self.prepare(session);
         self.smart_ban = Rare::default();
         self.offer_files(session);
         if self.is_finished() {
             self.finished(session);
         }
         self.check_late(session);
-        if !self.paused {
+        self.is_idle = self.idle_if_complete && self.is_finished();
+        if self.is_idle {
+            // Of a magnet link, trackers and peers know already.
+            self.drop_all_peers(session);
+            self.stop_announcing(session);
+            self.leave_dht(session);
+        } else if !self.paused {
             self.open_for_peers(session);
             self.go_on_with_peers(session);
         }
@@ -366,35 +428,53 @@ impl Torrent {
         }
     }
 
-    /// Whether there may be something to make of a torrent whose content is all there.
-    fn has_more_than_content(&self) -> bool {
-        !self.spec.links.is_empty()
-            || self.spec.files.iter().any(|file| file.length == 0 || file.executable)
+    /// Makes what is to be made, unless it is not known yet whether it may be.
+    pub(super) fn prepare(&mut self, session: &mut Session) {
+        if self.is_undecided() || self.is_twin {
+            return;
+        }
+        let places = self.places.take().unwrap_or_default();
+        if places.hashed > 0 {
+            self.saver.mark_dirty(session.now);
+        }
+        self.preparation = self.preparation(&places).map(Box::new);
+        self.resumed_whole = self.is_finished() && self.preparation.is_none() && places.hashed == 0;
+        if self.preparation.is_some() {
+            self.prepare_files(session);
+        }
     }
 
     /// Makes the wanted files, so that empty ones exist and a full disk shows early; and the links,
-    /// unless nothing is wanted at all.
+    /// unless nothing is wanted at all. Later the same tries whether the disk works again.
     pub(super) fn prepare_files(&mut self, session: &mut Session) {
-        let is_finished = self.is_finished();
-        let may_lack = |file: &StoreFile| !is_finished || file.length == 0 || file.executable;
-        let wanted = (0..).map(FileIndex).zip(&self.spec.files);
-        let wanted: Vec<FileIndex> = wanted
-            .filter(|(index, file)| may_lack(file) && self.is_wanted(*index))
-            .map(|(index, _)| index)
-            .collect();
-        let links = !self.spec.links.is_empty() && self.wants_something();
+        let every = (0..self.spec.files.len() as u32).map(FileIndex);
+        let (files, links) = match &mut self.preparation {
+            Some(preparation) => {
+                preparation.is_under_way = true;
+                (preparation.files.clone(), preparation.links)
+            }
+            None => {
+                let is_open = |file: &FileIndex| self.is_wanted(*file) && !self.has_file(*file);
+                (every.filter(is_open).collect(), false)
+            }
+        };
         let (store, allocation) = (self.store, self.allocation);
-        let request = DiskRequest::Prepare { store, files: wanted, allocation, links };
+        let request = DiskRequest::Prepare { store, files, allocation, links };
         self.disk(session, TorrentOp::Prepare, request);
     }
 
-    fn wants_something(&self) -> bool {
+    /// The links that are made, relative to the root.
+    pub(super) fn links_to_make(&self) -> Vec<PathBuf> {
+        let links = if self.wants_something() { &self.spec.links[..] } else { &[] };
+        links.iter().map(|link| link.path.clone()).collect()
+    }
+
+    pub(super) fn wants_something(&self) -> bool {
         (0..self.spec.files.len() as u32).map(FileIndex).any(|file| self.is_wanted(file))
     }
 
     pub(super) fn is_wanted(&self, file: FileIndex) -> bool {
-        let listed = self.layout.file_of_store(file);
-        let priority = listed.and_then(|listed| self.files.get(listed));
+        let priority = self.files.get(file.0 as usize);
         priority.is_none_or(|&priority| priority != FilePriority::Skip)
     }
 
@@ -405,9 +485,23 @@ impl Torrent {
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         match result {
-            Ok(_) if self.unwritten.is_empty() => self.disk_works(session),
-            Ok(_) => {}
-            Err(error) => self.disk_failed(session, *error),
+            Ok(_) => {
+                if self.preparation.take().is_some() {
+                    self.saver.mark_dirty(session.now);
+                }
+                if self.unwritten.is_empty() {
+                    self.disk_works(session);
+                }
+                if self.is_finished() {
+                    self.finished(session);
+                }
+            }
+            Err(error) => {
+                if let Some(preparation) = &mut self.preparation {
+                    preparation.is_under_way = false;
+                }
+                self.disk_failed(session, *error);
+            }
         }
     }
 

@@ -23,6 +23,9 @@ impl Torrent {
 
     /// Peers are welcome from now on.
     pub(super) fn open_for_peers(&mut self, session: &mut Session) {
+        if self.is_idle {
+            return;
+        }
         self.start_announcing(session);
         session.queue_connects(self.id);
     }
@@ -52,7 +55,7 @@ impl Torrent {
             return true;
         }
         if session.conns_of_address(remote.ip()) >= session.config.connections.per_address {
-            self.book.ended(remote, session.now, Ended::Failed);
+            self.book.ended(remote, session.now, Ended::Busy);
             return true;
         }
         let now = session.now;
@@ -121,7 +124,30 @@ impl Torrent {
                 && !peer.peer_interested
                 && session.now - peer.connected_at >= patience
         };
-        self.peers.iter().find(|(_, peer)| is_useless(peer)).map(|(slot, _)| slot)
+        let useless = self.peers.iter().find(|(_, peer)| is_useless(peer)).map(|(slot, _)| slot);
+        useless.or_else(|| self.peers.keys().find(|slot| self.gives_way(*slot)))
+    }
+
+    // Waste.
+
+    /// Whether a peer has sent more that nobody asked for than is borne of it.
+    pub(super) fn wastes_too_much(&self, slot: PeerSlot) -> bool {
+        let Some(waste) = self.peers.get(slot).map(Peer::waste) else { return false };
+        waste.is_too_much(true) || (waste.is_too_much(false) && self.has_other_source(slot))
+    }
+
+    /// Whether a peer wastes what it sends, and others would send the same.
+    pub(super) fn gives_way(&self, slot: PeerSlot) -> bool {
+        let is_wasteful = self.peers.get(slot).is_some_and(|peer| peer.waste().is_wasteful());
+        is_wasteful && self.has_other_source(slot)
+    }
+
+    /// Whether what we want could be had without this peer, of one that is not wasteful.
+    fn has_other_source(&self, slot: PeerSlot) -> bool {
+        let is_other = |(other, peer): (PeerSlot, &Peer)| {
+            other != slot && peer.is_source() && !peer.waste().is_wasteful()
+        };
+        self.peers.iter().any(is_other)
     }
 
     /// The user names peers.
@@ -135,13 +161,12 @@ impl Torrent {
     // Farewell.
 
     /// A peer broke the protocol.
-    pub(super) fn violated(
-        &mut self,
-        session: &mut Session,
-        slot: PeerSlot,
-        _violation: Violation,
-    ) {
-        self.drop_peer(session, slot, Ended::Misbehaved);
+    pub(super) fn violated(&mut self, session: &mut Session, slot: PeerSlot, violation: Violation) {
+        let how = match violation {
+            Violation::UnrequestedBlock(_) => Ended::Wasteful,
+            _ => Ended::Misbehaved,
+        };
+        self.drop_peer(session, slot, how);
     }
 
     /// A peer is banned: it, and its address, for the rest of the session.
@@ -186,9 +211,13 @@ impl Torrent {
         why: Option<NetError>,
     ) {
         let worked = self.peers.get(slot).is_some_and(Peer::is_open);
-        // Out of descriptors is our fault, not the peer's.
-        let excused = why == Some(NetError::TooManyOpen);
-        let how = if worked || excused { Ended::Normal } else { Ended::Failed };
+        let how = match why {
+            _ if worked => Ended::Normal,
+            // Out of descriptors is our fault, not the peer's.
+            Some(NetError::TooManyOpen) => Ended::Normal,
+            Some(NetError::Unreachable | NetError::AddrNotAvailable) => Ended::Unreachable,
+            _ => Ended::Failed,
+        };
         self.remove_peer(session, slot, how);
     }
 
@@ -220,6 +249,11 @@ impl Torrent {
         session.read_ahead -= peer.uploads.ready_bytes();
         if let Some(addr) = peer.listens_at {
             self.book.ended(addr, session.now, why);
+        }
+        self.book.recall_busy(peer.remote.ip(), session.now);
+        let is_alone = || !self.peers.iter().any(|(_, peer)| peer.is_source());
+        if self.book.has_wasteful() && why != Ended::Wasteful && is_alone() {
+            self.book.recall_wasteful(session.now);
         }
         self.accounts.add(AddressGroup::of(peer.remote.ip()), peer.account());
         if !peer.am_choking {

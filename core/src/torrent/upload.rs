@@ -34,15 +34,21 @@ impl Torrent {
         slot: PeerSlot,
         block: Block,
     ) -> Result<(), Violation> {
-        if self.metainfo.is_none() {
+        let violation = if self.metainfo.is_none() {
             // There is nothing that it could have been offered.
-            return Err(Violation::RequestForMissing(block));
-        }
-        if !self.geometry.may_be_requested(block) {
-            return Err(Violation::BlockOutOfRange { id: id::REQUEST, block });
-        }
-        if block.length > LONGEST_REQUEST {
-            return Err(Violation::RequestTooLong(block));
+            Some(Violation::RequestForMissing(block))
+        } else if !self.geometry.contains_range(block) {
+            Some(Violation::BlockOutOfRange { id: id::REQUEST, block })
+        } else if block.length > LONGEST_REQUEST {
+            Some(Violation::RequestTooLong(block))
+        } else {
+            None
+        };
+        if let Some(violation) = violation {
+            if let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.fast) {
+                peer.send(Message::Reject(block));
+            }
+            return Err(violation);
         }
         let has = self.picker.have().has(block.piece) && self.is_active() && !self.cannot_read();
         let bound = session.config.bounds.peer_requests;
@@ -176,10 +182,10 @@ impl Torrent {
             session.set_deadline_sooner(conn, deadline);
         }
         let held = peer.uploads.ready_bytes();
-        let mut payload = 0;
+        let (mut payload, mut padding) = (0, 0);
         if let Some(metainfo) = &self.metainfo {
             let sent = gather_metadata(peer, metainfo, before + limit, out);
-            session.upload.bucket().take(now, sent);
+            session.upload.charge(now, self.id, sent);
         }
         while out.len() - before < limit && peer.has_uploads() {
             let gate = match &mut self.gates {
@@ -192,7 +198,7 @@ impl Torrent {
                     && !conn_state.waits_for_upload
                 {
                     conn_state.waits_for_upload = true;
-                    gate.wait(conn);
+                    gate.wait(self.id, conn);
                 }
                 let (timer, at) = (gate.timer, gate.next_at(now));
                 session.arm(timer, at);
@@ -207,14 +213,15 @@ impl Torrent {
             } else {
                 let Some((block, data)) = peer.uploads.pop_ready() else { break };
                 let len = data.len();
+                padding += u64::from(self.geometry.padding_in(block));
                 Message::Piece { piece: block.piece, begin: block.begin, data: data.into() }
                     .encode(out);
                 payload += len as u64;
                 len
             };
-            session.upload.bucket().take(now, len);
+            session.upload.charge(now, self.id, len);
             if let Some(gates) = &mut self.gates {
-                gates.up.bucket().take(now, len);
+                gates.up.charge(now, self.id, len);
             }
         }
         session.read_ahead -= held - peer.uploads.ready_bytes();
@@ -225,8 +232,9 @@ impl Torrent {
             peer.up.add(now, payload);
             peer.uploaded += payload;
             peer.uploaded_since_unchoke += payload;
-            self.up.make().add(now, payload);
-            self.totals.uploaded += payload;
+            // The peer took all of it; what the torrent counts is content.
+            self.up.make().add(now, payload - padding);
+            self.totals.uploaded += payload - padding;
             self.read_for(session, slot);
         }
         session.resume_reading(conn, ReadPause::Output);

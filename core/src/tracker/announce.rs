@@ -3,7 +3,7 @@
 //!
 //! Whatever a tracker answers, an [`AnnounceResponse`] is sane: intervals lie within bounds, peers
 //! are bounded in number and have a port and a unicast address. The IP parameters that BEP 7
-//! discourages are not sent unless the caller asks for one. Peers named by DNS names are skipped.
+//! discourages are not sent unless the caller asks for one.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::error::{RetryIn, TrackerError, shown_text};
 use crate::bencode::{Document, Limits, Value};
 use crate::http::{Url, percent};
+use crate::metainfo::magnet::PeerAddress;
 use crate::piece::{InfoHash, PeerId};
 
 /// Peers kept from one answer; the rest is ignored (chosen: trackers give at most a few hundred).
@@ -70,6 +71,8 @@ pub enum AnnounceEvent {
     Stopped,
     /// It has become a seed in this session.
     Completed,
+    /// It is a partial seed: it lacks something and fetches nothing (BEP 21). Over HTTP only.
+    Paused,
 }
 
 /// What a tracker answers.
@@ -87,6 +90,8 @@ pub struct AnnounceResponse {
     pub incomplete: Option<u64>,
     /// Peers, possibly ourselves among them.
     pub peers: Vec<SocketAddr>,
+    /// Peers that are given by a name, to be looked up, and a port (BEP 3, "trackers").
+    pub named_peers: Vec<(String, u16)>,
     /// A warning, fit to be shown.
     pub warning: Option<String>,
     /// Our address as the tracker sees it (BEP 24).
@@ -133,6 +138,7 @@ impl AnnounceEvent {
             AnnounceEvent::Started => "started",
             AnnounceEvent::Stopped => "stopped",
             AnnounceEvent::Completed => "completed",
+            AnnounceEvent::Paused => "paused",
         }
     }
 }
@@ -147,6 +153,7 @@ impl AnnounceResponse {
             complete: None,
             incomplete: None,
             peers: Vec::new(),
+            named_peers: Vec::new(),
             warning: None,
             external_ip: None,
         }
@@ -204,8 +211,12 @@ impl AnnounceResponse {
         }
         let list = peers.as_list().ok_or(TrackerError::Malformed("its peers are no list"))?;
         for peer in list {
-            if let Some(addr) = listed_peer(peer) {
-                self.push_peer(addr);
+            match listed_peer(peer) {
+                Some(PeerAddress::Ip(addr)) => self.push_peer(addr),
+                Some(PeerAddress::Name(host, port)) if self.named_peers.len() < MAX_PEERS => {
+                    self.named_peers.push((host, port));
+                }
+                Some(PeerAddress::Name(..)) | None => {}
             }
         }
         Ok(())
@@ -224,7 +235,8 @@ impl AnnounceResponse {
 
 /// A tracker's answer as a dictionary, unless it is a refusal.
 pub(super) fn parse_answer(body: &[u8]) -> Result<Document<'_>, TrackerError> {
-    let document = Document::parse(body.trim_ascii_end(), Limits::MESSAGE)
+    // What follows the dictionary, such as a page's footer, does not matter.
+    let document = Document::parse_prefix(body.trim_ascii_start(), Limits::MESSAGE)
         .map_err(|_| TrackerError::Malformed("it is not bencoded"))?;
     let root = document.root();
     if root.as_dict().is_none() {
@@ -246,10 +258,15 @@ fn retry_in(value: Value<'_>) -> Option<RetryIn> {
     Some(RetryIn::After(Duration::from_secs(minutes.saturating_mul(60))))
 }
 
-fn listed_peer(peer: Value<'_>) -> Option<SocketAddr> {
-    let ip: IpAddr = peer.get("ip")?.as_str()?.parse().ok()?;
-    let port = u16::try_from(peer.get("port")?.as_uint()?).ok()?;
-    Some(SocketAddr::new(ip, port))
+/// BEP 3: an address, or the name of a host. Some put an IPv6 address into brackets.
+fn listed_peer(peer: Value<'_>) -> Option<PeerAddress> {
+    let host = peer.get("ip")?.as_str()?.trim();
+    let port = u16::try_from(peer.get("port")?.as_uint()?).ok().filter(|port| *port != 0)?;
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => Some(PeerAddress::Ip(SocketAddr::new(ip, port))),
+        Err(_) => format!("{host}:{port}").parse().ok(),
+    }
 }
 
 /// BEP 24: 4 or 16 bytes.
@@ -338,11 +355,31 @@ mod tests {
     }
 
     #[test]
-    fn listed_answer_is_read_and_names_are_skipped() {
+    fn listed_answer_is_read_with_addresses_and_names() {
         let body = b"d8:intervali900e5:peersld2:ip7:1.2.3.44:porti80eed2:ip3:::14:porti81ee\
-            d2:ip4:host4:porti82eed2:ip7:1.2.3.44:porti65536eed2:ip7:1.2.3.4ei7eee";
+            d2:ip4:Host4:porti82eed2:ip5:[::2]4:porti83eed2:ip7:1.2.3.44:porti65536eed2:ip1:x4:porti0ee\
+            d2:ip3:a b4:porti1eed2:ip9:300.1.1.14:porti1eed2:ip7:1.2.3.4ei7eee";
         let response = AnnounceResponse::parse(body).unwrap();
-        assert_eq!(addrs(&response), ["1.2.3.4:80", "[::1]:81"]);
+        assert_eq!(addrs(&response), ["1.2.3.4:80", "[::1]:81", "[::2]:83"]);
+        assert_eq!(response.named_peers, [("host".to_owned(), 82)]);
+    }
+
+    #[test]
+    fn what_surrounds_an_answer_does_not_matter() {
+        let answer = "d8:intervali900e5:peers6:\u{1}\u{1}\u{1}\u{1}\0\u{7}e";
+        for (before, after) in
+            [("", "\r\n"), ("", "<!-- 0.01 s -->"), ("\n", ""), ("", "\0\0"), ("", "d1:x")]
+        {
+            let body = format!("{before}{answer}{after}");
+            let response = AnnounceResponse::parse(body.as_bytes()).unwrap();
+            assert_eq!(addrs(&response), ["1.1.1.1:7"], "{body:?}");
+            let refusal = format!("{before}d14:failure reason2:noe{after}");
+            let error = AnnounceResponse::parse(refusal.as_bytes()).unwrap_err();
+            assert!(matches!(error, TrackerError::Refused { .. }), "{error:?}");
+        }
+        let cut = &answer.as_bytes()[..answer.len() - 1];
+        assert!(matches!(AnnounceResponse::parse(cut), Err(TrackerError::Malformed(_))));
+        assert!(matches!(AnnounceResponse::parse(b"<html>"), Err(TrackerError::Malformed(_))));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::event::{NetError, ResolveError};
+use crate::family::Family;
 use crate::http::{HttpError, UrlError};
 
 /// Longest text of a tracker that is kept, in characters (chosen).
@@ -19,6 +20,8 @@ pub enum TrackerError {
     NoScrape,
     /// The host has no address.
     Resolve(ResolveError),
+    /// The host has no address of the family that it is to be asked in.
+    NoAddress(Family),
     /// No address of the host accepts a connection; this is the last one's error.
     Connect(NetError),
     /// The tracker, or a redirect of it, leads to an address where it must not (defence 29).
@@ -64,6 +67,15 @@ impl TrackerError {
         )
     }
 
+    /// Whether it says only that there is no way in one address family.
+    pub fn is_of_family(&self) -> bool {
+        matches!(
+            self,
+            TrackerError::NoAddress(_)
+                | TrackerError::Connect(NetError::Unreachable | NetError::AddrNotAvailable)
+        )
+    }
+
     /// How long the tracker wants to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -79,6 +91,7 @@ impl fmt::Display for TrackerError {
             TrackerError::Url(why) => write!(f, "{why}"),
             TrackerError::NoScrape => f.write_str("the tracker's URL has no scrape form"),
             TrackerError::Resolve(why) => write!(f, "{why}"),
+            TrackerError::NoAddress(family) => write!(f, "the host has no {family} address"),
             TrackerError::Connect(why) => write!(f, "cannot connect: {why}"),
             TrackerError::ForbiddenAddress(ip) => {
                 write!(f, "refused to ask at {ip}: a torrent must not lead there")

@@ -3,8 +3,12 @@
 //!
 //! The machine says what to do in [`Step`]s and is told what came of each. It holds at most one
 //! connection, and ends within the question's deadline. Addresses where a torrent must not lead
-//! are not asked, at first or after a redirect (defence 29). Only one address answers in the end:
-//! a tracker with IPv4 and IPv6 is not told of both our addresses (BEP 7).
+//! are not asked, at first or after a redirect (defence 29). Where the user wants to ask, we do; a
+//! redirect from there is followed by the same rules as any.
+//!
+//! An announce is for one address family, and asks at the tracker's addresses of that family: it is
+//! from where we ask that the tracker tells peers of us (BEP 7). Each of them has its share of the
+//! time, until one gives a tracker's answer.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -13,9 +17,10 @@ use bytes::Bytes;
 
 use super::announce::AnnounceResponse;
 use super::error::TrackerError;
-use super::question::{Answer, Question};
+use super::question::{Answer, NamedBy, Question};
 use super::scrape::{ScrapeResponse, scrape_url};
 use crate::event::{NetError, ResolveError};
+use crate::family::{Families, Family};
 use crate::http::client::Limits;
 use crate::http::{
     ClientExchange, Host, HttpError, MAX_REDIRECTS, Progress, Request, Response, Scheme, Url,
@@ -25,9 +30,6 @@ use crate::time::{Duration, Instant};
 
 /// Time for one address to react before the next is tried (chosen).
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Addresses of a host that are tried (chosen).
-const MAX_ADDRESSES: usize = 16;
 
 /// What the owner of an [`Exchange`] is to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,6 +71,9 @@ pub struct Exchange {
     redirects: u32,
     /// The address that sent us elsewhere.
     redirected_by: Option<IpAddr>,
+    named_by: NamedBy,
+    /// Families of the addresses that it may be asked at.
+    families: Families,
     /// Addresses not tried yet.
     addresses: VecDeque<SocketAddr>,
     state: State,
@@ -79,14 +84,22 @@ pub struct Exchange {
 enum State {
     Resolving,
     Connecting { to: SocketAddr, until: Instant },
-    Exchanging { with: IpAddr, http: Box<ClientExchange> },
+    Exchanging { with: IpAddr, until: Instant, http: Box<ClientExchange> },
     Asking,
     Done,
 }
 
 impl Exchange {
-    /// Begins to ask `question` at `tracker`. `user_agent` names us to HTTP servers.
-    pub fn new(now: Instant, tracker: Url, question: Question, user_agent: &str) -> Self {
+    /// Begins to ask `question` at the addresses of `tracker` that are of these families.
+    /// `user_agent` names us to HTTP servers.
+    pub fn new(
+        now: Instant,
+        tracker: Url,
+        question: Question,
+        families: Families,
+        named_by: NamedBy,
+        user_agent: &str,
+    ) -> Self {
         let mut exchange = Exchange {
             deadline: now + question.deadline(),
             url: tracker.clone(),
@@ -95,6 +108,8 @@ impl Exchange {
             user_agent: user_agent.into(),
             redirects: 0,
             redirected_by: None,
+            named_by,
+            families,
             addresses: VecDeque::new(),
             state: State::Resolving,
             steps: VecDeque::new(),
@@ -125,7 +140,9 @@ impl Exchange {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Done => None,
-            State::Connecting { until, .. } => Some(until.min(self.deadline)),
+            State::Connecting { until, .. } | State::Exchanging { until, .. } => {
+                Some(until.min(self.deadline))
+            }
             _ => Some(self.deadline),
         }
     }
@@ -142,17 +159,18 @@ impl Exchange {
     }
 
     /// The connection is there.
-    pub fn handle_connected(&mut self, _now: Instant) {
+    pub fn handle_connected(&mut self, now: Instant) {
         let State::Connecting { to, .. } = self.state else { return };
         let request = Request::get(self.url.clone()).header("User-Agent", &self.user_agent);
         let http = Box::new(ClientExchange::new(&request, Limits::default()));
         self.steps.push_back(Step::Send(http.request()));
-        self.state = State::Exchanging { with: to.ip(), http };
+        let until = if self.addresses.is_empty() { self.deadline } else { now + self.share(now) };
+        self.state = State::Exchanging { with: to.ip(), until, http };
     }
 
     /// Bytes came in.
     pub fn handle_received(&mut self, now: Instant, data: &[u8]) {
-        let State::Exchanging { with, http } = &mut self.state else { return };
+        let State::Exchanging { with, http, .. } = &mut self.state else { return };
         let with = *with;
         let progress = http.handle(data);
         self.handle_progress(now, with, progress, true);
@@ -165,10 +183,10 @@ impl Exchange {
                 let why = why.unwrap_or(NetError::UnexpectedEnd);
                 self.try_next(now, TrackerError::Connect(why));
             }
-            State::Exchanging { with, http } => {
+            State::Exchanging { with, http, .. } => {
                 let with = *with;
                 match why {
-                    Some(why) => self.end(Err(TrackerError::Disconnected(why))),
+                    Some(why) => self.try_next(now, TrackerError::Disconnected(why)),
                     None => {
                         let progress = http.handle_close();
                         self.handle_progress(now, with, progress, false);
@@ -199,6 +217,10 @@ impl Exchange {
                 self.steps.push_back(Step::Close);
                 self.try_next(now, TrackerError::Connect(NetError::TimedOut));
             }
+            State::Exchanging { until, .. } if now >= until => {
+                self.steps.push_back(Step::Close);
+                self.try_next(now, TrackerError::TimedOut);
+            }
             _ => {}
         }
     }
@@ -226,16 +248,32 @@ impl Exchange {
 
     fn handle_addresses(&mut self, now: Instant, addresses: &[IpAddr]) {
         let port = self.url.port();
-        let allowed = addresses.iter().filter(|ip| self.is_allowed(**ip)).take(MAX_ADDRESSES);
-        self.addresses = allowed.map(|ip| SocketAddr::new(*ip, port)).collect();
-        let error = match addresses.first() {
-            Some(first) => TrackerError::ForbiddenAddress(*first),
-            None => TrackerError::Resolve(ResolveError::NotFound),
+        let of_family = |ip: &&IpAddr| self.families.contains(Family::of(**ip));
+        let mut here: Vec<IpAddr> = addresses.iter().filter(of_family).copied().collect();
+        if here.is_empty() && self.redirects > 0 {
+            // Where it leads to is not in the tracker's hand alone: better there than nowhere.
+            here = addresses.to_vec();
+        }
+        let error = match (here.first(), addresses.first()) {
+            (Some(first), _) => TrackerError::ForbiddenAddress(*first),
+            (None, Some(first)) => TrackerError::NoAddress(Family::of(*first).other()),
+            (None, None) => TrackerError::Resolve(ResolveError::NotFound),
         };
+        let allowed = here.into_iter().filter(|ip| self.is_allowed(*ip));
+        self.addresses = allowed.map(|ip| SocketAddr::new(ip, port)).collect();
         self.try_next(now, error);
     }
 
+    /// The time for one address, so that each that is left has its turn before the deadline.
+    fn share(&self, now: Instant) -> Duration {
+        let left = self.deadline.saturating_duration_since(now);
+        left / u32::try_from(self.addresses.len()).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
     fn is_allowed(&self, ip: IpAddr) -> bool {
+        if self.named_by == NamedBy::User && self.redirects == 0 {
+            return true;
+        }
         let from_here = self.redirected_by.is_none_or(|from| origin::redirect_allowed(from, ip));
         // A packet of BEP 15 means nothing to other services.
         from_here && (self.url.scheme() == Scheme::Udp || origin::tracker_allowed(&self.url, ip))
@@ -247,14 +285,15 @@ impl Exchange {
             return self.end(Err(error));
         };
         if self.url.scheme() != Scheme::Udp {
-            self.state = State::Connecting { to, until: now + ADDRESS_TIMEOUT };
+            let until = now + self.share(now).min(ADDRESS_TIMEOUT);
+            self.state = State::Connecting { to, until };
             let is_secure = self.url.scheme() == Scheme::Https;
             let tls = is_secure.then(|| self.url.host().to_tls_name());
             self.steps.push_back(Step::Connect { to, tls });
             return;
         }
-        let left = self.deadline.saturating_duration_since(now);
-        let patience = if self.addresses.is_empty() { left } else { left.min(ADDRESS_TIMEOUT) };
+        let share = self.share(now);
+        let patience = if self.addresses.is_empty() { share } else { share.min(ADDRESS_TIMEOUT) };
         self.state = State::Asking;
         self.steps.push_back(Step::Ask { to, patience });
     }
@@ -272,12 +311,14 @@ impl Exchange {
         }
         match progress {
             Ok(Progress::More) => {}
-            Ok(Progress::Response(response)) => {
-                let result = self.read(&response);
-                self.end(result);
-            }
+            Ok(Progress::Response(response)) => match self.read(&response) {
+                Ok(answer) => self.end(Ok(answer)),
+                // A tracker's own words count for each of its addresses.
+                Err(refusal @ TrackerError::Refused { .. }) => self.end(Err(refusal)),
+                Err(why) => self.try_next(now, why),
+            },
             Ok(Progress::Redirect(url)) => self.redirect(now, with, url),
-            Err(why) => self.end(Err(TrackerError::Http(why))),
+            Err(why) => self.try_next(now, TrackerError::Http(why)),
         }
     }
 

@@ -5,21 +5,40 @@
 //! side and not, as BEP 12 has it, one after the other: trackers of different tiers seldom know the
 //! same peers, and asking all is what finds most of them (libtorrent's `announce_to_all_tiers`).
 //!
-//! Each tracker hears `started` first, `completed` if the torrent became complete after that, and
-//! `stopped` if it answered a `started`. No announce without an event comes before the minimum
-//! interval; one that fails is followed by longer and longer pauses.
+//! Each address family is announced from by itself (BEP 7): a tracker that is named by a name is asked
+//! at its IPv4 and at its IPv6 addresses, since it shows us to peers by the address that we asked
+//! from, and may know the peers of each family apart. A tier has a [`Lane`] for each, with its own
+//! order and times. A tracker has failed when it has in every family.
+//!
+//! In each family a tracker hears `started` first, and `stopped` if it may have heard of us: an
+//! announce was sent there, answered or not, and not refused. `completed` it hears once, in one of
+//! them, if the torrent became complete after that. No announce without an event comes before the
+//! minimum interval; one that fails is followed by longer and longer pauses.
+
+mod standing;
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use self::standing::{Failure, InFlight, Standing, Tracker};
 use super::announce::{AnnounceEvent, AnnounceResponse};
 use super::error::{TrackerError, shown_text};
+use super::question::NamedBy;
+use crate::family::{Families, Family, PerFamily};
 use crate::http::Url;
+use crate::metainfo;
 use crate::random::PolicyRng;
 use crate::time::{Duration, Instant};
 use crate::torrent::TrackerStatus;
 
-/// Trackers of one torrent; the rest is ignored (chosen, defence 33).
-pub const MAX_TRACKERS: usize = 64;
+/// Trackers of one torrent that others than the user name; the rest is ignored (chosen, defence 33:
+/// what a torrent file and a magnet link together can name).
+pub const MAX_TRACKERS: usize = 2 * metainfo::MAX_TRACKERS;
+
+/// Announces of one torrent under way at once (chosen). The others wait, those due for longest go
+/// first, so that each has its turn however many do not answer; and other torrents have theirs.
+pub const MAX_AT_ONCE: usize = 32;
 
 /// Peers to ask for (chosen; trackers give 50 by default and up to 200).
 const NUMWANT: u32 = 100;
@@ -45,6 +64,8 @@ pub struct TrackerList {
     rng: PolicyRng,
     stopping: bool,
     need_peers: bool,
+    /// Families that we can be reached in.
+    families: Families,
     /// Counts announces, so that a late result is known from the one awaited.
     serial: u32,
     /// When the next announce is due.
@@ -55,6 +76,7 @@ pub struct TrackerList {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TrackerKey {
     index: usize,
+    family: Family,
     serial: u32,
 }
 
@@ -65,6 +87,10 @@ pub struct Announce {
     pub tracker: TrackerKey,
     /// Whom to ask.
     pub url: Url,
+    /// From which of our addresses, and so at which of the tracker's.
+    pub family: Family,
+    /// Who wants it to be asked.
+    pub named_by: NamedBy,
     /// What to say.
     pub event: Option<AnnounceEvent>,
     /// How many peers to ask for.
@@ -73,36 +99,32 @@ pub struct Announce {
     pub tracker_id: Option<Bytes>,
 }
 
-#[derive(Debug)]
-struct Tracker {
-    /// `None` if the URL cannot be used.
-    url: Option<Url>,
-    /// The URL as shown.
-    shown: String,
-    tier: usize,
-    /// It answered a `started`, and was not told of a `stopped`.
-    registered: bool,
-    owes_completed: bool,
-    in_flight: Option<InFlight>,
-    /// Failures since the last answer.
-    failures: u32,
-    retry_at: Instant,
-    /// Asking it again cannot help.
-    dead: bool,
-    tracker_id: Option<Bytes>,
-    last: Option<Result<usize, String>>,
-    complete: Option<u64>,
-    incomplete: Option<u64>,
+/// What is in the list already.
+#[derive(Default)]
+struct Known {
+    urls: BTreeSet<Url>,
+    others: BTreeSet<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct InFlight {
-    serial: u32,
-    event: Option<AnnounceEvent>,
+/// What became of an announce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// Nothing: it is not awaited any more.
+    Late,
+    /// The tracker answered, or failed in the last of the families that it was asked in.
+    News,
+    /// It failed in one family, and works in the other or is being asked there.
+    OtherFamilyLeft,
 }
 
 #[derive(Debug, Default)]
 struct Tier {
+    lanes: PerFamily<Lane>,
+}
+
+/// A tier in one address family.
+#[derive(Debug, Default)]
+struct Lane {
     /// Indices of its trackers, the one to try first in front.
     order: Vec<usize>,
     /// When the regular announce is due.
@@ -123,17 +145,25 @@ impl TrackerList {
             rng,
             stopping: false,
             need_peers: false,
+            families: Families::BOTH,
             serial: 0,
             due: None,
         };
-        list.add_tiers(tiers, Instant::ZERO);
+        list.add_tiers(tiers, NamedBy::Torrent, Instant::ZERO);
         list
     }
 
     /// Further trackers, in tiers after those there are. What is known already counts once.
-    pub fn add_tiers(&mut self, tiers: &[Vec<String>], now: Instant) {
+    pub fn add_tiers(&mut self, tiers: &[Vec<String>], named_by: NamedBy, now: Instant) {
+        let mut known = Known::default();
+        for tracker in &self.trackers {
+            match &tracker.url {
+                Some(url) => drop(known.urls.insert(url.clone())),
+                None => drop(known.others.insert(tracker.shown.clone())),
+            }
+        }
         for urls in tiers {
-            self.add_tier(urls);
+            self.add_tier(urls, named_by, &mut known);
         }
         // Most torrents have one tracker, and a session may have thousands of torrents.
         self.trackers.shrink_to_fit();
@@ -147,20 +177,22 @@ impl TrackerList {
     }
 
     /// The next announce that is due; to be called until it returns `None`. `need_peers` says
-    /// whether more peers would help now, which may bring the next announce forward.
-    pub fn poll(&mut self, now: Instant, need_peers: bool) -> Option<Announce> {
-        if need_peers != self.need_peers {
+    /// whether more peers would help now, which may bring the next announce forward; `families` in
+    /// which of them we can be reached.
+    pub fn poll(&mut self, now: Instant, need_peers: bool, families: Families) -> Option<Announce> {
+        if need_peers != self.need_peers || families != self.families {
             self.need_peers = need_peers;
+            self.families = families;
             if !need_peers {
-                self.tiers.iter_mut().for_each(|tier| tier.early = 0);
+                self.lanes_mut().for_each(|lane| lane.early = 0);
             }
             self.refresh(now);
         }
         if self.due? > now {
             return None;
         }
-        let index = if self.stopping { self.next_to_leave() } else { self.next_due(now) };
-        let announce = index.and_then(|index| self.begin(now, index));
+        let next = if self.stopping { self.next_to_leave() } else { self.next_due(now) };
+        let announce = next.and_then(|(index, family)| self.begin(now, index, family));
         self.refresh(now);
         announce
     }
@@ -170,35 +202,49 @@ impl TrackerList {
         self.due
     }
 
-    /// What came of an announce. False: it is not awaited any more.
+    /// An announce is on its way to the tracker: from now on it may have heard of us, whether it
+    /// answers or not.
+    pub fn handle_sent(&mut self, key: TrackerKey) {
+        if let Some(tracker) = self.trackers.get_mut(key.index) {
+            // What is sent after `stop` says that we leave.
+            tracker.standing.get_mut(key.family).may_know_us |= !self.stopping;
+        }
+    }
+
+    /// What came of an announce.
     pub fn handle_result(
         &mut self,
         now: Instant,
         key: TrackerKey,
         result: &Result<AnnounceResponse, TrackerError>,
-    ) -> bool {
-        let Some(tracker) = self.trackers.get_mut(key.index) else { return false };
+    ) -> Heard {
+        let Some(tracker) = self.trackers.get_mut(key.index) else { return Heard::Late };
+        let standing = tracker.standing.get_mut(key.family);
         let Some(InFlight { event, .. }) =
-            tracker.in_flight.take_if(|in_flight| in_flight.serial == key.serial)
+            standing.in_flight.take_if(|in_flight| in_flight.serial == key.serial)
         else {
-            return false;
+            return Heard::Late;
         };
         if event == Some(AnnounceEvent::Stopped) {
-            tracker.registered = false;
+            // There is no second farewell, whatever came of this one.
+            (standing.registered, standing.may_know_us) = (false, false);
         }
+        let heard = match result {
+            Err(_) if tracker.standing.get(key.family.other()).may_work() => Heard::OtherFamilyLeft,
+            _ => Heard::News,
+        };
         match result {
-            Ok(response) => self.answered(now, key.index, event, response),
-            Err(error) => self.failed(now, key.index, error),
+            Ok(response) => self.answered(now, key, event, response),
+            Err(error) => self.failed(now, key, error),
         }
         self.refresh(now);
-        true
+        heard
     }
 
     /// The torrent became complete, by downloading what was missing.
     pub fn complete(&mut self, now: Instant) {
         for tracker in &mut self.trackers {
-            let event = tracker.in_flight.and_then(|in_flight| in_flight.event);
-            tracker.owes_completed |= tracker.registered || event == Some(AnnounceEvent::Started);
+            tracker.owes_completed |= Family::ALL.iter().any(|&family| tracker.is_known(family));
         }
         self.refresh(now);
     }
@@ -207,29 +253,36 @@ impl TrackerList {
     /// way are not awaited any more and may be cancelled.
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
-        self.tiers.iter_mut().for_each(|tier| tier.early = 0);
-        self.trackers.iter_mut().for_each(|tracker| tracker.in_flight = None);
+        self.lanes_mut().for_each(|lane| lane.early = 0);
+        self.standings_mut().for_each(|standing| standing.in_flight = None);
         self.refresh(now);
     }
 
     /// Whether, after [`TrackerList::stop`], every tracker was told or could not be.
     pub fn is_stopped(&self) -> bool {
-        self.stopping && !self.trackers.iter().any(|tracker| tracker.registered)
+        let mut standings = self.trackers.iter().flat_map(|tracker| tracker.standing.both());
+        self.stopping && !standings.any(|standing| standing.may_know_us)
     }
 
     /// The torrent starts again after [`TrackerList::stop`]. Announces under way are not awaited
     /// any more.
     pub fn restart(&mut self, now: Instant) {
         self.stopping = false;
-        for tracker in &mut self.trackers {
-            tracker.in_flight = None;
-            tracker.registered = false;
-            tracker.owes_completed = false;
+        self.trackers.iter_mut().for_each(|tracker| tracker.owes_completed = false);
+        for standing in self.standings_mut() {
+            standing.in_flight = None;
+            standing.registered = false;
         }
-        for tier in &mut self.tiers {
-            (tier.next_at, tier.early_at) = (now, now);
+        for lane in self.lanes_mut() {
+            (lane.next_at, lane.early_at) = (now, now);
         }
         self.refresh(now);
+    }
+
+    /// Why an announce's tracker cannot be asked, in the more telling of the families.
+    pub fn failure(&self, key: TrackerKey) -> Option<&str> {
+        let failure = self.trackers.get(key.index)?.failure()?;
+        Some(&failure.why)
     }
 
     /// The URL of an announce's tracker.
@@ -239,106 +292,159 @@ impl TrackerList {
 
     /// How the trackers stand, in the order of their tiers.
     pub fn status(&self, now: Instant) -> impl Iterator<Item = TrackerStatus> {
-        let in_tiers = self.tiers.iter().flat_map(|tier| &tier.order);
-        in_tiers.filter_map(|index| self.trackers.get(*index)).map(move |tracker| TrackerStatus {
-            url: tracker.shown.clone(),
-            tier: tracker.tier,
-            last: tracker.last.clone(),
-            next_announce: self
-                .next_announce(now, tracker)
-                .map(|at| at.saturating_duration_since(now)),
-            complete: tracker.complete,
-            incomplete: tracker.incomplete,
+        self.tiers.iter().flat_map(move |tier| {
+            let due = Family::ALL.map(|family| self.tier_due(now, tier, family));
+            self.listed(tier).map(move |(index, tracker)| TrackerStatus {
+                url: tracker.shown.clone(),
+                tier: tracker.tier,
+                last: tracker.last(),
+                next_announce: self
+                    .next_announce(now, index, tracker, due)
+                    .map(|at| at.saturating_duration_since(now)),
+                complete: tracker.complete,
+                incomplete: tracker.incomplete,
+            })
         })
     }
 
-    fn add_tier(&mut self, urls: &[String]) {
-        let number = self.tiers.len();
-        let mut tier = Tier::default();
-        for text in urls {
-            let url = Url::parse(text);
-            let is_same = |tracker: &Tracker| match &url {
-                Ok(url) => tracker.url.as_ref() == Some(url),
-                Err(_) => tracker.url.is_none() && tracker.shown == shown_text(text.as_bytes()),
-            };
-            let known = self.trackers.iter().any(is_same);
-            if known || self.trackers.len() >= MAX_TRACKERS {
-                continue;
-            }
-            tier.order.push(self.trackers.len());
-            self.trackers.push(match url {
-                Ok(url) => Tracker::new(number, url.to_string(), Some(url)),
-                Err(why) => Tracker {
-                    last: Some(Err(why.to_string())),
-                    ..Tracker::new(number, shown_text(text.as_bytes()), None)
-                },
-            });
-        }
-        self.rng.shuffle(&mut tier.order);
-        if !tier.order.is_empty() {
-            self.tiers.push(tier);
-        }
+    /// The trackers of a tier, each once: those in front first.
+    fn listed<'a>(&'a self, tier: &'a Tier) -> impl Iterator<Item = (usize, &'a Tracker)> {
+        let tracker = |index: &usize| Some((*index, self.trackers.get(*index)?));
+        let PerFamily { v4, v6 } = &tier.lanes;
+        let more = v6.order.iter().filter_map(tracker);
+        let more = more.filter(|(_, tracker)| !tracker.may_be_in(Family::V4));
+        v4.order.iter().filter_map(tracker).chain(more)
     }
 
-    /// The tracker to announce to, if one is due.
-    fn next_due(&self, now: Instant) -> Option<usize> {
-        self.tiers.iter().find_map(|tier| {
-            let (at, index) = self.tier_due(now, tier)?;
-            (at <= now).then_some(index)
+    fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.tiers.iter_mut().flat_map(|tier| tier.lanes.both_mut())
+    }
+
+    fn standings_mut(&mut self) -> impl Iterator<Item = &mut Standing> {
+        self.trackers.iter_mut().flat_map(|tracker| tracker.standing.both_mut())
+    }
+
+    fn add_tier(&mut self, urls: &[String], named_by: NamedBy, known: &mut Known) {
+        let number = self.tiers.len();
+        let mut order = Vec::new();
+        for text in urls {
+            if named_by != NamedBy::User && self.trackers.len() >= MAX_TRACKERS {
+                break;
+            }
+            let tracker = match Url::parse(text) {
+                Ok(url) if known.urls.insert(url.clone()) => {
+                    Tracker::new(number, url.to_string(), Some(url))
+                }
+                Err(why) if known.others.insert(shown_text(text.as_bytes())) => {
+                    Tracker::unusable(number, shown_text(text.as_bytes()), &why.to_string())
+                }
+                _ => continue,
+            };
+            order.push(self.trackers.len());
+            self.trackers.push(Tracker { named_by, ..tracker });
+        }
+        self.rng.shuffle(&mut order);
+        if order.is_empty() {
+            return;
+        }
+        let lane = |family| {
+            let is_in = |index: &&usize| {
+                self.trackers.get(**index).is_some_and(|tracker| tracker.may_be_in(family))
+            };
+            Lane { order: order.iter().filter(is_in).copied().collect(), ..Lane::default() }
+        };
+        let lanes = PerFamily { v4: lane(Family::V4), v6: lane(Family::V6) };
+        self.tiers.push(Tier { lanes });
+    }
+
+    /// The tracker to announce to, if one is due, and in which family: where it is due for longest.
+    fn next_due(&self, now: Instant) -> Option<(usize, Family)> {
+        let due = self.all_due(now).filter(|(at, ..)| *at <= now);
+        due.min_by_key(|(at, ..)| *at).map(|(_, index, family)| (index, family))
+    }
+
+    /// When each tier is due in each family, and which of its trackers then; none while as many are
+    /// being asked as may be.
+    fn all_due(&self, now: Instant) -> impl Iterator<Item = (Instant, usize, Family)> {
+        let standings = self.trackers.iter().flat_map(|tracker| tracker.standing.both());
+        let under_way = standings.filter(|standing| standing.in_flight.is_some());
+        let tiers = if under_way.count() < MAX_AT_ONCE { &self.tiers[..] } else { &[] };
+        let each = tiers.iter().flat_map(|tier| Family::ALL.map(|family| (tier, family)));
+        each.filter_map(move |(tier, family)| {
+            let (at, index) = self.tier_due(now, tier, family)?;
+            Some((at, index, family))
         })
     }
 
     /// A tracker that does not know yet that we leave.
-    fn next_to_leave(&self) -> Option<usize> {
-        self.trackers.iter().position(|tracker| tracker.registered && tracker.in_flight.is_none())
+    fn next_to_leave(&self) -> Option<(usize, Family)> {
+        let trackers = self.trackers.iter().enumerate();
+        let mut each = trackers
+            .flat_map(|(index, tracker)| Family::ALL.map(|family| (index, tracker, family)));
+        let (index, _, family) = each.find(|(_, tracker, family)| {
+            let standing = tracker.standing.get(*family);
+            standing.may_know_us && standing.in_flight.is_none()
+        })?;
+        Some((index, family))
     }
 
-    /// When a tier is due, and which of its trackers then.
-    fn tier_due(&self, now: Instant, tier: &Tier) -> Option<(Instant, usize)> {
-        let trackers =
-            || tier.order.iter().filter_map(|&index| Some((index, self.trackers.get(index)?)));
-        if trackers().any(|(_, tracker)| tracker.in_flight.is_some()) {
+    /// When a tier is due in a family, and which of its trackers then.
+    fn tier_due(&self, now: Instant, tier: &Tier, family: Family) -> Option<(Instant, usize)> {
+        let lane = tier.lanes.get(family);
+        // One that is named by its address is asked there, or says why not.
+        let is_asked = |tracker: &Tracker| self.families.contains(family) || tracker.is_numeric();
+        let trackers = || {
+            let each = lane.order.iter().filter_map(|&at| Some((at, self.trackers.get(at)?)));
+            each.map(|(at, tracker)| (at, tracker, tracker.standing.get(family)))
+        };
+        if trackers().any(|(_, _, standing)| standing.in_flight.is_some()) {
             return None;
         }
-        let alive = || trackers().filter(|(_, tracker)| !tracker.dead);
-        let (index, tracker) = alive()
-            .find(|(_, tracker)| tracker.retry_at <= now)
-            .or_else(|| alive().min_by_key(|(_, tracker)| tracker.retry_at))?;
-        let wanted_at = if tracker.registered && tracker.owes_completed {
+        let alive =
+            || trackers().filter(|(_, tracker, standing)| !standing.dead && is_asked(tracker));
+        // In the order of the tier; but those that failed again and again do not hold up others.
+        let (index, tracker, standing) = alive()
+            .filter(|(_, _, standing)| standing.retry_at <= now)
+            .min_by_key(|(_, _, standing)| standing.failures.max(1))
+            .or_else(|| alive().min_by_key(|(_, _, standing)| standing.retry_at))?;
+        let wanted_at = if standing.registered && tracker.tells_completed(family) {
             Instant::ZERO
         } else if self.need_peers {
-            tier.next_at.min(tier.early_at)
+            lane.next_at.min(lane.early_at)
         } else {
-            tier.next_at
+            lane.next_at
         };
-        Some((wanted_at.max(tracker.retry_at), index))
+        Some((wanted_at.max(standing.retry_at), index))
     }
 
-    fn begin(&mut self, now: Instant, index: usize) -> Option<Announce> {
+    fn begin(&mut self, now: Instant, index: usize, family: Family) -> Option<Announce> {
         self.serial = self.serial.wrapping_add(1);
         let serial = self.serial;
         let tracker = self.trackers.get_mut(index)?;
         let event = if self.stopping {
             Some(AnnounceEvent::Stopped)
-        } else if !tracker.registered {
+        } else if !tracker.standing.get(family).registered {
             // It learns from `left` whether we are complete already.
-            tracker.owes_completed = false;
+            tracker.owes_completed &= tracker.is_known(family.other());
             Some(AnnounceEvent::Started)
-        } else if tracker.owes_completed {
+        } else if tracker.tells_completed(family) {
             Some(AnnounceEvent::Completed)
         } else {
             None
         };
-        tracker.in_flight = Some(InFlight { serial, event });
+        tracker.standing.get_mut(family).in_flight = Some(InFlight { serial, event });
         if let Some(tier) = self.tiers.get_mut(tracker.tier)
             && event.is_none()
-            && now < tier.next_at
+            && now < tier.lanes.get(family).next_at
         {
-            tier.early = tier.early.saturating_add(1);
+            let lane = tier.lanes.get_mut(family);
+            lane.early = lane.early.saturating_add(1);
         }
         Some(Announce {
-            tracker: TrackerKey { index, serial },
+            tracker: TrackerKey { index, family, serial },
             url: tracker.url.clone()?,
+            family,
+            named_by: tracker.named_by,
             event,
             numwant: if self.stopping { 0 } else { NUMWANT },
             tracker_id: tracker.tracker_id.clone(),
@@ -348,42 +454,55 @@ impl TrackerList {
     fn answered(
         &mut self,
         now: Instant,
-        index: usize,
+        key: TrackerKey,
         event: Option<AnnounceEvent>,
         response: &AnnounceResponse,
     ) {
-        let Some(tracker) = self.trackers.get_mut(index) else { return };
-        tracker.failures = 0;
-        tracker.last = Some(Ok(response.peers.len()));
+        let Some(tracker) = self.trackers.get_mut(key.index) else { return };
         tracker.complete = response.complete.or(tracker.complete);
         tracker.incomplete = response.incomplete.or(tracker.incomplete);
         if response.tracker_id.is_some() {
             tracker.tracker_id = response.tracker_id.clone();
         }
+        let standing = tracker.standing.get_mut(key.family);
+        standing.failures = 0;
+        standing.last = Some(Ok(response.peers.len()));
         match event {
-            Some(AnnounceEvent::Started) => tracker.registered = true,
+            Some(AnnounceEvent::Started) => {
+                (standing.registered, standing.may_know_us) = (true, true);
+            }
             Some(AnnounceEvent::Completed) => tracker.owes_completed = false,
-            Some(AnnounceEvent::Stopped) | None => {}
+            Some(AnnounceEvent::Stopped | AnnounceEvent::Paused) | None => {}
         }
         let Some(tier) = self.tiers.get_mut(tracker.tier) else { return };
-        tier.move_to_front(index);
+        let lane = tier.lanes.get_mut(key.family);
+        lane.move_to_front(key.index);
         let min = response.min_interval.unwrap_or(DEFAULT_MIN_INTERVAL);
-        let early = min.saturating_mul(2_u32.saturating_pow(tier.early)).min(response.interval);
-        tier.next_at = now + response.interval;
-        tier.early_at = now + early;
+        let early = min.saturating_mul(2_u32.saturating_pow(lane.early)).min(response.interval);
+        lane.next_at = now + response.interval;
+        lane.early_at = now + early;
     }
 
-    fn failed(&mut self, now: Instant, index: usize, error: &TrackerError) {
-        let Some(tracker) = self.trackers.get_mut(index) else { return };
-        let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(tracker.failures));
+    fn failed(&mut self, now: Instant, key: TrackerKey, error: &TrackerError) {
+        let Some(tracker) = self.trackers.get_mut(key.index) else { return };
+        let is_of_family = error.is_of_family();
+        // Where the other family works, the lack of this one is no passing trouble.
+        let works_otherwise = tracker.standing.get(key.family.other()).registered;
+        let standing = tracker.standing.get_mut(key.family);
+        let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(standing.failures));
+        let doubled = if is_of_family && works_otherwise { MAX_RETRY } else { doubled };
         // A quarter more or less, so that the peers of a swarm do not come back all at once.
         let percent = 75 + self.rng.below(51);
         let pause = doubled.min(MAX_RETRY) * u32::try_from(percent).unwrap_or(100) / 100;
         let wanted = error.retry_after().unwrap_or_default().min(MAX_WANTED_RETRY);
-        tracker.failures = tracker.failures.saturating_add(1);
-        tracker.retry_at = now + pause.min(MAX_RETRY).max(wanted);
-        tracker.dead = error.is_permanent();
-        tracker.last = Some(Err(error.to_string()));
+        standing.failures = standing.failures.saturating_add(1);
+        standing.retry_at = now + pause.min(MAX_RETRY).max(wanted);
+        standing.dead = error.is_permanent();
+        if matches!(error, TrackerError::Refused { .. }) && !standing.registered {
+            // It heard of us, and does not want to know.
+            standing.may_know_us = false;
+        }
+        standing.last = Some(Err(Failure { why: error.to_string(), is_of_family }));
     }
 
     /// Computes again when the next announce is due.
@@ -391,41 +510,27 @@ impl TrackerList {
         self.due = if self.stopping {
             self.next_to_leave().map(|_| now)
         } else {
-            self.tiers.iter().filter_map(|tier| Some(self.tier_due(now, tier)?.0)).min()
+            self.all_due(now).map(|(at, ..)| at).min()
         };
     }
 
-    fn next_announce(&self, now: Instant, tracker: &Tracker) -> Option<Instant> {
-        if tracker.in_flight.is_some() {
+    /// When a tracker is announced to next, given what is due in its tier in each family.
+    fn next_announce(
+        &self,
+        now: Instant,
+        index: usize,
+        tracker: &Tracker,
+        due: [Option<(Instant, usize)>; 2],
+    ) -> Option<Instant> {
+        if tracker.standing.both().iter().any(|standing| standing.in_flight.is_some()) {
             return Some(now);
         }
-        let tier = self.tiers.get(tracker.tier).filter(|_| !self.stopping)?;
-        let (at, index) = self.tier_due(now, tier)?;
-        self.trackers.get(index).filter(|next| std::ptr::eq(*next, tracker)).map(|_| at)
+        let its = due.into_iter().flatten().filter(|(_, next)| *next == index && !self.stopping);
+        its.map(|(at, _)| at).min()
     }
 }
 
-impl Tracker {
-    fn new(tier: usize, shown: String, url: Option<Url>) -> Self {
-        Tracker {
-            dead: url.is_none(),
-            url,
-            shown,
-            tier,
-            registered: false,
-            owes_completed: false,
-            in_flight: None,
-            failures: 0,
-            retry_at: Instant::ZERO,
-            tracker_id: None,
-            last: None,
-            complete: None,
-            incomplete: None,
-        }
-    }
-}
-
-impl Tier {
+impl Lane {
     fn move_to_front(&mut self, index: usize) {
         if let Some(position) = self.order.iter().position(|other| *other == index)
             && let Some(front) = self.order.get_mut(..=position)

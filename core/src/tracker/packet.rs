@@ -19,9 +19,6 @@ const ANNOUNCE: u32 = 1;
 const SCRAPE: u32 = 2;
 const ERROR: u32 = 3;
 
-/// Most bytes of a URL that are sent along (chosen: the packet stays below any path's MTU).
-const MAX_URL_DATA: usize = 1000;
-
 /// What a client sends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RequestPacket {
@@ -187,9 +184,7 @@ impl<'a> ResponsePacket<'a> {
 /// Appends the URLData option (BEP 41), which tells the tracker path and query of its URL.
 pub(super) fn push_url_data(out: &mut impl BufMut, target: &str) {
     const URL_DATA: u8 = 2;
-    let target = target.as_bytes();
-    let target = target.get(..MAX_URL_DATA).unwrap_or(target);
-    for part in target.chunks(usize::from(u8::MAX)) {
+    for part in target.as_bytes().chunks(usize::from(u8::MAX)) {
         out.put_u8(URL_DATA);
         out.put_u8(u8::try_from(part.len()).unwrap_or(u8::MAX));
         out.put_slice(part);
@@ -265,7 +260,8 @@ fn push_announce(out: &mut impl BufMut, request: &AnnounceRequest) {
     out.put_u64(request.left);
     out.put_u64(request.uploaded);
     let event = match request.event {
-        None => 0,
+        // BEP 15 has no number for partial seeds.
+        None | Some(AnnounceEvent::Paused) => 0,
         Some(AnnounceEvent::Completed) => 1,
         Some(AnnounceEvent::Started) => 2,
         Some(AnnounceEvent::Stopped) => 3,

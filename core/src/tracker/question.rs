@@ -12,6 +12,15 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Time for telling a tracker that we leave: nobody waits long for that (chosen).
 const STOPPED_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Who wants a tracker to be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NamedBy {
+    /// The user, who knows what is there: it is asked wherever it is.
+    User,
+    /// A torrent or magnet link, which strangers made.
+    Torrent,
+}
+
 /// Something to ask a tracker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Question {

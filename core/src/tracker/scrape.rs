@@ -31,7 +31,7 @@ pub struct ScrapeEntry {
 /// A tracker's answer to a scrape.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ScrapeResponse {
-    /// The swarms it knows of those asked for; at most [`MAX_SCRAPE`].
+    /// The swarms it knows of those asked for, and perhaps others: some trackers tell of all.
     pub entries: Vec<ScrapeEntry>,
 }
 
@@ -56,7 +56,7 @@ impl ScrapeResponse {
         let document = parse_answer(body)?;
         let files = document.root().get("files").and_then(Value::as_dict);
         let files = files.ok_or(TrackerError::Malformed("it has no files"))?;
-        Ok(ScrapeResponse { entries: files.filter_map(entry).take(MAX_SCRAPE).collect() })
+        Ok(ScrapeResponse { entries: files.filter_map(entry).collect() })
     }
 
     /// The numbers of one swarm, if the tracker knows it.

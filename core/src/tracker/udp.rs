@@ -48,6 +48,8 @@ pub struct UdpTracker<K> {
     transactions: Map<u32, Transaction<K>>,
     timers: BTreeSet<(Instant, Timer<K>)>,
     transmits: VecDeque<Datagram>,
+    /// Questions that have gone out since this was asked for.
+    sent: VecDeque<K>,
     outputs: VecDeque<(K, Result<Answer, TrackerError>)>,
 }
 
@@ -108,6 +110,7 @@ impl<K: Copy + Ord> UdpTracker<K> {
             transactions: Map::with_hasher(keys),
             timers: BTreeSet::new(),
             transmits: VecDeque::new(),
+            sent: VecDeque::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -147,9 +150,16 @@ impl<K: Copy + Ord> UdpTracker<K> {
         self.send(now, key);
     }
 
+    /// The next question that has gone out, each time it does: its tracker may have heard it,
+    /// whatever comes of it.
+    pub fn poll_sent(&mut self) -> Option<K> {
+        self.sent.pop_front()
+    }
+
     /// Forgets a question. Nothing comes out for it any more.
     pub fn cancel(&mut self, key: K) {
         self.remove(key);
+        self.sent.retain(|other| *other != key);
         self.outputs.retain(|(other, _)| *other != key);
     }
 
@@ -237,6 +247,7 @@ impl<K: Copy + Ord> UdpTracker<K> {
                 pending.resend_at = Some(resend_at);
                 self.timers.insert((resend_at, Timer::Resend(key)));
                 let data = pending.encode(connection);
+                self.sent.push_back(key);
                 self.transmit(to, data);
             }
             Link::Connecting { .. } => {

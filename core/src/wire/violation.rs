@@ -1,7 +1,8 @@
 //! What a peer did wrong: facts, to be told to the user and to decide whether it is banned.
 //!
 //! Syntax errors come from the decoders here, the others from `peer`, which knows the torrent and
-//! the course of the connection. A violation ends the connection; none of them ever ends more.
+//! the course of the connection. What can be left out is forgiven some times (`peer/offences.rs`), else a
+//! violation ends the connection; none of them ever ends more.
 
 use std::fmt;
 
@@ -50,11 +51,6 @@ pub enum Violation {
     RequestForMissing(Block),
     /// More requests than our `reqq` allows, again and again (defence 16).
     TooManyRequests,
-    /// A message of the fast extension, which was not negotiated (BEP 6: "MUST close").
-    FastNotNegotiated {
-        /// The message's id.
-        id: u8,
-    },
     /// An extension message, and the extension protocol was not negotiated (BEP 10).
     ExtensionNotNegotiated,
     /// A message of v2 on a connection that is not of v2 (BEP 52, "upgrade path").
@@ -62,7 +58,7 @@ pub enum Violation {
         /// The message's id.
         id: u8,
     },
-    /// A block that was never requested (BEP 6: "MUST close").
+    /// More bytes of blocks that were never requested than are borne (BEP 6: "MUST close").
     UnrequestedBlock(Block),
     /// A reject for what was never requested (BEP 6: "SHOULD close").
     UnrequestedReject(Block),
@@ -109,9 +105,6 @@ impl fmt::Display for Violation {
                 write_range(f, block)
             }
             Violation::TooManyRequests => f.write_str("too many requests queued"),
-            Violation::FastNotNegotiated { id } => {
-                write!(f, "message {id} of the fast extension, which is not on")
-            }
             Violation::ExtensionNotNegotiated => {
                 f.write_str("extension message, and the extension protocol is not on")
             }

@@ -8,7 +8,7 @@ mod world;
 
 use std::path::Path;
 
-use bitswarm_core::disk::{DiskDone, DiskRequest, StateName};
+use bitswarm_core::disk::{DiskDone, DiskErrorKind, DiskRequest, StateName};
 use bitswarm_core::infohashes::InfoHashes;
 use bitswarm_core::metainfo::create::{Creator, Protocol};
 use bitswarm_core::metainfo::{Magnet, Metainfo};
@@ -295,14 +295,32 @@ fn what_is_on_disk_already_is_hashed_when_its_hashes_are_known() {
     world.seed(0, &metainfo);
     let mut long = content();
     long.truncate(FILES[0].1);
-    long[700 * PIECE] ^= 1;
+    long[700 * PIECE..701 * PIECE].fill(0);
     world.nodes[1].disk.insert("/t/long", long);
     let id = world.leech(1, link(&metainfo, false, true), &[0], |_| {});
     world.run_until(|world| world.heard(1, &TorrentNotice::Saved));
     assert!(world.has_content(1));
     let status = world.nodes[1].engine.status(world.now, id).expect("there");
     let fetched = (PIECE + FILES[1].1 + FILES[2].1) as u64;
-    assert_eq!(status.downloaded_bytes, fetched, "the piece that differs, and the other files");
+    assert_eq!(status.downloaded_bytes, fetched, "the piece that is missing, and the other files");
+}
+
+#[test]
+fn a_file_of_somebody_else_is_not_written_though_its_hashes_are_known_late() {
+    let metainfo = torrent(Protocol::V2);
+    let mut world = World::new(2);
+    world.seed(0, &metainfo);
+    let mut long = content();
+    long.truncate(FILES[0].1);
+    long[700 * PIECE] ^= 1;
+    world.nodes[1].disk.insert("/t/long", long.clone());
+    let id = world.leech(1, link(&metainfo, false, true), &[0], |_| {});
+    let is_refused = |notice: &TorrentNotice| matches!(notice, TorrentNotice::DiskFailed { error } if error.kind == DiskErrorKind::Foreign);
+    world.run_until(|world| world.nodes[1].notices.iter().any(is_refused));
+    assert_eq!(world.nodes[1].disk.file("/t/long"), Some(&long[..]));
+    assert_eq!(world.nodes[1].disk.file(format!("/t/{}", FILES[1].0)), None, "it was begun");
+    let status = world.nodes[1].engine.status(world.now, id).expect("there");
+    assert_eq!((status.state, status.downloaded_bytes), (TorrentState::DiskFailed, 0));
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl Node {
     }
 
     fn stats(&self, store: StoreId) -> Vec<Option<FileStat>> {
-        let stat = |data: &Vec<u8>| FileStat { length: data.len() as u64, modified_ns: 1 };
+        let stat = |data: &Vec<u8>| FileStat::new(data.len() as u64, 1);
         let files = self.stores[&store].files.iter();
         files.map(|file| self.files.get(&file.path.display().to_string()).map(stat)).collect()
     }
@@ -134,7 +134,9 @@ impl Node {
                 self.stores.insert(store, spec);
                 DiskDone::Files(self.stats(store))
             }
-            DiskRequest::Sync { store } => DiskDone::Files(self.stats(store)),
+            DiskRequest::Sync { store } | DiskRequest::Look { store } => {
+                DiskDone::Files(self.stats(store))
+            }
             DiskRequest::Read { store, spans } => DiskDone::Read(self.read(store, &spans).into()),
             DiskRequest::Verify(verify) => {
                 let data = self.read(verify.store, &verify.spans);

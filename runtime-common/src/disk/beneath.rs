@@ -110,6 +110,40 @@ pub(crate) fn is_link(root: BorrowedFd<'_>, path: &Path, target: &Path) -> Resul
     }
 }
 
+/// What lies at a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Found {
+    Nothing,
+    /// A plain file.
+    File,
+    /// Something that keeps a plain file from being there, with the error that opening it would be.
+    Other(Errno),
+}
+
+/// Looks what lies at a path beneath `root`, following no link.
+pub(crate) fn look_at(root: BorrowedFd<'_>, path: &Path) -> Result<Found, Errno> {
+    let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
+        return Err(Errno::INVAL);
+    };
+    let dir = match open_dir(root, parent) {
+        Ok(dir) => dir,
+        Err(Errno::NOENT) => return Ok(Found::Nothing),
+        Err(errno @ (Errno::NOTDIR | Errno::LOOP)) => return Ok(Found::Other(errno)),
+        Err(errno) => return Err(errno),
+    };
+    let stat = match fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(Found::Nothing),
+        Err(errno) => return Err(errno),
+    };
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Found::File,
+        FileType::Directory => Found::Other(Errno::ISDIR),
+        FileType::Symlink => Found::Other(Errno::LOOP),
+        _ => Found::Other(Errno::NXIO),
+    })
+}
+
 /// Removes a plain file beneath `root`. One that is missing, or in whose place something else
 /// lies, is left as it is: whether the file was removed.
 pub(crate) fn remove_file(root: BorrowedFd<'_>, path: &Path) -> Result<bool, Errno> {

@@ -43,6 +43,7 @@ fn words(errno: Errno) -> String {
     let mut words = match errno {
         Errno::LOOP => "a symbolic link, which is not followed".to_owned(),
         Errno::XDEV => "it leads out of its directory".to_owned(),
+        Errno::FBIG => "it would be longer than files may be here; see ulimit -f".to_owned(),
         _ => io::Error::from(errno).to_string(),
     };
     if let Some(at) = words.find(" (os error") {
@@ -78,5 +79,8 @@ mod tests {
     fn message_reads_as_one_line_without_numbers() {
         let error = disk_error(Path::new("a/b"), Errno::NOSPC);
         assert_eq!(error.to_string(), "a/b: disk full (No space left on device)");
+        let error = disk_error(Path::new("a/b"), Errno::FBIG);
+        assert_eq!(error.kind, DiskErrorKind::Io);
+        assert!(error.to_string().ends_with("see ulimit -f)"), "{error}");
     }
 }

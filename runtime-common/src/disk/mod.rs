@@ -13,8 +13,10 @@ mod pool;
 mod queue;
 mod read_buffers;
 mod relocate;
+mod stat;
 mod state;
 mod store;
+mod top_link;
 mod transfer;
 mod verify;
 
@@ -29,6 +31,7 @@ use bitswarm_core::{OpId, StoreId};
 
 pub use pool::{Completion, DiskOptions, DiskPool};
 pub use state::{StateDir, StateDirError};
+pub use top_link::follow_top_link;
 
 use crate::lanes::{PieceHashing, update_all};
 
@@ -70,6 +73,7 @@ impl Disk {
             DiskRequest::Prepare { store, files, allocation, links } => {
                 let store = self.store(store)?;
                 let place = store.enter()?;
+                store.refuse_what_is_not_ours(&place, &files)?;
                 for index in files {
                     store.prepare(&place, &self.files, index, allocation)?;
                 }
@@ -97,6 +101,11 @@ impl Disk {
                 let place = store.enter()?;
                 store.sync(&place, &self.files).map(DiskDone::Files)
             }
+            DiskRequest::Look { store } => {
+                let store = self.store(store)?;
+                let place = store.enter()?;
+                store.look(&place).map(DiskDone::Files)
+            }
             DiskRequest::Move { store, root } => {
                 let store = self.store(store)?;
                 let mut place = store.enter_alone()?;
@@ -104,6 +113,7 @@ impl Disk {
                     self.files.forget(store.id());
                     relocate::relocate(&place.root, &root, store.spec())?;
                     place.root = root;
+                    store.moved(&place)?;
                 }
                 Ok(DiskDone::Done)
             }
@@ -162,7 +172,7 @@ impl Disk {
     }
 
     fn open(&self, id: StoreId, spec: Arc<StoreSpec>) -> Result<DiskDone, DiskError> {
-        let store = Arc::new(Store::new(id, spec));
+        let store = Arc::new(Store::new(id, follow_top_link(spec)));
         let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
         // Known from here on, also if looking at its files fails.
         stores.insert(id, Arc::clone(&store));
@@ -190,13 +200,13 @@ impl Disk {
         store.look(&place).map(DiskDone::Files)
     }
 
-    fn close(&self, id: StoreId, delete: bool) -> Result<DiskDone, DiskError> {
+    fn close(&self, id: StoreId, delete: Option<Vec<FileIndex>>) -> Result<DiskDone, DiskError> {
         let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
         let store = stores.remove(&id).ok_or_else(store::unknown)?;
         drop(stores);
         // Waits for those who work on its files.
         let mut place = store.enter_alone()?;
-        store.close(&mut place, &self.files, delete)?;
+        store.close(&mut place, &self.files, delete.as_deref())?;
         Ok(DiskDone::Done)
     }
 
@@ -221,7 +231,12 @@ impl Disk {
             match store {
                 Ok(store) => {
                     let hashing = PieceHashing::for_hash(&request.expect);
-                    readings.push(PieceReading::new(store, request.spans.clone(), hashing));
+                    let reading = PieceReading::new(store, request.spans.clone(), hashing);
+                    readings.push(if request.tell_zeros {
+                        reading.minding_zeros()
+                    } else {
+                        reading
+                    });
                     known.push((index, &request.expect));
                 }
                 Err(error) => done(index, Err(error.clone())),
@@ -229,7 +244,8 @@ impl Disk {
         }
         read_all(&mut readings, &self.files, scratch);
         for (reading, (index, expect)) in readings.into_iter().zip(known) {
-            done(index, reading.finish().map(|hashing| verdict(hashing.is(expect))));
+            let is_zero = reading.is_zero();
+            done(index, reading.finish().map(|hashing| verdict(hashing.is(expect), is_zero)));
         }
     }
 
@@ -264,8 +280,12 @@ fn are_right<'a>(writes: impl Iterator<Item = &'a WriteRequest> + Clone) -> Vec<
         .collect()
 }
 
-fn verdict(is_right: bool) -> DiskDone {
-    if is_right { DiskDone::Done } else { DiskDone::HashMismatch }
+fn verdict(is_right: bool, is_zero: bool) -> DiskDone {
+    match is_right {
+        _ if is_zero => DiskDone::Zeros { is_right },
+        true => DiskDone::Done,
+        false => DiskDone::HashMismatch,
+    }
 }
 
 #[cfg(test)]

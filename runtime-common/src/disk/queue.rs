@@ -118,6 +118,7 @@ impl Queue {
             }
             DiskRequest::Verify(request) => self.verifies.push_back((op, request)),
             DiskRequest::Open { .. }
+            | DiskRequest::Look { .. }
             | DiskRequest::Read { .. }
             | DiskRequest::Write(_)
             | DiskRequest::Load { .. } => self.transfers.push_back((op, request)),
@@ -258,6 +259,7 @@ mod tests {
             store: StoreId::new(0, 0),
             spans: spans(1 << 20),
             expect,
+            tell_zeros: false,
         }))
     }
 

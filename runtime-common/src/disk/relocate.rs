@@ -58,7 +58,8 @@ pub(crate) fn relocate(from: &Path, to: &Path, spec: &StoreSpec) -> Result<(), D
         done.iter().flat_map(|(file, _)| file.path.ancestors().skip(1)).collect();
     dirs.into_iter().try_for_each(|dir| sync_dir(&to.join(dir)))?;
     // Those renamed are not there any more; those copied are.
-    remove_all(from, spec)
+    let moved: Vec<&StoreFile> = done.iter().map(|(file, _)| *file).collect();
+    remove_all(from, &moved, &spec.links)
 }
 
 fn open_target(to: &Path) -> Result<OwnedFd, Errno> {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use bitswarm_core::StoreId;
 use bitswarm_core::disk::{
-    Allocation, DiskError, DiskErrorKind, FileIndex, FileStat, StoreFile, StoreSpec,
+    Allocation, DiskError, DiskErrorKind, FileIndex, FileStat, StoreFile, StoreLink, StoreSpec,
 };
 use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -32,9 +32,11 @@ pub(crate) struct Store {
     spec: Arc<StoreSpec>,
     place: RwLock<Place>,
     unsynced: Mutex<Unsynced>,
-    /// As of `Open`, or of the `Sync` that flushed the file. Never taken anew for a file that was
+    /// As of `Open` or `Look`, or of the `Sync` that flushed the file. Never taken anew for a file that was
     /// not written here, so that a change behind our back shows.
     stats: Mutex<Vec<Option<FileStat>>>,
+    /// Files that were made here, so that what others make is told from them.
+    made: Mutex<BTreeSet<u32>>,
 }
 
 /// Where a store lies now. Whoever works on its files holds it.
@@ -49,6 +51,8 @@ enum Created {
     /// It was there before.
     Old(OwnedFd),
     New(OwnedFd),
+    /// Somebody else has made it since it was looked for: it is not written.
+    Strange,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +72,7 @@ impl Store {
             place: RwLock::new(place),
             unsynced: Mutex::default(),
             stats: Mutex::new(stats),
+            made: Mutex::default(),
         }
     }
 
@@ -120,11 +125,12 @@ impl Store {
         }
         let entry = self.entry(index)?;
         let opened = with_descriptors(cache, || match access {
-            Access::Read => open_to_read(&place.root, &entry.path),
-            Access::Write => self.open_to_write(&place.root, entry),
+            Access::Read => open_to_read(&place.root, &entry.path).map(Created::Old),
+            Access::Write => self.open_to_write(&place.root, index, entry),
         });
         match opened {
-            Ok(file) => Ok(cache.put(key, access, file)),
+            Ok(Created::Strange) => Err(self.strange(place, index)),
+            Ok(Created::Old(file) | Created::New(file)) => Ok(cache.put(key, access, file)),
             Err(errno) => Err(disk_error(&place.root.join(&entry.path), errno)),
         }
     }
@@ -142,15 +148,22 @@ impl Store {
         if entry.executable
             && let Ok(file) = self.file(place, cache, index, Access::Read)
         {
-            let is_whole = allow_execution(&file, &entry.path) >= entry.length;
-            if is_whole && allocation == Allocation::Sparse {
+            let (is_changed, length) = allow_execution(&file, &entry.path);
+            if is_changed {
+                self.written(index);
+            }
+            if length == entry.length {
                 return Ok(());
             }
         }
         let file = self.file(place, cache, index, Access::Write)?;
+        let failed = |errno| disk_error(&place.root.join(&entry.path), errno);
+        let length = u64::try_from(fs::fstat(&file).map_err(failed)?.st_size).unwrap_or(0);
+        if length > entry.length {
+            fs::ftruncate(&file, entry.length).map_err(failed)?;
+        }
         if allocation == Allocation::Full && entry.length > 0 {
-            reserve(&file, entry.length)
-                .map_err(|errno| disk_error(&place.root.join(&entry.path), errno))?;
+            reserve(&file, entry.length).map_err(failed)?;
         }
         self.written(index);
         Ok(())
@@ -203,7 +216,7 @@ impl Store {
         if u64::try_from(stat.st_size) != Ok(entry.length) {
             return Err(told(DiskErrorKind::Short, &place.root.join(&entry.path), "its model is"));
         }
-        let Created::New(file) = self.create(&place.root, entry).map_err(failed)? else {
+        let Created::New(file) = self.create(&place.root, index, entry).map_err(failed)? else {
             return Ok(());
         };
         if let Err(errno) = copy(source, File::from(file)) {
@@ -213,6 +226,64 @@ impl Store {
             return Err(failed(errno));
         }
         self.written(index);
+        Ok(())
+    }
+
+    /// Whether something keeps one of these files from being made or written.
+    pub(crate) fn refuse_what_is_not_ours(
+        &self,
+        place: &Place,
+        files: &[FileIndex],
+    ) -> Result<(), DiskError> {
+        let root = match beneath::open_root(&place.root) {
+            Ok(root) => root,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(disk_error(&place.root, errno)),
+        };
+        for &index in files {
+            let entry = self.entry(index)?;
+            let failed = |errno| disk_error(&place.root.join(&entry.path), errno);
+            match beneath::look_at(root.as_fd(), &entry.path).map_err(failed)? {
+                beneath::Found::Nothing => {}
+                beneath::Found::File if self.is_strange(index) => {
+                    return Err(self.strange(place, index));
+                }
+                beneath::Found::File => {}
+                beneath::Found::Other(why) => return Err(failed(why)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a file that is there was made by somebody else since it was looked for.
+    fn is_strange(&self, index: FileIndex) -> bool {
+        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_missing = stats.get(index.0 as usize).is_some_and(Option::is_none);
+        drop(stats);
+        was_missing && !self.made().contains(&index.0)
+    }
+
+    fn strange(&self, place: &Place, index: FileIndex) -> DiskError {
+        told(DiskErrorKind::Foreign, &self.path(place, index), "somebody has just made it")
+    }
+
+    fn made(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The files were moved: moving them changed no content, but when they were changed last.
+    pub(crate) fn moved(&self, place: &Place) -> Result<(), DiskError> {
+        let before = self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.look(place)?;
+        let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        for (stat, before) in stats.iter_mut().zip(before) {
+            let is_same = |now: &FileStat, before: &FileStat| {
+                (now.length, now.modified_ns) == (before.length, before.modified_ns)
+            };
+            if !stat.zip(before).is_some_and(|(now, before)| is_same(&now, &before)) {
+                *stat = before;
+            }
+        }
         Ok(())
     }
 
@@ -243,16 +314,18 @@ impl Store {
         self.look_at(place, todo.files.iter().map(|&index| index as usize))
     }
 
-    /// Shuts the store; with `delete`, removes its files and the directories that are empty then.
+    /// Shuts the store; with `delete`, removes those files and the directories that are empty then.
     pub(crate) fn close(
         &self,
         place: &mut Place,
         cache: &FileCache,
-        delete: bool,
+        delete: Option<&[FileIndex]>,
     ) -> Result<(), DiskError> {
         place.open = false;
         cache.forget(self.id);
-        if delete { remove_all(&place.root, &self.spec) } else { Ok(()) }
+        let Some(delete) = delete else { return Ok(()) };
+        let files = delete.iter().map(|&index| self.entry(index)).collect::<Result<Vec<_>, _>>()?;
+        remove_all(&place.root, &files, &self.spec.links)
     }
 
     fn entry(&self, index: FileIndex) -> Result<&StoreFile, DiskError> {
@@ -260,12 +333,19 @@ impl Store {
         self.spec.files.get(index.0 as usize).ok_or_else(no_file)
     }
 
-    fn open_to_write(&self, root: &Path, entry: &StoreFile) -> Result<OwnedFd, Errno> {
-        self.create(root, entry).map(|(Created::Old(file) | Created::New(file))| file)
+    /// Opens a file, making it with its directories if it is missing.
+    fn open_to_write(
+        &self,
+        root: &Path,
+        index: FileIndex,
+        entry: &StoreFile,
+    ) -> Result<Created, Errno> {
+        let created = self.create(root, index, entry)?;
+        let is_strange = matches!(created, Created::Old(_)) && self.is_strange(index);
+        Ok(if is_strange { Created::Strange } else { created })
     }
 
-    /// Opens a file, making it with its directories if it is missing.
-    fn create(&self, root: &Path, entry: &StoreFile) -> Result<Created, Errno> {
+    fn create(&self, root: &Path, index: FileIndex, entry: &StoreFile) -> Result<Created, Errno> {
         let root_fd = match beneath::open_root(root) {
             Err(Errno::NOENT) => self.make_root(root)?,
             opened => opened?,
@@ -279,6 +359,8 @@ impl Store {
         let create =
             || beneath::open_file(fd, path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode);
         let parent = path.parent().unwrap_or(Path::new(""));
+        // Held so that no other worker meets the file before it is known to be ours.
+        let mut made = self.made();
         let created = match create() {
             Err(Errno::NOENT) => {
                 let changed = beneath::make_dirs(fd, parent)?;
@@ -288,12 +370,13 @@ impl Store {
             created => created,
         };
         match created {
-            // Another worker was faster.
+            // Another worker was faster, or somebody else.
             Err(Errno::EXIST) => {
                 beneath::open_file(fd, path, OFlags::RDWR, Mode::empty()).map(Created::Old)
             }
             Err(errno) => Err(errno),
             Ok(file) => {
+                made.insert(index.0);
                 self.unsynced().dirs.insert(root.join(parent));
                 Ok(Created::New(file))
             }
@@ -382,8 +465,12 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// Removes listed files and links, then the directories between them and the root that are empty.
-pub(crate) fn remove_all(root: &Path, spec: &StoreSpec) -> Result<(), DiskError> {
+/// Removes files and links, then the directories between them and the root that are empty.
+pub(crate) fn remove_all(
+    root: &Path,
+    files: &[&StoreFile],
+    links: &[StoreLink],
+) -> Result<(), DiskError> {
     let root_fd = match beneath::open_root(root) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(()),
@@ -392,8 +479,8 @@ pub(crate) fn remove_all(root: &Path, spec: &StoreSpec) -> Result<(), DiskError>
     let mut dirs = BTreeSet::new();
     let mut failed = None;
     let fd = root_fd.as_fd();
-    let files = spec.files.iter().map(|file| (&file.path, None));
-    let links = spec.links.iter().map(|link| (&link.path, Some(&link.target)));
+    let files = files.iter().map(|file| (&file.path, None));
+    let links = links.iter().map(|link| (&link.path, Some(&link.target)));
     for (path, target) in files.chain(links) {
         let removed = match target {
             None => beneath::remove_file(fd, path).map(drop),
@@ -439,17 +526,20 @@ fn copy(mut from: File, mut to: File) -> Result<(), Errno> {
     }
 }
 
-/// Lets those execute a file who may read it, as far as the system lets us; the file's length.
-fn allow_execution(file: &OwnedFd, path: &Path) -> u64 {
-    let Ok(stat) = fs::fstat(file) else { return 0 };
+/// Lets those execute a file who may read it, as far as the system lets us: whether that changed
+/// something, and the file's length.
+fn allow_execution(file: &OwnedFd, path: &Path) -> (bool, u64) {
+    let Ok(stat) = fs::fstat(file) else { return (false, 0) };
     let mode = stat.st_mode & 0o777;
     let wanted = mode | (mode & 0o444) >> 2;
+    let length = u64::try_from(stat.st_size).unwrap_or(0);
     if wanted != mode
         && let Err(errno) = fs::fchmod(file, Mode::from_raw_mode(wanted))
     {
         tracing::warn!(path = %path.display(), %errno, "not made executable");
+        return (false, length);
     }
-    u64::try_from(stat.st_size).unwrap_or(0)
+    (wanted != mode, length)
 }
 
 fn open_to_read(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
@@ -466,11 +556,7 @@ fn stat(dir: &OwnedFd, name: &Path) -> Result<Option<FileStat>, Errno> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Ok(None);
     }
-    let modified_ns = stat.st_mtime.saturating_mul(1_000_000_000);
-    Ok(Some(FileStat {
-        length: u64::try_from(stat.st_size).unwrap_or(0),
-        modified_ns: modified_ns.saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
-    }))
+    Ok(Some(super::stat::file_stat(dir.as_fd(), name, &stat)))
 }
 
 /// Reserves `length` bytes. Where the file system cannot, looks whether there is room now and

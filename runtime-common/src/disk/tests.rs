@@ -51,7 +51,12 @@ impl Bench {
             vec![file("T/a", 10, false), file("T/empty", 0, false), file("T/sub/b", 6, true)];
         let link = StoreLink { path: "T/links/to-a".into(), target: "../a".into() };
         let links = vec![link];
-        let spec = Arc::new(StoreSpec { root: self.dir.path().join(root), files, links });
+        let spec = Arc::new(StoreSpec {
+            root: self.dir.path().join(root),
+            files,
+            links,
+            follow_top_link: true,
+        });
         let store = self.store;
         self.run(DiskRequest::Open { store, spec }).unwrap();
         self
@@ -84,7 +89,12 @@ impl Bench {
 
     fn verify(&mut self, spans: &[Span], expect: PieceHash) -> Result<DiskDone, DiskError> {
         let (store, spans) = (self.store, Spans::from_slice(spans));
-        self.run(DiskRequest::Verify(Box::new(VerifyRequest { store, spans, expect })))
+        self.run(DiskRequest::Verify(Box::new(VerifyRequest {
+            store,
+            spans,
+            expect,
+            tell_zeros: false,
+        })))
     }
 
     fn prepare(&mut self, allocation: Allocation) -> Result<DiskDone, DiskError> {
@@ -102,6 +112,9 @@ impl Bench {
 
     fn close(&mut self, delete: bool) -> Result<DiskDone, DiskError> {
         let store = self.store;
+        // As many as the store of most tests has.
+        let every = || (0..3).map(FileIndex).collect();
+        let delete = delete.then(every);
         self.run(DiskRequest::Close { store, delete })
     }
 
@@ -214,17 +227,79 @@ fn read_stops_at_its_span_though_the_file_goes_on() {
 }
 
 #[test]
-fn prepare_makes_files_and_never_shortens_one() {
-    let mut bench = Bench::new();
+fn prepare_makes_files_and_cuts_what_is_too_long() {
+    let bench = Bench::unopened();
     fs::create_dir_all(bench.path("T")).unwrap();
     fs::write(bench.path("T/a"), b"longer than ten bytes").unwrap();
+    let mut bench = bench.open_at("root");
     assert_eq!(bench.prepare(Allocation::Sparse), Ok(DiskDone::Done));
-    assert_eq!(fs::read(bench.path("T/a")).unwrap(), b"longer than ten bytes");
+    assert_eq!(fs::read(bench.path("T/a")).unwrap(), b"longer tha");
     assert_eq!(fs::metadata(bench.path("T/empty")).unwrap().len(), 0);
     assert_eq!(fs::metadata(bench.path("T/sub/b")).unwrap().len(), 0);
     bench.prepare(Allocation::Full).unwrap();
-    assert_eq!(fs::read(bench.path("T/a")).unwrap(), b"longer than ten bytes");
+    assert_eq!(fs::read(bench.path("T/a")).unwrap(), b"longer tha");
     assert_eq!(fs::metadata(bench.path("T/sub/b")).unwrap().len(), 6);
+}
+
+#[test]
+fn what_somebody_made_since_it_was_looked_for_is_not_written() {
+    let mut bench = Bench::new();
+    fs::create_dir_all(bench.path("T/sub")).unwrap();
+    fs::write(bench.path("T/sub/b"), b"theirs").unwrap();
+    let refused = bench.prepare(Allocation::Sparse).unwrap_err();
+    assert_eq!((refused.kind, refused.path), (DiskErrorKind::Foreign, bench.path("T/sub/b")));
+    assert!(!bench.path("T/a").exists(), "nothing is made beside it");
+    assert_eq!(kind(bench.write(&[span(2, 0, 3)], &[b"xyz"])), DiskErrorKind::Foreign);
+    assert_eq!(fs::read(bench.path("T/sub/b")).unwrap(), b"theirs");
+    // It has been looked at, so the engine knows what it does.
+    let store = bench.store;
+    bench.run(DiskRequest::Look { store }).unwrap();
+    bench.write(&[span(2, 0, 3)], &[b"xyz"]).unwrap();
+    assert_eq!(fs::read(bench.path("T/sub/b")).unwrap(), b"xyzirs");
+    // What was made here is written without having been looked at.
+    bench.write(&[span(0, 0, 3)], &[b"xyz"]).unwrap();
+    bench.write(&[span(0, 3, 3)], &[b"abc"]).unwrap();
+}
+
+#[test]
+fn nothing_is_made_beside_what_is_in_the_way() {
+    let mut bench = Bench::new();
+    fs::create_dir_all(bench.path("T/sub/b")).unwrap();
+    let refused = bench.prepare(Allocation::Sparse).unwrap_err();
+    assert_eq!((refused.kind, refused.path), (DiskErrorKind::InTheWay, bench.path("T/sub/b")));
+    assert!(!bench.path("T/a").exists());
+}
+
+#[test]
+fn pieces_of_nothing_but_zeros_are_told_if_that_matters() {
+    let mut bench = Bench::new();
+    bench.write(&[span(0, 0, 10)], &[&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1]]).unwrap();
+    let mut verify = |span, expect, tell_zeros| {
+        let (store, spans) = (bench.store, Spans::from_slice(&[span, padding(4)]));
+        let request = VerifyRequest { store, spans, expect, tell_zeros };
+        bench.run(DiskRequest::Verify(Box::new(request))).unwrap()
+    };
+    let (zeros, other) = (sha1(&[0; 13]), sha1(b"other"));
+    assert_eq!(verify(span(0, 0, 9), zeros, true), DiskDone::Zeros { is_right: true });
+    assert_eq!(verify(span(0, 0, 9), other, true), DiskDone::Zeros { is_right: false });
+    assert_eq!(verify(span(0, 0, 9), zeros, false), DiskDone::Done);
+    assert_eq!(verify(span(0, 0, 10), other, true), DiskDone::HashMismatch);
+}
+
+#[test]
+fn sync_reports_a_change_of_others_only_in_what_was_written_here() {
+    let bench = Bench::unopened();
+    fs::create_dir_all(bench.path("T/sub")).unwrap();
+    fs::write(bench.path("T/a"), b"0123456789").unwrap();
+    let mut bench = bench.open_at("root");
+    let before = bench.sync().unwrap()[0].unwrap();
+    fs::write(bench.path("T/a"), b"changed").unwrap();
+    bench.write(&[span(2, 0, 3)], &[b"xyz"]).unwrap();
+    assert_eq!(bench.sync().unwrap()[0], Some(before));
+    let store = bench.store;
+    let Ok(DiskDone::Files(now)) = bench.run(DiskRequest::Look { store }) else { panic!() };
+    assert_eq!(now[0].unwrap().length, 7);
+    assert!(!now[0].unwrap().is_as(&before));
 }
 
 #[test]
@@ -381,6 +456,7 @@ fn sync_of_many_files_and_of_a_removed_one_succeeds() {
         root: dir.path().to_owned(),
         files: (0..200).map(file).collect(),
         links: Vec::new(),
+        follow_top_link: false,
     });
     let mut scratch = Scratch::default();
     let mut run = |request| disk.execute(request, &mut scratch);
@@ -468,7 +544,8 @@ fn move_to_another_file_system_copies_and_keeps_times() {
     assert_eq!(fs::read(root.join("T/a")).unwrap(), b"0123456789");
     assert!(!bench.path("T").exists());
     bench.disk.stores.read().unwrap()[&store].written(FileIndex(0));
-    assert_eq!(bench.sync().unwrap()[0], Some(before));
+    let after = bench.sync().unwrap()[0].unwrap();
+    assert_eq!((after.length, after.modified_ns), (before.length, before.modified_ns));
 }
 
 /// A directory on another file system than the usual temporary one.
@@ -490,8 +567,11 @@ fn full_disk_is_told_and_recovers() {
     bench.dir = tempfile::tempdir_in(&disk.0).unwrap();
     let mut bench = bench.open_at("root");
     let megabyte = vec![7; 1 << 20];
-    assert_eq!(kind(bench.write(&[span(0, 0, 1 << 20)], &[&megabyte])), DiskErrorKind::Full);
+    let filler = bench.dir.path().join("filler");
+    fs::write(&filler, &megabyte).unwrap_err();
     assert_eq!(kind(bench.prepare(Allocation::Full)), DiskErrorKind::Full);
+    fs::remove_file(filler).unwrap();
+    assert_eq!(kind(bench.write(&[span(0, 0, 1 << 20)], &[&megabyte])), DiskErrorKind::Full);
     fs::File::options().write(true).open(bench.path("T/a")).unwrap().set_len(0).unwrap();
     assert_eq!(bench.write(&[span(0, 0, 3)], &[b"xyz"]), Ok(DiskDone::Done));
 }

@@ -31,13 +31,25 @@ pub(crate) struct PieceReading<'a> {
     /// The span that comes next, and how many of its bytes were read.
     next: (usize, u32),
     hashing: PieceHashing,
+    /// Whether all that was read so far is zeros; `None` where that does not matter.
+    is_zero: Option<bool>,
     failed: Option<DiskError>,
 }
 
 impl<'a> PieceReading<'a> {
     /// The piece that consists of these runs of bytes; padding reads as zeros.
     pub(crate) fn new(store: &'a Store, spans: Spans, hashing: PieceHashing) -> Self {
-        PieceReading { store, spans, next: (0, 0), hashing, failed: None }
+        PieceReading { store, spans, next: (0, 0), hashing, is_zero: None, failed: None }
+    }
+
+    /// It matters whether the piece is nothing but zeros.
+    pub(crate) fn minding_zeros(self) -> Self {
+        PieceReading { is_zero: Some(true), ..self }
+    }
+
+    /// Whether it is, if that matters.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.is_zero == Some(true)
     }
 
     /// With all of its bytes hashed, or why they could not be read.
@@ -64,6 +76,9 @@ impl<'a> PieceReading<'a> {
                     }
                 }
                 None => part.fill(0),
+            }
+            if self.is_zero == Some(true) {
+                self.is_zero = Some(part.iter().all(|byte| *byte == 0));
             }
             let count = part.len();
             filled += count;

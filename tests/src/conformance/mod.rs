@@ -12,6 +12,7 @@
 //! | `operations` | that each thing asked for is answered once, in any order |
 //! | `limits` | rates, and senders that are faster than they may be |
 //! | `idle` | turns that are not taken, and those that are, in time |
+//! | `foreign` | files of others, and changes behind the session's back |
 //! | `floods` | datagrams, descriptors |
 //! | `reuse` | files that another torrent has |
 //! | `life` | handles, calls, resume data |
@@ -30,6 +31,7 @@ mod session;
 pub mod connections;
 pub mod disk;
 pub mod floods;
+pub mod foreign;
 pub mod idle;
 pub mod life;
 pub mod limits;
@@ -92,6 +94,9 @@ macro_rules! conformance_core {
             disk: full_disk_is_told_and_recovers
             disk: read_only_directory_is_told_and_recovers
             disk: file_deleted_while_seeding_is_told_and_recovers
+            foreign: file_of_somebody_else_is_refused_and_never_written
+            foreign: linked_file_is_refused
+            foreign: change_that_keeps_size_and_time_is_found_and_repaired
             operations: recorded_session_replays_to_the_same_fingerprint
             reuse: file_that_another_torrent_has_is_not_fetched
             reuse: copy_that_is_wrong_is_found_out

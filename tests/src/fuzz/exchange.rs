@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use bitswarm_core::Instant;
 use bitswarm_core::event::{NetError, ResolveError};
+use bitswarm_core::family::{Families, Family};
 use bitswarm_core::http::{Url, origin};
 use bitswarm_core::piece::InfoHash;
-use bitswarm_core::tracker::{Answer, Exchange, Question, ScrapeResponse, Step, TrackerError};
+use bitswarm_core::tracker::{
+    Answer, Exchange, NamedBy, Question, ScrapeResponse, Step, TrackerError,
+};
 
 use super::input::Input;
 use super::tracker_answer::{check_announce, check_error};
@@ -49,14 +52,28 @@ pub(super) fn run(data: &[u8]) {
         0 => announce().into(),
         _ => Question::Scrape(vec![InfoHash([1; 20])]),
     };
+    let families = match setup >> 4 & 3 {
+        0 => Families::only(Family::V4),
+        1 => Families::only(Family::V6),
+        _ => Families::BOTH,
+    };
     let deadline = Instant::ZERO + question.deadline();
     let mut asker = Asker {
-        exchange: Exchange::new(Instant::ZERO, tracker, question, "bitswarm/0"),
+        exchange: Exchange::new(
+            Instant::ZERO,
+            tracker,
+            question,
+            families,
+            NamedBy::Torrent,
+            "bitswarm/0",
+        ),
         now: Instant::ZERO,
         looks_up: false,
         conn: None,
         asks: false,
         sent_to: None,
+        resolved: Vec::new(),
+        led_by: None,
         done: false,
     };
     asker.follow();
@@ -78,6 +95,10 @@ struct Asker {
     asks: bool,
     /// The address that a request went to.
     sent_to: Option<IpAddr>,
+    /// What the last name has for addresses, each of which is tried in turn.
+    resolved: Vec<IpAddr>,
+    /// The address that led to that name.
+    led_by: Option<IpAddr>,
     done: bool,
 }
 
@@ -92,7 +113,10 @@ impl Asker {
         match input.below(8) {
             0 if self.looks_up => {
                 self.looks_up = false;
-                self.exchange.handle_resolved(now, addresses(input.byte()));
+                let result = addresses(input.byte());
+                self.led_by = self.sent_to;
+                self.resolved = result.clone().unwrap_or_default();
+                self.exchange.handle_resolved(now, result);
             }
             1 => {
                 if let Some(conn) = self.conn.as_mut().filter(|conn| !conn.open) {
@@ -181,7 +205,9 @@ impl Asker {
 
     fn connect(&mut self, to: SocketAddr) {
         assert!(self.conn.is_none(), "one connection at a time");
-        if let Some(from) = self.sent_to {
+        // To the next address of a name nobody leads but who led to the name.
+        let is_next = self.resolved.contains(&to.ip());
+        if let Some(from) = if is_next { self.led_by } else { self.sent_to } {
             assert!(origin::redirect_allowed(from, to.ip()), "{from} leads to {to}");
         }
         self.conn = Some(Connection { to, open: false });

@@ -46,7 +46,7 @@ fn check(resume: &Resume, file_len: usize) {
         start..start.saturating_add(share).min(pieces)
     };
     let gone = vec![None; resume.files.len()];
-    let touched = vec![Some(FileStat { length: 1, modified_ns: i64::MAX }); resume.files.len()];
+    let touched = vec![Some(FileStat::new(1, i64::MAX)); resume.files.len()];
     for now in [&resume.files, &gone, &touched] {
         let trust = resume.trust(now, pieces, pieces_of);
         for piece in (0..pieces.min(2000)).map(PieceIndex) {

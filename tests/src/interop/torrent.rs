@@ -181,7 +181,11 @@ fn create_command(
     match creator {
         Creator::Bitswarm | Creator::BitswarmHybrid | Creator::BitswarmV2 => {
             let mut command = bitswarm::command(lab);
-            command.arg("create").arg(input).arg("-o").arg(output).args(["--tracker", tracker]);
+            command.arg("create").arg(input).arg("-o").arg(output).args([
+                "--tracker",
+                tracker,
+                "--force",
+            ]);
             let protocol = match creator {
                 Creator::BitswarmHybrid => "hybrid",
                 Creator::BitswarmV2 => "v2",

@@ -82,7 +82,7 @@ impl Content {
 
     /// One file of random bytes.
     pub fn single_of(kind: Kind, seed: u64, name: &str, length: u64, piece_len: u32) -> Arc<Self> {
-        Arc::new(Self::build(kind, seed, name, &[("", length)], piece_len))
+        Arc::new(Self::build(kind, seed, name, &[("", length)], piece_len, &[]))
     }
 
     /// Several files of random bytes, with paths relative to the torrent's name. In a torrent of v2
@@ -98,7 +98,14 @@ impl Content {
         if kind != Kind::V1 {
             files.sort_by_key(|(path, _)| path.split('/').collect::<Vec<_>>());
         }
-        Arc::new(Self::build(kind, seed, name, &files, piece_len))
+        Arc::new(Self::build(kind, seed, name, &files, piece_len, &[]))
+    }
+
+    /// Several files of random bytes, of v1, each with so much padding behind it (BEP 47).
+    pub fn padded(seed: u64, name: &str, files: &[(&str, u64, u64)], piece_len: u32) -> Arc<Self> {
+        let padding: Vec<u64> = files.iter().map(|(.., padding)| *padding).collect();
+        let files: Vec<(&str, u64)> = files.iter().map(|(path, len, _)| (*path, *len)).collect();
+        Arc::new(Self::build(Kind::V1, seed, name, &files, piece_len, &padding))
     }
 
     /// The same bytes as a private torrent (BEP 27).
@@ -110,7 +117,14 @@ impl Content {
         Arc::new(Content { info: info.to_bytes(), is_private: true, ..self.clone() })
     }
 
-    fn build(kind: Kind, seed: u64, name: &str, files: &[(&str, u64)], piece_len: u32) -> Self {
+    fn build(
+        kind: Kind,
+        seed: u64,
+        name: &str,
+        files: &[(&str, u64)],
+        piece_len: u32,
+        padding: &[u64],
+    ) -> Self {
         let total: u64 = files.iter().map(|(_, length)| length).sum();
         let length = usize::try_from(total).expect("simulated content fits into memory");
         let random = Dice::new(seed, name).bytes(length);
@@ -130,7 +144,7 @@ impl Content {
             info: Vec::new(),
             is_private: false,
         };
-        for (path, length) in files {
+        for (number, (path, length)) in files.iter().enumerate() {
             if kind == Kind::V2 && *length > 0 {
                 align(&mut data);
             }
@@ -145,6 +159,8 @@ impl Content {
             if kind == Kind::Hybrid && !is_single {
                 align(&mut data);
             }
+            let padding = padding.get(number).map_or(0, |padding| *padding as usize);
+            data.resize(data.len() + padding, 0);
         }
         content.data = Bytes::from(data);
         content.info = content.info_dict().to_bytes();
@@ -315,7 +331,25 @@ impl Content {
 
     /// How many blocks of a piece have bytes that are stored.
     pub fn stored_blocks_of(&self, piece: u32) -> u32 {
-        self.stored_len(piece).div_ceil(BLOCK_LEN)
+        let blocks = (0..self.blocks_of(piece)).map(|block| block * BLOCK_LEN);
+        blocks.filter(|begin| self.stored_in(piece, *begin, BLOCK_LEN) > 0).count() as u32
+    }
+
+    /// How many bytes of a run of a piece are stored; what is not, is padding.
+    pub fn stored_in(&self, piece: u32, begin: u32, length: u32) -> u32 {
+        let piece_start = u64::from(piece) * u64::from(self.piece_len);
+        let start = piece_start + u64::from(begin.min(self.piece_len));
+        let end = (start + u64::from(length)).min(piece_start + u64::from(self.piece_len));
+        let stored = |file: &File| file.end().min(end).saturating_sub(file.offset.max(start));
+        self.files.iter().map(stored).sum::<u64>() as u32
+    }
+
+    /// The bytes that a run of a piece is answered with, padding among them though v2 knows of none.
+    pub fn served(&self, piece: u32, begin: u32, length: u32) -> Option<Bytes> {
+        let start = u64::from(piece) * u64::from(self.piece_len) + u64::from(begin);
+        let is_inside = u64::from(begin) + u64::from(length) <= u64::from(self.piece_len);
+        let (start, end) = (start as usize, (start + u64::from(length)) as usize);
+        (is_inside && end <= self.data.len()).then(|| self.data.slice(start..end))
     }
 
     /// A run of bytes of a piece; `None` if it does not lie inside the piece.

@@ -11,8 +11,8 @@ use bitswarm_core::event::ResolveError;
 
 use super::dice::Dice;
 
-/// Most addresses in one answer, as the contract of `Event::Resolved` says.
-const MOST_ADDRESSES: usize = 16;
+/// Most addresses of a family in one answer, as the contract of `Event::Resolved` says.
+const MOST_ADDRESSES: usize = 32;
 
 /// The world's names.
 #[derive(Debug)]
@@ -35,7 +35,9 @@ impl Resolver {
 
     /// From now on the name has these addresses.
     pub fn set(&mut self, name: &str, addrs: impl IntoIterator<Item = IpAddr>) {
-        self.names.insert(name.to_owned(), Ok(addrs.into_iter().take(MOST_ADDRESSES).collect()));
+        let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = addrs.into_iter().partition(IpAddr::is_ipv4);
+        let most = |addrs: Vec<IpAddr>| addrs.into_iter().take(MOST_ADDRESSES);
+        self.names.insert(name.to_owned(), Ok(most(v4).chain(most(v6)).collect()));
     }
 
     /// From now on looking the name up fails.

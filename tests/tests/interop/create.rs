@@ -98,7 +98,12 @@ pub(crate) fn same_info(
     let dir = lab.make_dir("made")?;
     let (ours, theirs) = (dir.join("ours.torrent"), dir.join("theirs.info"));
     let mut create = bitswarm::command(lab);
-    create.arg("create").arg(path).arg("-o").arg(&ours).args(["--protocol", protocol, "--quiet"]);
+    create.arg("create").arg(path).arg("-o").arg(&ours).args([
+        "--protocol",
+        protocol,
+        "--quiet",
+        "--force",
+    ]);
     create.args(["--piece-length", &piece_length.to_string()]);
     create.args(options.iter().map(|option| format!("--{option}")));
     run(lab, &create)?;
@@ -131,7 +136,7 @@ fn tree_order(lab: &Lab) -> Outcome {
     let content = Content::make(lab, "tree", &[("sub.x", 40_000), ("sub/b", 5), ("sub-c/d", 7)])?;
     let path = lab.make_dir("made")?.join("ours.torrent");
     let mut create = bitswarm::command(lab);
-    create.arg("create").arg(content.path()).arg("-o").arg(&path).arg("--quiet");
+    create.arg("create").arg(content.path()).arg("-o").arg(&path).args(["--quiet", "--force"]);
     run(lab, create.args(["--piece-length", "16K"]))?;
     let said = run(lab, libtorrent::script().arg("load").arg(&path))?;
     let said: serde_json::Value = serde_json::from_str(&said)?;

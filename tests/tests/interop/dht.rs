@@ -171,7 +171,7 @@ fn commands_fail(lab: &Lab) -> Outcome {
     dht.run(&["scrape", &unknown])?.fails(6, "none of 2 nodes");
     dht.run(&["get", &unknown])?.fails(6, "none of 2 nodes has the item");
     dht.run(&["get", "--key", &"00".repeat(32)])?.fails(6, "none of 2 nodes has the item");
-    dht.run(&["lookup", "aaaa"])?.fails(2, "40 hexadecimal digits");
+    dht.run(&["lookup", "aaaa"])?.fails(2, "40 or 64 hexadecimal digits");
     dht.run(&["lookup", "magnet:?dn=x"])?.fails(4, "xt");
     dht.run(&["get"])?.fails(2, "--key");
     dht.run(&["get", &unknown, "--key", &"00".repeat(32)])?.fails(2, "--key");

@@ -127,7 +127,7 @@ fn create(
 ) -> Outcome<Torrent> {
     let path = lab.make_dir("torrent")?.join("made.torrent");
     let mut create = bitswarm::command(lab);
-    create.arg("create").arg(content.path()).arg("-o").arg(&path).arg("--quiet");
+    create.arg("create").arg(content.path()).arg("-o").arg(&path).args(["--quiet", "--force"]);
     create.args(["--protocol", protocol, "--tracker", tracker]).args(options);
     run(lab, create)?;
     Torrent::read(path, content)

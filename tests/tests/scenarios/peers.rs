@@ -169,7 +169,10 @@ fn peers_of_whom_each_has_a_different_part_complete_each_other() {
         for piece in (0..scene.content.pieces()).filter(|piece| piece % parts != part) {
             scene.spoil(host, piece);
         }
-        scene.world.add_torrent(host, &scene.content.clone(), |add| add.peers = peers);
+        // What was spoilt is not the torrent's any more.
+        scene.world.add_torrent(host, &scene.content.clone(), |add| {
+            (add.peers, add.overwrite) = (peers, true);
+        });
         hosts.push(host);
     }
     for host in hosts {

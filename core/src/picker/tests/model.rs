@@ -6,7 +6,8 @@ use quickcheck::{Arbitrary, Gen, quickcheck};
 
 use super::super::*;
 use super::sorted;
-use crate::piece::{BLOCK_LEN, Padding};
+use crate::padding::Padding;
+use crate::piece::BLOCK_LEN;
 
 const PEERS: u32 = 5;
 
@@ -91,13 +92,18 @@ impl Model {
     fn new(pieces: u32, blocks: u32, tail: u32, seed: u8) -> Self {
         let piece_len = blocks * BLOCK_LEN;
         let total = u64::from(pieces) * u64::from(piece_len) - u64::from(tail % piece_len);
-        let padded = (PieceIndex(pieces / 2), tail % piece_len);
+        // Padding within a block, of some blocks, or of more than a piece, anywhere.
+        let longest = [100, 3 * BLOCK_LEN, 3 * piece_len][tail as usize % 3];
+        let before = u64::from(tail).wrapping_mul(7919) % total;
+        let padding = u64::from(longest).min(total - before);
+        let files = [(before, false), (padding, true), (total - before - padding, false)];
         let geometry = Geometry::new(total, piece_len).unwrap();
-        let geometry = geometry.with_padding(Padding::Unknown, [padded]);
+        let geometry = geometry.with_padding(Padding::of_files(files));
         let geometry = &geometry;
         let all = geometry.iter().flat_map(|piece| {
             (0..geometry.blocks_of(piece)).map(move |number| geometry.block(piece, number))
         });
+        let all = all.filter(|block| block.length > 0);
         Model {
             geometry: geometry.clone(),
             picker: Picker::new(geometry.clone(), PolicyRng::from_seed([seed; 32])),
@@ -126,7 +132,9 @@ impl Model {
 
     fn complete(&self) -> Option<PieceIndex> {
         self.geometry.iter().find(|piece| {
-            !self.have.contains(piece) && self.blocks_of(*piece).all(|(_, b)| b.received)
+            !self.have.contains(piece)
+                && !self.geometry.is_padding(*piece)
+                && self.blocks_of(*piece).all(|(_, b)| b.received)
         })
     }
 
@@ -412,6 +420,7 @@ impl Model {
             self.interesting(*rival)
                 && !self.in_progress(*rival)
                 && !self.is_held(*rival)
+                && !self.geometry.is_padding(*rival)
                 && has.has(*rival)
                 && self.priority[rival.at()] == priority
         });
@@ -442,13 +451,15 @@ impl Model {
             assert_eq!(picker.availability(piece) as usize, self.availability(piece));
             assert_eq!(picker.have().has(piece), self.have.contains(&piece));
             assert_eq!(picker.is_interesting(piece), self.interesting(piece));
-            let open = self.interesting(piece) && !self.in_progress(piece) && !self.is_held(piece);
+            let may_begin = !self.is_held(piece) && !self.geometry.is_padding(piece);
+            let open = self.interesting(piece) && !self.in_progress(piece) && may_begin;
             assert_eq!(picker.open.has(piece), open);
             assert_eq!(lanes[lane(self.priority[piece.at()])].contains(&piece), open);
             let here = self.have.contains(&piece);
             let blocks_left = self.blocks_of(piece).filter(|(_, b)| !here && !b.received).count();
             assert_eq!(picker.blocks_left(piece) as usize, blocks_left);
-            assert_eq!(picker.is_verifying(piece), !here && blocks_left == 0);
+            let is_verifying = !here && blocks_left == 0 && !self.geometry.is_padding(piece);
+            assert_eq!(picker.is_verifying(piece), is_verifying);
             left += u32::from(self.interesting(piece));
             let bytes = u64::from(self.geometry.data_len_of(piece));
             if self.priority[piece.at()] != FilePriority::Skip {
@@ -474,6 +485,8 @@ impl Model {
     /// With a seed there and every peer doing its part, the download ends.
     fn finish(mut self) {
         (0..self.geometry.pieces()).for_each(|piece| self.apply(Op::LetGo(piece)));
+        let padding: Vec<PieceIndex> = self.geometry.padding_pieces().collect();
+        padding.into_iter().for_each(|piece| self.apply(Op::MarkHave(piece.0)));
         self.join(PeerKey(PEERS), Bitfield::full(self.geometry.pieces()), true);
         for _ in 0..10 * self.blocks.len() + 10 {
             if self.picker.is_finished() {

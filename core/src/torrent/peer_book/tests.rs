@@ -61,7 +61,7 @@ fn naming_an_address_again_shortens_its_wait_only_for_the_user() {
     let mut book = book(10);
     book.add(addr(1), PeerSource::Tracker, NOW);
     next(&mut book, NOW);
-    book.ended(addr(1), NOW, Ended::Misbehaved);
+    (0..3).for_each(|_| book.ended(addr(1), NOW, Ended::Misbehaved));
     assert!(book.next_at().unwrap() > after(1900));
     book.add(addr(1), PeerSource::Pex, after(60));
     assert_eq!(next(&mut book, after(60)), None);
@@ -93,11 +93,102 @@ fn a_seed_is_no_candidate_while_we_are_one() {
     let mut book = book(10);
     book.add(addr(1), PeerSource::Tracker, NOW);
     book.set_seed(addr(1), true);
-    book.set_seeding(true);
+    book.set_seeding(true, NOW);
     assert_eq!((next(&mut book, NOW), book.next_at()), (None, None));
-    book.set_seeding(false);
+    book.set_seeding(false, NOW);
     assert_eq!(next(&mut book, NOW), Some(addr(1)));
     assert!(book.is_seed(addr(1)));
+}
+
+/// A candidate at once or not, after a connection that ended like this.
+fn waits_after(how: Ended) -> (PeerBook, u64) {
+    let mut book = book(10);
+    book.add(addr(1), PeerSource::Tracker, NOW);
+    next(&mut book, NOW);
+    book.connected(addr(1), NOW);
+    book.ended(addr(1), NOW, how);
+    let at = book.next_at().expect("it is known");
+    (book, (at - NOW).as_secs())
+}
+
+#[test]
+fn who_was_let_go_is_a_candidate_at_once_and_failures_stay() {
+    assert_eq!(waits_after(Ended::LetGo).1, 0);
+    let mut book = book(10);
+    book.add(addr(1), PeerSource::Tracker, NOW);
+    (0..5).for_each(|_| book.ended(addr(1), NOW, Ended::Failed));
+    book.ended(addr(1), NOW, Ended::LetGo);
+    assert_eq!(next(&mut book, NOW), Some(addr(1)));
+    book.ended(addr(1), NOW, Ended::Failed);
+    assert!(book.next_at().unwrap() >= after(15 * 32), "the sixth failure in a row");
+}
+
+#[test]
+fn who_waits_for_something_is_recalled_when_it_comes() {
+    let (mut book, wait) = waits_after(Ended::Useless);
+    assert!(wait >= 600);
+    book.set_seeding(true, NOW);
+    book.set_seeding(false, after(1));
+    assert_eq!(next(&mut book, after(1)), Some(addr(1)), "we are no seed any more");
+
+    let (mut book, wait) = waits_after(Ended::Busy);
+    assert!(wait >= 30);
+    book.recall_busy(addr(2).ip(), after(1));
+    assert_eq!(next(&mut book, after(1)), None, "another address");
+    book.recall_busy(addr(1).ip(), after(1));
+    assert_eq!(next(&mut book, after(1)), Some(addr(1)));
+
+    let (mut book, wait) = waits_after(Ended::Wasteful);
+    assert!(wait >= 15 && book.has_wasteful());
+    book.recall_wasteful(after(1));
+    assert_eq!(next(&mut book, after(1)), Some(addr(1)));
+
+    let (mut book, wait) = waits_after(Ended::Unreachable);
+    assert!(wait >= 15);
+    book.recall_unreachable(after(1));
+    assert_eq!(next(&mut book, after(1)), Some(addr(1)));
+    book.ended(addr(1), after(1), Ended::Unreachable);
+    book.recall_unreachable(after(2));
+    assert_eq!(next(&mut book, after(2)), None, "not again and again");
+    book.recall_unreachable(after(40));
+    assert_eq!(next(&mut book, after(40)), Some(addr(1)));
+}
+
+#[test]
+fn failures_are_not_recalled_by_anything_but_time() {
+    for how in [Ended::Failed, Ended::Misbehaved] {
+        let (mut book, _) = waits_after(how);
+        book.recall_wasteful(after(1));
+        book.recall_unreachable(after(1));
+        book.recall_busy(addr(1).ip(), after(1));
+        book.set_seeding(true, NOW);
+        book.set_seeding(false, after(1));
+        assert_eq!(next(&mut book, after(1)), None, "{how:?}");
+    }
+}
+
+#[test]
+fn who_has_worked_is_tried_every_two_minutes_for_a_while() {
+    let (mut book, _) = waits_after(Ended::Failed);
+    let mut now = NOW;
+    for _ in 0..10 {
+        let at = book.next_at().unwrap();
+        assert!(at <= now + Duration::from_secs(150));
+        now = at;
+        assert_eq!(next(&mut book, now), Some(addr(1)));
+        book.ended(addr(1), now, Ended::Failed);
+    }
+    (0..3).for_each(|_| book.ended(addr(1), now, Ended::Failed));
+    assert!(book.next_at().unwrap() >= now + Duration::from_secs(3600), "and then it is given up");
+}
+
+#[test]
+fn who_wastes_comes_after_all_others() {
+    let (mut book, _) = waits_after(Ended::Wasteful);
+    book.recall_wasteful(NOW);
+    book.add(addr(2), PeerSource::Pex, NOW);
+    assert_eq!(next(&mut book, NOW), Some(addr(2)));
+    assert_eq!(next(&mut book, NOW), Some(addr(1)));
 }
 
 #[test]
@@ -196,6 +287,7 @@ enum Op {
     Seeding(bool),
     External(u8),
     Forget(u8),
+    Recall(u8),
     Advance(u16),
 }
 
@@ -211,12 +303,24 @@ impl Arbitrary for Op {
             11 => match u8::arbitrary(g) % 8 {
                 0 => Op::Seeding(bool::arbitrary(g)),
                 1 => Op::External(u8::arbitrary(g)),
+                2..=3 => Op::Recall(last),
                 _ => Op::Forget(last),
             },
             _ => Op::Advance(u16::arbitrary(g) >> (u8::arbitrary(g) % 16)),
         }
     }
 }
+
+const WAYS: [Ended; 8] = [
+    Ended::Failed,
+    Ended::Normal,
+    Ended::Useless,
+    Ended::Misbehaved,
+    Ended::Wasteful,
+    Ended::LetGo,
+    Ended::Unreachable,
+    Ended::Busy,
+];
 
 const SOURCES: [PeerSource; 6] = [
     PeerSource::User,
@@ -232,6 +336,7 @@ impl PeerBook {
     fn is_consistent(&self, now: Instant) -> bool {
         let mut evictable = BTreeSet::new();
         let mut candidates = BTreeSet::new();
+        let mut held_back = BTreeSet::new();
         let mut counts = [0; 6];
         for (&addr, peer) in &self.peers {
             counts[peer.source as usize] += 1;
@@ -239,6 +344,7 @@ impl PeerBook {
                 if !(peer.is_seed && self.seeding) {
                     candidates.insert(addr);
                 }
+                held_back.extend(peer.held_back.map(|how| (how, addr)));
                 if peer.source != PeerSource::User {
                     evictable.insert((peer.source, peer.evict_rank(), addr));
                 }
@@ -251,6 +357,7 @@ impl PeerBook {
             && indexed.len() == candidates.len()
             && indexed.into_iter().collect::<BTreeSet<_>>() == candidates
             && self.ready.iter().all(|(_, addr)| self.peers[addr].retry_at <= now)
+            && self.held_back == held_back
             && self.peers.len() <= self.capacity
     }
 }
@@ -272,11 +379,13 @@ quickcheck! {
                 }
                 Op::Connected(last) => book.connected(addr(last), now),
                 Op::Ended(last, how) => {
-                    let ways = [Ended::Failed, Ended::Normal, Ended::Useless, Ended::Misbehaved];
-                    book.ended(addr(last), now, ways[usize::from(how) % 4]);
+                    book.ended(addr(last), now, WAYS[usize::from(how) % WAYS.len()]);
                 }
                 Op::Seed(last, is_seed) => book.set_seed(addr(last), is_seed),
-                Op::Seeding(seeding) => book.set_seeding(seeding),
+                Op::Seeding(seeding) => book.set_seeding(seeding, now),
+                Op::Recall(0) => book.recall_wasteful(now),
+                Op::Recall(1) => book.recall_unreachable(now),
+                Op::Recall(last) => book.recall_busy(addr(last).ip(), now),
                 Op::External(last) => book.set_external(&[addr(last)]),
                 Op::Forget(last) => book.forget(addr(last)),
                 Op::Advance(secs) => now += Duration::from_secs(secs.into()),

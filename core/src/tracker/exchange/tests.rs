@@ -32,8 +32,13 @@ fn announce(url: &str) -> Ladder {
 }
 
 fn ask(url: &str, question: Question) -> Ladder {
+    ask_in(Families::BOTH, url, question)
+}
+
+fn ask_in(families: Families, url: &str, question: Question) -> Ladder {
     let url = Url::parse(url).unwrap();
-    Ladder { exchange: Exchange::new(Instant::ZERO, url, question, "bitswarm/1") }
+    let by = NamedBy::Torrent;
+    Ladder { exchange: Exchange::new(Instant::ZERO, url, question, families, by, "bitswarm/1") }
 }
 
 impl Ladder {
@@ -206,6 +211,27 @@ fn loopback_is_asked_only_for_announces() {
 }
 
 #[test]
+fn what_the_user_names_is_asked_wherever_it_is_and_its_redirects_as_any() {
+    let users = |url: &str| {
+        let (url, by) = (Url::parse(url).unwrap(), NamedBy::User);
+        let question = request(None);
+        let families = Families::BOTH;
+        Ladder { exchange: Exchange::new(Instant::ZERO, url, question, families, by, "bitswarm/1") }
+    };
+    for (path, ip) in [("0123456789abcdef", "127.0.0.1"), ("announce/key", "[::1]"), ("", "[::1]")]
+    {
+        users(&format!("http://{ip}:6969/{path}")).expect_connect(&format!("{ip}:6969"));
+    }
+    let mut named = users("http://localhost:6969/key");
+    named.expect_resolve("localhost");
+    named.resolved(&["::1"]);
+    named.up_to_request("[::1]:6969");
+    named.recv("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:631/jobs\r\n\r\n");
+    named.expect(&Step::Close);
+    named.expect_error(&TrackerError::ForbiddenAddress([127, 0, 0, 1].into()));
+}
+
+#[test]
 fn https_asks_for_tls_with_the_host_of_the_url_also_after_a_redirect() {
     let secure =
         |to: &str, tls: &str| Step::Connect { to: to.parse().unwrap(), tls: Some(tls.into()) };
@@ -282,4 +308,117 @@ fn udp_tracker_is_asked_at_each_address() {
     let answer = Answer::Announce(AnnounceResponse::new(Duration::from_secs(900)));
     ladder.exchange.handle_answer(Instant::from_secs(11), Ok(answer.clone()));
     assert_eq!(ladder.expect_done(), Ok(answer));
+}
+
+#[test]
+fn only_addresses_of_the_family_are_asked() {
+    let names = ["2606:4700::1", "1.1.1.1", "2606:4700::2", "1.1.1.2"];
+    for (family, wanted) in [(Family::V4, [1, 3]), (Family::V6, [0, 2])] {
+        let at = |index: usize| SocketAddr::new(names[index].parse().unwrap(), 6969);
+        let families = Families::only(family);
+        let mut http = ask_in(families, "http://t.example:6969/announce", request(None));
+        http.expect_resolve("t.example");
+        http.resolved(&names);
+        for index in wanted {
+            http.expect_connect(&at(index).to_string());
+            http.closed(Some(NetError::Refused));
+        }
+        http.expect_error(&TrackerError::Connect(NetError::Refused));
+        let mut udp = ask_in(families, "udp://t.example:6969", request(None));
+        udp.expect_resolve("t.example");
+        udp.resolved(&names);
+        for (index, secs) in wanted.into_iter().zip([10, 30]) {
+            let patience = Duration::from_secs(secs);
+            udp.expect(&Step::Ask { to: at(index), patience });
+            udp.exchange.handle_answer(Instant::ZERO, Err(TrackerError::TimedOut));
+        }
+        udp.expect_error(&TrackerError::TimedOut);
+    }
+}
+
+#[test]
+fn a_host_without_an_address_of_the_family_says_so() {
+    for (family, other) in [(Family::V4, "2606:4700::1"), (Family::V6, "1.1.1.1")] {
+        for url in ["http://t.example/announce", "https://t.example/announce", "udp://t.example:1"]
+        {
+            let mut ladder = ask_in(Families::only(family), url, request(None));
+            ladder.expect_resolve("t.example");
+            ladder.resolved(&[other]);
+            ladder.expect_error(&TrackerError::NoAddress(family));
+        }
+    }
+}
+
+#[test]
+fn redirect_to_the_other_family_alone_is_followed_there() {
+    let families = Families::only(Family::V4);
+    let mut ladder = ask_in(families, "http://1.1.1.1/announce", request(None));
+    ladder.up_to_request("1.1.1.1:80");
+    ladder.recv("HTTP/1.1 302 Found\r\nLocation: http://t.example/announce\r\n\r\n");
+    ladder.expect(&Step::Close);
+    ladder.expect_resolve("t.example");
+    ladder.resolved(&["2606:4700::1"]);
+    ladder.expect_connect("[2606:4700::1]:80");
+}
+
+#[test]
+fn an_address_that_gives_no_trackers_answer_leaves_the_next_its_turn() {
+    let bad = [
+        "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n<p>",
+        "SSH-2.0-OpenSSH\r\n\r\n",
+    ];
+    for answer in bad {
+        let mut ladder = announce("http://t.example/announce");
+        ladder.expect_resolve("t.example");
+        ladder.resolved(&["1.1.1.1", "1.1.1.2"]);
+        ladder.up_to_request("1.1.1.1:80");
+        ladder.recv(answer);
+        ladder.expect(&Step::Close);
+        ladder.up_to_request("1.1.1.2:80");
+        ladder.recv(ANSWER);
+        ladder.closed(None);
+        assert!(ladder.expect_done().is_ok(), "{answer:?}");
+    }
+    // Broken off, and silent.
+    let mut ladder = announce("http://t.example/announce");
+    ladder.expect_resolve("t.example");
+    ladder.resolved(&["1.1.1.1", "1.1.1.2", "1.1.1.3"]);
+    ladder.up_to_request("1.1.1.1:80");
+    ladder.closed(Some(NetError::Reset));
+    ladder.up_to_request("1.1.1.2:80");
+    ladder.timeout(15);
+    ladder.expect(&Step::Close);
+    ladder.up_to_request("1.1.1.3:80");
+    // What a tracker says counts for all of its addresses.
+    let mut ladder = announce("http://t.example/announce");
+    ladder.expect_resolve("t.example");
+    ladder.resolved(&["1.1.1.1", "1.1.1.2"]);
+    ladder.up_to_request("1.1.1.1:80");
+    ladder.recv("HTTP/1.1 200 OK\r\n\r\nd14:failure reason2:noe");
+    ladder.closed(None);
+    assert!(matches!(ladder.expect_done(), Err(TrackerError::Refused { .. })));
+}
+
+#[test]
+fn each_of_many_addresses_has_its_turn_before_the_deadline() {
+    let many: Vec<String> = (1..=32).map(|last| format!("1.1.1.{last}")).collect();
+    let mut ladder = announce("http://t.example/announce");
+    ladder.expect_resolve("t.example");
+    ladder.resolved(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut tried = Vec::new();
+    loop {
+        match ladder.exchange.poll_step() {
+            Some(Step::Connect { to, .. }) => tried.push(to.ip().to_string()),
+            Some(Step::Close) => continue,
+            Some(Step::Done(result)) => {
+                assert!(result.is_err());
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+        let at = ladder.exchange.poll_timeout().unwrap();
+        ladder.exchange.handle_timeout(at);
+    }
+    assert_eq!(tried, many);
 }

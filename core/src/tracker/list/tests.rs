@@ -7,6 +7,7 @@ use quickcheck::quickcheck;
 struct Ladder {
     list: TrackerList,
     need_peers: bool,
+    families: Families,
 }
 
 type Outcome = Result<AnnounceResponse, TrackerError>;
@@ -17,7 +18,14 @@ fn ladder(tiers: &[&[&str]]) -> Ladder {
         .map(|tier| tier.iter().map(|name| format!("http://{name}/announce")).collect())
         .collect();
     let list = TrackerList::new(&tiers, PolicyRng::from_seed([1; 32]));
-    Ladder { list, need_peers: false }
+    Ladder { list, need_peers: false, families: V4 }
+}
+
+const V4: Families = Families::only(Family::V4);
+
+/// The same, of a host that can be reached in both families.
+fn dual(tiers: &[&[&str]]) -> Ladder {
+    Ladder { families: Families::BOTH, ..ladder(tiers) }
 }
 
 fn answer(interval: u64, min: Option<u64>) -> Outcome {
@@ -28,7 +36,7 @@ fn answer(interval: u64, min: Option<u64>) -> Outcome {
 
 impl Ladder {
     fn poll(&mut self, at: u64) -> Option<Announce> {
-        self.list.poll(Instant::from_secs(at), self.need_peers)
+        self.list.poll(Instant::from_secs(at), self.need_peers, self.families)
     }
 
     /// An announce to this host with this event is due.
@@ -49,7 +57,24 @@ impl Ladder {
     }
 
     fn result(&mut self, at: u64, key: TrackerKey, result: &Outcome) {
-        assert!(self.list.handle_result(Instant::from_secs(at), key, result));
+        assert_ne!(self.heard(at, key, result), Heard::Late);
+    }
+
+    fn heard(&mut self, at: u64, key: TrackerKey, result: &Outcome) -> Heard {
+        self.list.handle_result(Instant::from_secs(at), key, result)
+    }
+
+    /// An announce to this host in this family with this event is due.
+    fn expect_in(
+        &mut self,
+        at: u64,
+        (host, family): (&str, Family),
+        event: Option<AnnounceEvent>,
+    ) -> TrackerKey {
+        let announce = self.poll(at).expect("an announce");
+        let to = (announce.url.authority(), announce.family);
+        assert_eq!((to, announce.event), ((host.to_owned(), family), event));
+        announce.tracker
     }
 
     fn started(&mut self, host: &str) {
@@ -92,7 +117,7 @@ fn pauses_after_failures_grow_from_15_seconds_to_an_hour() {
     let mut ladder = ladder(&[&["a"]]);
     let mut now = Instant::ZERO;
     for failure in 0..15 {
-        let key = ladder.list.poll(now, true).unwrap().tracker;
+        let key = ladder.list.poll(now, true, V4).unwrap().tracker;
         ladder.list.handle_result(now, key, &Err(TrackerError::TimedOut));
         let next = ladder.list.poll_timeout().unwrap();
         let pause = (next - now).as_secs_f64();
@@ -148,35 +173,61 @@ fn completed_is_told_once_to_those_that_heard_started_before() {
     let b = ladder.expect(11, "b", Some(AnnounceEvent::Completed));
     ladder.result(12, a, &Err(TrackerError::TimedOut));
     ladder.result(12, b, &answer(1800, None));
-    let a = ladder.expect(40, "a", Some(AnnounceEvent::Completed));
-    ladder.result(40, a, &answer(1800, None));
+    // Who is due for longest comes first.
     let c = ladder.expect(40, "c", Some(AnnounceEvent::Started));
     ladder.result(40, c, &answer(3000, None));
+    let a = ladder.expect(40, "a", Some(AnnounceEvent::Completed));
+    ladder.result(40, a, &answer(1800, None));
     ladder.expect(1812, "b", None);
     ladder.expect(1840, "a", None);
     ladder.expect(3040, "c", None);
 }
 
 #[test]
-fn stopped_is_told_to_those_that_answered_started() {
-    let mut ladder = ladder(&[&["a"], &["b"], &["c"]]);
+fn stopped_is_told_to_those_that_may_have_heard_of_us() {
+    let mut ladder = ladder(&[&["a"], &["b"], &["c"], &["d"], &["e"], &["f"]]);
     ladder.started("a");
-    let b = ladder.expect(0, "b", Some(AnnounceEvent::Started));
-    let c = ladder.expect(0, "c", Some(AnnounceEvent::Started));
-    ladder.result(0, c, &Err(TrackerError::TimedOut));
+    let [b, _c, d, e, f] =
+        ["b", "c", "d", "e", "f"].map(|host| ladder.expect(0, host, Some(AnnounceEvent::Started)));
+    // It was sent to b, which has not answered; to d, from which no answer came in time; and to f,
+    // which said no. c was not reached yet, e could not be.
+    for key in [b, d, f] {
+        ladder.list.handle_sent(key);
+    }
+    ladder.result(0, d, &Err(TrackerError::TimedOut));
+    ladder.result(0, e, &Err(TrackerError::Connect(crate::event::NetError::Refused)));
+    ladder.result(0, f, &Err(TrackerError::Refused { reason: String::new(), retry: None }));
     ladder.list.stop(Instant::from_secs(5));
     assert!(!ladder.list.is_stopped());
-    let announce = ladder.poll(5).unwrap();
-    assert_eq!(announce.event, Some(AnnounceEvent::Stopped));
-    assert_eq!((&*announce.url.authority(), announce.numwant), ("a", 0));
+    let leaves = ["a", "b", "d"].map(|host| {
+        let announce = ladder.poll(5).unwrap();
+        assert_eq!(announce.event, Some(AnnounceEvent::Stopped));
+        assert_eq!((&*announce.url.authority(), announce.numwant), (host, 0));
+        // That it is under way does not ask for another.
+        ladder.list.handle_sent(announce.tracker);
+        announce.tracker
+    });
     ladder.expect_silence_until(5, None);
-    assert!(!ladder.list.handle_result(Instant::from_secs(5), b, &answer(1800, None)));
-    ladder.result(6, announce.tracker, &Err(TrackerError::TimedOut));
+    assert_eq!(ladder.heard(5, b, &answer(1800, None)), Heard::Late);
+    for key in leaves {
+        assert!(!ladder.list.is_stopped());
+        ladder.result(6, key, &Err(TrackerError::TimedOut));
+    }
     ladder.expect_silence_until(100, None);
     assert!(ladder.list.is_stopped());
     ladder.list.restart(Instant::from_secs(100));
     ladder.expect(115, "a", Some(AnnounceEvent::Started));
     ladder.expect(115, "b", Some(AnnounceEvent::Started));
+}
+
+#[test]
+fn a_tracker_that_refused_once_and_knows_us_is_told_all_the_same() {
+    let mut ladder = ladder(&[&["a"]]);
+    ladder.started("a");
+    let key = ladder.expect(1800, "a", None);
+    ladder.result(1800, key, &Err(TrackerError::Refused { reason: String::new(), retry: None }));
+    ladder.list.stop(Instant::from_secs(1801));
+    ladder.expect(1801, "a", Some(AnnounceEvent::Stopped));
 }
 
 #[test]
@@ -205,7 +256,7 @@ fn early_announces_end_at_the_interval() {
     let mut now = Instant::ZERO;
     let mut pauses = Vec::new();
     for _ in 0..8 {
-        let key = ladder.list.poll(now, true).unwrap().tracker;
+        let key = ladder.list.poll(now, true, V4).unwrap().tracker;
         ladder.list.handle_result(now, key, &answer(600, None));
         let next = ladder.list.poll_timeout().unwrap();
         pauses.push((next - now).as_secs());
@@ -249,16 +300,71 @@ fn what_is_no_url_is_listed_with_its_error_and_doubles_are_dropped() {
     let tiers =
         [vec!["wss://x/\u{1b}".to_owned()], vec!["http://A/".to_owned(), "http://a".to_owned()]];
     let mut list = TrackerList::new(&tiers, PolicyRng::from_seed([1; 32]));
-    assert_eq!(list.poll(Instant::ZERO, false).unwrap().url.authority(), "a");
-    assert_eq!(list.poll(Instant::ZERO, false), None);
+    assert_eq!(list.poll(Instant::ZERO, false, V4).unwrap().url.authority(), "a");
+    assert_eq!(list.poll(Instant::ZERO, false, V4), None);
     let status: Vec<_> = list.status(Instant::ZERO).collect();
     assert_eq!(status.len(), 2);
     assert_eq!((&*status[0].url, status[0].tier), ("wss://x/", 0));
     assert!(matches!(status[0].last, Some(Err(_))) && status[0].next_announce.is_none());
     assert_eq!((&*status[1].url, status[1].tier), ("http://a/", 1));
-    let many: Vec<String> = (0..1000).map(|n| format!("http://t{n}/")).collect();
+    let many: Vec<String> = (0..10_000).map(|n| format!("http://t{n}/")).collect();
     let list = TrackerList::new(&[many], PolicyRng::from_seed([1; 32]));
     assert_eq!(list.status(Instant::ZERO).count(), MAX_TRACKERS);
+}
+
+/// Announces to all, as many at once as may be, with `answer` a second later, until `host` is asked.
+fn asked_until(ladder: &mut Ladder, host: &str, answer: &Outcome) -> (u64, usize) {
+    let mut asked = 0;
+    for at in 0..10_000 {
+        let due: Vec<Announce> = std::iter::from_fn(|| ladder.poll(at)).collect();
+        assert!(due.len() <= MAX_AT_ONCE);
+        for announce in due {
+            asked += 1;
+            if announce.url.authority() == host {
+                return (at, asked);
+            }
+            ladder.result(at + 1, announce.tracker, answer);
+        }
+    }
+    panic!("{host} is never asked");
+}
+
+#[test]
+fn however_many_trackers_there_are_each_has_its_turn() {
+    let names: Vec<String> = (0..300).map(|n| format!("t{n}")).collect();
+    let tiers: Vec<[&str; 1]> = names.iter().map(|name| [&**name]).collect();
+    let tiers: Vec<&[&str]> = tiers.iter().map(|tier| &tier[..]).collect();
+    let failed = Err(TrackerError::TimedOut);
+    for (number, answer) in [(100, &failed), (299, &failed), (100, &answer(60, None))] {
+        for families in [V4, Families::BOTH] {
+            let mut ladder = Ladder { families, ..ladder(&tiers) };
+            let (_, asked) = asked_until(&mut ladder, &names[number], answer);
+            // Those that failed do not come before those that were not asked at all.
+            assert!(asked <= 2 * (number + 1) + 2 * MAX_AT_ONCE, "{asked} before {number}");
+        }
+    }
+    // And of one tier.
+    let mut one = ladder(&[&names.iter().map(String::as_str).collect::<Vec<_>>()]);
+    asked_until(&mut one, "t299", &failed);
+}
+
+#[test]
+fn what_the_user_names_comes_first_and_is_told_apart() {
+    let mut list = TrackerList::new(&[], PolicyRng::from_seed([1; 32]));
+    let tier = |name: &str| vec![vec![format!("http://{name}/")]];
+    list.add_tiers(&tier("mine"), NamedBy::User, Instant::ZERO);
+    let others: Vec<Vec<String>> =
+        (0..MAX_TRACKERS).map(|n| vec![format!("http://t{n}/")]).collect();
+    list.add_tiers(&others, NamedBy::Torrent, Instant::ZERO);
+    list.add_tiers(&tier("mine"), NamedBy::Torrent, Instant::ZERO);
+    list.add_tiers(&tier("late"), NamedBy::User, Instant::ZERO);
+    let first = list.poll(Instant::ZERO, false, V4).unwrap();
+    assert_eq!((&*first.url.authority(), first.named_by), ("mine", NamedBy::User));
+    let second = list.poll(Instant::ZERO, false, V4).unwrap();
+    assert_eq!(second.named_by, NamedBy::Torrent);
+    // No bound keeps out what the user names; it counts for others only.
+    let last = list.status(Instant::ZERO).last().unwrap();
+    assert_eq!(last.url, "http://late/");
 }
 
 #[test]
@@ -275,20 +381,144 @@ fn status_tells_the_last_answer_and_the_next_announce() {
     assert_eq!(status.next_announce, Some(Duration::from_secs(800)));
 }
 
+#[test]
+fn each_family_is_announced_from_and_one_that_is_not_ours_is_not() {
+    let started = Some(AnnounceEvent::Started);
+    let mut both = dual(&[&["a"], &["1.1.1.1"], &["[2606:4700::1]"]]);
+    let mut keys = Vec::new();
+    for to in [("a", Family::V4), ("a", Family::V6), ("1.1.1.1", Family::V4)] {
+        keys.push(both.expect_in(0, to, started));
+    }
+    keys.push(both.expect_in(0, ("[2606:4700::1]", Family::V6), started));
+    both.expect_silence_until(0, None);
+    for key in keys {
+        both.result(0, key, &answer(1800, None));
+    }
+    both.expect_silence_until(1, Some(1800));
+    both.expect_in(1800, ("a", Family::V4), None);
+    both.expect_in(1800, ("a", Family::V6), None);
+
+    for (mine, other) in [(Family::V4, "[::1]"), (Family::V6, "127.0.0.1")] {
+        let mut one = Ladder { families: Families::only(mine), ..ladder(&[&["a"], &[other]]) };
+        one.expect_in(0, ("a", mine), started);
+        // One that is named by its address is asked there, so that its failure can be told.
+        one.expect_in(0, (other, mine.other()), started);
+        one.expect_silence_until(0, None);
+    }
+}
+
+#[test]
+fn a_family_that_leads_nowhere_is_no_failure_while_the_other_works() {
+    let lacks = || Err(TrackerError::NoAddress(Family::V6));
+    let started = Some(AnnounceEvent::Started);
+    for lacking_first in [true, false] {
+        let mut ladder = dual(&[&["a"]]);
+        let v4 = ladder.expect_in(0, ("a", Family::V4), started);
+        let v6 = ladder.expect_in(0, ("a", Family::V6), started);
+        if lacking_first {
+            assert_eq!(ladder.heard(0, v6, &lacks()), Heard::OtherFamilyLeft);
+            assert_eq!(ladder.list.status(Instant::ZERO).next().unwrap().last, None, "open");
+        }
+        assert_eq!(ladder.heard(0, v4, &answer(1800, None)), Heard::News);
+        if !lacking_first {
+            assert_eq!(ladder.heard(0, v6, &lacks()), Heard::OtherFamilyLeft);
+        }
+        assert_eq!(ladder.list.status(Instant::ZERO).next().unwrap().last, Some(Ok(0)));
+    }
+}
+
+#[test]
+fn a_tracker_has_failed_when_it_has_in_each_family_and_the_telling_reason_is_told() {
+    let mut ladder = dual(&[&["a"]]);
+    let v4 = ladder.poll(0).unwrap().tracker;
+    let v6 = ladder.poll(0).unwrap().tracker;
+    assert_eq!(ladder.heard(0, v4, &Err(TrackerError::TimedOut)), Heard::OtherFamilyLeft);
+    let lacks = Err(TrackerError::NoAddress(Family::V6));
+    assert_eq!(ladder.heard(0, v6, &lacks), Heard::News);
+    assert_eq!(ladder.list.failure(v6), Some("no answer in time"));
+    let last = ladder.list.status(Instant::ZERO).next().unwrap().last;
+    assert_eq!(last, Some(Err("no answer in time".to_owned())));
+}
+
+#[test]
+fn within_a_tier_each_family_finds_the_tracker_that_answers_it() {
+    let mut ladder = dual(&[&["a", "b"]]);
+    let started = Some(AnnounceEvent::Started);
+    let mut found = std::collections::BTreeMap::new();
+    // `a` answers in IPv4 alone, `b` in IPv6 alone.
+    while let Some(announce) = ladder.poll(0) {
+        assert_eq!(announce.event, started);
+        let host = announce.url.authority();
+        let answers = (&*host, announce.family);
+        let is_right = answers == ("a", Family::V4) || answers == ("b", Family::V6);
+        let result = if is_right { answer(1800, None) } else { Err(TrackerError::TimedOut) };
+        ladder.result(0, announce.tracker, &result);
+        if is_right {
+            found.insert(announce.family, host);
+        }
+    }
+    assert_eq!(found.len(), 2);
+    ladder.expect_in(1800, ("a", Family::V4), None);
+    ladder.expect_in(1800, ("b", Family::V6), None);
+}
+
+#[test]
+fn completed_is_told_in_one_family_and_stopped_in_each() {
+    let mut ladder = dual(&[&["a"]]);
+    for family in Family::ALL {
+        let key = ladder.expect_in(0, ("a", family), Some(AnnounceEvent::Started));
+        ladder.result(0, key, &answer(1800, None));
+    }
+    ladder.list.complete(Instant::from_secs(5));
+    let v4 = ladder.expect_in(5, ("a", Family::V4), Some(AnnounceEvent::Completed));
+    ladder.expect_silence_until(5, Some(1800));
+    // Not heard in one, it is told in the other.
+    ladder.result(6, v4, &Err(TrackerError::TimedOut));
+    let v6 = ladder.expect_in(6, ("a", Family::V6), Some(AnnounceEvent::Completed));
+    ladder.result(7, v6, &answer(1800, None));
+    assert_eq!(ladder.poll(100), None);
+    ladder.list.stop(Instant::from_secs(200));
+    for family in Family::ALL {
+        let key = ladder.expect_in(200, ("a", family), Some(AnnounceEvent::Stopped));
+        assert!(!ladder.list.is_stopped());
+        ladder.result(200, key, &answer(1800, None));
+    }
+    assert!(ladder.list.is_stopped());
+}
+
+#[test]
+fn who_is_first_told_of_us_when_all_is_here_is_told_of_no_completion() {
+    let mut ladder = dual(&[&["a"]]);
+    let v4 = ladder.expect_in(0, ("a", Family::V4), Some(AnnounceEvent::Started));
+    let v6 = ladder.expect_in(0, ("a", Family::V6), Some(AnnounceEvent::Started));
+    ladder.list.complete(Instant::from_secs(1));
+    ladder.result(2, v4, &Err(TrackerError::TimedOut));
+    ladder.result(2, v6, &Err(TrackerError::TimedOut));
+    let mut events = Vec::new();
+    for at in 2..60 {
+        while let Some(announce) = ladder.poll(at) {
+            events.push(announce.event);
+            ladder.result(at, announce.tracker, &answer(1800, None));
+        }
+    }
+    assert_eq!(events, [Some(AnnounceEvent::Started); 2]);
+}
+
 quickcheck! {
-    /// Whatever trackers answer: one announce at a time per tier, events in order, no spin, and
-    /// after each silence a time that is later.
+    /// Whatever trackers answer: one announce at a time per tier and family, events in order, no
+    /// spin, and after each silence a time that is later.
     fn whatever_is_answered_the_order_of_events_holds(steps: Vec<(u8, u8, bool)>) -> bool {
-        let mut ladder = ladder(&[&["a", "b"], &["c"], &["d", "e", "f"]]);
+        let mut ladder = dual(&[&["a", "b"], &["c"], &["d", "e", "f"]]);
         let mut now = Instant::ZERO;
         let mut open: Vec<Announce> = Vec::new();
         let mut heard = std::collections::BTreeMap::new();
         for (kind, pick, need_peers) in steps {
-            while let Some(announce) = ladder.list.poll(now, need_peers) {
-                let registered = *heard.get(&announce.url.authority()).unwrap_or(&false);
+            while let Some(announce) = ladder.list.poll(now, need_peers, Families::BOTH) {
+                let to = (announce.url.authority(), announce.family);
+                let registered = *heard.get(&to).unwrap_or(&false);
                 assert_eq!(registered, announce.event != Some(AnnounceEvent::Started));
                 open.push(announce);
-                assert!(open.len() <= 3);
+                assert!(open.len() <= 6);
             }
             assert!(ladder.list.poll_timeout().is_none_or(|at| at > now));
             match kind % 4 {
@@ -300,9 +530,10 @@ quickcheck! {
                     let ok = outcome == 2;
                     let result =
                         if ok { answer(60, Some(5)) } else { Err(TrackerError::TimedOut) };
-                    assert!(ladder.list.handle_result(now, announce.tracker, &result));
+                    let outcome = ladder.list.handle_result(now, announce.tracker, &result);
+                    assert_ne!(outcome, Heard::Late);
                     if ok {
-                        heard.insert(announce.url.authority(), true);
+                        heard.insert((announce.url.authority(), announce.family), true);
                     }
                 }
             }

@@ -3,12 +3,13 @@
 //!
 //! - `swarms`: who is in which swarm, and whom to name to whom. Everything is bounded and expires.
 //! - `http`: connections: bytes in, bytes out. `udp`: datagrams in, datagrams out.
-//! - `query`: what stands in the query of an announce or scrape.
+//! - `query`: what stands in the query of an announce or scrape. `heard`: what is told of announces.
 //!
 //! A peer is known by the address it announces from and the port it names; nobody can put another
 //! host into a swarm, except from the tracker's own network (BEP 7 on IP parameters). Nothing is
 //! kept on disk: after a restart the swarms fill up again within an interval.
 
+mod heard;
 mod http;
 mod query;
 mod swarms;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
+pub use heard::HeardAnnounce;
 pub use http::{HttpConn, Next};
 pub use swarms::{AnnounceReply, ListedPeer, Refusal, Stats};
 
@@ -114,6 +116,16 @@ impl TrackerServer {
     /// When to call [`TrackerServer::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.swarms.poll_timeout()
+    }
+
+    /// Whether announces are noted for [`TrackerServer::take_log`].
+    pub fn set_log(&mut self, on: bool) {
+        self.swarms.set_log(on);
+    }
+
+    /// The announces since this was asked, to be asked after each input.
+    pub fn take_log(&mut self) -> Vec<HeardAnnounce> {
+        self.swarms.take_log()
     }
 
     /// How much it holds.

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use crate::http::percent;
 use crate::piece::{InfoHash, PeerId};
 use crate::tracker::announce::{AnnounceEvent, AnnounceRequest};
-use crate::tracker::scrape::MAX_SCRAPE;
 
 /// Why a query is not one; a text for the asker.
 type Complaint = &'static str;
@@ -54,9 +53,9 @@ pub(super) fn announce(query: &str) -> Result<AnnounceRequest, Complaint> {
     Ok(request)
 }
 
-/// A scrape: the torrents asked for, at most [`MAX_SCRAPE`].
+/// A scrape: the torrents asked for; how many there can be is bounded by the request's length.
 pub(super) fn scrape(query: &str) -> Result<Vec<InfoHash>, Complaint> {
-    let hashes = pairs(query).filter(|(name, _)| *name == "info_hash").take(MAX_SCRAPE);
+    let hashes = pairs(query).filter(|(name, _)| *name == "info_hash");
     let hashes: Option<Vec<_>> =
         hashes.map(|(_, value)| twenty_bytes(value).map(InfoHash)).collect();
     let hashes = hashes.ok_or("info_hash is not 20 bytes")?;
@@ -72,9 +71,13 @@ fn twenty_bytes(value: &str) -> Option<[u8; 20]> {
 }
 
 fn event(value: &str) -> Option<AnnounceEvent> {
-    [AnnounceEvent::Started, AnnounceEvent::Stopped, AnnounceEvent::Completed]
-        .into_iter()
-        .find(|event| event.name() == value)
+    let known = [
+        AnnounceEvent::Started,
+        AnnounceEvent::Stopped,
+        AnnounceEvent::Completed,
+        AnnounceEvent::Paused,
+    ];
+    known.into_iter().find(|event| event.name() == value)
 }
 
 fn ip(value: &str) -> Option<IpAddr> {
@@ -111,7 +114,7 @@ mod tests {
         assert_eq!(scrape(&format!("{hash}&{hash}")).map(|hashes| hashes.len()), Ok(2));
         assert!(scrape("").is_err());
         assert!(scrape("info_hash=abc").is_err());
-        assert_eq!(scrape(&[hash; 500].join("&")).map(|hashes| hashes.len()), Ok(MAX_SCRAPE));
+        assert_eq!(scrape(&[hash; 200].join("&")).map(|hashes| hashes.len()), Ok(200));
     }
 
     quickcheck! {

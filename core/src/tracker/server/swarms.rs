@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::ServerConfig;
+use super::{HeardAnnounce, ServerConfig};
 use crate::http::origin::is_global;
 use crate::map::{HashKeys, Map};
 use crate::piece::{InfoHash, PeerId};
@@ -33,6 +33,8 @@ pub(super) struct Swarms {
     expiry: BTreeSet<(Instant, InfoHash)>,
     peers: usize,
     announces: u64,
+    /// The announces since they were asked for, if they are noted.
+    log: Option<Vec<HeardAnnounce>>,
 }
 
 /// The answer to an announce.
@@ -114,7 +116,16 @@ impl Swarms {
             expiry: BTreeSet::new(),
             peers: 0,
             announces: 0,
+            log: None,
         }
+    }
+
+    pub(super) fn set_log(&mut self, on: bool) {
+        self.log = on.then(Vec::new);
+    }
+
+    pub(super) fn take_log(&mut self) -> Vec<HeardAnnounce> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     pub(super) fn announce(
@@ -126,6 +137,19 @@ impl Swarms {
         self.expire(now);
         self.announces += 1;
         let addr = peer_address(from.ip(), request);
+        let answer = self.admit(now, addr, request);
+        if let Some(log) = &mut self.log {
+            log.push(HeardAnnounce::new(addr, request, &answer));
+        }
+        answer
+    }
+
+    fn admit(
+        &mut self,
+        now: Instant,
+        addr: SocketAddr,
+        request: &AnnounceRequest,
+    ) -> Result<AnnounceReply, Refusal> {
         let stopped = request.event == Some(AnnounceEvent::Stopped);
         if stopped {
             self.remove(request.infohash, addr);

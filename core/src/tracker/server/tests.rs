@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use quickcheck::quickcheck;
 
 use super::*;
+use crate::family::Families;
 use crate::piece::{InfoHash, PeerId};
 use crate::tracker::exchange::{Exchange, Step};
 use crate::tracker::packet::{RequestPacket, ResponsePacket};
-use crate::tracker::{Announce, TrackerList};
+use crate::tracker::{Announce, Heard, NamedBy, TrackerList};
 use crate::tracker::{AnnounceEvent, AnnounceResponse, Answer, Question, TrackerError, UdpTracker};
 use crate::{http::Url, random::PolicyRng};
 
@@ -57,7 +58,8 @@ fn ask_http(
     question: Question,
 ) -> Result<Answer, TrackerError> {
     let url = Url::parse("http://10.9.9.9:6969/announce").unwrap();
-    let mut exchange = Exchange::new(Instant::ZERO, url, question, "test");
+    let mut exchange =
+        Exchange::new(Instant::ZERO, url, question, Families::BOTH, NamedBy::Torrent, "test");
     let mut conn = HttpConn::new(Instant::ZERO, from);
     loop {
         match exchange.poll_step().expect("it goes on") {
@@ -147,10 +149,11 @@ fn list_of_trackers_goes_through_a_whole_life() {
     let mut list = TrackerList::new(&tiers, PolicyRng::from_seed([1; 32]));
     let mut left = 5;
     let mut announce = |list: &mut TrackerList, now: Instant, left: u64| {
-        let Announce { tracker, event, .. } = list.poll(now, false).expect("it is due");
+        let families = Families::BOTH;
+        let Announce { tracker, event, .. } = list.poll(now, false, families).expect("it is due");
         let answer = ask_http(&mut server, addr("1.1.1.1:1"), request(1, left, event).into());
         let answer = Ok(announced(answer));
-        assert!(list.handle_result(now, tracker, &answer));
+        assert_eq!(list.handle_result(now, tracker, &answer), Heard::News);
         server.stats().peers
     };
     assert_eq!(announce(&mut list, Instant::ZERO, left), 1);

@@ -51,7 +51,7 @@ pub(super) fn config() -> Config {
     let config = Config::default();
     Config {
         listen: vec![SocketAddr::from(([0, 0, 0, 0], 6881))],
-        tracker_listen: Some(SocketAddr::from(([0, 0, 0, 0], 6969))),
+        tracker_listen: vec![SocketAddr::from(([0, 0, 0, 0], 6969))],
         connections: ConnectionLimits {
             session: 8,
             torrent: 5,

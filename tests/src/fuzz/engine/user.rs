@@ -6,7 +6,7 @@ use bitswarm_core::Instant;
 use bitswarm_core::engine::NoSuchTorrent;
 use bitswarm_core::id::TorrentId;
 use bitswarm_core::record::Recorder;
-use bitswarm_core::torrent::{AddTorrent, FilePriority};
+use bitswarm_core::torrent::AddTorrent;
 
 use super::setup::{CONTENT, ROOT, TRACKERS};
 use super::world::World;
@@ -32,12 +32,11 @@ impl World {
     pub(super) fn add(&mut self, which: usize, how: u8) {
         let trackers = if which == 0 { &TRACKERS[..] } else { &[] };
         let metainfo = CONTENT[which].metainfo(trackers);
-        let files = metainfo.files().len();
         let mut add = AddTorrent::new(metainfo, ROOT);
         add.paused = how & 1 != 0;
         add.recheck = how & 2 != 0;
         if how & 4 != 0 {
-            add.files = vec![FilePriority::Skip; files];
+            add.share_only = true;
         }
         let ports = 0..u16::from(how >> 4 & 3);
         add.peers = ports.map(|port| SocketAddr::from(([198, 51, 100, 7], 7000 + port))).collect();

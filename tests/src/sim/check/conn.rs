@@ -12,7 +12,6 @@ use bitswarm_core::time::Instant;
 use super::hashes::HashTalk;
 use super::{LATE, Lines, Settings, Tally, Watched, named};
 use crate::sim::bencode::Value;
-use crate::sim::content::Kind as ContentKind;
 use crate::sim::disk::Disk;
 use crate::sim::peer_wire::{Hello, Item, Msg, Reader, Run};
 
@@ -355,9 +354,11 @@ impl Conn {
             }
             Msg::Piece { piece, begin, data } => {
                 tally.blocks_sent += 1;
-                tally.payload_sent += data.len() as u64;
-                self.payload_sent += data.len() as u64;
                 let run = Run { piece, begin, length: data.len() as u32 };
+                // Padding counts for nothing.
+                let payload = watched.content.stored_in(piece, begin, run.length);
+                tally.payload_sent += u64::from(payload);
+                self.payload_sent += u64::from(payload);
                 self.hashes.block_served(run)?;
                 self.judge_block(piece, begin, data, watched, settings)
             }
@@ -505,7 +506,7 @@ impl Conn {
         if !self.us.has.has(PieceIndex(piece)) {
             return Err(format!("sends {run} of a piece it never claimed"));
         }
-        let truth = watched.content.run(piece, begin, run.length);
+        let truth = watched.content.served(piece, begin, run.length);
         if settings.trust_disk && truth.as_deref() != Some(data) {
             return Err(format!("sends wrong bytes for {run}"));
         }
@@ -538,13 +539,13 @@ impl Conn {
         if watched.content.run(run.piece, run.begin, run.length).is_none() || run.length == 0 {
             return broken("outside of the torrent");
         }
-        if run.length > BLOCK_LEN || !run.begin.is_multiple_of(BLOCK_LEN) {
+        let stored = |from, to| watched.content.stored_in(run.piece, from, to - from);
+        let (end, block) = (run.begin + run.length, run.begin - run.begin % BLOCK_LEN);
+        if end > block + BLOCK_LEN || stored(block, run.begin) > 0 {
             return broken("which is not a block");
         }
-        if watched.content.kind() == ContentKind::Hybrid
-            && run.begin >= watched.content.stored_len(run.piece)
-        {
-            return broken("which is padding");
+        if stored(run.begin, run.begin + 1) == 0 || stored(end - 1, end) == 0 {
+            return broken("which is padding at one end");
         }
         if !self.them.has.has(piece) {
             return broken("which the peer lacks");

@@ -11,7 +11,8 @@ impl Disk {
         match job.request {
             DiskRequest::Write(write) => {
                 let right = has_its_hash(&write);
-                let Some(spec) = self.stores.get(&write.store).cloned() else { return };
+                let store = self.stores.get(&write.store);
+                let Some(spec) = store.map(|store| store.spec.clone()) else { return };
                 if right {
                     self.write_unfinished(now, &spec, &write, power);
                 }

@@ -18,6 +18,8 @@ pub(super) struct File {
     data: Vec<u8>,
     /// Nanoseconds since 1970.
     modified_ns: i64,
+    /// Tells it from others of its name.
+    id: u64,
     durable: Option<Durable>,
     unsynced: Vec<Change>,
     /// Which sectors take up space.
@@ -45,15 +47,19 @@ enum What {
 
 impl File {
     /// A file that was there before, safe on disk.
-    pub(super) fn planted(data: Vec<u8>, modified_ns: i64) -> Self {
+    pub(super) fn planted(data: Vec<u8>, modified_ns: i64, id: u64) -> Self {
         let allocated = vec![true; data.len().div_ceil(SECTOR_LEN)];
         let durable = Some(Durable { data: data.clone(), modified_ns });
-        File { data, modified_ns, durable, unsynced: Vec::new(), allocated }
+        File { data, modified_ns, id, durable, unsynced: Vec::new(), allocated }
     }
 
     /// A file made now and not synced yet.
-    pub(super) fn created(modified_ns: i64) -> Self {
-        File { modified_ns, ..File::default() }
+    pub(super) fn created(modified_ns: i64, id: u64) -> Self {
+        File { modified_ns, id, ..File::default() }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     pub(super) fn data(&self) -> &[u8] {
@@ -134,7 +140,31 @@ impl File {
                 What::Extend { .. } => {}
             }
         }
-        Some(File::planted(data, modified_ns))
+        Some(File::planted(data, modified_ns, self.id))
+    }
+
+    /// Makes the file no longer than that, for good.
+    pub(super) fn cut(&mut self, length: usize, now_ns: i64) {
+        if self.data.len() <= length {
+            return;
+        }
+        self.data.truncate(length);
+        self.allocated.truncate(length.div_ceil(SECTOR_LEN));
+        self.modified_ns = now_ns;
+        if let Some(durable) = &mut self.durable {
+            durable.data.truncate(length);
+            durable.modified_ns = now_ns;
+        }
+    }
+
+    /// A bit flips where the file lies, and nobody notes it.
+    pub(super) fn rot(&mut self, offset: usize) {
+        let durable = self.durable.as_mut().map(|durable| &mut durable.data);
+        for data in std::iter::once(&mut self.data).chain(durable) {
+            if let Some(byte) = data.get_mut(offset) {
+                *byte ^= 1;
+            }
+        }
     }
 
     /// Somebody else changes the file behind our back.
@@ -200,7 +230,7 @@ mod tests {
         let new = Bytes::from(vec![2; 4 * SECTOR_LEN]);
         let (mut lost, mut kept, mut torn) = (0, 0, 0);
         for seed in 0..300 {
-            let mut file = File::created(0);
+            let mut file = File::created(0, 0);
             file.write(1, 100, old.clone(), 1);
             file.sync(1);
             file.write(2, 100 + 4 * SECTOR_LEN, new.clone(), 2);
@@ -219,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_sync_covers_what_came_before_it_and_no_more() {
-        let mut file = File::created(0);
+        let mut file = File::created(0, 0);
         file.write(1, 0, Bytes::from_static(b"first"), 1);
         file.write(2, 0, Bytes::from_static(b"later"), 2);
         file.sync(1);
@@ -232,14 +262,14 @@ mod tests {
     #[test]
     fn a_file_never_synced_is_sometimes_gone_after_a_crash() {
         let gone = (0..100)
-            .filter(|seed| File::created(0).crash(&mut Dice::new(*seed, "gone")).is_none())
+            .filter(|seed| File::created(0, 0).crash(&mut Dice::new(*seed, "gone")).is_none())
             .count();
         assert!((20..80).contains(&gone), "gone in {gone} of 100 crashes");
     }
 
     #[test]
     fn only_touched_sectors_take_up_space() {
-        let mut file = File::created(0);
+        let mut file = File::created(0, 0);
         assert_eq!(file.cost(10 * SECTOR_LEN, 1), SECTOR_LEN as u64);
         file.write(1, 10 * SECTOR_LEN, Bytes::from_static(b"x"), 1);
         assert_eq!(file.used(), SECTOR_LEN as u64);

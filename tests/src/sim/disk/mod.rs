@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitswarm_core::disk::{
-    DiskDone, DiskError, DiskErrorKind, DiskRequest, Span, StateName, StoreSpec, WriteRequest,
+    DiskDone, DiskError, DiskErrorKind, DiskRequest, FileStat, Span, StateName, StoreSpec,
+    WriteRequest,
 };
 use bitswarm_core::id::{OpId, StoreId};
 use bitswarm_core::time::Instant;
@@ -114,9 +115,11 @@ pub struct Disk {
     dice: Dice,
     files: BTreeMap<PathBuf, File>,
     states: BTreeMap<StateName, Bytes>,
-    stores: BTreeMap<StoreId, Arc<StoreSpec>>,
+    stores: BTreeMap<StoreId, Store>,
     under_way: BTreeMap<Ticket, Job>,
     next_ticket: u64,
+    /// Of the file made last.
+    next_id: u64,
     /// Counts changes, so that a sync knows which it covers.
     sequence: u64,
     busy_until: Instant,
@@ -129,6 +132,18 @@ pub struct Disk {
     pub speed: Speed,
     /// What goes wrong.
     pub faults: Faults,
+}
+
+/// A store that is open.
+#[derive(Debug)]
+struct Store {
+    spec: Arc<StoreSpec>,
+    /// The files as of `Open` or `Look`, or of the `Sync` after they were written.
+    noted: Vec<Option<FileStat>>,
+    /// Files written since.
+    written: BTreeSet<PathBuf>,
+    /// Files that were made here.
+    made: BTreeSet<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -149,6 +164,7 @@ impl Disk {
             stores: BTreeMap::new(),
             under_way: BTreeMap::new(),
             next_ticket: 0,
+            next_id: 0,
             sequence: 0,
             busy_until: Instant::ZERO,
             epoch_ns,
@@ -213,13 +229,27 @@ impl Disk {
 
     /// Puts a file there, safe on disk, as if it had always been.
     pub fn plant(&mut self, path: impl Into<PathBuf>, data: Vec<u8>) {
-        self.files.insert(path.into(), File::planted(data, self.epoch_ns - 3_600_000_000_000));
+        let id = self.new_id();
+        self.files.insert(path.into(), File::planted(data, self.epoch_ns - 3_600_000_000_000, id));
+    }
+
+    /// A bit of the file changes by itself, so that size and all times stay.
+    pub fn rot(&mut self, path: &Path, offset: usize) {
+        if let Some(file) = self.files.get_mut(path) {
+            file.rot(offset);
+        }
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
     }
 
     /// Somebody else writes into a file behind our back.
     pub fn tamper(&mut self, now: Instant, path: &Path, offset: usize, data: &[u8]) {
         let now_ns = self.wall_ns(now);
-        let file = self.files.entry(path.to_owned()).or_insert_with(|| File::created(now_ns));
+        let id = self.new_id();
+        let file = self.files.entry(path.to_owned()).or_insert_with(|| File::created(now_ns, id));
         file.tamper(offset, data, now_ns);
     }
 
@@ -306,7 +336,7 @@ impl Disk {
             }
             _ => return,
         };
-        let Some(spec) = self.stores.get(store) else {
+        let Some(spec) = self.stores.get(store).map(|store| store.spec.clone()) else {
             return self.breaches.push(format!("{store:?} is used before it is open"));
         };
         if data.is_some_and(|bytes| bytes != length(spans)) {

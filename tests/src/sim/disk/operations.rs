@@ -12,7 +12,7 @@ use bitswarm_core::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::file::{self, File};
-use super::{Disk, DiskResult, Runs, error, has_its_hash, length, path_of};
+use super::{Disk, DiskResult, Runs, Store, error, has_its_hash, length, path_of};
 
 impl Disk {
     pub(super) fn perform(
@@ -23,8 +23,10 @@ impl Disk {
     ) -> DiskResult {
         match request {
             DiskRequest::Open { store, spec } => {
-                let files = self.stat(&spec);
-                self.stores.insert(store, spec);
+                let noted = self.stat(&spec);
+                let (written, made) = Default::default();
+                let files = noted.clone();
+                self.stores.insert(store, Store { spec, noted, written, made });
                 Ok(DiskDone::Files(files))
             }
             DiskRequest::Prepare { store, files, allocation, .. } => {
@@ -41,9 +43,23 @@ impl Disk {
                 let bytes = self.read(verify.store, &verify.spans)?;
                 self.counts.hashes += 1;
                 let is_right = verify.expect.is_of([&bytes[..]]);
-                Ok(if is_right { DiskDone::Done } else { DiskDone::HashMismatch })
+                Ok(match is_right {
+                    _ if verify.tell_zeros && bytes.iter().all(|byte| *byte == 0) => {
+                        DiskDone::Zeros { is_right }
+                    }
+                    true => DiskDone::Done,
+                    false => DiskDone::HashMismatch,
+                })
             }
             DiskRequest::Sync { store } => self.sync(store, sequence),
+            DiskRequest::Look { store } => {
+                let spec = self.store(store)?;
+                let files = self.stat(&spec);
+                if let Some(store) = self.stores.get_mut(&store) {
+                    store.noted.clone_from(&files);
+                }
+                Ok(DiskDone::Files(files))
+            }
             DiskRequest::Move { store, root } => self.move_store(store, root),
             DiskRequest::Close { store, delete } => self.close(store, delete),
             DiskRequest::Save { name, data } => self.save(name, data),
@@ -57,13 +73,13 @@ impl Disk {
 
     pub(super) fn store(&self, store: StoreId) -> Result<Arc<StoreSpec>, Box<DiskError>> {
         let unknown = || error(DiskErrorKind::UnknownStore, Path::new(""), "no such store");
-        self.stores.get(&store).cloned().ok_or_else(unknown)
+        self.stores.get(&store).map(|store| store.spec.clone()).ok_or_else(unknown)
     }
 
     pub(super) fn stat(&self, spec: &StoreSpec) -> Vec<Option<FileStat>> {
         let stat = |file: &File| FileStat {
-            length: file.data().len() as u64,
-            modified_ns: file.modified_ns(),
+            id: file.id(),
+            ..FileStat::new(file.data().len() as u64, file.modified_ns())
         };
         let paths = spec.files.iter().map(|file| spec.root.join(&file.path));
         paths.map(|path| self.files.get(&path).map(stat)).collect()
@@ -80,10 +96,17 @@ impl Disk {
         let now_ns = self.wall_ns(now);
         for index in files {
             let Some(listed) = spec.files.get(index.0 as usize) else { continue };
+            self.refuse_strange(store, &spec.root.join(&listed.path))?;
+        }
+        for index in files {
+            let Some(listed) = spec.files.get(index.0 as usize) else { continue };
             let path = spec.root.join(&listed.path);
             self.try_changing(&path)?;
             let length = usize::try_from(listed.length).expect("simulated files fit into memory");
-            let file = self.files.entry(path.clone()).or_insert_with(|| File::created(now_ns));
+            self.note_writing(store, &path);
+            let id = self.new_id();
+            let file = self.files.entry(path.clone()).or_insert_with(|| File::created(now_ns, id));
+            file.cut(length, now_ns);
             if allocation == Allocation::Full {
                 let cost = file.cost(0, length);
                 self.try_fitting(&path, cost)?;
@@ -117,16 +140,38 @@ impl Disk {
             else {
                 continue;
             };
-            let mut copy = File::created(now_ns);
+            let mut copy = File::created(now_ns, self.new_id());
             let fits = self.try_fitting(&to, copy.cost(0, data.len()));
             if self.files.contains_key(&to) || self.try_changing(&to).is_err() || fits.is_err() {
                 continue;
             }
             self.sequence += 1;
             copy.write(self.sequence, 0, data, now_ns);
+            self.note_writing(store, &to);
             self.files.insert(to, copy);
         }
         Ok(DiskDone::Files(self.stat(&spec)))
+    }
+
+    /// A file that somebody else made since it was looked for is not written.
+    fn refuse_strange(&self, store: StoreId, path: &Path) -> Result<(), Box<DiskError>> {
+        let Some(store) = self.stores.get(&store) else { return Ok(()) };
+        let listed = store.spec.files.iter().map(|file| store.spec.root.join(&file.path));
+        let was_missing = listed.zip(&store.noted).any(|(at, stat)| at == path && stat.is_none());
+        let is_strange = was_missing && self.files.contains_key(path) && !store.made.contains(path);
+        let refused = || error(DiskErrorKind::Foreign, path, "somebody has just made it");
+        if is_strange { Err(refused()) } else { Ok(()) }
+    }
+
+    /// A file is about to be made, or written.
+    fn note_writing(&mut self, store: StoreId, path: &Path) {
+        let is_new = !self.files.contains_key(path);
+        if let Some(store) = self.stores.get_mut(&store) {
+            store.written.insert(path.to_owned());
+            if is_new {
+                store.made.insert(path.to_owned());
+            }
+        }
     }
 
     pub(super) fn read(
@@ -171,11 +216,12 @@ impl Disk {
         for span in &write.spans {
             let bytes = data.take(span.length as usize);
             let Some(path) = path_of(&spec, span) else { continue };
+            self.refuse_strange(write.store, &path)?;
             let trouble = self.try_changing(&path).and_then(|()| {
                 let known = self.files.get(&path);
                 let offset = span.offset as usize;
                 let cost = known.map_or_else(
-                    || File::created(0).cost(offset, bytes.len()),
+                    || File::created(0, 0).cost(offset, bytes.len()),
                     |file| file.cost(offset, bytes.len()),
                 );
                 self.try_fitting(&path, cost)
@@ -184,10 +230,12 @@ impl Disk {
                 // Nothing, or a part of the run, got there before it failed.
                 if trouble.kind != DiskErrorKind::Denied && self.files.contains_key(&path) {
                     let part = self.dice.index(bytes.len() + 1) / file::SECTOR_LEN;
+                    self.note_writing(write.store, &path);
                     self.put(&path, span.offset, bytes.slice(..part * file::SECTOR_LEN), now_ns);
                 }
                 return Err(trouble);
             }
+            self.note_writing(write.store, &path);
             self.put(&path, span.offset, bytes, now_ns);
         }
         self.counts.writes += 1;
@@ -198,7 +246,8 @@ impl Disk {
         // A part that takes up more than there is left is no part.
         let offset = usize::try_from(offset).expect("simulated files fit into memory");
         let free = self.free();
-        let file = self.files.entry(path.to_owned()).or_insert_with(|| File::created(now_ns));
+        let id = self.new_id();
+        let file = self.files.entry(path.to_owned()).or_insert_with(|| File::created(now_ns, id));
         if file.cost(offset, data.len()) <= free {
             self.sequence += 1;
             file.write(self.sequence, offset, data, now_ns);
@@ -239,7 +288,15 @@ impl Disk {
             }
         }
         self.counts.syncs += 1;
-        Ok(DiskDone::Files(self.stat(&spec)))
+        let now = self.stat(&spec);
+        let Some(store) = self.stores.get_mut(&store) else { return Ok(DiskDone::Files(now)) };
+        let written = std::mem::take(&mut store.written);
+        for ((file, noted), now) in spec.files.iter().zip(&mut store.noted).zip(now) {
+            if written.contains(&spec.root.join(&file.path)) {
+                *noted = now;
+            }
+        }
+        Ok(DiskDone::Files(store.noted.clone()))
     }
 
     pub(super) fn move_store(&mut self, store: StoreId, root: PathBuf) -> DiskResult {
@@ -252,17 +309,19 @@ impl Disk {
                 self.files.insert(root.join(&listed.path), file);
             }
         }
-        self.stores.insert(store, Arc::new(StoreSpec { root, ..(*spec).clone() }));
+        if let Some(store) = self.stores.get_mut(&store) {
+            store.spec = Arc::new(StoreSpec { root, ..(*spec).clone() });
+        }
         Ok(DiskDone::Done)
     }
 
-    pub(super) fn close(&mut self, store: StoreId, delete: bool) -> DiskResult {
+    pub(super) fn close(&mut self, store: StoreId, delete: Option<Vec<FileIndex>>) -> DiskResult {
         let spec = self.store(store)?;
         self.stores.remove(&store);
-        if delete {
-            for listed in &spec.files {
-                self.files.remove(&spec.root.join(&listed.path));
-            }
+        for listed in
+            delete.into_iter().flatten().filter_map(|index| spec.files.get(index.0 as usize))
+        {
+            self.files.remove(&spec.root.join(&listed.path));
         }
         Ok(DiskDone::Done)
     }

@@ -37,7 +37,12 @@ impl Bench {
             executable: false,
         };
         let files = LENGTHS.into_iter().enumerate().map(file).collect();
-        let spec = Arc::new(StoreSpec { root: PathBuf::from("/data"), files, links: Vec::new() });
+        let spec = Arc::new(StoreSpec {
+            root: PathBuf::from("/data"),
+            files,
+            links: Vec::new(),
+            follow_top_link: false,
+        });
         self.run(DiskRequest::Open { store: self.store, spec })
     }
 
@@ -116,7 +121,7 @@ fn a_piece_over_three_files_and_padding_reads_back_as_written_and_hashes_right()
     let store = bench.store;
     let read = bench.run(DiskRequest::Read { store, spans: spans.clone() });
     assert_eq!(read, Ok(DiskDone::Read(whole)));
-    let verify = VerifyRequest { store, spans, expect };
+    let verify = VerifyRequest { store, spans, expect, tell_zeros: false };
     assert_eq!(bench.run(DiskRequest::Verify(Box::new(verify))), Ok(DiskDone::Done));
     assert_eq!(kind(bench.read(2, 4999, 2)), DiskErrorKind::Short);
     assert!(bench.disk.take_breaches().is_empty());
@@ -260,7 +265,7 @@ fn closing_with_delete_removes_the_listed_files_and_nothing_else() {
     bench.disk.plant("/data/name/other", vec![1]);
     bench.write(0, 0, vec![1; 10]).unwrap();
     let store = bench.store;
-    bench.run(DiskRequest::Close { store, delete: true }).unwrap();
+    bench.run(DiskRequest::Close { store, delete: Some((0..3).map(FileIndex).collect()) }).unwrap();
     assert_eq!(bench.disk.paths().collect::<Vec<_>>(), [Path::new("/data/name/other")]);
     assert_eq!(kind(bench.read(0, 0, 1)), DiskErrorKind::UnknownStore);
 }

@@ -332,9 +332,10 @@ impl Member {
 
     fn disk(&mut self, around: &mut Around<'_>, request: DiskRequest) -> DiskDone {
         match request {
-            DiskRequest::Open { .. } | DiskRequest::Reuse { .. } | DiskRequest::Sync { .. } => {
-                DiskDone::Files(vec![self.file()])
-            }
+            DiskRequest::Open { .. }
+            | DiskRequest::Reuse { .. }
+            | DiskRequest::Sync { .. }
+            | DiskRequest::Look { .. } => DiskDone::Files(vec![self.file()]),
             DiskRequest::Read { spans, .. } => DiskDone::Read(self.bytes(&spans)),
             DiskRequest::Write(request) => self.write(around, &request),
             DiskRequest::Verify(request) => {
@@ -344,7 +345,12 @@ impl Member {
                     self.hold(around, piece);
                 }
                 let is_right = self.pieces.has(piece);
-                if is_right { DiskDone::Done } else { DiskDone::HashMismatch }
+                match is_right {
+                    true => DiskDone::Done,
+                    // What is not here was never written.
+                    false if request.tell_zeros => DiskDone::Zeros { is_right },
+                    false => DiskDone::HashMismatch,
+                }
             }
             DiskRequest::Save { data, .. } => {
                 self.state = Some(data);
@@ -386,7 +392,7 @@ impl Member {
 
     fn file(&self) -> Option<FileStat> {
         let length = self.torrent.content.len();
-        (!self.pieces.is_none()).then_some(FileStat { length, modified_ns: 1 })
+        (!self.pieces.is_none()).then_some(FileStat::new(length, 1))
     }
 
     fn piece_of(&self, spans: &[Span]) -> PieceIndex {

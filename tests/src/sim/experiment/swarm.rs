@@ -155,7 +155,7 @@ impl Swarm {
         let mut config =
             Config { listen: vec![([0, 0, 0, 0], PEER_PORT).into()], ..Config::default() };
         if role == Role::Tracker {
-            config.tracker_listen = Some(([0, 0, 0, 0], TRACKER_PORT).into());
+            config.tracker_listen = vec![([0, 0, 0, 0], TRACKER_PORT).into()];
         }
         if self.settings.slots > 0 {
             config.choking.slots = self.settings.slots;

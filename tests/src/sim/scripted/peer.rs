@@ -373,7 +373,9 @@ impl Peer {
             self.counts.good_blocks += 1;
         }
         let Run { piece, begin, .. } = run;
-        io.write(end, Msg::Piece { piece, begin, data: &data }.to_bytes());
+        for _ in 0..self.behaviour.copies {
+            io.write(end, Msg::Piece { piece, begin, data: &data }.to_bytes());
+        }
         if self.behaviour.vanish_after.is_some_and(|most| served + 1 >= most) {
             self.vanish(io);
         }

@@ -205,7 +205,7 @@ impl Storm {
                 self.world.add_script("tracker", link, script)
             }
             _ => self.world.add_engine("tracker", link, |config| {
-                config.tracker_listen = Some(([0, 0, 0, 0], TRACKER_PORT).into());
+                config.tracker_listen = vec![([0, 0, 0, 0], TRACKER_PORT).into()];
             }),
         };
         self.tracker = Some(host);

@@ -73,7 +73,8 @@ impl Conn {
                 let run = Run { piece, begin, length: data.len() as u32 };
                 // What is no block of the torrent is nothing.
                 let is_block = watched.content.run(piece, begin, run.length).is_some();
-                let bytes = if is_block { data.len() as u64 } else { 0 };
+                let stored = watched.content.stored_in(piece, begin, run.length);
+                let bytes = if is_block { u64::from(stored) } else { 0 };
                 tally.blocks_received += u64::from(is_block);
                 tally.payload_received += bytes;
                 self.payload_received += bytes;

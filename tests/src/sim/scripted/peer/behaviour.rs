@@ -20,6 +20,8 @@ pub struct Behaviour {
     pub extended: bool,
     /// Which blocks it sends with wrong bytes.
     pub corrupt: Corrupt,
+    /// How often it sends each block that it is asked for.
+    pub copies: u32,
     /// Whom it lets download.
     pub unchoke: Unchoke,
     /// A seeder says in its bitfield that it lacks a piece, and has it later; and then says it again.
@@ -117,6 +119,7 @@ impl Behaviour {
             fast: true,
             extended: true,
             corrupt: Corrupt::Never,
+            copies: 1,
             unchoke: Unchoke::Always,
             lazy: false,
             stall_after: None,

@@ -1,0 +1,417 @@
+//! Manual pages, in roff: what `clap_mangen` makes of the options, and what it cannot know: exit
+//! codes, files, environment, examples. A page names only pages that there are.
+
+use clap::Command;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+/// Exit codes and their meaning, as `--help` and docs/CLI.md have them.
+const CODES: [(&str, &str); 11] = [
+    ("0", "done"),
+    ("1", "an error that has no code of its own"),
+    ("2", "the command line makes no sense"),
+    ("4", "the input is neither a torrent nor a magnet link, or cannot be used; of lint, harmful"),
+    ("6", "nobody could be reached: no peer, and no tracker that answers"),
+    ("7", "interrupted by a signal with work unfinished"),
+    ("8", "nothing has moved for as long as --stall-timeout allows"),
+    ("9", "the disk is full"),
+    ("11", "another file error: missing, not permitted, in the way"),
+    ("13", "the data is not what the torrent says; of diff, the torrents differ"),
+    ("15", "cannot listen on the address or port that was asked for"),
+];
+
+/// A page about one command, or about all.
+struct Page {
+    /// `download`, `dht-lookup`; empty for the overview.
+    name: String,
+    codes: &'static [&'static str],
+    files: &'static [(&'static str, &'static str)],
+    environment: &'static [(&'static str, &'static str)],
+    examples: &'static [(&'static str, &'static str)],
+}
+
+const STATE: (&str, &str) = (
+    "$XDG_STATE_HOME/bitswarm/, or ~/.local/state/bitswarm/",
+    "what a run needs to go on where the last one ended, under the path of its data directory; \
+     --state-dir names another place. Lost, it costs one full check.",
+);
+const CONFIG: (&str, &str) =
+    ("$XDG_CONFIG_HOME/bitswarm/config.toml, or ~/.config/bitswarm/config.toml", "settings");
+const HOMES: [(&str, &str); 2] = [
+    ("XDG_STATE_HOME, XDG_CONFIG_HOME, HOME", "where state is kept and settings are found"),
+    ("SSL_CERT_FILE, SSL_CERT_DIR", "certificates that HTTPS trackers are checked against"),
+];
+const TRANSFER_CODES: &[&str] = &["0", "1", "2", "4", "6", "7", "8", "9", "11", "13", "15"];
+const READ_CODES: &[&str] = &["0", "1", "2", "4", "11"];
+
+/// The manual page with this name, or the overview; `None` if there is no such command.
+pub(crate) fn page(mut command: Command, name: Option<&str>) -> Option<Vec<u8>> {
+    // Built, so that the pages of commands know their full name.
+    command.build();
+    let mut found = &command;
+    let mut path = Vec::new();
+    let mut rest = name.unwrap_or_default();
+    while !rest.is_empty() {
+        let fits = |sub: &&Command| {
+            let after = rest.strip_prefix(sub.get_name());
+            after.is_some_and(|after| after.is_empty() || after.starts_with(['-', ' ']))
+        };
+        found = below(found).find(fits)?;
+        path.push(found.get_name());
+        rest = rest[found.get_name().len()..].trim_start_matches(['-', ' ']);
+    }
+    Some(render(found, &Page::of(path.join("-"))))
+}
+
+/// The commands below one; `help` has no page of its own.
+pub(crate) fn below(command: &Command) -> impl Iterator<Item = &Command> {
+    command.get_subcommands().filter(|sub| sub.get_name() != "help")
+}
+
+/// The names of all pages but the overview.
+pub(crate) fn names(command: &Command) -> Vec<String> {
+    let mut all = Vec::new();
+    for sub in below(command) {
+        all.push(sub.get_name().to_owned());
+        all.extend(names(sub).into_iter().map(|name| format!("{}-{name}", sub.get_name())));
+    }
+    all
+}
+
+fn render(command: &Command, page: &Page) -> Vec<u8> {
+    let mut out = Vec::new();
+    let man = Man::new(command.clone());
+    let whole = "writing to memory does not fail";
+    man.render_title(&mut out).expect(whole);
+    man.render_name_section(&mut out).expect(whole);
+    man.render_synopsis_section(&mut out).expect(whole);
+    man.render_description_section(&mut out).expect(whole);
+    if command.get_arguments().next().is_some() {
+        man.render_options_section(&mut out).expect(whole);
+    }
+    let mut roff = Roff::new();
+    if command.has_subcommands() {
+        roff.control("SH", ["COMMANDS"]);
+        for sub in below(command) {
+            let title = format!("{} {}", command_line(&page.name), sub.get_name());
+            let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+            entry(&mut roff, &title, &about);
+        }
+    }
+    roff.control("SH", ["EXIT STATUS"]);
+    for (code, meaning) in CODES.iter().filter(|(code, _)| page.codes.contains(code)) {
+        entry(&mut roff, code, meaning);
+    }
+    let lists = [("FILES", page.files), ("ENVIRONMENT", page.environment)];
+    for (title, entries) in lists.into_iter().filter(|(_, entries)| !entries.is_empty()) {
+        roff.control("SH", [title]);
+        entries.iter().for_each(|(term, text)| entry(&mut roff, term, text));
+    }
+    if !page.examples.is_empty() {
+        roff.control("SH", ["EXAMPLES"]);
+        for (text, line) in page.examples {
+            roff.control("PP", []);
+            roff.text([roman(*text)]);
+            roff.control("RS", ["4"]);
+            roff.control("nf", []);
+            roff.text([bold(*line)]);
+            roff.control("fi", []);
+            roff.control("RE", []);
+        }
+    }
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([roman(page.see_also(command))]);
+    roff.to_writer(&mut out).expect(whole);
+    out
+}
+
+fn command_line(name: &str) -> String {
+    format!("bitswarm {}", name.replace('-', " ")).trim_end().to_owned()
+}
+
+fn entry(roff: &mut Roff, term: &str, text: &str) {
+    roff.control("TP", []);
+    roff.text([bold(term)]);
+    roff.text([roman(text)]);
+}
+
+impl Page {
+    fn of(name: String) -> Self {
+        let (codes, files, environment, examples) = contents(&name);
+        Page { name, codes, files, environment, examples }
+    }
+
+    /// The pages beside this one. Each is printed by `bitswarm man`.
+    fn see_also(&self, command: &Command) -> String {
+        let mut pages: Vec<String> = match self.name.rsplit_once('-') {
+            _ if self.name.is_empty() => Vec::new(),
+            Some((parent, _)) => vec![format!("bitswarm-{parent}(1)")],
+            None => vec!["bitswarm(1)".to_owned()],
+        };
+        let prefix = if self.name.is_empty() { String::new() } else { format!("{}-", self.name) };
+        let names = below(command).map(Command::get_name);
+        pages.extend(names.map(|name| format!("bitswarm-{prefix}{name}(1)")));
+        format!("{}. The command bitswarm man prints each of these pages.", pages.join(", "))
+    }
+}
+
+type List = &'static [(&'static str, &'static str)];
+
+/// Codes, files, environment and examples of a command.
+fn contents(name: &str) -> (&'static [&'static str], List, List, List) {
+    const TORRENT_DATE: List = &[(
+        "SOURCE_DATE_EPOCH",
+        "the date of creation in seconds since 1970, for builds that are to be repeated",
+    )];
+    const NO_ENTRIES: List = &[];
+    match name {
+        "" => (
+            TRANSFER_CODES,
+            &[STATE],
+            &HOMES,
+            &[
+                (
+                    "Download what a torrent describes, into a directory:",
+                    "bitswarm download album.torrent -o Music",
+                ),
+                (
+                    "Make a torrent and share its content until Ctrl-C:",
+                    "bitswarm create album -o album.torrent -t http://tracker.example/announce\nbitswarm seed album.torrent --data .",
+                ),
+                ("See it all at work without a network:", "bitswarm demo"),
+            ],
+        ),
+        "download" => (
+            TRANSFER_CODES,
+            &[STATE],
+            &HOMES,
+            &[
+                (
+                    "Get two files of a torrent, no faster than 2 MiB/s:",
+                    "bitswarm download album.torrent --list\nbitswarm download album.torrent --files 1,3 --down 2MiB",
+                ),
+                (
+                    "Get what a magnet link names, and go on sharing until as much was sent as it is long:",
+                    "bitswarm download 'magnet:?xt=urn:btih:...' --seed-ratio 1",
+                ),
+            ],
+        ),
+        "seed" => (
+            TRANSFER_CODES,
+            &[STATE],
+            &HOMES,
+            &[(
+                "Share Music/album, of which album.torrent was made:",
+                "bitswarm seed album.torrent --data Music",
+            )],
+        ),
+        "share" => (
+            TRANSFER_CODES,
+            &[STATE],
+            &HOMES,
+            &[("Share a directory, and print the link to give away:", "bitswarm share album")],
+        ),
+        "create" => (
+            &["0", "1", "2", "4", "7", "9", "11"],
+            NO_ENTRIES,
+            TORRENT_DATE,
+            &[
+                ("Make album.torrent:", "bitswarm create album -t http://tracker.example/announce"),
+                (
+                    "Only the sound files, for clients that cannot use hybrids:",
+                    "bitswarm create album --include '*.flac' --protocol v1",
+                ),
+            ],
+        ),
+        "edit" => (
+            &["0", "1", "2", "4", "9", "11"],
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[(
+                "Replace all trackers by one:",
+                "bitswarm edit album.torrent -t http://tracker.example/announce",
+            )],
+        ),
+        "info" => (
+            READ_CODES,
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[(
+                "Show a torrent, and read its infohash from a script:",
+                "bitswarm info album.torrent\nbitswarm info album.torrent --json | jq -r .infohash_v1",
+            )],
+        ),
+        "magnet" => (
+            READ_CODES,
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[("Print a link:", "bitswarm magnet album.torrent")],
+        ),
+        "lint" => (
+            READ_CODES,
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[("Look at all torrents here:", "bitswarm lint *.torrent")],
+        ),
+        "diff" => (
+            &["0", "1", "2", "4", "11", "13"],
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[("Compare two torrents:", "bitswarm diff old.torrent new.torrent")],
+        ),
+        "verify" => (
+            &["0", "1", "2", "4", "7", "11", "13"],
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[(
+                "Compare Music/album with its torrent:",
+                "bitswarm verify album.torrent --data Music",
+            )],
+        ),
+        "metadata" => (
+            &["0", "1", "2", "4", "6", "7", "8", "9", "11", "15"],
+            NO_ENTRIES,
+            &HOMES,
+            &[(
+                "Make a torrent file of a link:",
+                "bitswarm metadata 'magnet:?xt=urn:btih:...' -o album.torrent",
+            )],
+        ),
+        "tracker" => (
+            &["0", "1", "2", "15"],
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[(
+                "Run a tracker on port 6975 of all addresses, and see who announces:",
+                "bitswarm tracker --listen :6975 -v",
+            )],
+        ),
+        "scrape" => (
+            &["0", "1", "2", "4", "6", "7", "11", "15"],
+            NO_ENTRIES,
+            &HOMES,
+            &[("Ask how many peers a torrent has:", "bitswarm scrape album.torrent")],
+        ),
+        "dht-node" => (
+            &["0", "1", "2", "11", "15"],
+            &[STATE],
+            &HOMES,
+            &[("Run a node on port 6881:", "bitswarm dht node --port 6881")],
+        ),
+        "dht-lookup" => (
+            &["0", "1", "2", "4", "6", "7", "11", "15"],
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[("Print the peers of a torrent:", "bitswarm dht lookup album.torrent")],
+        ),
+        "dht-put" => (
+            &["0", "1", "2", "4", "6", "7", "11", "15"],
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[(
+                "Store a text that can be replaced later:",
+                "openssl rand -hex 32 > key\nbitswarm dht put hello --secret key",
+            )],
+        ),
+        "dht-get" => (
+            &["0", "1", "2", "6", "7", "15"],
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[(
+                "Get what put has stored:",
+                "bitswarm dht get 0123456789abcdef0123456789abcdef01234567",
+            )],
+        ),
+        "dht-scrape" => (
+            &["0", "1", "2", "4", "6", "7", "11", "15"],
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[("Count a torrent's peers:", "bitswarm dht scrape album.torrent")],
+        ),
+        "dht" => (
+            &["0", "1", "2", "4", "6", "7", "11", "15"],
+            &[STATE],
+            &HOMES,
+            &[("Print the peers of a torrent:", "bitswarm dht lookup album.torrent")],
+        ),
+        "demo" => (
+            &["0", "1", "2", "7", "8", "9", "11", "13", "15"],
+            &[(
+                "$TMPDIR/bitswarm-demo-*",
+                "the content, unless --dir names a place; removed at the end",
+            )],
+            &[("TMPDIR", "where the temporary directory is made")],
+            &[("Pass 1 GiB between five downloaders:", "bitswarm demo --size 1GiB --peers 5")],
+        ),
+        "replay" => (
+            &["0", "1", "2", "4", "11", "13"],
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[
+                ("Record a run:", "bitswarm download album.torrent --record run.log"),
+                ("Play it again:", "bitswarm replay run.log"),
+            ],
+        ),
+        "config" => (
+            &["0", "1", "2", "11"],
+            &[CONFIG],
+            &HOMES,
+            &[("Show what is set, and where:", "bitswarm config")],
+        ),
+        "completions" => (
+            &["0", "2"],
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[(
+                "Complete commands, options and files in this shell:",
+                "source <(bitswarm completions bash)",
+            )],
+        ),
+        "man" => (
+            &["0", "2"],
+            NO_ENTRIES,
+            NO_ENTRIES,
+            &[("Read a page:", "bitswarm man download | man -l -")],
+        ),
+        _ => (&["0", "1", "2"], NO_ENTRIES, NO_ENTRIES, NO_ENTRIES),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(name: Option<&str>) -> String {
+        String::from_utf8(page(crate::args::command(), name).unwrap()).unwrap().replace("\\-", "-")
+    }
+
+    #[test]
+    fn every_page_has_its_sections_and_names_only_pages_that_there_are() {
+        let mut command = crate::args::command();
+        command.build();
+        let names = names(&command);
+        assert!(names.contains(&"dht-lookup".to_owned()) && names.len() > 20);
+        let exists = |page: &str| {
+            page == "bitswarm" || names.iter().any(|name| format!("bitswarm-{name}") == page)
+        };
+        let all = names.iter().map(|name| Some(name.as_str())).chain([None]);
+        for name in all {
+            let text = text(name);
+            for section in ["NAME", "SYNOPSIS", "\"EXIT STATUS\"", "EXAMPLES", "\"SEE ALSO\""] {
+                assert!(text.contains(&format!(".SH {section}")), "{name:?} {section}: {text}");
+            }
+            let words = text.split(|c: char| c.is_whitespace() || c == ',');
+            let references: Vec<&str> =
+                words.filter_map(|word| word.trim_end_matches('.').strip_suffix("(1)")).collect();
+            assert!(!references.is_empty(), "{name:?}");
+            for page in references {
+                assert!(exists(page), "{name:?} names {page}");
+            }
+        }
+        let download = text(Some("download"));
+        assert!(download.contains("XDG_STATE_HOME") && download.contains(".SH FILES"));
+        assert!(page(crate::args::command(), Some("no-such")).is_none());
+        assert!(page(crate::args::command(), Some("downloads")).is_none());
+        assert_eq!(text(Some("dht lookup")), text(Some("dht-lookup")));
+    }
+}

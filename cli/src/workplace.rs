@@ -1,0 +1,72 @@
+//! The beginning of every transfer: a state directory, a session in it, and the claim on its torrents.
+//!
+//! Where no state can be kept, a transfer goes on without, unless the user named the directory: it can
+//! do all but resume without hashing, and keep another process from working on the same torrent.
+
+use std::path::Path;
+
+use bitswarm_core::piece::InfoHash;
+
+use crate::args::Transfer;
+use crate::claim::{Claim, Gate, Use};
+use crate::exit::Failure;
+use crate::progress::Progress;
+use crate::session::{Session, TransferFailure};
+use crate::state::{Fetcher, State};
+
+/// A session that may work on its torrents.
+#[derive(Debug)]
+pub(crate) struct Workplace {
+    pub(crate) session: Session,
+    pub(crate) claim: Claim,
+    /// What earlier sessions kept of torrents.
+    pub(crate) kept: Option<Fetcher>,
+}
+
+impl Workplace {
+    /// Starts a session for torrents whose data lies in the directory `data`, and claims them.
+    pub(crate) fn enter(
+        transfer: &Transfer,
+        down: Option<u64>,
+        data: &Path,
+        torrents: impl Iterator<Item = InfoHash> + Clone,
+        how: Use,
+        progress: &Progress,
+    ) -> Result<Self, Failure> {
+        let explicit = transfer.state_dir.as_deref();
+        let failure = match with_state(transfer, down, explicit, data, torrents.clone(), how) {
+            Ok(entered) => return Ok(entered),
+            Err(TransferFailure::State(failure)) if explicit.is_none() => failure,
+            Err(TransferFailure::State(failure) | TransferFailure::Other(failure)) => {
+                return Err(failure);
+            }
+        };
+        progress.say(&format!(
+            "{failure}; going on without: the next run hashes everything again \
+             (--state-dir names another place)"
+        ));
+        match Session::for_transfer(transfer, down, None) {
+            Ok((session, _)) => {
+                Ok(Workplace { session, claim: Claim::of_nobody(torrents, how), kept: None })
+            }
+            Err(TransferFailure::State(failure) | TransferFailure::Other(failure)) => Err(failure),
+        }
+    }
+}
+
+fn with_state(
+    transfer: &Transfer,
+    down: Option<u64>,
+    explicit: Option<&Path>,
+    data: &Path,
+    torrents: impl Iterator<Item = InfoHash>,
+    how: Use,
+) -> Result<Workplace, TransferFailure> {
+    let state = State::open(explicit, data).map_err(TransferFailure::State)?;
+    let gate = Gate::enter(&state).map_err(TransferFailure::State)?;
+    let (session, dir) = Session::for_transfer(transfer, down, Some(&state))?;
+    let dir = dir.expect("a session with state has a directory");
+    let claim = gate.claim(&dir, torrents, how).map_err(TransferFailure::Other)?;
+    let kept = Some(state.fetcher(&dir));
+    Ok(Workplace { session, claim, kept })
+}

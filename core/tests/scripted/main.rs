@@ -1,0 +1,7 @@
+//! One engine among peers and trackers that are played by hand, message by message.
+
+mod padding;
+mod redial;
+mod scene;
+mod selection;
+mod wasteful;

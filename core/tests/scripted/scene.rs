@@ -1,0 +1,406 @@
+//! One engine with one torrent, files in memory, and peers and trackers that a test plays by hand.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bitswarm_core::disk::MemoryDisk;
+use bitswarm_core::event::NetError;
+use bitswarm_core::id::SocketId;
+use bitswarm_core::metainfo::Metainfo;
+use bitswarm_core::metainfo::create::{Creator, NewFile, Protocol};
+use bitswarm_core::piece::{Block, InfoHash, PieceIndex};
+use bitswarm_core::segments::Segments;
+use bitswarm_core::time::Duration;
+use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
+use bitswarm_core::wire::{BlockData, Decoder, HandshakeDecoder, Message};
+use bitswarm_core::{
+    Action, Config, ConnId, Engine, Event, Instant, Notice, TorrentId, TorrentNotice, UnixTime,
+};
+
+/// A file of a test's torrent: its length, and whether it is padding.
+pub(crate) type Part = (usize, bool);
+
+/// A torrent with its bytes, padding included.
+#[derive(Clone)]
+pub(crate) struct Sample {
+    pub(crate) metainfo: Metainfo,
+    pub(crate) bytes: Vec<u8>,
+    /// The bytes of the files that are stored, in order.
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+}
+
+impl Sample {
+    /// A folder `t` of files `000`, `001`, ... Padding of v1 is where `parts` has it; v2 and hybrids
+    /// have their own.
+    pub(crate) fn new(protocol: Protocol, piece_length: u32, parts: &[Part]) -> Self {
+        let (mut listed, mut given, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, &(length, pad)) in parts.iter().enumerate() {
+            let name = format!("{number:03}");
+            listed.push(NewFile { pad, ..NewFile::new([name.clone()], length as u64) });
+            let random = |at: usize| (at.wrapping_mul(2_654_435_761) >> 11) as u8 | 1;
+            let bytes: Vec<u8> =
+                (0..length).map(|at| if pad { 0 } else { random(at + number) }).collect();
+            given.extend_from_slice(&bytes);
+            if !pad {
+                files.push((format!("/data/t/{name}"), bytes));
+            }
+        }
+        let mut creator = Creator::folder_in_order("t", listed).with_protocol(protocol);
+        creator.piece_length = piece_length;
+        let metainfo = creator.finish_with_content(&given).expect("a valid torrent");
+        let mut bytes = vec![0; metainfo.total_len() as usize];
+        let stored = metainfo.files().iter().filter(|file| !file.attributes().pad);
+        for (file, (_, data)) in stored.zip(&files) {
+            bytes[file.offset() as usize..][..data.len()].copy_from_slice(data);
+        }
+        Sample { metainfo, bytes, files }
+    }
+
+    /// One file of v1 in pieces of two blocks.
+    pub(crate) fn plain(length: usize) -> Self {
+        Self::new(Protocol::V1, 1 << 15, &[(length, false)])
+    }
+
+    pub(crate) fn add(&self) -> AddTorrent {
+        AddTorrent::new(self.metainfo.clone(), "/data")
+    }
+
+    /// How many bytes its files have together.
+    pub(crate) fn stored_len(&self) -> u64 {
+        self.files.iter().map(|(_, data)| data.len() as u64).sum()
+    }
+
+    pub(crate) fn infohash(&self) -> InfoHash {
+        self.metainfo.infohash()
+    }
+
+    fn place(&self, block: Block) -> std::ops::Range<usize> {
+        let at = self.metainfo.geometry().offset_of(block.piece) as usize + block.begin as usize;
+        at..at + block.length as usize
+    }
+
+    /// The message that a request is answered with.
+    pub(crate) fn piece(&self, block: Block) -> Message {
+        let bytes = self.bytes[self.place(block)].to_vec();
+        let data = BlockData::from(bytes::Bytes::from(bytes));
+        Message::Piece { piece: block.piece, begin: block.begin, data }
+    }
+
+    /// Whether the byte at a place of the content is stored.
+    pub(crate) fn is_stored(&self, piece: PieceIndex, begin: u32) -> bool {
+        let at = self.metainfo.geometry().offset_of(piece) + u64::from(begin);
+        let has_it = |file: &&bitswarm_core::metainfo::File| {
+            file.offset() <= at && at < file.offset() + file.length()
+        };
+        self.metainfo.files().iter().find(has_it).is_some_and(|file| !file.attributes().pad)
+    }
+}
+
+/// The engine and its world.
+pub(crate) struct Scene {
+    pub(crate) engine: Engine,
+    pub(crate) disk: MemoryDisk,
+    pub(crate) now: Instant,
+    pub(crate) id: TorrentId,
+    pub(crate) notices: Vec<TorrentNotice>,
+    /// Connections that the engine has begun, and what became of none of them yet.
+    pub(crate) dialled: Vec<(ConnId, SocketAddr)>,
+    /// Connections that the engine has closed.
+    pub(crate) closed: Vec<ConnId>,
+    pub(crate) stopped: bool,
+    listener: Option<SocketId>,
+    remotes: BTreeMap<ConnId, Remote>,
+    sending: Vec<ConnId>,
+}
+
+/// How a remote understands the engine.
+struct Remote {
+    handshake: HandshakeDecoder,
+    decoder: Decoder,
+    heard: Vec<Message>,
+}
+
+pub(crate) const PEER: &str = "50.0.0.1:1000";
+
+pub(crate) fn addr(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+impl Scene {
+    /// An engine that is given this torrent, on this disk.
+    pub(crate) fn new(add: AddTorrent, disk: MemoryDisk) -> Self {
+        Self::with(Config::default(), add, disk)
+    }
+
+    pub(crate) fn with(config: Config, add: AddTorrent, disk: MemoryDisk) -> Self {
+        let listen = vec![SocketAddr::from(([0, 0, 0, 0], 6881))];
+        let config = Config { listen, ..config };
+        let mut engine = Engine::new(config, [1; 32], Instant::ZERO, UnixTime(1));
+        let id = engine.add_torrent(Instant::ZERO, add).expect("new");
+        let mut scene = Scene {
+            engine,
+            disk,
+            now: Instant::ZERO,
+            id,
+            notices: Vec::new(),
+            dialled: Vec::new(),
+            closed: Vec::new(),
+            stopped: false,
+            listener: None,
+            remotes: BTreeMap::new(),
+            sending: Vec::new(),
+        };
+        scene.run();
+        scene
+    }
+
+    /// One that knows a peer at [`PEER`].
+    pub(crate) fn leech(sample: &Sample) -> Self {
+        let mut add = sample.add();
+        add.peers = vec![addr(PEER)];
+        Self::new(add, MemoryDisk::new())
+    }
+
+    /// One that has everything.
+    pub(crate) fn seed(sample: &Sample) -> Self {
+        Self::new(sample.add(), full_disk(sample))
+    }
+
+    pub(crate) fn status(&self) -> TorrentStatus {
+        self.engine.status(self.now, self.id).expect("it is there")
+    }
+
+    pub(crate) fn has_finished(&self) -> bool {
+        self.notices.contains(&TorrentNotice::Finished)
+    }
+
+    /// Does what the engine wants done, until it wants nothing more.
+    pub(crate) fn run(&mut self) {
+        while let Some(action) = self.engine.poll_action() {
+            match action {
+                Action::Bind { socket, spec } => {
+                    self.listener.get_or_insert(socket);
+                    self.engine.handle(self.now, Event::Bound { socket, result: Ok(spec.addr) });
+                }
+                Action::Connect { conn, to, .. } => self.dialled.push((conn, to)),
+                Action::Send { conn } => self.sending.push(conn),
+                Action::Close { conn, .. } => {
+                    self.closed.push(conn);
+                    self.dialled.retain(|(dialled, _)| *dialled != conn);
+                    self.sending.retain(|sending| *sending != conn);
+                }
+                Action::Disk { op, request } => {
+                    let result = self.disk.perform(request);
+                    self.engine.handle(self.now, Event::Disk { op, result });
+                }
+                Action::Notify(notice) => match *notice {
+                    Notice::Torrent { what, .. } => self.notices.push(what),
+                    Notice::Stopped => self.stopped = true,
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets time pass: the engine is woken whenever it wants to be.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.engine.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.engine.handle(self.now, Event::Timeout);
+            self.run();
+        }
+        self.now = end;
+    }
+
+    /// The connection that the engine has begun to this address, if it has.
+    pub(crate) fn take_dialled(&mut self, to: &str) -> Option<ConnId> {
+        let at = self.dialled.iter().position(|(_, dialled)| *dialled == addr(to))?;
+        Some(self.dialled.remove(at).0)
+    }
+
+    /// How long it takes, in whole milliseconds, until the engine dials this address.
+    pub(crate) fn dialled_after_ms(&mut self, to: &str, at_most: Duration) -> Option<u128> {
+        let (began, end) = (self.now, self.now + at_most);
+        while !self.dialled.iter().any(|(_, dialled)| *dialled == addr(to)) {
+            let at = self.engine.poll_timeout().filter(|at| *at <= end)?;
+            self.now = self.now.max(at);
+            self.engine.handle(self.now, Event::Timeout);
+            self.run();
+        }
+        Some((self.now - began).as_millis())
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.engine.handle(self.now, event);
+        self.run();
+    }
+
+    /// A connection that the engine began is established, and nothing is said yet.
+    pub(crate) fn connected(&mut self, conn: ConnId) {
+        let remote = Remote {
+            handshake: HandshakeDecoder::new(),
+            decoder: Decoder::new(),
+            heard: Vec::new(),
+        };
+        self.remotes.insert(conn, remote);
+        let local = addr("50.0.0.99:6881");
+        self.event(Event::Connected { conn, local });
+    }
+
+    pub(crate) fn refused(&mut self, conn: ConnId) {
+        self.event(Event::Closed { conn, why: Some(NetError::Refused) });
+    }
+
+    /// The peer at this address is dialled and greets, with or without the fast extension.
+    pub(crate) fn greet(&mut self, sample: &Sample, to: &str, fast: bool) -> ConnId {
+        let conn = self.take_dialled(to).expect("the engine dials");
+        self.connected(conn);
+        self.receive(conn, &hello(sample.infohash(), peer_id(to), fast));
+        conn
+    }
+
+    /// The same of a seed that lets us download.
+    pub(crate) fn greet_seed(&mut self, sample: &Sample, to: &str, fast: bool) -> ConnId {
+        let conn = self.greet(sample, to, fast);
+        let pieces = sample.metainfo.geometry().pieces();
+        let all = bitswarm_core::bitfield::Bitfield::full(pieces).to_bytes();
+        self.say(conn, if fast { Message::HaveAll } else { Message::Bitfield(all.into()) });
+        self.say(conn, Message::Unchoke);
+        conn
+    }
+
+    /// A peer dials the engine and greets.
+    pub(crate) fn arrive(&mut self, sample: &Sample, from: &str, fast: bool) -> Option<ConnId> {
+        let conn = self.accept(from)?;
+        self.receive(conn, &hello(sample.infohash(), peer_id(from), fast));
+        Some(conn)
+    }
+
+    /// The peer that listens at `peer` dials the engine from another port.
+    pub(crate) fn arrive_as(&mut self, sample: &Sample, from: &str, peer: &str) -> Option<ConnId> {
+        let conn = self.accept(from)?;
+        self.receive(conn, &hello(sample.infohash(), peer_id(peer), true));
+        Some(conn)
+    }
+
+    fn accept(&mut self, from: &str) -> Option<ConnId> {
+        let listener = self.listener.expect("bound");
+        let conn = self.engine.accept(self.now, listener, addr(from))?;
+        let remote = Remote {
+            handshake: HandshakeDecoder::new(),
+            decoder: Decoder::new(),
+            heard: Vec::new(),
+        };
+        self.remotes.insert(conn, remote);
+        self.run();
+        Some(conn)
+    }
+
+    pub(crate) fn is_closed(&self, conn: ConnId) -> bool {
+        self.closed.contains(&conn)
+    }
+
+    pub(crate) fn say(&mut self, conn: ConnId, message: Message) {
+        let mut out = Segments::new();
+        message.encode(&mut out);
+        self.receive(conn, &out.take_all());
+    }
+
+    pub(crate) fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
+        if !self.is_closed(conn) {
+            self.event(Event::Received { conn, data: bytes.into() });
+        }
+    }
+
+    /// All that the engine has sent on a connection since, as bytes.
+    pub(crate) fn sent(&mut self, conn: ConnId) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(at) = self.sending.iter().position(|sending| *sending == conn) {
+            self.sending.remove(at);
+            let mut out = Segments::default();
+            self.engine.gather(self.now, conn, 1 << 18, &mut out);
+            let data = out.take_all();
+            let bytes = data.len();
+            all.extend_from_slice(&data);
+            self.event(Event::Sent { conn, bytes });
+        }
+        all
+    }
+
+    /// All that a peer has heard since.
+    pub(crate) fn heard(&mut self, conn: ConnId) -> Vec<Message> {
+        let sent = self.sent(conn);
+        let remote = self.remotes.get_mut(&conn).expect("connected");
+        let mut data = bytes::BytesMut::from(&sent[..]);
+        if remote.handshake.handshake().is_none() {
+            remote.handshake.push(&mut data).expect("a handshake");
+        }
+        remote.decoder.push(data.freeze());
+        while let Some(message) = remote.decoder.next_message().expect("a message") {
+            remote.heard.push(message);
+        }
+        std::mem::take(&mut remote.heard)
+    }
+
+    /// The blocks that a peer has been asked for since.
+    pub(crate) fn requests(&mut self, conn: ConnId) -> Vec<Block> {
+        let asked = |message| match message {
+            Message::Request(block) => Some(block),
+            _ => None,
+        };
+        self.heard(conn).into_iter().filter_map(asked).collect()
+    }
+
+    /// Answers all requests of the engine on a connection, until it has no more; what was asked for.
+    pub(crate) fn serve(&mut self, sample: &Sample, conn: ConnId) -> Vec<Block> {
+        let mut served = Vec::new();
+        loop {
+            let asked = self.requests(conn);
+            if asked.is_empty() || self.is_closed(conn) {
+                return served;
+            }
+            for block in asked {
+                self.say(conn, sample.piece(block));
+                served.push(block);
+            }
+        }
+    }
+
+    /// What the engine asks a tracker whose connection it has begun, and the tracker's answer.
+    pub(crate) fn announce(&mut self, tracker: &str, body: &[u8]) -> String {
+        let conn = self.take_dialled(tracker).expect("the engine announces");
+        self.connected(conn);
+        let asked = String::from_utf8_lossy(&self.sent(conn)).into_owned();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        self.receive(conn, &[head.as_bytes(), body].concat());
+        asked
+    }
+}
+
+/// A disk that has all of a torrent.
+pub(crate) fn full_disk(sample: &Sample) -> MemoryDisk {
+    let mut disk = MemoryDisk::new();
+    for (path, data) in &sample.files {
+        disk.insert(path, data.clone());
+    }
+    disk
+}
+
+/// What the peer that listens there calls itself.
+fn peer_id(addr_of_peer: &str) -> [u8; 20] {
+    let listens_at = addr(addr_of_peer);
+    let mut id = [b'-'; 20];
+    let text = listens_at.to_string().into_bytes();
+    id.iter_mut().zip(text).for_each(|(id, byte)| *id = byte);
+    id
+}
+
+fn hello(infohash: InfoHash, peer_id: [u8; 20], fast: bool) -> Vec<u8> {
+    let mut hello = b"\x13BitTorrent protocol\0\0\0\0\0\0\0".to_vec();
+    hello.push(if fast { 4 } else { 0 });
+    hello.extend(infohash.0);
+    hello.extend(peer_id);
+    hello
+}
