@@ -21,6 +21,7 @@ use crate::commands::config::ShowConfig;
 use crate::commands::create::Create;
 use crate::commands::diff::Diff;
 use crate::commands::edit::Edit;
+use crate::commands::forget::Forget;
 use crate::commands::lint::Lint;
 use crate::commands::replay::Replay;
 use crate::commands::verify::Verify;
@@ -83,6 +84,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Play what --record has recorded, and say whether the engine does the same again
     Replay(Replay),
+    /// Forget what is kept of torrents to resume them; data stays
+    Forget(Forget),
     /// Show what is set by the environment and the configuration file, and where it comes from
     Config(ShowConfig),
     /// Print a completion script for a shell
@@ -99,6 +102,7 @@ impl Command {
             Command::Lint(args) => args.json,
             Command::Diff(args) => args.json,
             Command::Config(args) => args.json,
+            Command::Forget(args) => args.json,
             _ => self.reporting().is_some_and(|reporting| reporting.json),
         }
     }
@@ -123,6 +127,7 @@ impl Command {
             | Command::Lint(_)
             | Command::Diff(_)
             | Command::Config(_)
+            | Command::Forget(_)
             | Command::Completions(_)
             | Command::Man(_) => return None,
         })

@@ -70,6 +70,11 @@ impl Gate {
         Ok(claim)
     }
 
+    /// Whether any process has a session here.
+    pub(crate) fn is_anybody_at_work(&self) -> bool {
+        self.state.sessions().any(|dir| is_alive(&dir))
+    }
+
     /// Whether a process works on a torrent.
     pub(crate) fn is_worked_on(&self, infohash: &InfoHash) -> bool {
         let works_on = |dir: &PathBuf| {

@@ -80,6 +80,7 @@ fn run(command: &Command, config: &Config) -> Result<(), Failure> {
         Command::Dht(args) => commands::dht::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Replay(args) => commands::replay::run(args),
+        Command::Forget(args) => commands::forget::run(args),
         Command::Config(args) => commands::config::run(args, config),
         Command::Completions(args) => commands::scripts::completions(args),
         Command::Man(args) => commands::scripts::man(args),

@@ -352,6 +352,18 @@ fn contents(name: &str) -> (&'static [&'static str], List, List, List) {
                 ("Play it again:", "bitswarm replay run.log"),
             ],
         ),
+        "forget" => (
+            READ_CODES,
+            &[STATE],
+            &HOMES,
+            &[
+                (
+                    "Have the next download begin with a full check:",
+                    "bitswarm forget album.torrent --data Music",
+                ),
+                ("Forget all that is kept for a directory:", "bitswarm forget --all --data Music"),
+            ],
+        ),
         "config" => (
             &["0", "1", "2", "11"],
             &[CONFIG],

@@ -8,6 +8,7 @@ pub(crate) mod dht;
 pub(crate) mod diff;
 pub(crate) mod download;
 pub(crate) mod edit;
+pub(crate) mod forget;
 pub(crate) mod info;
 pub(crate) mod lint;
 pub(crate) mod magnet;

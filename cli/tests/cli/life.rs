@@ -67,6 +67,7 @@ fn commands() -> Vec<(&'static str, i32)> {
         ("demo --size 100K --peers 1", 0),
         ("demo --size 100K --peers 1 --json -v", 0),
         ("config", 0),
+        ("forget content.torrent --data nowhere", 11),
         ("replay missing.log", 11),
         ("completions bash", 0),
         ("man", 0),

@@ -8,6 +8,7 @@ mod config;
 mod data;
 mod demo;
 mod files;
+mod forget;
 mod hints;
 mod inputs;
 mod life;

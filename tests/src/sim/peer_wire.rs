@@ -53,7 +53,11 @@ pub enum Msg<'a> {
     Have(u32),
     Bitfield(&'a [u8]),
     Request(Run),
-    Piece { piece: u32, begin: u32, data: &'a [u8] },
+    Piece {
+        piece: u32,
+        begin: u32,
+        data: &'a [u8],
+    },
     Cancel(Run),
     Port(u16),
     Suggest(u32),
@@ -61,10 +65,18 @@ pub enum Msg<'a> {
     HaveNone,
     Reject(Run),
     AllowedFast(u32),
-    Extended { id: u8, payload: &'a [u8] },
+    Extended {
+        id: u8,
+        payload: &'a [u8],
+    },
     HashRequest(HashRun),
-    Hashes { run: HashRun, hashes: &'a [u8] },
+    Hashes {
+        run: HashRun,
+        hashes: &'a [u8],
+    },
     HashReject(HashRun),
+    /// An id that no BEP has: to be ignored by who hears it (BEP 3), and never said by an engine.
+    Unknown(u8),
 }
 
 /// What a stream consists of.
@@ -149,6 +161,7 @@ impl Msg<'_> {
             Msg::Cancel(run) => put(8, &[run.piece, run.begin, run.length], &[]),
             Msg::Port(port) => put(9, &[], &port.to_be_bytes()),
             Msg::Suggest(piece) => put(13, &[piece], &[]),
+            Msg::Unknown(id) => put(id, &[], &[]),
             Msg::HaveAll => put(14, &[], &[]),
             Msg::HaveNone => put(15, &[], &[]),
             Msg::Reject(run) => put(16, &[run.piece, run.begin, run.length], &[]),
@@ -312,7 +325,8 @@ fn parse_message(body: &[u8]) -> Result<Msg<'_>, String> {
             _ => Err(wrong()),
         },
         23 => hash_run().map(Msg::HashReject),
-        _ => Err(wrong()),
+        7 => Err(wrong()),
+        id => Ok(Msg::Unknown(id)),
     }
 }
 

@@ -383,6 +383,7 @@ impl Conn {
                 self.hashes.judge(now, &message, &watched.content, tally)
             }
             Msg::Suggest(_) | Msg::HaveNone | Msg::KeepAlive | Msg::Port(_) => Ok(()),
+            Msg::Unknown(id) => Err(format!("says message {id}, which there is not")),
         }
     }
 

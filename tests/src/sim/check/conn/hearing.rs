@@ -45,7 +45,8 @@ impl Conn {
         }
         let them = &mut self.them;
         let just_asked = them.just_asked.take();
-        them.messages += u64::from(!matches!(message, Msg::Extended { .. } | Msg::KeepAlive));
+        them.messages +=
+            u64::from(!matches!(message, Msg::Extended { .. } | Msg::KeepAlive | Msg::Unknown(_)));
         match message {
             Msg::Choke => {
                 them.choking = true;
