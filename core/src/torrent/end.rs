@@ -116,16 +116,27 @@ impl Torrent {
             return self.begin_save(session);
         }
         self.phase = Phase::Ending { remove, closing: true };
-        if remove.is_some() && !self.is_twin {
+        if let Some(removal) = remove
+            && !self.is_twin
+        {
+            // Files that stay and are not whole may be known as ours by resume data alone: without it
+            // the same torrent, added again, would take them for somebody else's.
+            let is_whole = self.picker.have().is_all();
+            let leaves_ours = removal == Removal::KeepFiles && !self.ours.is_empty() && !is_whole;
             for infohash in self.infohashes() {
-                for name in [StateName::Resume(infohash), StateName::Metadata(infohash)] {
-                    self.disk(session, TorrentOp::Forget, DiskRequest::Forget { name });
+                self.forget(session, StateName::Metadata(infohash));
+                if !leaves_ours {
+                    self.forget(session, StateName::Resume(infohash));
                 }
             }
         }
         let delete = (remove == Some(Removal::DeleteFiles)).then(|| self.files_to_delete());
         let request = DiskRequest::Close { store: self.store, delete };
         self.disk(session, TorrentOp::Close, request);
+    }
+
+    fn forget(&mut self, session: &mut Session, name: StateName) {
+        self.disk(session, TorrentOp::Forget, DiskRequest::Forget { name });
     }
 
     /// The files that are the torrent's: those that we wrote, and those that have its content. What lies

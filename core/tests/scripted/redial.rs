@@ -72,8 +72,6 @@ fn a_torrent_that_is_added_again_dials_at_once() {
     scene.greet_seed(&sample, PEER, true);
     scene.engine.remove_torrent(scene.now, scene.id, false).expect("there");
     scene.run();
-    // The file that was made is nobody's now, and nothing in it shows whose it was.
-    add.overwrite = true;
     scene.id = scene.engine.add_torrent(scene.now, add).expect("added again");
     scene.run();
     assert_eq!(scene.dialled_after_ms(PEER, LONG), Some(0));

@@ -85,7 +85,7 @@ fn usage_errors(lab: &Lab) -> Outcome {
         &["download", "x.torrent", "--down", "fast"],
         &["download", "x.torrent", "--peer", "nowhere"],
         &["download", "x.torrent", "--files", "0"],
-        &["seed", "x.torrent"],
+        &["seed"],
         &["frobnicate"],
     ] {
         let mut command = bitswarm::command(lab);

@@ -1,6 +1,7 @@
 //! Our client and trackers: what it tells them, and the answers that it has to understand.
 
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::io::Read as _;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use bitswarm_tests::interop::client::{Client, Peer, Task};
@@ -120,7 +121,7 @@ fn mute_tracker(lab: &Lab) -> Outcome {
     let torrent = Torrent::create(lab, Content::odd_file(lab)?, Creator::Bitswarm, 1 << 16, &url)?;
     let root = lab.make_dir("download")?;
     let mut ours = Bitswarm::start(lab, &Task::leech(&torrent, &root))?;
-    let _asked = mute.accept()?;
+    let _asked = hear_started(&mute)?;
     for signal in [Signal::INT, Signal::TERM] {
         let start = Instant::now();
         ours.process().signal(signal)?;
@@ -128,9 +129,21 @@ fn mute_tracker(lab: &Lab) -> Outcome {
         let took = start.elapsed();
         assert!(took < Duration::from_secs(3), "{signal:?}: took {took:?} to leave");
         ours = Bitswarm::start(lab, &Task::leech(&torrent, &root))?;
-        let _asked = mute.accept()?;
+        let _asked = hear_started(&mute)?;
     }
     Ok(())
+}
+
+/// Takes connections until one announces that it begins; what went before says that it leaves.
+fn hear_started(tracker: &TcpListener) -> Outcome<TcpStream> {
+    loop {
+        let (mut stream, _) = tracker.accept()?;
+        let mut request = [0; 4096];
+        let length = stream.read(&mut request)?;
+        if String::from_utf8_lossy(&request[..length]).contains("event=started") {
+            return Ok(stream);
+        }
+    }
 }
 
 /// Tracker and peers on ::1, each with a port of its own (BEP 7).
