@@ -7,7 +7,7 @@
 //!
 //! Each address family is announced from by itself (BEP 7): a tracker that is named by a name is asked
 //! at its IPv4 and at its IPv6 addresses, since it shows us to peers by the address that we asked
-//! from, and may know the peers of each family apart. A tier has a [`Lane`] for each, with its own
+//! from, and may know the peers of each family apart. A tier has a `Lane` for each, with its own
 //! order and times. A tracker has failed when it has in every family.
 //!
 //! In each family a tracker hears `started` first, and `stopped` if it may have heard of us: an
