@@ -121,8 +121,8 @@ impl Torrent {
         {
             // Files that stay and are not whole may be known as ours by resume data alone: without it
             // the same torrent, added again, would take them for somebody else's.
-            let is_whole = self.picker.have().is_all();
-            let leaves_ours = removal == Removal::KeepFiles && !self.ours.is_empty() && !is_whole;
+            let leaves_ours =
+                removal == Removal::KeepFiles && !self.ours.is_empty() && !self.has_everything();
             for infohash in self.infohashes() {
                 self.forget(session, StateName::Metadata(infohash));
                 if !leaves_ours {

@@ -138,8 +138,8 @@ impl Torrent {
                 listed.zip(*now).is_some_and(|(listed, now)| now.length > listed.length);
             is_longer && self.is_wanted(file)
         };
-        let is_cut = !(0..).map(FileIndex).zip(&stats).any(is_too_long);
-        if is_cut && (0..).zip(&stats).all(is_as_recorded) {
+        let none_is_too_long = !(0..).map(FileIndex).zip(&stats).any(is_too_long);
+        if none_is_too_long && (0..).zip(&stats).all(is_as_recorded) {
             self.resume = None;
             session.notify(self.id, TorrentNotice::Saved);
             return;

@@ -2,8 +2,8 @@
 //!
 //! Tests run side by side. A case that mostly waits goes [`beside_others`]. One that keeps the
 //! machine busy, or measures how soon something happens, waits until it is [`alone`]: among the tests
-//! of this program by a lock, and under nextest, where each test is a process, by `.config/nextest.toml`,
-//! which knows such tests by the module `alone` that they are in. One that counts
+//! of this program by a lock. Under nextest, where each test is a process, `.config/nextest.toml` knows such
+//! tests by the module `alone` that they are in: those that measure have the machine, the others a processor. One that counts
 //! or changes what belongs to the whole process (descriptors, threads, memory, limits, mounts) runs
 //! [`in_own_process`]: the test program is executed again for that one test.
 
@@ -24,7 +24,7 @@ pub(super) fn beside_others() -> RwLockReadGuard<'static, ()> {
     MACHINE.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until no other case of this program runs.
+/// Waits until no other case of this process runs.
 pub(super) fn alone(runtime: Runtime) -> RwLockWriteGuard<'static, ()> {
     assert!(runtime.case.contains("::alone::"), "{} is not in a module `alone`", runtime.case);
     MACHINE.write().unwrap_or_else(PoisonError::into_inner)

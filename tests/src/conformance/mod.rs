@@ -18,7 +18,7 @@
 //! | `life` | handles, calls, resume data |
 //! | `stop` | the end, and what is left of it |
 //!
-//! Cases that need the machine to themselves stand in a module `alone` of their runtime's. How a case
+//! Cases that keep the machine busy, or measure it, stand in a module `alone` of their runtime's. How a case
 //! shares the machine with others is in `harness`.
 
 mod audit;
