@@ -4,9 +4,9 @@
 //! the user named, then local peers, then the least failures, then canonical priority (BEP 40);
 //! what failed often comes last, whoever named it.
 //! A failed address waits, twice as long each time, so that a source cannot use us to bombard a
-//! victim (defence 22). Nobody waits for nothing: whom we let go ourselves is a candidate at once, and who
-//! waits for something else than time is recalled when that has come. Everything is in ordered indexes: no operation scans all peers, but
-//! for the two that re-order them.
+//! victim (defence 22). An address whose connection we closed for reasons of our own is a candidate at
+//! once, and one held back for another reason than a failure is recalled when the reason ends. Everything
+//! is in ordered indexes: no operation scans all peers, but for the two that re-order them.
 //!
 //! Invariants: at most `capacity` addresses, and of each source at most its share; addresses that
 //! nobody can have, and our own, are never in it; what is connecting or connected is no candidate
