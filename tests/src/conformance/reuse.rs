@@ -75,7 +75,8 @@ pub fn copy_that_is_wrong_is_found_out(runtime: Runtime) {
     let mut session = Session::start(runtime);
     put_files(&session);
     add(&session, &both);
-    session.wait_for_torrent(|what| *what == TorrentNotice::Finished);
+    // Until it is saved the files are looked at once more, and the damage would not pass unseen.
+    session.wait_for_torrent(|what| *what == TorrentNotice::Saved);
     let mut damaged = content(0, SHARED_LEN);
     damaged[500_000] ^= 1;
     fs::write(session.root().join("both/shared"), damaged).unwrap();
