@@ -12,10 +12,10 @@ use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::piece::{InfoHash, PieceIndex};
 use bitswarm_core::storage::resume::Resume;
 
-use crate::claim::Gate;
 use crate::exit::Failure;
 use crate::replace::{self, Existing};
 use crate::state::State;
+use crate::torrent_lock::Gate;
 
 /// The names in a data directory of symbolic links that torrents made: what lies behind such a link is
 /// not there because the user put it there.

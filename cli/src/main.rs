@@ -5,7 +5,6 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
-mod claim;
 mod commands;
 mod completions;
 mod config;
@@ -13,12 +12,14 @@ mod content;
 mod exit;
 mod fetch;
 mod globs;
+mod goals;
 mod hashing;
 mod input;
 mod json;
 mod kinds;
 mod known;
 mod left_out;
+mod load;
 mod logging;
 mod manual;
 mod output;
@@ -29,12 +30,11 @@ mod session;
 mod signals;
 mod state;
 mod status_line;
-mod swarm;
 mod temporary;
 mod text;
-mod torrents;
+mod torrent_lock;
+mod transfer_loop;
 mod units;
-mod watch;
 mod workplace;
 
 use std::process::ExitCode;

@@ -95,7 +95,7 @@ pub(crate) struct Fetcher {
 }
 
 impl Fetcher {
-    /// Moves the newest data of a torrent that is claimed, if that is not here already. Without it a
+    /// Moves the newest data of a locked torrent, if that is not here already. Without it a
     /// torrent is checked in full: slower, and as good.
     pub(crate) fn fetch(&self, infohash: InfoHash) {
         for kind in ["metadata", "resume"] {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bitswarm_core::torrent::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
 
+use crate::goals::tracker_host;
 use crate::progress::{Activity, Facts, Tone};
 use crate::units::{Size, counted};
-use crate::watch::tracker_host;
 
 /// What is known of the search for peers in the DHT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

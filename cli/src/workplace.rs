@@ -1,4 +1,4 @@
-//! The beginning of every transfer: a state directory, a session in it, and the claim on its torrents.
+//! The beginning of every transfer: a state directory, a session in it, and the lock on its torrents.
 //!
 //! Where no state can be kept, a transfer goes on without, unless the user named the directory: it can
 //! do all but resume without hashing, and keep another process from working on the same torrent.
@@ -8,23 +8,23 @@ use std::path::Path;
 use bitswarm_core::piece::InfoHash;
 
 use crate::args::Transfer;
-use crate::claim::{Claim, Gate, Use};
 use crate::exit::Failure;
 use crate::progress::Progress;
 use crate::session::{Session, TransferFailure};
 use crate::state::{Fetcher, State};
+use crate::torrent_lock::{Gate, TorrentLock, Use};
 
 /// A session that may work on its torrents.
 #[derive(Debug)]
 pub(crate) struct Workplace {
     pub(crate) session: Session,
-    pub(crate) claim: Claim,
+    pub(crate) lock: TorrentLock,
     /// What earlier sessions kept of torrents.
     pub(crate) kept: Option<Fetcher>,
 }
 
 impl Workplace {
-    /// Starts a session for torrents whose data lies in the directory `data`, and claims them.
+    /// Starts a session for torrents whose data lies in the directory `data`, and locks them.
     pub(crate) fn enter(
         transfer: &Transfer,
         down: Option<u64>,
@@ -47,7 +47,7 @@ impl Workplace {
         ));
         match Session::for_transfer(transfer, down, None) {
             Ok((session, _)) => {
-                Ok(Workplace { session, claim: Claim::of_nobody(torrents, how), kept: None })
+                Ok(Workplace { session, lock: TorrentLock::of_nobody(torrents, how), kept: None })
             }
             Err(TransferFailure::State(failure) | TransferFailure::Other(failure)) => Err(failure),
         }
@@ -66,7 +66,7 @@ fn with_state(
     let gate = Gate::enter(&state).map_err(TransferFailure::State)?;
     let (session, dir) = Session::for_transfer(transfer, down, Some(&state))?;
     let dir = dir.expect("a session with state has a directory");
-    let claim = gate.claim(&dir, torrents, how).map_err(TransferFailure::Other)?;
+    let lock = gate.lock(&dir, torrents, how).map_err(TransferFailure::Other)?;
     let kept = Some(state.fetcher(&dir));
-    Ok(Workplace { session, claim, kept })
+    Ok(Workplace { session, lock, kept })
 }

@@ -270,7 +270,7 @@ impl Node {
             match notice {
                 Notice::Torrent { what: TorrentNotice::Saved, .. } => self.is_complete = true,
                 Notice::Torrent { what: TorrentNotice::DiskFailed { error }, .. } => {
-                    return Err(crate::watch::disk_failure(&error));
+                    return Err(crate::goals::disk_failure(&error));
                 }
                 _ => {}
             }

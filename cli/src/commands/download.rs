@@ -9,17 +9,17 @@ use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentSource};
 
 use crate::args::Download;
-use crate::claim::Use;
 use crate::exit::{Code, Failure};
+use crate::goals::{Purpose, Share};
 use crate::known::links_of_torrents;
 use crate::left_out::LeftOut;
+use crate::load::{list, load_sources, priorities};
 use crate::progress::Progress;
 use crate::selection::Selection;
 use crate::session::{make_dir, resolve_peers};
 use crate::signals::Interrupt;
-use crate::swarm::Swarm;
-use crate::torrents::{list, load_sources, priorities};
-use crate::watch::{Purpose, Share};
+use crate::torrent_lock::Use;
+use crate::transfer_loop::TransferLoop;
 use crate::workplace::Workplace;
 
 /// Downloads until everything is complete, on disk, and shared enough.
@@ -49,16 +49,16 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     let peers = resolve_peers(&transfer.network.peers, &interrupt)?;
     let progress = Progress::new(transfer.reporting);
-    let claimed = adds.iter().map(|add| add.source.infohash());
-    let place =
-        Workplace::enter(transfer, args.down, &args.output, claimed, Use::Write, &progress)?;
+    let locked = adds.iter().map(|add| add.source.infohash());
+    let place = Workplace::enter(transfer, args.down, &args.output, locked, Use::Write, &progress)?;
     let purpose = Purpose::Download(share(args));
     let kept = place.kept;
-    let mut swarm = Swarm::new(place.session, purpose, transfer, progress, place.claim, left_out);
+    let mut transfers =
+        TransferLoop::new(place.session, purpose, transfer, progress, place.lock, left_out);
     for add in adds {
-        swarm.add(AddTorrent { peers: peers.clone(), ..add }, kept.as_ref())?;
+        transfers.add(AddTorrent { peers: peers.clone(), ..add }, kept.as_ref())?;
     }
-    swarm.run(&interrupt)
+    transfers.run(&interrupt)
 }
 
 /// What a torrent is, to list its files.

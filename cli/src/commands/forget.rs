@@ -8,13 +8,13 @@ use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::TorrentSource;
 use clap::Args;
 
-use crate::claim::Gate;
 use crate::exit::{Code, Failure};
 use crate::fetch::Reach;
 use crate::input;
 use crate::left_out::LeftOut;
 use crate::output::{Object, print};
 use crate::state::State;
+use crate::torrent_lock::Gate;
 use crate::units::counted;
 
 /// `bitswarm forget`

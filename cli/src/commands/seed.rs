@@ -11,16 +11,16 @@ use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::torrent::AddTorrent;
 
 use crate::args::Seed;
-use crate::claim::Use;
 use crate::exit::{Code, Failure};
+use crate::goals::Purpose;
 use crate::known::links_of_torrents;
 use crate::left_out::LeftOut;
+use crate::load::{list, load_all, place, root_of};
 use crate::progress::Progress;
 use crate::session::resolve_peers;
 use crate::signals::Interrupt;
-use crate::swarm::Swarm;
-use crate::torrents::{list, load_all, place, root_of};
-use crate::watch::Purpose;
+use crate::torrent_lock::Use;
+use crate::transfer_loop::TransferLoop;
 use crate::workplace::Workplace;
 
 /// Shares until Ctrl-C or SIGTERM.
@@ -43,11 +43,11 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     let peers = resolve_peers(&transfer.network.peers, &interrupt)?;
     let progress = Progress::new(transfer.reporting);
     let data = root_of_all(args, &here);
-    let claimed = here.iter().map(Metainfo::infohash);
-    let place = Workplace::enter(transfer, None, &data, claimed, Use::Read, &progress)?;
+    let locked = here.iter().map(Metainfo::infohash);
+    let place = Workplace::enter(transfer, None, &data, locked, Use::Read, &progress)?;
     let kept = place.kept;
-    let mut swarm =
-        Swarm::new(place.session, Purpose::Seed, transfer, progress, place.claim, left_out);
+    let mut transfers =
+        TransferLoop::new(place.session, Purpose::Seed, transfer, progress, place.lock, left_out);
     let made = links_of_torrents(transfer.state_dir.as_deref(), &data);
     for metainfo in here {
         let root = root_of(&metainfo, &args.data);
@@ -59,9 +59,9 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
             follow_top_link: !made.contains(OsStr::new(metainfo.name())),
             ..AddTorrent::new(metainfo, root)
         };
-        swarm.add(add, kept.as_ref())?;
+        transfers.add(add, kept.as_ref())?;
     }
-    swarm.run(&interrupt)
+    transfers.run(&interrupt)
 }
 
 /// The directory in which all torrents lie; `--data` if it is not the same for each.

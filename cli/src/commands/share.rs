@@ -9,17 +9,17 @@ use bitswarm_core::metainfo::{Magnet, Metainfo};
 use bitswarm_core::torrent::AddTorrent;
 
 use crate::args::Share;
-use crate::claim::Use;
 use crate::commands::create::hashed;
 use crate::content::{self, Choice};
 use crate::exit::{Code, Failure};
+use crate::goals::Purpose;
 use crate::left_out::LeftOut;
 use crate::output::{Object, print};
 use crate::progress::Progress;
 use crate::session::resolve_peers;
 use crate::signals::Interrupt;
-use crate::swarm::Swarm;
-use crate::watch::Purpose;
+use crate::torrent_lock::Use;
+use crate::transfer_loop::TransferLoop;
 use crate::workplace::Workplace;
 
 /// Hashes, prints the link, shares until Ctrl-C or SIGTERM.
@@ -43,13 +43,13 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
         transfer.network.trackers.iter().map(|url| vec![url.clone()]).collect();
     let metainfo = hashed(&path, content, &progress, &interrupt)?;
     let peers = resolve_peers(&transfer.network.peers, &interrupt)?;
-    let claimed = [metainfo.infohash()].into_iter();
-    let place = Workplace::enter(transfer, None, root, claimed, Use::Read, &progress)?;
-    place.claim.check(&metainfo.infohash(), metainfo.name())?;
+    let locked = [metainfo.infohash()].into_iter();
+    let place = Workplace::enter(transfer, None, root, locked, Use::Read, &progress)?;
+    place.lock.check(&metainfo.infohash(), metainfo.name())?;
     tell(args, &metainfo)?;
     let (kept, left_out) = (place.kept, LeftOut::default());
-    let mut swarm =
-        Swarm::new(place.session, Purpose::Seed, transfer, progress, place.claim, left_out);
+    let mut transfers =
+        TransferLoop::new(place.session, Purpose::Seed, transfer, progress, place.lock, left_out);
     let add = AddTorrent {
         // They are in the torrent too, but it is the user who names them.
         trackers: transfer.network.trackers.clone(),
@@ -58,8 +58,8 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
         recheck: transfer.check,
         ..AddTorrent::new(metainfo, root)
     };
-    swarm.add(add, kept.as_ref())?;
-    swarm.run(&interrupt)
+    transfers.add(add, kept.as_ref())?;
+    transfers.run(&interrupt)
 }
 
 /// The link, which names this machine if it is known where peers reach it.

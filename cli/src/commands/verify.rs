@@ -29,10 +29,10 @@ use crate::exit::{Code, Failure};
 use crate::hashing::{Hashes, hash};
 use crate::input;
 use crate::known::{self, Known};
+use crate::load::root_of;
 use crate::output::{Object, print};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
-use crate::torrents::root_of;
 use crate::units::counted;
 
 /// `bitswarm verify`

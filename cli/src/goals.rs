@@ -1,6 +1,6 @@
 //! When a run is over, and how: judged from what the engine tells, without touching anything.
 //!
-//! A [`Watch`] hears every notice and sees every status snapshot of `download` and `seed`. A
+//! A [`Goals`] hears every notice and sees every status snapshot of `download` and `seed`. A
 //! download is over when each torrent is complete, verified and flushed to disk, and its sharing
 //! goal is reached; a failure ends the run at once. Time is handed in, so that the tests need none.
 
@@ -40,7 +40,7 @@ pub(crate) enum Share {
 
 /// The judge of one run.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct Goals {
     purpose: Purpose,
     stall_timeout: Option<Duration>,
     jobs: BTreeMap<TorrentId, Job>,
@@ -67,10 +67,10 @@ struct Seen {
     checking: bool,
 }
 
-impl Watch {
-    /// Nothing to watch yet.
+impl Goals {
+    /// No torrent yet.
     pub(crate) fn new(purpose: Purpose, stall_timeout: Option<Duration>, now: Instant) -> Self {
-        Watch {
+        Goals {
             purpose,
             stall_timeout,
             jobs: BTreeMap::new(),
@@ -136,7 +136,7 @@ impl Watch {
         Ok(())
     }
 
-    /// How a torrent stands now; [`Watch::judge`] follows when all are seen.
+    /// How a torrent stands now; [`Goals::judge`] follows when all are seen.
     pub(crate) fn see(&mut self, status: &TorrentStatus, now: Instant) {
         self.peer_reached |= status.peers > 0;
         self.judge_sharing(status, now);
@@ -273,7 +273,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    impl Watch {
+    impl Goals {
         fn look(&mut self, statuses: &[TorrentStatus], now: Instant) -> Result<bool, Failure> {
             statuses.iter().for_each(|status| self.see(status, now));
             self.judge(now)
@@ -313,36 +313,36 @@ mod tests {
         }
     }
 
-    fn watch(purpose: Purpose, stall: Option<Duration>, now: Instant) -> Watch {
-        let mut watch = Watch::new(purpose, stall, now);
-        watch.add(id());
-        watch
+    fn goals(purpose: Purpose, stall: Option<Duration>, now: Instant) -> Goals {
+        let mut goals = Goals::new(purpose, stall, now);
+        goals.add(id());
+        goals
     }
 
-    fn complete(watch: &mut Watch, now: Instant) {
-        watch.handle(id(), &TorrentNotice::Finished, now).unwrap();
-        watch.handle(id(), &TorrentNotice::Saved, now).unwrap();
+    fn complete(goals: &mut Goals, now: Instant) {
+        goals.handle(id(), &TorrentNotice::Finished, now).unwrap();
+        goals.handle(id(), &TorrentNotice::Saved, now).unwrap();
     }
 
     #[test]
     fn download_is_over_when_it_is_flushed_and_not_before() {
         let now = Instant::now();
-        let mut watch = watch(Purpose::Download(Share::No), None, now);
-        watch.handle(id(), &TorrentNotice::Saved, now).unwrap();
-        assert_eq!(watch.look(&[status(TorrentState::Downloading)], now), Ok(false));
-        watch.handle(id(), &TorrentNotice::Finished, now).unwrap();
-        assert_eq!(watch.look(&[status(TorrentState::Seeding)], now), Ok(false));
-        assert_eq!(watch.interrupted().unwrap_err().code, Code::Interrupted);
-        watch.handle(id(), &TorrentNotice::Saved, now).unwrap();
-        assert_eq!(watch.look(&[status(TorrentState::Seeding)], now), Ok(true));
-        assert_eq!(watch.interrupted(), Ok(()));
+        let mut goals = goals(Purpose::Download(Share::No), None, now);
+        goals.handle(id(), &TorrentNotice::Saved, now).unwrap();
+        assert_eq!(goals.look(&[status(TorrentState::Downloading)], now), Ok(false));
+        goals.handle(id(), &TorrentNotice::Finished, now).unwrap();
+        assert_eq!(goals.look(&[status(TorrentState::Seeding)], now), Ok(false));
+        assert_eq!(goals.interrupted().unwrap_err().code, Code::Interrupted);
+        goals.handle(id(), &TorrentNotice::Saved, now).unwrap();
+        assert_eq!(goals.look(&[status(TorrentState::Seeding)], now), Ok(true));
+        assert_eq!(goals.interrupted(), Ok(()));
     }
 
     #[test]
     fn sharing_ends_at_the_first_goal_reached() {
         let now = Instant::now();
         let share = Share::Until { ratio: Some(1.5), time: Some(SECOND * 60) };
-        let mut by_ratio = watch(Purpose::Download(share), None, now);
+        let mut by_ratio = goals(Purpose::Download(share), None, now);
         complete(&mut by_ratio, now);
         let mut seeding = status(TorrentState::Seeding);
         seeding.uploaded_bytes = 1499;
@@ -350,7 +350,7 @@ mod tests {
         seeding.uploaded_bytes = 1500;
         assert_eq!(by_ratio.look(&[seeding], now + SECOND), Ok(true));
 
-        let mut by_time = watch(Purpose::Download(share), None, now);
+        let mut by_time = goals(Purpose::Download(share), None, now);
         complete(&mut by_time, now);
         let seeding = [status(TorrentState::Seeding)];
         assert_eq!(by_time.look(&seeding, now + SECOND * 59), Ok(false));
@@ -361,60 +361,60 @@ mod tests {
     fn the_ratio_counts_what_is_wanted() {
         let now = Instant::now();
         let share = Share::Until { ratio: Some(2.0), time: None };
-        let mut watch = watch(Purpose::Download(share), None, now);
-        complete(&mut watch, now);
+        let mut goals = goals(Purpose::Download(share), None, now);
+        complete(&mut goals, now);
         let mut seeding = status(TorrentState::Seeding);
         (seeding.total_bytes, seeding.wanted_bytes, seeding.uploaded_bytes) = (1000, 300, 599);
-        assert_eq!(watch.look(&[seeding.clone()], now), Ok(false));
+        assert_eq!(goals.look(&[seeding.clone()], now), Ok(false));
         seeding.uploaded_bytes = 600;
-        assert_eq!(watch.look(&[seeding], now), Ok(true));
+        assert_eq!(goals.look(&[seeding], now), Ok(true));
     }
 
     #[test]
     fn sharing_without_a_goal_goes_on() {
         let now = Instant::now();
         let share = Share::Until { ratio: None, time: None };
-        let mut watch = watch(Purpose::Download(share), Some(SECOND), now);
-        complete(&mut watch, now);
+        let mut goals = goals(Purpose::Download(share), Some(SECOND), now);
+        complete(&mut goals, now);
         let seeding = [status(TorrentState::Seeding)];
-        assert_eq!(watch.look(&seeding, now + SECOND * 1000), Ok(false));
+        assert_eq!(goals.look(&seeding, now + SECOND * 1000), Ok(false));
     }
 
     #[test]
     fn a_ratio_of_nothing_stops_at_once() {
         let now = Instant::now();
         let share = Share::Until { ratio: Some(0.0), time: None };
-        let mut watch = watch(Purpose::Download(share), None, now);
-        complete(&mut watch, now);
-        assert_eq!(watch.look(&[status(TorrentState::Seeding)], now), Ok(true));
+        let mut goals = goals(Purpose::Download(share), None, now);
+        complete(&mut goals, now);
+        assert_eq!(goals.look(&[status(TorrentState::Seeding)], now), Ok(true));
     }
 
     #[test]
     fn stall_counts_from_the_last_useful_byte() {
         let now = Instant::now();
-        let mut watch = watch(Purpose::Download(Share::No), Some(SECOND * 5), now);
+        let mut goals = goals(Purpose::Download(Share::No), Some(SECOND * 5), now);
         let mut moving = status(TorrentState::Downloading);
         moving.peers = 1;
         moving.downloaded_bytes = 100;
-        assert_eq!(watch.look(&[moving.clone()], now + SECOND * 4), Ok(false));
+        assert_eq!(goals.look(&[moving.clone()], now + SECOND * 4), Ok(false));
         // Bytes that failed their hash are no progress.
         moving.downloaded_bytes = 300;
         moving.failed_bytes = 200;
-        assert_eq!(watch.look(&[moving.clone()], now + SECOND * 8), Ok(false));
-        let failure = watch.look(&[moving], now + SECOND * 9).unwrap_err();
+        assert_eq!(goals.look(&[moving.clone()], now + SECOND * 8), Ok(false));
+        let failure = goals.look(&[moving], now + SECOND * 9).unwrap_err();
         assert_eq!(failure.code, Code::Stalled);
     }
 
     #[test]
     fn stall_with_nobody_reached_is_a_lack_of_peers() {
         let now = Instant::now();
-        let mut watch = watch(Purpose::Download(Share::No), Some(SECOND), now);
+        let mut goals = goals(Purpose::Download(Share::No), Some(SECOND), now);
         let failed = TorrentNotice::TrackerFailed {
             url: "http://user:pw@nowhere.invalid/announce?passkey=secret".to_owned(),
             why: "no such host".to_owned(),
         };
-        watch.handle(id(), &failed, now).unwrap();
-        let failure = watch.look(&[status(TorrentState::Downloading)], now + SECOND).unwrap_err();
+        goals.handle(id(), &failed, now).unwrap();
+        let failure = goals.look(&[status(TorrentState::Downloading)], now + SECOND).unwrap_err();
         assert_eq!(failure.code, Code::NoPeers);
         let text = failure.to_string();
         assert!(text.contains("nowhere.invalid: no such host"), "{text}");
@@ -424,23 +424,23 @@ mod tests {
     #[test]
     fn stall_with_a_tracker_that_answers_is_a_stall() {
         let now = Instant::now();
-        let mut watch = watch(Purpose::Download(Share::No), Some(SECOND), now);
+        let mut goals = goals(Purpose::Download(Share::No), Some(SECOND), now);
         let answered =
             TorrentNotice::TrackerAnswered { url: "u".to_owned(), peers: 0, warning: None };
-        watch.handle(id(), &answered, now).unwrap();
-        let failure = watch.look(&[status(TorrentState::Downloading)], now + SECOND).unwrap_err();
+        goals.handle(id(), &answered, now).unwrap();
+        let failure = goals.look(&[status(TorrentState::Downloading)], now + SECOND).unwrap_err();
         assert_eq!(failure.code, Code::Stalled);
     }
 
     #[test]
     fn checking_is_no_stall() {
         let now = Instant::now();
-        let mut watch = watch(Purpose::Download(Share::No), Some(SECOND), now);
+        let mut goals = goals(Purpose::Download(Share::No), Some(SECOND), now);
         let checking = [status(TorrentState::Checking)];
-        assert_eq!(watch.look(&checking, now + SECOND * 60), Ok(false));
+        assert_eq!(goals.look(&checking, now + SECOND * 60), Ok(false));
         let downloading = [status(TorrentState::Downloading)];
-        assert_eq!(watch.look(&downloading, now + SECOND * 60), Ok(false));
-        assert!(watch.look(&downloading, now + SECOND * 61).is_err());
+        assert_eq!(goals.look(&downloading, now + SECOND * 60), Ok(false));
+        assert!(goals.look(&downloading, now + SECOND * 61).is_err());
     }
 
     #[test]
@@ -453,10 +453,10 @@ mod tests {
         };
         let notice = TorrentNotice::DiskFailed { error };
         let failure =
-            watch(Purpose::Download(Share::No), None, now).handle(id(), &notice, now).unwrap_err();
+            goals(Purpose::Download(Share::No), None, now).handle(id(), &notice, now).unwrap_err();
         assert_eq!(failure.code, Code::DiskFull);
         assert!(failure.to_string().starts_with("out/t: disk full"), "{failure}");
-        assert_eq!(watch(Purpose::Seed, None, now).handle(id(), &notice, now), Ok(()));
+        assert_eq!(goals(Purpose::Seed, None, now).handle(id(), &notice, now), Ok(()));
     }
 
     #[test]

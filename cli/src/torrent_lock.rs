@@ -27,7 +27,7 @@ pub(crate) enum Use {
     Read,
 }
 
-/// Held by who is about to claim something; others wait.
+/// Held by who is about to lock torrents; others wait.
 #[derive(Debug)]
 pub(crate) struct Gate {
     state: State,
@@ -36,7 +36,7 @@ pub(crate) struct Gate {
 
 /// What this process works on.
 #[derive(Debug)]
-pub(crate) struct Claim {
+pub(crate) struct TorrentLock {
     /// Where it is said; nowhere without a state directory.
     list: Option<PathBuf>,
     how: Use,
@@ -44,7 +44,7 @@ pub(crate) struct Claim {
 }
 
 impl Gate {
-    /// Waits until nobody else is about to claim something in this state directory.
+    /// Waits until nobody else is about to lock torrents in this state directory.
     pub(crate) fn enter(state: &State) -> Result<Self, Failure> {
         let path = state.dir().join("lock");
         let file = open(&path).map_err(|error| Failure::file("cannot write", &path, &error))?;
@@ -53,21 +53,21 @@ impl Gate {
         Ok(Gate { state: state.clone(), _lock: lock })
     }
 
-    /// Claims torrents for the session in this directory, whose lock is held, but for those that
+    /// Locks torrents for the session in this directory, whose lock is held, but for those that
     /// another process has.
-    pub(crate) fn claim(
+    pub(crate) fn lock(
         self,
         session: &Path,
         torrents: impl Iterator<Item = InfoHash>,
         how: Use,
-    ) -> Result<Claim, Failure> {
+    ) -> Result<TorrentLock, Failure> {
         let list = session.join(LIST);
-        let mut claim = Claim { list: Some(list.clone()), how, torrents: torrents.collect() };
+        let mut held = TorrentLock { list: Some(list.clone()), how, torrents: torrents.collect() };
         for other in self.state.sessions().filter(|dir| dir != session && is_alive(dir)) {
-            claim.leave_to(&other);
+            held.leave_to(&other);
         }
-        claim.write().map_err(|error| Failure::file("cannot write", &list, &error))?;
-        Ok(claim)
+        held.write().map_err(|error| Failure::file("cannot write", &list, &error))?;
+        Ok(held)
     }
 
     /// Whether any process has a session here.
@@ -85,10 +85,10 @@ impl Gate {
     }
 }
 
-impl Claim {
-    /// A claim that nobody hears of.
+impl TorrentLock {
+    /// A lock that no other process sees.
     pub(crate) fn of_nobody(torrents: impl Iterator<Item = InfoHash>, how: Use) -> Self {
-        Claim { list: None, how, torrents: torrents.collect() }
+        TorrentLock { list: None, how, torrents: torrents.collect() }
     }
 
     /// Whether this torrent, called `name`, is ours; why not.
@@ -106,7 +106,7 @@ impl Claim {
     /// This torrent is not worked on any more.
     pub(crate) fn release(&mut self, infohash: &InfoHash) {
         if self.torrents.remove(infohash) {
-            // If that fails it stays claimed until the end.
+            // If that fails it stays locked until the end.
             let _ = self.write();
         }
     }
@@ -170,9 +170,9 @@ mod tests {
             Process { dir, _lock: lock }
         }
 
-        fn claim(&self, state: &State, torrent: InfoHash, how: Use) -> Result<Claim, Failure> {
-            let claim = Gate::enter(state).unwrap().claim(&self.dir, [torrent].into_iter(), how)?;
-            claim.check(&torrent, "name").map(|()| claim)
+        fn lock(&self, state: &State, torrent: InfoHash, how: Use) -> Result<TorrentLock, Failure> {
+            let lock = Gate::enter(state).unwrap().lock(&self.dir, [torrent].into_iter(), how)?;
+            lock.check(&torrent, "name").map(|()| lock)
         }
     }
 
@@ -181,16 +181,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(Some(dir.path()), Path::new("unused")).unwrap();
         let [a, b, c] = [0, 1, 2].map(|number| Process::start(&state, number));
-        a.claim(&state, ONE, Use::Read).unwrap();
-        b.claim(&state, ONE, Use::Read).unwrap();
-        assert_eq!(c.claim(&state, ONE, Use::Write).unwrap_err().code, Code::File);
-        c.claim(&state, OTHER, Use::Write).unwrap();
+        a.lock(&state, ONE, Use::Read).unwrap();
+        b.lock(&state, ONE, Use::Read).unwrap();
+        assert_eq!(c.lock(&state, ONE, Use::Write).unwrap_err().code, Code::File);
+        c.lock(&state, OTHER, Use::Write).unwrap();
         drop((a, b));
-        let mut claim = c.claim(&state, ONE, Use::Write).unwrap();
+        let mut lock = c.lock(&state, ONE, Use::Write).unwrap();
         let a = Process::start(&state, 0);
-        assert!(a.claim(&state, ONE, Use::Read).is_err());
-        claim.release(&ONE);
-        a.claim(&state, ONE, Use::Read).unwrap();
+        assert!(a.lock(&state, ONE, Use::Read).is_err());
+        lock.release(&ONE);
+        a.lock(&state, ONE, Use::Read).unwrap();
     }
 
     #[test]
@@ -198,23 +198,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(Some(dir.path()), Path::new("unused")).unwrap();
         let [a, b] = [0, 1].map(|number| Process::start(&state, number));
-        a.claim(&state, ONE, Use::Write).unwrap();
+        a.lock(&state, ONE, Use::Write).unwrap();
         let gate = Gate::enter(&state).unwrap();
-        let claim = gate.claim(&b.dir, [ONE, OTHER].into_iter(), Use::Write).unwrap();
-        assert!(claim.check(&ONE, "one").unwrap_err().to_string().contains("one"));
-        claim.check(&OTHER, "other").unwrap();
-        assert!(a.claim(&state, OTHER, Use::Read).is_err());
+        let lock = gate.lock(&b.dir, [ONE, OTHER].into_iter(), Use::Write).unwrap();
+        assert!(lock.check(&ONE, "one").unwrap_err().to_string().contains("one"));
+        lock.check(&OTHER, "other").unwrap();
+        assert!(a.lock(&state, OTHER, Use::Read).is_err());
     }
 
     #[test]
     fn what_a_process_said_ends_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(Some(dir.path()), Path::new("unused")).unwrap();
-        Process::start(&state, 0).claim(&state, ONE, Use::Write).unwrap();
+        Process::start(&state, 0).lock(&state, ONE, Use::Write).unwrap();
         // Its list is left; the next that takes the place says what it works on itself.
-        Process::start(&state, 1).claim(&state, ONE, Use::Write).unwrap();
+        Process::start(&state, 1).lock(&state, ONE, Use::Write).unwrap();
         let again = Process::start(&state, 0);
-        again.claim(&state, OTHER, Use::Write).unwrap();
-        Process::start(&state, 1).claim(&state, ONE, Use::Write).unwrap();
+        again.lock(&state, OTHER, Use::Write).unwrap();
+        Process::start(&state, 1).lock(&state, ONE, Use::Write).unwrap();
     }
 }

@@ -1,5 +1,5 @@
 //! The loop of download and seed: hears what the engine tells, looks how the torrents stand, shows
-//! it, and ends when the watch says so.
+//! it, and ends when its goals are reached.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -13,19 +13,19 @@ use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 
 use crate::args::Transfer;
-use crate::claim::Claim;
 use crate::exit::{Code, Failure};
+use crate::goals::{Goals, Purpose};
 use crate::json;
 use crate::left_out::LeftOut;
+use crate::load::place;
 use crate::output::print;
 use crate::progress::{Progress, Task, Whole};
 use crate::session::{PATIENCE, Session};
 use crate::signals::Interrupt;
 use crate::state::Fetcher;
 use crate::status_line::{Dht, facts, in_words, last_facts};
-use crate::torrents::place;
+use crate::torrent_lock::TorrentLock;
 use crate::units::{Rate, Size, Span, counted};
-use crate::watch::{Purpose, Watch};
 
 /// Between two looks at all torrents (chosen: a bar moves smoothly enough).
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -38,17 +38,17 @@ const JSON_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A session with its torrents, from the user's side.
 #[derive(Debug)]
-pub(crate) struct Swarm {
+pub(crate) struct TransferLoop {
     session: Session,
     purpose: Purpose,
-    watch: Watch,
+    goals: Goals,
     progress: Progress,
     json: bool,
     torrents: BTreeMap<TorrentId, Box<Torrent>>,
     /// The parts of the run that failed.
     left_out: LeftOut,
     /// Nobody else writes the torrents' data until nothing is written any more.
-    claim: Claim,
+    lock: TorrentLock,
     /// Whether peers are looked for in the DHT.
     uses_dht: bool,
 }
@@ -73,36 +73,36 @@ struct Torrent {
     found_in_dht: Option<usize>,
 }
 
-impl Swarm {
+impl TransferLoop {
     /// A session without torrents; of what the user named, some may be left out already.
     pub(crate) fn new(
         session: Session,
         purpose: Purpose,
         transfer: &Transfer,
         progress: Progress,
-        claim: Claim,
+        lock: TorrentLock,
         mut left_out: LeftOut,
     ) -> Self {
         left_out.tell_above(&progress);
-        Swarm {
+        TransferLoop {
             session,
             purpose,
-            watch: Watch::new(purpose, transfer.stall_timeout, Instant::now()),
+            goals: Goals::new(purpose, transfer.stall_timeout, Instant::now()),
             progress,
             json: transfer.reporting.json,
             torrents: BTreeMap::new(),
             left_out,
-            claim,
+            lock,
             uses_dht: !transfer.network.no_dht,
         }
     }
 
-    /// Adds a torrent with what is kept of it; or leaves it out, if it is not claimed or cannot be
-    /// added.
+    /// Adds a torrent with what is kept of it; or leaves it out, if another process has its lock or
+    /// it cannot be added.
     pub(crate) fn add(&mut self, add: AddTorrent, kept: Option<&Fetcher>) -> Result<(), Failure> {
         let name = add.source.shown_name();
         let infohash = add.source.infohash();
-        if let Err(failure) = self.claim.check(&infohash, &name) {
+        if let Err(failure) = self.lock.check(&infohash, &name) {
             self.left_out.add(failure.about(infohash));
             return Ok(());
         }
@@ -121,7 +121,7 @@ impl Swarm {
                 return Ok(());
             }
         };
-        self.watch.add(id);
+        self.goals.add(id);
         if self.json {
             json::event("added", &infohash)
                 .with("name", name.as_str())
@@ -180,7 +180,7 @@ impl Swarm {
         }
         self.progress.say("stopping (Ctrl-C again exits at once)");
         self.look()?;
-        self.watch.interrupted()?;
+        self.goals.interrupted()?;
         self.left_out.verdict()
     }
 
@@ -261,12 +261,12 @@ impl Swarm {
         if let TorrentNotice::DhtAnswered { peers, .. } = what {
             torrent.found_in_dht = Some(*peers);
         }
-        let was_complete = self.watch.is_torrent_complete(id);
-        if let Err(failure) = self.watch.handle(id, what, Instant::now()) {
+        let was_complete = self.goals.is_torrent_complete(id);
+        if let Err(failure) = self.goals.handle(id, what, Instant::now()) {
             self.leave_out(id, failure);
             return Ok(true);
         }
-        let is_complete = self.watch.is_torrent_complete(id);
+        let is_complete = self.goals.is_torrent_complete(id);
         let is_news = is_complete && !was_complete && self.purpose != Purpose::Seed;
         if is_news {
             self.tell_complete(id)?;
@@ -285,7 +285,7 @@ impl Swarm {
         let infohash = torrent.infohash;
         self.leave_out(id, failure);
         self.session.remove(id);
-        self.claim.release(&infohash);
+        self.lock.release(&infohash);
         Ok(false)
     }
 
@@ -293,7 +293,7 @@ impl Swarm {
     fn leave_out(&mut self, id: TorrentId, failure: Failure) {
         let Some(torrent) = self.torrents.remove(&id) else { return };
         self.session.pause(id);
-        self.watch.remove(id);
+        self.goals.remove(id);
         let infohash = torrent.infohash;
         // Its line goes.
         drop(torrent);
@@ -340,7 +340,7 @@ impl Swarm {
         let stats = if shows { self.session.dht_stats() } else { None };
         let nodes = stats.map(|stats| stats.nodes);
         self.session.each_status(|status| {
-            self.watch.see(status, now);
+            self.goals.see(status, now);
             let Some(torrent) = self.torrents.get_mut(&status.id) else { return Ok(()) };
             let nodes = nodes.filter(|_| !torrent.is_private);
             let dht = nodes.map(|nodes| Dht { nodes, found: torrent.found_in_dht });
@@ -350,7 +350,7 @@ impl Swarm {
         let note = nodes.map(in_words).unwrap_or_default();
         self.progress.set_whole(Whole { of: "torrents", note });
         self.progress.refresh();
-        self.watch.judge(now)
+        self.goals.judge(now)
     }
 
     /// The last word on every torrent.
@@ -359,7 +359,7 @@ impl Swarm {
         // A session that is over by itself has nothing more to tell.
         let _ = self.session.each_status(|status| {
             let Some(torrent) = self.torrents.get_mut(&status.id) else { return Ok(()) };
-            let is_complete = self.watch.is_torrent_complete(status.id);
+            let is_complete = self.goals.is_torrent_complete(status.id);
             let is_done = is_complete && self.purpose != Purpose::Seed;
             torrent.task.finish(last_facts(status, is_done));
             if self.json && written.is_ok() {
