@@ -5,6 +5,7 @@
 
 pub mod bencode;
 pub mod check;
+pub mod conduct;
 pub mod content;
 pub mod dice;
 pub mod disk;

@@ -48,8 +48,7 @@ impl Trace {
         self.buffer.extend_from_slice(&now.as_nanos().to_le_bytes());
         self.buffer.extend_from_slice(&host.to_le_bytes());
         self.buffer.extend_from_slice(kind.as_bytes());
-        let sink = Summary { buffer: &mut self.buffer };
-        postcard::serialize_with_flavor(what, sink).expect("a sink in memory takes everything");
+        summary(what, &mut self.buffer);
         self.hash.update(&self.buffer);
     }
 
@@ -91,6 +90,12 @@ impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Appends `what` in serialised form, long runs of bytes by their length and checksum.
+pub(super) fn summary<T: Serialize + ?Sized>(what: &T, buffer: &mut Vec<u8>) {
+    let sink = Summary { buffer };
+    postcard::serialize_with_flavor(what, sink).expect("a sink in memory takes everything");
 }
 
 /// Collects a serialised record, long runs of bytes by their length and checksum.

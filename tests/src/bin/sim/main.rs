@@ -48,6 +48,11 @@ struct Arguments {
     #[arg(long, requires = "seeds")]
     fail_fast: bool,
 
+    /// Writes a line for each seed of `--seeds` that ended well: the seed, the hash of its trace, and
+    /// the hash of what the engines did to the world. To compare two versions.
+    #[arg(long, value_name = "FILE", requires = "seeds")]
+    fingerprints: Option<PathBuf>,
+
     /// Sets an option to something else than the seed draws.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
     set: Vec<(String, u64)>,
@@ -98,7 +103,8 @@ fn main() -> ExitCode {
     match (arguments.seed, arguments.seeds) {
         (Some(seed), _) => one::run(seed, &changes, arguments.log, arguments.shrink),
         (None, Some((from, to))) => {
-            many::run(from..to, &changes, arguments.jobs, arguments.fail_fast)
+            let (jobs, file) = (arguments.jobs, arguments.fingerprints.as_deref());
+            many::run(from..to, &changes, jobs, arguments.fail_fast, file)
         }
         (None, None) => unreachable!("clap asks for one of them"),
     }

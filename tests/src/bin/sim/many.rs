@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use std::thread;
 use std::time::Instant;
 
 use bitswarm_tests::sim::storm::{Options, Report, try_run};
+use bitswarm_tests::sim::trace::Fingerprint;
 use bitswarm_tests::sim::world::{Failure, Kind};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -29,6 +31,8 @@ struct Summary {
     inputs: u64,
     events: BTreeMap<&'static str, (u64, u64)>,
     failures: Vec<(Options, Failure)>,
+    /// For each seed that ended well: the hash of its trace, and that of what the engines did.
+    fingerprints: BTreeMap<u64, (Fingerprint, Fingerprint)>,
 }
 
 pub(super) fn run(
@@ -36,6 +40,7 @@ pub(super) fn run(
     changes: &Changes,
     jobs: Option<usize>,
     fail_fast: bool,
+    fingerprints: Option<&Path>,
 ) -> ExitCode {
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let jobs = jobs.unwrap_or_else(cores).max(1);
@@ -72,6 +77,12 @@ pub(super) fn run(
     bar.finish_and_clear();
     let summary = summary.into_inner().expect("no thread panics while it holds it");
     summary.print(start.elapsed().as_secs_f64());
+    if let Some(file) = fingerprints
+        && let Err(why) = std::fs::write(file, summary.fingerprints())
+    {
+        eprintln!("{} cannot be written: {why}", file.display());
+        return ExitCode::from(2);
+    }
     match summary.failures.iter().map(|(_, failure)| code(failure)).min() {
         Some(code) => ExitCode::from(code),
         None => ExitCode::SUCCESS,
@@ -96,6 +107,8 @@ impl Summary {
         self.runs += 1;
         match result {
             Ok(report) => {
+                let hashes = (report.fingerprint, report.conduct);
+                self.fingerprints.insert(options.seed, hashes);
                 self.inputs += report.inputs;
                 for (event, count) in report.events {
                     let (runs, all) = self.events.entry(event).or_default();
@@ -113,6 +126,13 @@ impl Summary {
         if bar.is_hidden() && self.runs.is_multiple_of(TOLD) {
             say!("{} seeds, {} failed", self.runs, self.failures.len());
         }
+    }
+
+    fn fingerprints(&self) -> String {
+        let line = |(seed, (trace, conduct)): (&u64, &(Fingerprint, Fingerprint))| {
+            format!("{seed} {trace} {conduct}\n")
+        };
+        self.fingerprints.iter().map(line).collect()
     }
 
     fn print(&self, seconds: f64) {

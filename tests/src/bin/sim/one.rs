@@ -46,6 +46,7 @@ fn report_panics(options: &Options) {
 fn print(report: &Report) {
     say!("ended well at {:?} after {} inputs", report.ended_at, report.inputs);
     say!("trace {}", report.fingerprint);
+    say!("conduct {}", report.conduct);
     for (event, count) in &report.events {
         say!("{count:>10}  {event}");
     }

@@ -12,6 +12,7 @@ use bitswarm_core::time::Duration;
 
 use super::{Bound, Conn, EngineHost, LINGER};
 use crate::sim::check::judge_datagram;
+use crate::sim::conduct::Lane;
 use crate::sim::world::{Cx, PEER_PORT, Wake};
 
 impl EngineHost {
@@ -29,6 +30,7 @@ impl EngineHost {
             // What TLS carries is simulated, not TLS.
             Action::Connect { conn, to, tls: _ } => {
                 let end = cx.net.connect(cx.now(), self.id, to);
+                cx.did(self.id, Lane::Stream(end), "connect", &to);
                 let to_peer = to.port() == PEER_PORT;
                 self.adopt(cx, conn, end, to_peer, false);
                 if to_peer {
@@ -110,9 +112,11 @@ impl EngineHost {
         let before = self.checker.tally().payload_sent;
         let mut checksum = crc32fast::Hasher::new();
         state.out.iter().for_each(|part| checksum.update(part));
+        let (end, checksum) = (state.end, checksum.finalize());
         let parts = state.out.iter().map(AsRef::as_ref);
         let verdict = self.checker.sent(cx.now(), conn, parts, &self.disk);
-        cx.record(self.id, "gather", &(conn, limit, gathered, checksum.finalize()));
+        cx.record(self.id, "gather", &(conn, limit, gathered, checksum));
+        cx.did(self.id, Lane::Stream(end), "bytes", &(gathered, checksum));
         self.log_messages(cx, conn);
         if let Err(broken) = verdict {
             cx.violation(self.id, broken);
@@ -160,6 +164,7 @@ impl EngineHost {
         let Some(state) = self.forget(conn) else {
             return cx.violation(self.id, format!("Close for {conn:?}, which is dead"));
         };
+        cx.did(self.id, Lane::Stream(state.end), "close", &(how == Close::Flush));
         match how {
             Close::Flush if !state.out.is_empty() => {
                 self.lingering.insert(state.end, state.out);
@@ -185,8 +190,9 @@ impl EngineHost {
             self.counts.inputs += 1;
             let Some(datagram) = engine.gather_datagram(now, socket) else { return };
             cx.record(self.id, "datagram", &datagram);
-            let port = cx.net.socket_addr(key).map_or(0, |own| own.port());
             let (to, data) = (datagram.remote, &datagram.data);
+            cx.did(self.id, Lane::Socket(key), "datagram", &(to, data));
+            let port = cx.net.socket_addr(key).map_or(0, |own| own.port());
             let verdict = judge_datagram(port, to, data)
                 .and_then(|()| self.checker.judge_secrecy(port, to, data));
             if let Err(broken) = verdict {
@@ -226,6 +232,8 @@ impl EngineHost {
     }
 
     pub(super) fn submit(&mut self, cx: &mut Cx<'_>, op: OpId, request: DiskRequest) {
+        let now = cx.now();
+        cx.conduct.asked_disk(now, self.id, &request);
         let (ticket, at) = self.disk.submit(cx.now(), op, request);
         for breach in self.disk.take_breaches() {
             cx.violation(self.id, breach);

@@ -53,6 +53,8 @@ const ANSWERED: Duration = Duration::from_secs(60);
 pub struct Report {
     /// The hash over everything that happened.
     pub fingerprint: Fingerprint,
+    /// The hash over what the engines did to the world.
+    pub conduct: Fingerprint,
     /// The virtual time at the end.
     pub ended_at: Instant,
     /// Inputs to all engines.
@@ -410,6 +412,7 @@ impl Storm {
         events.retain(|_, count| *count > 0);
         Report {
             fingerprint: self.world.fingerprint(),
+            conduct: self.world.conduct(),
             ended_at: self.world.now(),
             inputs: self.world.inputs(),
             events,

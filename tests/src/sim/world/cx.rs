@@ -7,6 +7,7 @@ use bitswarm_core::time::Instant;
 use serde::Serialize;
 
 use super::{Due, Violation};
+use crate::sim::conduct::{Conduct, Lane};
 use crate::sim::disk::Ticket;
 use crate::sim::network::{Death, EndId, HostId, Network};
 use crate::sim::queue::Queue;
@@ -36,6 +37,8 @@ pub enum Wake {
 pub struct Cx<'a> {
     pub(super) queue: &'a mut Queue<Due>,
     pub(super) trace: &'a mut Trace,
+    /// What engines do to the world.
+    pub conduct: &'a mut Conduct,
     pub(super) violations: &'a mut Vec<Violation>,
     /// The network.
     pub net: &'a mut Network,
@@ -63,6 +66,17 @@ impl Cx<'_> {
                 text.char_indices().nth(LONGEST_LINE).map_or(&text[..], |(at, _)| &text[..at]);
             self.trace.line(self.queue.now(), host.0, format_args!("{kind} {short}"));
         }
+    }
+
+    /// An engine did something to the world.
+    pub fn did<T: Serialize + ?Sized>(
+        &mut self,
+        host: HostId,
+        lane: Lane,
+        kind: &'static str,
+        what: &T,
+    ) {
+        self.conduct.did(self.queue.now(), host, lane, kind, what);
     }
 
     /// Whether a log is kept.

@@ -20,6 +20,7 @@ use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Duration, Instant};
 use bitswarm_core::torrent::{AddTorrent, TorrentSource, TorrentState, TorrentStatus};
 
+use crate::sim::conduct::Conduct;
 use crate::sim::content::Content;
 use crate::sim::host::EngineHost;
 use crate::sim::network::{Death, EndId, HostId, Link, NetEvent, Network, Output, Timer};
@@ -50,6 +51,7 @@ pub struct World {
     net: Network,
     resolver: Resolver,
     trace: Trace,
+    conduct: Conduct,
     nodes: Vec<Node>,
     violations: Vec<Violation>,
     steps: u64,
@@ -100,6 +102,7 @@ impl World {
             net: Network::new(seed),
             resolver: Resolver::new(seed),
             trace: Trace::new(std::env::var_os(LOG_VARIABLE).is_some()),
+            conduct: Conduct::default(),
             nodes: Vec::new(),
             violations: Vec::new(),
             steps: 0,
@@ -151,6 +154,11 @@ impl World {
     /// The hash over everything that happened.
     pub fn fingerprint(&self) -> Fingerprint {
         self.trace.fingerprint()
+    }
+
+    /// The hash over what the engines did, whatever form it was asked in.
+    pub fn conduct(&self) -> Fingerprint {
+        self.conduct.fingerprint()
     }
 
     /// Adds a host and starts an engine on it.
@@ -492,6 +500,7 @@ impl World {
         let cx = Cx {
             queue: &mut self.queue,
             trace: &mut self.trace,
+            conduct: &mut self.conduct,
             violations: &mut self.violations,
             net: &mut self.net,
             resolver: &mut self.resolver,
