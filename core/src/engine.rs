@@ -294,7 +294,7 @@ impl Engine {
 
     /// What a torrent is; `None` while only a magnet link is known of it.
     pub fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
-        self.torrents.get(id)?.metainfo.clone()
+        self.torrents.get(id)?.metainfo().cloned()
     }
 
     /// Every torrent, in a fixed order.

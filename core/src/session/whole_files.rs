@@ -16,55 +16,55 @@ use crate::piece::Sha256Hash;
 /// Where a file lies.
 pub(crate) type FilePlace = (StoreId, FileIndex);
 
-/// What tells a file's content: its root and its length.
-pub(crate) type Content = (Sha256Hash, u64);
+/// What tells a file's content from others: its root and its length.
+pub(crate) type FileKey = (Sha256Hash, u64);
 
 /// Whole files by their content, and stores that may turn out to have some.
 #[derive(Debug, Default)]
 pub(crate) struct WholeFiles {
     /// Of several copies one is known, the last noted.
-    whole: BTreeMap<Content, FilePlace>,
+    whole: BTreeMap<FileKey, FilePlace>,
     /// What stores may have whose files are still looked at.
-    expected: BTreeSet<(Content, StoreId)>,
+    expected: BTreeSet<(FileKey, StoreId)>,
     waiting: BTreeMap<StoreId, Vec<TorrentId>>,
     woken: Vec<TorrentId>,
     /// Who lacks what.
-    wanted: BTreeSet<(Content, TorrentId)>,
+    wanted: BTreeSet<(FileKey, TorrentId)>,
     /// Who is to be told that something it lacks is whole.
     told: BTreeSet<TorrentId>,
 }
 
 impl WholeFiles {
     /// A store may turn out to have a file.
-    pub(crate) fn expect(&mut self, content: Content, store: StoreId) {
-        self.expected.insert((content, store));
+    pub(crate) fn expect(&mut self, key: FileKey, store: StoreId) {
+        self.expected.insert((key, store));
     }
 
     /// A file is whole.
-    pub(crate) fn add(&mut self, content: Content, place: FilePlace) {
-        self.whole.insert(content, place);
-        let wanting = self.wanting(content).collect::<Vec<_>>();
+    pub(crate) fn add(&mut self, key: FileKey, place: FilePlace) {
+        self.whole.insert(key, place);
+        let wanting = self.wanting(key).collect::<Vec<_>>();
         self.told.extend(wanting);
     }
 
     /// A torrent that runs lacks a file: it is told when another has it.
-    pub(crate) fn want(&mut self, content: Content, who: TorrentId) {
-        self.wanted.insert((content, who));
+    pub(crate) fn want(&mut self, key: FileKey, who: TorrentId) {
+        self.wanted.insert((key, who));
     }
 
     /// A torrent lacks a file no more.
-    pub(crate) fn want_no_more(&mut self, content: Content, who: TorrentId) {
-        self.wanted.remove(&(content, who));
+    pub(crate) fn want_no_more(&mut self, key: FileKey, who: TorrentId) {
+        self.wanted.remove(&(key, who));
     }
 
     /// Whether a torrent other than `own` lacks a file with this content.
-    pub(crate) fn is_wanted(&self, content: Content, own: TorrentId) -> bool {
-        self.wanting(content).any(|who| who != own)
+    pub(crate) fn is_wanted(&self, key: FileKey, own: TorrentId) -> bool {
+        self.wanting(key).any(|who| who != own)
     }
 
-    fn wanting(&self, content: Content) -> impl Iterator<Item = TorrentId> + '_ {
-        let from = self.wanted.range((content, TorrentId::new(0, 0))..);
-        from.take_while(move |entry| entry.0 == content).map(|entry| entry.1)
+    fn wanting(&self, key: FileKey) -> impl Iterator<Item = TorrentId> + '_ {
+        let from = self.wanted.range((key, TorrentId::new(0, 0))..);
+        from.take_while(move |entry| entry.0 == key).map(|entry| entry.1)
     }
 
     /// One that lacks a file which is whole by now.
@@ -72,31 +72,31 @@ impl WholeFiles {
         self.told.pop_first()
     }
 
-    /// Nothing more is expected of a store that may have had `contents`: who waits for it waits no
+    /// Nothing more is expected of a store that may have had files with these `keys`: who waits for it waits no
     /// longer.
-    pub(crate) fn settle(&mut self, contents: impl IntoIterator<Item = Content>, store: StoreId) {
-        for content in contents {
-            self.expected.remove(&(content, store));
+    pub(crate) fn settle(&mut self, keys: impl IntoIterator<Item = FileKey>, store: StoreId) {
+        for key in keys {
+            self.expected.remove(&(key, store));
         }
         self.woken.extend(self.waiting.remove(&store).into_iter().flatten());
     }
 
     /// The file of a store is not to be found any more.
-    pub(crate) fn remove(&mut self, content: Content, store: StoreId) {
-        if self.find(content).is_some_and(|(known, _)| known == store) {
-            self.whole.remove(&content);
+    pub(crate) fn remove(&mut self, key: FileKey, store: StoreId) {
+        if self.find(key).is_some_and(|(known, _)| known == store) {
+            self.whole.remove(&key);
         }
     }
 
     /// A file with this content.
-    pub(crate) fn find(&self, content: Content) -> Option<FilePlace> {
-        self.whole.get(&content).copied()
+    pub(crate) fn find(&self, key: FileKey) -> Option<FilePlace> {
+        self.whole.get(&key).copied()
     }
 
     /// A store other than `own` that may turn out to have a file with this content.
-    pub(crate) fn find_expected(&self, content: Content, own: StoreId) -> Option<StoreId> {
-        let from = self.expected.range((content, StoreId::new(0, 0))..);
-        let mut stores = from.take_while(|entry| entry.0 == content).map(|entry| entry.1);
+    pub(crate) fn find_expected(&self, key: FileKey, own: StoreId) -> Option<StoreId> {
+        let from = self.expected.range((key, StoreId::new(0, 0))..);
+        let mut stores = from.take_while(|entry| entry.0 == key).map(|entry| entry.1);
         stores.find(|store| *store != own)
     }
 

@@ -52,12 +52,6 @@ impl Layout {
             .expect("a Metainfo has checked that its files make up its content")
     }
 
-    /// The layout of no content.
-    pub fn nothing() -> Self {
-        let geometry = Geometry::NOTHING;
-        Layout { geometry, files: Vec::new(), with_content: Vec::new(), stored: Vec::new() }
-    }
-
     /// The layout of content cut by `geometry` and made of files, each given by its length in
     /// bytes and whether it is on disk; those that are not read as zeros. `None` if the lengths do
     /// not add up to the geometry's, or there are 2^32 files or more.

@@ -206,13 +206,9 @@ impl Torrent {
     /// Bytes of all pieces that are missing here, wanted or not: whoever wants a part only is no
     /// seed.
     fn bytes_not_had(&self) -> u64 {
-        if self.metainfo.is_none() {
-            // Not known, but not 0: that would be a seed.
-            return BLOCK_LEN.into();
-        }
-        let (geometry, have) = (&self.geometry, self.picker.have());
-        let missing = geometry.pieces() - have.count();
-        geometry.data_len_of_all(missing, |piece| !have.has(piece))
+        // Not known, but not 0: that would be a seed.
+        let Some(content) = &self.content else { return BLOCK_LEN.into() };
+        content.bytes_missing(self.picker.have())
     }
 
     /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).

@@ -49,7 +49,7 @@ impl Torrent {
     /// Has the nodes met that the metainfo names (BEP 5, "torrent file extensions").
     pub(super) fn meet_named_nodes(&mut self, session: &mut Session) {
         if self.discovery_allowed() {
-            let named = self.metainfo.iter().flat_map(|metainfo| metainfo.nodes());
+            let named = self.metainfo().into_iter().flat_map(|metainfo| metainfo.nodes());
             let mut named: Vec<_> = named.cloned().collect();
             // Of too many, each time others.
             self.policy.shuffle(&mut named);

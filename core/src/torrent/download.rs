@@ -9,6 +9,7 @@ use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
+use crate::torrent::content::Content;
 use crate::torrent::report::rate_of;
 use crate::torrent::take_back::{take_back_unsent, void_requests};
 use crate::torrent::{Phase, Torrent, leaves};
@@ -221,7 +222,8 @@ impl Torrent {
         let len = data.len() as u64;
         let block = Block { piece, begin, length: data.len() as u32 };
         // Padding amid a block comes with it, and is not counted.
-        let counted = len - u64::from(self.geometry.padding_in(block));
+        let padding = |content: &Content| u64::from(content.geometry().padding_in(block));
+        let counted = len - self.content.as_deref().map_or(0, padding);
         self.totals.downloaded += counted;
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let standing = peer.pipeline.received(block, now);
@@ -245,9 +247,9 @@ impl Torrent {
             Received::Accepted { piece_complete, also_requested_by } => {
                 let smart_ban = self.smart_ban.make();
                 smart_ban.received(piece, block.number(), remote);
-                if piece_complete {
+                if piece_complete && let Some(content) = &self.content {
                     // Blocks of padding alone are nobody's, and no reason to doubt who sent the rest.
-                    let padding = self.geometry.padding_blocks(piece);
+                    let padding = content.geometry().padding_blocks(piece);
                     padding.for_each(|number| smart_ban.received(piece, number, remote));
                 }
                 self.keep_block(session, block, data, &also_requested_by, piece_complete);
@@ -266,8 +268,9 @@ impl Torrent {
         also_requested_by: &[PeerKey],
         piece_complete: bool,
     ) {
+        let Some(content) = &self.content else { return };
         let held = self.assembly.held_bytes();
-        self.assembly.insert(&self.geometry, block, data);
+        self.assembly.insert(content.geometry(), block, data);
         session.assembly_bytes += self.assembly.held_bytes() - held;
         for other in also_requested_by {
             if let Some(slot) = self.peers.key_at(other.0) {
@@ -310,14 +313,14 @@ impl Torrent {
 
     /// Has a complete piece verified and written.
     pub(super) fn write_piece(&mut self, session: &mut Session, piece: PieceIndex) {
-        let Some(expect) = self.piece_hash(piece) else { return };
+        let (Some(expect), Some(content)) = (self.piece_hash(piece), &self.content) else { return };
         // Padding takes no memory.
-        let len = self.geometry.data_len_of(piece);
+        let len = content.geometry().data_len_of(piece);
         session.write_backlog += len as usize;
         let request = WriteRequest {
             store: self.store,
-            spans: self.layout.piece_spans(piece),
-            data: self.assembly.bytes_of(&self.geometry, piece),
+            spans: content.layout.piece_spans(piece),
+            data: self.assembly.bytes_of(content.geometry(), piece),
             expect: Some(expect),
         };
         self.disk(
@@ -347,15 +350,17 @@ impl Torrent {
     }
 
     fn write_blocks(&mut self, session: &mut Session, piece: PieceIndex) {
+        let Some(content) = &self.content else { return };
         let held = self.assembly.held_bytes();
-        let runs = self.assembly.take_for_early_write(&self.geometry, piece);
+        let runs = self.assembly.take_for_early_write(content.geometry(), piece);
         session.assembly_bytes -= held - self.assembly.held_bytes();
         for run in runs {
+            let Some(content) = &self.content else { return };
             let len = run.range.length;
             session.write_backlog += len as usize;
             let request = WriteRequest {
                 store: self.store,
-                spans: self.layout.spans(run.range),
+                spans: content.layout.spans(run.range),
                 data: run.data,
                 expect: None,
             };
@@ -486,7 +491,8 @@ impl Torrent {
 
     /// A piece is wrong, and nobody knows where.
     pub(super) fn piece_lost(&mut self, session: &mut Session, piece: PieceIndex) {
-        self.totals.failed += u64::from(self.geometry.data_len_of(piece));
+        let len = self.content.as_ref().map_or(0, |known| known.geometry().data_len_of(piece));
+        self.totals.failed += u64::from(len);
         self.forget_piece(session, piece);
     }
 

@@ -36,7 +36,7 @@ impl Torrent {
             }
             // What was learnt while it was to learn no more than the metadata.
             Phase::Metadata if self.is_fetching_metadata() => self.open_for_peers(session),
-            Phase::Metadata if self.metainfo.is_some() => self.find_resume_data(session),
+            Phase::Metadata if self.content.is_some() => self.find_resume_data(session),
             Phase::Refused => self.look_again(session),
             _ => {}
         }
@@ -142,16 +142,12 @@ impl Torrent {
     /// The files that are the torrent's: those that we wrote, and those that have its content. What lies
     /// in the place of others is somebody else's.
     fn files_to_delete(&self) -> Vec<FileIndex> {
-        let every = (0..self.spec.files.len() as u32).map(FileIndex);
-        let is_its_own = |file: &FileIndex| self.ours.has(*file) || self.has_content_of(*file);
-        every.filter(is_its_own).collect()
-    }
-
-    /// Whether a file has content, and all of it is here.
-    fn has_content_of(&self, file: FileIndex) -> bool {
-        let listed = self.layout.file_of_store(file);
-        let is_empty = listed.is_none_or(|listed| self.layout.pieces_of_file(listed).is_empty());
-        !is_empty && self.has_file(file)
+        let Some(content) = &self.content else { return Vec::new() };
+        let have = self.picker.have();
+        let has_content_of =
+            |file: FileIndex| content.pieces_of(file).len() > 0 && content.has_file(have, file);
+        let is_its_own = |file: &FileIndex| self.ours.has(*file) || has_content_of(*file);
+        content.every_file().filter(is_its_own).collect()
     }
 
     /// A disk request of this torrent is done.

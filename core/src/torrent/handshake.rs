@@ -29,7 +29,7 @@ impl Torrent {
         }
         let v2 = self.names.v2_short();
         let is_hybrid = self.names.v1.is_some() && v2.is_some();
-        let is_sure = self.metainfo.is_some() || !self.doubts_v2;
+        let is_sure = self.content.is_some() || !self.doubts_v2;
         if is_hybrid && is_sure {
             reserved = reserved.with_v2();
         }
@@ -138,7 +138,7 @@ impl Torrent {
     fn tell_pieces(&mut self, slot: PeerSlot) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let have = self.picker.have();
-        if self.metainfo.is_none() {
+        if self.content.is_none() {
             if peer.fast {
                 peer.send(Message::HaveNone);
             }
@@ -153,8 +153,8 @@ impl Torrent {
 
     pub(super) fn tell_extensions(&mut self, session: &Session, slot: PeerSlot) {
         let (upload_only, ids) = (self.is_finished(), self.our_extensions(session));
+        let info = self.metainfo().map(|metainfo| metainfo.info_bytes().len());
         let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.extended) else { return };
-        let info = self.metainfo.as_ref().map(|metainfo| metainfo.info_bytes().len());
         let ours = ExtensionHandshake {
             ids,
             metadata_size: info.and_then(|len| u32::try_from(len).ok()),

@@ -36,10 +36,12 @@ impl Torrent {
     ) -> Result<(), Violation> {
         self.require_v2(slot, id::HASH_REQUEST)?;
         let HashRequest { root, range } = &request;
-        let metainfo = self.metainfo.as_deref();
-        let total = metainfo.and_then(|known| self.hash_trees.make().holds(known, root, range));
+        let total = self
+            .content
+            .as_ref()
+            .and_then(|content| self.hash_trees.make().holds(&content.metainfo, root, range));
         let pieces = self.pieces_of_leaves(&request);
-        let piece_len = self.geometry.piece_len();
+        let piece_len = self.content.as_ref().map_or(0, |known| known.geometry().piece_len());
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let is_owed = pieces.is_some_and(|pieces| {
             peer.uploads.owes_leaves(|block| pieces.has_leaf_of(block, range, piece_len))

@@ -46,15 +46,15 @@ impl Torrent {
                 return self.disk_failed(session, *error);
             }
         };
-        let Some(have) = self.saver.synced() else { return };
+        let (Some(have), Some(content)) = (self.saver.synced(), &self.content) else { return };
         let resume = Resume {
             pieces: have,
             files,
             ours: self.ours.clone(),
-            links: self.links_to_make(),
+            links: content.links_to_make(),
             uploaded_bytes: self.totals.uploaded_before + self.totals.uploaded,
             downloaded_bytes: self.totals.downloaded_before + self.totals.downloaded,
-            priorities: self.files.clone(),
+            priorities: content.files.clone(),
             saved_at: session.wall(),
             stopped_cleanly: self.is_done_writing(),
             was_complete: self.was_complete,
@@ -122,7 +122,7 @@ impl Torrent {
                 return self.disk_failed(session, *error);
             }
         };
-        let Some(resume) = &self.resume else { return };
+        let (Some(resume), Some(content)) = (&self.resume, &self.content) else { return };
         let is_as_recorded = |(index, now): (u32, &Option<FileStat>)| {
             let recorded = resume.files.get(index as usize).copied().flatten();
             match (recorded, now) {
@@ -133,10 +133,10 @@ impl Torrent {
         self.saved_due = false;
         // We never make a file longer than it should be.
         let is_too_long = |(file, now): (FileIndex, &Option<FileStat>)| {
-            let listed = self.spec.files.get(file.0 as usize);
+            let listed = content.spec.files.get(file.0 as usize);
             let is_longer =
                 listed.zip(*now).is_some_and(|(listed, now)| now.length > listed.length);
-            is_longer && self.is_wanted(file)
+            is_longer && content.is_wanted(file)
         };
         let none_is_too_long = !(0..).map(FileIndex).zip(&stats).any(is_too_long);
         if none_is_too_long && (0..).zip(&stats).all(is_as_recorded) {
@@ -180,8 +180,7 @@ impl Torrent {
         let Some(trouble) = &mut self.trouble else { return };
         trouble.probe();
         if self.phase == Phase::Opening {
-            let request = DiskRequest::Open { store: self.store, spec: self.spec.clone() };
-            self.disk(session, TorrentOp::Open, request);
+            self.open_files(session);
         } else if self.phase == Phase::Checking {
             session.check_queue.push_back(self.id);
         } else if self.phase == Phase::Claiming {

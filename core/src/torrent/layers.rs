@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
 use crate::disk::{DiskDone, DiskError};
+use crate::metainfo::Metainfo;
 use crate::peer::PeerSlot;
 use crate::piece::PieceIndex;
 use crate::piece_hash::PieceHash;
@@ -56,17 +57,18 @@ pub(super) struct Unchecked {
 impl Torrent {
     /// It is known what the torrent is: looks for the layers that are missing.
     pub(super) fn find_layers(&mut self) {
-        let Some(metainfo) = &self.metainfo else { return };
-        let layout = &self.layout;
+        let Some(content) = &self.content else { return };
+        let (metainfo, layout) = (&content.metainfo, &content.layout);
         let is_wanted =
-            |file: usize| layout.store_index(file).is_none_or(|file| self.is_wanted(file));
+            |file: usize| layout.store_index(file).is_none_or(|file| content.is_wanted(file));
         let Some(mut fetch) = LayerFetch::new(metainfo, is_wanted) else { return };
         for (request, hashes) in kept::answers(&std::mem::take(&mut self.kept_hashes)) {
             fetch.recall(metainfo, &request, &hashes);
         }
-        self.layers = Some(Box::new(Layers { fetch, keep_at: None, deadline: None }));
-        for piece in self.geometry.iter() {
-            if self.piece_hash(piece).is_none() {
+        let fetch =
+            &self.layers.insert(Layers { fetch, keep_at: None, deadline: None }.into()).fetch;
+        for piece in content.geometry().iter() {
+            if expected_hash(metainfo, Some(fetch), piece).is_none() {
                 self.picker.hold(piece);
             }
         }
@@ -79,17 +81,14 @@ impl Torrent {
 
     /// What a piece must hash to, as far as that is known.
     pub(super) fn piece_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
-        let metainfo = self.metainfo.as_ref()?;
-        let layers = self.layers.as_ref();
-        let node = layers.and_then(|layers| layers.fetch.piece_hash(metainfo, piece));
-        metainfo.expected_hash_with(piece, node)
+        expected_hash(self.metainfo()?, self.layers.as_ref().map(|layers| &layers.fetch), piece)
     }
 
     // Peers are asked.
 
     /// Of the torrent no more than the metadata is wanted: its layers are part of that.
     pub(super) fn wait_for_layers(&mut self, session: &mut Session) {
-        let is_hybrid = self.metainfo.as_ref().is_some_and(|metainfo| metainfo.has_v1());
+        let is_hybrid = self.metainfo().is_some_and(|metainfo| metainfo.has_v1());
         if let Some(layers) = self.layers.as_mut().filter(|_| is_hybrid) {
             layers.deadline = Some(session.now + HYBRID_PATIENCE);
         }
@@ -107,8 +106,9 @@ impl Torrent {
 
     /// Sends the requests that are due.
     fn ask_for_layers(&mut self, session: &mut Session) {
-        let (Some(layers), Some(metainfo)) = (&mut self.layers, &self.metainfo) else { return };
-        while let Some((slot, request)) = layers.fetch.next_request(session.now, metainfo) {
+        let (Some(layers), Some(content)) = (&mut self.layers, &self.content) else { return };
+        while let Some((slot, request)) = layers.fetch.next_request(session.now, &content.metainfo)
+        {
             match self.peers.get_mut(slot).filter(|peer| peer.is_open()) {
                 Some(peer) => {
                     peer.send(Message::HashRequest(request));
@@ -149,7 +149,8 @@ impl Torrent {
 
     /// Has what was learnt kept for the next session, if there is anything new.
     pub(super) fn keep_layers(&mut self, session: &mut Session) {
-        let (Some(layers), Some(metainfo)) = (&mut self.layers, &self.metainfo) else { return };
+        let (Some(layers), Some(content)) = (&mut self.layers, &self.content) else { return };
+        let metainfo = &content.metainfo;
         if layers.keep_at.take().is_some() {
             let data = kept::with_answers(metainfo, layers.fetch.answers(metainfo));
             self.save_metadata(session, self.names, data);
@@ -164,10 +165,10 @@ impl Torrent {
         request: &HashRequest,
         hashes: &[u8],
     ) -> bool {
-        let (Some(layers), Some(metainfo)) = (&mut self.layers, &self.metainfo) else {
+        let (Some(layers), Some(content)) = (&mut self.layers, &self.content) else {
             return false;
         };
-        let learnt = layers.fetch.received(session.now, metainfo, slot, request, hashes);
+        let learnt = layers.fetch.received(session.now, &content.metainfo, slot, request, hashes);
         let is_whole = layers.fetch.is_complete();
         match learnt {
             Learnt::Unasked => return false,
@@ -194,21 +195,23 @@ impl Torrent {
         slot: PeerSlot,
         request: &HashRequest,
     ) {
-        if let (Some(layers), Some(metainfo)) = (&mut self.layers, &self.metainfo) {
-            layers.fetch.rejected(session.now, metainfo, slot, request);
+        if let (Some(layers), Some(content)) = (&mut self.layers, &self.content) {
+            layers.fetch.rejected(session.now, &content.metainfo, slot, request);
             self.ask_for_layers(session);
         }
     }
 
     /// Every layer is known: the metainfo is whole, and kept so.
     pub(super) fn layers_complete(&mut self, session: &mut Session) {
-        let (Some(layers), Some(metainfo)) = (&self.layers, &self.metainfo) else { return };
+        let (Some(layers), Some(content)) = (&self.layers, &mut self.content) else { return };
+        let metainfo = &content.metainfo;
         // Each run was verified, so this fails only for want of room; then the hashes stay here.
         let Ok(whole) = metainfo.with_layers(layers.fetch.layers(metainfo)) else { return };
+        let bytes = whole.to_bytes();
+        content.metainfo = Arc::new(whole);
         self.layers = None;
         self.hash_trees = Rare::default();
-        self.save_metadata(session, self.names, whole.to_bytes());
-        self.metainfo = Some(Arc::new(whole));
+        self.save_metadata(session, self.names, bytes);
         if self.metadata_only && self.phase == Phase::Metadata {
             self.metadata_done(session);
         }
@@ -271,4 +274,14 @@ impl Torrent {
         self.check_late(session);
         self.decide_late(session);
     }
+}
+
+/// What a piece must hash to, given the layers that are being fetched, as far as that is known.
+fn expected_hash(
+    metainfo: &Metainfo,
+    layers: Option<&LayerFetch<PeerSlot>>,
+    piece: PieceIndex,
+) -> Option<PieceHash> {
+    let node = layers.and_then(|fetch| fetch.piece_hash(metainfo, piece));
+    metainfo.expected_hash_with(piece, node)
 }

@@ -114,7 +114,8 @@ impl Torrent {
     /// The pieces in which a run of leaf hashes lies, if there is such a run.
     pub(super) fn pieces_of_leaves(&mut self, request: &HashRequest) -> Option<PieceRun> {
         let HashRange { base_layer: 0, index, length, .. } = request.range else { return None };
-        let metainfo = self.metainfo.as_deref()?;
+        let content = self.content.as_deref()?;
+        let metainfo = &content.metainfo;
         let file = self.hash_trees.make().file_with(metainfo, &request.root)?;
         let shape = metainfo.tree_shape(file)?;
         if !request.range.is_allowed(&shape) {
@@ -124,7 +125,8 @@ impl Torrent {
         let number = index / width;
         // Beyond the last piece there is only filling.
         let count = shape.pieces().checked_sub(number)?.min(length.div_ceil(width));
-        let first = metainfo.files().get(file)?.offset() / u64::from(self.geometry.piece_len());
+        let first =
+            metainfo.files().get(file)?.offset() / u64::from(content.geometry().piece_len());
         let first = PieceIndex(u32::try_from(first).ok()?.checked_add(number)?);
         (count > 0).then_some(PieceRun { first, count, number })
     }
@@ -142,14 +144,18 @@ impl Torrent {
     /// Whether the pieces may be read now for a request.
     fn allow_leaves(&mut self, now: Instant, request: &Request) -> bool {
         let Request { of, pieces, request: HashRequest { range, .. }, .. } = *request;
+        let Some(content) = &self.content else { return false };
         let uploads = self.leaf_uploads.make();
         // Of pieces that are read anyway it costs next to nothing.
         let is_shared = |other: &Request| other.is_allowed && other.pieces == pieces;
         let bytes = match uploads.waiting.iter().any(is_shared) {
             true => u64::from(range.length) * u64::from(BLOCK_LEN),
-            false => pieces.iter().map(|piece| u64::from(self.geometry.data_len_of(piece))).sum(),
+            false => {
+                let len = |piece| u64::from(content.geometry().data_len_of(piece));
+                pieces.iter().map(len).sum()
+            }
         };
-        let longest = u64::from(self.geometry.piece_len());
+        let longest = u64::from(content.geometry().piece_len());
         let Some(peer) = self.peers.get_mut(of) else { return false };
         let a_minute = |rate: u64| rate.saturating_mul(60);
         let for_peer = READ_FOR_PEER.max(2 * longest).saturating_add(a_minute(peer.up.rate(now)));
@@ -211,7 +217,8 @@ impl Torrent {
         let uploads = self.leaf_uploads.get();
         let reading = uploads.and_then(|uploads| uploads.reading.as_ref());
         let Some(part) = reading.and_then(Reading::next_part) else { return };
-        let spans = self.layout.spans(part);
+        let Some(content) = &self.content else { return };
+        let spans = content.layout.spans(part);
         let read = DiskRequest::Read { store: self.store, spans };
         session.read_ahead += part.length as usize;
         self.disk(session, TorrentOp::ReadLeaves(part.length), read);
@@ -299,7 +306,7 @@ impl Torrent {
         let (below, above): (Vec<Node>, Vec<Node>) = range.uncles().partition(|u| u.layer < top);
         let mut hashes: Vec<Sha256Hash> = run.chain(below).map(within).collect::<Option<_>>()?;
         if !above.is_empty() {
-            let metainfo = self.metainfo.as_deref()?;
+            let metainfo = &self.content.as_ref()?.metainfo;
             hashes.extend(self.hash_trees.make().nodes(session.now, metainfo, root, &above)?);
         }
         Some(hashes.into_flattened().into())

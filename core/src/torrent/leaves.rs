@@ -53,7 +53,8 @@ impl Torrent {
         digests: Vec<Sha256Hash>,
     ) -> bool {
         // Blocks that were written early are not here.
-        let is_whole = digests.len() == self.geometry.blocks_of(piece) as usize;
+        let Some(content) = &self.content else { return false };
+        let is_whole = digests.len() == content.geometry().blocks_of(piece) as usize;
         let fits = session.assembly_bytes <= session.config.bounds.assembly_bytes;
         let may_hold = is_whole && fits;
         // Whose fault it is may be known already.
@@ -119,7 +120,7 @@ impl Torrent {
     /// How to ask for all leaf hashes of a piece, and what lies between them and the node above them
     /// all. Nothing if it is a single block.
     fn leaf_requests(&self, piece: PieceIndex, root: &PieceRoot) -> Vec<HashRequest> {
-        let place = self.metainfo.as_ref().and_then(|metainfo| {
+        let place = self.metainfo().and_then(|metainfo| {
             let (file, number) = metainfo.file_of_piece(piece)?;
             let first = number.checked_mul(1_u32.checked_shl(root.layer)?)?;
             Some((metainfo.pieces_root(file)?, metainfo.tree_shape(file)?, first))
@@ -231,11 +232,12 @@ impl Torrent {
     /// Drops those blocks of a piece in doubt that are not known to be right; they are fetched again.
     fn settle_doubt(&mut self, session: &mut Session, piece: PieceIndex) {
         let Some(again) = self.in_doubt.settle(piece) else { return };
+        let Some(geometry) = self.content.as_ref().map(|known| known.geometry()) else { return };
         // That none is wrong is said of a hybrid whose hashes of v1 and v2 contradict each other.
-        if again.is_empty() || again.len() == self.geometry.blocks_of(piece) as usize {
+        if again.is_empty() || again.len() == geometry.blocks_of(piece) as usize {
             return self.piece_lost(session, piece);
         }
-        let blocks = again.iter().map(|number| self.geometry.block(piece, *number));
+        let blocks = again.iter().map(|number| geometry.block(piece, *number));
         let blocks: Vec<Block> = blocks.collect();
         self.totals.failed += blocks.iter().map(|block| u64::from(block.length)).sum::<u64>();
         let held = self.assembly.held_bytes();

@@ -17,7 +17,7 @@ use crate::picker::{PeerKey, Received};
 use crate::piece::PieceIndex;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
-use crate::session::whole_files::{Content, FilePlace};
+use crate::session::whole_files::{FileKey, FilePlace};
 use crate::torrent::Torrent;
 
 /// Bytes that are read at once (chosen: a multiple of a block).
@@ -37,7 +37,7 @@ struct Source {
     file: FileIndex,
     place: FilePlace,
     /// Pieces of the file that had their turn.
-    tried: u32,
+    tried: usize,
 }
 
 /// The piece of the first source that is read, or was and is being verified.
@@ -52,23 +52,27 @@ struct Reading {
 impl Torrent {
     /// The check is done: it is to be told of files that it lacks, and takes those that are known.
     pub(super) fn want_files(&mut self, session: &mut Session) {
-        for (_, content) in self.lacking() {
-            session.whole_files.want(content, self.id);
+        for (_, key) in self.lacking() {
+            session.whole_files.want(key, self.id);
         }
         self.files_found(session);
     }
 
     /// It lacks nothing any more, or ends.
     pub(super) fn want_no_files(&mut self, session: &mut Session) {
-        for (_, content) in self.contents() {
-            session.whole_files.want_no_more(content, self.id);
+        for (_, key) in self.keyed_files() {
+            session.whole_files.want_no_more(key, self.id);
         }
         self.local_copy.sources.clear();
     }
 
     /// The wanted files of which something is missing.
-    fn lacking(&self) -> impl Iterator<Item = (FileIndex, Content)> + '_ {
-        self.contents().filter(|(file, _)| self.is_wanted(*file) && !self.has_file(*file))
+    fn lacking(&self) -> impl Iterator<Item = (FileIndex, FileKey)> + '_ {
+        let is_missing = |file| match &self.content {
+            Some(content) => content.is_wanted(file) && !content.has_file(self.picker.have(), file),
+            None => false,
+        };
+        self.keyed_files().filter(move |(file, _)| is_missing(*file))
     }
 
     /// Another torrent may have a file that is missing here.
@@ -81,8 +85,8 @@ impl Torrent {
         let found: Vec<Source> = self
             .lacking()
             .filter(|(file, _)| is_new(*file))
-            .filter_map(|(file, content)| {
-                let place = session.whole_files.find(content)?;
+            .filter_map(|(file, key)| {
+                let place = session.whole_files.find(key)?;
                 (place.0 != self.store).then_some(Source { file, place, tried: 0 })
             })
             .collect();
@@ -95,20 +99,21 @@ impl Torrent {
         while self.local_copy.reading.is_none()
             && self.is_downloading()
             && let Some(source) = self.local_copy.sources.front_mut()
+            && let Some(content) = &self.content
         {
-            let listed = self.layout.file_of_store(source.file);
-            let pieces = listed.map_or(0..0, |listed| self.layout.pieces_of_file(listed));
+            let pieces = content.pieces_of(source.file).enumerate();
             let is_open = |piece: &PieceIndex| {
                 self.picker.is_interesting(*piece)
                     && !self.picker.is_held(*piece)
                     && !self.picker.is_verifying(*piece)
             };
-            let next = pieces.clone().skip(source.tried as usize).map(PieceIndex).find(is_open);
-            let Some(piece) = next else {
+            let mut pieces = pieces.skip(source.tried);
+            let next = pieces.find(|(_, piece)| is_open(piece));
+            let Some((at, piece)) = next else {
                 self.local_copy.sources.pop_front();
                 continue;
             };
-            source.tried = piece.0 + 1 - pieces.start;
+            source.tried = at + 1;
             let reading = Reading { piece, read: 0, is_under_way: true };
             self.local_copy.reading = Some(reading);
             self.read_from_other(session);
@@ -117,13 +122,13 @@ impl Torrent {
 
     /// Reads the next part of a piece from the other torrent's file.
     fn read_from_other(&mut self, session: &mut Session) {
-        let (Some(source), Some(reading)) =
-            (self.local_copy.sources.front(), &self.local_copy.reading)
+        let (Some(source), Some(reading), Some(content)) =
+            (self.local_copy.sources.front(), &self.local_copy.reading, &self.content)
         else {
             return;
         };
         let (store, file) = source.place;
-        let own = self.layout.piece_spans(reading.piece).into_iter();
+        let own = content.layout.piece_spans(reading.piece).into_iter();
         let span = own.into_iter().find(|span| span.file == Some(source.file)).map(|own| Span {
             file: Some(file),
             offset: own.offset + u64::from(reading.read),
@@ -151,8 +156,8 @@ impl Torrent {
         };
         let (piece, begin) = (reading.piece, reading.read);
         reading.read += data.len() as u32;
-        let is_last =
-            data.len() < READ_LEN as usize || reading.read >= self.geometry.data_len_of(piece);
+        let len = self.content.as_ref().map_or(0, |known| known.geometry().data_len_of(piece));
+        let is_last = data.len() < READ_LEN as usize || reading.read >= len;
         reading.is_under_way = !is_last;
         if self.is_downloading() {
             self.take_blocks(session, piece, begin, &data);
@@ -174,7 +179,8 @@ impl Torrent {
             if rest.is_empty() {
                 return;
             }
-            let block = self.geometry.block(piece, number);
+            let Some(content) = &self.content else { return };
+            let block = content.geometry().block(piece, number);
             if block.length == 0 || rest.len() < block.length as usize {
                 return;
             }

@@ -127,33 +127,33 @@ impl Torrent {
                 Ok(())
             }
             Message::Have(piece) => self.peer_has(session, slot, piece),
-            Message::Bitfield(bytes) if self.metainfo.is_none() => {
+            Message::Bitfield(bytes) if self.content.is_none() => {
                 self.early(slot, |early| early.bitfield(&bytes))
             }
             Message::Bitfield(bytes) => {
-                let field = Bitfield::from_bytes(&bytes, self.geometry.pieces())
+                let field = Bitfield::from_bytes(&bytes, self.pieces())
                     .map_err(|_| Violation::BadBitfield)?;
                 self.peer_pieces(session, slot, field)
             }
             // The messages of BEP 6 mean what they say from those who did not offer it, too: a seed that
             // says `have all` all the same may be the only one.
             Message::HaveAll => {
-                if self.metainfo.is_none() {
+                if self.content.is_none() {
                     return self.early(slot, |early| {
                         early.all();
                         Ok(())
                     });
                 }
-                self.peer_pieces(session, slot, Bitfield::full(self.geometry.pieces()))
+                self.peer_pieces(session, slot, Bitfield::full(self.pieces()))
             }
             Message::HaveNone => {
-                if self.metainfo.is_none() {
+                if self.content.is_none() {
                     return self.early(slot, |early| {
                         early.none();
                         Ok(())
                     });
                 }
-                self.peer_pieces(session, slot, Bitfield::new(self.geometry.pieces()))
+                self.peer_pieces(session, slot, Bitfield::new(self.pieces()))
             }
             Message::Request(block) => self.requested(session, slot, block),
             Message::Cancel(block) => {
@@ -168,17 +168,19 @@ impl Torrent {
                 Ok(())
             }
             Message::AllowedFast(piece) => {
+                let pieces = self.content.is_some().then(|| self.pieces());
                 if let Some(peer) = self.peers.get_mut(slot)
                     && peer.fast
-                    && (self.metainfo.is_none() || self.geometry.contains(piece))
+                    && pieces.is_none_or(|pieces| piece.0 < pieces)
                 {
                     peer.allow(piece);
                 }
                 Ok(())
             }
             Message::Suggest(piece) => {
+                let pieces = self.pieces();
                 if let Some(peer) = self.peers.get_mut(slot)
-                    && self.geometry.contains(piece)
+                    && piece.0 < pieces
                 {
                     peer.suggest(piece);
                 }

@@ -15,7 +15,7 @@ use crate::extension::metadata::{
 };
 use crate::infohashes::InfoHashes;
 use crate::metainfo::magnet::PeerAddress;
-use crate::metainfo::{FileRanges, Magnet, Metainfo, PathRules};
+use crate::metainfo::{Magnet, Metainfo, PathRules};
 use crate::notice::TorrentNotice;
 use crate::peer::early::EarlyPieces;
 use crate::peer::{Peer, PeerSlot};
@@ -25,10 +25,10 @@ use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
 use crate::time::Instant;
+use crate::torrent::content::NothingChosen;
 use crate::torrent::kept;
 use crate::torrent::peer_book::PeerSource;
-use crate::torrent::selection::{self, NothingSelected};
-use crate::torrent::{FilePriority, Phase, Torrent};
+use crate::torrent::{Phase, Torrent};
 use crate::tracker::NamedBy;
 use crate::wire::extension::Extension;
 use crate::wire::{Message, Violation};
@@ -310,7 +310,7 @@ impl Torrent {
 
     /// Tells what the torrent turned out to be.
     fn tell_metadata(&self, session: &mut Session) {
-        let Some(metainfo) = &self.metainfo else { return };
+        let Some(metainfo) = self.metainfo() else { return };
         session.notify(
             self.id,
             TorrentNotice::MetadataReceived {
@@ -330,7 +330,7 @@ impl Torrent {
 
     /// The connected peers are told that we have the metadata, and what they said to have counts.
     fn meet_peers_again(&mut self, session: &mut Session) {
-        let pieces = self.geometry.pieces();
+        let pieces = self.pieces();
         let slots: Vec<PeerSlot> = self.peers.keys().collect();
         for slot in slots {
             let Some(peer) = self.peers.get_mut(slot) else { continue };
@@ -386,37 +386,18 @@ impl Torrent {
         self.decide_chokes(session);
     }
 
-    /// The choice that the user has made, or else the magnet link.
-    fn choice(&self) -> Option<&FileRanges> {
-        let of_link = self.magnet.as_ref().and_then(|magnet| magnet.select.as_ref());
-        self.only.as_ref().or(of_link)
-    }
-
-    /// What that means for the files; empty for all.
-    pub(super) fn chosen_files(
-        &self,
-        metainfo: &Metainfo,
-    ) -> Result<Vec<FilePriority>, NothingSelected> {
-        let priorities = |choice| selection::priorities(metainfo.file_count(), choice);
-        self.choice().map_or(Ok(Vec::new()), priorities)
-    }
-
     /// Whether the torrent has any of the files that are chosen. If not, it is left alone.
     fn has_chosen_files(&mut self, session: &mut Session, metainfo: &Metainfo) -> bool {
-        let files = metainfo.file_count();
-        let counts = !self.metadata_only && !self.share_only && self.files.len() != files;
-        let Some(choice) = self.choice().filter(|_| counts) else { return true };
-        if selection::priorities(files, choice).is_ok() {
+        let by_link = self.magnet.as_ref().and_then(|magnet| magnet.select.as_ref());
+        let (false, Err(nothing)) = (self.metadata_only, self.choices.check(metainfo, by_link))
+        else {
             return true;
-        }
-        let notice = TorrentNotice::NothingSelected {
-            selected: choice.to_string(),
-            by_link: self.only.is_none(),
-            files,
         };
+        let NothingChosen { selected, by_link } = nothing;
+        let files = metainfo.file_count();
         self.metadata = None;
         self.phase = Phase::Metadata;
-        session.notify(self.id, notice);
+        session.notify(self.id, TorrentNotice::NothingSelected { selected, by_link, files });
         self.pause(session);
         false
     }
@@ -424,7 +405,7 @@ impl Torrent {
     // Peers ask us.
 
     fn metadata_requested(&mut self, session: &mut Session, slot: PeerSlot, piece: u32) {
-        let len = self.metainfo.as_ref().map_or(0, |metainfo| metainfo.info_bytes().len());
+        let len = self.metainfo().map_or(0, |metainfo| metainfo.info_bytes().len());
         let pieces = u32::try_from(len).unwrap_or(0).div_ceil(METADATA_PIECE_LEN);
         let Some(peer) = self.peers.get_mut(slot) else { return };
         if !peer.metadata_uploads.request(session.now, piece, pieces) {

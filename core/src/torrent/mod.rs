@@ -5,6 +5,7 @@
 //!
 //! | file | what happens there |
 //! |---|---|
+//! | `content` | what it consists of, and which files are wanted |
 //! | `metadata` | from a magnet link to what the torrent is; the same for others |
 //! | `layers` | the piece hashes of v2 that metadata from peers lacks |
 //! | `start` | resume data, check, the way to running |
@@ -35,6 +36,7 @@
 mod announce;
 pub(crate) mod assembly;
 pub(crate) mod checker;
+mod content;
 mod dht;
 pub(crate) mod disk_trouble;
 mod download;
@@ -76,7 +78,6 @@ mod upload;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -84,15 +85,15 @@ use bytes::Bytes;
 use crate::choke::accounts::Accounts;
 use crate::choke::spread::Spread;
 use crate::config::RateLimits;
-use crate::disk::{Allocation, DiskRequest, StoreSpec, VerifyRequest};
+use crate::disk::{DiskRequest, VerifyRequest};
 use crate::extension::metadata::MetadataFetch;
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
 use crate::infohashes::InfoHashes;
-use crate::metainfo::{FileRanges, Magnet, Metainfo};
+use crate::metainfo::{Magnet, Metainfo};
 use crate::peer::{Peer, PeerSlot};
 use crate::picker::Picker;
-use crate::piece::{Geometry, InfoHash, PieceIndex};
+use crate::piece::{InfoHash, PieceIndex};
 use crate::random::PolicyRng;
 use crate::rate::RateMeter;
 use crate::session::Session;
@@ -100,12 +101,12 @@ use crate::session::conn::{ReadPause, TimerKey};
 use crate::session::op::TorrentOp;
 use crate::session::rates::RateGate;
 use crate::storage::file_set::FileSet;
-use crate::storage::layout::Layout;
 use crate::storage::resume::Resume;
 use crate::time::Instant;
 use crate::timer::TimerId;
 use crate::torrent::assembly::Assembly;
 use crate::torrent::checker::Checker;
+use crate::torrent::content::{Choices, Content};
 use crate::torrent::disk_trouble::DiskTrouble;
 use crate::torrent::hash_trees::HashTrees;
 use crate::torrent::peer_book::PeerBook;
@@ -128,8 +129,10 @@ pub(crate) struct Torrent {
     /// Whether a peer answered with an infohash that is none of these: perhaps the two of a magnet
     /// link are of two torrents. Until the metadata tells, it is one of v1 to those that are dialled.
     doubts_v2: bool,
-    /// What it is; until that is known it has no pieces and no files.
-    pub(crate) metainfo: Option<Arc<Metainfo>>,
+    /// What it consists of; until that is known it has no pieces and no files.
+    content: Option<Box<Content>>,
+    choices: Choices,
+    store: StoreId,
     /// Where to learn it.
     magnet: Option<Box<Magnet>>,
     /// While peers are asked what it is.
@@ -141,26 +144,11 @@ pub(crate) struct Torrent {
     /// What waits for their hashes.
     unchecked: layers::Unchecked,
     metadata_only: bool,
-    idle_if_complete: bool,
     /// Whether its check found it complete and it is to keep to itself then.
     is_idle: bool,
     /// Whether the session has it twice, and what is kept of it is the other's.
     is_twin: bool,
     recheck: bool,
-    /// Whether files of others may be overwritten.
-    overwrite: bool,
-    follow_top_link: bool,
-    root: PathBuf,
-    order: PieceOrder,
-    only: Option<FileRanges>,
-    share_only: bool,
-    geometry: Geometry,
-    layout: Layout,
-    store: StoreId,
-    spec: Arc<StoreSpec>,
-    /// Of each file that has a number; empty if all are wanted.
-    files: Vec<FilePriority>,
-    allocation: Allocation,
 
     phase: Phase,
     paused: bool,
@@ -308,12 +296,22 @@ impl Torrent {
     /// local discovery. The one place that decides it: never for a private torrent (BEP 27). While
     /// only a magnet link is known it is not known to be private either.
     pub(crate) fn discovery_allowed(&self) -> bool {
-        self.metainfo.as_ref().is_none_or(|metainfo| !metainfo.is_private())
+        self.metainfo().is_none_or(|metainfo| !metainfo.is_private())
+    }
+
+    /// What it is, once that is known.
+    pub(crate) fn metainfo(&self) -> Option<&Arc<Metainfo>> {
+        self.content.as_ref().map(|content| &content.metainfo)
+    }
+
+    /// Its pieces; none before it is known what it is.
+    fn pieces(&self) -> u32 {
+        self.content.as_ref().map_or(0, |content| content.geometry().pieces())
     }
 
     /// Its name, fit to be shown.
     fn name(&self) -> String {
-        match (&self.metainfo, &self.magnet) {
+        match (self.metainfo(), &self.magnet) {
             (Some(metainfo), _) => metainfo.name().to_owned(),
             (None, Some(magnet)) => magnet.shown_name(),
             (None, None) => self.infohash.to_string(),
@@ -343,8 +341,8 @@ impl Torrent {
 
     /// Has a piece read from disk and compared with its hash.
     fn verify_piece(&mut self, session: &mut Session, piece: PieceIndex, why: TorrentOp) {
-        let Some(expect) = self.piece_hash(piece) else { return };
-        let spans = self.layout.piece_spans(piece);
+        let (Some(expect), Some(content)) = (self.piece_hash(piece), &self.content) else { return };
+        let spans = content.layout.piece_spans(piece);
         let tell_zeros = self.is_zero_of_interest(piece);
         let request = VerifyRequest { store: self.store, spans, expect, tell_zeros };
         self.disk(session, why, DiskRequest::Verify(Box::new(request)));
@@ -352,12 +350,12 @@ impl Torrent {
 
     /// Whether everything wanted is verified and written.
     fn is_finished(&self) -> bool {
-        self.metainfo.is_some() && self.picker.is_finished()
+        self.content.is_some() && self.picker.is_finished()
     }
 
     /// Whether every piece is verified and written, wanted or not.
     fn has_everything(&self) -> bool {
-        self.metainfo.is_some() && self.picker.have().is_all()
+        self.content.is_some() && self.picker.have().is_all()
     }
 
     /// Whether it lacks something and fetches nothing: only a part is wanted, and is here (BEP 21).

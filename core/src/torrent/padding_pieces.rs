@@ -14,14 +14,17 @@ use crate::torrent::Torrent;
 impl Torrent {
     /// Of the pieces of padding alone, leaves no more in a check than are needed to know all.
     pub(super) fn check_padding(&self, check: &mut Bitfield) {
-        for piece in self.geometry.padding_pieces() {
+        let Some(content) = &self.content else { return };
+        for piece in content.geometry().padding_pieces() {
             check.clear(piece);
         }
-        let pieces: Vec<(PieceIndex, u32, Sha1Hash)> = self
-            .geometry
-            .padding_pieces()
-            .filter(|piece| !self.picker.have().has(*piece))
-            .filter_map(|piece| Some((piece, self.geometry.len_of(piece), self.hash_of(piece)?)))
+        let have = self.picker.have();
+        let lacking = content.geometry().padding_pieces().filter(|piece| !have.has(*piece));
+        let pieces: Vec<(PieceIndex, u32, Sha1Hash)> = lacking
+            .filter_map(|piece| {
+                let hash = content.metainfo.piece_hash(piece)?;
+                Some((piece, content.geometry().len_of(piece), hash))
+            })
             .collect();
         for piece in samples(&pieces) {
             check.set(piece);
@@ -30,19 +33,14 @@ impl Torrent {
 
     /// A piece was found to be right. If it is padding alone, so are the others with its hash.
     pub(super) fn padding_checked(&mut self, sample: PieceIndex) {
-        if !self.geometry.is_padding(sample) {
+        let Some(content) = &self.content else { return };
+        let geometry = content.geometry();
+        if !geometry.is_padding(sample) {
             return;
         }
-        let (len, hash) = (self.geometry.len_of(sample), self.hash_of(sample));
-        let same = |piece: &PieceIndex| {
-            self.geometry.len_of(*piece) == len && self.hash_of(*piece) == hash
-        };
-        let same: Vec<PieceIndex> = self.geometry.padding_pieces().filter(same).collect();
-        same.into_iter().for_each(|piece| self.picker.mark_have(piece));
-    }
-
-    fn hash_of(&self, piece: PieceIndex) -> Option<Sha1Hash> {
-        self.metainfo.as_ref()?.piece_hash(piece)
+        let what = |piece| (geometry.len_of(piece), content.metainfo.piece_hash(piece));
+        let same = geometry.padding_pieces().filter(|piece| what(*piece) == what(sample));
+        same.for_each(|piece| self.picker.mark_have(piece));
     }
 }
 

@@ -28,10 +28,10 @@ impl Torrent {
         slot: PeerSlot,
         piece: PieceIndex,
     ) -> Result<(), Violation> {
-        if self.metainfo.is_none() {
+        let Some(content) = &self.content else {
             return self.early(slot, |early| early.have(piece));
-        }
-        if !self.geometry.contains(piece) {
+        };
+        if !content.geometry().contains(piece) {
             return Err(Violation::PieceOutOfRange { id: id::HAVE, piece });
         }
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
@@ -66,13 +66,13 @@ impl Torrent {
         slot: PeerSlot,
         piece: PieceIndex,
     ) -> Result<(), Violation> {
-        if self.metainfo.is_none() {
+        let Some(content) = &self.content else {
             return self.early(slot, |early| {
                 early.lost(piece);
                 Ok(())
             });
-        }
-        if !self.geometry.contains(piece) {
+        };
+        if !content.geometry().contains(piece) {
             return Err(Violation::PieceOutOfRange { id: id::EXTENDED, piece });
         }
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
@@ -161,11 +161,11 @@ impl Torrent {
         if self.spread.is_some() {
             return;
         }
+        let (infohash, pieces) = (self.infohash, self.pieces());
         let Some(peer) = self.peers.get_mut(slot) else { return };
         if !peer.fast || peer.has.count() >= ALLOWED_FAST_PIECES {
             return;
         }
-        let (infohash, pieces) = (self.infohash, self.geometry.pieces());
         let ip = peer.remote.ip();
         for piece in allowed_fast_set(ip, infohash, pieces, ALLOWED_FAST_PIECES) {
             if self.picker.have().has(piece) && !peer.has.has(piece) {

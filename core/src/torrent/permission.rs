@@ -16,6 +16,7 @@ use crate::session::op::TorrentOp;
 use crate::storage::file_set::FileSet;
 use crate::storage::foreign::{FileFacts, Origin, Refusal, Tally, origin};
 use crate::storage::resume::Trust;
+use crate::torrent::content::Content;
 use crate::torrent::disk_trouble::DiskTrouble;
 use crate::torrent::{FilePriority, Phase, Torrent};
 
@@ -45,10 +46,35 @@ pub(super) struct Preparation {
     pub(super) is_under_way: bool,
 }
 
+impl Places {
+    /// Whether every file that a piece has bytes of is there.
+    fn has_piece(&self, content: &Content, piece: PieceIndex) -> bool {
+        let is_there =
+            |file: FileIndex| self.stats.get(file.0 as usize).is_some_and(Option::is_some);
+        content.files_of(piece).all(is_there)
+    }
+
+    /// Whether a file that is to be written cannot be judged for want of hashes.
+    fn lacks_hashes(&self, content: &Content, files: &FileSet) -> bool {
+        let mut strangers = self.strangers.keys().filter(|file| files.has(**file));
+        strangers.any(|file| self.may_write(content, *file) == Err(Refusal::NoHashes))
+    }
+
+    fn may_write(&self, content: &Content, file: FileIndex) -> Result<(), Refusal> {
+        let at = file.0 as usize;
+        let (Some(Some(stat)), Some(listed)) = (self.stats.get(at), content.spec.files.get(at))
+        else {
+            return Ok(());
+        };
+        let Some((origin, pieces)) = self.strangers.get(&file).copied() else { return Ok(()) };
+        FileFacts { origin, stat: *stat, length: listed.length, pieces }.may_write()
+    }
+}
+
 impl Torrent {
     /// Begins to judge the files that were found.
     pub(super) fn look_for_strangers(&mut self, stats: Vec<Option<FileStat>>) {
-        let may_judge = !self.overwrite && self.wants_something();
+        let may_judge = !self.choices.overwrite && self.wants_something();
         let found = (0..).map(FileIndex).zip(&stats).filter(|_| may_judge);
         let strangers = found
             .filter_map(|(file, stat)| {
@@ -62,26 +88,16 @@ impl Torrent {
     /// Has those of them hashed that are not whole, also where resume data would answer: it is to be
     /// seen what is in them.
     pub(super) fn hash_strangers(&mut self, trust: &mut Trust) {
-        let Some(places) = &self.places else { return };
+        let (Some(places), Some(content)) = (&self.places, &self.content) else { return };
         for &file in places.strangers.keys() {
-            let listed = self.layout.file_of_store(file);
-            let pieces = listed.map_or(0..0, |listed| self.layout.pieces_of_file(listed));
-            let mut lacking =
-                pieces.clone().map(PieceIndex).filter(|piece| !trust.have.has(*piece));
-            if lacking.next().is_some() {
-                for piece in pieces.map(PieceIndex).filter(|piece| self.is_there(*piece)) {
-                    trust.have.clear(piece);
-                    trust.check.set(piece);
-                }
+            if content.has_file(&trust.have, file) {
+                continue;
+            }
+            for piece in content.pieces_of(file).filter(|piece| places.has_piece(content, *piece)) {
+                trust.have.clear(piece);
+                trust.check.set(piece);
             }
         }
-    }
-
-    /// Whether every file that a piece has bytes of is there.
-    fn is_there(&self, piece: PieceIndex) -> bool {
-        let Some(places) = &self.places else { return false };
-        let files = self.layout.piece_spans(piece).into_iter().filter_map(|span| span.file);
-        files.into_iter().all(|file| places.stats.get(file.0 as usize).is_some_and(Option::is_some))
     }
 
     /// The file that may not be ours in which a piece lies wholly, if there is one.
@@ -90,7 +106,7 @@ impl Torrent {
         if strangers.is_empty() {
             return None;
         }
-        let mut files = self.layout.piece_spans(piece).into_iter().filter_map(|span| span.file);
+        let mut files = self.content.as_ref()?.files_of(piece);
         let first = files.next()?;
         (files.all(|file| file == first) && strangers.contains_key(&first)).then_some(first)
     }
@@ -117,36 +133,33 @@ impl Torrent {
 
     /// The files that will be written: those of missing pieces, and wanted ones that are to be made or
     /// cut.
-    fn files_to_write(&self, places: &Places) -> FileSet {
+    fn files_to_write(&self, content: &Content, places: &Places) -> FileSet {
         let is_lacking = |piece: &PieceIndex| {
             !self.picker.have().has(*piece) && self.picker.priority(*piece) != FilePriority::Skip
         };
-        let lacking = (0..self.geometry.pieces()).map(PieceIndex).filter(is_lacking);
-        let spans = lacking.flat_map(|piece| self.layout.piece_spans(piece));
-        let mut files: FileSet = spans.filter_map(|span| span.file).collect();
-        let to_shape = (0..).map(FileIndex).zip(self.spec.files.iter().zip(&places.stats));
+        let lacking = content.geometry().iter().filter(is_lacking);
+        let mut files: FileSet = lacking.flat_map(|piece| content.files_of(piece)).collect();
+        let to_shape = (0..).map(FileIndex).zip(content.spec.files.iter().zip(&places.stats));
         files.extend(to_shape.filter_map(|(file, (listed, stat))| {
             let is_shaped = stat.is_some_and(|stat| stat.length <= listed.length);
-            (!is_shaped && self.is_wanted(file)).then_some(file)
+            (!is_shaped && content.is_wanted(file)).then_some(file)
         }));
         files
     }
 
     /// What is to be made before the torrent runs, or nothing.
     pub(super) fn preparation(&self, places: &Places) -> Option<Preparation> {
-        if !self.wants_something() {
-            return None;
-        }
-        let written = self.files_to_write(places);
+        let content = self.content.as_ref().filter(|content| content.wants_something())?;
+        let written = self.files_to_write(content, places);
         let files: Vec<FileIndex> = (0..)
             .map(FileIndex)
-            .zip(&self.spec.files)
+            .zip(&content.spec.files)
             .filter(|(file, listed)| {
-                (written.has(*file) || listed.executable) && self.is_wanted(*file)
+                (written.has(*file) || listed.executable) && content.is_wanted(*file)
             })
             .map(|(file, _)| file)
             .collect();
-        let links = !self.spec.links.is_empty();
+        let links = !content.spec.links.is_empty();
         (links || !files.is_empty()).then_some(Preparation { files, links, is_under_way: false })
     }
 
@@ -157,13 +170,13 @@ impl Torrent {
             self.places = None;
             return self.begin_running(session);
         }
-        let Some(mut places) = self.places.take() else { return };
+        let (Some(mut places), Some(content)) = (self.places.take(), &self.content) else { return };
         places.is_judged = true;
-        let wants = self.wants_something();
-        let files = if wants { self.files_to_write(&places) } else { FileSet::default() };
-        let refused = self.refused(session, &places, &files);
+        let wants = content.wants_something();
+        let files = if wants { self.files_to_write(content, &places) } else { FileSet::default() };
+        let refused = self.refused(session, content, &places, &files);
         let was_undecided = places.is_undecided;
-        places.is_undecided = refused.is_none() && self.lacks_hashes(&places, &files);
+        places.is_undecided = refused.is_none() && places.lacks_hashes(content, &files);
         if places.is_undecided {
             // Peers are asked for the hashes, and for nothing else.
             self.places = Some(places);
@@ -183,11 +196,10 @@ impl Torrent {
         if files.is_empty() {
             return self.may_write(session);
         }
-        let every = (0..self.spec.files.len() as u32).map(FileIndex);
         let mut is_news = makes;
-        for file in every.filter(|file| files.has(*file)) {
+        for file in content.every_file().filter(|file| files.has(*file)) {
             is_news |= self.ours.insert(file);
-            session.writers.add(self.path_of(file), self.id);
+            session.writers.add(content.path_of(file), self.id);
         }
         self.is_writer = true;
         if is_news {
@@ -202,22 +214,6 @@ impl Torrent {
     /// Whether it is not known yet if what is to be written may be: peers are asked for hashes first.
     pub(super) fn is_undecided(&self) -> bool {
         self.places.as_ref().is_some_and(|places| places.is_undecided)
-    }
-
-    /// Whether a file cannot be judged for want of hashes.
-    fn lacks_hashes(&self, places: &Places, files: &FileSet) -> bool {
-        let mut strangers = places.strangers.keys().filter(|file| files.has(**file));
-        strangers.any(|file| self.may_write_file(places, *file) == Err(Refusal::NoHashes))
-    }
-
-    fn may_write_file(&self, places: &Places, file: FileIndex) -> Result<(), Refusal> {
-        let at = file.0 as usize;
-        let (Some(Some(stat)), Some(listed)) = (places.stats.get(at), self.spec.files.get(at))
-        else {
-            return Ok(());
-        };
-        let Some((origin, pieces)) = places.strangers.get(&file).copied() else { return Ok(()) };
-        FileFacts { origin, stat: *stat, length: listed.length, pieces }.may_write()
     }
 
     /// A piece whose hash came late was hashed, or is not there.
@@ -238,28 +234,30 @@ impl Torrent {
             return;
         };
         let mut strangers = places.strangers.iter();
-        if strangers.any(|(file, (_, tally))| tally.unknown > 0 && self.is_wanted(*file)) {
+        let is_wanted = |file| self.content.as_ref().is_none_or(|content| content.is_wanted(file));
+        if strangers.any(|(file, (_, tally))| tally.unknown > 0 && is_wanted(*file)) {
             return;
         }
         self.phase = Phase::Checking;
         self.ask_to_write(session);
     }
 
-    fn path_of(&self, file: FileIndex) -> std::path::PathBuf {
-        let listed = self.spec.files.get(file.0 as usize);
-        listed.map_or_else(Default::default, |listed| self.spec.root.join(&listed.path))
-    }
-
     /// The first file that may not be written, and why, if there is one.
-    fn refused(&self, session: &Session, places: &Places, files: &FileSet) -> Option<DiskError> {
+    fn refused(
+        &self,
+        session: &Session,
+        content: &Content,
+        places: &Places,
+        files: &FileSet,
+    ) -> Option<DiskError> {
         let why = |file: FileIndex| {
-            let others = session.writers.of(&self.path_of(file)).filter(|who| *who != self.id);
+            let others = session.writers.of(&content.path_of(file)).filter(|who| *who != self.id);
             if others.is_some() {
                 return Some(Refusal::OtherTorrent);
             }
-            self.may_write_file(places, file).err().filter(|why| *why != Refusal::NoHashes)
+            places.may_write(content, file).err().filter(|why| *why != Refusal::NoHashes)
         };
-        let every = (0..self.spec.files.len() as u32).map(FileIndex);
+        let every = content.every_file();
         let mut refused =
             every.filter(|file| files.has(*file)).filter_map(|file| Some((file, why(file)?)));
         let (first, why) = refused.next()?;
@@ -268,13 +266,15 @@ impl Torrent {
             1 => format!("{why}; 1 other file is refused too"),
             others => format!("{why}; {others} other files are refused too"),
         };
-        Some(DiskError { kind: DiskErrorKind::Foreign, path: self.path_of(first), cause })
+        Some(DiskError { kind: DiskErrorKind::Foreign, path: content.path_of(first), cause })
     }
 
     /// While we looked away, somebody made a file that we were about to make: it is not ours.
     pub(super) fn stranger_appeared(&mut self, session: &mut Session, error: DiskError) {
-        let every = (0..self.spec.files.len() as u32).map(FileIndex);
-        if let Some(file) = every.into_iter().find(|file| self.path_of(*file) == error.path) {
+        if let Some(content) = &self.content
+            && let Some(file) =
+                content.every_file().find(|file| content.path_of(*file) == error.path)
+        {
             self.ours.remove(file);
         }
         for piece in std::mem::take(&mut self.unwritten) {
@@ -315,19 +315,17 @@ impl Torrent {
 
     /// Files were copied from other torrents: the pieces of them that are to be hashed.
     pub(super) fn copied_pieces(&mut self, stats: Vec<Option<FileStat>>) -> Bitfield {
-        let mut check = Bitfield::new(self.geometry.pieces());
-        let Some(places) = &mut self.places else { return check };
+        let mut check = Bitfield::new(self.pieces());
+        let (Some(places), Some(content)) = (&mut self.places, &self.content) else { return check };
         let before = std::mem::replace(&mut places.stats, stats);
         let is_new = |index: usize, stat: &Option<FileStat>| {
             stat.is_some() && before.get(index).is_some_and(Option::is_none)
         };
-        let new: Vec<usize> = (places.stats.iter().enumerate())
+        let new = (places.stats.iter().enumerate())
             .filter(|(index, stat)| is_new(*index, stat))
-            .filter_map(|(index, _)| self.layout.file_of_store(FileIndex(index as u32)))
-            .collect();
-        for piece in new.into_iter().flat_map(|listed| self.layout.pieces_of_file(listed)) {
-            let piece = PieceIndex(piece);
-            if !self.picker.have().has(piece) && self.is_there(piece) {
+            .map(|(index, _)| FileIndex(index as u32));
+        for piece in new.flat_map(|file| content.pieces_of(file)) {
+            if !self.picker.have().has(piece) && places.has_piece(content, piece) {
                 check.set(piece);
             }
         }
@@ -336,9 +334,11 @@ impl Torrent {
 
     /// It writes no more: others may.
     pub(super) fn withdraw_claims(&mut self, session: &mut Session) {
-        if std::mem::take(&mut self.is_writer) {
-            for file in 0..self.spec.files.len() as u32 {
-                session.writers.remove(&self.path_of(FileIndex(file)), self.id);
+        if std::mem::take(&mut self.is_writer)
+            && let Some(content) = &self.content
+        {
+            for file in content.every_file() {
+                session.writers.remove(&content.path_of(file), self.id);
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::rate::RateMeter;
 use crate::session::Session;
 use crate::time::{Duration, Instant};
 use crate::torrent::rare::Rare;
-use crate::torrent::{Bottleneck, FilePriority, Phase, Torrent, TorrentState, TorrentStatus};
+use crate::torrent::{Bottleneck, Phase, Torrent, TorrentState, TorrentStatus};
 
 /// A torrent that got nothing for this long is not limited by its peers' speed (chosen).
 const STILL: u64 = 1;
@@ -31,9 +31,9 @@ impl Torrent {
             infohash: self.infohash,
             state: self.state(),
             bottleneck: self.bottleneck(session, down, now),
-            pieces: self.geometry.pieces(),
+            pieces: self.pieces(),
             pieces_have: self.picker.have().count(),
-            total_bytes: self.geometry.data_len(),
+            total_bytes: self.content.as_ref().map_or(0, |content| content.geometry().data_len()),
             wanted_bytes,
             done_bytes,
             down_bytes_per_s: down,
@@ -101,18 +101,19 @@ impl Torrent {
     }
 
     fn wanted_bytes(&self) -> u64 {
-        if self.files.iter().all(|&priority| priority != FilePriority::Skip) {
-            return self.geometry.data_len();
+        match &self.content {
+            Some(content) if content.wants_all() => content.geometry().data_len(),
+            _ => self.picker.wanted_bytes(),
         }
-        self.picker.wanted_bytes()
     }
 
     fn checked_bytes(&self) -> u64 {
+        let Some(geometry) = self.content.as_ref().map(|known| known.geometry()) else { return 0 };
         let (done, total) = self.checker.progress();
         let trusted = u64::from(self.picker.have().count().saturating_sub(done));
         let checked = u64::from(done) + if total == 0 { 0 } else { trusted };
-        let pieces = u128::from(self.geometry.pieces().max(1));
-        let bytes = u128::from(self.geometry.data_len()) * u128::from(checked) / pieces;
-        u64::try_from(bytes).unwrap_or(u64::MAX).min(self.geometry.data_len())
+        let pieces = u128::from(geometry.pieces().max(1));
+        let bytes = u128::from(geometry.data_len()) * u128::from(checked) / pieces;
+        u64::try_from(bytes).unwrap_or(u64::MAX).min(geometry.data_len())
     }
 }

@@ -14,32 +14,30 @@ use crate::disk::{DiskDone, DiskError, DiskRequest, FileIndex};
 use crate::piece::PieceIndex;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
-use crate::session::whole_files::{Content, FilePlace};
+use crate::session::whole_files::{FileKey, FilePlace};
 use crate::torrent::{Phase, Torrent};
 
 impl Torrent {
     /// Others may find its files, once it is known which are whole.
     pub(super) fn announce_files(&self, session: &mut Session) {
-        for (_, content) in self.contents() {
-            session.whole_files.expect(content, self.store);
+        for (_, key) in self.keyed_files() {
+            session.whole_files.expect(key, self.store);
         }
     }
 
     /// Starts to copy what is missing and is to be found elsewhere in the session, or to wait for
     /// it; whether there is something.
     pub(super) fn reuse_files(&mut self, session: &mut Session) -> bool {
-        let Some(places) = &self.places else { return false };
+        let (Some(places), Some(content)) = (&self.places, &self.content) else { return false };
         let is_missing =
             |file: FileIndex| places.stats.get(file.0 as usize).is_some_and(Option::is_none);
-        let missing: Vec<(FileIndex, Content)> = self
-            .contents()
-            .filter(|(file, _)| is_missing(*file) && self.is_wanted(*file))
-            .collect();
+        let missing =
+            content.keyed_files().filter(|(file, _)| is_missing(*file) && content.is_wanted(*file));
         let files = &session.whole_files;
         let (mut some, mut awaited) = (false, None);
-        for &(_, content) in &missing {
-            some |= files.find(content).is_some();
-            awaited = awaited.or_else(|| files.find_expected(content, self.store));
+        for (_, key) in missing {
+            some |= files.find(key).is_some();
+            awaited = awaited.or_else(|| files.find_expected(key, self.store));
         }
         if let Some(store) = awaited {
             // Who waits is not waited for.
@@ -63,8 +61,9 @@ impl Torrent {
 
     /// Copies whatever is found elsewhere; the disk leaves alone what is there.
     fn copy_files(&mut self, session: &mut Session) {
-        let found = |(file, content)| Some((file, session.whole_files.find(content)?));
-        let wanted = self.contents().filter(|(file, _)| self.is_wanted(*file));
+        let Some(content) = &self.content else { return };
+        let found = |(file, key)| Some((file, session.whole_files.find(key)?));
+        let wanted = content.keyed_files().filter(|(file, _)| content.is_wanted(*file));
         let files: Vec<(FileIndex, FilePlace)> =
             wanted.filter_map(found).filter(|(_, (store, _))| *store != self.store).collect();
         self.disk(session, TorrentOp::Reuse, DiskRequest::Reuse { store: self.store, files });
@@ -91,9 +90,9 @@ impl Torrent {
 
     /// Lets other torrents find the files that are whole.
     pub(super) fn offer_files(&self, session: &mut Session) {
-        for (file, content) in self.contents() {
+        for (file, key) in self.keyed_files() {
             if self.has_file(file) {
-                session.whole_files.add(content, (self.store, file));
+                session.whole_files.add(key, (self.store, file));
             }
         }
         self.settle_files(session);
@@ -101,44 +100,37 @@ impl Torrent {
 
     /// Lets them find a file that another waits for, if its last missing piece is this one.
     pub(super) fn offer_file_of(&self, session: &mut Session, piece: PieceIndex) {
-        let file = self.layout.piece_spans(piece).first().and_then(|span| span.file);
-        let Some((file, content)) = file.and_then(|file| self.content_of(file)) else { return };
-        if session.whole_files.is_wanted(content, self.id) && self.has_file(file) {
-            session.whole_files.add(content, (self.store, file));
+        let Some(content) = &self.content else { return };
+        let file = content.layout.piece_spans(piece).first().and_then(|span| span.file);
+        let Some((file, key)) = file.and_then(|file| Some((file, content.key_of(file)?))) else {
+            return;
+        };
+        if session.whole_files.is_wanted(key, self.id) && self.has_file(file) {
+            session.whole_files.add(key, (self.store, file));
         }
     }
 
     /// Whether all pieces of a file are here.
     pub(super) fn has_file(&self, file: FileIndex) -> bool {
-        let listed = self.layout.file_of_store(file);
-        let mut pieces = listed.map_or(0..0, |listed| self.layout.pieces_of_file(listed));
-        pieces.all(|piece| self.picker.have().has(PieceIndex(piece)))
+        self.content.as_ref().is_some_and(|content| content.has_file(self.picker.have(), file))
     }
 
     /// It is not to be waited for any more.
     pub(super) fn settle_files(&self, session: &mut Session) {
-        session.whole_files.settle(self.contents().map(|(_, content)| content), self.store);
+        session.whole_files.settle(self.keyed_files().map(|(_, key)| key), self.store);
     }
 
     /// Lets nobody find its files any more.
     pub(super) fn withdraw_files(&mut self, session: &mut Session) {
         self.want_no_files(session);
-        for (_, content) in self.contents() {
-            session.whole_files.remove(content, self.store);
+        for (_, key) in self.keyed_files() {
+            session.whole_files.remove(key, self.store);
         }
         self.settle_files(session);
     }
 
-    /// The files that have a root, with what tells their content.
-    pub(super) fn contents(&self) -> impl Iterator<Item = (FileIndex, Content)> + '_ {
-        let has_v2 = self.metainfo.as_ref().is_some_and(|metainfo| metainfo.has_v2());
-        let files = if has_v2 { self.spec.files.len() as u32 } else { 0 };
-        (0..files).map(FileIndex).filter_map(|file| self.content_of(file))
-    }
-
-    fn content_of(&self, file: FileIndex) -> Option<(FileIndex, Content)> {
-        let listed = self.layout.file_of_store(file)?;
-        let root = self.metainfo.as_ref()?.pieces_root(listed)?;
-        Some((file, (root, self.layout.len_of_file(listed)?)))
+    /// The files that have a root, with what tells their content from others.
+    pub(super) fn keyed_files(&self) -> impl Iterator<Item = (FileIndex, FileKey)> + '_ {
+        self.content.iter().flat_map(|content| content.keyed_files())
     }
 }

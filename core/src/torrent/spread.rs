@@ -16,10 +16,11 @@ impl Torrent {
         if !begins || self.picker.num_only_at_seeds() == 0 {
             return;
         }
+        let Some(content) = &self.content else { return };
         let picker = &self.picker;
         let lacking =
             |piece: &PieceIndex| picker.have().has(*piece) && picker.is_only_at_seeds(*piece);
-        let spread = Spread::new(self.geometry.iter().filter(lacking), &mut self.policy);
+        let spread = Spread::new(content.geometry().iter().filter(lacking), &mut self.policy);
         self.spread = (!spread.is_done()).then(|| Box::new(spread));
     }
 

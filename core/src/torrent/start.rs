@@ -1,13 +1,11 @@
 //! The way of a torrent to running: resume data, the files' sizes, the check.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
 use crate::choke::accounts::Accounts;
 use crate::disk::{
     DiskDone, DiskError, DiskErrorKind, DiskRequest, FileIndex, FileStat, Span, StateName,
-    StoreSpec,
 };
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
@@ -18,16 +16,17 @@ use crate::picker::Picker;
 use crate::piece::{Geometry, InfoHash, PieceIndex};
 use crate::session::Session;
 use crate::session::op::{OpOwner, TorrentOp};
-use crate::storage::layout::Layout;
+
 use crate::storage::resume::{Resume, Trust};
 use crate::torrent::announce::Announcer;
 use crate::torrent::assembly::Assembly;
 use crate::torrent::checker::Checker;
+use crate::torrent::content::{Choices, Content};
 use crate::torrent::peer_book::{PeerBook, PeerSource};
 use crate::torrent::rare::Rare;
 use crate::torrent::saver::Saver;
 use crate::torrent::{
-    AddTorrent, FilePriority, Phase, PieceOrder, Torrent, TorrentSource, Totals, register_timer,
+    AddTorrent, Phase, PieceOrder, Torrent, TorrentSource, Totals, register_timer,
 };
 use crate::tracker::NamedBy;
 
@@ -41,8 +40,9 @@ impl Torrent {
         session: &mut Session,
         id: TorrentId,
         store: StoreId,
-        add: AddTorrent,
+        mut add: AddTorrent,
     ) -> Self {
+        let choices = Choices::of(&mut add);
         let (infohash, names) = (add.source.infohash(), add.source.infohashes());
         let mut policy = session.policy.fork();
         let (metainfo, magnet) = match add.source {
@@ -59,7 +59,9 @@ impl Torrent {
             names,
             is_newly_hybrid: false,
             doubts_v2: false,
-            metainfo: None,
+            content: None,
+            choices,
+            store,
             magnet,
             metadata: None,
             layers: None,
@@ -67,21 +69,8 @@ impl Torrent {
             unchecked: Default::default(),
             is_twin: false,
             metadata_only: add.metadata_only,
-            idle_if_complete: add.idle_if_complete,
             is_idle: false,
             recheck: add.recheck,
-            overwrite: add.overwrite,
-            follow_top_link: add.follow_top_link,
-            root: add.root,
-            order: add.order,
-            only: add.only,
-            share_only: add.share_only,
-            spec: Arc::default(),
-            geometry: Geometry::NOTHING,
-            layout: Layout::nothing(),
-            store,
-            files: add.files,
-            allocation: add.allocation,
             phase: Phase::Loading,
             paused: add.paused,
             told_finished: false,
@@ -145,29 +134,22 @@ impl Torrent {
 
     /// It is known what the torrent is: how it is cut, which files it has, which of them are wanted.
     pub(super) fn adopt(&mut self, metainfo: Arc<Metainfo>) {
-        self.geometry = metainfo.geometry().clone();
-        self.layout = Layout::new(&metainfo);
-        let spec = metainfo.store_spec(&self.root);
-        self.spec = Arc::new(StoreSpec { follow_top_link: self.follow_top_link, ..spec });
-        self.picker = Picker::new(self.geometry.clone(), self.policy.fork());
-        self.picker.set_order(self.order);
-        let count = metainfo.file_count();
-        if self.share_only {
-            self.files = vec![FilePriority::Skip; count];
-        } else if self.files.len() != count {
-            // That nothing is left of the choice was found before.
-            self.files = self.chosen_files(&metainfo).unwrap_or_default();
-        }
         let names = InfoHashes::of(&metainfo);
         self.is_newly_hybrid |= std::mem::replace(&mut self.names, names) != names;
-        self.metainfo = Some(metainfo);
-        self.apply_priorities();
+        let by_link = self.magnet.as_ref().and_then(|magnet| magnet.select.as_ref());
+        let content = Content::new(metainfo, &mut self.choices, by_link);
+        self.picker = Picker::new(content.geometry().clone(), self.policy.fork());
+        self.picker.set_order(self.choices.order);
+        for (piece, priority) in content.piece_priorities() {
+            self.picker.set_priority(piece, priority);
+        }
+        self.content = Some(Box::new(content));
         self.find_layers();
     }
 
     /// Begins by finding out what the torrent is, if only a magnet link is known.
     pub(crate) fn start(&mut self, session: &mut Session) {
-        if self.metainfo.is_some() {
+        if self.content.is_some() {
             self.find_resume_data(session);
         } else {
             self.find_metadata(session);
@@ -192,15 +174,6 @@ impl Torrent {
         session.disk(OpOwner::Torrent(self.id, op), request);
     }
 
-    fn apply_priorities(&mut self) {
-        if self.files.iter().all(|&priority| priority == FilePriority::Normal) {
-            return;
-        }
-        for (piece, priority) in (0..).zip(self.layout.pieces_wanted(&self.files)) {
-            self.picker.set_priority(PieceIndex(piece), priority);
-        }
-    }
-
     /// Resume data is here, or there is none.
     pub(super) fn resume_loaded(
         &mut self,
@@ -218,11 +191,11 @@ impl Torrent {
             return self.load_resume_data(session, other);
         }
         // A file that is broken or not ours means a full check, nothing worse.
-        if let Ok(DiskDone::Loaded(Some(data))) = result {
+        if let (Ok(DiskDone::Loaded(Some(data))), Some(content)) = (result, &self.content) {
             self.resume = Resume::decode(&data, key)
                 .ok()
-                .filter(|resume| resume.pieces.len() == self.geometry.pieces())
-                .filter(|resume| resume.files.len() == self.spec.files.len())
+                .filter(|resume| resume.pieces.len() == content.geometry().pieces())
+                .filter(|resume| resume.files.len() == content.spec.files.len())
                 .map(Box::new);
         }
         if let Some(resume) = &self.resume {
@@ -234,9 +207,10 @@ impl Torrent {
         self.open_files(session);
     }
 
-    fn open_files(&mut self, session: &mut Session) {
+    pub(super) fn open_files(&mut self, session: &mut Session) {
+        let Some(content) = &self.content else { return };
         self.phase = Phase::Opening;
-        let request = DiskRequest::Open { store: self.store, spec: self.spec.clone() };
+        let request = DiskRequest::Open { store: self.store, spec: content.spec.clone() };
         self.disk(session, TorrentOp::Open, request);
     }
 
@@ -293,10 +267,13 @@ impl Torrent {
 
     /// What is there without hashing, and what is to be hashed.
     fn trust(&mut self, stats: &[Option<FileStat>]) -> Trust {
-        let pieces = self.geometry.pieces();
-        let layout = &self.layout;
-        let pieces_of =
-            |file| layout.file_of_store(file).map_or(0..0, |file| layout.pieces_of_file(file));
+        let pieces = self.pieces();
+        let pieces_of = |file| match self.content.as_ref().map(|content| &content.layout) {
+            Some(layout) => {
+                layout.file_of_store(file).map_or(0..0, |file| layout.pieces_of_file(file))
+            }
+            None => 0..0,
+        };
         let is_all_hashed = std::mem::take(&mut self.recheck);
         match &self.resume {
             Some(resume) if !is_all_hashed => resume.trust(stats, pieces, pieces_of),
@@ -306,16 +283,16 @@ impl Torrent {
 
     /// Leaves out of a check what cannot be there, because a file ends before it.
     fn skip_what_is_short(&self, check: &mut Bitfield) {
-        let stats = self.places.as_ref().map_or(&[][..], |places| &places.stats);
-        for (index, (file, stat)) in (0..).zip(self.spec.files.iter().zip(stats)) {
-            let Some(stat) = stat.filter(|stat| stat.length < file.length) else { continue };
-            let Some(listed) = self.layout.file_of_store(FileIndex(index)) else { continue };
-            for piece in self.layout.pieces_of_file(listed).map(PieceIndex) {
+        let (Some(places), Some(content)) = (&self.places, &self.content) else { return };
+        for (file, (listed, stat)) in
+            content.every_file().zip(content.spec.files.iter().zip(&places.stats))
+        {
+            let Some(stat) = stat.filter(|stat| stat.length < listed.length) else { continue };
+            for piece in content.pieces_of(file) {
                 let ends_early = |span: &Span| {
-                    span.file == Some(FileIndex(index))
-                        && span.offset + u64::from(span.length) > stat.length
+                    span.file == Some(file) && span.offset + u64::from(span.length) > stat.length
                 };
-                if self.layout.piece_spans(piece).iter().any(ends_early) {
+                if content.layout.piece_spans(piece).iter().any(ends_early) {
                     check.clear(piece);
                 }
             }
@@ -381,7 +358,7 @@ impl Torrent {
             self.id,
             TorrentNotice::Checked {
                 have: self.picker.have().count(),
-                pieces: self.geometry.pieces(),
+                pieces: self.pieces(),
                 from_resume: hashed == 0,
             },
         );
@@ -413,7 +390,7 @@ impl Torrent {
             self.finished(session);
         }
         self.check_late(session);
-        self.is_idle = self.idle_if_complete && self.is_finished();
+        self.is_idle = self.choices.idle_if_complete && self.is_finished();
         if self.is_idle {
             // Of a magnet link, trackers and peers know already.
             self.drop_all_peers(session);
@@ -447,35 +424,26 @@ impl Torrent {
     /// Makes the wanted files, so that empty ones exist and a full disk shows early; and the links,
     /// unless nothing is wanted at all. Later the same tries whether the disk works again.
     pub(super) fn prepare_files(&mut self, session: &mut Session) {
-        let every = (0..self.spec.files.len() as u32).map(FileIndex);
+        let Some(content) = &self.content else { return };
+        let have = self.picker.have();
         let (files, links) = match &mut self.preparation {
             Some(preparation) => {
                 preparation.is_under_way = true;
                 (preparation.files.clone(), preparation.links)
             }
             None => {
-                let is_open = |file: &FileIndex| self.is_wanted(*file) && !self.has_file(*file);
-                (every.filter(is_open).collect(), false)
+                let is_open =
+                    |file: &FileIndex| content.is_wanted(*file) && !content.has_file(have, *file);
+                (content.every_file().filter(is_open).collect(), false)
             }
         };
-        let (store, allocation) = (self.store, self.allocation);
+        let (store, allocation) = (self.store, self.choices.allocation);
         let request = DiskRequest::Prepare { store, files, allocation, links };
         self.disk(session, TorrentOp::Prepare, request);
     }
 
-    /// The links that are made, relative to the root.
-    pub(super) fn links_to_make(&self) -> Vec<PathBuf> {
-        let links = if self.wants_something() { &self.spec.links[..] } else { &[] };
-        links.iter().map(|link| link.path.clone()).collect()
-    }
-
     pub(super) fn wants_something(&self) -> bool {
-        (0..self.spec.files.len() as u32).map(FileIndex).any(|file| self.is_wanted(file))
-    }
-
-    pub(super) fn is_wanted(&self, file: FileIndex) -> bool {
-        let priority = self.files.get(file.0 as usize);
-        priority.is_none_or(|&priority| priority != FilePriority::Skip)
+        self.content.as_ref().is_some_and(|content| content.wants_something())
     }
 
     /// The wanted files are made, or could not be.
@@ -507,7 +475,7 @@ impl Torrent {
 
     /// Fetches pieces in this order from now on.
     pub(crate) fn set_order(&mut self, order: PieceOrder) {
-        self.order = order;
+        self.choices.order = order;
         self.picker.set_order(order);
     }
 }

@@ -59,7 +59,7 @@ impl Torrent {
             return true;
         }
         let now = session.now;
-        let pieces = self.metainfo.is_some().then(|| self.geometry.pieces());
+        let pieces = self.content.is_some().then(|| self.pieces());
         let id = self.id;
         let config = &session.config;
         let placeholder = crate::id::Id::new(u32::MAX, u32::MAX);
@@ -104,7 +104,7 @@ impl Torrent {
             remote,
             true,
             Phase::Handshaking(handshake),
-            self.metainfo.is_some().then(|| self.geometry.pieces()),
+            self.content.is_some().then(|| self.pieces()),
             session.now,
             &session.config,
         );

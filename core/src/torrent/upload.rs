@@ -11,6 +11,7 @@ use crate::session::conn::ReadPause;
 use crate::session::op::TorrentOp;
 use crate::time::Duration;
 use crate::torrent::Torrent;
+use crate::torrent::content::Content;
 use crate::torrent::hashes::answer;
 use crate::torrent::metadata::gather_metadata;
 use crate::wire::message::id;
@@ -34,15 +35,14 @@ impl Torrent {
         slot: PeerSlot,
         block: Block,
     ) -> Result<(), Violation> {
-        let violation = if self.metainfo.is_none() {
+        let violation = match &self.content {
             // There is nothing that it could have been offered.
-            Some(Violation::RequestForMissing(block))
-        } else if !self.geometry.contains_range(block) {
-            Some(Violation::BlockOutOfRange { id: id::REQUEST, block })
-        } else if block.length > LONGEST_REQUEST {
-            Some(Violation::RequestTooLong(block))
-        } else {
-            None
+            None => Some(Violation::RequestForMissing(block)),
+            Some(content) if !content.geometry().contains_range(block) => {
+                Some(Violation::BlockOutOfRange { id: id::REQUEST, block })
+            }
+            _ if block.length > LONGEST_REQUEST => Some(Violation::RequestTooLong(block)),
+            _ => None,
         };
         if let Some(violation) = violation {
             if let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.fast) {
@@ -88,8 +88,9 @@ impl Torrent {
                 return;
             }
             let Some(run) = peer.uploads.next_run(READ_AHEAD_PER_PEER) else { return };
+            let Some(content) = &self.content else { return };
             session.read_ahead += run.length as usize;
-            let spans = self.layout.spans(run.as_block());
+            let spans = content.layout.spans(run.as_block());
             let request = DiskRequest::Read { store: self.store, spans };
             self.disk(session, TorrentOp::ReadForPeer(slot, run), request);
         }
@@ -183,8 +184,8 @@ impl Torrent {
         }
         let held = peer.uploads.ready_bytes();
         let (mut payload, mut padding) = (0, 0);
-        if let Some(metainfo) = &self.metainfo {
-            let sent = gather_metadata(peer, metainfo, before + limit, out);
+        if let Some(content) = &self.content {
+            let sent = gather_metadata(peer, &content.metainfo, before + limit, out);
             session.upload.charge(now, self.id, sent);
         }
         while out.len() - before < limit && peer.has_uploads() {
@@ -205,7 +206,7 @@ impl Torrent {
                 break;
             }
             let len = if let Some(request) = peer.hash_uploads.pop() {
-                let metainfo = self.metainfo.as_deref();
+                let metainfo = self.content.as_ref().map(|content| &*content.metainfo);
                 let message = answer(self.hash_trees.make(), now, metainfo, request);
                 let len = message.encoded_len();
                 message.encode(out);
@@ -213,7 +214,8 @@ impl Torrent {
             } else {
                 let Some((block, data)) = peer.uploads.pop_ready() else { break };
                 let len = data.len();
-                padding += u64::from(self.geometry.padding_in(block));
+                let inside = |content: &Content| u64::from(content.geometry().padding_in(block));
+                padding += self.content.as_deref().map_or(0, inside);
                 Message::Piece { piece: block.piece, begin: block.begin, data: data.into() }
                     .encode(out);
                 payload += len as u64;
@@ -344,7 +346,7 @@ impl Torrent {
             mode: if self.is_finished() { Mode::Seeding } else { Mode::Leeching },
             slots: if self.cannot_read() { 0 } else { session.config.choking.slots },
             rotate_optimistic: rotate,
-            piece_len: self.geometry.piece_len(),
+            piece_len: self.content.as_ref().map_or(0, |known| known.geometry().piece_len()),
         };
         let decision = choke::decide(&snapshot, &state, &mut self.policy);
         self.apply_chokes(session, &decision);
