@@ -25,6 +25,7 @@ use crate::map::Map;
 use crate::metainfo::Metainfo;
 use crate::notice::Notice;
 use crate::piece::InfoHash;
+use crate::priority::PieceOrder;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::announces::Announces;
@@ -36,7 +37,7 @@ use crate::session::sockets::{Purpose, Sockets};
 use crate::session::tracker_host::TrackerHost;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::timer::TimerId;
-use crate::torrent::{AddTorrent, PieceOrder, Torrent, TorrentStatus};
+use crate::torrent::{AddTorrent, Torrent, TorrentStatus};
 use crate::tracker::server::Stats as TrackerStats;
 use crate::wire::handshake::HandshakeDecoder;
 

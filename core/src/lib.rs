@@ -114,6 +114,7 @@ pub mod peer;
 pub mod picker;
 pub mod piece;
 pub mod piece_hash;
+pub mod priority;
 pub mod random;
 pub mod rate;
 pub mod record;

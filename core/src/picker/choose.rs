@@ -25,7 +25,7 @@ use super::partial::Partial;
 use super::{MAX_REQUESTERS, Pace, PeerKey, PickHints, Picker, lane};
 use crate::bitfield::Bitfield;
 use crate::piece::{Block, PieceIndex};
-use crate::torrent::PieceOrder;
+use crate::priority::PieceOrder;
 
 /// How many pieces are begun by chance rather than by rarity (chosen, as is the field's custom).
 const RANDOM_FIRST: usize = 4;

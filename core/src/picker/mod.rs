@@ -50,8 +50,8 @@ use self::buckets::{Buckets, LANES};
 use self::partial::Partials;
 use crate::bitfield::Bitfield;
 use crate::piece::{Block, Geometry, PieceIndex};
+use crate::priority::{FilePriority, PieceOrder};
 use crate::random::PolicyRng;
-use crate::torrent::{FilePriority, PieceOrder};
 
 /// Most peers that a block is requested of at once in the end game (chosen: a second one saves the
 /// wait, a third one the unlucky, further ones cost more than they save).

@@ -10,7 +10,7 @@ use super::choose::Walk;
 use super::{PeerKey, PickHints, Picker, lane};
 use crate::bitfield::Bitfield;
 use crate::piece::PieceIndex;
-use crate::torrent::PieceOrder;
+use crate::priority::PieceOrder;
 
 impl Picker {
     /// A piece of this lane to fetch from this peer, because seeds alone have it; a new one only if

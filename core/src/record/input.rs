@@ -13,7 +13,8 @@ use crate::event::Event;
 use crate::id::{ConnId, SocketId, TorrentId};
 use crate::metainfo::{FileRanges, Magnet, Metainfo, MetainfoError, PathRules};
 use crate::piece::InfoHash;
-use crate::torrent::{AddTorrent, FilePriority, PieceOrder, TorrentSource};
+use crate::priority::{FilePriority, PieceOrder};
+use crate::torrent::{AddTorrent, TorrentSource};
 
 /// A call of an [`Engine`](crate::Engine) method that changes its state; each variant is the
 /// method of that name. `E` is [`Event`], or a reference to one where it is only written.

@@ -15,9 +15,10 @@ use crate::http::Url;
 use crate::id::{ConnId, SocketId, TorrentId};
 use crate::metainfo::PathRules;
 use crate::piece::InfoHash;
+use crate::priority::PieceOrder;
 use crate::segments::Segments;
 use crate::time::{Instant, UnixTime};
-use crate::torrent::{AddTorrent, PieceOrder};
+use crate::torrent::AddTorrent;
 use crate::tracker::ScrapeId;
 
 /// Inputs between two checkpoints (chosen: a difference is located within these).

@@ -10,7 +10,8 @@ use crate::disk::{DiskDone, DiskRequest};
 use crate::event::{Event, NetError};
 use crate::id::ConnId;
 use crate::metainfo::create::Creator;
-use crate::torrent::{AddTorrent, PieceOrder};
+use crate::priority::PieceOrder;
+use crate::torrent::AddTorrent;
 use crate::{Action, Engine, Instant, Segments, UnixTime};
 
 const PEER: &str = "10.0.0.9:6881";

@@ -15,7 +15,7 @@ use crate::disk::{FileIndex, Span, Spans};
 use crate::merkle::TreeShape;
 use crate::metainfo::Metainfo;
 use crate::piece::{Block, Geometry, PieceIndex};
-use crate::torrent::FilePriority;
+use crate::priority::FilePriority;
 
 /// The map between pieces and files of one torrent.
 #[derive(Clone, PartialEq, Eq, Debug)]

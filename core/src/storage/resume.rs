@@ -23,9 +23,9 @@ use serde::{Deserialize, Serialize};
 use crate::bitfield::Bitfield;
 use crate::disk::{FileIndex, FileStat};
 use crate::piece::{InfoHash, MAX_PIECES, PieceIndex};
+use crate::priority::FilePriority;
 use crate::storage::file_set::FileSet;
 use crate::time::UnixTime;
-use crate::torrent::FilePriority;
 
 const MAGIC: [u8; 8] = *b"bswarmRD";
 /// Of everything after the magic.

@@ -114,7 +114,8 @@ use crate::torrent::rare::Rare;
 use crate::torrent::saver::Saver;
 use crate::torrent::smart_ban::SmartBan;
 
-pub use options::{AddTorrent, FilePriority, PieceOrder, TorrentSource};
+pub use crate::priority::{FilePriority, PieceOrder};
+pub use options::{AddTorrent, TorrentSource};
 pub use status::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
 
 /// One torrent of the session.

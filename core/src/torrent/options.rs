@@ -1,16 +1,15 @@
-//! What the user says about a torrent: how to add it, which files, in which order.
+//! A torrent to add, and what names it: metainfo or a magnet link.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use crate::config::RateLimits;
 use crate::disk::Allocation;
 use crate::infohashes::InfoHashes;
 use crate::metainfo::{FileRanges, Magnet, Metainfo};
 use crate::piece::InfoHash;
+use crate::priority::{FilePriority, PieceOrder};
 
 /// A torrent to add to the session.
 #[derive(Clone, Debug)]
@@ -141,30 +140,4 @@ impl AddTorrent {
             idle_if_complete: false,
         }
     }
-}
-
-/// How much a file is wanted.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
-)]
-pub enum FilePriority {
-    /// Not at all. Pieces shared with a wanted file are fetched all the same.
-    Skip,
-    /// After everything else.
-    Low,
-    /// As usual.
-    #[default]
-    Normal,
-    /// Before everything else.
-    High,
-}
-
-/// In which order pieces are fetched.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
-pub enum PieceOrder {
-    /// The piece that the fewest peers have comes first: best for the swarm.
-    #[default]
-    RarestFirst,
-    /// From the first to the last, for reading along.
-    Sequential,
 }

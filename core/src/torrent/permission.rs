@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use crate::bitfield::Bitfield;
 use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest, FileIndex, FileStat};
 use crate::piece::PieceIndex;
+use crate::priority::FilePriority;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
 use crate::storage::file_set::FileSet;
@@ -18,7 +19,7 @@ use crate::storage::foreign::{FileFacts, Origin, Refusal, Tally, origin};
 use crate::storage::resume::Trust;
 use crate::torrent::content::Content;
 use crate::torrent::disk_trouble::DiskTrouble;
-use crate::torrent::{FilePriority, Phase, Torrent};
+use crate::torrent::{Phase, Torrent};
 
 /// What lies at the files' places, from the moment it is looked at until the torrent runs.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@
 //! left is an error: neither nothing nor everything is what somebody meant by it.
 
 use crate::metainfo::FileRanges;
-use crate::torrent::FilePriority;
+use crate::priority::FilePriority;
 
 /// Nothing is left of a choice of files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
