@@ -13,8 +13,9 @@ use crate::random::PolicyRng;
 use crate::session::Session;
 use crate::session::announces::{AnnounceResult, Errand};
 use crate::time::Instant;
+use crate::torrent::Torrent;
 use crate::torrent::peer_book::{Added, PeerSource};
-use crate::torrent::{Torrent, TrackerStatus};
+use crate::tracker::TrackerStatus;
 use crate::tracker::list::{Heard, TrackerKey, TrackerList};
 use crate::tracker::{AnnounceEvent, AnnounceRequest, NamedBy};
 

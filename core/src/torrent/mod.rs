@@ -115,8 +115,9 @@ use crate::torrent::saver::Saver;
 use crate::torrent::smart_ban::SmartBan;
 
 pub use crate::priority::{FilePriority, PieceOrder};
+pub use crate::tracker::TrackerStatus;
 pub use options::{AddTorrent, TorrentSource};
-pub use status::{Bottleneck, TorrentState, TorrentStatus, TrackerStatus};
+pub use status::{Bottleneck, TorrentState, TorrentStatus};
 
 /// One torrent of the session.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use crate::disk::DiskError;
 use crate::extension::metadata::MetadataProgress;
 use crate::id::TorrentId;
 use crate::piece::InfoHash;
+use crate::tracker::TrackerStatus;
 
 /// How a torrent stands at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -116,21 +117,4 @@ impl Bottleneck {
             Bottleneck::Peers => "peers",
         }
     }
-}
-
-/// How one tracker stands.
-#[derive(Clone, Debug, Serialize)]
-pub struct TrackerStatus {
-    /// Its URL.
-    pub url: String,
-    /// Its tier, from 0.
-    pub tier: usize,
-    /// The last answer: peers named, or the error.
-    pub last: Option<Result<usize, String>>,
-    /// Time until the next announce.
-    pub next_announce: Option<Duration>,
-    /// Seeds in the swarm, as the tracker counts them.
-    pub complete: Option<u64>,
-    /// Leeches in the swarm, as the tracker counts them.
-    pub incomplete: Option<u64>,
 }

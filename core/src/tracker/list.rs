@@ -25,12 +25,12 @@ use self::standing::{Failure, InFlight, Standing, Tracker};
 use super::announce::{AnnounceEvent, AnnounceResponse};
 use super::error::{TrackerError, shown_text};
 use super::question::NamedBy;
+use super::status::TrackerStatus;
 use crate::family::{Families, Family, PerFamily};
 use crate::http::Url;
 use crate::metainfo;
 use crate::random::PolicyRng;
 use crate::time::{Duration, Instant};
-use crate::torrent::TrackerStatus;
 
 /// Trackers of one torrent that others than the user name; the rest is ignored (chosen, defence 33:
 /// what a torrent file and a magnet link together can name).

@@ -4,6 +4,7 @@
 //! - [`scrape`]: a swarm's numbers without taking part in it (BEP 48).
 //! - [`error`]: why a tracker gave no answer.
 //! - [`list`]: the trackers of a torrent: when to announce, to whom, with which event (BEP 12).
+//! - [`status`]: how one of them stands, to be shown.
 //! - [`exchange`]: one question to one tracker, from the URL to the answer.
 //! - [`packet`]: the packets of UDP trackers; [`udp`]: their client (BEP 15, 41).
 //! - [`server`]: a tracker of our own.
@@ -18,6 +19,7 @@ pub mod packet;
 pub mod question;
 pub mod scrape;
 pub mod server;
+pub mod status;
 pub mod udp;
 
 pub use announce::{AnnounceEvent, AnnounceRequest, AnnounceResponse};
@@ -27,4 +29,5 @@ pub use list::{Announce, Heard, TrackerKey, TrackerList};
 pub use question::{Answer, NamedBy, Question};
 pub use scrape::{MAX_SCRAPE, ScrapeEntry, ScrapeId, ScrapeResponse};
 pub use server::{ServerConfig, TrackerServer};
+pub use status::TrackerStatus;
 pub use udp::UdpTracker;
