@@ -12,6 +12,8 @@ use crate::disk::DiskRequest;
 use crate::id::{ConnId, OpId, SocketId};
 use crate::notice::Notice;
 
+pub use crate::socket::{SocketKind, SocketSpec};
+
 /// Something the host is to do. See `Engine::poll_action`.
 #[derive(Debug, Serialize)]
 pub enum Action {
@@ -92,27 +94,6 @@ pub enum Close {
     Flush,
     /// They are dropped.
     Abort,
-}
-
-/// A listener or datagram socket to open.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct SocketSpec {
-    /// TCP or UDP.
-    pub kind: SocketKind,
-    /// Local address, or the multicast group; port 0 lets the system choose.
-    pub addr: SocketAddr,
-}
-
-/// Which kind of socket.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub enum SocketKind {
-    /// A TCP listener: connections are offered to `Engine::accept`.
-    TcpListener,
-    /// A UDP socket.
-    Udp,
-    /// A UDP socket that shares the port with others and belongs to the multicast group `addr`, on
-    /// each interface. What is sent to the group leaves through each of them.
-    Multicast,
 }
 
 #[cfg(test)]

@@ -120,6 +120,7 @@ pub mod rate;
 pub mod record;
 pub mod segments;
 pub mod session;
+pub mod socket;
 pub mod storage;
 pub mod time;
 pub mod timer;

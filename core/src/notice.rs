@@ -2,16 +2,16 @@
 //!
 //! Notices tell of changes. How things stand is asked for with `Engine::torrent`.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
-use crate::action::SocketKind;
 use crate::dht::{Outcome, WishId};
 use crate::disk::DiskError;
 use crate::event::NetError;
 use crate::id::TorrentId;
-use crate::session::bans::BanReason;
+use crate::socket::SocketKind;
 use crate::tracker::server::HeardAnnounce;
 use crate::tracker::{ScrapeEntry, ScrapeId};
 
@@ -173,4 +173,25 @@ pub enum TorrentNotice {
     Resumed,
     /// It is gone, and its files too if that was asked for.
     Removed,
+}
+
+/// Why an address is banned.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+pub enum BanReason {
+    /// It sent a block that was proved wrong.
+    WrongData,
+    /// It broke the protocol.
+    Protocol,
+    /// The user banned it.
+    User,
+}
+
+impl fmt::Display for BanReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BanReason::WrongData => "sent wrong data",
+            BanReason::Protocol => "broke the protocol",
+            BanReason::User => "banned by the user",
+        })
+    }
 }

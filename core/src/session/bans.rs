@@ -5,31 +5,9 @@
 //! whoever bans (see [`SmartBan`](crate::torrent::smart_ban::SmartBan) for proof of wrong data).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 
-use serde::Serialize;
-
-/// Why an address is banned.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
-pub enum BanReason {
-    /// It sent a block that was proved wrong.
-    WrongData,
-    /// It broke the protocol.
-    Protocol,
-    /// The user banned it.
-    User,
-}
-
-impl fmt::Display for BanReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            BanReason::WrongData => "sent wrong data",
-            BanReason::Protocol => "broke the protocol",
-            BanReason::User => "banned by the user",
-        })
-    }
-}
+pub use crate::notice::BanReason;
 
 /// The banned addresses. An IPv4 address and its IPv6 form are one.
 #[derive(Clone, Debug)]

@@ -1,0 +1,26 @@
+//! The sockets that the engine asks its host for.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+/// A listener or datagram socket to open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct SocketSpec {
+    /// TCP or UDP.
+    pub kind: SocketKind,
+    /// Local address, or the multicast group; port 0 lets the system choose.
+    pub addr: SocketAddr,
+}
+
+/// Which kind of socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub enum SocketKind {
+    /// A TCP listener: connections are offered to `Engine::accept`.
+    TcpListener,
+    /// A UDP socket.
+    Udp,
+    /// A UDP socket that shares the port with others and belongs to the multicast group `addr`, on
+    /// each interface. What is sent to the group leaves through each of them.
+    Multicast,
+}
