@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     let follow_top_link = !made.contains(OsStr::new(metainfo.name()));
     let spec = StoreSpec { follow_top_link, ..metainfo.store_spec(data) };
     let spec = (*disk::follow_top_link(spec.into())).clone();
-    let layout = Layout::new(&metainfo);
+    let layout = metainfo.layout();
     let mut files = look_at_files(&metainfo, &spec);
     let hashes = hash(metainfo.name(), spec, &layout, protocol, &progress, &interrupt)?;
     let Wrong { pieces, contradictions, unreadable } = wrong_pieces(&metainfo, hashes);

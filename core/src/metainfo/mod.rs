@@ -41,6 +41,7 @@ use crate::disk::{StoreFile, StoreLink, StoreSpec};
 use crate::merkle::TreeShape;
 use crate::piece::{Geometry, InfoHash, InfoHashV2, PieceIndex, Sha1Hash, Sha256Hash};
 use crate::piece_hash::{PieceHash, PieceRoot};
+use crate::storage::layout::Layout;
 
 pub use create::Creator;
 pub use edit::Edit;
@@ -410,7 +411,7 @@ impl Metainfo {
 
     /// The files as they lie on disk under `root`: in a folder of the torrent's name if there may
     /// be many. Pad files are left out, links stand apart and only those that lead somewhere, so the
-    /// indices differ from [`Metainfo::files`]; [`Layout`](crate::storage::layout::Layout) translates.
+    /// indices differ from [`Metainfo::files`]; [`Layout`] translates.
     pub fn store_spec(&self, root: &Path) -> StoreSpec {
         let folder = if self.is_multi_file { Path::new(&self.name) } else { Path::new("") };
         let file = |file: &File| StoreFile {
@@ -429,6 +430,13 @@ impl Metainfo {
         files.shrink_to_fit();
         let links = self.links.iter().filter_map(link).collect();
         StoreSpec { root: PathBuf::from(root), files, links, follow_top_link: false }
+    }
+
+    /// The map between its pieces and its files. Agrees with [`Metainfo::store_spec`].
+    pub fn layout(&self) -> Layout {
+        let files = self.files.iter().map(|file| (file.length(), file.is_stored()));
+        Layout::from_parts(self.geometry().clone(), files)
+            .expect("a Metainfo has checked that its files make up its content")
     }
 }
 

@@ -420,7 +420,7 @@ fn links_of_the_store_lead_from_their_folder() {
 fn the_layout_agrees_with_the_store() {
     let files = [("a", 5, ""), ("b", 0, "l"), ("c", 11, "p"), ("d", 0, ""), ("e", 7, "")];
     let torrent = Metainfo::parse(&multi_file("top", &files)).unwrap();
-    let layout = crate::storage::layout::Layout::new(&torrent);
+    let layout = torrent.layout();
     let store = torrent.store_spec(Path::new("")).files;
     assert_eq!(layout.stored_files(), store.len());
     for (at, file) in store.iter().enumerate() {
@@ -600,7 +600,7 @@ quickcheck! {
             && torrent.piece_hash(PieceIndex(pieces)).is_none()
             && torrent.to_bytes() == bytes
             && edited.info_bytes() == torrent.info_bytes()
-            && crate::storage::layout::Layout::new(&torrent).geometry() == torrent.geometry()
+            && torrent.layout().geometry() == torrent.geometry()
     }
 
     fn no_bytes_make_it_panic(bytes: Vec<u8>) -> bool {

@@ -9,7 +9,6 @@ use super::create::{Creator, Protocol};
 use super::*;
 use crate::bencode::{DictWriter, encode_dict};
 use crate::merkle::{BlockHasher, leaf};
-use crate::storage::layout::Layout;
 
 const PIECE: usize = 32_768;
 
@@ -186,7 +185,7 @@ fn a_torrent_of_v2_alone_is_laid_out_with_padding_between_files() {
     assert_eq!(files, expected);
     assert_eq!(torrent.geometry().pieces(), 7);
     assert_eq!(torrent.piece_hash(PieceIndex(0)), None);
-    assert_eq!(Layout::new(&torrent).geometry(), torrent.geometry());
+    assert_eq!(torrent.layout().geometry(), torrent.geometry());
     let spec = torrent.store_spec(Path::new("/root"));
     let paths: Vec<_> = spec.files.iter().map(|file| file.path.to_str().unwrap()).collect();
     assert_eq!(paths, ["top/a", "top/b/c", "top/b/d", "top/b/e", "top/z"]);
@@ -546,7 +545,7 @@ quickcheck! {
         let pieces = torrent.geometry().pieces();
         let complete = torrent.has_piece_layers()
             && (0..pieces).all(|piece| torrent.piece_hash_v2(PieceIndex(piece)).is_some());
-        Layout::new(&torrent).geometry() == torrent.geometry()
+        torrent.layout().geometry() == torrent.geometry()
             && (torrent.has_v1() || complete)
     }
 }

@@ -13,7 +13,6 @@ use std::ops::Range;
 
 use crate::disk::{FileIndex, Span, Spans};
 use crate::merkle::TreeShape;
-use crate::metainfo::Metainfo;
 use crate::piece::{Block, Geometry, PieceIndex};
 use crate::priority::FilePriority;
 
@@ -45,13 +44,6 @@ impl Extent {
 }
 
 impl Layout {
-    /// The layout of a torrent. Agrees with its [`Metainfo::store_spec`].
-    pub fn new(metainfo: &Metainfo) -> Self {
-        let files = metainfo.files().iter().map(|file| (file.length(), file.is_stored()));
-        Self::from_parts(metainfo.geometry().clone(), files)
-            .expect("a Metainfo has checked that its files make up its content")
-    }
-
     /// The layout of content cut by `geometry` and made of files, each given by its length in
     /// bytes and whether it is on disk; those that are not read as zeros. `None` if the lengths do
     /// not add up to the geometry's, or there are 2^32 files or more.

@@ -11,10 +11,11 @@ use crate::bitfield::Bitfield;
 use crate::disk::{Allocation, FileIndex, StoreSpec};
 use crate::metainfo::{FileRanges, Metainfo};
 use crate::piece::{Geometry, PieceIndex};
+use crate::priority::{FilePriority, PieceOrder};
 use crate::session::whole_files::FileKey;
 use crate::storage::layout::Layout;
+use crate::torrent::AddTorrent;
 use crate::torrent::selection;
-use crate::torrent::{AddTorrent, FilePriority, PieceOrder};
 
 /// What the user chose when the torrent was added.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ impl Content {
         let spec = metainfo.store_spec(&choices.root);
         let spec = StoreSpec { follow_top_link: choices.follow_top_link, ..spec };
         let files = choices.priorities(metainfo.file_count(), by_link);
-        Content { layout: Layout::new(&metainfo), spec: Arc::new(spec), files, metainfo }
+        Content { layout: metainfo.layout(), spec: Arc::new(spec), files, metainfo }
     }
 
     /// How it is cut into pieces.

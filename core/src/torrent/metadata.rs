@@ -20,7 +20,6 @@ use crate::notice::TorrentNotice;
 use crate::peer::early::EarlyPieces;
 use crate::peer::{Peer, PeerSlot};
 use crate::piece::{InfoHash, PieceIndex};
-use crate::priority::FilePriority;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::bans::BanReason;

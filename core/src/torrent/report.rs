@@ -1,6 +1,5 @@
 //! How a torrent stands, and what keeps it from being faster.
 
-use crate::priority::FilePriority;
 use crate::rate::RateMeter;
 use crate::session::Session;
 use crate::time::{Duration, Instant};

@@ -8,7 +8,6 @@ use std::path::{Component, Path};
 use bitswarm_core::merkle::HashTree;
 use bitswarm_core::metainfo::{File, MAX_TRACKERS, Metainfo, PathRules};
 use bitswarm_core::piece::PieceIndex;
-use bitswarm_core::storage::layout::Layout;
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
@@ -97,7 +96,7 @@ fn check_layout(metainfo: &Metainfo) {
     }
     assert_eq!((offset, metainfo.total_len()), (geometry.total_len(), geometry.total_len()));
 
-    let layout = Layout::new(metainfo);
+    let layout = metainfo.layout();
     let spec = metainfo.store_spec(Path::new("/root"));
     assert_eq!(layout.stored_files(), spec.files.len());
     let last = geometry.pieces().checked_sub(1);

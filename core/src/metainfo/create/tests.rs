@@ -70,7 +70,7 @@ fn the_layout_says_what_to_read_and_hashes_are_those_of_the_pieces() {
     let torrent = creator.finish_with_content(&content).unwrap();
     let second: [u8; 20] = Sha1::digest(&content[16_384..]).into();
     assert_eq!(torrent.piece_hash(PieceIndex(1)), Some(second));
-    assert_eq!(Layout::new(&torrent), layout);
+    assert_eq!(torrent.layout(), layout);
 }
 
 #[test]
@@ -84,12 +84,12 @@ fn padding_and_executables_are_marked() {
     let torrent = creator.finish_with_content(&content).unwrap();
     assert!(torrent.files()[1].attributes().pad);
     assert!(torrent.files()[2].attributes().executable);
-    assert_eq!(Layout::new(&torrent), creator.layout().unwrap());
+    assert_eq!(torrent.layout(), creator.layout().unwrap());
 }
 
 /// Whether a torrent lies where its creator said; what it has of padding besides is its own.
 fn lies_as_planned(torrent: &Metainfo, creator: &Creator) -> bool {
-    let (read, planned) = (Layout::new(torrent), creator.layout().unwrap());
+    let (read, planned) = (torrent.layout(), creator.layout().unwrap());
     let mut pieces = planned.geometry().iter();
     read.geometry().pieces() == planned.geometry().pieces()
         && pieces.all(|piece| read.piece_spans(piece) == planned.piece_spans(piece))
@@ -300,7 +300,7 @@ fn v1_alone(hybrid: &Metainfo) -> Metainfo {
 
 /// Where the bytes of each piece lie, padding left out.
 fn places(torrent: &Metainfo) -> Vec<Vec<Span>> {
-    let layout = Layout::new(torrent);
+    let layout = torrent.layout();
     let spans = |piece| layout.piece_spans(piece).into_iter().filter(|span| span.file.is_some());
     layout.geometry().iter().map(|piece| spans(piece).collect()).collect()
 }
