@@ -2,7 +2,7 @@
 //! limiting policy as piece requests"). Leaf hashes are not held but made from what is on disk; of
 //! these, so many bytes' worth a minute.
 //!
-//! What follows a request for a block and is [owed](crate::peer::upload::UploadQueue::owes_leaves) is
+//! What follows a request for a block and is [owed](crate::peer::upload_queue::UploadQueue::owes_leaves) is
 //! beyond these bounds: there is as much of it as there are such requests.
 //!
 //! Requests wait here until the connection takes more, so that asking costs us 48 bytes and not an

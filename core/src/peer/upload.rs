@@ -1,193 +1,100 @@
-//! What a peer has asked us for: its requests in order, the reads under way, the blocks ready.
+//! The upload half of a peer: whether we choke it, what it requested of us and what it got.
 //!
-//! Requests are served in the order they came. Adjacent ones are read from disk in one run; the
-//! blocks sent are slices of what was read. A request can be cancelled until its bytes are handed
-//! to the socket. The queue is bounded: past the bound a request is refused. A read that is under
-//! way counts as such until it is done, also if nobody wants its blocks any more: the disk is at
-//! work for it, and its bytes will come.
+//! Which peers to unchoke is decided in [`choke`](crate::choke).
 
-use std::collections::VecDeque;
+use smallvec::SmallVec;
 
-use bytes::Bytes;
-
+use crate::choke::accounts::Account;
+use crate::peer::hash_uploads::HashUploads;
+use crate::peer::upload_queue::UploadQueue;
 use crate::piece::{Block, PieceIndex};
+use crate::rate::RateMeter;
+use crate::time::Instant;
 
-/// Longest run read at once, in bytes (chosen: amortises the hop to a worker, stays in cache).
-const RUN_LEN: u32 = 256 * 1024;
-
-/// A peer's requests.
-#[derive(Debug, Default)]
-pub(crate) struct UploadQueue {
-    queue: VecDeque<Upload>,
-    /// Bytes being read, for requests that stand or were dropped since.
-    reading: usize,
-    /// Bytes ready to be sent.
-    ready: usize,
-    /// The block asked for last, served or not, and whether leaf hashes were asked for with it.
-    latest: Option<(Block, bool)>,
-}
-
+/// What one peer requested of us and was sent.
 #[derive(Debug)]
-struct Upload {
-    block: Block,
-    state: State,
+pub(crate) struct PeerUpload {
+    pub(crate) am_choking: bool,
+    /// Whether the outbox holds a choke.
+    pub(crate) choke_waits: bool,
+    pub(crate) peer_interested: bool,
+    /// Whether the slot is one of the optimistic ones.
+    pub(crate) optimistic: bool,
+    /// Whether the peer waits in the session's line for the read-ahead budget.
+    pub(crate) waits_to_read: bool,
+    /// Since when we do not choke the peer, or when we last did not.
+    pub(crate) unchoked_at: Option<Instant>,
+    /// Pieces the peer may fetch while we choke it.
+    pub(crate) allowed_by_us: SmallVec<[PieceIndex; 4]>,
+    pub(crate) uploads: UploadQueue,
+    /// The hashes that the peer requested.
+    pub(crate) hash_uploads: HashUploads,
+
+    pub(crate) up: RateMeter,
+    pub(crate) uploaded: u64,
+    pub(crate) uploaded_since_unchoke: u64,
+    /// What passed between us and the peer's address on earlier connections.
+    pub(crate) before: Account,
 }
 
-#[derive(Debug)]
-enum State {
-    Waiting,
-    Reading,
-    Ready(Bytes),
-}
-
-/// Adjacent blocks of a piece, read at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct ReadRun {
-    pub(crate) piece: PieceIndex,
-    pub(crate) begin: u32,
-    pub(crate) length: u32,
-}
-
-impl ReadRun {
-    /// The run as one long block.
-    pub(crate) fn as_block(self) -> Block {
-        Block { piece: self.piece, begin: self.begin, length: self.length }
-    }
-
-    fn covers(self, block: Block) -> bool {
-        block.piece == self.piece
-            && block.begin >= self.begin
-            && block.begin - self.begin + block.length <= self.length
-    }
-}
-
-impl UploadQueue {
-    /// How many requests wait, in whatever state.
-    pub(crate) fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// The pieces that the peer is in the middle of, as far as its requests tell: that of the
-    /// request served next, and that asked for last.
-    pub(crate) fn pieces_under_way(&self) -> [Option<PieceIndex>; 2] {
-        let latest = self.latest.map(|(block, _)| block.piece);
-        [self.queue.front().map(|upload| upload.block.piece), latest]
-    }
-
-    /// Bytes that were read and wait to be sent.
-    pub(crate) fn ready_bytes(&self) -> usize {
-        self.ready
-    }
-
-    /// Appends a request.
-    pub(crate) fn push(&mut self, block: Block) {
-        self.latest = Some((block, false));
-        self.queue.push_back(Upload { block, state: State::Waiting });
-    }
-
-    /// Whether leaf hashes that are asked for now must be given, since the block asked for last is
-    /// among those they are of (BEP 52). Once for each block.
-    pub(crate) fn owes_leaves(&mut self, are_of: impl FnOnce(Block) -> bool) -> bool {
-        match &mut self.latest {
-            Some((block, with_leaves @ false)) if are_of(*block) => {
-                *with_leaves = true;
-                true
-            }
-            _ => false,
+impl PeerUpload {
+    /// A choked peer that wants nothing.
+    pub(crate) fn new() -> Self {
+        PeerUpload {
+            am_choking: true,
+            choke_waits: false,
+            peer_interested: false,
+            optimistic: false,
+            waits_to_read: false,
+            unchoked_at: None,
+            allowed_by_us: SmallVec::new(),
+            uploads: UploadQueue::default(),
+            hash_uploads: HashUploads::default(),
+            up: RateMeter::default(),
+            uploaded: 0,
+            uploaded_since_unchoke: 0,
+            before: Account::default(),
         }
     }
 
-    /// Drops a request; whether it was there.
-    pub(crate) fn cancel(&mut self, block: Block) -> bool {
-        let Some(at) = self.queue.iter().position(|upload| upload.block == block) else {
+    /// Lets the peer download; false if it could already.
+    pub(crate) fn unchoke(&mut self, now: Instant) -> bool {
+        if !self.am_choking {
             return false;
-        };
-        if let Some(Upload { state: State::Ready(data), .. }) = self.queue.remove(at) {
-            self.ready -= data.len();
         }
+        self.am_choking = false;
+        self.unchoked_at = Some(now);
+        self.uploaded_since_unchoke = 0;
         true
     }
 
-    /// Drops all requests and returns them in order.
-    pub(crate) fn clear(&mut self) -> impl Iterator<Item = Block> + '_ {
-        self.ready = 0;
-        self.queue.drain(..).map(|upload| upload.block)
-    }
-
-    /// Whether a request has not begun to be read.
-    pub(crate) fn has_waiting(&self) -> bool {
-        self.queue.iter().any(|upload| matches!(upload.state, State::Waiting))
-    }
-
-    /// The next adjacent requests to read, if less than `limit` bytes are being read or ready.
-    pub(crate) fn next_run(&mut self, limit: usize) -> Option<ReadRun> {
-        if self.reading + self.ready >= limit {
+    /// Stops letting the peer download; `None` if it could not. Its requests are dropped. With the
+    /// fast extension those for its allowed-fast pieces stay, and the others are returned: each is to
+    /// be rejected (BEP 6).
+    pub(crate) fn choke(&mut self, fast: bool) -> Option<Vec<Block>> {
+        if self.am_choking {
             return None;
         }
-        let first = self.queue.iter().position(|upload| matches!(upload.state, State::Waiting))?;
-        let start = self.queue[first].block;
-        let mut run = ReadRun { piece: start.piece, begin: start.begin, length: 0 };
-        for upload in self.queue.range_mut(first..) {
-            let block = upload.block;
-            let adjacent =
-                block.piece == run.piece && block.begin == run.begin.saturating_add(run.length);
-            let fits = run.length == 0 || run.length.saturating_add(block.length) <= RUN_LEN;
-            if !matches!(upload.state, State::Waiting) || !adjacent || !fits {
-                break;
-            }
-            upload.state = State::Reading;
-            run.length += block.length;
+        self.am_choking = true;
+        self.optimistic = false;
+        self.choke_waits = true;
+        let mut dropped: Vec<Block> = self.uploads.clear().collect();
+        if !fast {
+            return Some(Vec::new());
         }
-        self.reading += run.length as usize;
-        Some(run)
-    }
-
-    /// A run was read: its blocks are ready, those of them that were not cancelled.
-    pub(crate) fn run_read(&mut self, run: ReadRun, data: &Bytes) {
-        self.reading = self.reading.saturating_sub(run.length as usize);
-        for upload in &mut self.queue {
-            if matches!(upload.state, State::Reading) && run.covers(upload.block) {
-                let from = (upload.block.begin - run.begin) as usize;
-                let to = from + upload.block.length as usize;
-                if to <= data.len() {
-                    upload.state = State::Ready(data.slice(from..to));
-                    self.ready += to - from;
-                }
+        dropped.retain(|block| {
+            let stays = self.allowed_by_us.contains(&block.piece);
+            if stays {
+                self.uploads.push(*block);
             }
-        }
-    }
-
-    /// A run could not be read: its blocks are dropped and returned.
-    pub(crate) fn run_failed(&mut self, run: ReadRun) -> Vec<Block> {
-        self.reading = self.reading.saturating_sub(run.length as usize);
-        let mut failed = Vec::new();
-        self.queue.retain(|upload| {
-            let dropped = matches!(upload.state, State::Reading) && run.covers(upload.block);
-            if dropped {
-                failed.push(upload.block);
-            }
-            !dropped
+            !stays
         });
-        failed
+        Some(dropped)
     }
 
-    /// Whether the first request can be sent now.
-    pub(crate) fn is_ready(&self) -> bool {
-        matches!(self.queue.front(), Some(Upload { state: State::Ready(_), .. }))
-    }
-
-    /// Takes the first request out if its bytes are there.
-    pub(crate) fn pop_ready(&mut self) -> Option<(Block, Bytes)> {
-        if !self.is_ready() {
-            return None;
-        }
-        match self.queue.pop_front()? {
-            Upload { block, state: State::Ready(data) } => {
-                self.ready -= data.len();
-                Some((block, data))
-            }
-            _ => None,
-        }
+    /// Whether blocks or hashes wait to be gathered, which a rate limit may hold up.
+    pub(crate) fn has_uploads(&self) -> bool {
+        self.uploads.is_ready() || self.hash_uploads.is_ready()
     }
 }
 
@@ -195,74 +102,41 @@ impl UploadQueue {
 mod tests {
     use super::*;
 
-    fn block(piece: u32, number: u32) -> Block {
-        Block { piece: PieceIndex(piece), begin: number * 16_384, length: 16_384 }
+    const fn block(piece: u32) -> Block {
+        Block { piece: PieceIndex(piece), begin: 0, length: 16384 }
+    }
+
+    fn with_requests() -> PeerUpload {
+        let mut peer = PeerUpload::new();
+        assert!(peer.unchoke(Instant::from_secs(7)));
+        (1..=3).for_each(|piece| peer.uploads.push(block(piece)));
+        peer.allowed_by_us.push(PieceIndex(2));
+        peer.optimistic = true;
+        peer
     }
 
     #[test]
-    fn adjacent_requests_are_read_in_one_run() {
-        let mut queue = UploadQueue::default();
-        for request in [block(0, 0), block(0, 1), block(0, 3), block(1, 0)] {
-            queue.push(request);
-        }
-        let run = queue.next_run(1 << 20).unwrap();
-        assert_eq!((run.begin, run.length), (0, 32_768));
-        let next = queue.next_run(1 << 20).unwrap();
-        assert_eq!((next.begin, next.length), (3 * 16_384, 16_384));
-        queue.run_read(run, &Bytes::from(vec![7; 32_768]));
-        assert_eq!(queue.pop_ready().unwrap().0, block(0, 0));
-        assert_eq!(queue.pop_ready().unwrap().0, block(0, 1));
-        assert!(queue.pop_ready().is_none(), "the third is still being read");
+    fn with_the_fast_extension_a_choke_rejects_all_but_allowed_pieces() {
+        let mut peer = with_requests();
+        assert_eq!(peer.choke(true), Some(vec![block(1), block(3)]));
+        assert_eq!(peer.uploads.len(), 1);
+        assert!(peer.am_choking && peer.choke_waits && !peer.optimistic);
+        assert_eq!(peer.choke(true), None, "choked already");
     }
 
     #[test]
-    fn a_cancelled_request_is_not_sent_though_it_was_read() {
-        let mut queue = UploadQueue::default();
-        queue.push(block(0, 0));
-        queue.push(block(0, 1));
-        let run = queue.next_run(1 << 20).unwrap();
-        assert!(queue.cancel(block(0, 0)));
-        assert!(!queue.cancel(block(0, 0)));
-        queue.run_read(run, &Bytes::from(vec![7; 32_768]));
-        assert_eq!(queue.pop_ready().unwrap().0, block(0, 1));
-        assert_eq!((queue.reading, queue.ready), (0, 0));
+    fn without_the_fast_extension_a_choke_drops_all_requests() {
+        let mut peer = with_requests();
+        assert_eq!(peer.choke(false), Some(Vec::new()));
+        assert_eq!(peer.uploads.len(), 0);
     }
 
     #[test]
-    fn what_is_being_read_for_a_cancelled_request_counts_until_it_is_there() {
-        let mut queue = UploadQueue::default();
-        let run = |queue: &mut UploadQueue| {
-            queue.push(block(0, 0));
-            queue.next_run(32_768)
-        };
-        let first = run(&mut queue).unwrap();
-        queue.cancel(block(0, 0));
-        run(&mut queue).unwrap();
-        queue.clear().for_each(drop);
-        assert_eq!(run(&mut queue), None, "two reads are under way");
-        queue.run_read(first, &Bytes::from(vec![7; 16_384]));
-        assert!(queue.next_run(32_768).is_some());
-    }
-
-    #[test]
-    fn reading_ahead_stops_at_the_limit_and_runs_have_a_bound() {
-        let mut queue = UploadQueue::default();
-        for number in 0..64 {
-            queue.push(block(0, number));
-        }
-        assert_eq!(queue.next_run(RUN_LEN as usize).unwrap().length, RUN_LEN);
-        assert_eq!(queue.next_run(RUN_LEN as usize), None);
-    }
-
-    #[test]
-    fn a_failed_read_returns_its_requests_once() {
-        let mut queue = UploadQueue::default();
-        queue.push(block(0, 0));
-        queue.push(block(2, 0));
-        let run = queue.next_run(1 << 20).unwrap();
-        assert_eq!(queue.run_failed(run), [block(0, 0)]);
-        assert!(queue.run_failed(run).is_empty());
-        assert_eq!((queue.reading, queue.ready), (0, 0));
-        assert_eq!(queue.len(), 1);
+    fn a_second_unchoke_changes_nothing() {
+        let mut peer = with_requests();
+        peer.uploaded_since_unchoke = 5;
+        assert!(!peer.unchoke(Instant::from_secs(9)));
+        assert_eq!(peer.unchoked_at, Some(Instant::from_secs(7)));
+        assert_eq!(peer.uploaded_since_unchoke, 5);
     }
 }

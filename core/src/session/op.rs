@@ -2,7 +2,7 @@
 
 use crate::id::TorrentId;
 use crate::peer::PeerSlot;
-use crate::peer::upload::ReadRun;
+use crate::peer::upload_queue::ReadRun;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::session::announces::AnnounceId;
 use crate::torrent::peer_book::PeerSource;

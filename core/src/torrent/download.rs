@@ -39,7 +39,7 @@ impl Torrent {
         let limit = self.request_limit(session);
         let gives_way = self.gives_way(slot);
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        if !peer.is_open() || !peer.can_request() {
+        if !peer.is_open() || !peer.download.can_request() {
             self.hungry.remove(&slot);
             return;
         }
@@ -47,7 +47,11 @@ impl Torrent {
         // crosses a cancel is sent for nothing.
         let limit = if self.picker.is_end_game() { limit.min(END_GAME_REQUESTS) } else { limit };
         let limit = if gives_way { limit.min(WASTEFUL_REQUESTS) } else { limit };
-        let want = peer.pipeline.want(session.now).min(limit.saturating_sub(peer.pipeline.len()));
+        let want = peer
+            .download
+            .pipeline
+            .want(session.now)
+            .min(limit.saturating_sub(peer.download.pipeline.len()));
         if want == 0 {
             return;
         }
@@ -55,25 +59,25 @@ impl Torrent {
         let hints = PickHints {
             pace: match gives_way {
                 true => Pace::Slow,
-                false => pace(peer.pipeline.rate_bytes_per_s(session.now), down),
+                false => pace(peer.download.pipeline.rate_bytes_per_s(session.now), down),
             },
-            allowed: peer.peer_choking.then_some(peer.allowed_to_us.as_slice()),
-            suggested: &peer.suggested,
+            allowed: peer.download.peer_choking.then_some(peer.download.allowed_to_us.as_slice()),
+            suggested: &peer.download.suggested,
         };
         let mut picked = Vec::with_capacity(want);
         let mut given_up = Vec::new();
         let mut sent = 0;
         loop {
-            self.picker.pick(slot.key(), &peer.has, want - sent, hints, &mut picked);
-            let last_round = picked.is_empty() || !peer.pipeline.has_given_up();
+            self.picker.pick(slot.key(), &peer.download.has, want - sent, hints, &mut picked);
+            let last_round = picked.is_empty() || !peer.download.pipeline.has_given_up();
             for block in picked.drain(..) {
                 // What it is late with it is not asked for twice.
-                if !last_round && peer.pipeline.contains(block) {
+                if !last_round && peer.download.pipeline.contains(block) {
                     given_up.push(block);
                     continue;
                 }
-                peer.pipeline.queued(block, session.now);
-                peer.asking.push(block);
+                peer.download.pipeline.queued(block, session.now);
+                peer.download.asking.push(block);
                 sent += 1;
             }
             if last_round || sent == want {
@@ -93,7 +97,7 @@ impl Torrent {
             self.hungry.remove(&slot);
         }
         if sent > 0 {
-            let (conn, deadline) = (peer.conn, peer.pipeline.deadline());
+            let (conn, deadline) = (peer.wire.conn, peer.download.pipeline.deadline());
             session.ask_send(conn);
             if let Some(deadline) = deadline {
                 session.set_deadline_sooner(conn, deadline);
@@ -131,11 +135,12 @@ impl Torrent {
     /// with it each is answered (BEP 6).
     pub(super) fn choked_by(&mut self, session: &mut Session, slot: PeerSlot) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        peer.peer_choking = true;
+        peer.download.peer_choking = true;
         let mut something = self.picker.peer_gone(slot.key());
-        let stands = |peer: &Peer, piece| peer.fast && peer.allowed_to_us.contains(&piece);
+        let stands =
+            |peer: &Peer, piece| peer.wire.fast && peer.download.allowed_to_us.contains(&piece);
         something |= take_back_unsent(&mut self.picker, &mut self.late, slot, peer, stands);
-        if !peer.fast {
+        if !peer.wire.fast {
             something |= void_requests(&mut self.picker, &mut self.late, slot, peer);
         }
         if something {
@@ -146,7 +151,7 @@ impl Torrent {
     /// The peer serves us from now on.
     pub(super) fn unchoked_by(&mut self, slot: PeerSlot) {
         if let Some(peer) = self.peers.get_mut(slot) {
-            peer.peer_choking = false;
+            peer.download.peer_choking = false;
             self.hungry.insert(slot);
         }
     }
@@ -154,9 +159,9 @@ impl Torrent {
     /// The peer will not serve a request.
     pub(super) fn rejected(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let standing = peer.pipeline.rejected(block);
-        peer.request_ended(block);
-        peer.allowed_to_us.retain(|piece| *piece != block.piece);
+        let standing = peer.download.pipeline.rejected(block);
+        peer.download.request_ended(block);
+        peer.download.allowed_to_us.retain(|piece| *piece != block.piece);
         if standing != Some(Standing::Awaited) {
             return self.late.remove(block, slot);
         }
@@ -188,9 +193,9 @@ impl Torrent {
         let now = session.now;
         let Some(peer) = self.peers.get_mut(slot) else { return };
         // While we do not read, what it sent may be waiting in the kernel because of us.
-        peer.pipeline.set_reading(reading, now);
+        peer.download.pipeline.set_reading(reading, now);
         let mut any = false;
-        while let Some(overdue) = peer.pipeline.pop_overdue(now) {
+        while let Some(overdue) = peer.download.pipeline.pop_overdue(now) {
             match overdue {
                 Overdue::Late(block) => {
                     self.picker.release(slot.key(), block);
@@ -226,22 +231,22 @@ impl Torrent {
         let counted = len - self.content.as_deref().map_or(0, padding);
         self.totals.downloaded += counted;
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        let standing = peer.pipeline.received(block, now);
-        peer.request_ended(block);
+        let standing = peer.download.pipeline.received(block, now);
+        peer.download.request_ended(block);
         if standing == Some(Standing::Late) {
             self.late.remove(block, slot);
         }
         if standing.is_none() {
-            peer.unasked_bytes += len;
+            peer.download.unasked_bytes += len;
             self.totals.redundant += counted;
             return match self.wastes_too_much(slot) {
                 true => Err(Violation::UnrequestedBlock(block)),
                 false => Ok(()),
             };
         }
-        peer.down.add(now, counted);
-        peer.downloaded += counted;
-        let remote = peer.remote;
+        peer.download.down.add(now, counted);
+        peer.download.downloaded += counted;
+        let remote = peer.wire.remote;
         self.down.make().add(now, counted);
         match self.picker.received(slot.key(), block) {
             Received::Accepted { piece_complete, also_requested_by } => {
@@ -290,12 +295,12 @@ impl Torrent {
     /// A block has come from somebody else.
     fn cancel_request(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        if peer.unask(block) {
-            peer.pipeline.cancelled(block, false);
+        if peer.download.unask(block) {
+            peer.download.pipeline.cancelled(block, false);
             self.hungry.insert(slot);
-        } else if peer.pipeline.cancelled(block, peer.fast).is_some() {
+        } else if peer.download.pipeline.cancelled(block, peer.wire.fast).is_some() {
             peer.send(Message::Cancel(block));
-            let conn = peer.conn;
+            let conn = peer.wire.conn;
             session.ask_send(conn);
             self.hungry.insert(slot);
         }
@@ -520,15 +525,15 @@ impl Torrent {
             if !peer.is_open() {
                 continue;
             }
-            if peer.has.has(piece) {
-                peer.interesting = peer.interesting.saturating_sub(1);
-                peer.set_interest(wanting && peer.interesting > 0);
+            if peer.download.has.has(piece) {
+                peer.download.interesting = peer.download.interesting.saturating_sub(1);
+                peer.set_interest(wanting && peer.download.interesting > 0);
             }
-            if peer.suggests || !peer.has.has(piece) {
+            if peer.download.suggests || !peer.download.has.has(piece) {
                 peer.send(Message::Have(piece));
             }
-            if !peer.outbox.is_empty() {
-                session.ask_send(peer.conn);
+            if !peer.wire.outbox.is_empty() {
+                session.ask_send(peer.wire.conn);
             }
         }
     }

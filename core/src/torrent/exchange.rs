@@ -33,7 +33,7 @@ impl Torrent {
     /// A peer is gone that others may have been told of; `useless`: we left it, since neither side
     /// had anything for the other.
     pub(super) fn tell_that_peer_left(&mut self, session: &Session, peer: &Peer, useless: bool) {
-        if useless && let Some(addr) = peer.listens_at {
+        if useless && let Some(addr) = peer.wire.listens_at {
             self.pex_swarm.left(session.now, addr, flags(peer));
         }
         self.tell_peers_soon(session);
@@ -54,15 +54,15 @@ impl Torrent {
         self.pex_swarm.connected = self.connected_peers();
         let swarm = &self.pex_swarm;
         for (_, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.is_open()) {
-            let Some(id) = peer.extensions.get(Extension::PeerExchange) else { continue };
+            let Some(id) = peer.wire.extensions.get(Extension::PeerExchange) else { continue };
             // Its own address, so that it is not told of itself.
-            let to = peer.listens_at.unwrap_or(peer.remote);
-            if let Some(message) = peer.pex_out.message(now, swarm, to) {
+            let to = peer.wire.listens_at.unwrap_or(peer.wire.remote);
+            if let Some(message) = peer.gossip.pex_out.message(now, swarm, to) {
                 peer.send(Message::Extended { id, payload: message.encode() });
-                session.ask_send(peer.conn);
+                session.ask_send(peer.wire.conn);
             }
-            if peer.pex_out.is_behind(now, swarm, to) {
-                let at = peer.pex_out.ready_at().max(now + GATHER);
+            if peer.gossip.pex_out.is_behind(now, swarm, to) {
+                let at = peer.gossip.pex_out.ready_at().max(now + GATHER);
                 self.pex_at = Some(self.pex_at.map_or(at, |soonest| soonest.min(at)));
             }
         }
@@ -71,7 +71,7 @@ impl Torrent {
     /// Where the connected peers can be dialled, as far as that is known.
     fn connected_peers(&self) -> BTreeMap<SocketAddr, PexFlags> {
         let open = self.peers.iter().map(|(_, peer)| peer).filter(|peer| peer.is_open());
-        open.filter_map(|peer| Some((peer.listens_at?, flags(peer)))).collect()
+        open.filter_map(|peer| Some((peer.wire.listens_at?, flags(peer)))).collect()
     }
 
     /// A peer tells whom it is connected to.
@@ -85,12 +85,12 @@ impl Torrent {
             return Ok(());
         }
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        if !peer.pex_in.admit(session.now)? {
+        if !peer.gossip.pex_in.admit(session.now)? {
             return Ok(());
         }
         let message = PexMessage::decode(payload)?;
         let (book, now) = (&mut self.book, session.now);
-        peer.pex_in.take(peer.remote.ip(), &message, |addr, flags| {
+        peer.gossip.pex_in.take(peer.wire.remote.ip(), &message, |addr, flags| {
             let added = book.add(addr, PeerSource::Pex, now);
             if flags.is_seed() && book.source(addr) == Some(PeerSource::Pex) {
                 book.set_seed(addr, true);
@@ -132,8 +132,8 @@ impl Torrent {
             return;
         }
         let found = |peer: &Peer| {
-            let source = peer.listens_at.and_then(|addr| self.book.source(addr));
-            !peer.incoming && source.is_none_or(PeerSource::is_discovery)
+            let source = peer.wire.listens_at.and_then(|addr| self.book.source(addr));
+            !peer.wire.incoming && source.is_none_or(PeerSource::is_discovery)
         };
         let strangers: Vec<PeerSlot> =
             self.peers.iter().filter(|(_, peer)| found(peer)).map(|(slot, _)| slot).collect();
@@ -148,6 +148,6 @@ impl Torrent {
 
 fn flags(peer: &Peer) -> PexFlags {
     let seed = if peer.is_seed() { PexFlags::SEED } else { 0 };
-    let reachable = if peer.incoming { 0 } else { PexFlags::REACHABLE };
+    let reachable = if peer.wire.incoming { 0 } else { PexFlags::REACHABLE };
     PexFlags(seed | reachable)
 }

@@ -34,20 +34,20 @@ impl Torrent {
             reserved = reserved.with_v2();
         }
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let head = match &peer.phase {
+        let head = match &peer.wire.phase {
             Phase::Handshaking(theirs) => theirs.head(),
             _ => None,
         };
         let by_v2 = match head {
             Some((theirs, infohash)) => theirs.v2() || Some(infohash) == v2,
-            None => self.book.is_of_v2(peer.remote),
+            None => self.book.is_of_v2(peer.wire.remote),
         };
         let first = if is_hybrid && by_v2 { v2 } else { self.names.v1 };
         let infohash = first.or(v2).unwrap_or(self.infohash);
-        peer.of_v2 = Some(infohash) == v2;
+        peer.wire.of_v2 = Some(infohash) == v2;
         let handshake = Handshake { reserved, infohash, peer_id: session.peer_id };
-        peer.outbox.put(&handshake.encode());
-        session.ask_send(peer.conn);
+        peer.wire.outbox.put(&handshake.encode());
+        session.ask_send(peer.wire.conn);
     }
 
     /// A peer's handshake is complete; whether the connection goes on.
@@ -59,7 +59,7 @@ impl Torrent {
     ) -> bool {
         let now = session.now;
         let Some(peer) = self.peers.get_mut(slot) else { return false };
-        let (conn, remote, incoming) = (peer.conn, peer.remote, peer.incoming);
+        let (conn, remote, incoming) = (peer.wire.conn, peer.wire.remote, peer.wire.incoming);
         let of_v2 = Some(theirs.infohash) == self.names.v2_short();
         if !of_v2 && Some(theirs.infohash) != self.names.v1 {
             // Perhaps the link has the infohashes of two torrents, which the metadata will tell.
@@ -77,13 +77,15 @@ impl Torrent {
             return false;
         }
         let twin = self.peers.iter().find(|(other, peer)| {
-            *other != slot && peer.id == Some(theirs.peer_id) && peer.remote.ip() == remote.ip()
+            *other != slot
+                && peer.wire.id == Some(theirs.peer_id)
+                && peer.wire.remote.ip() == remote.ip()
         });
         if let Some((other, twin)) = twin {
             // Both sides must drop the same one of two connections that crossed: the one that the
             // peer with the larger id opened. Of two in one direction the older stays.
             let we_are_smaller = session.peer_id.0 < theirs.peer_id.0;
-            let new_stays = twin.incoming != incoming && incoming != we_are_smaller;
+            let new_stays = twin.wire.incoming != incoming && incoming != we_are_smaller;
             let loser = if new_stays { other } else { slot };
             self.drop_twin(session, loser, if new_stays { slot } else { other });
             if loser == slot {
@@ -91,14 +93,14 @@ impl Torrent {
             }
         }
         let Some(peer) = self.peers.get_mut(slot) else { return false };
-        peer.phase = Phase::Open;
-        peer.of_v2 |= of_v2;
-        peer.id = Some(theirs.peer_id);
+        peer.wire.phase = Phase::Open;
+        peer.wire.of_v2 |= of_v2;
+        peer.wire.id = Some(theirs.peer_id);
         let both = theirs.reserved.both(OURS);
-        peer.fast = both.fast();
-        peer.extended = both.extension();
-        self.picker.add_peer_bitfield(&peer.has);
-        if let Some(addr) = peer.listens_at {
+        peer.wire.fast = both.fast();
+        peer.wire.extended = both.extension();
+        self.picker.add_peer_bitfield(&peer.download.has);
+        if let Some(addr) = peer.wire.listens_at {
             self.book.connected(addr, now);
         }
         self.book.recall_unreachable(now);
@@ -117,20 +119,20 @@ impl Torrent {
     /// Of two connections with one peer, closes one. Where that peer can be dialled is known by the other
     /// from now on, so that it counts as connected, and is dialled again when that has ended.
     fn drop_twin(&mut self, session: &mut Session, loser: PeerSlot, winner: PeerSlot) {
-        let listens_at = self.peers.get(loser).and_then(|peer| peer.listens_at);
+        let listens_at = self.peers.get(loser).and_then(|peer| peer.wire.listens_at);
         self.drop_peer(session, loser, Ended::Useless);
         let Some(peer) = self.peers.get_mut(winner) else { return };
-        if let Some(addr) = peer.listens_at.or(listens_at) {
-            peer.listens_at = Some(addr);
+        if let Some(addr) = peer.wire.listens_at.or(listens_at) {
+            peer.wire.listens_at = Some(addr);
             self.book.connected(addr, session.now);
         }
     }
 
     /// A peer left without a handshake: perhaps it knows a hybrid by the other infohash.
     pub(super) fn try_other_infohash(&mut self, peer: &Peer) {
-        let hung_up = !peer.incoming && matches!(peer.phase, Phase::Handshaking(_));
+        let hung_up = !peer.wire.incoming && matches!(peer.wire.phase, Phase::Handshaking(_));
         if hung_up && self.other_infohash().is_some() {
-            self.book.set_of_v2(peer.remote, !peer.of_v2);
+            self.book.set_of_v2(peer.wire.remote, !peer.wire.of_v2);
         }
     }
 
@@ -139,12 +141,12 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let have = self.picker.have();
         if self.content.is_none() {
-            if peer.fast {
+            if peer.wire.fast {
                 peer.send(Message::HaveNone);
             }
-        } else if peer.fast && have.is_all() {
+        } else if peer.wire.fast && have.is_all() {
             peer.send(Message::HaveAll);
-        } else if peer.fast && have.is_none() {
+        } else if peer.wire.fast && have.is_none() {
             peer.send(Message::HaveNone);
         } else if !have.is_none() {
             peer.send(Message::bitfield(have));
@@ -154,14 +156,14 @@ impl Torrent {
     pub(super) fn tell_extensions(&mut self, session: &Session, slot: PeerSlot) {
         let (upload_only, ids) = (self.is_finished(), self.our_extensions(session));
         let info = self.metainfo().map(|metainfo| metainfo.info_bytes().len());
-        let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.extended) else { return };
+        let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.wire.extended) else { return };
         let ours = ExtensionHandshake {
             ids,
             metadata_size: info.and_then(|len| u32::try_from(len).ok()),
             client: Some(session.config.client_name.clone()),
-            port: session.listen_port(Family::of(peer.remote.ip())),
+            port: session.listen_port(Family::of(peer.wire.remote.ip())),
             max_requests: u32::try_from(session.config.bounds.peer_requests).ok(),
-            your_ip: Some(peer.remote.ip()),
+            your_ip: Some(peer.wire.remote.ip()),
             upload_only: Some(upload_only),
             ..ExtensionHandshake::default()
         };
@@ -185,23 +187,23 @@ impl Torrent {
     ) -> Result<(), Violation> {
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let theirs = ExtensionHandshake::decode(payload)?;
-        peer.extensions.update(&theirs.ids);
+        peer.wire.extensions.update(&theirs.ids);
         if let Some(most) = theirs.max_requests {
-            peer.pipeline.set_reqq(most as usize);
+            peer.download.pipeline.set_reqq(most as usize);
         }
         if theirs.client.is_some() {
-            peer.client = theirs.client;
+            peer.wire.client = theirs.client;
         }
-        peer.upload_only = theirs.upload_only.unwrap_or(peer.upload_only);
-        if peer.incoming
+        peer.wire.upload_only = theirs.upload_only.unwrap_or(peer.wire.upload_only);
+        if peer.wire.incoming
             && let Some(port) = theirs.port
         {
             // Now it is known where this peer can be reached by others and after a break.
-            let addr = SocketAddr::new(peer.remote.ip(), port);
-            peer.listens_at = Some(addr);
+            let addr = SocketAddr::new(peer.wire.remote.ip(), port);
+            peer.wire.listens_at = Some(addr);
             self.book.connected(addr, session.now);
         }
-        peer.has_metadata |= theirs.metadata_size.is_some();
+        peer.gossip.has_metadata |= theirs.metadata_size.is_some();
         self.metadata_offered(session, slot, theirs.metadata_size);
         self.layers_offered(session, slot);
         self.tell_peers_soon(session);

@@ -44,9 +44,9 @@ impl Torrent {
         let piece_len = self.content.as_ref().map_or(0, |known| known.geometry().piece_len());
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let is_owed = pieces.is_some_and(|pieces| {
-            peer.uploads.owes_leaves(|block| pieces.has_leaf_of(block, range, piece_len))
+            peer.upload.uploads.owes_leaves(|block| pieces.has_leaf_of(block, range, piece_len))
         });
-        let uploads = &mut peer.hash_uploads;
+        let uploads = &mut peer.upload.hash_uploads;
         let admitted = total
             .is_some_and(|total| uploads.request(session.now, request, total, is_owed))
             || pieces.is_some_and(|pieces| {
@@ -86,7 +86,7 @@ impl Torrent {
             return Ok(());
         }
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        peer.unasked_bytes += hashes.len() as u64;
+        peer.download.unasked_bytes += hashes.len() as u64;
         match self.wastes_too_much(slot) {
             true => Err(Violation::Flood { id: id::HASHES }),
             false => Ok(()),

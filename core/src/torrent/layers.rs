@@ -98,7 +98,10 @@ impl Torrent {
     /// A peer may know hashes, if the connection is of v2 and it knows what the torrent is.
     pub(super) fn layers_offered(&mut self, session: &mut Session, slot: PeerSlot) {
         let (Some(layers), Some(peer)) = (&mut self.layers, self.peers.get(slot)) else { return };
-        if peer.is_open() && peer.of_v2 && (peer.has_metadata || !peer.has.is_none()) {
+        if peer.is_open()
+            && peer.wire.of_v2
+            && (peer.gossip.has_metadata || !peer.download.has.is_none())
+        {
             layers.fetch.add(slot);
             self.ask_for_layers(session);
         }
@@ -112,7 +115,7 @@ impl Torrent {
             match self.peers.get_mut(slot).filter(|peer| peer.is_open()) {
                 Some(peer) => {
                     peer.send(Message::HashRequest(request));
-                    session.ask_send(peer.conn);
+                    session.ask_send(peer.wire.conn);
                 }
                 None => layers.fetch.remove(slot),
             }

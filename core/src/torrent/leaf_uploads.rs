@@ -101,7 +101,7 @@ impl Torrent {
             return false;
         }
         let Some(peer) = self.peers.get_mut(slot) else { return false };
-        peer.hash_uploads.leaves_waiting += 1;
+        peer.upload.hash_uploads.leaves_waiting += 1;
         let uploads = self.leaf_uploads.make();
         uploads.waiting.push_back(Request { is_allowed, ..request });
         if !is_allowed {
@@ -137,7 +137,8 @@ impl Torrent {
     }
 
     fn has_room_for_leaves(&mut self, slot: PeerSlot) -> bool {
-        let of_peer = self.peers.get(slot).map_or(0, |peer| peer.hash_uploads.leaves_waiting);
+        let of_peer =
+            self.peers.get(slot).map_or(0, |peer| peer.upload.hash_uploads.leaves_waiting);
         of_peer < WAITING_OF_PEER && self.leaf_uploads.make().waiting.len() < WAITING
     }
 
@@ -158,10 +159,11 @@ impl Torrent {
         let longest = u64::from(content.geometry().piece_len());
         let Some(peer) = self.peers.get_mut(of) else { return false };
         let a_minute = |rate: u64| rate.saturating_mul(60);
-        let for_peer = READ_FOR_PEER.max(2 * longest).saturating_add(a_minute(peer.up.rate(now)));
+        let for_peer =
+            READ_FOR_PEER.max(2 * longest).saturating_add(a_minute(peer.upload.up.rate(now)));
         let up = self.up.get().map_or(0, |up| up.rate(now));
         let for_all = READ_FOR_ALL.max(4 * longest).saturating_add(a_minute(up));
-        peer.hash_uploads.read_leaves(now, bytes, for_peer)
+        peer.upload.hash_uploads.read_leaves(now, bytes, for_peer)
             && uploads.allowance.take(now, bytes, for_all)
     }
 
@@ -274,7 +276,7 @@ impl Torrent {
                 continue;
             }
             let Some(peer) = self.peers.get_mut(of).filter(|peer| peer.is_open()) else { continue };
-            peer.hash_uploads.leaves_waiting -= 1;
+            peer.upload.hash_uploads.leaves_waiting -= 1;
             peer.send(match hashes {
                 Some(hashes) => Message::Hashes { request, hashes },
                 None => Message::HashReject(request),

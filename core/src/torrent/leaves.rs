@@ -82,7 +82,7 @@ impl Torrent {
         if self.leaves.waiting.len() + requests.len() > MOST_WAITING {
             return false;
         }
-        let knows = |peer: &Peer| peer.is_open() && peer.of_v2 && peer.has.has(piece);
+        let knows = |peer: &Peer| peer.is_open() && peer.wire.of_v2 && peer.download.has.has(piece);
         let peers = self.peers.iter().filter(|(_, peer)| knows(peer));
         let peers: Vec<PeerSlot> = peers.map(|(slot, _)| slot).collect();
         let mut all_asked = !requests.is_empty();
@@ -97,7 +97,7 @@ impl Torrent {
             for slot in &fresh {
                 if let Some(peer) = self.peers.get_mut(*slot) {
                     peer.send(Message::HashRequest(request));
-                    session.ask_send(peer.conn);
+                    session.ask_send(peer.wire.conn);
                 }
             }
             waiting.asked.extend(fresh);

@@ -29,11 +29,11 @@ impl Torrent {
     ) {
         let now = session.now;
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        peer.last_heard = now;
-        peer.pipeline.set_reading(true, now);
-        let conn = peer.conn;
+        peer.wire.last_heard = now;
+        peer.download.pipeline.set_reading(true, now);
+        let conn = peer.wire.conn;
         let len = data.len();
-        if let Phase::Handshaking(decoder) = &mut peer.phase {
+        if let Phase::Handshaking(decoder) = &mut peer.wire.phase {
             if let Err(violation) = decoder.push(&mut data) {
                 return self.violated(session, slot, violation);
             }
@@ -43,10 +43,10 @@ impl Torrent {
             }
         }
         if let Some(peer) = self.peers.get_mut(slot) {
-            peer.decoder.push(data.freeze());
+            peer.wire.decoder.push(data.freeze());
         }
         while let Some(peer) = self.peers.get_mut(slot) {
-            let message = match peer.decoder.next_message() {
+            let message = match peer.wire.decoder.next_message() {
                 Ok(Some(message)) => message,
                 Ok(None) => break,
                 Err(violation) => return self.violated(session, slot, violation),
@@ -90,11 +90,11 @@ impl Torrent {
     /// Has waiting messages sent, and minds the bounds of a peer that does not read.
     pub(super) fn flush_outbox(&mut self, session: &mut Session, slot: PeerSlot) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let conn = peer.conn;
-        if peer.outbox.len() > OUTBOX_STUCK {
+        let conn = peer.wire.conn;
+        if peer.wire.outbox.len() > OUTBOX_STUCK {
             return self.drop_peer(session, slot, Ended::Useless);
         }
-        if peer.outbox.len() > OUTBOX_FULL {
+        if peer.wire.outbox.len() > OUTBOX_FULL {
             session.pause_reading(conn, ReadPause::Output);
         }
         if peer.has_to_send() {
@@ -170,10 +170,10 @@ impl Torrent {
             Message::AllowedFast(piece) => {
                 let pieces = self.content.is_some().then(|| self.pieces());
                 if let Some(peer) = self.peers.get_mut(slot)
-                    && peer.fast
+                    && peer.wire.fast
                     && pieces.is_none_or(|pieces| piece.0 < pieces)
                 {
-                    peer.allow(piece);
+                    peer.download.allow(piece);
                 }
                 Ok(())
             }
@@ -182,7 +182,7 @@ impl Torrent {
                 if let Some(peer) = self.peers.get_mut(slot)
                     && piece.0 < pieces
                 {
-                    peer.suggest(piece);
+                    peer.download.suggest(piece);
                 }
                 Ok(())
             }
@@ -200,7 +200,7 @@ impl Torrent {
             }
             Message::Port(port) => {
                 if let Some(peer) = self.peers.get(slot) {
-                    self.peer_has_node(session, peer.remote, port);
+                    self.peer_has_node(session, peer.wire.remote, port);
                 }
                 Ok(())
             }
@@ -217,13 +217,13 @@ impl Torrent {
     /// That a connection is of v2, on which alone there are messages about hashes.
     pub(super) fn require_v2(&self, slot: PeerSlot, id: u8) -> Result<(), Violation> {
         match self.peers.get(slot) {
-            Some(peer) if !peer.of_v2 => Err(Violation::V2NotNegotiated { id }),
+            Some(peer) if !peer.wire.of_v2 => Err(Violation::V2NotNegotiated { id }),
             _ => Ok(()),
         }
     }
 
     /// Whether a message is left out and the peer stays.
     fn forgives(&mut self, slot: PeerSlot, violation: Violation) -> bool {
-        self.peers.get_mut(slot).is_some_and(|peer| peer.offences.forgives(violation))
+        self.peers.get_mut(slot).is_some_and(|peer| peer.wire.offences.forgives(violation))
     }
 }

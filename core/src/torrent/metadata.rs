@@ -147,11 +147,11 @@ impl Torrent {
         size: Option<u32>,
     ) {
         let (Some(fetch), Some(peer)) = (&mut self.metadata, self.peers.get(slot)) else { return };
-        let Some(bytes) = size.filter(|_| peer.extensions.get(Extension::Metadata).is_some())
+        let Some(bytes) = size.filter(|_| peer.wire.extensions.get(Extension::Metadata).is_some())
         else {
             return;
         };
-        if !fetch.offered(peer.remote, bytes) {
+        if !fetch.offered(peer.wire.remote, bytes) {
             let limit = session.config.bounds.metadata_bytes;
             session.notify(self.id, TorrentNotice::MetadataTooLong { bytes, limit });
         }
@@ -163,11 +163,11 @@ impl Torrent {
         while let Some(fetch) = &mut self.metadata
             && let Some((remote, piece)) = fetch.next_request(session.now)
         {
-            let peer = self.peers.iter_mut().find(|(_, peer)| peer.remote == remote);
+            let peer = self.peers.iter_mut().find(|(_, peer)| peer.wire.remote == remote);
             match peer {
                 Some((_, peer)) if peer.is_open() => {
                     send_metadata(peer, &MetadataMessage::Request { piece });
-                    session.ask_send(peer.conn);
+                    session.ask_send(peer.wire.conn);
                 }
                 _ => fetch.remove(remote),
             }
@@ -189,7 +189,7 @@ impl Torrent {
     /// A peer leaves.
     pub(super) fn metadata_source_gone(&mut self, session: &mut Session, peer: &Peer) {
         if let Some(fetch) = &mut self.metadata {
-            fetch.remove(peer.remote);
+            fetch.remove(peer.wire.remote);
             self.ask_for_metadata(session);
         }
     }
@@ -205,7 +205,7 @@ impl Torrent {
             MetadataMessage::Request { piece } => self.metadata_requested(session, slot, piece),
             MetadataMessage::Reject { piece } => {
                 if let (Some(fetch), Some(peer)) = (&mut self.metadata, self.peers.get(slot)) {
-                    fetch.rejected(session.now, peer.remote, piece);
+                    fetch.rejected(session.now, peer.wire.remote, piece);
                     self.ask_for_metadata(session);
                 }
             }
@@ -227,14 +227,14 @@ impl Torrent {
     ) -> Result<(), Violation> {
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let received = match &mut self.metadata {
-            Some(fetch) => fetch.received(session.now, peer.remote, piece, total_size, data),
+            Some(fetch) => fetch.received(session.now, peer.wire.remote, piece, total_size, data),
             // It crossed the end of the fetch, or was never asked for.
             None => Received::Unasked,
         };
         match received {
             Received::Accepted | Received::Failed(None) => {}
             Received::Unasked => {
-                peer.unasked_bytes += data.len() as u64;
+                peer.download.unasked_bytes += data.len() as u64;
                 if self.wastes_too_much(slot) {
                     return Err(Violation::Flood { id: crate::wire::message::id::EXTENDED });
                 }
@@ -334,16 +334,16 @@ impl Torrent {
         let slots: Vec<PeerSlot> = self.peers.keys().collect();
         for slot in slots {
             let Some(peer) = self.peers.get_mut(slot) else { continue };
-            peer.decoder.set_piece_count(Some(pieces));
-            peer.has = Bitfield::new(pieces);
-            peer.counted_as_seed = false;
-            peer.allowed_to_us.retain(|piece| piece.0 < pieces);
+            peer.wire.decoder.set_piece_count(Some(pieces));
+            peer.download.has = Bitfield::new(pieces);
+            peer.download.counted_as_seed = false;
+            peer.download.allowed_to_us.retain(|piece| piece.0 < pieces);
             let nothing = EarlyPieces::new(session.config.bounds.metadata_bytes);
-            let early = std::mem::replace(&mut peer.early, nothing);
+            let early = std::mem::replace(&mut peer.download.early, nothing);
             if !peer.is_open() {
                 continue;
             }
-            self.picker.add_peer_bitfield(&peer.has);
+            self.picker.add_peer_bitfield(&peer.download.has);
             let outcome = match early.judge(pieces) {
                 Ok(Some(has)) => self.peer_pieces(session, slot, has),
                 Ok(None) => Ok(()),
@@ -375,9 +375,10 @@ impl Torrent {
                 continue;
             }
             let have = self.picker.have().iter();
-            let news: Vec<PieceIndex> = have.filter(|piece| !peer.has.has(*piece)).collect();
+            let news: Vec<PieceIndex> =
+                have.filter(|piece| !peer.download.has.has(*piece)).collect();
             news.into_iter().for_each(|piece| peer.send(Message::Have(piece)));
-            peer.interesting = self.picker.interesting_count(&peer.has);
+            peer.download.interesting = self.picker.interesting_count(&peer.download.has);
             self.mind_interest(slot);
             self.hungry.insert(slot);
             self.part_if_both_seed(session, slot);
@@ -408,10 +409,10 @@ impl Torrent {
         let len = self.metainfo().map_or(0, |metainfo| metainfo.info_bytes().len());
         let pieces = u32::try_from(len).unwrap_or(0).div_ceil(METADATA_PIECE_LEN);
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        if !peer.metadata_uploads.request(session.now, piece, pieces) {
+        if !peer.gossip.metadata_uploads.request(session.now, piece, pieces) {
             send_metadata(peer, &MetadataMessage::Reject { piece });
         }
-        session.ask_send(peer.conn);
+        session.ask_send(peer.wire.conn);
     }
 }
 
@@ -423,11 +424,11 @@ pub(super) fn gather_metadata(
     out: &mut Segments,
 ) -> usize {
     let before = out.len();
-    let Some(id) = peer.extensions.get(Extension::Metadata) else { return 0 };
+    let Some(id) = peer.wire.extensions.get(Extension::Metadata) else { return 0 };
     let info = metainfo.info_bytes();
     let size = u32::try_from(info.len()).unwrap_or(u32::MAX);
     while out.len() < limit
-        && let Some(piece) = peer.metadata_uploads.pop()
+        && let Some(piece) = peer.gossip.metadata_uploads.pop()
     {
         let Some(len) = piece_len(size, piece) else { continue };
         let start = (piece * METADATA_PIECE_LEN) as usize;
@@ -440,7 +441,7 @@ pub(super) fn gather_metadata(
 
 /// Queues a message, if the peer understands it.
 fn send_metadata(peer: &mut Peer, message: &MetadataMessage) {
-    if let Some(id) = peer.extensions.get(Extension::Metadata) {
+    if let Some(id) = peer.wire.extensions.get(Extension::Metadata) {
         peer.send(Message::Extended { id, payload: message.encode() });
     }
 }

@@ -19,7 +19,7 @@ impl Torrent {
         slot: PeerSlot,
         note: impl FnOnce(&mut EarlyPieces) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
-        self.peers.get_mut(slot).map_or(Ok(()), |peer| note(&mut peer.early))
+        self.peers.get_mut(slot).map_or(Ok(()), |peer| note(&mut peer.download.early))
     }
 
     pub(super) fn peer_has(
@@ -35,18 +35,18 @@ impl Torrent {
             return Err(Violation::PieceOutOfRange { id: id::HAVE, piece });
         }
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        peer.told_pieces = true;
-        if !peer.has.set(piece) {
+        peer.download.told_pieces = true;
+        if !peer.download.has.set(piece) {
             return Ok(());
         }
-        peer.allowed_by_us.retain(|allowed| *allowed != piece);
+        peer.upload.allowed_by_us.retain(|allowed| *allowed != piece);
         self.picker.peer_has(piece);
         if self.picker.is_interesting(piece) {
-            peer.interesting += 1;
+            peer.download.interesting += 1;
             self.hungry.insert(slot);
         }
-        let everything = peer.has.is_all();
-        let addr = peer.listens_at;
+        let everything = peer.download.has.is_all();
+        let addr = peer.wire.listens_at;
         self.mind_interest(slot);
         self.suggest(slot);
         self.layers_offered(session, slot);
@@ -76,31 +76,31 @@ impl Torrent {
             return Err(Violation::PieceOutOfRange { id: id::EXTENDED, piece });
         }
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        if !peer.has.has(piece) {
+        if !peer.download.has.has(piece) {
             return Ok(());
         }
-        if std::mem::take(&mut peer.counted_as_seed) {
+        if std::mem::take(&mut peer.download.counted_as_seed) {
             self.picker.remove_seed();
-            self.picker.add_peer_bitfield(&peer.has);
+            self.picker.add_peer_bitfield(&peer.download.has);
         }
-        let was_seed = peer.has.is_all();
-        peer.has.clear(piece);
-        peer.allowed_to_us.retain(|allowed| *allowed != piece);
-        peer.suggested.retain(|suggested| *suggested != piece);
+        let was_seed = peer.download.has.is_all();
+        peer.download.has.clear(piece);
+        peer.download.allowed_to_us.retain(|allowed| *allowed != piece);
+        peer.download.suggested.retain(|suggested| *suggested != piece);
         self.picker.peer_lost(piece);
         if self.picker.is_interesting(piece) {
-            peer.interesting = peer.interesting.saturating_sub(1);
+            peer.download.interesting = peer.download.interesting.saturating_sub(1);
         }
-        if was_seed && let Some(addr) = peer.listens_at {
+        if was_seed && let Some(addr) = peer.wire.listens_at {
             self.book.set_seed(addr, false);
         }
         // With the fast extension each request is answered; without it they are void, "just like
         // when receiving a Choke message".
-        let has = |peer: &Peer, piece| peer.has.has(piece);
+        let has = |peer: &Peer, piece| peer.download.has.has(piece);
         let mut released = take_back_unsent(&mut self.picker, &mut self.late, slot, peer, has);
-        if !peer.fast {
-            for block in peer.pipeline.blocks_of(piece) {
-                if peer.pipeline.cancelled(block, false).is_some() {
+        if !peer.wire.fast {
+            for block in peer.download.pipeline.blocks_of(piece) {
+                if peer.download.pipeline.cancelled(block, false).is_some() {
                     self.late.remove(block, slot);
                     self.picker.release(slot.key(), block);
                     released = true;
@@ -123,23 +123,23 @@ impl Torrent {
     ) -> Result<(), Violation> {
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         // BEP 3 has it only as the first message; aria2 sends another instead of many haves.
-        let is_news = !std::mem::replace(&mut peer.told_pieces, true);
-        if std::mem::replace(&mut peer.counted_as_seed, field.is_all()) {
+        let is_news = !std::mem::replace(&mut peer.download.told_pieces, true);
+        if std::mem::replace(&mut peer.download.counted_as_seed, field.is_all()) {
             self.picker.remove_seed();
         } else {
-            self.picker.remove_peer_bitfield(&peer.has);
+            self.picker.remove_peer_bitfield(&peer.download.has);
         }
-        if peer.counted_as_seed {
+        if peer.download.counted_as_seed {
             self.picker.add_seed();
-            if let Some(addr) = peer.listens_at {
+            if let Some(addr) = peer.wire.listens_at {
                 self.book.set_seed(addr, true);
             }
         } else {
             self.picker.add_peer_bitfield(&field);
         }
-        peer.interesting = self.picker.interesting_count(&field);
-        peer.has = field;
-        let has = |peer: &Peer, piece| peer.has.has(piece);
+        peer.download.interesting = self.picker.interesting_count(&field);
+        peer.download.has = field;
+        let has = |peer: &Peer, piece| peer.download.has.has(piece);
         let released = take_back_unsent(&mut self.picker, &mut self.late, slot, peer, has);
         self.mind_interest(slot);
         if is_news {
@@ -163,13 +163,13 @@ impl Torrent {
         }
         let (infohash, pieces) = (self.infohash, self.pieces());
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        if !peer.fast || peer.has.count() >= ALLOWED_FAST_PIECES {
+        if !peer.wire.fast || peer.download.has.count() >= ALLOWED_FAST_PIECES {
             return;
         }
-        let ip = peer.remote.ip();
+        let ip = peer.wire.remote.ip();
         for piece in allowed_fast_set(ip, infohash, pieces, ALLOWED_FAST_PIECES) {
-            if self.picker.have().has(piece) && !peer.has.has(piece) {
-                peer.allowed_by_us.push(piece);
+            if self.picker.have().has(piece) && !peer.download.has.has(piece) {
+                peer.upload.allowed_by_us.push(piece);
                 peer.send(Message::AllowedFast(piece));
             }
         }
@@ -179,7 +179,7 @@ impl Torrent {
     pub(super) fn mind_interest(&mut self, slot: PeerSlot) {
         let wanting = self.is_active() && !self.is_finished();
         if let Some(peer) = self.peers.get_mut(slot) {
-            peer.set_interest(wanting && peer.interesting > 0);
+            peer.set_interest(wanting && peer.download.interesting > 0);
         }
     }
 

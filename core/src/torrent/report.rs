@@ -43,9 +43,9 @@ impl Torrent {
             failed_bytes: self.totals.failed,
             redundant_bytes: self.totals.redundant,
             peers: open().count(),
-            seeds: open().filter(|(_, peer)| peer.has_everything()).count(),
+            seeds: open().filter(|(_, peer)| peer.download.has_everything()).count(),
             known_peers: self.book.len(),
-            unchoked_us: open().filter(|(_, peer)| !peer.peer_choking).count(),
+            unchoked_us: open().filter(|(_, peer)| !peer.download.peer_choking).count(),
             eta: left.checked_div(down).filter(|_| left > 0).map(Duration::from_secs),
             trackers: self.tracker_status(now),
             metadata: self.metadata.as_ref().map(|fetch| fetch.progress()),
@@ -85,11 +85,12 @@ impl Torrent {
             let asking = fetch.progress().sources > 0;
             return if asking { Bottleneck::Peers } else { Bottleneck::NothingOffered };
         }
-        if open().all(|peer| peer.interesting == 0) {
+        if open().all(|peer| peer.download.interesting == 0) {
             return Bottleneck::NothingOffered;
         }
         // Who is choked by all gains nothing by a higher limit, which others use up.
-        let choked = open().all(|peer| peer.interesting == 0 || peer.peer_choking);
+        let choked =
+            open().all(|peer| peer.download.interesting == 0 || peer.download.peer_choking);
         if choked && down < STILL {
             return Bottleneck::Choked;
         }

@@ -28,7 +28,7 @@ impl Torrent {
     pub(super) fn suggest(&mut self, slot: PeerSlot) {
         let Some(spread) = &mut self.spread else { return };
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        if peer.fast && !peer.am_choking && peer.peer_interested {
+        if peer.wire.fast && !peer.upload.am_choking && peer.upload.peer_interested {
             let picker = &self.picker;
             while let Some(piece) = spread.next(slot, |piece| !picker.is_only_at_seeds(piece)) {
                 peer.send(Message::Suggest(piece));
@@ -44,16 +44,18 @@ impl Torrent {
     pub(super) fn let_finish(&mut self, slot: PeerSlot) {
         let Some(spread) = &mut self.spread else { return };
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let under_way = peer.uploads.pieces_under_way();
+        let under_way = peer.upload.uploads.pieces_under_way();
         let keeps = |piece: PieceIndex| {
-            peer.fast && under_way.contains(&Some(piece)) && self.picker.is_only_at_seeds(piece)
+            peer.wire.fast
+                && under_way.contains(&Some(piece))
+                && self.picker.is_only_at_seeds(piece)
         };
         spread.take_back(slot, keeps);
         let kept: SmallVec<[PieceIndex; 2]> =
             under_way.into_iter().flatten().filter(|piece| keeps(*piece)).collect();
         for piece in kept {
-            if !peer.allowed_by_us.contains(&piece) {
-                peer.allowed_by_us.push(piece);
+            if !peer.upload.allowed_by_us.contains(&piece) {
+                peer.upload.allowed_by_us.push(piece);
                 peer.send(Message::AllowedFast(piece));
             }
         }

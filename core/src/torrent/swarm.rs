@@ -7,7 +7,7 @@ use crate::choke::AddressGroup;
 use crate::event::NetError;
 use crate::id::ConnId;
 use crate::notice::TorrentNotice;
-use crate::peer::{Peer, PeerSlot, Phase};
+use crate::peer::{Peer, PeerSlot, PeerWire, Phase};
 use crate::session::bans::BanReason;
 use crate::session::conn::Role;
 use crate::session::{AFTER_TIMEOUT, Session};
@@ -63,13 +63,14 @@ impl Torrent {
         let id = self.id;
         let config = &session.config;
         let placeholder = crate::id::Id::new(u32::MAX, u32::MAX);
-        let peer = Peer::new(placeholder, remote, false, Phase::Connecting, pieces, now, config);
+        let wire = PeerWire::new(placeholder, remote, false, Phase::Connecting, pieces, now);
+        let peer = Peer::new(wire, pieces, config);
         let before = self.accounts.of(AddressGroup::of(remote.ip()));
         let slot = self.peers.insert(peer.resuming(before));
         let deadline = now + config.timeouts.connect;
         let conn = session.connect(remote, Role::Peer(id, slot));
         if let Some(peer) = self.peers.get_mut(slot) {
-            peer.conn = conn;
+            peer.wire.conn = conn;
         }
         session.set_deadline(conn, deadline);
         true
@@ -78,8 +79,8 @@ impl Torrent {
     /// A connection we opened is established.
     pub(crate) fn peer_connected(&mut self, session: &mut Session, slot: PeerSlot) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        peer.phase = Phase::Handshaking(HandshakeDecoder::new());
-        let conn = peer.conn;
+        peer.wire.phase = Phase::Handshaking(HandshakeDecoder::new());
+        let conn = peer.wire.conn;
         session.set_deadline(conn, session.now + session.config.timeouts.handshake);
         self.send_handshake(session, slot);
     }
@@ -99,15 +100,10 @@ impl Torrent {
             let useless = self.useless_peer(session)?;
             self.drop_peer(session, useless, Ended::Useless);
         }
-        let peer = Peer::new(
-            conn,
-            remote,
-            true,
-            Phase::Handshaking(handshake),
-            self.content.is_some().then(|| self.pieces()),
-            session.now,
-            &session.config,
-        );
+        let pieces = self.content.is_some().then(|| self.pieces());
+        let phase = Phase::Handshaking(handshake);
+        let wire = PeerWire::new(conn, remote, true, phase, pieces, session.now);
+        let peer = Peer::new(wire, pieces, &session.config);
         let before = self.accounts.of(AddressGroup::of(remote.ip()));
         let slot = self.peers.insert(peer.resuming(before));
         session.assign(conn, Role::Peer(self.id, slot));
@@ -120,9 +116,9 @@ impl Torrent {
     fn useless_peer(&self, session: &Session) -> Option<PeerSlot> {
         let patience = session.config.timeouts.useless;
         let is_useless = |peer: &Peer| {
-            !peer.am_interested
-                && !peer.peer_interested
-                && session.now - peer.connected_at >= patience
+            !peer.download.am_interested
+                && !peer.upload.peer_interested
+                && session.now - peer.wire.connected_at >= patience
         };
         let useless = self.peers.iter().find(|(_, peer)| is_useless(peer)).map(|(slot, _)| slot);
         useless.or_else(|| self.peers.keys().find(|slot| self.gives_way(*slot)))
@@ -180,7 +176,7 @@ impl Torrent {
         let slots: Vec<PeerSlot> = self
             .peers
             .iter()
-            .filter(|(_, peer)| session.is_banned(peer.remote))
+            .filter(|(_, peer)| session.is_banned(peer.wire.remote))
             .map(|(slot, _)| slot)
             .collect();
         for slot in slots {
@@ -190,7 +186,7 @@ impl Torrent {
 
     /// Bans a connected peer.
     pub(super) fn ban_peer(&mut self, session: &mut Session, slot: PeerSlot, why: BanReason) {
-        if let Some(remote) = self.peers.get(slot).map(|peer| peer.remote) {
+        if let Some(remote) = self.peers.get(slot).map(|peer| peer.wire.remote) {
             self.ban(session, remote, why);
         }
     }
@@ -198,7 +194,7 @@ impl Torrent {
     /// Closes the connection to a peer.
     pub(super) fn drop_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         if let Some(peer) = self.peers.get(slot) {
-            session.close(peer.conn, Close::Abort);
+            session.close(peer.wire.conn, Close::Abort);
             self.remove_peer(session, slot, why);
         }
     }
@@ -240,23 +236,23 @@ impl Torrent {
             spread.take_back(slot, |_| false);
         }
         let released = self.release_requests(slot, &mut peer);
-        if peer.counted_as_seed {
+        if peer.download.counted_as_seed {
             self.picker.remove_seed();
         } else if peer.is_open() {
-            self.picker.remove_peer_bitfield(&peer.has);
+            self.picker.remove_peer_bitfield(&peer.download.has);
         }
         let left_a_piece = self.picker.peer_gone(slot.key());
-        session.read_ahead -= peer.uploads.ready_bytes();
-        if let Some(addr) = peer.listens_at {
+        session.read_ahead -= peer.upload.uploads.ready_bytes();
+        if let Some(addr) = peer.wire.listens_at {
             self.book.ended(addr, session.now, why);
         }
-        self.book.recall_busy(peer.remote.ip(), session.now);
+        self.book.recall_busy(peer.wire.remote.ip(), session.now);
         let is_alone = || !self.peers.iter().any(|(_, peer)| peer.is_source());
         if self.book.has_wasteful() && why != Ended::Wasteful && is_alone() {
             self.book.recall_wasteful(session.now);
         }
-        self.accounts.add(AddressGroup::of(peer.remote.ip()), peer.account());
-        if !peer.am_choking {
+        self.accounts.add(AddressGroup::of(peer.wire.remote.ip()), peer.account());
+        if !peer.upload.am_choking {
             self.unchoke_waiting(session);
         }
         if released || left_a_piece {
@@ -269,7 +265,7 @@ impl Torrent {
     pub(crate) fn peer_timeout(&mut self, session: &mut Session, slot: PeerSlot) {
         let (now, timeouts) = (session.now, session.config.timeouts);
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let conn = peer.conn;
+        let conn = peer.wire.conn;
         let (reading, sending) = match session.conns.get(conn) {
             Some(conn) => (conn.is_reading(), conn.in_flight > 0),
             None => (true, false),
@@ -277,21 +273,24 @@ impl Torrent {
         if !peer.is_open() {
             return self.drop_peer(session, slot, Ended::Failed);
         }
-        let silent_since =
-            if sending { peer.last_heard.min(peer.last_spoke) } else { peer.last_heard };
+        let silent_since = if sending {
+            peer.wire.last_heard.min(peer.wire.last_spoke)
+        } else {
+            peer.wire.last_heard
+        };
         if reading && now >= silent_since + timeouts.silence {
             return self.drop_peer(session, slot, Ended::Normal);
         }
-        if now >= peer.last_spoke + timeouts.keep_alive && !sending {
+        if now >= peer.wire.last_spoke + timeouts.keep_alive && !sending {
             peer.send(Message::KeepAlive);
-            peer.last_spoke = now;
+            peer.wire.last_spoke = now;
             session.ask_send(conn);
         }
         self.mind_late_requests(session, slot, reading);
         let Some(peer) = self.peers.get(slot) else { return };
-        let keep_alive_at = peer.last_spoke + timeouts.keep_alive;
+        let keep_alive_at = peer.wire.last_spoke + timeouts.keep_alive;
         let silent_at = silent_since + timeouts.silence;
-        let late_at = peer.pipeline.deadline().unwrap_or(Instant::FAR_FUTURE);
+        let late_at = peer.download.pipeline.deadline().unwrap_or(Instant::FAR_FUTURE);
         let at = keep_alive_at.min(silent_at).min(late_at);
         session.set_deadline(conn, at.max(now + AFTER_TIMEOUT));
     }

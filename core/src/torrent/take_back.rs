@@ -16,10 +16,10 @@ pub(super) fn take_back_unsent(
     stands: impl Fn(&Peer, PieceIndex) -> bool,
 ) -> bool {
     let mut any = false;
-    for block in std::mem::take(&mut peer.asking) {
+    for block in std::mem::take(&mut peer.download.asking) {
         if stands(peer, block.piece) {
-            peer.asking.push(block);
-        } else if let Some(standing) = peer.pipeline.rejected(block) {
+            peer.download.asking.push(block);
+        } else if let Some(standing) = peer.download.pipeline.rejected(block) {
             any |= give_back(picker, late, slot, block, standing);
         }
     }
@@ -33,7 +33,7 @@ pub(super) fn void_requests(
     slot: PeerSlot,
     peer: &mut Peer,
 ) -> bool {
-    let ended = peer.pipeline.clear();
+    let ended = peer.download.pipeline.clear();
     ended.fold(false, |any, (block, standing)| give_back(picker, late, slot, block, standing) | any)
 }
 

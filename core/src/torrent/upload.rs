@@ -2,7 +2,7 @@
 
 use crate::choke::{self, AddressGroup, Decision, Mode, PeerSnapshot, State};
 use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest};
-use crate::peer::upload::ReadRun;
+use crate::peer::upload_queue::ReadRun;
 use crate::peer::{Peer, PeerSlot};
 use crate::piece::Block;
 use crate::segments::Segments;
@@ -45,7 +45,7 @@ impl Torrent {
             _ => None,
         };
         if let Some(violation) = violation {
-            if let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.fast) {
+            if let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.wire.fast) {
                 peer.send(Message::Reject(block));
             }
             return Err(violation);
@@ -53,12 +53,12 @@ impl Torrent {
         let has = self.picker.have().has(block.piece) && self.is_active() && !self.cannot_read();
         let bound = session.config.bounds.peer_requests;
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        let allowed = !peer.am_choking || peer.allowed_by_us.contains(&block.piece);
+        let allowed = !peer.upload.am_choking || peer.upload.allowed_by_us.contains(&block.piece);
         // Hashes that are owed with blocks may wait longer than these.
-        let has_room = peer.uploads.len() < bound && peer.hash_uploads.len() < bound;
+        let has_room = peer.upload.uploads.len() < bound && peer.upload.hash_uploads.len() < bound;
         if has && allowed && has_room {
-            peer.uploads.push(block);
-        } else if peer.fast {
+            peer.upload.uploads.push(block);
+        } else if peer.wire.fast {
             peer.send(Message::Reject(block));
         }
         Ok(())
@@ -68,11 +68,11 @@ impl Torrent {
     /// request is answered).
     pub(super) fn cancelled(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let held = peer.uploads.ready_bytes();
-        if peer.uploads.cancel(block) && peer.fast {
+        let held = peer.upload.uploads.ready_bytes();
+        if peer.upload.uploads.cancel(block) && peer.wire.fast {
             peer.send(Message::Reject(block));
         }
-        session.read_ahead -= held - peer.uploads.ready_bytes();
+        session.read_ahead -= held - peer.upload.uploads.ready_bytes();
     }
 
     // Reads.
@@ -82,12 +82,12 @@ impl Torrent {
         loop {
             let Some(peer) = self.peers.get_mut(slot) else { return };
             if !session.may_read_ahead() {
-                if peer.uploads.has_waiting() {
+                if peer.upload.uploads.has_waiting() {
                     self.wait_to_read(session, slot);
                 }
                 return;
             }
-            let Some(run) = peer.uploads.next_run(READ_AHEAD_PER_PEER) else { return };
+            let Some(run) = peer.upload.uploads.next_run(READ_AHEAD_PER_PEER) else { return };
             let Some(content) = &self.content else { return };
             session.read_ahead += run.length as usize;
             let spans = content.layout.spans(run.as_block());
@@ -99,7 +99,7 @@ impl Torrent {
     /// Has a peer, for which something is to be read, wait in line for the read-ahead budget.
     pub(super) fn wait_to_read(&mut self, session: &mut Session, slot: PeerSlot) {
         if let Some(peer) = self.peers.get_mut(slot)
-            && !std::mem::replace(&mut peer.waits_to_read, true)
+            && !std::mem::replace(&mut peer.upload.waits_to_read, true)
         {
             session.read_waiters.push_back((self.id, slot));
         }
@@ -108,7 +108,7 @@ impl Torrent {
     /// The read-ahead budget has room again, and it is this peer's turn.
     pub(crate) fn read_for_waiting(&mut self, session: &mut Session, slot: PeerSlot) {
         if let Some(peer) = self.peers.get_mut(slot) {
-            peer.waits_to_read = false;
+            peer.upload.waits_to_read = false;
         }
         // It may be gone, and another waits for the same reading of leaves.
         if self.leaf_uploads.get().is_some() {
@@ -129,11 +129,11 @@ impl Torrent {
         match result {
             Ok(DiskDone::Read(data)) if data.len() == run.length as usize => {
                 if let Some(peer) = self.peers.get_mut(slot) {
-                    let held = peer.uploads.ready_bytes();
-                    peer.uploads.run_read(run, &data);
-                    session.read_ahead += peer.uploads.ready_bytes() - held;
-                    if peer.uploads.is_ready() {
-                        session.ask_send(peer.conn);
+                    let held = peer.upload.uploads.ready_bytes();
+                    peer.upload.uploads.run_read(run, &data);
+                    session.read_ahead += peer.upload.uploads.ready_bytes() - held;
+                    if peer.upload.uploads.is_ready() {
+                        session.ask_send(peer.wire.conn);
                     }
                 }
             }
@@ -150,8 +150,8 @@ impl Torrent {
 
     fn read_failed(&mut self, session: &mut Session, slot: PeerSlot, run: ReadRun) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        for block in peer.uploads.run_failed(run) {
-            if peer.fast {
+        for block in peer.upload.uploads.run_failed(run) {
+            if peer.wire.fast {
                 peer.send(Message::Reject(block));
             }
         }
@@ -172,23 +172,23 @@ impl Torrent {
         let now = session.now;
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let before = out.len();
-        let conn = peer.conn;
-        out.append(&mut peer.outbox);
-        peer.choke_waits = false;
-        for block in peer.asking.drain(..) {
+        let conn = peer.wire.conn;
+        out.append(&mut peer.wire.outbox);
+        peer.upload.choke_waits = false;
+        for block in peer.download.asking.drain(..) {
             Message::Request(block).encode(out);
         }
-        peer.pipeline.gathered(now);
-        if let Some(deadline) = peer.pipeline.deadline() {
+        peer.download.pipeline.gathered(now);
+        if let Some(deadline) = peer.download.pipeline.deadline() {
             session.set_deadline_sooner(conn, deadline);
         }
-        let held = peer.uploads.ready_bytes();
+        let held = peer.upload.uploads.ready_bytes();
         let (mut payload, mut padding) = (0, 0);
         if let Some(content) = &self.content {
             let sent = gather_metadata(peer, &content.metainfo, before + limit, out);
             session.upload.charge(now, self.id, sent);
         }
-        while out.len() - before < limit && peer.has_uploads() {
+        while out.len() - before < limit && peer.upload.has_uploads() {
             let gate = match &mut self.gates {
                 Some(gates) if gates.up.is_used_up(now) => Some(&mut gates.up),
                 _ if session.upload.is_used_up(now) => Some(&mut session.upload),
@@ -205,14 +205,14 @@ impl Torrent {
                 session.arm(timer, at);
                 break;
             }
-            let len = if let Some(request) = peer.hash_uploads.pop() {
+            let len = if let Some(request) = peer.upload.hash_uploads.pop() {
                 let metainfo = self.content.as_ref().map(|content| &*content.metainfo);
                 let message = answer(self.hash_trees.make(), now, metainfo, request);
                 let len = message.encoded_len();
                 message.encode(out);
                 len
             } else {
-                let Some((block, data)) = peer.uploads.pop_ready() else { break };
+                let Some((block, data)) = peer.upload.uploads.pop_ready() else { break };
                 let len = data.len();
                 let inside = |content: &Content| u64::from(content.geometry().padding_in(block));
                 padding += self.content.as_deref().map_or(0, inside);
@@ -226,14 +226,14 @@ impl Torrent {
                 gates.up.charge(now, self.id, len);
             }
         }
-        session.read_ahead -= held - peer.uploads.ready_bytes();
+        session.read_ahead -= held - peer.upload.uploads.ready_bytes();
         if out.len() > before {
-            peer.last_spoke = now;
+            peer.wire.last_spoke = now;
         }
         if payload > 0 {
-            peer.up.add(now, payload);
-            peer.uploaded += payload;
-            peer.uploaded_since_unchoke += payload;
+            peer.upload.up.add(now, payload);
+            peer.upload.uploaded += payload;
+            peer.upload.uploaded_since_unchoke += payload;
             // The peer took all of it; what the torrent counts is content.
             self.up.make().add(now, payload - padding);
             self.totals.uploaded += payload - padding;
@@ -245,11 +245,11 @@ impl Torrent {
     /// All that was gathered is sent: more, if there is more.
     pub(crate) fn peer_sent(&mut self, session: &mut Session, slot: PeerSlot, all: bool) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        peer.last_spoke = session.now;
-        let waits = session.conns.get(peer.conn).is_some_and(|conn| conn.waits_for_upload);
-        let uploads = peer.has_uploads() && !waits;
-        if all && (peer.has_words() || peer.metadata_uploads.is_ready() || uploads) {
-            session.ask_send(peer.conn);
+        peer.wire.last_spoke = session.now;
+        let waits = session.conns.get(peer.wire.conn).is_some_and(|conn| conn.waits_for_upload);
+        let uploads = peer.upload.has_uploads() && !waits;
+        if all && (peer.has_words() || peer.gossip.metadata_uploads.is_ready() || uploads) {
+            session.ask_send(peer.wire.conn);
         }
     }
 
@@ -263,12 +263,12 @@ impl Torrent {
         interested: bool,
     ) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        if peer.peer_interested == interested {
+        if peer.upload.peer_interested == interested {
             return;
         }
-        peer.peer_interested = interested;
+        peer.upload.peer_interested = interested;
         if interested {
-            if peer.am_choking {
+            if peer.upload.am_choking {
                 self.unchoke_if_free(session, slot);
             } else if self.slots_used() > session.config.choking.slots {
                 // Its slot went to another while it wanted nothing.
@@ -276,14 +276,17 @@ impl Torrent {
             }
             let rhythm = session.now + session.config.choking.interval;
             self.choke_at.get_or_insert(rhythm);
-        } else if !peer.am_choking {
+        } else if !peer.upload.am_choking {
             self.choke_soon(session);
         }
     }
 
     /// Slots in use: peers that we let download and that want to.
     fn slots_used(&self) -> usize {
-        self.peers.iter().filter(|(_, peer)| !peer.am_choking && peer.peer_interested).count()
+        self.peers
+            .iter()
+            .filter(|(_, peer)| !peer.upload.am_choking && peer.upload.peer_interested)
+            .count()
     }
 
     /// Unchokes a peer at once if a slot is free: nothing waits for a tick.
@@ -302,7 +305,7 @@ impl Torrent {
     fn unchoke(&mut self, session: &mut Session, slot: PeerSlot) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.unchoke(session.now);
-        session.ask_send(peer.conn);
+        session.ask_send(peer.wire.conn);
         self.begin_spread();
         self.suggest(slot);
     }
@@ -310,15 +313,18 @@ impl Torrent {
     fn choke(&mut self, session: &mut Session, slot: PeerSlot) {
         self.let_finish(slot);
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let held = peer.uploads.ready_bytes();
+        let held = peer.upload.uploads.ready_bytes();
         peer.choke();
-        session.read_ahead -= held - peer.uploads.ready_bytes();
-        session.ask_send(peer.conn);
+        session.read_ahead -= held - peer.upload.uploads.ready_bytes();
+        session.ask_send(peer.wire.conn);
     }
 
     /// A slot is free: whoever waits for one is chosen soon.
     pub(super) fn unchoke_waiting(&mut self, session: &mut Session) {
-        let waiting = self.peers.iter().any(|(_, peer)| peer.am_choking && peer.peer_interested);
+        let waiting = self
+            .peers
+            .iter()
+            .any(|(_, peer)| peer.upload.am_choking && peer.upload.peer_interested);
         if waiting {
             self.choke_soon(session);
         }
@@ -350,7 +356,7 @@ impl Torrent {
         };
         let decision = choke::decide(&snapshot, &state, &mut self.policy);
         self.apply_chokes(session, &decision);
-        if self.peers.iter().any(|(_, peer)| peer.peer_interested) {
+        if self.peers.iter().any(|(_, peer)| peer.upload.peer_interested) {
             self.choke_at = Some(now + session.config.choking.interval);
         }
     }
@@ -359,21 +365,21 @@ impl Torrent {
         let now = session.now;
         let candidates = self.peers.iter().filter(|(_, peer)| may_be_unchoked(peer));
         let snapshot = |(slot, peer): (PeerSlot, &Peer)| {
-            let account = peer.before.plus(peer.account());
+            let account = peer.upload.before.plus(peer.account());
             PeerSnapshot {
                 key: slot,
-                interested: peer.peer_interested,
-                am_choking: peer.am_choking,
-                optimistic: peer.optimistic,
-                snubs_us: peer.pipeline.is_snubbed(),
-                down_bytes_per_s: peer.down.rate(now),
-                up_bytes_per_s: peer.up.rate(now),
-                connected_at: peer.connected_at,
-                unchoked_at: peer.unchoked_at,
-                uploaded_since_unchoke: peer.uploaded_since_unchoke,
+                interested: peer.upload.peer_interested,
+                am_choking: peer.upload.am_choking,
+                optimistic: peer.upload.optimistic,
+                snubs_us: peer.download.pipeline.is_snubbed(),
+                down_bytes_per_s: peer.download.down.rate(now),
+                up_bytes_per_s: peer.upload.up.rate(now),
+                connected_at: peer.wire.connected_at,
+                unchoked_at: peer.upload.unchoked_at,
+                uploaded_since_unchoke: peer.upload.uploaded_since_unchoke,
                 uploaded: account.uploaded,
                 downloaded: account.downloaded,
-                group: AddressGroup::of(peer.remote.ip()),
+                group: AddressGroup::of(peer.wire.remote.ip()),
             }
         };
         candidates.map(snapshot).collect()
@@ -387,7 +393,7 @@ impl Torrent {
             self.unchoke(session, slot);
         }
         for (slot, peer) in self.peers.iter_mut() {
-            peer.optimistic = decision.optimistic.binary_search(&slot).is_ok();
+            peer.upload.optimistic = decision.optimistic.binary_search(&slot).is_ok();
         }
     }
 
@@ -401,5 +407,5 @@ impl Torrent {
 /// cannot: to it, what it asks meanwhile is dropped by that choke (BEP 3), and its connection takes
 /// nothing anyway.
 fn may_be_unchoked(peer: &Peer) -> bool {
-    peer.is_open() && !peer.choke_waits
+    peer.is_open() && !peer.upload.choke_waits
 }

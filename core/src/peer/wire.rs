@@ -1,0 +1,103 @@
+//! The connection half of a peer: its address, how far the handshake has come and what it agreed on,
+//! the decoder of its bytes and the messages that wait to be sent.
+
+use std::net::SocketAddr;
+
+use crate::id::ConnId;
+use crate::peer::offences::Offences;
+use crate::piece::PeerId;
+use crate::segments::Segments;
+use crate::time::Instant;
+use crate::wire::extension::ExtensionIds;
+use crate::wire::handshake::HandshakeDecoder;
+use crate::wire::{Decoder, Message};
+
+/// One peer's connection and what was agreed on it.
+#[derive(Debug)]
+pub(crate) struct PeerWire {
+    pub(crate) conn: ConnId,
+    pub(crate) remote: SocketAddr,
+    pub(crate) incoming: bool,
+    /// Where the peer can be dialled, once that is known; its name in the peer book.
+    pub(crate) listens_at: Option<SocketAddr>,
+    pub(crate) connected_at: Instant,
+    pub(crate) phase: Phase,
+    pub(crate) id: Option<PeerId>,
+    /// The peer's name for itself (BEP 10, `v`), made safe to show.
+    pub(crate) client: Option<String>,
+
+    /// Whether the connection is one of v2 (BEP 52).
+    pub(crate) of_v2: bool,
+    /// Whether both sides speak the fast extension (BEP 6).
+    pub(crate) fast: bool,
+    /// Whether both sides speak the extension protocol (BEP 10).
+    pub(crate) extended: bool,
+    /// The extensions that the peer understands, with its numbers.
+    pub(crate) extensions: ExtensionIds,
+    /// Whether the peer downloads nothing (BEP 21).
+    pub(crate) upload_only: bool,
+
+    pub(crate) decoder: Decoder,
+    /// Messages waiting to be gathered.
+    pub(crate) outbox: Segments,
+    /// What the peer did wrong and was forgiven.
+    pub(crate) offences: Offences,
+    pub(crate) last_heard: Instant,
+    pub(crate) last_spoke: Instant,
+}
+
+/// How far the handshake has come.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// The connection is being established.
+    Connecting,
+    /// Waiting for (the rest of) the peer's handshake.
+    Handshaking(HandshakeDecoder),
+    /// Messages flow.
+    Open,
+}
+
+impl PeerWire {
+    /// A connection whose handshake is not done, for a torrent of so many pieces.
+    pub(crate) fn new(
+        conn: ConnId,
+        remote: SocketAddr,
+        incoming: bool,
+        phase: Phase,
+        pieces: Option<u32>,
+        now: Instant,
+    ) -> Self {
+        let mut decoder = Decoder::new();
+        decoder.set_piece_count(pieces);
+        PeerWire {
+            conn,
+            remote,
+            incoming,
+            listens_at: (!incoming).then_some(remote),
+            connected_at: now,
+            phase,
+            id: None,
+            client: None,
+            of_v2: false,
+            fast: false,
+            extended: false,
+            extensions: ExtensionIds::none(),
+            upload_only: false,
+            decoder,
+            outbox: Segments::new(),
+            offences: Offences::default(),
+            last_heard: now,
+            last_spoke: now,
+        }
+    }
+
+    /// Whether the handshake is done.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// Queues a message.
+    pub(crate) fn send(&mut self, message: Message) {
+        message.encode(&mut self.outbox);
+    }
+}
