@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Command, ValueHint};
 
-use crate::manual::below;
+use crate::args::below;
 
 /// What may stand where a value is wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]

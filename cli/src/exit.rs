@@ -1,7 +1,7 @@
 //! How a run ends: the exit codes, and the one line that goes with each.
 //!
 //! Every command returns `Result<(), Failure>`. A [`Failure`] is a code and a sentence that says
-//! what went wrong, where, and the way out; [`crate::output::report`] writes it to stderr as one line,
+//! what went wrong, where, and the way out; [`crate::report::report`] writes it to stderr as one line,
 //! and `main` exits with the code. The codes are part of the command line's contract (docs/CLI.md) and do not change.
 
 use std::fmt;

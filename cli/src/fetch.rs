@@ -17,6 +17,7 @@ use bitswarm_runtime_common::net::{net_error, stream_to};
 use bitswarm_runtime_common::tls::{Tls, Trust};
 use bytes::Bytes;
 
+use crate::args::Transfer;
 use crate::exit::{Code, Failure};
 
 /// How we name ourselves to servers.
@@ -41,6 +42,13 @@ pub(crate) struct Reach {
     pub(crate) bind: Vec<IpAddr>,
     /// Hosts whose certificates are not checked.
     pub(crate) insecure: Vec<String>,
+}
+
+impl Reach {
+    /// That of a transfer's options.
+    pub(crate) fn of(transfer: &Transfer) -> Self {
+        Reach { bind: transfer.network.bind.clone(), insecure: transfer.insecure_trackers.clone() }
+    }
 }
 
 /// Whether a text is meant as an address on the web.

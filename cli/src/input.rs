@@ -12,7 +12,7 @@ use bitswarm_core::metainfo::{MAX_METAINFO_LEN, Magnet, Metainfo};
 use bitswarm_core::piece::{InfoHash, InfoHashV2};
 use bitswarm_core::torrent::TorrentSource;
 
-use crate::args::parse_hex;
+use crate::args::{Inputs, parse_hex};
 use crate::exit::{Code, Failure};
 use crate::fetch::{self, Reach};
 use crate::kinds;
@@ -133,6 +133,22 @@ pub(crate) fn infohash_and_trackers(
     Ok((source.infohash(), trackers))
 }
 
+/// Torrents that the user names by infohash or torrent file.
+pub(crate) fn similar(names: &[PathBuf]) -> Result<Vec<InfoHash>, Failure> {
+    let named = |name: &PathBuf| {
+        let text = name.to_str().unwrap_or_default();
+        if let Ok(hash) = parse_hex(text) {
+            return Ok(InfoHash(hash));
+        }
+        // BEP 38 knows 20 bytes: of v2 alone the first, by which it is known to peers.
+        match parse_hex(text) {
+            Ok(hash) => Ok(InfoHashV2(hash).truncated()),
+            Err(_) => infohash(name),
+        }
+    };
+    names.iter().map(named).collect()
+}
+
 /// Whether this is meant as a magnet link, whether it is one or not.
 pub(crate) fn is_link(text: &str) -> bool {
     text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("magnet:"))
@@ -226,8 +242,19 @@ fn read(from: impl io::Read, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// All inputs of a run, those in lists last.
+pub(crate) fn named(inputs: &Inputs) -> Result<Vec<PathBuf>, Failure> {
+    let mut all = inputs.inputs.clone();
+    all.extend(listed_in(&inputs.input_files)?);
+    if all.is_empty() {
+        let message = "the lists name no torrent; write an input on each line";
+        return Err(Failure::new(Code::Usage, message));
+    }
+    Ok(all)
+}
+
 /// The inputs that lists name, a line each. What is empty or begins with `#` is skipped.
-pub(crate) fn listed_in(lists: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+fn listed_in(lists: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut inputs = Vec::new();
     for list in lists {
         let bytes = match list.to_str() {

@@ -4,8 +4,8 @@
 //! worse ends it.
 
 use crate::exit::Failure;
-use crate::output;
 use crate::progress::Progress;
+use crate::report::report;
 
 /// What was left out of a run so far.
 #[derive(Debug, Default)]
@@ -24,8 +24,8 @@ impl LeftOut {
     /// Leaves out a part and tells why.
     pub(crate) fn add(&mut self, failure: Failure) {
         match &self.progress {
-            Some(progress) => progress.above_bars(|| output::report(&failure)),
-            None => output::report(&failure),
+            Some(progress) => progress.above_bars(|| report(&failure)),
+            None => report(&failure),
         }
         self.first.get_or_insert(failure.said());
     }

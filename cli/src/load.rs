@@ -7,7 +7,7 @@ use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::{FilePriority, TorrentSource};
 
-use crate::commands::info::{files_json, print_files};
+use crate::describe::{files_json, print_files};
 use crate::exit::{Code, Failure};
 use crate::fetch::Reach;
 use crate::input;

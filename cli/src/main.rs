@@ -5,10 +5,13 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
+mod command_line;
 mod commands;
 mod completions;
 mod config;
 mod content;
+mod describe;
+mod destination;
 mod exit;
 mod fetch;
 mod globs;
@@ -21,10 +24,12 @@ mod known;
 mod left_out;
 mod load;
 mod logging;
+mod making;
 mod manual;
 mod output;
 mod progress;
 mod replace;
+mod report;
 mod selection;
 mod session;
 mod signals;
@@ -46,19 +51,19 @@ use exit::Failure;
 fn main() -> ExitCode {
     temporary::remove_on_panic();
     signals::outlive_file_limits();
-    let parsed = args::parse(std::env::args_os(), Config::load);
+    let parsed = command_line::parse(std::env::args_os(), Config::load);
     let ended = parsed.and_then(|(cli, config)| run(&cli.command, &config));
     match ended.and_then(|()| output::verdict()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::report(&failure);
+            report::report(&failure);
             failure.code.into()
         }
     }
 }
 
 fn run(command: &Command, config: &Config) -> Result<(), Failure> {
-    output::set_json(command.has_json());
+    report::set_json(command.has_json());
     logging::start(command.verbosity());
     if let Some(warning) = config.warning().filter(|_| command.may_say_more()) {
         progress::say_alone(&warning);

@@ -5,6 +5,8 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+use crate::args::below;
+
 /// Exit codes and their meaning, as `--help` and docs/CLI.md have them.
 const CODES: [(&str, &str); 11] = [
     ("0", "done"),
@@ -61,21 +63,6 @@ pub(crate) fn page(mut command: Command, name: Option<&str>) -> Option<Vec<u8>> 
         rest = rest[found.get_name().len()..].trim_start_matches(['-', ' ']);
     }
     Some(render(found, &Page::of(path.join("-"))))
-}
-
-/// The commands below one; `help` has no page of its own.
-pub(crate) fn below(command: &Command) -> impl Iterator<Item = &Command> {
-    command.get_subcommands().filter(|sub| sub.get_name() != "help")
-}
-
-/// The names of all pages but the overview.
-pub(crate) fn names(command: &Command) -> Vec<String> {
-    let mut all = Vec::new();
-    for sub in below(command) {
-        all.push(sub.get_name().to_owned());
-        all.extend(names(sub).into_iter().map(|name| format!("{}-{name}", sub.get_name())));
-    }
-    all
 }
 
 fn render(command: &Command, page: &Page) -> Vec<u8> {
@@ -392,6 +379,7 @@ fn contents(name: &str) -> (&'static [&'static str], List, List, List) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::page_names;
 
     fn text(name: Option<&str>) -> String {
         String::from_utf8(page(crate::args::command(), name).unwrap()).unwrap().replace("\\-", "-")
@@ -401,7 +389,7 @@ mod tests {
     fn every_page_has_its_sections_and_names_only_pages_that_there_are() {
         let mut command = crate::args::command();
         command.build();
-        let names = names(&command);
+        let names = page_names(&command);
         assert!(names.contains(&"dht-lookup".to_owned()) && names.len() > 20);
         let exists = |page: &str| {
             page == "bitswarm" || names.iter().any(|name| format!("bitswarm-{name}") == page)

@@ -30,7 +30,6 @@ const VERSION: u64 = 1;
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 static OUTPUTS: Outputs = Outputs {
-    json: AtomicBool::new(false),
     outlives_reader: AtomicBool::new(false),
     stdout_lost: AtomicBool::new(false),
     stderr_lost: AtomicBool::new(false),
@@ -39,17 +38,11 @@ static OUTPUTS: Outputs = Outputs {
 
 /// What is known of the outputs.
 struct Outputs {
-    json: AtomicBool,
     outlives_reader: AtomicBool,
     stdout_lost: AtomicBool,
     stderr_lost: AtomicBool,
     /// Why results could not be written though somebody may want to read them (a full disk).
     failure: Mutex<Option<Failure>>,
-}
-
-/// Whether errors are written as objects too: `--json` was given.
-pub(crate) fn set_json(json: bool) {
-    OUTPUTS.json.store(json, Relaxed);
 }
 
 /// The run goes on when stdout cannot be written: it transfers or serves, and its results are
@@ -106,24 +99,6 @@ pub(crate) fn print_raw(bytes: &[u8]) -> Result<(), Failure> {
 pub(crate) fn say(message: &str) {
     // One write a line, so that lines of several processes do not mix.
     write_stderr(format!("{}\n", clean(message)).as_bytes());
-}
-
-/// The line that a failure gets on stderr, and with `--json` its object, unless it was said already
-/// or the results say the same.
-pub(crate) fn report(failure: &Failure) {
-    if failure.is_said() {
-        return;
-    }
-    say(&format!("bitswarm: {failure}"));
-    if OUTPUTS.json.load(Relaxed) && !failure.is_verdict() {
-        let object = match failure.torrent() {
-            Some(infohash) => crate::json::event("error", infohash),
-            None => Object::event("error"),
-        };
-        let object = object.with("code", failure.code as u8);
-        // A stdout that cannot be written is no place to say so.
-        let _ = object.with("message", failure.to_string()).print();
-    }
 }
 
 /// How the writing of results ended, at the end of a run that went on without.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bitswarm_core::TorrentId;
 use bitswarm_core::action::SocketKind;
-use bitswarm_core::config::{Config, DhtConfig, RateLimits};
+use bitswarm_core::config::{Config, RateLimits};
 use bitswarm_core::dht::{Stats, Wish, WishId};
 use bitswarm_core::event::NetError;
 use bitswarm_core::http::Url;
@@ -27,6 +27,7 @@ use crate::args::{PeerName, Runtime, Transfer};
 use crate::exit::{Code, Failure};
 use crate::output;
 use crate::replace::{self, Existing};
+use crate::report::report;
 use crate::signals::Interrupt;
 use crate::state::{MOST_SESSIONS, State};
 
@@ -281,30 +282,6 @@ fn core_config(transfer: &Transfer, down_bytes_per_s: Option<u64>) -> Config {
     config
 }
 
-/// Where to listen: at these addresses, or at all there are.
-pub(crate) fn listen_at(bind: &[IpAddr], port: u16) -> Vec<SocketAddr> {
-    if bind.is_empty() {
-        return vec![([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()];
-    }
-    let mut addrs: Vec<SocketAddr> = Vec::new();
-    for addr in bind.iter().map(|ip| SocketAddr::new(*ip, port)) {
-        if !addrs.contains(&addr) {
-            addrs.push(addr);
-        }
-    }
-    addrs
-}
-
-/// The DHT as the options want it.
-pub(crate) fn dht_config(bootstrap: &[PeerName], read_only: bool) -> DhtConfig {
-    let mut config = DhtConfig { read_only, ..DhtConfig::default() };
-    if !bootstrap.is_empty() {
-        let pair = |name: &PeerName| (name.host.clone(), name.port);
-        config.bootstrap = bootstrap.iter().map(pair).collect();
-    }
-    config
-}
-
 /// Whether this only says that the host has no IPv6: then IPv4 will do.
 fn is_missing_ipv6(addr: SocketAddr, why: NetError) -> bool {
     addr.ip() == IpAddr::from([0_u16; 8]) && !matches!(why, NetError::AddrInUse | NetError::Denied)
@@ -357,10 +334,10 @@ pub(crate) fn resolve_peers(
     if addrs.is_empty()
         && let Some(failure) = failures.pop()
     {
-        failures.iter().for_each(output::report);
+        failures.iter().for_each(report);
         return Err(failure);
     }
-    failures.iter().for_each(output::report);
+    failures.iter().for_each(report);
     Ok(addrs)
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bitswarm_core::dht::NodeId;
 use clap::{Args, Subcommand};
 
-use super::{Driven, PeerName, Reporting};
+use super::network::Driven;
+use super::reporting::Reporting;
+use super::values::{PeerName, parse_hex};
 use crate::units::parse_duration;
 
 /// `bitswarm dht`
@@ -132,18 +134,4 @@ fn parse_node_id(text: &str) -> Result<NodeId, String> {
 
 fn parse_key(text: &str) -> Result<Key, String> {
     parse_hex(text).map(Key)
-}
-
-/// Bytes from twice as many hexadecimal digits.
-pub(crate) fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], String> {
-    let advice = || format!("write {} hexadecimal digits", 2 * N);
-    if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(advice());
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let pair = std::str::from_utf8(pair).map_err(|_| advice())?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| advice())?;
-    }
-    Ok(bytes)
 }

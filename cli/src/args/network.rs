@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use bitswarm_core::config::Config;
+use bitswarm_core::config::{Config, DhtConfig};
 use bitswarm_runtime_common::{Client, ClientConfig, Events, StartError};
 use clap::{Args, ValueEnum};
 
-use crate::session::{dht_config, listen_at};
+use super::values::{PeerName, parse_tracker};
 
 /// Where to listen and whom to ask for peers.
 #[derive(Args, Debug)]
@@ -74,59 +74,26 @@ impl Runtime {
     }
 }
 
-/// A peer as the user names it: a host name or address, and a port.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct PeerName {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-impl PeerName {
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        if let Ok(addr) = text.parse::<SocketAddr>() {
-            return match addr.port() {
-                0 => Err("no peer listens on port 0".to_owned()),
-                port => Ok(PeerName { host: addr.ip().to_string(), port }),
-            };
-        }
-        let (host, port) = text.rsplit_once(':').unwrap_or_default();
-        match port.parse() {
-            Ok(port) if port > 0 && !host.is_empty() && !host.contains([':', '[', '/']) => {
-                Ok(PeerName { host: host.to_owned(), port })
-            }
-            _ => Err("write HOST:PORT, and an IPv6 address as [::1]:6881".to_owned()),
+/// Where to listen: at these addresses, or at all there are.
+pub(crate) fn listen_at(bind: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+    if bind.is_empty() {
+        return vec![([0, 0, 0, 0], port).into(), ([0_u16; 8], port).into()];
+    }
+    let mut addrs: Vec<SocketAddr> = Vec::new();
+    for addr in bind.iter().map(|ip| SocketAddr::new(*ip, port)) {
+        if !addrs.contains(&addr) {
+            addrs.push(addr);
         }
     }
+    addrs
 }
 
-pub(crate) fn parse_tracker(text: &str) -> Result<String, String> {
-    let known = ["http://", "https://", "udp://"].iter().any(|scheme| {
-        text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-            && text.len() > scheme.len()
-    });
-    let plain = text.bytes().all(|b| b.is_ascii_graphic());
-    match known && plain {
-        true => Ok(text.to_owned()),
-        false => Err("write a tracker URL such as http://HOST:PORT/announce or udp://HOST:PORT \
-                      (percent-encode what is not ASCII)"
-            .to_owned()),
+/// The DHT as the options want it.
+pub(crate) fn dht_config(bootstrap: &[PeerName], read_only: bool) -> DhtConfig {
+    let mut config = DhtConfig { read_only, ..DhtConfig::default() };
+    if !bootstrap.is_empty() {
+        let pair = |name: &PeerName| (name.host.clone(), name.port);
+        config.bootstrap = bootstrap.iter().map(pair).collect();
     }
-}
-
-/// The name or address of a host, and nothing else: one that can never be met would be an exception
-/// without effect.
-pub(crate) fn parse_host(text: &str) -> Result<String, String> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let is_name = |text: &str| {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-        !text.is_empty() && text.bytes().all(fits)
-    };
-    match bare.parse::<IpAddr>().is_ok() || is_name(text) {
-        true => Ok(bare.to_owned()),
-        false => {
-            Err("write the host alone, as tracker.example or 192.0.2.1, without https:// and \
-                      port"
-                .to_owned())
-        }
-    }
+    config
 }

@@ -1,18 +1,9 @@
 //! `config`: shows each setting, its value and where that comes from.
 
-use clap::Args;
-
+use crate::args::ShowConfig;
 use crate::config::{Config, Options, Place, Setting, Source, variable};
 use crate::exit::Failure;
 use crate::output::{Object, print};
-
-/// `bitswarm config`
-#[derive(Args, Debug)]
-pub(crate) struct ShowConfig {
-    /// Write one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
 
 /// One option as it stands.
 struct Row {

@@ -13,11 +13,12 @@ use bitswarm_core::dht::{NodeId, Outcome, Wish};
 use bitswarm_core::notice::{Notice, Service};
 use bitswarm_runtime_common::ClientConfig;
 
-use crate::args::{Dht, DhtAsking, DhtCommand, DhtOptions, DhtPut};
+use crate::args::{Dht, DhtAsking, DhtCommand, DhtOptions, DhtPut, dht_config, listen_at};
 use crate::exit::{Code, Failure};
 use crate::input;
-use crate::output::{self, Object, print, say};
-use crate::session::{MustListen, PATIENCE, Session, dht_config, listen_at};
+use crate::output::{Object, print, say};
+use crate::report::report;
+use crate::session::{MustListen, PATIENCE, Session};
 use crate::signals::Interrupt;
 use crate::state::State;
 use crate::units::counted;
@@ -110,7 +111,7 @@ fn tell_unheard(session: &Session, notice: &Notice) {
     if let Notice::ListenFailed { kind, addr, why, .. } = notice
         && let Some(failure) = session.listen_failure(*kind, *addr, *why)
     {
-        output::report(&failure);
+        report(&failure);
     }
 }
 

@@ -1,30 +1,17 @@
 //! `diff`: says in what two torrent files differ.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::piece::InfoHashV2;
-use clap::Args;
 use serde_json::{Value, json};
 
-use crate::commands::info;
+use crate::args::Diff;
+use crate::describe;
 use crate::exit::{Code, Failure};
 use crate::input;
 use crate::output::{Object, print};
 use crate::units::counted;
-
-/// `bitswarm diff`
-#[derive(Args, Debug)]
-pub(crate) struct Diff {
-    /// A torrent: a file, an http(s) address, or - for standard input
-    pub(crate) a: PathBuf,
-    /// Another
-    pub(crate) b: PathBuf,
-    /// Write one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
 
 /// One line a difference; any of them ends it with code 13.
 pub(crate) fn run(args: &Diff) -> Result<(), Failure> {
@@ -82,7 +69,7 @@ fn described(torrent: &Metainfo) -> Vec<(&'static str, Value)> {
         ("infohash", json!(torrent.infohash_v1().map(|hash| hash.to_string()))),
         ("infohash v2", json!(torrent.infohash_v2().map(|hash| hash.to_string()))),
         ("name", json!(torrent.name())),
-        ("size", json!(info::size_of_files(torrent))),
+        ("size", json!(describe::size_of_files(torrent))),
         ("piece length", json!(geometry.piece_len())),
         ("pieces", json!(geometry.pieces())),
         ("private", json!(torrent.is_private())),

@@ -10,7 +10,9 @@ use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentSource};
 
 use crate::args::Download;
 use crate::exit::{Code, Failure};
+use crate::fetch::Reach;
 use crate::goals::{Purpose, Share};
+use crate::input;
 use crate::known::links_of_torrents;
 use crate::left_out::LeftOut;
 use crate::load::{list, load_sources, priorities};
@@ -26,7 +28,7 @@ use crate::workplace::Workplace;
 pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     let transfer = &args.transfer;
     let mut left_out = LeftOut::default();
-    let torrents = load_sources(&args.inputs.all()?, &transfer.reach(), &mut left_out)?;
+    let torrents = load_sources(&input::named(&args.inputs)?, &Reach::of(transfer), &mut left_out)?;
     if args.list {
         let known: Vec<_> =
             torrents.iter().filter_map(|source| left_out.keep(known(source))).collect();

@@ -6,86 +6,13 @@
 use std::path::PathBuf;
 
 use bitswarm_core::metainfo::{self, Metainfo};
-use clap::Args;
 
-use crate::args::{PeerName, parse_tracker};
-use crate::commands::create::{
-    CreationDate, Tier, parse_date, parse_tier, parse_web_seed, similar,
-};
-use crate::commands::info;
+use crate::args::{CreationDate, Edit, Tier};
+use crate::describe;
 use crate::exit::{Code, Failure};
 use crate::input;
 use crate::output::{print, print_raw};
 use crate::replace::{self, Existing};
-
-/// `bitswarm edit`
-#[derive(Args, Debug)]
-pub(crate) struct Edit {
-    /// A torrent file
-    pub(crate) torrent: PathBuf,
-    /// Where to write the changed torrent; - is stdout [default: in place of the old one]
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Replace the file that --output names if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Trackers instead of those it has (may be repeated; each is a tier, URL,URL is one tier)
-    #[arg(short, long = "tracker", value_name = "URL", value_parser = parse_tier,
-          conflicts_with = "no_trackers")]
-    pub(crate) trackers: Vec<Tier>,
-    /// A tracker besides those it has, as a tier of its own (may be repeated)
-    #[arg(long = "add-tracker", value_name = "URL", value_parser = parse_tier)]
-    pub(crate) add_trackers: Vec<Tier>,
-    /// A tracker to remove (may be repeated)
-    #[arg(long = "remove-tracker", value_name = "URL", value_parser = parse_tracker)]
-    pub(crate) remove_trackers: Vec<String>,
-    /// Remove all trackers
-    #[arg(long)]
-    pub(crate) no_trackers: bool,
-    /// Web seeds instead of those it has (may be repeated)
-    #[arg(short, long = "web-seed", value_name = "URL", value_parser = parse_web_seed,
-          conflicts_with = "no_web_seeds")]
-    pub(crate) web_seeds: Vec<String>,
-    /// Remove all web seeds
-    #[arg(long)]
-    pub(crate) no_web_seeds: bool,
-    /// DHT nodes instead of those it has (may be repeated)
-    #[arg(long = "node", value_name = "HOST:PORT", value_parser = PeerName::parse,
-          conflicts_with = "no_nodes")]
-    pub(crate) nodes: Vec<PeerName>,
-    /// Remove all DHT nodes
-    #[arg(long)]
-    pub(crate) no_nodes: bool,
-    /// Torrents that may have files of this one, instead of those named beside its info: an infohash
-    /// or a torrent file (may be repeated)
-    #[arg(long, value_name = "TORRENT", conflicts_with = "no_similar")]
-    pub(crate) similar: Vec<PathBuf>,
-    /// Remove them
-    #[arg(long)]
-    pub(crate) no_similar: bool,
-    /// Collections that it belongs to, instead of those named beside its info (may be repeated)
-    #[arg(long = "collection", value_name = "NAME", conflicts_with = "no_collections")]
-    pub(crate) collections: Vec<String>,
-    /// Remove them
-    #[arg(long)]
-    pub(crate) no_collections: bool,
-    /// The comment; an empty one removes it
-    #[arg(short, long, value_name = "TEXT")]
-    pub(crate) comment: Option<String>,
-    /// Which program to name as the maker, or none
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) created_by: Option<String>,
-    /// Date of creation in seconds since 1970, or none
-    #[arg(long, value_name = "UNIX", value_parser = parse_date)]
-    pub(crate) date: Option<CreationDate>,
-    /// What sets it apart from the same content elsewhere; changes the infohash, an empty one
-    /// removes it
-    #[arg(short, long, value_name = "TEXT")]
-    pub(crate) source: Option<String>,
-    /// Whether peers may be found by the trackers only; changes the infohash
-    #[arg(short, long, value_name = "YES|NO", value_parser = parse_choice)]
-    pub(crate) private: Option<bool>,
-}
 
 /// Changes, writes, says what became of the infohash.
 pub(crate) fn run(args: &Edit) -> Result<(), Failure> {
@@ -114,7 +41,7 @@ pub(crate) fn run(args: &Edit) -> Result<(), Failure> {
     } else {
         "the infohash is another: this is a new torrent, which peers of the old one do not know"
     };
-    print(&format!("{}: {}; {verdict}", output.display(), info::infohashes(&changed)))
+    print(&format!("{}: {}; {verdict}", output.display(), describe::infohashes(&changed)))
 }
 
 /// The torrent that is edited is meant to be replaced, another file is not.
@@ -129,7 +56,7 @@ fn existing(args: &Edit) -> Existing {
 fn edit(args: &Edit, torrent: &Metainfo) -> Result<metainfo::Edit, Failure> {
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
     let nodes = args.nodes.iter().map(|node| (node.host.clone(), node.port)).collect();
-    let similar = similar(&args.similar)?;
+    let similar = input::similar(&args.similar)?;
     let collections = &args.collections;
     Ok(metainfo::Edit {
         trackers: trackers(args, torrent)?,
@@ -183,12 +110,4 @@ fn no_such_tracker(args: &Edit, unwanted: &str, there: &[&String]) -> Failure {
     };
     let path = args.torrent.display();
     Failure::new(Code::Usage, format!("{path} has no tracker {unwanted} to remove; {there}"))
-}
-
-fn parse_choice(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "yes" | "true" | "1" => Ok(true),
-        "no" | "false" | "0" => Ok(false),
-        _ => Err("write yes or no".to_owned()),
-    }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::TorrentSource;
-use clap::Args;
 
+use crate::args::Forget;
 use crate::exit::{Code, Failure};
 use crate::fetch::Reach;
 use crate::input;
@@ -16,26 +16,6 @@ use crate::output::{Object, print};
 use crate::state::State;
 use crate::torrent_lock::Gate;
 use crate::units::counted;
-
-/// `bitswarm forget`
-#[derive(Args, Debug)]
-pub(crate) struct Forget {
-    /// Torrents: files, http(s) addresses, magnet links, infohashes, or - for standard input
-    #[arg(value_name = "INPUT", required_unless_present = "all")]
-    pub(crate) inputs: Vec<PathBuf>,
-    /// All that is kept for this directory, the DHT's nodes included
-    #[arg(long, conflicts_with = "inputs")]
-    pub(crate) all: bool,
-    /// Directory that the torrents were downloaded into or shared from
-    #[arg(short, long, value_name = "DIR", default_value = ".")]
-    pub(crate) data: PathBuf,
-    /// Where what is needed to resume is kept [default: bitswarm in the XDG state directory]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
-    /// Write one JSON object a torrent
-    #[arg(long)]
-    pub(crate) json: bool,
-}
 
 /// Removes what is kept of each torrent. One that another process works on is left out.
 pub(crate) fn run(args: &Forget) -> Result<(), Failure> {

@@ -1,26 +1,13 @@
 //! `lint`: names what is unusual or harmful in torrent files.
 
-use std::path::PathBuf;
-
-use clap::Args;
 use serde_json::json;
 
+use crate::args::Lint;
 use crate::exit::{Code, Failure};
 use crate::input;
 use crate::left_out::LeftOut;
 use crate::output::{Object, print};
 use crate::units::counted;
-
-/// `bitswarm lint`
-#[derive(Args, Debug)]
-pub(crate) struct Lint {
-    /// Torrents: files, http(s) addresses, or - for standard input
-    #[arg(value_name = "FILE", required = true)]
-    pub(crate) torrents: Vec<PathBuf>,
-    /// Write one JSON object a torrent
-    #[arg(long)]
-    pub(crate) json: bool,
-}
 
 /// One line a finding. What is harmful ends it with code 4; what is unusual does not.
 pub(crate) fn run(args: &Lint) -> Result<(), Failure> {

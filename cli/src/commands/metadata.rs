@@ -10,8 +10,8 @@ use bitswarm_core::torrent::{AddTorrent, Bottleneck, TorrentSource};
 use bitswarm_runtime_common::ClientConfig;
 
 use crate::args;
-use crate::commands::create::Output;
-use crate::commands::info;
+use crate::describe;
+use crate::destination::Destination;
 use crate::exit::{Code, Failure};
 use crate::fetch::Reach;
 use crate::input;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     let network = &args.network;
     let reach = Reach { bind: network.bind.clone(), insecure: Vec::new() };
     let existing = Existing::by_force(args.force);
-    let output = Output::of(args.output.clone(), args.reporting.json, existing)?;
+    let output = Destination::of(args.output.clone(), args.reporting.json, existing)?;
     let source = input::load_any_within(&args.torrent, &reach)?;
     let metainfo = match source {
         TorrentSource::Metainfo(metainfo) => metainfo,
@@ -42,9 +42,9 @@ pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     replace::write(path, &bytes, existing)?;
     let path = path.display().to_string();
     if args.reporting.json {
-        return info::object(&metainfo).with("path", path).print();
+        return describe::object(&metainfo).with("path", path).print();
     }
-    print(&format!("{path}: {}, {}", metainfo.name(), info::infohashes(&metainfo)))
+    print(&format!("{path}: {}, {}", metainfo.name(), describe::infohashes(&metainfo)))
 }
 
 /// Starts a session to ask peers in.
@@ -119,21 +119,4 @@ fn hear(
         ),
         _ => Ok(None),
     }
-}
-
-/// Prints what a magnet link says by itself.
-pub(crate) fn describe(magnet: &Magnet) -> Vec<(&'static str, String)> {
-    let v1 = (!magnet.is_v2_only()).then(|| ("infohash", magnet.infohash.to_string()));
-    let mut rows: Vec<_> = v1.into_iter().collect();
-    rows.extend(magnet.v2.map(|v2| ("infohash v2", v2.to_string())));
-    let name = magnet.name.iter().map(|name| ("name", name.clone()));
-    let trackers = magnet.trackers.iter().map(|url| ("tracker", url.clone()));
-    let seeds = magnet.web_seeds.iter().map(|url| ("web seed", url.clone()));
-    let peers = magnet.peers.iter().map(|peer| ("peer", peer.to_string()));
-    let files = magnet.select.iter().map(|files| {
-        // As `--files` counts them.
-        ("only files", format!("{} (so={files})", files.from_one()))
-    });
-    rows.extend(name.chain(trackers).chain(seeds).chain(peers).chain(files));
-    rows
 }

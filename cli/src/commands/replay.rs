@@ -2,12 +2,10 @@
 //! whether it does the same again.
 
 use std::fs;
-use std::path::PathBuf;
 
 use bitswarm_core::record::{Difference, ReplayError, Replayer};
-use clap::Args;
 
-use crate::args::Reporting;
+use crate::args::Replay;
 use crate::exit::{Code, Failure};
 use crate::output::{Object, print};
 use crate::progress::{Facts, Progress};
@@ -15,15 +13,6 @@ use crate::signals::Interrupt;
 
 /// Inputs between two looks at the progress and at signals (chosen).
 const LOOK_EVERY: u64 = 256;
-
-/// `bitswarm replay`
-#[derive(Args, Debug)]
-pub(crate) struct Replay {
-    /// A file that --record wrote
-    pub(crate) log: PathBuf,
-    #[command(flatten)]
-    pub(crate) reporting: Reporting,
-}
 
 /// Plays it to its end, or to where the engine does something else than when it was recorded.
 pub(crate) fn run(args: &Replay) -> Result<(), Failure> {

@@ -12,12 +12,12 @@ use bitswarm_core::piece::InfoHash;
 use bitswarm_core::tracker::{ScrapeEntry, ScrapeId};
 use bitswarm_runtime_common::ClientConfig;
 
-use crate::args::Scrape;
+use crate::args::{Scrape, listen_at};
 use crate::exit::{Code, Failure};
 use crate::fetch::Reach;
 use crate::input;
 use crate::output::{Object, print, say};
-use crate::session::{MustListen, PATIENCE, Session, listen_at};
+use crate::session::{MustListen, PATIENCE, Session};
 use crate::signals::Interrupt;
 use crate::units::{Span, counted};
 

@@ -12,7 +12,9 @@ use bitswarm_core::torrent::AddTorrent;
 
 use crate::args::Seed;
 use crate::exit::{Code, Failure};
+use crate::fetch::Reach;
 use crate::goals::Purpose;
+use crate::input;
 use crate::known::links_of_torrents;
 use crate::left_out::LeftOut;
 use crate::load::{list, load_all, place, root_of};
@@ -27,7 +29,7 @@ use crate::workplace::Workplace;
 pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     let transfer = &args.transfer;
     let mut left_out = LeftOut::default();
-    let torrents = load_all(&args.inputs.all()?, &transfer.reach(), &mut left_out);
+    let torrents = load_all(&input::named(&args.inputs)?, &Reach::of(transfer), &mut left_out);
     if args.list {
         list(&torrents, transfer.reporting.json)?;
         return left_out.verdict();

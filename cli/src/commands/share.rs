@@ -9,11 +9,11 @@ use bitswarm_core::metainfo::{Magnet, Metainfo};
 use bitswarm_core::torrent::AddTorrent;
 
 use crate::args::Share;
-use crate::commands::create::hashed;
 use crate::content::{self, Choice};
 use crate::exit::{Code, Failure};
 use crate::goals::Purpose;
 use crate::left_out::LeftOut;
+use crate::making::hashed;
 use crate::output::{Object, print};
 use crate::progress::Progress;
 use crate::session::resolve_peers;

@@ -18,13 +18,11 @@ use bitswarm_core::piece::PieceIndex;
 use bitswarm_core::storage::layout::Layout;
 use bitswarm_runtime_common::disk;
 use bitswarm_runtime_common::hashing::PieceHash;
-use clap::Args;
 use serde_json::{Value, json};
 
-use crate::args::Reporting;
-use crate::commands::create::Version;
-use crate::commands::info;
+use crate::args::{Verify, Version};
 use crate::content;
+use crate::describe;
 use crate::exit::{Code, Failure};
 use crate::hashing::{Hashes, hash};
 use crate::input;
@@ -34,24 +32,6 @@ use crate::output::{Object, print};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
 use crate::units::counted;
-
-/// `bitswarm verify`
-#[derive(Args, Debug)]
-pub(crate) struct Verify {
-    /// A torrent: a file, an http(s) address, or - for standard input
-    pub(crate) torrent: PathBuf,
-    /// Directory that contains the torrent's file or folder, or that folder itself
-    #[arg(short, long, value_name = "DIR", default_value = ".")]
-    pub(crate) data: PathBuf,
-    /// With whose hashes to compare [default: all that the torrent has]
-    #[arg(long, value_enum)]
-    pub(crate) protocol: Option<Version>,
-    /// Where download and seed keep what is needed to resume, which is told what is wrong
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) reporting: Reporting,
-}
 
 /// Looks at the files, hashes every piece, reports.
 pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
@@ -243,7 +223,7 @@ fn look_at_files(metainfo: &Metainfo, spec: &StoreSpec) -> Vec<Found> {
 /// The links that should be there. Whatever way they say it, they have to lead to their target.
 fn look_at_links(metainfo: &Metainfo, data: &Path) -> Vec<Found> {
     let folder = data.join(metainfo.name());
-    let links = info::links(metainfo).filter_map(|(path, target)| Some((path, target?)));
+    let links = describe::links(metainfo).filter_map(|(path, target)| Some((path, target?)));
     links
         .map(|(name, target)| {
             let path = folder.join(name);

@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(args.output.to_str(), Some("."));
         assert_eq!(args.transfer.network.peers.len(), 1, "what is given replaces");
         let Ours::Create(args) = parsed(&config, "bitswarm create x") else { panic!() };
-        assert_eq!(args.protocol, crate::commands::create::Version::V1);
+        assert_eq!(args.protocol, crate::args::Version::V1);
         assert_eq!(args.output, None);
     }
 

@@ -27,7 +27,6 @@ use crate::text::clean;
 
 pub(crate) use board::Whole;
 pub(crate) use facts::{Activity, Facts, Tone};
-pub(crate) use terminal::Colour;
 
 use board::Board;
 use line::sentence;
@@ -77,7 +76,7 @@ impl Progress {
         };
         Progress(Arc::new(Mutex::new(Inner {
             form,
-            colour: reporting.color.is_wanted(),
+            colour: terminal::wants_colour(reporting.color),
             board: Board::default(),
             screen: Screen::new(terminal::reflows()),
             drawn_at: None,
@@ -287,6 +286,7 @@ fn write(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Colour;
 
     fn silent() -> Progress {
         let reporting =

@@ -7,37 +7,24 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::ValueEnum;
-
 use super::screen::Dimensions;
+use crate::args::Colour;
 use crate::output::stderr_to_ask;
 
 /// Of a terminal that does not say how large it is.
 const USUAL: Dimensions = Dimensions { width: 80, rows: 24 };
 
-/// Whether to write in colour.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Colour {
-    // No doc comments: they would turn the whole help into its long form.
-    #[default]
-    Auto,
-    Always,
-    Never,
+/// Whether stderr is written to in colour.
+pub(super) fn wants_colour(colour: Colour) -> bool {
+    decide(colour, set("NO_COLOR"), stderr_to_ask().is_terminal() && !is_dumb())
 }
 
-impl Colour {
-    /// Whether stderr is written to in colour.
-    pub(super) fn is_wanted(self) -> bool {
-        self.decide(set("NO_COLOR"), stderr_to_ask().is_terminal() && !is_dumb())
-    }
-
-    /// `NO_COLOR` counts if it is set and not empty (no-color.org), and less than the option.
-    fn decide(self, no_color: bool, is_terminal: bool) -> bool {
-        match self {
-            Colour::Auto => is_terminal && !no_color,
-            Colour::Always => true,
-            Colour::Never => false,
-        }
+/// `NO_COLOR` counts if it is set and not empty (no-color.org), and less than the option.
+fn decide(colour: Colour, no_color: bool, is_terminal: bool) -> bool {
+    match colour {
+        Colour::Auto => is_terminal && !no_color,
+        Colour::Always => true,
+        Colour::Never => false,
     }
 }
 
@@ -127,11 +114,11 @@ mod tests {
 
     #[test]
     fn the_option_outranks_the_environment_and_that_the_terminal() {
-        assert!(Colour::Auto.decide(false, true));
-        assert!(!Colour::Auto.decide(true, true));
-        assert!(!Colour::Auto.decide(false, false));
-        assert!(Colour::Always.decide(true, false));
-        assert!(!Colour::Never.decide(false, true));
+        assert!(decide(Colour::Auto, false, true));
+        assert!(!decide(Colour::Auto, true, true));
+        assert!(!decide(Colour::Auto, false, false));
+        assert!(decide(Colour::Always, true, false));
+        assert!(!decide(Colour::Never, false, true));
     }
 
     #[test]
