@@ -6,7 +6,9 @@
 
 mod dht;
 mod error;
+mod incoming;
 mod lsd;
+mod route;
 mod scrape;
 mod selection;
 mod settle;
@@ -14,9 +16,7 @@ mod settle;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use bytes::BytesMut;
-
-use crate::action::{Action, Close};
+use crate::action::Action;
 use crate::config::{Config, RateLimits};
 use crate::disk::{DiskDone, DiskError};
 use crate::event::{Datagram, Event, NetError, ResolveError};
@@ -29,7 +29,7 @@ use crate::priority::PieceOrder;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::announces::Announces;
-use crate::session::conn::{Role, TimerKey};
+use crate::session::conn::TimerKey;
 use crate::session::dht_host::DhtHost;
 use crate::session::lsd_host::LsdHost;
 use crate::session::op::OpOwner;
@@ -39,7 +39,8 @@ use crate::time::{Duration, Instant, UnixTime};
 use crate::timer::TimerId;
 use crate::torrent::{AddTorrent, Torrent, TorrentStatus};
 use crate::tracker::server::Stats as TrackerStats;
-use crate::wire::handshake::HandshakeDecoder;
+
+use incoming::Incoming;
 
 pub use error::{AddTorrentError, DhtError, NoSuchTorrent, Stopping};
 
@@ -61,6 +62,7 @@ pub struct Engine {
     tracker: Option<TrackerHost>,
     dht: Option<DhtHost>,
     lsd: Option<LsdHost>,
+    incoming: Incoming,
     stop_timer: TimerId,
 }
 
@@ -84,6 +86,7 @@ impl Engine {
             tracker,
             dht,
             lsd,
+            incoming: Incoming::new(session.hash_keys),
             stop_timer,
             session,
         }
@@ -97,10 +100,22 @@ impl Engine {
         match event {
             Event::Timeout => self.timeout(),
             Event::Bound { socket, result } => self.bound(socket, result),
-            Event::Connected { conn, local: _ } => self.connected(conn),
-            Event::Received { conn, data } => self.received(conn, data),
-            Event::Sent { conn, bytes } => self.sent(conn, bytes),
-            Event::Closed { conn, why } => self.closed(conn, why),
+            Event::Connected { conn, local: _ } => {
+                let delivery = self.session.streams.handle_connected(conn);
+                self.deliver(delivery);
+            }
+            Event::Received { conn, data } => {
+                let delivery = self.session.streams.handle_received(conn, data);
+                self.deliver(delivery);
+            }
+            Event::Sent { conn, bytes } => {
+                let delivery = self.session.streams.handle_sent(conn, bytes);
+                self.deliver(delivery);
+            }
+            Event::Closed { conn, why } => {
+                let delivery = self.session.transport().handle_closed(conn, why);
+                self.deliver(delivery);
+            }
             Event::Datagrams { socket, batch } => self.datagrams(socket, batch),
             Event::DatagramReady { socket } => self.sockets.ready(&mut self.session, socket),
             Event::Disk { op, result } => self.disk(op, result),
@@ -123,26 +138,10 @@ impl Engine {
     /// cut); what is returned is committed. To be called once for each `Action::Send`.
     pub fn gather(&mut self, now: Instant, conn: ConnId, limit: usize, out: &mut Segments) {
         self.advance(now);
-        let Some(state) = self.session.conns.get_mut(conn) else { return };
-        state.send_asked = false;
+        let Some(role) = self.session.streams.fill(conn) else { return };
         let before = out.len();
-        match &mut state.role {
-            Role::Unknown(_) => {}
-            Role::Peer(torrent, slot) => {
-                let (torrent, slot) = (*torrent, *slot);
-                if let Some(torrent) = self.torrents.get_mut(torrent) {
-                    torrent.gather(&mut self.session, slot, limit, out);
-                }
-            }
-            Role::Announce(id) => {
-                let id = *id;
-                self.announces.gather(id, out);
-            }
-            Role::TrackerClient(client) => client.gather(out),
-        }
-        if let Some(state) = self.session.conns.get_mut(conn) {
-            state.in_flight += out.len() - before;
-        }
+        self.fill(role, limit, out);
+        self.session.streams.filled(conn, out.len() - before);
         self.continue_reads();
     }
 
@@ -265,16 +264,7 @@ impl Engine {
         self.session.stopping = true;
         let deadline = self.session.now + STOP_LIMIT;
         self.session.timers.set(self.stop_timer, deadline);
-        let strangers: Vec<ConnId> = self
-            .session
-            .conns
-            .iter()
-            .filter(|(_, conn)| matches!(conn.role, Role::Unknown(_)))
-            .map(|(id, _)| id)
-            .collect();
-        for conn in strangers {
-            self.session.close(conn, Close::Abort);
-        }
+        self.close_incoming();
         for (_, torrent) in self.torrents.iter_mut() {
             torrent.stop(&mut self.session);
         }
@@ -349,7 +339,10 @@ impl Engine {
         }
         for key in due {
             match key {
-                TimerKey::Conn(conn) => self.conn_timeout(conn),
+                TimerKey::Conn(conn) => {
+                    let delivery = self.session.streams.handle_timeout(conn);
+                    self.deliver(delivery);
+                }
                 TimerKey::Torrent(id) => self.route(id, Torrent::handle_timeout),
                 TimerKey::TorrentRates(id) => self.route(id, Torrent::wake_gates),
                 TimerKey::Announce(id) => self.announces.timeout(&mut self.session, id),
@@ -370,23 +363,6 @@ impl Engine {
                 TimerKey::Lsd => {}
                 TimerKey::Stop => self.tell_stopped(),
             }
-        }
-    }
-
-    fn conn_timeout(&mut self, conn: ConnId) {
-        let Some(state) = self.session.conns.get(conn) else { return };
-        match &state.role {
-            &Role::Peer(torrent, slot) => {
-                self.route(torrent, |torrent, session| torrent.peer_timeout(session, slot));
-            }
-            // Whoever says nothing in time is shown the door.
-            Role::Unknown(_) => self.session.close(conn, Close::Abort),
-            Role::TrackerClient(_) => {
-                if let Some(tracker) = &mut self.tracker {
-                    tracker.expired(&mut self.session, conn);
-                }
-            }
-            &Role::Announce(id) => self.announces.timeout(&mut self.session, id),
         }
     }
 
@@ -417,133 +393,6 @@ impl Engine {
                 }
             }
             Some(OpOwner::Torrent(..)) | None => {}
-        }
-    }
-
-    fn connected(&mut self, conn: ConnId) {
-        self.session.conn_opened(conn);
-        let Some(state) = self.session.conns.get(conn) else { return };
-        match state.role {
-            Role::Peer(torrent, slot) => {
-                self.route(torrent, |torrent, session| torrent.peer_connected(session, slot));
-            }
-            Role::Announce(id) => self.announces.connected(&mut self.session, id),
-            Role::Unknown(_) | Role::TrackerClient(_) => {}
-        }
-    }
-
-    fn accept_peer(&mut self, from: SocketAddr) -> Option<ConnId> {
-        let limits = self.session.config.connections;
-        let unwanted = self.session.stopping
-            || self.torrents.is_empty()
-            || self.session.peer_conns >= limits.session
-            || self.session.unknown_conns >= limits.handshaking
-            || self.session.conns_of_address(from.ip()) >= limits.per_address
-            || self.session.is_banned(from);
-        if unwanted {
-            return None;
-        }
-        let conn = self.session.add_conn(from, Role::Unknown(HandshakeDecoder::new()), true);
-        let deadline = self.session.now + self.session.config.timeouts.handshake;
-        self.session.set_deadline(conn, deadline);
-        Some(conn)
-    }
-
-    fn received(&mut self, conn: ConnId, data: BytesMut) {
-        let Some(state) = self.session.conns.get_mut(conn) else { return };
-        match &mut state.role {
-            Role::Unknown(_) => self.stranger_received(conn, data),
-            &mut Role::Peer(torrent, slot) => {
-                self.route(torrent, |torrent, session| torrent.peer_received(session, slot, data));
-            }
-            &mut Role::Announce(id) => self.announces.received(&mut self.session, id, &data),
-            Role::TrackerClient(_) => {
-                if let Some(tracker) = &mut self.tracker {
-                    tracker.received(&mut self.session, conn, &data);
-                }
-            }
-        }
-    }
-
-    /// Bytes of somebody who dialled in and has not named a torrent.
-    fn stranger_received(&mut self, conn: ConnId, mut data: BytesMut) {
-        let Some(state) = self.session.conns.get_mut(conn) else { return };
-        let remote = state.remote;
-        let Role::Unknown(handshake) = &mut state.role else { return };
-        if handshake.push(&mut data).is_err() {
-            return self.session.close(conn, Close::Abort);
-        }
-        let Some((_, infohash)) = handshake.head() else { return };
-        let handshake = std::mem::take(handshake);
-        let Some(&id) = self.by_infohash.get(&infohash) else {
-            return self.session.close(conn, Close::Abort);
-        };
-        let session = &mut self.session;
-        let Some(torrent) = self.torrents.get_mut(id) else { return };
-        match torrent.peer_arrived(session, conn, remote, handshake) {
-            Some(slot) => torrent.peer_received(session, slot, data),
-            None => session.close(conn, Close::Abort),
-        }
-        session.touched.push(id);
-    }
-
-    fn sent(&mut self, conn: ConnId, bytes: usize) {
-        let Some(state) = self.session.conns.get_mut(conn) else { return };
-        state.in_flight = state.in_flight.saturating_sub(bytes);
-        let all = state.in_flight == 0;
-        match &state.role {
-            &Role::Peer(torrent, slot) => {
-                self.route(torrent, |torrent, session| torrent.peer_sent(session, slot, all));
-            }
-            Role::TrackerClient(_) if all => {
-                if let Some(tracker) = &mut self.tracker {
-                    tracker.sent(&mut self.session, conn);
-                }
-            }
-            Role::TrackerClient(_) | Role::Unknown(_) | Role::Announce(_) => {}
-        }
-    }
-
-    fn closed(&mut self, conn: ConnId, why: Option<NetError>) {
-        let Some(state) = self.session.forget_conn(conn) else { return };
-        match state.role {
-            Role::Peer(torrent, slot) => {
-                self.route(torrent, |torrent, session| torrent.peer_closed(session, slot, why));
-            }
-            Role::Announce(id) => self.announces.closed(&mut self.session, id, why),
-            Role::TrackerClient(_) => {
-                if let Some(tracker) = &mut self.tracker {
-                    tracker.closed();
-                }
-            }
-            Role::Unknown(_) => {}
-        }
-    }
-
-    fn datagrams(&mut self, socket: SocketId, batch: Vec<Datagram>) {
-        match self.sockets.purpose(socket) {
-            Some(Purpose::PeersUdp) => {
-                let at = self.sockets.node_address(socket);
-                for datagram in batch {
-                    let for_dht = match (&mut self.dht, at) {
-                        (Some(dht), Some(at)) => dht.datagram(&self.session, at, &datagram),
-                        _ => false,
-                    };
-                    if !for_dht {
-                        self.announces.datagram(&mut self.session, &datagram);
-                    }
-                }
-            }
-            Some(Purpose::TrackerUdp) => {
-                if let Some(tracker) = &mut self.tracker {
-                    for datagram in batch {
-                        let answer = tracker.datagram(&mut self.session, &datagram);
-                        self.sockets.send(&mut self.session, socket, answer);
-                    }
-                }
-            }
-            Some(Purpose::LocalDiscovery) => self.heard_in_network(&batch),
-            Some(Purpose::Peers | Purpose::Tracker) | None => {}
         }
     }
 

@@ -126,6 +126,7 @@ pub mod time;
 pub mod timer;
 pub mod torrent;
 pub mod tracker;
+mod transport;
 pub mod wire;
 
 pub use action::Action;

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::action::{Action, Close};
-use crate::event::{Datagram, NetError, ResolveError};
+use crate::event::{Datagram, ResolveError};
 use crate::family::Families;
 use crate::http::Url;
 use crate::id::{ConnId, Slab, TorrentId, id_type};
@@ -19,7 +19,7 @@ use crate::piece::InfoHash;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::announce_queue::AnnounceQueue;
-use crate::session::conn::{Role, TimerKey};
+use crate::session::conn::TimerKey;
 use crate::session::op::OpOwner;
 use crate::timer::TimerId;
 use crate::tracker::exchange::{Exchange, Step};
@@ -28,6 +28,7 @@ use crate::tracker::udp::UdpTracker;
 use crate::tracker::{
     AnnounceRequest, AnnounceResponse, Answer, NamedBy, Question, ScrapeId, TrackerError,
 };
+use crate::transport::{Role, StreamEvent};
 
 id_type!(
     /// One announce under way.
@@ -220,22 +221,26 @@ impl Announces {
         self.input(session, id, |exchange| exchange.handle_resolved(now, result));
     }
 
-    pub(crate) fn connected(&mut self, session: &mut Session, id: AnnounceId) {
+    /// Something happened on the connection of an announce.
+    pub(crate) fn handle_stream(
+        &mut self,
+        session: &mut Session,
+        id: AnnounceId,
+        event: StreamEvent,
+    ) {
         let now = session.now;
-        self.input(session, id, |exchange| exchange.handle_connected(now));
-    }
-
-    pub(crate) fn received(&mut self, session: &mut Session, id: AnnounceId, data: &[u8]) {
-        let now = session.now;
-        self.input(session, id, |exchange| exchange.handle_received(now, data));
-    }
-
-    pub(crate) fn closed(&mut self, session: &mut Session, id: AnnounceId, why: Option<NetError>) {
-        let now = session.now;
-        if let Some(running) = self.running.get_mut(id) {
-            running.conn = None;
+        if matches!(event, StreamEvent::Sent { .. } | StreamEvent::TimedOut) {
+            return;
         }
-        self.input(session, id, |exchange| exchange.handle_closed(now, why));
+        self.input_with(session, id, |running| match event {
+            StreamEvent::Opened => running.exchange.handle_connected(now),
+            StreamEvent::Received(data) => running.exchange.handle_received(now, &data),
+            StreamEvent::Closed(why) => {
+                running.conn = None;
+                running.exchange.handle_closed(now, why);
+            }
+            StreamEvent::Sent { .. } | StreamEvent::TimedOut => {}
+        });
     }
 
     pub(crate) fn timeout(&mut self, session: &mut Session, id: AnnounceId) {
@@ -278,8 +283,17 @@ impl Announces {
     }
 
     fn input(&mut self, session: &mut Session, id: AnnounceId, input: impl FnOnce(&mut Exchange)) {
+        self.input_with(session, id, |running| input(&mut running.exchange));
+    }
+
+    fn input_with(
+        &mut self,
+        session: &mut Session,
+        id: AnnounceId,
+        input: impl FnOnce(&mut Running),
+    ) {
         if let Some(running) = self.running.get_mut(id) {
-            input(&mut running.exchange);
+            input(running);
             self.advance(session, id);
             self.start_waiting(session);
         }
@@ -297,18 +311,18 @@ impl Announces {
                     session.resolve(OpOwner::Announce(id), &host);
                 }
                 Step::Connect { to, tls } => {
-                    running.conn = Some(session.connect_securely(to, tls, Role::Announce(id)));
+                    running.conn = Some(session.transport().connect(to, tls, Role::Fetch(id)));
                 }
                 Step::Send(bytes) => {
                     running.request = bytes;
                     if let Some(conn) = running.conn {
-                        session.ask_send(conn);
+                        session.transport().ask_send(conn);
                     }
                     self.note_sent(id);
                 }
                 Step::Close => {
                     if let Some(conn) = running.conn.take() {
-                        session.close(conn, Close::Abort);
+                        session.transport().close(conn, Close::Abort);
                     }
                 }
                 Step::Ask { to, patience } => {
@@ -369,7 +383,7 @@ impl Announces {
             self.waiting.done(&running.host);
             session.timers.unregister(running.timer);
             if let Some(conn) = running.conn {
-                session.close(conn, Close::Abort);
+                session.transport().close(conn, Close::Abort);
             }
         }
     }

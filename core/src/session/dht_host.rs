@@ -205,12 +205,11 @@ impl DhtHost {
 
     // What happened.
 
-    /// A datagram came in at this address of ours. False: it is none of the DHT's.
-    pub(crate) fn datagram(&mut self, session: &Session, at: IpAddr, datagram: &Datagram) -> bool {
+    /// A datagram in KRPC came in at this address of ours.
+    pub(crate) fn datagram(&mut self, session: &Session, at: IpAddr, datagram: &Datagram) {
         let node = self.nodes.iter_mut().find(|node| node.is_at(at));
-        match node.filter(|_| self.stage != Stage::Stopped) {
-            Some(node) => node.dht.handle_datagram(session.now, datagram.remote, &datagram.data),
-            None => datagram.data.first() == Some(&b'd'),
+        if let Some(node) = node.filter(|_| self.stage != Stage::Stopped) {
+            node.dht.handle_datagram(session.now, datagram.remote, &datagram.data);
         }
     }
 

@@ -24,23 +24,21 @@ use crate::config::Config;
 use crate::disk::DiskRequest;
 use crate::family::{Families, Family, PerFamily};
 use crate::id::{ConnId, OpId, Slab, TorrentId};
-use crate::map::{HashKeys, Map};
+use crate::map::HashKeys;
 use crate::notice::{Notice, TorrentNotice};
 use crate::peer::PeerSlot;
 use crate::piece::PeerId;
 use crate::random::{PolicyRng, SecretRng};
 use crate::session::bans::{BanReason, Bans};
-use crate::session::conn::{Conn, ReadPause, Role, TimerKey};
+use crate::session::conn::TimerKey;
 use crate::session::dht_host::DhtLink;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;
 use crate::session::whole_files::WholeFiles;
 use crate::session::writers::Writers;
-use crate::time::{Duration, Instant, UnixTime};
+use crate::time::{Instant, UnixTime};
 use crate::timer::{TimerId, TimerWheel};
-
-/// Shortest time between two looks at a peer's deadlines (chosen).
-pub(crate) const AFTER_TIMEOUT: Duration = Duration::from_millis(250);
+use crate::transport::{ReadPause, Streams, Transport};
 
 /// What all torrents of an engine share.
 #[derive(Debug)]
@@ -70,7 +68,7 @@ pub(crate) struct Session {
     pub(crate) outbox: VecDeque<Action>,
     pub(crate) timers: TimerWheel<TimerKey>,
     pub(crate) ops: Slab<OpId, OpOwner>,
-    pub(crate) conns: Slab<ConnId, Conn>,
+    pub(crate) streams: Streams,
     pub(crate) bans: Bans,
     /// Banned addresses of this machine: they all have the same IP address.
     loopback_bans: BTreeSet<SocketAddr>,
@@ -79,14 +77,6 @@ pub(crate) struct Session {
     pub(crate) upload: RateGate,
     /// Download allowance and those who wait for it.
     pub(crate) download: RateGate,
-
-    /// Connections to peers, established or not.
-    pub(crate) peer_conns: usize,
-    /// Outgoing connections not yet established.
-    pub(crate) half_open: usize,
-    /// Incoming connections that have not named a torrent.
-    pub(crate) unknown_conns: usize,
-    per_address: Map<IpAddr, usize>,
 
     /// Bytes handed to the disk and not yet written.
     pub(crate) write_backlog: usize,
@@ -146,16 +136,12 @@ impl Session {
             hash_keys,
             outbox: VecDeque::new(),
             ops: Slab::new(),
-            conns: Slab::new(),
+            streams: Streams::new(config.connections, hash_keys),
             bans: Bans::new(config.bounds.bans),
             loopback_bans: BTreeSet::new(),
             upload: RateGate::new(config.limits.up_bytes_per_s, now, upload_timer),
             download: RateGate::new(config.limits.down_bytes_per_s, now, download_timer),
             timers,
-            peer_conns: 0,
-            half_open: 0,
-            unknown_conns: 0,
-            per_address: Map::with_hasher(hash_keys),
             write_backlog: 0,
             waiting_for_disk: Vec::new(),
             read_ahead: 0,
@@ -236,89 +222,40 @@ impl Session {
         op
     }
 
-    // Connections.
+    // Streams.
 
-    /// Opens a connection.
-    pub(crate) fn connect(&mut self, to: SocketAddr, role: Role) -> ConnId {
-        self.connect_securely(to, None, role)
-    }
-
-    /// Opens a connection, over TLS if a host is given.
-    pub(crate) fn connect_securely(
-        &mut self,
-        to: SocketAddr,
-        tls: Option<Box<str>>,
-        role: Role,
-    ) -> ConnId {
-        let conn = self.add_conn(to, role, false);
-        self.act(Action::Connect { conn, to, tls });
-        conn
-    }
-
-    /// Enters a connection into the books.
-    pub(crate) fn add_conn(&mut self, remote: SocketAddr, role: Role, incoming: bool) -> ConnId {
-        let timers = &mut self.timers;
-        let is_peer = role.is_peer();
-        self.unknown_conns += usize::from(matches!(role, Role::Unknown(_)));
-        let id = self.conns.insert_with(|id| {
-            Conn::new(remote, role, incoming, timers.register(TimerKey::Conn(id)))
-        });
-        if is_peer {
-            self.peer_conns += 1;
-            self.half_open += usize::from(!incoming);
-            *self.per_address.entry(remote.ip()).or_default() += 1;
-        }
-        id
-    }
-
-    /// A connection is established.
-    pub(crate) fn conn_opened(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && !conn.open
-        {
-            conn.open = true;
-            self.half_open -= usize::from(conn.role.is_peer());
+    /// The streams, to act on them.
+    pub(crate) fn transport(&mut self) -> Transport<'_> {
+        Transport {
+            streams: &mut self.streams,
+            timers: &mut self.timers,
+            outbox: &mut self.outbox,
+            now: self.now,
         }
     }
 
-    /// An incoming connection has said which torrent it is for.
-    pub(crate) fn assign(&mut self, id: ConnId, role: Role) {
-        if let Some(conn) = self.conns.get_mut(id) {
-            self.unknown_conns -= usize::from(matches!(conn.role, Role::Unknown(_)));
-            conn.role = role;
-        }
+    pub(crate) fn close(&mut self, conn: ConnId, how: Close) {
+        self.transport().close(conn, how);
     }
 
-    /// Takes a connection out of the books: it is closed, or about to be.
-    pub(crate) fn forget_conn(&mut self, id: ConnId) -> Option<Conn> {
-        let conn = self.conns.remove(id)?;
-        self.timers.unregister(conn.timer);
-        self.unknown_conns -= usize::from(matches!(conn.role, Role::Unknown(_)));
-        if conn.role.is_peer() {
-            self.peer_conns -= 1;
-            self.half_open -= usize::from(!conn.open);
-            let ip = conn.remote.ip();
-            if let Some(count) = self.per_address.get_mut(&ip) {
-                *count -= 1;
-                if *count == 0 {
-                    self.per_address.remove(&ip);
-                }
-            }
-        }
-        Some(conn)
+    pub(crate) fn ask_send(&mut self, conn: ConnId) {
+        self.transport().ask_send(conn);
     }
 
-    /// Closes a connection.
-    pub(crate) fn close(&mut self, id: ConnId, how: Close) {
-        if self.forget_conn(id).is_some() {
-            self.act(Action::Close { conn: id, how });
-        }
+    pub(crate) fn set_deadline(&mut self, conn: ConnId, at: Instant) {
+        self.transport().set_deadline(conn, at);
     }
 
-    /// How many connections there are from or to an address. Loopback is not counted: there,
-    /// everybody has the same.
-    pub(crate) fn conns_of_address(&self, ip: IpAddr) -> usize {
-        if ip.is_loopback() { 0 } else { self.per_address.get(&ip).copied().unwrap_or(0) }
+    pub(crate) fn set_deadline_sooner(&mut self, conn: ConnId, at: Instant) {
+        self.transport().set_deadline_sooner(conn, at);
+    }
+
+    pub(crate) fn pause_reading(&mut self, conn: ConnId, why: ReadPause) {
+        self.transport().pause_reading(conn, why);
+    }
+
+    pub(crate) fn resume_reading(&mut self, conn: ConnId, why: ReadPause) {
+        self.transport().resume_reading(conn, why);
     }
 
     /// Bans an address: all of its ports, but for loopback, which everybody here shares.
@@ -335,54 +272,7 @@ impl Session {
         self.bans.is_banned(remote.ip()) || self.loopback_bans.contains(&remote)
     }
 
-    /// Sets a connection's timer, unless it goes off sooner.
-    ///
-    /// One that is past already is looked at a little later: its owner has just been looked after.
-    pub(crate) fn set_deadline_sooner(&mut self, id: ConnId, at: Instant) {
-        let at = at.max(self.now + AFTER_TIMEOUT);
-        if let Some(conn) = self.conns.get(id)
-            && self.timers.deadline(conn.timer).is_none_or(|set| at < set)
-        {
-            self.timers.set(conn.timer, at);
-        }
-    }
-
-    /// Asks the host to gather and send, unless it was asked already or is still sending.
-    pub(crate) fn ask_send(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && conn.open
-            && !conn.send_asked
-            && conn.in_flight == 0
-        {
-            conn.send_asked = true;
-            self.outbox.push_back(Action::Send { conn: id });
-        }
-    }
-
-    /// Sets a connection's timer.
-    pub(crate) fn set_deadline(&mut self, id: ConnId, at: Instant) {
-        if let Some(conn) = self.conns.get(id) {
-            self.timers.set(conn.timer, at);
-        }
-    }
-
     // Backpressure.
-
-    pub(crate) fn pause_reading(&mut self, id: ConnId, why: ReadPause) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && conn.pause_reading(why)
-        {
-            self.outbox.push_back(Action::Read { conn: id, on: false });
-        }
-    }
-
-    pub(crate) fn resume_reading(&mut self, id: ConnId, why: ReadPause) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && conn.resume_reading(why)
-        {
-            self.outbox.push_back(Action::Read { conn: id, on: true });
-        }
-    }
 
     /// Stops reading from a connection while the disk is behind.
     pub(crate) fn hold_for_disk(&mut self, id: ConnId) {
@@ -423,11 +313,8 @@ impl Session {
     }
 
     /// A connection that waited for upload allowance may send.
-    pub(crate) fn let_upload(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.waits_for_upload = false;
-        }
-        self.ask_send(id);
+    pub(crate) fn let_upload(&mut self, conn: ConnId) {
+        self.transport().resume_sending(conn);
     }
 
     /// Lets those go who wait for the session's upload allowance.
@@ -455,8 +342,6 @@ impl Session {
 
     /// Whether another outgoing peer connection may be opened.
     pub(crate) fn may_connect(&self) -> bool {
-        !self.stopping
-            && self.half_open < self.config.connections.half_open
-            && self.peer_conns < self.config.connections.session
+        !self.stopping && self.streams.may_connect()
     }
 }

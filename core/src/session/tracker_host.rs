@@ -8,28 +8,35 @@ use bytes::Bytes;
 
 use crate::action::{Action, Close};
 use crate::event::Datagram;
-use crate::id::ConnId;
+use crate::id::{ConnId, Slab, id_type};
 use crate::notice::Notice;
 use crate::segments::Segments;
 use crate::session::Session;
-use crate::session::conn::{Role, TimerKey};
+use crate::session::conn::TimerKey;
 use crate::timer::TimerId;
 use crate::tracker::server::{HeardAnnounce, HttpConn, Next, ServerConfig, Stats, TrackerServer};
+use crate::transport::{Role, StreamEvent};
+
+id_type!(
+    /// A client of the embedded tracker.
+    pub(crate) ClientId
+);
 
 /// The embedded tracker.
 #[derive(Debug)]
 pub(crate) struct TrackerHost {
     server: TrackerServer,
     timer: TimerId,
-    clients: usize,
+    clients: Slab<ClientId, Client>,
 }
 
 /// Connections to the tracker at once; past it, new ones are refused (chosen).
 const MOST_CLIENTS: usize = 1000;
 
-/// One connection to the tracker.
+/// One client that is connected to the tracker.
 #[derive(Debug)]
-pub(crate) struct TrackerClient {
+struct Client {
+    conn: ConnId,
     http: HttpConn,
     out: Vec<u8>,
     /// Whether to close once everything is sent.
@@ -40,13 +47,6 @@ pub(crate) struct TrackerClient {
 fn tell(session: &mut Session, heard: Vec<HeardAnnounce>) {
     for announce in heard {
         session.act(Action::Notify(Box::new(Notice::TrackerHeard(announce))));
-    }
-}
-
-impl TrackerClient {
-    /// Hands out what waits to be sent.
-    pub(crate) fn gather(&mut self, out: &mut Segments) {
-        out.push(Bytes::from(std::mem::take(&mut self.out)));
     }
 }
 
@@ -67,7 +67,7 @@ impl TrackerHost {
         let mut server = TrackerServer::new(config, session.secret.fork(), session.hash_keys);
         server.set_log(session.config.tracker_notices);
         let timer = session.timers.register(TimerKey::TrackerServer);
-        Some(TrackerHost { server, timer, clients: 0 })
+        Some(TrackerHost { server, timer, clients: Slab::new() })
     }
 
     /// How much the tracker holds.
@@ -75,67 +75,80 @@ impl TrackerHost {
         self.server.stats()
     }
 
-    /// Somebody dialled in.
+    /// A client connects, unless there are too many.
     pub(crate) fn accept(&mut self, session: &mut Session, from: SocketAddr) -> Option<ConnId> {
-        if session.stopping || self.clients >= MOST_CLIENTS {
+        if session.stopping || self.clients.len() >= MOST_CLIENTS {
             return None;
         }
-        self.clients += 1;
         let http = HttpConn::new(session.now, from);
         let deadline = http.poll_timeout();
-        let client = TrackerClient { http, out: Vec::new(), closing: false };
-        let conn = session.add_conn(from, Role::TrackerClient(Box::new(client)), true);
-        session.set_deadline(conn, deadline);
+        let mut transport = session.transport();
+        let id = self.clients.insert_with(|id| {
+            let conn = transport.accept(from, Role::TrackerClient(id));
+            Client { conn, http, out: Vec::new(), closing: false }
+        });
+        let conn = self.clients.get(id)?.conn;
+        transport.set_deadline(conn, deadline);
         Some(conn)
     }
 
-    /// Bytes came in.
-    pub(crate) fn received(&mut self, session: &mut Session, conn: ConnId, data: &[u8]) {
-        let now = session.now;
-        let Some(state) = session.conns.get_mut(conn) else { return };
-        let Role::TrackerClient(client) = &mut state.role else { return };
-        if client.closing {
-            return;
+    /// Something happened on the connection of a client.
+    pub(crate) fn handle_stream(
+        &mut self,
+        session: &mut Session,
+        id: ClientId,
+        event: StreamEvent,
+    ) {
+        match event {
+            StreamEvent::Received(data) => self.received(session, id, &data),
+            StreamEvent::Sent { all: true } => self.sent(session, id),
+            StreamEvent::Closed(_) => drop(self.clients.remove(id)),
+            StreamEvent::TimedOut => self.close(session, id, Close::Abort),
+            StreamEvent::Opened | StreamEvent::Sent { all: false } => {}
         }
-        let next = self.server.handle_received(now, &mut client.http, data, &mut client.out);
-        let heard = self.server.take_log();
+    }
+
+    /// Hands out what a client is to be sent.
+    pub(crate) fn gather(&mut self, id: ClientId, out: &mut Segments) {
+        if let Some(client) = self.clients.get_mut(id) {
+            out.push(Bytes::from(std::mem::take(&mut client.out)));
+        }
+    }
+
+    fn received(&mut self, session: &mut Session, id: ClientId, data: &[u8]) {
+        let Some(client) = self.clients.get_mut(id).filter(|client| !client.closing) else {
+            return;
+        };
+        let conn = client.conn;
+        let next =
+            self.server.handle_received(session.now, &mut client.http, data, &mut client.out);
         client.closing = next == Next::Close;
         let (deadline, answers) = (client.http.poll_timeout(), !client.out.is_empty());
-        let done = client.closing && !answers && state.in_flight == 0;
-        tell(session, heard);
-        session.set_deadline(conn, deadline);
+        let done = client.closing && !answers && !session.streams.is_sending(conn);
+        tell(session, self.server.take_log());
+        session.transport().set_deadline(conn, deadline);
         if answers {
-            session.ask_send(conn);
+            session.transport().ask_send(conn);
         } else if done {
-            self.close(session, conn, Close::Flush);
+            self.close(session, id, Close::Flush);
         }
         session.arm(self.timer, self.server.poll_timeout());
     }
 
-    /// All that was gathered for a connection is sent.
-    pub(crate) fn sent(&mut self, session: &mut Session, conn: ConnId) {
-        let Some(state) = session.conns.get(conn) else { return };
-        let Role::TrackerClient(client) = &state.role else { return };
+    /// All that was gathered for a client is sent.
+    fn sent(&mut self, session: &mut Session, id: ClientId) {
+        let Some(client) = self.clients.get(id) else { return };
         if !client.out.is_empty() {
-            session.ask_send(conn);
+            session.transport().ask_send(client.conn);
         } else if client.closing {
-            self.close(session, conn, Close::Flush);
+            self.close(session, id, Close::Flush);
         }
     }
 
-    /// A connection took too long.
-    pub(crate) fn expired(&mut self, session: &mut Session, conn: ConnId) {
-        self.close(session, conn, Close::Abort);
-    }
-
-    /// A connection is closed.
-    pub(crate) fn closed(&mut self) {
-        self.clients -= 1;
-    }
-
-    fn close(&mut self, session: &mut Session, conn: ConnId, how: Close) {
-        self.clients -= 1;
-        session.close(conn, how);
+    fn close(&mut self, session: &mut Session, id: ClientId, how: Close) {
+        if let Some(client) = self.clients.remove(id) {
+            session.transport().close(client.conn, how);
+        }
     }
 
     /// A datagram came in; its answer, if it gets one.

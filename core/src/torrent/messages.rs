@@ -7,9 +7,9 @@ use crate::extension::dont_have;
 use crate::id::ConnId;
 use crate::peer::{PeerSlot, Phase};
 use crate::session::Session;
-use crate::session::conn::ReadPause;
 use crate::torrent::Torrent;
 use crate::torrent::peer_book::Ended;
+use crate::transport::ReadPause;
 use crate::wire::extension::{Extension, ExtensionHandshake};
 use crate::wire::{Message, Violation};
 

@@ -97,7 +97,7 @@ use crate::piece::{InfoHash, PieceIndex};
 use crate::random::PolicyRng;
 use crate::rate::RateMeter;
 use crate::session::Session;
-use crate::session::conn::{ReadPause, TimerKey};
+use crate::session::conn::TimerKey;
 use crate::session::op::TorrentOp;
 use crate::session::rates::RateGate;
 use crate::storage::file_set::FileSet;
@@ -113,6 +113,7 @@ use crate::torrent::peer_book::PeerBook;
 use crate::torrent::rare::Rare;
 use crate::torrent::saver::Saver;
 use crate::torrent::smart_ban::SmartBan;
+use crate::transport::ReadPause;
 
 pub use crate::priority::{FilePriority, PieceOrder};
 pub use crate::tracker::TrackerStatus;

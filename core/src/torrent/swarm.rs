@@ -8,13 +8,13 @@ use crate::event::NetError;
 use crate::id::ConnId;
 use crate::notice::TorrentNotice;
 use crate::peer::{Peer, PeerSlot, PeerWire, Phase};
+use crate::session::Session;
 use crate::session::bans::BanReason;
-use crate::session::conn::Role;
-use crate::session::{AFTER_TIMEOUT, Session};
 use crate::time::Instant;
 use crate::torrent::Torrent;
 use crate::torrent::peer_book::{Ended, PeerSource};
 use crate::torrent::rare::Rare;
+use crate::transport::{AFTER_TIMEOUT, Role};
 use crate::wire::handshake::HandshakeDecoder;
 use crate::wire::{Message, Violation};
 
@@ -54,7 +54,7 @@ impl Torrent {
             self.book.forget(remote);
             return true;
         }
-        if session.conns_of_address(remote.ip()) >= session.config.connections.per_address {
+        if session.streams.is_full_at(remote.ip()) {
             self.book.ended(remote, session.now, Ended::Busy);
             return true;
         }
@@ -68,7 +68,7 @@ impl Torrent {
         let before = self.accounts.of(AddressGroup::of(remote.ip()));
         let slot = self.peers.insert(peer.resuming(before));
         let deadline = now + config.timeouts.connect;
-        let conn = session.connect(remote, Role::Peer(id, slot));
+        let conn = session.transport().connect(remote, None, Role::Peer(id, slot));
         if let Some(peer) = self.peers.get_mut(slot) {
             peer.wire.conn = conn;
         }
@@ -106,7 +106,7 @@ impl Torrent {
         let peer = Peer::new(wire, pieces, &session.config);
         let before = self.accounts.of(AddressGroup::of(remote.ip()));
         let slot = self.peers.insert(peer.resuming(before));
-        session.assign(conn, Role::Peer(self.id, slot));
+        session.transport().assign(conn, Role::Peer(self.id, slot));
         self.send_handshake(session, slot);
         Some(slot)
     }
@@ -266,10 +266,8 @@ impl Torrent {
         let (now, timeouts) = (session.now, session.config.timeouts);
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let conn = peer.wire.conn;
-        let (reading, sending) = match session.conns.get(conn) {
-            Some(conn) => (conn.is_reading(), conn.in_flight > 0),
-            None => (true, false),
-        };
+        let (reading, sending) =
+            (session.streams.is_reading(conn), session.streams.is_sending(conn));
         if !peer.is_open() {
             return self.drop_peer(session, slot, Ended::Failed);
         }

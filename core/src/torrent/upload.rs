@@ -7,13 +7,13 @@ use crate::peer::{Peer, PeerSlot};
 use crate::piece::Block;
 use crate::segments::Segments;
 use crate::session::Session;
-use crate::session::conn::ReadPause;
 use crate::session::op::TorrentOp;
 use crate::time::Duration;
 use crate::torrent::Torrent;
 use crate::torrent::content::Content;
 use crate::torrent::hashes::answer;
 use crate::torrent::metadata::gather_metadata;
+use crate::transport::ReadPause;
 use crate::wire::message::id;
 use crate::wire::{Message, Violation};
 
@@ -195,10 +195,7 @@ impl Torrent {
                 _ => None,
             };
             if let Some(gate) = gate {
-                if let Some(conn_state) = session.conns.get_mut(conn)
-                    && !conn_state.waits_for_upload
-                {
-                    conn_state.waits_for_upload = true;
+                if session.streams.pause_sending(conn) {
                     gate.wait(self.id, conn);
                 }
                 let (timer, at) = (gate.timer, gate.next_at(now));
@@ -246,7 +243,7 @@ impl Torrent {
     pub(crate) fn peer_sent(&mut self, session: &mut Session, slot: PeerSlot, all: bool) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.wire.last_spoke = session.now;
-        let waits = session.conns.get(peer.wire.conn).is_some_and(|conn| conn.waits_for_upload);
+        let waits = session.streams.is_send_paused(peer.wire.conn);
         let uploads = peer.upload.has_uploads() && !waits;
         if all && (peer.has_words() || peer.gossip.metadata_uploads.is_ready() || uploads) {
             session.ask_send(peer.wire.conn);

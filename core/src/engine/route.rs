@@ -1,0 +1,80 @@
+//! The router: hands what happened on a stream or came in as a datagram to its owner.
+
+use super::Engine;
+use crate::event::Datagram;
+use crate::id::SocketId;
+use crate::segments::Segments;
+use crate::session::sockets::Purpose;
+use crate::transport::demux::{self, Protocol};
+use crate::transport::{Delivery, Role, StreamEvent};
+
+impl Engine {
+    /// Hands an event of a stream to its owner.
+    pub(super) fn deliver(&mut self, delivery: Option<Delivery>) {
+        let Some(Delivery { conn, role, event }) = delivery else { return };
+        match role {
+            Role::Incoming => self.incoming_event(conn, event),
+            Role::Peer(torrent, slot) => self.route(torrent, |torrent, session| match event {
+                StreamEvent::Opened => torrent.peer_connected(session, slot),
+                StreamEvent::Received(data) => torrent.peer_received(session, slot, data),
+                StreamEvent::Sent { all } => torrent.peer_sent(session, slot, all),
+                StreamEvent::Closed(why) => torrent.peer_closed(session, slot, why),
+                StreamEvent::TimedOut => torrent.peer_timeout(session, slot),
+            }),
+            Role::Fetch(id) => self.announces.handle_stream(&mut self.session, id, event),
+            Role::TrackerClient(id) => {
+                if let Some(tracker) = &mut self.tracker {
+                    tracker.handle_stream(&mut self.session, id, event);
+                }
+            }
+        }
+    }
+
+    /// Has the owner of a stream hand out what is to be sent.
+    pub(super) fn fill(&mut self, role: Role, limit: usize, out: &mut Segments) {
+        match role {
+            Role::Incoming => {}
+            Role::Peer(torrent, slot) => {
+                if let Some(torrent) = self.torrents.get_mut(torrent) {
+                    torrent.gather(&mut self.session, slot, limit, out);
+                }
+            }
+            Role::Fetch(id) => self.announces.gather(id, out),
+            Role::TrackerClient(id) => {
+                if let Some(tracker) = &mut self.tracker {
+                    tracker.gather(id, out);
+                }
+            }
+        }
+    }
+
+    /// Hands datagrams to those whose protocol they speak.
+    pub(super) fn datagrams(&mut self, socket: SocketId, batch: Vec<Datagram>) {
+        match self.sockets.purpose(socket) {
+            Some(Purpose::PeersUdp) => {
+                let at = self.sockets.node_address(socket);
+                for datagram in batch {
+                    match (demux::protocol(&datagram.data), &mut self.dht, at) {
+                        (Protocol::Dht, Some(dht), Some(at)) => {
+                            dht.datagram(&self.session, at, &datagram);
+                        }
+                        (Protocol::Dht, ..) => {}
+                        (Protocol::Tracker, ..) => {
+                            self.announces.datagram(&mut self.session, &datagram);
+                        }
+                    }
+                }
+            }
+            Some(Purpose::TrackerUdp) => {
+                if let Some(tracker) = &mut self.tracker {
+                    for datagram in batch {
+                        let answer = tracker.datagram(&mut self.session, &datagram);
+                        self.sockets.send(&mut self.session, socket, answer);
+                    }
+                }
+            }
+            Some(Purpose::LocalDiscovery) => self.heard_in_network(&batch),
+            Some(Purpose::Peers | Purpose::Tracker) | None => {}
+        }
+    }
+}

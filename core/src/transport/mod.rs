@@ -1,0 +1,16 @@
+//! Byte streams and datagrams, beneath everything that speaks a protocol over them.
+//!
+//! - [`streams`]: the table of all streams with its limits; alone emits `Connect`, `Send`, `Read`
+//!   and `Close`.
+//! - [`stream`]: one stream: what carries it, how far it is set up, how it flows, what it is for.
+//! - [`demux`]: which protocol a datagram belongs to.
+//!
+//! Nothing here knows torrents, trackers or the session: streams carry ids of their owners, and
+//! what the table needs of the session (timers, outbox, time) is lent to it for each call.
+
+pub(crate) mod demux;
+pub(crate) mod stream;
+pub(crate) mod streams;
+
+pub(crate) use stream::{ReadPause, Role};
+pub(crate) use streams::{AFTER_TIMEOUT, Delivery, StreamEvent, Streams, Transport};

@@ -1,0 +1,130 @@
+//! One stream of bytes: what carries it, how far it is set up, how it flows, what it is for.
+//!
+//! A stream is a carrier, a stage and a cipher. Today all are TCP in plain text; the host speaks
+//! TLS where a stream wants it. Other carriers and ciphers become variants here and stay unknown
+//! to the owner of the stream, who sees the same four events.
+
+use std::net::SocketAddr;
+
+use crate::id::TorrentId;
+use crate::peer::PeerSlot;
+use crate::session::announces::AnnounceId;
+use crate::session::tracker_host::ClientId;
+use crate::timer::TimerId;
+
+/// A stream, from `Connect` or `accept` to `Close` or `Closed`.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// The peer or server at the other end.
+    pub(super) remote: SocketAddr,
+    pub(super) carrier: Carrier,
+    pub(super) stage: Stage,
+    pub(super) cipher: Cipher,
+    pub(super) role: Role,
+    /// Whether a `Send` is out that `gather` has not answered.
+    pub(super) send_asked: bool,
+    /// Whether the owner waits for upload allowance before it sends more blocks.
+    pub(super) send_paused: bool,
+    /// Bytes gathered that the socket has not taken yet.
+    pub(super) in_flight: usize,
+    /// Why reading is off; 0 means it is on.
+    read_pauses: u8,
+    pub(super) timer: TimerId,
+}
+
+/// What carries the bytes of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Carrier {
+    /// A TCP connection of the host, under the id of the stream.
+    Tcp,
+}
+
+/// How far a stream is set up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// The host connects.
+    Dialling,
+    /// Its owner's bytes pass.
+    Open,
+}
+
+/// How the bytes of a stream are encrypted by us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cipher {
+    /// Not at all.
+    Plain,
+}
+
+/// The owner of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// A remote peer connected to us and has not named a torrent yet.
+    Incoming,
+    /// A peer of a torrent.
+    Peer(TorrentId, PeerSlot),
+    /// We ask an HTTP tracker.
+    Fetch(AnnounceId),
+    /// A client of our tracker.
+    TrackerClient(ClientId),
+}
+
+impl Role {
+    /// Whether the stream counts as a peer connection.
+    pub(super) fn is_peer(self) -> bool {
+        matches!(self, Role::Incoming | Role::Peer(..))
+    }
+}
+
+/// Why a stream is not read from. Several reasons may hold at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum ReadPause {
+    /// The disk has not caught up.
+    Disk = 1,
+    /// The download limit is used up.
+    Rate = 2,
+    /// The torrent's own download limit is used up.
+    TorrentRate = 4,
+    /// The peer does not read what we send it.
+    Output = 8,
+}
+
+impl Stream {
+    pub(super) fn new(remote: SocketAddr, role: Role, stage: Stage, timer: TimerId) -> Self {
+        Stream {
+            remote,
+            carrier: Carrier::Tcp,
+            stage,
+            cipher: Cipher::Plain,
+            role,
+            send_asked: false,
+            send_paused: false,
+            in_flight: 0,
+            read_pauses: 0,
+            timer,
+        }
+    }
+
+    /// Whether it counts as half-open: a peer that we are connecting to.
+    pub(super) fn is_half_open(&self) -> bool {
+        self.role.is_peer() && self.stage == Stage::Dialling
+    }
+
+    /// Adds a reason not to read; whether reading has to be switched off now.
+    pub(super) fn pause_reading(&mut self, why: ReadPause) -> bool {
+        let was_reading = self.is_reading();
+        self.read_pauses |= why as u8;
+        was_reading
+    }
+
+    /// Takes a reason away; whether reading has to be switched on now.
+    pub(super) fn resume_reading(&mut self, why: ReadPause) -> bool {
+        let was_paused_for_it = self.read_pauses & why as u8 != 0;
+        self.read_pauses &= !(why as u8);
+        was_paused_for_it && self.is_reading()
+    }
+
+    pub(super) fn is_reading(&self) -> bool {
+        self.read_pauses == 0
+    }
+}

@@ -1,0 +1,345 @@
+//! The table of byte streams: their limits, deadlines and pauses, and the only place that emits
+//! `Connect`, `Send`, `Read` and `Close`.
+//!
+//! What happens on a stream comes in from the host and goes out as a [`Delivery`]: one of four
+//! [`StreamEvent`]s (or an expired deadline) with the owner of the stream. Bytes to send are pulled:
+//! [`Transport::ask_send`] asks the host to gather, and the owner fills the room when it does.
+//!
+//! [`Streams`] is the state. To act on it one borrows a [`Transport`], which has the session's
+//! timers and outbox beside it. An id of a stream that is gone is harmless everywhere.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::BytesMut;
+
+use super::stream::{Carrier, Cipher, ReadPause, Role, Stage, Stream};
+use crate::action::{Action, Close};
+use crate::config::ConnectionLimits;
+use crate::event::NetError;
+use crate::id::{ConnId, Slab};
+use crate::map::{HashKeys, Map};
+use crate::session::conn::TimerKey;
+use crate::time::{Duration, Instant};
+use crate::timer::TimerWheel;
+
+/// Shortest time between two looks at a stream's deadlines (chosen).
+pub(crate) const AFTER_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// All byte streams of a session.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    table: Slab<ConnId, Stream>,
+    limits: ConnectionLimits,
+    /// Connections to peers, established or not.
+    peers: usize,
+    /// Outgoing connections to peers that are not established.
+    half_open: usize,
+    /// Incoming connections that have not named a torrent.
+    incoming: usize,
+    /// Connections to peers by their address.
+    per_address: Map<IpAddr, usize>,
+}
+
+/// The streams of a session with what they act through.
+#[derive(Debug)]
+pub(crate) struct Transport<'a> {
+    pub(crate) streams: &'a mut Streams,
+    pub(crate) timers: &'a mut TimerWheel<TimerKey>,
+    pub(crate) outbox: &'a mut VecDeque<Action>,
+    pub(crate) now: Instant,
+}
+
+/// Something that happened on a stream.
+#[derive(Debug)]
+pub(crate) enum StreamEvent {
+    /// The stream that we opened is established.
+    Opened,
+    /// The remote side sent these bytes.
+    Received(BytesMut),
+    /// The network took bytes that were gathered.
+    Sent {
+        /// Whether it has taken all of them.
+        all: bool,
+    },
+    /// The stream has ended or could not be opened. The id is dead.
+    Closed(Option<NetError>),
+    /// The deadline of the stream has come.
+    TimedOut,
+}
+
+/// An event and the owner it is for.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) conn: ConnId,
+    pub(crate) role: Role,
+    pub(crate) event: StreamEvent,
+}
+
+impl Streams {
+    pub(crate) fn new(limits: ConnectionLimits, hash_keys: HashKeys) -> Self {
+        Streams {
+            table: Slab::new(),
+            limits,
+            peers: 0,
+            half_open: 0,
+            incoming: 0,
+            per_address: Map::with_hasher(hash_keys),
+        }
+    }
+
+    // Limits.
+
+    /// Whether another connection to a peer may be opened.
+    pub(crate) fn may_connect(&self) -> bool {
+        self.half_open < self.limits.half_open && self.peers < self.limits.session
+    }
+
+    /// Whether another connection of a peer may be accepted from this address.
+    pub(crate) fn may_accept(&self, from: IpAddr) -> bool {
+        self.peers < self.limits.session
+            && self.incoming < self.limits.handshaking
+            && !self.is_full_at(from)
+    }
+
+    /// Whether there are as many connections from and to an address as the limit allows. Loopback
+    /// is exempt: every peer on this machine has the same address.
+    pub(crate) fn is_full_at(&self, ip: IpAddr) -> bool {
+        let count =
+            if ip.is_loopback() { 0 } else { self.per_address.get(&ip).copied().unwrap_or(0) };
+        count >= self.limits.per_address
+    }
+
+    // Queries.
+
+    /// The address at the other end.
+    pub(crate) fn remote(&self, conn: ConnId) -> Option<SocketAddr> {
+        self.table.get(conn).map(|stream| stream.remote)
+    }
+
+    /// Whether bytes are read from the stream.
+    pub(crate) fn is_reading(&self, conn: ConnId) -> bool {
+        self.table.get(conn).is_none_or(Stream::is_reading)
+    }
+
+    /// Whether bytes were gathered that the network has not taken.
+    pub(crate) fn is_sending(&self, conn: ConnId) -> bool {
+        self.table.get(conn).is_some_and(|stream| stream.in_flight > 0)
+    }
+
+    /// Whether the owner waits for upload allowance.
+    pub(crate) fn is_send_paused(&self, conn: ConnId) -> bool {
+        self.table.get(conn).is_some_and(|stream| stream.send_paused)
+    }
+
+    /// The incoming connections that have not named a torrent, in a fixed order.
+    pub(crate) fn incoming(&self) -> impl Iterator<Item = ConnId> + '_ {
+        let incoming = |stream: &Stream| stream.role == Role::Incoming;
+        self.table.iter().filter(move |(_, stream)| incoming(stream)).map(|(conn, _)| conn)
+    }
+
+    // Sending.
+
+    /// The owner waits for upload allowance from now on; false if it did before.
+    pub(crate) fn pause_sending(&mut self, conn: ConnId) -> bool {
+        self.table
+            .get_mut(conn)
+            .is_some_and(|stream| !std::mem::replace(&mut stream.send_paused, true))
+    }
+
+    /// The host gathers: whose bytes are to be sent. [`Streams::filled`] follows.
+    pub(crate) fn fill(&mut self, conn: ConnId) -> Option<Role> {
+        let stream = self.table.get_mut(conn)?;
+        stream.send_asked = false;
+        Some(stream.role)
+    }
+
+    /// The owner has filled in this many bytes.
+    pub(crate) fn filled(&mut self, conn: ConnId, bytes: usize) {
+        if let Some(stream) = self.table.get_mut(conn) {
+            stream.in_flight += bytes;
+        }
+    }
+
+    // What the host reports.
+
+    /// A connection is established.
+    pub(crate) fn handle_connected(&mut self, conn: ConnId) -> Option<Delivery> {
+        let stream = self.table.get_mut(conn)?;
+        self.half_open -= usize::from(stream.is_half_open());
+        stream.stage = Stage::Open;
+        Some(Delivery { conn, role: stream.role, event: StreamEvent::Opened })
+    }
+
+    /// Bytes came in.
+    pub(crate) fn handle_received(&mut self, conn: ConnId, data: BytesMut) -> Option<Delivery> {
+        let stream = self.table.get(conn)?;
+        match stream.cipher {
+            Cipher::Plain => {}
+        }
+        Some(Delivery { conn, role: stream.role, event: StreamEvent::Received(data) })
+    }
+
+    /// The socket took bytes.
+    pub(crate) fn handle_sent(&mut self, conn: ConnId, bytes: usize) -> Option<Delivery> {
+        let stream = self.table.get_mut(conn)?;
+        stream.in_flight = stream.in_flight.saturating_sub(bytes);
+        let event = StreamEvent::Sent { all: stream.in_flight == 0 };
+        Some(Delivery { conn, role: stream.role, event })
+    }
+
+    /// The deadline of a stream has come.
+    pub(crate) fn handle_timeout(&self, conn: ConnId) -> Option<Delivery> {
+        let stream = self.table.get(conn)?;
+        Some(Delivery { conn, role: stream.role, event: StreamEvent::TimedOut })
+    }
+}
+
+impl Transport<'_> {
+    // Opening and closing.
+
+    /// Opens a stream, over TLS if a host is given that the certificate must be for.
+    pub(crate) fn connect(&mut self, to: SocketAddr, tls: Option<Box<str>>, role: Role) -> ConnId {
+        let conn = self.insert(to, role, Stage::Dialling);
+        self.outbox.push_back(Action::Connect { conn, to, tls });
+        conn
+    }
+
+    /// Takes a connection in that a listener has accepted.
+    pub(crate) fn accept(&mut self, from: SocketAddr, role: Role) -> ConnId {
+        self.insert(from, role, Stage::Open)
+    }
+
+    fn insert(&mut self, remote: SocketAddr, role: Role, stage: Stage) -> ConnId {
+        let Streams { table, peers, half_open, incoming, per_address, .. } = &mut *self.streams;
+        let timers = &mut *self.timers;
+        let conn = table.insert_with(|conn| {
+            let stream = Stream::new(remote, role, stage, timers.register(TimerKey::Conn(conn)));
+            *half_open += usize::from(stream.is_half_open());
+            stream
+        });
+        *incoming += usize::from(role == Role::Incoming);
+        if role.is_peer() {
+            *peers += 1;
+            *per_address.entry(remote.ip()).or_default() += 1;
+        }
+        conn
+    }
+
+    /// Hands a stream over to another owner.
+    pub(crate) fn assign(&mut self, conn: ConnId, role: Role) {
+        if let Some(stream) = self.streams.table.get_mut(conn) {
+            self.streams.incoming -= usize::from(stream.role == Role::Incoming);
+            debug_assert_eq!(stream.role.is_peer(), role.is_peer(), "it counts the same");
+            stream.role = role;
+        }
+    }
+
+    /// Closes a stream. No event follows.
+    pub(crate) fn close(&mut self, conn: ConnId, how: Close) {
+        if self.remove(conn).is_some() {
+            self.outbox.push_back(Action::Close { conn, how });
+        }
+    }
+
+    /// The host reports the end of a stream.
+    pub(crate) fn handle_closed(
+        &mut self,
+        conn: ConnId,
+        why: Option<NetError>,
+    ) -> Option<Delivery> {
+        let role = self.remove(conn)?.role;
+        Some(Delivery { conn, role, event: StreamEvent::Closed(why) })
+    }
+
+    fn remove(&mut self, conn: ConnId) -> Option<Stream> {
+        let streams = &mut *self.streams;
+        let stream = streams.table.remove(conn)?;
+        self.timers.unregister(stream.timer);
+        streams.half_open -= usize::from(stream.is_half_open());
+        streams.incoming -= usize::from(stream.role == Role::Incoming);
+        if stream.role.is_peer() {
+            streams.peers -= 1;
+            let ip = stream.remote.ip();
+            if let Some(count) = streams.per_address.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    streams.per_address.remove(&ip);
+                }
+            }
+        }
+        Some(stream)
+    }
+
+    // Sending.
+
+    /// Asks the host to gather and send, unless it was asked already or is still sending.
+    pub(crate) fn ask_send(&mut self, conn: ConnId) {
+        if let Some(stream) = self.streams.table.get_mut(conn)
+            && stream.stage == Stage::Open
+            && !stream.send_asked
+            && stream.in_flight == 0
+        {
+            stream.send_asked = true;
+            match stream.carrier {
+                Carrier::Tcp => self.outbox.push_back(Action::Send { conn }),
+            }
+        }
+    }
+
+    /// The owner has upload allowance again.
+    pub(crate) fn resume_sending(&mut self, conn: ConnId) {
+        if let Some(stream) = self.streams.table.get_mut(conn) {
+            stream.send_paused = false;
+        }
+        self.ask_send(conn);
+    }
+
+    // Reading.
+
+    /// Adds a reason not to read.
+    pub(crate) fn pause_reading(&mut self, conn: ConnId, why: ReadPause) {
+        if let Some(stream) = self.streams.table.get_mut(conn)
+            && stream.pause_reading(why)
+        {
+            match stream.carrier {
+                Carrier::Tcp => self.outbox.push_back(Action::Read { conn, on: false }),
+            }
+        }
+    }
+
+    /// Takes a reason not to read away; without any, bytes are read again.
+    pub(crate) fn resume_reading(&mut self, conn: ConnId, why: ReadPause) {
+        if let Some(stream) = self.streams.table.get_mut(conn)
+            && stream.resume_reading(why)
+        {
+            match stream.carrier {
+                Carrier::Tcp => self.outbox.push_back(Action::Read { conn, on: true }),
+            }
+        }
+    }
+
+    // Deadlines.
+
+    /// Sets the deadline of a stream.
+    pub(crate) fn set_deadline(&mut self, conn: ConnId, at: Instant) {
+        if let Some(stream) = self.streams.table.get(conn) {
+            self.timers.set(stream.timer, at);
+        }
+    }
+
+    /// Sets the deadline of a stream, unless it comes sooner.
+    ///
+    /// One that has passed is looked at a little later: the owner has just been looked after.
+    pub(crate) fn set_deadline_sooner(&mut self, conn: ConnId, at: Instant) {
+        let at = at.max(self.now + AFTER_TIMEOUT);
+        if let Some(stream) = self.streams.table.get(conn)
+            && self.timers.deadline(stream.timer).is_none_or(|set| at < set)
+        {
+            self.timers.set(stream.timer, at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
