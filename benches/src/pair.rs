@@ -5,28 +5,22 @@
 //! every exchange, so that rates and round trips can be measured by the engines. What the engines
 //! allocate is counted apart from what this harness does.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bitswarm_core::action::SocketKind;
 use bitswarm_core::config::Config;
 use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat};
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Creator;
-use bitswarm_core::notice::{Notice, TorrentNotice};
+use bitswarm_core::notice::TorrentNotice;
+use bitswarm_core::testing::{DiskResult, Environment, Loopback, Node};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{
-    Action, ConnId, Duration, Engine, Event, Instant, Segments, SocketId, TorrentId, UnixTime,
-};
-use bytes::{Bytes, BytesMut};
+use bitswarm_core::{Duration, Engine, Instant, TorrentId, UnixTime};
+use bytes::Bytes;
 
 use crate::counting_alloc::Allocations;
 
-/// Bytes gathered and read at once (chosen: what runtimes use).
-const READ_LEN: usize = 64 << 10;
-
-/// Virtual time between two exchanges (chosen: a fast local network).
+/// Virtual time between two rounds (chosen: a fast local network).
 const EXCHANGE_TIME: Duration = Duration::from_micros(20);
 
 /// Whether pieces are hashed as they are written.
@@ -79,33 +73,19 @@ impl Torrent {
 /// Two engines, connected, with nothing transferred yet.
 #[derive(Debug)]
 pub struct Pair {
-    sides: [Side; 2],
-    now: Instant,
+    net: Loopback<Side>,
+    id: TorrentId,
     exchanges: u64,
 }
 
+/// The machine of one of them.
 #[derive(Debug)]
 struct Side {
-    engine: Engine,
     torrent: Torrent,
-    id: TorrentId,
     hashing: Hashing,
     has_content: bool,
-    listener: Option<SocketId>,
-    /// This side's connection to the other side's.
-    conns: BTreeMap<ConnId, ConnId>,
-    paused: BTreeMap<ConnId, VecDeque<BytesMut>>,
-    due: VecDeque<Event>,
-    finished: bool,
+    before: Allocations,
     allocations: Allocations,
-}
-
-/// Something that concerns the other side.
-#[derive(Debug)]
-enum Across {
-    Connect(ConnId),
-    Bytes(ConnId, BytesMut),
-    Close(ConnId),
 }
 
 const SEEDER: usize = 0;
@@ -114,12 +94,16 @@ const LEECHER: usize = 1;
 impl Pair {
     /// Engines that have looked at their disks and are about to meet.
     pub fn new(torrent: &Torrent, hashing: Hashing) -> Self {
-        let side = |has_content: bool| Side::new(torrent, hashing, has_content);
-        let mut pair = Pair { sides: [side(true), side(false)], now: Instant::ZERO, exchanges: 0 };
+        let mut nodes = [SEEDER, LEECHER].map(|side| node(side, torrent, hashing));
+        let [_, id] = nodes.each_mut().map(|node| {
+            let add = AddTorrent::new(torrent.metainfo.clone(), "/pair");
+            node.engine.add_torrent(Instant::ZERO, add).expect("the first torrent")
+        });
+        let mut pair = Pair { net: Loopback::new(nodes), id, exchanges: 0 };
         while pair.exchange() {}
-        for side in &mut pair.sides {
-            side.finished = false;
-            side.allocations = Allocations::default();
+        for node in &mut pair.net.nodes {
+            node.notices.clear();
+            node.env.allocations = Allocations::default();
         }
         pair
     }
@@ -129,165 +113,46 @@ impl Pair {
     /// # Panics
     /// If they stop before everything is transferred.
     pub fn run(&mut self) -> [Allocations; 2] {
-        let to = address(SEEDER);
-        let now = self.now;
-        let leecher = &mut self.sides[LEECHER];
-        let id = leecher.id;
-        leecher.counted(|engine| engine.add_peers(now, id, &[to])).expect("it has the torrent");
-        while !self.sides[LEECHER].finished {
-            if !self.exchange() && !self.wait() {
+        let leecher = &mut self.net.nodes[LEECHER];
+        let peers = [address(SEEDER)];
+        leecher.env.before_call();
+        leecher.engine.add_peers(self.net.now, self.id, &peers).expect("it has the torrent");
+        leecher.env.after_call();
+        while !self.net.nodes[LEECHER].has_noticed(&TorrentNotice::Finished) {
+            if !self.exchange() && !self.net.wait(Instant::from_secs(3600)) {
                 panic!("they stopped after {} exchanges", self.exchanges);
             }
         }
-        [self.sides[SEEDER].allocations, self.sides[LEECHER].allocations]
+        [SEEDER, LEECHER].map(|side| self.net.nodes[side].env.allocations)
     }
 
-    /// Carries out what both want; whether that was anything.
+    /// Lets happen what is under way; whether that was anything.
     fn exchange(&mut self) -> bool {
-        let mut any = false;
-        for at in [SEEDER, LEECHER] {
-            let mut across = Vec::new();
-            any |= self.sides[at].act(self.now, &mut across);
-            for message in across {
-                self.deliver(1 - at, message);
-            }
-        }
+        let any = self.net.round();
         self.exchanges += 1;
-        self.now += EXCHANGE_TIME;
+        self.net.now += EXCHANGE_TIME;
         any
-    }
-
-    fn deliver(&mut self, to: usize, message: Across) {
-        let now = self.now;
-        match message {
-            Across::Connect(theirs) => {
-                let listener = self.sides[to].listener.expect("it listens");
-                let from = address(1 - to);
-                let ours = self.sides[to].counted(|engine| engine.accept(now, listener, from));
-                let ours = ours.expect("it takes the connection");
-                self.sides[to].conns.insert(ours, theirs);
-                let from = &mut self.sides[1 - to];
-                from.conns.insert(theirs, ours);
-                from.due.push_back(Event::Connected { conn: theirs, local: address(1 - to) });
-            }
-            Across::Bytes(conn, data) => match self.sides[to].paused.get_mut(&conn) {
-                Some(waiting) => waiting.push_back(data),
-                None => self.sides[to].due.push_back(Event::Received { conn, data }),
-            },
-            Across::Close(conn) => {
-                self.sides[to].conns.remove(&conn);
-                self.sides[to].due.push_back(Event::Closed { conn, why: None });
-            }
-        }
-    }
-
-    /// Moves on to the next deadline; false if there is none.
-    fn wait(&mut self) -> bool {
-        let next = self.sides.iter().filter_map(|side| side.engine.poll_timeout()).min();
-        let Some(next) = next else { return false };
-        self.now = self.now.max(next);
-        for side in &mut self.sides {
-            if side.engine.poll_timeout().is_some_and(|at| at <= next) {
-                side.due.push_back(Event::Timeout);
-            }
-        }
-        true
     }
 }
 
-impl Side {
-    fn new(torrent: &Torrent, hashing: Hashing, has_content: bool) -> Self {
-        let config = Config { listen: vec![([0, 0, 0, 0], 6881).into()], ..Config::default() };
-        let seed = [u8::from(has_content); 32];
-        let mut engine = Engine::new(config, seed, Instant::ZERO, UnixTime(1_780_000_000));
-        let add = AddTorrent::new(torrent.metainfo.clone(), "/pair");
-        let id = engine.add_torrent(Instant::ZERO, add).expect("the first torrent");
-        Side {
-            engine,
-            torrent: torrent.clone(),
-            id,
-            hashing,
-            has_content,
-            listener: None,
-            conns: BTreeMap::new(),
-            paused: BTreeMap::new(),
-            due: VecDeque::new(),
-            finished: false,
-            allocations: Allocations::default(),
-        }
-    }
+fn node(side: usize, torrent: &Torrent, hashing: Hashing) -> Node<Side> {
+    let config = Config { listen: vec![([0, 0, 0, 0], 6881).into()], ..Config::default() };
+    let has_content = side == SEEDER;
+    let seed = [u8::from(has_content); 32];
+    let engine = Engine::new(config, seed, Instant::ZERO, UnixTime(1_780_000_000));
+    let env = Side {
+        torrent: torrent.clone(),
+        hashing,
+        has_content,
+        before: Allocations::default(),
+        allocations: Allocations::default(),
+    };
+    Node::new(engine, address(side), env)
+}
 
-    /// Calls the engine and counts what it allocates.
-    fn counted<T>(&mut self, call: impl FnOnce(&mut Engine) -> T) -> T {
-        let before = Allocations::so_far();
-        let result = call(&mut self.engine);
-        self.allocations.add(Allocations::so_far().since(before));
-        result
-    }
-
-    /// Hands in what is due and carries out what comes of it; whether that was anything.
-    fn act(&mut self, now: Instant, across: &mut Vec<Across>) -> bool {
-        let mut any = false;
-        loop {
-            while let Some(action) = self.counted(Engine::poll_action) {
-                any = true;
-                self.perform(now, action, across);
-            }
-            let Some(event) = self.due.pop_front() else { return any };
-            any = true;
-            self.counted(|engine| engine.handle(now, event));
-        }
-    }
-
-    fn perform(&mut self, now: Instant, action: Action, across: &mut Vec<Across>) {
-        match action {
-            Action::Bind { socket, spec } => {
-                if spec.kind == SocketKind::TcpListener {
-                    self.listener = Some(socket);
-                }
-                self.due.push_back(Event::Bound { socket, result: Ok(spec.addr) });
-            }
-            Action::Connect { conn, .. } => across.push(Across::Connect(conn)),
-            Action::Send { conn } => self.send(now, conn, across),
-            Action::Read { conn, on: false } => {
-                self.paused.entry(conn).or_default();
-            }
-            Action::Read { conn, on: true } => {
-                for data in self.paused.remove(&conn).unwrap_or_default() {
-                    self.due.push_back(Event::Received { conn, data });
-                }
-            }
-            Action::Close { conn, .. } => {
-                across.extend(self.conns.remove(&conn).map(Across::Close));
-            }
-            Action::Disk { op, request } => {
-                let result = Ok(self.disk(request));
-                self.due.push_back(Event::Disk { op, result });
-            }
-            Action::Notify(notice) => {
-                let finished = |what: &TorrentNotice| *what == TorrentNotice::Finished;
-                self.finished |= matches!(&*notice, Notice::Torrent { what, .. } if finished(what));
-            }
-            Action::Unbind { .. } | Action::SendDatagrams { .. } | Action::Resolve { .. } => {}
-        }
-    }
-
-    fn send(&mut self, now: Instant, conn: ConnId, across: &mut Vec<Across>) {
-        let mut out = Segments::new();
-        self.counted(|engine| engine.gather(now, conn, READ_LEN, &mut out));
-        if out.is_empty() {
-            return;
-        }
-        let mut read = BytesMut::with_capacity(out.len());
-        out.iter().for_each(|part| read.extend_from_slice(part));
-        self.due.push_back(Event::Sent { conn, bytes: read.len() });
-        if let Some(&other) = self.conns.get(&conn) {
-            across.push(Across::Bytes(other, read));
-        }
-    }
-
-    fn disk(&self, request: DiskRequest) -> DiskDone {
-        match request {
+impl Environment for Side {
+    fn disk(&mut self, request: DiskRequest) -> Option<DiskResult> {
+        Some(Ok(match request {
             DiskRequest::Open { .. }
             | DiskRequest::Reuse { .. }
             | DiskRequest::Sync { .. }
@@ -316,7 +181,15 @@ impl Side {
             | DiskRequest::Close { .. }
             | DiskRequest::Save { .. }
             | DiskRequest::Forget { .. } => DiskDone::Done,
-        }
+        }))
+    }
+
+    fn before_call(&mut self) {
+        self.before = Allocations::so_far();
+    }
+
+    fn after_call(&mut self) {
+        self.allocations.add(Allocations::so_far().since(self.before));
     }
 }
 
@@ -335,8 +208,8 @@ mod tests {
         for hashing in [Hashing::On, Hashing::Off] {
             let mut pair = Pair::new(&torrent, hashing);
             pair.run();
-            let now = pair.now;
-            let status = pair.sides[LEECHER].engine.status(now, pair.sides[LEECHER].id);
+            let leecher = pair.net.nodes[LEECHER].engine.engine();
+            let status = leecher.status(pair.net.now, pair.id);
             let status = status.expect("it has the torrent");
             assert_eq!((status.pieces_have, status.redundant_bytes), (status.pieces, 0));
         }

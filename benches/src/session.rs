@@ -6,12 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat};
 use bitswarm_core::metainfo::{Creator, Metainfo};
 use bitswarm_core::piece::PeerId;
+use bitswarm_core::testing::{DiskResult, Environment, Loopback};
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::wire::handshake::{Handshake, Reserved};
-use bitswarm_core::{
-    Action, Config, ConnId, Engine, Event, Instant, Segments, SocketId, TorrentId, UnixTime,
-};
-use bytes::BytesMut;
+use bitswarm_core::{Config, ConnId, Engine, Event, Instant, TorrentId, UnixTime};
 
 /// Length of a piece of every torrent here.
 const PIECE_LEN: u32 = 16 << 10;
@@ -32,12 +30,26 @@ pub enum Content {
 /// An engine and its surroundings.
 #[derive(Debug)]
 pub struct Session {
-    engine: Engine,
-    now: Instant,
-    listener: Option<SocketId>,
-    content: Content,
+    host: Loopback<Content>,
     peers: u32,
     announces: u64,
+}
+
+impl Environment for Content {
+    fn disk(&mut self, request: DiskRequest) -> Option<DiskResult> {
+        Some(Ok(match request {
+            DiskRequest::Load { .. } => DiskDone::Loaded(None),
+            DiskRequest::Open { spec, .. } => DiskDone::Files(
+                spec.files
+                    .iter()
+                    .map(|file| FileStat::new(file.length, 1))
+                    .map(|stat| (*self == Content::Whole).then_some(stat))
+                    .collect(),
+            ),
+            DiskRequest::Sync { .. } | DiskRequest::Look { .. } => DiskDone::Files(vec![None]),
+            _ => DiskDone::Done,
+        }))
+    }
 }
 
 impl Session {
@@ -49,16 +61,15 @@ impl Session {
         config.connections.torrent = 4096;
         config.connections.handshaking = 4096;
         let engine = Engine::new(config, [7; 32], Instant::ZERO, UnixTime(1_780_000_000));
-        let now = Instant::ZERO;
-        let mut session = Session { engine, now, listener: None, content, peers: 0, announces: 0 };
-        session.perform();
-        session
+        let mut host = Loopback::alone(engine, content);
+        host.settle();
+        Session { host, peers: 0, announces: 0 }
     }
 
     /// Adds a torrent.
     pub fn add(&mut self, metainfo: Metainfo) -> TorrentId {
         let add = AddTorrent::new(metainfo, "/data");
-        let id = self.engine.add_torrent(self.now, add).expect("it is new");
+        let id = self.host.nodes[0].engine.add_torrent(self.host.now, add).expect("it is new");
         self.perform();
         id
     }
@@ -67,8 +78,7 @@ impl Session {
     pub fn connect(&mut self, metainfo: &Metainfo) -> ConnId {
         self.peers += 1;
         let from = SocketAddr::from((Ipv4Addr::from_bits(0x3200_0000 + self.peers), 5000));
-        let listener = self.listener.expect("the engine has bound its listener");
-        let conn = self.engine.accept(self.now, listener, from).expect("there is room");
+        let conn = self.host.accept(0, from).expect("there is room");
         let mut peer_id = [b'x'; 20];
         peer_id[16..].copy_from_slice(&self.peers.to_be_bytes());
         let hello = Handshake {
@@ -80,34 +90,33 @@ impl Session {
         conn
     }
 
-    /// Something comes from a peer.
+    /// Something comes from a peer, which takes what is sent to it.
     pub fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.handle(Event::Received { conn, data: BytesMut::from(bytes) });
+        self.host.receive(0, conn, bytes);
+        self.host.sent(0, conn);
         self.perform();
     }
 
     /// A peer is gone.
     pub fn hang_up(&mut self, conn: ConnId) {
-        self.handle(Event::Closed { conn, why: None });
+        self.host.end(0, conn, None);
         self.perform();
     }
 
     /// Lets time go by; how many timeouts there were.
     pub fn run_until(&mut self, end: Instant) -> u64 {
         let mut timeouts = 0;
-        while let Some(at) = self.engine.poll_timeout().filter(|at| *at <= end) {
-            self.now = at;
-            self.handle(Event::Timeout);
+        while self.host.wait(end) {
             self.perform();
             timeouts += 1;
         }
-        self.now = end;
+        self.host.now = end;
         timeouts
     }
 
     /// A look that finds nothing to do.
     pub fn look(&mut self) {
-        self.handle(Event::Timeout);
+        self.host.happen(0, Event::Timeout);
         self.perform();
     }
 
@@ -116,59 +125,21 @@ impl Session {
         self.announces
     }
 
-    fn handle(&mut self, event: Event) {
-        self.engine.handle(self.now, event);
-    }
-
+    /// Lets happen what is to happen now. Nothing of it is kept.
     fn perform(&mut self) {
-        while let Some(action) = self.engine.poll_action() {
-            match action {
-                Action::Bind { socket, spec } => {
-                    self.listener.get_or_insert(socket);
-                    self.handle(Event::Bound { socket, result: Ok(spec.addr) });
-                }
-                Action::Disk { op, request } => {
-                    let done = self.disk(&request);
-                    self.handle(Event::Disk { op, result: Ok(done) });
-                }
-                // Only trackers are connected to: nobody tells of peers.
-                Action::Connect { conn, to, .. } => {
-                    self.handle(Event::Connected { conn, local: to });
-                }
-                Action::Send { conn } => self.send(conn),
-                _ => {}
+        self.host.settle();
+        // Only trackers are connected to: nobody tells of peers.
+        while let Some((conn, _)) = self.host.nodes[0].dialled.last().copied() {
+            self.host.connected(0, conn);
+            if self.host.sent(0, conn).starts_with(b"GET ") {
+                self.announces += 1;
+                self.host.receive(0, conn, ANSWER);
+                self.host.end(0, conn, None);
             }
+            self.host.settle();
         }
-    }
-
-    fn send(&mut self, conn: ConnId) {
-        let mut out = Segments::new();
-        self.engine.gather(self.now, conn, 1 << 20, &mut out);
-        let bytes = out.len();
-        let is_announce = out.take_all().starts_with(b"GET ");
-        if bytes > 0 {
-            self.handle(Event::Sent { conn, bytes });
-        }
-        if is_announce {
-            self.announces += 1;
-            self.handle(Event::Received { conn, data: BytesMut::from(ANSWER) });
-            self.handle(Event::Closed { conn, why: None });
-        }
-    }
-
-    fn disk(&self, request: &DiskRequest) -> DiskDone {
-        match request {
-            DiskRequest::Load { .. } => DiskDone::Loaded(None),
-            DiskRequest::Open { spec, .. } => DiskDone::Files(
-                spec.files
-                    .iter()
-                    .map(|file| FileStat::new(file.length, 1))
-                    .map(|stat| (self.content == Content::Whole).then_some(stat))
-                    .collect(),
-            ),
-            DiskRequest::Sync { .. } | DiskRequest::Look { .. } => DiskDone::Files(vec![None]),
-            _ => DiskDone::Done,
-        }
+        self.host.nodes[0].notices.clear();
+        self.host.nodes[0].closed.clear();
     }
 }
 

@@ -122,6 +122,8 @@ pub mod segments;
 pub mod session;
 pub mod socket;
 pub mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod timer;
 pub mod torrent;

@@ -4,17 +4,21 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use bitswarm_core::disk::{DiskDone, DiskRequest};
+use bitswarm_core::action::SocketSpec;
+use bitswarm_core::disk::DiskRequest;
 use bitswarm_core::engine::Stopping;
 use bitswarm_core::event::NetError;
 use bitswarm_core::http::Url;
 use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::piece::InfoHash;
+use bitswarm_core::testing::{DiskResult, Environment, Loopback, NoFiles, Socket};
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::tracker::ScrapeEntry;
-use bitswarm_core::{Action, Config, ConnId, Engine, Event, Instant, Notice, UnixTime};
+use bitswarm_core::{Config, ConnId, Duration, Engine, Event, Instant, Notice, UnixTime};
 
 const TORRENTS: u32 = 2000;
+
+type Host = Loopback<NoFiles>;
 
 /// Trackers, and what is under way there.
 #[derive(Default)]
@@ -25,6 +29,16 @@ struct Hosts {
 }
 
 impl Hosts {
+    /// Looks at what the engine has begun and ended since.
+    fn look(&mut self, host: &mut Host) {
+        for conn in host.nodes[0].closed.drain(..) {
+            self.open.remove(&conn);
+        }
+        for (conn, to) in host.nodes[0].dialled.drain(..) {
+            self.dial(conn, to);
+        }
+    }
+
     fn dial(&mut self, conn: ConnId, to: SocketAddr) {
         self.open.insert(conn, to);
         let now_open = self.open.values().filter(|at| **at == to).count();
@@ -32,35 +46,24 @@ impl Hosts {
         *most = (*most).max(now_open);
         *self.dialled.entry(to).or_default() += 1;
     }
+
+    fn refuse(&mut self, host: &mut Host, conn: ConnId) {
+        self.open.remove(&conn);
+        host.end(0, conn, Some(NetError::Refused));
+        host.settle();
+        self.look(host);
+    }
 }
 
-fn drain(engine: &mut Engine, now: Instant, hosts: &mut Hosts) {
-    while let Some(action) = engine.poll_action() {
-        match action {
-            Action::Connect { conn, to, .. } => hosts.dial(conn, to),
-            Action::Close { conn, .. } => drop(hosts.open.remove(&conn)),
-            Action::Disk { op, request } => {
-                let done = match request {
-                    DiskRequest::Load { .. } => DiskDone::Loaded(None),
-                    DiskRequest::Open { .. } => DiskDone::Files(vec![None]),
-                    _ => DiskDone::Done,
-                };
-                engine.handle(now, Event::Disk { op, result: Ok(done) });
-            }
-            Action::Bind { socket, spec } => {
-                engine.handle(now, Event::Bound { socket, result: Ok(spec.addr) });
-            }
-            _ => {}
-        }
-    }
+fn host<E: Environment>(env: E) -> Loopback<E> {
+    Loopback::alone(Engine::new(Config::default(), [1; 32], Instant::ZERO, UnixTime(1)), env)
 }
 
 #[test]
 fn a_host_is_asked_by_few_torrents_at_once_and_holds_up_no_other() {
     let mute: SocketAddr = "10.0.0.1:80".parse().expect("valid");
     let other: SocketAddr = "10.0.0.2:80".parse().expect("valid");
-    let mut now = Instant::ZERO;
-    let mut engine = Engine::new(Config::default(), [1; 32], now, UnixTime(1));
+    let mut host = host(NoFiles);
     let mut hosts = Hosts::default();
     for n in 0..=TORRENTS {
         let creator = Creator::single_file(format!("file {n}"), 16);
@@ -68,8 +71,9 @@ fn a_host_is_asked_by_few_torrents_at_once_and_holds_up_no_other() {
         let mut add = AddTorrent::new(metainfo, "/data");
         let tracker = if n < TORRENTS { mute } else { other };
         add.trackers = vec![format!("http://{tracker}/announce")];
-        engine.add_torrent(now, add).expect("new");
-        drain(&mut engine, now, &mut hosts);
+        host.nodes[0].engine.add_torrent(host.now, add).expect("new");
+        host.settle();
+        hosts.look(&mut host);
     }
     assert_eq!(hosts.dialled, BTreeMap::from([(mute, 8), (other, 1)]));
 
@@ -77,82 +81,77 @@ fn a_host_is_asked_by_few_torrents_at_once_and_holds_up_no_other() {
     while hosts.dialled[&mute] < TORRENTS as usize {
         let open = hosts.open.iter().find(|(_, at)| **at == mute).map(|(conn, _)| *conn);
         let conn = open.expect("somebody asks");
-        hosts.open.remove(&conn);
-        engine.handle(now, Event::Closed { conn, why: Some(NetError::Refused) });
-        drain(&mut engine, now, &mut hosts);
+        hosts.refuse(&mut host, conn);
     }
     assert_eq!(hosts.most[&mute], 8);
 
     // They come back at different times, as each had failed at its own and waits a little more or less.
     while hosts.open.values().any(|at| *at == mute) {
         let conn = *hosts.open.keys().next().expect("some are open");
-        hosts.open.remove(&conn);
-        engine.handle(now, Event::Closed { conn, why: Some(NetError::Refused) });
-        drain(&mut engine, now, &mut hosts);
+        hosts.refuse(&mut host, conn);
     }
     let mut busiest = 0;
     for _ in 0..30 {
         let before = hosts.dialled[&mute];
-        let second = now + bitswarm_core::Duration::from_secs(1);
-        while let Some(at) = engine.poll_timeout().filter(|at| *at < second) {
-            now = now.max(at);
-            engine.handle(now, Event::Timeout);
-            drain(&mut engine, now, &mut hosts);
+        let second = host.now + Duration::from_secs(1);
+        while host.wait(second) {
+            host.settle();
+            hosts.look(&mut host);
             for conn in std::mem::take(&mut hosts.open).into_keys() {
-                engine.handle(now, Event::Closed { conn, why: Some(NetError::Refused) });
-                drain(&mut engine, now, &mut hosts);
+                hosts.refuse(&mut host, conn);
             }
         }
-        now = second;
+        host.now = second;
         busiest = busiest.max(hosts.dialled[&mute] - before);
     }
     assert_eq!(hosts.most[&mute], 8);
     assert!(busiest <= TORRENTS as usize / 4, "{busiest} of {TORRENTS} came back in one second");
 }
 
-fn scraped(engine: &mut Engine) -> Option<Result<Vec<ScrapeEntry>, String>> {
-    std::iter::from_fn(|| engine.poll_action()).find_map(|action| match action {
-        Action::Notify(notice) => match *notice {
-            Notice::Scraped { swarms, .. } => Some(swarms),
-            _ => None,
-        },
+/// A host whose sockets are opened by the test.
+struct Unbound;
+
+impl Environment for Unbound {
+    fn disk(&mut self, request: DiskRequest) -> Option<DiskResult> {
+        NoFiles.disk(request)
+    }
+
+    fn bind(&mut self, _: &SocketSpec) -> Option<Result<SocketAddr, NetError>> {
+        None
+    }
+}
+
+fn scraped(host: &mut Loopback<Unbound>) -> Option<Result<Vec<ScrapeEntry>, String>> {
+    host.settle();
+    host.nodes[0].notices.drain(..).find_map(|notice| match notice {
+        Notice::Scraped { swarms, .. } => Some(swarms),
         _ => None,
     })
 }
 
 #[test]
 fn a_scrape_tells_what_the_tracker_says() {
-    let now = Instant::ZERO;
-    let mut engine = Engine::new(Config::default(), [1; 32], now, UnixTime(1));
+    let mut host = host(Unbound);
+    let now = host.now;
     let url = Url::parse("http://10.0.0.1:80/announce").expect("valid");
     let infohash = InfoHash([b'x'; 20]);
-    engine.scrape(now, url.clone(), vec![infohash]).expect("not stopping");
-    let connects = |action: &Action| matches!(action, Action::Connect { .. });
-    let mut sockets = Vec::new();
-    while let Some(action) = engine.poll_action() {
-        assert!(!connects(&action), "what we can listen on is not known yet");
-        if let Action::Bind { socket, spec } = action {
-            sockets.push((socket, spec.addr));
-        }
+    host.nodes[0].engine.scrape(now, url.clone(), vec![infohash]).expect("not stopping");
+    host.settle();
+    assert_eq!(host.nodes[0].dialled, [], "what we can listen on is not known yet");
+    for (socket, Socket { addr, .. }) in host.nodes[0].sockets.clone() {
+        host.happen(0, Event::Bound { socket, result: Ok(addr) });
     }
-    for (socket, addr) in sockets {
-        engine.handle(now, Event::Bound { socket, result: Ok(addr) });
-    }
-    let conn = std::iter::from_fn(|| engine.poll_action()).find_map(|action| match action {
-        Action::Connect { conn, .. } => Some(conn),
-        _ => None,
-    });
-    let conn = conn.expect("the tracker is asked");
-    let local = "10.0.0.9:1".parse().expect("valid");
-    engine.handle(now, Event::Connected { conn, local });
+    host.settle();
+    let conn = host.nodes[0].dialled.first().expect("the tracker is asked").0;
+    host.connected(0, conn);
     let body = "d5:filesd20:xxxxxxxxxxxxxxxxxxxxd8:completei5e10:incompletei3e10:downloadedi9eeee";
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    engine.handle(now, Event::Received { conn, data: answer.as_bytes().into() });
+    host.receive(0, conn, answer.as_bytes());
     let numbers = ScrapeEntry { infohash, complete: 5, incomplete: 3, downloaded: 9 };
-    assert_eq!(scraped(&mut engine), Some(Ok(vec![numbers])));
+    assert_eq!(scraped(&mut host), Some(Ok(vec![numbers])));
 
-    engine.scrape(now, url.clone(), vec![infohash]).expect("not stopping");
-    engine.stop(now);
-    assert_eq!(scraped(&mut engine), None, "nobody waits for it any more");
-    assert_eq!(engine.scrape(now, url, vec![infohash]), Err(Stopping));
+    host.nodes[0].engine.scrape(now, url.clone(), vec![infohash]).expect("not stopping");
+    host.nodes[0].engine.stop(now);
+    assert_eq!(scraped(&mut host), None, "nobody waits for it any more");
+    assert_eq!(host.nodes[0].engine.scrape(now, url, vec![infohash]), Err(Stopping));
 }

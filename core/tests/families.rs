@@ -4,140 +4,122 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use bitswarm_core::action::SocketKind;
+use bitswarm_core::action::{SocketKind, SocketSpec};
 use bitswarm_core::config::Config;
-use bitswarm_core::disk::{DiskDone, DiskRequest};
-use bitswarm_core::event::{Datagram, NetError};
+use bitswarm_core::disk::DiskRequest;
+use bitswarm_core::event::NetError;
 use bitswarm_core::metainfo::create::Creator;
-use bitswarm_core::notice::{Notice, TorrentNotice};
+use bitswarm_core::notice::TorrentNotice;
+use bitswarm_core::testing::{DiskResult, Environment, Loopback, NoFiles, Packet};
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::tracker::packet::{RequestPacket, ResponsePacket};
-use bitswarm_core::{Action, ConnId, Engine, Event, Instant, Segments, SocketId, UnixTime};
+use bitswarm_core::{ConnId, Engine, Instant, SocketId, UnixTime};
 use bytes::BytesMut;
 
 const V4: &str = "10.0.0.1";
 const V6: &str = "fd00::1";
 
+/// The leech's machine.
+#[derive(Default)]
+struct Machine {
+    datagrams: Vec<Packet>,
+}
+
+impl Environment for Machine {
+    fn disk(&mut self, request: DiskRequest) -> Option<DiskResult> {
+        NoFiles.disk(request)
+    }
+
+    fn bind(&mut self, spec: &SocketSpec) -> Option<Result<SocketAddr, NetError>> {
+        let mut addr = spec.addr;
+        if addr.port() == 0 {
+            addr.set_port(if addr.is_ipv4() { 4444 } else { 6666 });
+        }
+        assert_ne!(spec.kind, SocketKind::Multicast);
+        Some(Ok(addr))
+    }
+
+    fn datagram_sent(&mut self, packet: &Packet) {
+        self.datagrams.push(packet.clone());
+    }
+}
+
 /// A leech that listens on some addresses, and the host that its tracker's name leads to.
 struct Scene {
-    engine: Engine,
-    now: Instant,
-    /// Addresses that the tracker's name has.
-    name: Vec<IpAddr>,
-    sockets: BTreeMap<SocketId, SocketAddr>,
+    host: Loopback<Machine>,
     dialled: BTreeMap<ConnId, SocketAddr>,
     /// The query strings that each address was asked with over HTTP, and on which connection.
     asked: Vec<(SocketAddr, ConnId, String)>,
     /// Announces over UDP that each address got, and from which of our sockets.
     packets: Vec<(SocketAddr, SocketId, RequestPacket)>,
-    notices: Vec<TorrentNotice>,
 }
 
 impl Scene {
     fn new(listen: &[&str], tracker: &str, name: &[&str]) -> Self {
-        let now = Instant::ZERO;
         let listen = listen.iter().map(|addr| addr.parse().expect("an address")).collect();
         let config = Config { listen, ..Config::default() };
-        let mut engine = Engine::new(config, [1; 32], now, UnixTime(1));
+        let engine = Engine::new(config, [1; 32], Instant::ZERO, UnixTime(1));
+        let mut host = Loopback::alone(engine, Machine::default());
+        // Addresses that the tracker's name has.
+        let addresses = name.iter().map(|ip| ip.parse().expect("an address")).collect();
+        host.names.insert("tracker.example".to_owned(), addresses);
         let metainfo = Creator::single_file("f", 70_000).finish_with_content(&[7; 70_000]);
         let mut add = AddTorrent::new(metainfo.expect("valid"), "/data");
         add.trackers = vec![tracker.to_owned()];
-        engine.add_torrent(now, add).expect("new");
-        let mut scene = Scene {
-            engine,
-            now,
-            name: name.iter().map(|ip| ip.parse().expect("an address")).collect(),
-            sockets: BTreeMap::new(),
-            dialled: BTreeMap::new(),
-            asked: Vec::new(),
-            packets: Vec::new(),
-            notices: Vec::new(),
-        };
+        host.nodes[0].engine.add_torrent(host.now, add).expect("new");
+        let (dialled, asked, packets) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut scene = Scene { host, dialled, asked, packets };
         scene.run();
         scene
     }
 
-    fn handle(&mut self, event: Event) {
-        self.engine.handle(self.now, event);
-        self.run();
+    /// Those whose family we have are reached when they are dialled; the others are not. Who is asked
+    /// over HTTP keeps the question.
+    fn run(&mut self) {
+        loop {
+            self.host.settle();
+            if let Some((conn, to)) = self.host.nodes[0].dialled.first().copied() {
+                self.dial(conn, to);
+            } else if !self.host.nodes[0].env.datagrams.is_empty() {
+                let packet = self.host.nodes[0].env.datagrams.remove(0);
+                self.take_datagram(packet);
+            } else {
+                return;
+            }
+        }
     }
 
-    fn run(&mut self) {
-        while let Some(action) = self.engine.poll_action() {
-            let event = match action {
-                Action::Bind { socket, spec } => {
-                    let mut addr = spec.addr;
-                    if addr.port() == 0 {
-                        addr.set_port(if addr.is_ipv4() { 4444 } else { 6666 });
-                    }
-                    self.sockets.insert(socket, addr);
-                    assert_ne!(spec.kind, SocketKind::Multicast);
-                    Event::Bound { socket, result: Ok(addr) }
-                }
-                Action::Resolve { op, .. } => Event::Resolved { op, result: Ok(self.name.clone()) },
-                Action::Connect { conn, to, .. } => {
-                    self.dialled.insert(conn, to);
-                    let has = |family: bool| self.sockets.values().any(|a| a.is_ipv4() == family);
-                    match has(to.is_ipv4()) {
-                        true => Event::Connected { conn, local: ([10, 0, 0, 9], 1).into() },
-                        false => Event::Closed { conn, why: Some(NetError::Unreachable) },
-                    }
-                }
-                Action::Send { conn } => {
-                    let mut out = Segments::new();
-                    self.engine.gather(self.now, conn, 1 << 16, &mut out);
-                    let data = out.take_all();
-                    if data.starts_with(b"GET") {
-                        let text = String::from_utf8_lossy(&data).into_owned();
-                        let target = text.split(' ').nth(1).expect("a target").to_owned();
-                        self.asked.push((self.dialled[&conn], conn, target));
-                    }
-                    Event::Sent { conn, bytes: data.len() }
-                }
-                Action::SendDatagrams { socket } => {
-                    self.exchange_datagrams(socket);
-                    continue;
-                }
-                Action::Disk { op, request } => {
-                    let done = match request {
-                        DiskRequest::Load { .. } => DiskDone::Loaded(None),
-                        DiskRequest::Open { .. } => DiskDone::Files(vec![None]),
-                        _ => DiskDone::Done,
-                    };
-                    Event::Disk { op, result: Ok(done) }
-                }
-                Action::Notify(notice) => {
-                    if let Notice::Torrent { what, .. } = *notice {
-                        self.notices.push(what);
-                    }
-                    continue;
-                }
-                _ => continue,
-            };
-            self.engine.handle(self.now, event);
+    fn dial(&mut self, conn: ConnId, to: SocketAddr) {
+        self.dialled.insert(conn, to);
+        let mut sockets = self.host.nodes[0].sockets.values();
+        if !sockets.any(|socket| socket.addr.is_ipv4() == to.is_ipv4()) {
+            return self.host.end(0, conn, Some(NetError::Unreachable));
+        }
+        self.host.connected(0, conn);
+        let data = self.host.sent(0, conn);
+        if data.starts_with(b"GET") {
+            let text = String::from_utf8_lossy(&data).into_owned();
+            let target = text.split(' ').nth(1).expect("a target").to_owned();
+            self.asked.push((to, conn, target));
         }
     }
 
     /// Answers connects, keeps announces.
-    fn exchange_datagrams(&mut self, socket: SocketId) {
-        while let Some(datagram) = self.engine.gather_datagram(self.now, socket) {
-            let to = datagram.remote;
-            match RequestPacket::parse(&datagram.data) {
-                Some(RequestPacket::Connect { transaction }) => {
-                    let answer = ResponsePacket::Connect { transaction, connection: 7 };
-                    self.datagram(socket, to, answer);
-                }
-                Some(packet) => self.packets.push((to, socket, packet)),
-                None => panic!("no tracker's packet"),
+    fn take_datagram(&mut self, Packet { socket, to, data, .. }: Packet) {
+        match RequestPacket::parse(&data) {
+            Some(RequestPacket::Connect { transaction }) => {
+                let answer = ResponsePacket::Connect { transaction, connection: 7 };
+                self.datagram(socket, to, answer);
             }
+            Some(packet) => self.packets.push((to, socket, packet)),
+            None => panic!("no tracker's packet"),
         }
     }
 
     fn datagram(&mut self, socket: SocketId, remote: SocketAddr, packet: ResponsePacket<'_>) {
         let mut data = BytesMut::new();
         packet.encode(&mut data);
-        let batch = vec![Datagram { remote, data }];
-        self.engine.handle(self.now, Event::Datagrams { socket, batch });
+        self.host.datagram(0, socket, remote, &data);
     }
 
     /// Answers over HTTP with these peers.
@@ -146,9 +128,8 @@ impl Scene {
         body.extend(peers);
         body.push(b'e');
         let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-        let mut data = BytesMut::from(head.as_bytes());
-        data.extend_from_slice(&body);
-        self.handle(Event::Received { conn, data });
+        self.host.receive(0, conn, &[head.as_bytes(), &body].concat());
+        self.run();
     }
 
     fn has_dialled(&self, peer: &str) -> bool {
@@ -186,7 +167,7 @@ fn an_http_tracker_is_told_from_both_families_with_one_key_and_each_sides_peers_
             [&[0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9][..], &[0, 80]].concat();
         scene.answer(asked[1].1, "peers6", &v6);
         assert!(scene.has_dialled("10.0.1.1:80") && scene.has_dialled("[fd00::9]:80"));
-        let answers = scene.notices.iter();
+        let answers = scene.host.nodes[0].torrent_notices();
         let answers = answers.filter(|n| matches!(n, TorrentNotice::TrackerAnswered { .. }));
         assert_eq!(answers.count(), 2);
     }
@@ -201,7 +182,7 @@ fn a_udp_tracker_is_told_from_both_families_with_one_key_and_each_sides_peers_ar
     let mut keys = Vec::new();
     for (to, socket, packet) in packets {
         let RequestPacket::Announce { transaction, request, .. } = packet else { panic!() };
-        assert_eq!(scene.sockets[&socket].is_ipv4(), to.is_ipv4());
+        assert_eq!(scene.host.nodes[0].sockets[&socket].addr.is_ipv4(), to.is_ipv4());
         assert_eq!(request.port, if to.is_ipv4() { 4444 } else { 6666 });
         keys.push((request.key, request.peer_id));
         let peers: Vec<u8> = match to.is_ipv4() {
@@ -243,7 +224,7 @@ fn a_family_that_the_trackers_name_lacks_is_told_to_nobody() {
         let [(_, conn, _)] = &scene.asked[..] else { panic!("asked once") };
         let conn = *conn;
         scene.answer(conn, "peers", &[]);
-        let failures = scene.notices.iter();
+        let failures = scene.host.nodes[0].torrent_notices();
         let failures = failures.filter(|n| matches!(n, TorrentNotice::TrackerFailed { .. }));
         assert_eq!(failures.count(), 0);
     }

@@ -3,10 +3,9 @@
 use bitswarm_core::disk::{DiskErrorKind, DiskRequest, MemoryDisk};
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::{Creator, NewFile, Protocol};
+use bitswarm_core::testing::{DiskResult, Environment, Loopback};
 use bitswarm_core::torrent::{AddTorrent, FilePriority, TorrentState};
-use bitswarm_core::{
-    Action, Config, Engine, Event, Instant, Notice, TorrentId, TorrentNotice, UnixTime,
-};
+use bitswarm_core::{Config, Duration, Engine, Instant, TorrentId, TorrentNotice, UnixTime};
 
 const PIECE: usize = 16_384;
 
@@ -33,80 +32,88 @@ fn album(protocol: Protocol, lengths: &[usize]) -> (Metainfo, Vec<Vec<u8>>) {
     (metainfo, files)
 }
 
-struct Host {
-    engine: Engine,
+/// A disk, and what was asked of it, in words.
+struct Watched {
     disk: MemoryDisk,
-    now: Instant,
-    /// What was asked of the disk, in words.
     asked: Vec<String>,
-    told: Vec<TorrentNotice>,
 }
+
+impl Environment for Watched {
+    fn disk(&mut self, request: DiskRequest) -> Option<DiskResult> {
+        self.asked.push(match &request {
+            DiskRequest::Prepare { files, .. } => {
+                format!("prepare {:?}", files.iter().map(|file| file.0).collect::<Vec<_>>())
+            }
+            DiskRequest::Save { .. } => "save".to_owned(),
+            DiskRequest::Verify(_) => "verify".to_owned(),
+            DiskRequest::Look { .. } => "look".to_owned(),
+            DiskRequest::Reuse { .. } => "reuse".to_owned(),
+            _ => "other".to_owned(),
+        });
+        Some(self.disk.perform(request))
+    }
+}
+
+struct Host(Loopback<Watched>);
 
 impl Host {
     fn new(disk: MemoryDisk) -> Self {
         let engine = Engine::new(Config::default(), [1; 32], Instant::ZERO, UnixTime(1));
-        Host { engine, disk, now: Instant::ZERO, asked: Vec::new(), told: Vec::new() }
+        Host(Loopback::alone(engine, Watched { disk, asked: Vec::new() }))
     }
 
     fn add(&mut self, add: AddTorrent) -> TorrentId {
-        let id = self.engine.add_torrent(self.now, add).expect("new");
+        let id = self.0.nodes[0].engine.add_torrent(self.0.now, add).expect("new");
         self.settle();
         id
     }
 
     /// Lets it do what it has to do within a minute.
     fn settle(&mut self) {
-        let end = self.now + bitswarm_core::time::Duration::from_secs(60);
-        loop {
-            while let Some(action) = self.engine.poll_action() {
-                self.perform(action);
-            }
-            match self.engine.poll_timeout().filter(|at| *at <= end) {
-                Some(at) => {
-                    self.now = at;
-                    self.engine.handle(at, Event::Timeout);
-                }
-                None => return,
-            }
-        }
+        self.0.pass(Duration::from_secs(60));
     }
 
-    fn perform(&mut self, action: Action) {
-        match action {
-            Action::Bind { socket, spec } => {
-                self.engine.handle(self.now, Event::Bound { socket, result: Ok(spec.addr) });
-            }
-            Action::Disk { op, request } => {
-                self.asked.push(match &request {
-                    DiskRequest::Prepare { files, .. } => {
-                        format!("prepare {:?}", files.iter().map(|file| file.0).collect::<Vec<_>>())
-                    }
-                    DiskRequest::Save { .. } => "save".to_owned(),
-                    DiskRequest::Verify(_) => "verify".to_owned(),
-                    DiskRequest::Look { .. } => "look".to_owned(),
-                    DiskRequest::Reuse { .. } => "reuse".to_owned(),
-                    _ => "other".to_owned(),
-                });
-                let result = self.disk.perform(request);
-                self.engine.handle(self.now, Event::Disk { op, result });
-            }
-            Action::Connect { .. } => self.asked.push("connect".to_owned()),
-            Action::Notify(notice) => {
-                if let Notice::Torrent { what, .. } = *notice {
-                    self.told.push(what);
-                }
-            }
-            _ => {}
-        }
+    fn resume(&mut self, id: TorrentId) {
+        self.0.nodes[0].engine.resume(self.0.now, id).expect("there");
+    }
+
+    fn remove(&mut self, id: TorrentId) {
+        self.0.nodes[0].engine.remove_torrent(self.0.now, id, true).expect("there");
+    }
+
+    fn disk(&mut self) -> &mut MemoryDisk {
+        &mut self.0.nodes[0].env.disk
+    }
+
+    fn asked(&self) -> &[String] {
+        &self.0.nodes[0].env.asked
+    }
+
+    fn file(&self, path: &str) -> Option<&[u8]> {
+        self.0.nodes[0].env.disk.file(path)
+    }
+
+    fn heard(&self, what: &TorrentNotice) -> bool {
+        self.0.nodes[0].has_noticed(what)
+    }
+
+    fn state(&self, id: TorrentId) -> TorrentState {
+        self.0.nodes[0].engine.engine().status(self.0.now, id).expect("there").state
+    }
+
+    /// Whether it has tried to reach a peer.
+    fn has_dialled(&self) -> bool {
+        let node = &self.0.nodes[0];
+        !node.dialled.is_empty() || !node.closed.is_empty()
     }
 
     fn has_asked(&self, what: &str) -> bool {
-        self.asked.iter().any(|asked| asked.starts_with(what))
+        self.asked().iter().any(|asked| asked.starts_with(what))
     }
 
     /// Why the torrent was refused, if it was.
     fn refused(&self) -> Option<String> {
-        self.told.iter().find_map(|what| match what {
+        self.0.nodes[0].torrent_notices().find_map(|what| match what {
             TorrentNotice::DiskFailed { error } if error.kind == DiskErrorKind::Foreign => {
                 Some(error.to_string())
             }
@@ -140,11 +147,12 @@ fn nothing_is_begun_beside_a_file_of_somebody_else() {
         let host = with(&metainfo, &[(1, b"my thesis")]);
         let why = host.refused().expect("it would be overwritten");
         assert!(why.starts_with("/d/album/1: "), "{why}");
-        assert_eq!(host.disk.file("/d/album/1"), Some(&b"my thesis"[..]));
-        assert_eq!(host.disk.file("/d/album/0"), None, "{protocol:?}: it was begun");
-        for what in ["prepare", "save", "connect", "reuse"] {
-            assert!(!host.has_asked(what), "{protocol:?}: {:?}", host.asked);
+        assert_eq!(host.file("/d/album/1"), Some(&b"my thesis"[..]));
+        assert_eq!(host.file("/d/album/0"), None, "{protocol:?}: it was begun");
+        for what in ["prepare", "save", "reuse"] {
+            assert!(!host.has_asked(what), "{protocol:?}: {:?}", host.asked());
         }
+        assert!(!host.has_dialled(), "{protocol:?}");
     }
 }
 
@@ -155,7 +163,7 @@ fn what_another_client_downloaded_in_part_is_gone_on_with() {
     part[PIECE..2 * PIECE].fill(0);
     let host = with(&metainfo, &[(0, &part)]);
     assert_eq!(host.refused(), None);
-    assert!(host.has_asked("connect"));
+    assert!(host.has_dialled());
     let short = with(&metainfo, &[(0, &files[0][..PIECE])]);
     assert_eq!(short.refused(), None);
 }
@@ -177,7 +185,7 @@ fn files_that_prove_nothing_or_something_else_are_refused() {
     for (name, data) in cases {
         let host = with(&metainfo, &[(0, data)]);
         assert!(host.refused().is_some(), "{name}");
-        assert_eq!(host.disk.file("/d/album/0"), Some(data), "{name}");
+        assert_eq!(host.file("/d/album/0"), Some(data), "{name}");
     }
 }
 
@@ -202,7 +210,7 @@ fn files_too_small_for_a_piece_of_their_own_are_judged_by_the_whole() {
     assert_eq!(with(&metainfo, &whole).refused(), None, "they need not be written");
     let host = with(&metainfo, &whole[..2]);
     assert!(host.refused().is_some(), "no piece shows whose they are");
-    assert_eq!(host.disk.file("/d/album/2"), None);
+    assert_eq!(host.file("/d/album/2"), None);
 }
 
 #[test]
@@ -214,8 +222,8 @@ fn a_file_that_need_not_be_written_may_be_anything() {
     let files = vec![FilePriority::Normal, FilePriority::Skip];
     host.add(AddTorrent { files, ..add(&metainfo) });
     assert_eq!(host.refused(), None);
-    assert!(host.has_asked("prepare [0]"), "{:?}", host.asked);
-    assert_eq!(host.disk.file("/d/album/1"), Some(&b"my thesis"[..]));
+    assert!(host.has_asked("prepare [0]"), "{:?}", host.asked());
+    assert_eq!(host.file("/d/album/1"), Some(&b"my thesis"[..]));
 }
 
 #[test]
@@ -226,17 +234,17 @@ fn the_user_may_have_it_overwritten() {
     let mut host = Host::new(disk);
     host.add(AddTorrent { overwrite: true, ..add(&metainfo) });
     assert_eq!(host.refused(), None);
-    assert_eq!(host.disk.file("/d/album/0").map(<[u8]>::len), Some(3 * PIECE), "it was too long");
+    assert_eq!(host.file("/d/album/0").map(<[u8]>::len), Some(3 * PIECE), "it was too long");
 }
 
 #[test]
 fn resume_data_names_the_files_before_they_are_made() {
     let (metainfo, _) = album(Protocol::V1, &[3 * PIECE, 0]);
-    let host = with(&metainfo, &[]);
-    let place = |what: &str| host.asked.iter().position(|asked| asked.starts_with(what));
-    assert!(place("save") < place("prepare"), "{:?}", host.asked);
+    let mut host = with(&metainfo, &[]);
+    let place = |what: &str| host.asked().iter().position(|asked| asked.starts_with(what));
+    assert!(place("save") < place("prepare"), "{:?}", host.asked());
     // Whatever kills it now: the next session knows the empty files that were made.
-    let mut next = Host::new(host.disk);
+    let mut next = Host::new(std::mem::take(host.disk()));
     next.add(add(&metainfo));
     assert_eq!(next.refused(), None);
     // Without that they would be anybody's.
@@ -258,15 +266,12 @@ fn two_torrents_do_not_write_one_file() {
     let other = host.add(add(&second));
     let why = host.refused().expect("the first writes it");
     assert!(why.contains("another torrent"), "{why}");
-    assert_eq!(host.engine.status(host.now, other).expect("there").state, TorrentState::DiskFailed);
-    host.engine.remove_torrent(host.now, id, true).expect("there");
+    assert_eq!(host.state(other), TorrentState::DiskFailed);
+    host.remove(id);
     host.settle();
-    host.engine.resume(host.now, other).expect("there");
+    host.resume(other);
     host.settle();
-    assert_eq!(
-        host.engine.status(host.now, other).expect("there").state,
-        TorrentState::Downloading
-    );
+    assert_eq!(host.state(other), TorrentState::Downloading);
 }
 
 #[test]
@@ -276,16 +281,17 @@ fn resuming_looks_again() {
     disk.insert("/d/album/0", *b"my thesis");
     let mut host = Host::new(disk);
     let id = host.add(add(&metainfo));
-    assert_eq!(host.engine.status(host.now, id).expect("there").state, TorrentState::DiskFailed);
-    host.engine.resume(host.now, id).expect("there");
+    assert_eq!(host.state(id), TorrentState::DiskFailed);
+    host.resume(id);
     host.settle();
-    let refusals = host.told.iter().filter(|w| matches!(w, TorrentNotice::DiskFailed { .. }));
+    let refusals =
+        host.0.nodes[0].torrent_notices().filter(|w| matches!(w, TorrentNotice::DiskFailed { .. }));
     assert_eq!(refusals.count(), 2, "it is there still");
-    host.disk.insert("/d/album/0", files[0].clone());
-    host.engine.resume(host.now, id).expect("there");
+    host.disk().insert("/d/album/0", files[0].clone());
+    host.resume(id);
     host.settle();
-    assert_eq!(host.engine.status(host.now, id).expect("there").state, TorrentState::Seeding);
-    assert!(host.told.contains(&TorrentNotice::Saved));
+    assert_eq!(host.state(id), TorrentState::Seeding);
+    assert!(host.heard(&TorrentNotice::Saved));
 }
 
 #[test]
@@ -295,22 +301,22 @@ fn a_refused_torrent_ends_and_leaves_the_file() {
     disk.insert("/d/album/0", *b"my thesis");
     let mut host = Host::new(disk);
     let id = host.add(add(&metainfo));
-    host.engine.remove_torrent(host.now, id, true).expect("there");
+    host.remove(id);
     host.settle();
-    assert!(host.told.contains(&TorrentNotice::Removed));
-    assert_eq!(host.disk.file("/d/album/0"), Some(&b"my thesis"[..]));
+    assert!(host.heard(&TorrentNotice::Removed));
+    assert_eq!(host.file("/d/album/0"), Some(&b"my thesis"[..]));
 }
 
 #[test]
 fn files_that_are_whole_are_not_opened_to_be_written() {
     let (metainfo, files) = album(Protocol::V1, &[2 * PIECE, 0]);
     let host = with(&metainfo, &[(0, &files[0]), (1, b"")]);
-    assert!(host.told.contains(&TorrentNotice::Saved));
-    assert!(!host.has_asked("prepare"), "{:?}", host.asked);
+    assert!(host.heard(&TorrentNotice::Saved));
+    assert!(!host.has_asked("prepare"), "{:?}", host.asked());
     let lacking = with(&metainfo, &[(0, &files[0])]);
-    assert!(lacking.has_asked("prepare [1]"), "{:?}", lacking.asked);
-    assert_eq!(lacking.disk.file("/d/album/1"), Some(&b""[..]));
-    assert!(lacking.told.contains(&TorrentNotice::Saved));
+    assert!(lacking.has_asked("prepare [1]"), "{:?}", lacking.asked());
+    assert_eq!(lacking.file("/d/album/1"), Some(&b""[..]));
+    assert!(lacking.heard(&TorrentNotice::Saved));
 }
 
 #[test]
@@ -318,10 +324,10 @@ fn what_changes_before_it_is_said_to_be_complete_is_hashed_again() {
     let (metainfo, files) = album(Protocol::V1, &[2 * PIECE]);
     let mut host = with(&metainfo, &[]);
     // The file comes whole, behind the engine's back, and the engine is told to look at all of it.
-    host.disk.insert("/d/album/0", files[0].clone());
-    let mut next = Host::new(std::mem::take(&mut host.disk));
+    host.disk().insert("/d/album/0", files[0].clone());
+    let mut next = Host::new(std::mem::take(host.disk()));
     next.add(AddTorrent { recheck: true, ..add(&metainfo) });
-    let place = |what: &str| next.asked.iter().rposition(|asked| asked == what);
-    assert!(next.told.contains(&TorrentNotice::Saved));
-    assert!(place("save") < place("look"), "{:?}", next.asked);
+    let place = |what: &str| next.asked().iter().rposition(|asked| asked == what);
+    assert!(next.heard(&TorrentNotice::Saved));
+    assert!(place("save") < place("look"), "{:?}", next.asked());
 }

@@ -4,28 +4,50 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use bitswarm_core::action::SocketKind;
-use bitswarm_core::disk::{DiskDone, DiskRequest};
+use bitswarm_core::action::{SocketKind, SocketSpec};
+use bitswarm_core::disk::DiskRequest;
+use bitswarm_core::event::NetError;
 use bitswarm_core::infohashes::InfoHashes;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::{Creator, Protocol};
 use bitswarm_core::piece::InfoHash;
+use bitswarm_core::testing::{DiskResult, Environment, Loopback, NoFiles, Packet};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Action, Config, ConnId, Engine, Event, Instant, Segments, UnixTime};
+use bitswarm_core::{Config, ConnId, Engine, Instant, UnixTime};
 use bytes::BytesMut;
 
 const TRACKER: &str = "10.0.0.1:80";
 const OF_V1: [u8; 6] = [10, 0, 1, 1, 0x1a, 0xe1];
 const OF_V2: [u8; 6] = [10, 0, 1, 2, 0x1a, 0xe1];
 
+/// The leech's machine.
+#[derive(Default)]
+struct Machine {
+    multicast: Vec<BytesMut>,
+}
+
+impl Environment for Machine {
+    fn disk(&mut self, request: DiskRequest) -> Option<DiskResult> {
+        NoFiles.disk(request)
+    }
+
+    fn bind(&mut self, spec: &SocketSpec) -> Option<Result<SocketAddr, NetError>> {
+        // What is of no use here is not there.
+        let is_used = matches!(spec.kind, SocketKind::TcpListener | SocketKind::Multicast);
+        Some(if is_used { Ok(spec.addr) } else { Err(NetError::Denied) })
+    }
+
+    fn datagram_sent(&mut self, packet: &Packet) {
+        self.multicast.push(packet.data.clone());
+    }
+}
+
 /// A leech, and what it sends.
 struct Scene {
-    engine: Engine,
-    now: Instant,
+    host: Loopback<Machine>,
     tracker: SocketAddr,
     dialled: BTreeMap<ConnId, SocketAddr>,
-    sent: Vec<(ConnId, BytesMut)>,
-    multicast: Vec<BytesMut>,
+    sent: Vec<(ConnId, Vec<u8>)>,
 }
 
 fn torrent(protocol: Protocol) -> Metainfo {
@@ -35,64 +57,30 @@ fn torrent(protocol: Protocol) -> Metainfo {
 
 impl Scene {
     fn new(metainfo: &Metainfo) -> Self {
-        let now = Instant::ZERO;
         let config = Config { local_discovery: true, ..Config::default() };
-        let mut engine = Engine::new(config, [1; 32], now, UnixTime(1));
+        let engine = Engine::new(config, [1; 32], Instant::ZERO, UnixTime(1));
+        let mut host = Loopback::alone(engine, Machine::default());
         let mut add = AddTorrent::new(metainfo.clone(), "/data");
         add.trackers = vec![format!("http://{TRACKER}/announce")];
-        engine.add_torrent(now, add).expect("new");
+        host.nodes[0].engine.add_torrent(host.now, add).expect("new");
         let tracker = TRACKER.parse().expect("an address");
-        let (dialled, sent, multicast) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let mut scene = Scene { engine, now, tracker, dialled, sent, multicast };
+        let mut scene = Scene { host, tracker, dialled: BTreeMap::new(), sent: Vec::new() };
         scene.run();
         scene
     }
 
-    fn handle(&mut self, event: Event) {
-        self.engine.handle(self.now, event);
-        self.run();
-    }
-
+    /// Everybody who is dialled is there, and takes what is sent.
     fn run(&mut self) {
-        while let Some(action) = self.engine.poll_action() {
-            let event = match action {
-                Action::Bind { socket, spec } => {
-                    // What is of no use here is not there.
-                    let is_used =
-                        matches!(spec.kind, SocketKind::TcpListener | SocketKind::Multicast);
-                    let missing = bitswarm_core::event::NetError::Denied;
-                    let result = if is_used { Ok(spec.addr) } else { Err(missing) };
-                    Event::Bound { socket, result }
-                }
-                Action::Connect { conn, to, .. } => {
-                    self.dialled.insert(conn, to);
-                    Event::Connected { conn, local: ([10, 0, 0, 9], 1).into() }
-                }
-                Action::Send { conn } => {
-                    let mut out = Segments::new();
-                    self.engine.gather(self.now, conn, 1 << 16, &mut out);
-                    let data = out.take_all();
-                    let bytes = data.len();
-                    self.sent.push((conn, data));
-                    Event::Sent { conn, bytes }
-                }
-                Action::SendDatagrams { socket } => {
-                    while let Some(datagram) = self.engine.gather_datagram(self.now, socket) {
-                        self.multicast.push(datagram.data);
-                    }
-                    continue;
-                }
-                Action::Disk { op, request } => {
-                    let done = match request {
-                        DiskRequest::Load { .. } => DiskDone::Loaded(None),
-                        DiskRequest::Open { .. } => DiskDone::Files(vec![None]),
-                        _ => DiskDone::Done,
-                    };
-                    Event::Disk { op, result: Ok(done) }
-                }
-                _ => continue,
-            };
-            self.engine.handle(self.now, event);
+        self.host.settle();
+        while let Some((conn, to)) = self.host.nodes[0].dialled.first().copied() {
+            self.dialled.insert(conn, to);
+            self.host.connected(0, conn);
+        }
+        for conn in self.dialled.keys().copied() {
+            let data = self.host.sent(0, conn);
+            if !data.is_empty() {
+                self.sent.push((conn, data));
+            }
         }
     }
 
@@ -109,9 +97,8 @@ impl Scene {
         body.extend(peer);
         body.push(b'e');
         let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-        let mut bytes = BytesMut::from(head.as_bytes());
-        bytes.extend_from_slice(&body);
-        self.handle(Event::Received { conn, data: bytes });
+        self.host.receive(0, conn, &[head.as_bytes(), &body].concat());
+        self.run();
     }
 }
 
@@ -153,12 +140,15 @@ fn a_hybrid_is_announced_by_both_hashes_and_its_peers_dialled_with_theirs() {
     let expected = [([10, 0, 1, 1], v1), ([10, 0, 1, 2], v2)];
     assert_eq!(dialled, expected.map(|(ip, hash)| (SocketAddr::from((ip, 6881)), hash)));
     // A little later the local network hears of both.
-    while let Some(at) = scene.engine.poll_timeout().filter(|at| *at < Instant::from_secs(2)) {
-        scene.now = scene.now.max(at);
-        scene.handle(Event::Timeout);
+    while scene.host.wait(Instant::from_secs(2)) {
+        scene.run();
     }
     assert_eq!(scene.questions(), [], "each once");
-    let group = scene.multicast.iter().map(|data| String::from_utf8_lossy(data).into_owned());
+    let group = scene.host.nodes[0]
+        .env
+        .multicast
+        .iter()
+        .map(|data| String::from_utf8_lossy(data).into_owned());
     let group: Vec<String> = group.collect();
     let told = |hash: InfoHash| group.iter().any(|text| text.contains(&hash.to_string()));
     assert!(told(v1) && told(v2), "{group:?}");

@@ -3,11 +3,10 @@
 
 use std::net::SocketAddr;
 
-use bitswarm_core::disk::{DiskDone, DiskRequest};
 use bitswarm_core::metainfo::create::Creator;
-use bitswarm_core::segments::Segments;
+use bitswarm_core::testing::{Loopback, NoFiles};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Action, Config, ConnId, Engine, Event, Instant, UnixTime};
+use bitswarm_core::{Config, ConnId, Engine, Instant, UnixTime};
 
 const UNCHOKE: &[u8] = &[0, 0, 0, 1, 1];
 /// Both pieces.
@@ -21,72 +20,44 @@ fn lost(piece: u8) -> [u8; 10] {
     [0, 0, 0, 6, 20, 3, 0, 0, 0, piece]
 }
 
-/// An engine that fetches two pieces of a block each from one peer.
+/// The connection of an engine that fetches two pieces of a block each from one peer.
 struct Scene {
-    engine: Engine,
-    peer: Option<ConnId>,
+    host: Loopback<NoFiles>,
+    peer: ConnId,
 }
 
 impl Scene {
     /// With the fast extension (BEP 6) or without.
-    fn new(fast: bool) -> (Self, ConnId) {
-        let mut engine = Engine::new(Config::default(), [1; 32], Instant::ZERO, UnixTime(1));
+    fn new(fast: bool) -> Self {
+        let engine = Engine::new(Config::default(), [1; 32], Instant::ZERO, UnixTime(1));
+        let mut host = Loopback::alone(engine, NoFiles);
         let mut creator = Creator::single_file("file", 32_768);
         creator.piece_length = 16_384;
         let metainfo = creator.finish_with_content(&[7; 32_768]).expect("valid");
         let infohash = metainfo.infohash();
         let mut add = AddTorrent::new(metainfo, "/data");
         add.peers = vec![SocketAddr::from(([50, 0, 0, 1], 1))];
-        engine.add_torrent(Instant::ZERO, add).expect("new");
-        let mut scene = Scene { engine, peer: None };
-        scene.run();
-        let peer = scene.peer.expect("dialled");
-        let local = SocketAddr::from(([50, 0, 0, 9], 9));
-        scene.handle(Event::Connected { conn: peer, local });
+        host.nodes[0].engine.add_torrent(Instant::ZERO, add).expect("new");
+        host.settle();
+        let peer = host.nodes[0].dialled.first().expect("dialled").0;
+        host.connected(0, peer);
         let mut handshake = b"\x13BitTorrent protocol\0\0\0\0\0\x10\0".to_vec();
         handshake.push(if fast { 4 } else { 0 });
         handshake.extend(infohash.0);
         handshake.extend([b'p'; 20]);
         handshake.extend(BITFIELD);
-        scene.receive(peer, &handshake);
-        scene.sent(peer);
-        (scene, peer)
+        host.receive(0, peer, &handshake);
+        host.sent(0, peer);
+        Scene { host, peer }
     }
 
-    fn handle(&mut self, event: Event) {
-        self.engine.handle(Instant::ZERO, event);
-        self.run();
-    }
-
-    fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.handle(Event::Received { conn, data: bytes.into() });
+    fn receive(&mut self, bytes: &[u8]) {
+        self.host.receive(0, self.peer, bytes);
     }
 
     /// All that the engine has to send now.
-    fn sent(&mut self, conn: ConnId) -> Vec<u8> {
-        let mut out = Segments::default();
-        self.engine.gather(Instant::ZERO, conn, usize::MAX / 2, &mut out);
-        let bytes = out.take_all().to_vec();
-        self.handle(Event::Sent { conn, bytes: bytes.len() });
-        bytes
-    }
-
-    /// The disk answers at once; nothing is sent.
-    fn run(&mut self) {
-        while let Some(action) = self.engine.poll_action() {
-            match action {
-                Action::Connect { conn, .. } => self.peer = Some(conn),
-                Action::Disk { op, request } => {
-                    let done = match request {
-                        DiskRequest::Load { .. } => DiskDone::Loaded(None),
-                        DiskRequest::Open { .. } => DiskDone::Files(vec![None]),
-                        _ => DiskDone::Done,
-                    };
-                    self.engine.handle(Instant::ZERO, Event::Disk { op, result: Ok(done) });
-                }
-                _ => {}
-            }
-        }
+    fn sent(&mut self) -> Vec<u8> {
+        self.host.sent(0, self.peer)
     }
 }
 
@@ -99,10 +70,10 @@ fn requested(bytes: &[u8]) -> Vec<u8> {
 
 /// What is requested of a peer that says this before anything is sent to it.
 fn requested_after(fast: bool, says: &[u8]) -> Vec<u8> {
-    let (mut scene, peer) = Scene::new(fast);
-    scene.receive(peer, UNCHOKE);
-    scene.receive(peer, says);
-    let mut pieces = requested(&scene.sent(peer));
+    let mut scene = Scene::new(fast);
+    scene.receive(UNCHOKE);
+    scene.receive(says);
+    let mut pieces = requested(&scene.sent());
     pieces.sort();
     pieces
 }

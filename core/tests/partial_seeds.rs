@@ -2,21 +2,19 @@
 //! when the whole torrent is there; until then each announce of who fetches nothing more says
 //! `paused`, and the extension handshake `upload_only`.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use bitswarm_core::config::Config;
-use bitswarm_core::disk::MemoryDisk;
-use bitswarm_core::event::{Datagram, NetError};
+use bitswarm_core::disk::{DiskRequest, MemoryDisk};
+use bitswarm_core::event::NetError;
 use bitswarm_core::metainfo::create::{Creator, NewFile, Protocol};
 use bitswarm_core::metainfo::{FileRanges, Magnet, Metainfo};
+use bitswarm_core::testing::{DiskResult, Environment, Loopback, Node, Packet};
 use bitswarm_core::torrent::{AddTorrent, FilePriority};
 use bitswarm_core::tracker::packet::{RequestPacket, ResponsePacket};
-use bitswarm_core::{
-    Action, ConnId, Engine, Event, Instant, Notice, Segments, SocketId, TorrentNotice, UnixTime,
-};
+use bitswarm_core::{ConnId, Engine, Instant, Notice, TorrentNotice, UnixTime};
 use bytes::BytesMut;
 
 const SEED: &str = "10.0.0.1:6881";
@@ -25,33 +23,45 @@ const TRACKER: &str = "10.0.0.9:80";
 const HTTP: &str = "http://10.0.0.9/announce";
 const UDP: &str = "udp://10.0.0.9:80";
 
+/// A node's disk, and what it sends.
+#[derive(Default)]
+struct Machine {
+    disk: MemoryDisk,
+    /// All that was sent to the other node.
+    sent: Vec<u8>,
+    datagrams: Vec<Packet>,
+}
+
+impl Environment for Machine {
+    fn disk(&mut self, request: DiskRequest) -> Option<DiskResult> {
+        Some(self.disk.perform(request))
+    }
+
+    fn stream_sent(&mut self, _: ConnId, data: &mut BytesMut) {
+        self.sent.extend_from_slice(data);
+    }
+
+    fn datagram_sent(&mut self, packet: &Packet) {
+        self.datagrams.push(packet.clone());
+    }
+}
+
 /// A seed, a leech and a tracker. Time stands still until nobody has anything to do.
 struct Scene {
-    nodes: [Node; 2],
-    now: Instant,
-    events: VecDeque<(usize, Event)>,
+    net: Loopback<Machine>,
+    /// Connections to the tracker, of which node.
+    open: Vec<(usize, ConnId)>,
     /// What the tracker was told: the event's name, and what is left.
     told: Vec<(String, u64)>,
 }
 
-struct Node {
-    engine: Engine,
-    disk: MemoryDisk,
-    wires: BTreeMap<ConnId, Option<ConnId>>,
-    notices: Vec<Notice>,
-    /// All that was sent to the other node.
-    sent: Vec<u8>,
-}
-
-fn engine(seed: u8) -> Engine {
+fn node(at: usize, disk: MemoryDisk) -> Node<Machine> {
     let listen = vec![SocketAddr::from(([0, 0, 0, 0], 6881))];
     let config = Config { listen, ..Config::default() };
-    Engine::new(config, [seed; 32], Instant::ZERO, UnixTime(1_700_000_000))
-}
-
-fn node(seed: u8, disk: MemoryDisk) -> Node {
-    let (wires, notices, sent) = (BTreeMap::new(), Vec::new(), Vec::new());
-    Node { engine: engine(seed), disk, wires, notices, sent }
+    let seed = [at as u8 + 1; 32];
+    let engine = Engine::new(config, seed, Instant::ZERO, UnixTime(1_700_000_000));
+    let addr = [SEED, LEECH][at].parse().expect("an address");
+    Node::new(engine, addr, Machine { disk, ..Machine::default() })
 }
 
 fn content() -> Vec<u8> {
@@ -73,11 +83,10 @@ impl Scene {
         let content = content();
         full.insert("/t/a", &content[..100_000]);
         full.insert("/t/b", &content[100_000..]);
-        let nodes = [node(1, full), node(2, disk)];
-        let mut scene =
-            Scene { nodes, now: Instant::ZERO, events: VecDeque::new(), told: Vec::new() };
+        let net = Loopback::new([node(0, full), node(1, disk)]);
+        let mut scene = Scene { net, open: Vec::new(), told: Vec::new() };
         let seed = AddTorrent::new(metainfo(), Path::new("/"));
-        scene.nodes[0].engine.add_torrent(scene.now, seed).expect("adds");
+        scene.net.nodes[0].engine.add_torrent(scene.net.now, seed).expect("adds");
         scene.run_until(|scene| scene.heard(0, &TorrentNotice::Finished));
         scene
     }
@@ -87,134 +96,83 @@ impl Scene {
         leech.peers.push(SEED.parse().expect("an address"));
         leech.trackers = vec![tracker.to_owned()];
         change(&mut leech);
-        self.nodes[1].engine.add_torrent(self.now, leech).expect("adds");
+        self.net.nodes[1].engine.add_torrent(self.net.now, leech).expect("adds");
     }
 
     /// Ends the leech's session; its disk.
     fn stop(mut self) -> (MemoryDisk, Vec<(String, u64)>) {
-        self.nodes[1].engine.stop(self.now);
-        self.run_until(|scene| scene.nodes[1].notices.contains(&Notice::Stopped));
-        let [_, leech] = self.nodes;
-        (leech.disk, self.told)
+        self.net.nodes[1].engine.stop(self.net.now);
+        self.run_until(|scene| scene.net.nodes[1].notices.contains(&Notice::Stopped));
+        let leech = self.net.nodes.pop().expect("the leech");
+        (leech.env.disk, self.told)
     }
 
-    fn perform(&mut self, at: usize, action: Action) {
-        match action {
-            Action::Bind { socket, spec } => {
-                self.events.push_back((at, Event::Bound { socket, result: Ok(spec.addr) }));
+    /// The tracker takes a connection or answers a question, if there is one.
+    fn serve(&mut self) -> bool {
+        let tracker = TRACKER.parse().expect("an address");
+        for at in [0, 1] {
+            if let Some(conn) = self.net.take_dialled(at, tracker) {
+                self.open.push((at, conn));
+                self.net.connected(at, conn);
+                return true;
             }
-            Action::Connect { conn, to, .. } if to == TRACKER.parse().expect("an address") => {
-                self.nodes[at].wires.insert(conn, None);
-                let local = LEECH.parse().expect("an address");
-                self.events.push_back((at, Event::Connected { conn, local }));
+            if let Some((conn, _)) = self.net.nodes[at].dialled.first().copied() {
+                self.net.end(at, conn, Some(NetError::Refused));
+                return true;
             }
-            Action::Connect { conn, to, .. } => {
-                let addrs = [SEED, LEECH].map(|addr| addr.parse::<SocketAddr>().expect("valid"));
-                let other = 1 - at;
-                let listener = bitswarm_core::id::Id::new(0, 0);
-                let accepted = (to == addrs[other])
-                    .then(|| self.nodes[other].engine.accept(self.now, listener, addrs[at]))
-                    .flatten();
-                let Some(theirs) = accepted else {
-                    let why = Some(NetError::Refused);
-                    return self.events.push_back((at, Event::Closed { conn, why }));
-                };
-                self.nodes[at].wires.insert(conn, Some(theirs));
-                self.nodes[other].wires.insert(theirs, Some(conn));
-                self.events.push_back((at, Event::Connected { conn, local: addrs[at] }));
+            if !self.net.nodes[at].env.datagrams.is_empty() {
+                let packet = self.net.nodes[at].env.datagrams.remove(0);
+                self.answer_datagram(at, &packet);
+                return true;
             }
-            Action::Send { conn } => self.send(at, conn),
-            Action::SendDatagrams { socket } => self.datagrams(at, socket),
-            Action::Close { conn, .. } => {
-                if let Some(Some(theirs)) = self.nodes[at].wires.remove(&conn) {
-                    self.nodes[1 - at].wires.remove(&theirs);
-                    self.events.push_back((1 - at, Event::Closed { conn: theirs, why: None }));
-                }
-            }
-            Action::Disk { op, request } => {
-                let result = self.nodes[at].disk.perform(request);
-                self.events.push_back((at, Event::Disk { op, result }));
-            }
-            Action::Notify(notice) => self.nodes[at].notices.push(*notice),
-            _ => {}
         }
+        self.open.clone().into_iter().any(|(at, conn)| self.answer(at, conn))
     }
 
-    fn send(&mut self, at: usize, conn: ConnId) {
-        let mut out = Segments::new();
-        self.nodes[at].engine.gather(self.now, conn, 1 << 18, &mut out);
-        let data: BytesMut = out.take_all();
+    fn answer(&mut self, at: usize, conn: ConnId) -> bool {
+        let data = self.net.sent_so_far(at, conn);
         if data.is_empty() {
-            return;
+            return false;
         }
-        self.events.push_back((at, Event::Sent { conn, bytes: data.len() }));
-        match self.nodes[at].wires.get(&conn) {
-            Some(Some(theirs)) => {
-                let conn = *theirs;
-                self.nodes[at].sent.extend(&data);
-                self.events.push_back((1 - at, Event::Received { conn, data }));
-            }
-            Some(None) => {
-                let text = String::from_utf8_lossy(&data).into_owned();
-                let value = |name: &str| {
-                    let at = text.find(name).map(|at| at + name.len());
-                    at.map_or("", |at| text[at..].split(['&', ' ']).next().unwrap_or_default())
-                };
-                let event = value("&event=").to_owned();
-                self.told.push((event, value("&left=").parse().expect("a number")));
-                let body = "d8:intervali60e12:min intervali5ee";
-                let answer =
-                    format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-                let data = BytesMut::from(answer.as_bytes());
-                self.events.push_back((at, Event::Received { conn, data }));
-            }
-            None => {}
-        }
+        let text = String::from_utf8_lossy(&data).into_owned();
+        let value = |name: &str| {
+            let at = text.find(name).map(|at| at + name.len());
+            at.map_or("", |at| text[at..].split(['&', ' ']).next().unwrap_or_default())
+        };
+        let event = value("&event=").to_owned();
+        self.told.push((event, value("&left=").parse().expect("a number")));
+        let body = "d8:intervali60e12:min intervali5ee";
+        let answer = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        self.net.receive(at, conn, answer.as_bytes());
+        true
     }
 
-    fn datagrams(&mut self, at: usize, socket: SocketId) {
-        while let Some(datagram) = self.nodes[at].engine.gather_datagram(self.now, socket) {
-            let mut data = BytesMut::new();
-            match RequestPacket::parse(&datagram.data) {
-                Some(RequestPacket::Connect { transaction }) => {
-                    ResponsePacket::Connect { transaction, connection: 7 }.encode(&mut data);
-                }
-                Some(RequestPacket::Announce { transaction, request, .. }) => {
-                    let event = request.event.map_or("", |event| event.name());
-                    self.told.push((event.to_owned(), request.left));
-                    let (interval, leechers, seeders) = (60, 1, 1);
-                    let peers = &[];
-                    ResponsePacket::Announce { transaction, interval, leechers, seeders, peers }
-                        .encode(&mut data);
-                }
-                _ => panic!("neither connect nor announce"),
+    fn answer_datagram(&mut self, at: usize, packet: &Packet) {
+        let mut data = BytesMut::new();
+        match RequestPacket::parse(&packet.data) {
+            Some(RequestPacket::Connect { transaction }) => {
+                ResponsePacket::Connect { transaction, connection: 7 }.encode(&mut data);
             }
-            let batch = vec![Datagram { remote: datagram.remote, data }];
-            self.events.push_back((at, Event::Datagrams { socket, batch }));
+            Some(RequestPacket::Announce { transaction, request, .. }) => {
+                let event = request.event.map_or("", |event| event.name());
+                self.told.push((event.to_owned(), request.left));
+                let (interval, leechers, seeders) = (60, 1, 1);
+                let peers = &[];
+                ResponsePacket::Announce { transaction, interval, leechers, seeders, peers }
+                    .encode(&mut data);
+            }
+            _ => panic!("neither connect nor announce"),
         }
+        self.net.datagram(at, packet.socket, packet.to, &data);
     }
 
     fn run_until(&mut self, done: impl Fn(&Scene) -> bool) {
-        while self.now < Instant::from_secs(36_000) {
-            for at in [0, 1] {
-                while let Some(action) = self.nodes[at].engine.poll_action() {
-                    self.perform(at, action);
-                }
-            }
-            if done(self) {
-                return;
-            }
-            if let Some((at, event)) = self.events.pop_front() {
-                self.nodes[at].engine.handle(self.now, event);
-                continue;
-            }
-            let next = [0, 1].map(|at| (self.nodes[at].engine.poll_timeout(), at));
-            let next = next.into_iter().filter_map(|(deadline, at)| Some((deadline?, at))).min();
-            let (deadline, at) = next.expect("somebody waits for something");
-            self.now = self.now.max(deadline);
-            self.nodes[at].engine.handle(self.now, Event::Timeout);
+        let end = Instant::from_secs(36_000);
+        self.net.step();
+        while !done(self) {
+            let goes_on = self.serve() || self.net.step() || self.net.wait(end);
+            assert!(goes_on, "not done in ten hours");
         }
-        panic!("not done in ten hours");
     }
 
     /// Until the tracker was told so many times.
@@ -223,15 +181,13 @@ impl Scene {
     }
 
     fn heard(&self, at: usize, what: &TorrentNotice) -> bool {
-        let is_it =
-            |notice: &Notice| matches!(notice, Notice::Torrent { what: w, .. } if w == what);
-        self.nodes[at].notices.iter().any(is_it)
+        self.net.nodes[at].has_noticed(what)
     }
 
     /// How often the leech said that it is `upload_only`, or not.
     fn said_upload_only(&self, value: u8) -> usize {
         let wanted = format!("11:upload_onlyi{value}e").into_bytes();
-        self.nodes[1].sent.windows(wanted.len()).filter(|part| *part == wanted).count()
+        self.net.nodes[1].env.sent.windows(wanted.len()).filter(|part| *part == wanted).count()
     }
 }
 
@@ -260,9 +216,9 @@ fn a_partial_seed_says_so_at_each_announce_but_the_last_and_to_peers() {
         assert!(!events(&scene.told).contains(&"paused"), "{:?}", scene.told);
         assert!(scene.said_upload_only(0) > 0 && scene.said_upload_only(1) == 0);
         // Who comes now hears it in the handshake.
-        let of_seed = scene.nodes[0].engine.torrents().next().expect("one");
+        let of_seed = scene.net.nodes[0].engine.engine().torrents().next().expect("one");
         let leech = [LEECH.parse().expect("an address")];
-        scene.nodes[0].engine.add_peers(scene.now, of_seed, &leech).expect("it is there");
+        scene.net.nodes[0].engine.add_peers(scene.net.now, of_seed, &leech).expect("it is there");
         scene.run_until(|scene| scene.said_upload_only(1) > 0);
         scene.until_told(before + 3);
         let (_, told) = scene.stop();

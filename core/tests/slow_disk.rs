@@ -3,50 +3,30 @@
 
 use std::net::SocketAddr;
 
-use bitswarm_core::disk::{DiskDone, DiskRequest};
+use bitswarm_core::disk::DiskRequest;
 use bitswarm_core::metainfo::create::{Creator, NewFile, Protocol};
-use bitswarm_core::segments::Segments;
+use bitswarm_core::testing::{DiskResult, Environment, Loopback, NoFiles};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Action, Config, ConnId, Engine, Event, Instant, UnixTime};
+use bitswarm_core::{Config, Engine, Instant, UnixTime};
 
 const PIECE: u32 = 1 << 17;
 const FILE: usize = 9;
 /// Bytes that may be at the disk.
 const BACKLOG: usize = 20;
 
-/// An engine that downloads small files, with a disk that does not come to write.
-struct Scene {
-    engine: Engine,
-    peer: Option<ConnId>,
-    reads: bool,
+/// A disk that does not come to write.
+#[derive(Default)]
+struct SlowDisk {
     writes: usize,
 }
 
-impl Scene {
-    fn run(&mut self) {
-        while let Some(action) = self.engine.poll_action() {
-            match action {
-                Action::Connect { conn, .. } => self.peer = Some(conn),
-                Action::Read { on, .. } => self.reads = on,
-                Action::Disk { request: DiskRequest::Write(_), .. } => self.writes += 1,
-                Action::Disk { op, request } => {
-                    let done = match request {
-                        DiskRequest::Load { .. } => DiskDone::Loaded(None),
-                        DiskRequest::Open { spec, .. } => {
-                            DiskDone::Files(vec![None; spec.files.len()])
-                        }
-                        _ => DiskDone::Done,
-                    };
-                    self.engine.handle(Instant::ZERO, Event::Disk { op, result: Ok(done) });
-                }
-                _ => {}
-            }
+impl Environment for SlowDisk {
+    fn disk(&mut self, request: DiskRequest) -> Option<DiskResult> {
+        if matches!(request, DiskRequest::Write(_)) {
+            self.writes += 1;
+            return None;
         }
-    }
-
-    fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.engine.handle(Instant::ZERO, Event::Received { conn, data: bytes.into() });
-        self.run();
+        NoFiles.disk(request)
     }
 }
 
@@ -56,7 +36,7 @@ fn padding_does_not_count_as_bytes_that_wait_for_the_disk() {
     let mut config = Config::default();
     config.bounds.write_backlog_bytes = BACKLOG;
     let engine = Engine::new(config, [1; 32], Instant::ZERO, UnixTime(1));
-    let mut scene = Scene { engine, peer: None, reads: true, writes: 0 };
+    let mut host = Loopback::alone(engine, SlowDisk::default());
     let files = ["a", "b", "c", "d"].map(|name| NewFile::new([name], FILE as u64));
     let mut creator = Creator::folder("t", files).with_protocol(Protocol::V2);
     creator.piece_length = PIECE;
@@ -64,24 +44,24 @@ fn padding_does_not_count_as_bytes_that_wait_for_the_disk() {
     let infohash = metainfo.infohash();
     let mut add = AddTorrent::new(metainfo, "/data");
     add.peers = vec![SocketAddr::from(([50, 0, 0, 1], 1))];
-    scene.engine.add_torrent(Instant::ZERO, add).expect("new");
-    scene.run();
-    let peer = scene.peer.expect("dialled");
-    let local = SocketAddr::from(([50, 0, 0, 9], 9));
-    scene.engine.handle(Instant::ZERO, Event::Connected { conn: peer, local });
+    host.nodes[0].engine.add_torrent(Instant::ZERO, add).expect("new");
+    host.settle();
+    let peer = host.nodes[0].dialled.first().expect("dialled").0;
+    host.connected(0, peer);
     let mut says = b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0".to_vec();
     says.extend(infohash.0);
     says.extend([b'p'; 20]);
     says.extend([0, 0, 0, 2, 5, 0b1111_0000]);
     says.extend([0, 0, 0, 1, 1]);
-    scene.receive(peer, &says);
-    scene.engine.gather(Instant::ZERO, peer, usize::MAX / 2, &mut Segments::default());
+    host.receive(0, peer, &says);
+    host.sent(0, peer);
     for piece in 0..3_u8 {
-        assert!(scene.reads, "after {} bytes", scene.writes * FILE);
+        assert!(host.nodes[0].reads(peer), "after {} bytes", host.nodes[0].env.writes * FILE);
         let mut block = vec![0, 0, 0, 9 + FILE as u8, 7, 0, 0, 0, piece, 0, 0, 0, 0];
         block.extend([7; FILE]);
-        scene.receive(peer, &block);
-        assert_eq!(scene.writes, usize::from(piece) + 1);
+        host.receive(0, peer, &block);
+        host.settle();
+        assert_eq!(host.nodes[0].env.writes, usize::from(piece) + 1);
     }
-    assert!(!scene.reads, "27 bytes wait, and 20 may");
+    assert!(!host.nodes[0].reads(peer), "27 bytes wait, and 20 may");
 }

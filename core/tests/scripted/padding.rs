@@ -56,7 +56,7 @@ fn padding_is_neither_asked_for_nor_counted() {
             assert_eq!((status.redundant_bytes, status.failed_bytes), (0, 0), "{name}");
             assert_eq!(status.pieces_have, status.pieces, "{name}");
             for (path, data) in &sample.files {
-                assert!(scene.disk.file(path) == Some(&data[..]), "{name}: {path} is wrong");
+                assert!(scene.disk().file(path) == Some(&data[..]), "{name}: {path} is wrong");
             }
         }
     }
@@ -131,19 +131,15 @@ fn padding_is_there_again_after_a_restart_amid_the_download() {
         scene.wait(Duration::from_secs(10));
         let had = scene.status();
         assert!(had.done_bytes > 0, "{name}");
-        scene.engine.stop(scene.now);
-        scene.run();
+        scene.ask(|engine, now, _| engine.stop(now));
         scene.wait(Duration::from_secs(10));
-        assert!(scene.stopped, "{name}");
-        let mut again = Scene::new(sample.add(), scene.disk);
+        assert!(scene.has_stopped(), "{name}");
+        let mut again = Scene::new(sample.add(), scene.into_disk());
         let status = again.status();
         assert_eq!(status.done_bytes, had.done_bytes, "{name}");
         assert_eq!(status.pieces_have, had.pieces_have, "{name}");
-        again
-            .engine
-            .add_peers(again.now, again.id, &[PEER.parse().expect("valid")])
-            .expect("there");
-        again.run();
+        let peers = &[PEER.parse().expect("valid")];
+        again.ask(|engine, now, id| engine.add_peers(now, id, peers)).expect("there");
         if !again.has_finished() {
             let peer = again.greet_seed(&sample, PEER, false);
             again.serve(&sample, peer);

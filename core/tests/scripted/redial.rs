@@ -1,9 +1,9 @@
 //! Nothing is waited for that has come: who was let go is dialled at once, and who waits for something is
 //! dialled when it is there. Failures wait their time (defence 22).
 
-use bitswarm_core::Event;
 use bitswarm_core::disk::MemoryDisk;
 use bitswarm_core::event::NetError;
+use bitswarm_core::record::Recorder;
 use bitswarm_core::time::Duration;
 use bitswarm_core::torrent::AddTorrent;
 
@@ -20,11 +20,9 @@ fn with_tracker(sample: &Sample) -> AddTorrent {
 }
 
 fn pause_and_resume(scene: &mut Scene, after: Duration) {
-    scene.engine.pause(scene.now, scene.id).expect("there");
-    scene.run();
+    scene.ask(Recorder::pause).expect("there");
     scene.wait(after);
-    scene.engine.resume(scene.now, scene.id).expect("there");
-    scene.run();
+    scene.ask(Recorder::resume).expect("there");
 }
 
 #[test]
@@ -46,7 +44,7 @@ fn after_a_pause_peers_and_trackers_are_asked_at_once_and_dead_addresses_are_not
         assert!(scene.is_closed(peer));
         assert_eq!(scene.dialled_after_ms(PEER, LONG), Some(0), "{paused_for:?}");
         assert_eq!(scene.dialled_after_ms(TRACKER, LONG), Some(0), "{paused_for:?}");
-        assert!(!scene.dialled.iter().any(|(_, to)| *to == addr(DEAD)), "its failures count");
+        assert!(!scene.dialled().iter().any(|(_, to)| *to == addr(DEAD)), "its failures count");
         let peer = scene.greet_seed(&sample, PEER, true);
         scene.serve(&sample, peer);
         assert!(scene.has_finished());
@@ -58,7 +56,7 @@ fn a_connection_that_was_being_opened_when_the_torrent_was_paused_is_opened_agai
     let sample = Sample::plain(1 << 20);
     let mut scene = Scene::new(with_tracker(&sample), MemoryDisk::new());
     scene.announce(TRACKER, ANSWER);
-    assert_eq!(scene.dialled.len(), 2);
+    assert_eq!(scene.dialled().len(), 2);
     pause_and_resume(&mut scene, Duration::ZERO);
     assert_eq!(scene.dialled_after_ms(PEER, LONG), Some(0));
 }
@@ -70,10 +68,8 @@ fn a_torrent_that_is_added_again_dials_at_once() {
     add.peers = vec![addr(PEER)];
     let mut scene = Scene::new(add.clone(), MemoryDisk::new());
     scene.greet_seed(&sample, PEER, true);
-    scene.engine.remove_torrent(scene.now, scene.id, false).expect("there");
-    scene.run();
-    scene.id = scene.engine.add_torrent(scene.now, add).expect("added again");
-    scene.run();
+    scene.ask(|engine, now, id| engine.remove_torrent(now, id, false)).expect("there");
+    scene.id = scene.ask(|engine, now, _| engine.add_torrent(now, add)).expect("added again");
     assert_eq!(scene.dialled_after_ms(PEER, LONG), Some(0));
 }
 
@@ -85,13 +81,13 @@ fn an_address_with_too_many_connections_is_dialled_when_one_of_them_ends() {
     let mut add = sample.add();
     add.peers = (1..=9).map(|port| addr(&peer(port))).collect();
     let mut scene = Scene::new(add, MemoryDisk::new());
-    assert_eq!(scene.dialled.len(), 8);
-    let all = scene.dialled.clone();
+    assert_eq!(scene.dialled().len(), 8);
+    let all = scene.dialled().to_vec();
     let ninth = (1..=9).map(peer).find(|peer| !all.iter().any(|(_, to)| *to == addr(peer)));
     let ninth = ninth.expect("one has to wait");
     scene.wait(Duration::from_secs(5));
-    assert!(!scene.dialled.iter().any(|(_, to)| *to == addr(&ninth)));
-    let (conn, _) = scene.dialled.remove(0);
+    assert!(!scene.dialled().iter().any(|(_, to)| *to == addr(&ninth)));
+    let (conn, _) = scene.dialled()[0];
     scene.refused(conn);
     assert_eq!(scene.dialled_after_ms(&ninth, LONG), Some(0));
 }
@@ -105,7 +101,7 @@ fn what_could_not_be_reached_is_dialled_when_the_network_is_back() {
         let patience = Duration::from_secs(3600);
         let Some(_) = scene.dialled_after_ms(PEER, patience) else { panic!("not tried again") };
         let conn = scene.take_dialled(PEER).expect("dialled");
-        scene.event(Event::Closed { conn, why: Some(NetError::Unreachable) });
+        scene.ended(conn, Some(NetError::Unreachable));
     }
     // Somebody comes, so there is a network.
     scene.arrive(&sample, DEAD, true).expect("welcome");
@@ -122,7 +118,7 @@ fn of_two_connections_with_one_peer_the_one_that_stays_is_missed_when_it_ends() 
     let theirs = scene.arrive_as(&sample, "50.0.0.1:40000", PEER).expect("accepted");
     let (loser, winner) = if scene.is_closed(ours) { (ours, theirs) } else { (theirs, ours) };
     assert!(scene.is_closed(loser) && !scene.is_closed(winner));
-    scene.event(Event::Closed { conn: winner, why: None });
+    scene.ended(winner, None);
     let wait = scene.dialled_after_ms(PEER, Duration::from_secs(600));
     assert!(wait.is_some_and(|wait| wait <= 40_000), "dialled after {wait:?} ms");
 }

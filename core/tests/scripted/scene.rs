@@ -5,17 +5,16 @@ use std::net::SocketAddr;
 
 use bitswarm_core::disk::MemoryDisk;
 use bitswarm_core::event::NetError;
-use bitswarm_core::id::SocketId;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::{Creator, NewFile, Protocol};
 use bitswarm_core::piece::{Block, InfoHash, PieceIndex};
+use bitswarm_core::record::Recorder;
 use bitswarm_core::segments::Segments;
+use bitswarm_core::testing::Loopback;
 use bitswarm_core::time::Duration;
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_core::wire::{BlockData, Decoder, HandshakeDecoder, Message};
-use bitswarm_core::{
-    Action, Config, ConnId, Engine, Event, Instant, Notice, TorrentId, TorrentNotice, UnixTime,
-};
+use bitswarm_core::{Config, ConnId, Engine, Instant, Notice, TorrentId, TorrentNotice, UnixTime};
 
 /// A file of a test's torrent: its length, and whether it is padding.
 pub(crate) type Part = (usize, bool);
@@ -96,21 +95,11 @@ impl Sample {
     }
 }
 
-/// The engine and its world.
+/// The engine, and how its remotes understand it.
 pub(crate) struct Scene {
-    pub(crate) engine: Engine,
-    pub(crate) disk: MemoryDisk,
-    pub(crate) now: Instant,
+    host: Loopback<MemoryDisk>,
     pub(crate) id: TorrentId,
-    pub(crate) notices: Vec<TorrentNotice>,
-    /// Connections that the engine has begun, and what became of none of them yet.
-    pub(crate) dialled: Vec<(ConnId, SocketAddr)>,
-    /// Connections that the engine has closed.
-    pub(crate) closed: Vec<ConnId>,
-    pub(crate) stopped: bool,
-    listener: Option<SocketId>,
     remotes: BTreeMap<ConnId, Remote>,
-    sending: Vec<ConnId>,
 }
 
 /// How a remote understands the engine.
@@ -137,21 +126,9 @@ impl Scene {
         let config = Config { listen, ..config };
         let mut engine = Engine::new(config, [1; 32], Instant::ZERO, UnixTime(1));
         let id = engine.add_torrent(Instant::ZERO, add).expect("new");
-        let mut scene = Scene {
-            engine,
-            disk,
-            now: Instant::ZERO,
-            id,
-            notices: Vec::new(),
-            dialled: Vec::new(),
-            closed: Vec::new(),
-            stopped: false,
-            listener: None,
-            remotes: BTreeMap::new(),
-            sending: Vec::new(),
-        };
-        scene.run();
-        scene
+        let mut host = Loopback::alone(engine, disk);
+        host.settle();
+        Scene { host, id, remotes: BTreeMap::new() }
     }
 
     /// One that knows a peer at [`PEER`].
@@ -166,75 +143,67 @@ impl Scene {
         Self::new(sample.add(), full_disk(sample))
     }
 
+    /// The user asks for something.
+    pub(crate) fn ask<T>(&mut self, ask: impl FnOnce(&mut Recorder, Instant, TorrentId) -> T) -> T {
+        let answer = ask(&mut self.host.nodes[0].engine, self.host.now, self.id);
+        self.host.settle();
+        answer
+    }
+
+    pub(crate) fn disk(&self) -> &MemoryDisk {
+        &self.host.nodes[0].env
+    }
+
+    pub(crate) fn into_disk(mut self) -> MemoryDisk {
+        std::mem::take(&mut self.host.nodes[0].env)
+    }
+
+    /// Connections that the engine has begun, and what became of none of them yet.
+    pub(crate) fn dialled(&self) -> &[(ConnId, SocketAddr)] {
+        &self.host.nodes[0].dialled
+    }
+
+    pub(crate) fn notices(&self) -> Vec<&TorrentNotice> {
+        self.host.nodes[0].torrent_notices().collect()
+    }
+
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.host.nodes[0].notices.contains(&Notice::Stopped)
+    }
+
     pub(crate) fn status(&self) -> TorrentStatus {
-        self.engine.status(self.now, self.id).expect("it is there")
+        self.host.nodes[0].engine.engine().status(self.host.now, self.id).expect("it is there")
     }
 
     pub(crate) fn has_finished(&self) -> bool {
-        self.notices.contains(&TorrentNotice::Finished)
-    }
-
-    /// Does what the engine wants done, until it wants nothing more.
-    pub(crate) fn run(&mut self) {
-        while let Some(action) = self.engine.poll_action() {
-            match action {
-                Action::Bind { socket, spec } => {
-                    self.listener.get_or_insert(socket);
-                    self.engine.handle(self.now, Event::Bound { socket, result: Ok(spec.addr) });
-                }
-                Action::Connect { conn, to, .. } => self.dialled.push((conn, to)),
-                Action::Send { conn } => self.sending.push(conn),
-                Action::Close { conn, .. } => {
-                    self.closed.push(conn);
-                    self.dialled.retain(|(dialled, _)| *dialled != conn);
-                    self.sending.retain(|sending| *sending != conn);
-                }
-                Action::Disk { op, request } => {
-                    let result = self.disk.perform(request);
-                    self.engine.handle(self.now, Event::Disk { op, result });
-                }
-                Action::Notify(notice) => match *notice {
-                    Notice::Torrent { what, .. } => self.notices.push(what),
-                    Notice::Stopped => self.stopped = true,
-                    _ => {}
-                },
-                _ => {}
-            }
-        }
+        self.host.nodes[0].has_noticed(&TorrentNotice::Finished)
     }
 
     /// Lets time pass: the engine is woken whenever it wants to be.
     pub(crate) fn wait(&mut self, time: Duration) {
-        let end = self.now + time;
-        while let Some(at) = self.engine.poll_timeout().filter(|at| *at <= end) {
-            self.now = self.now.max(at);
-            self.engine.handle(self.now, Event::Timeout);
-            self.run();
-        }
-        self.now = end;
+        self.host.pass(time);
     }
 
     /// The connection that the engine has begun to this address, if it has.
     pub(crate) fn take_dialled(&mut self, to: &str) -> Option<ConnId> {
-        let at = self.dialled.iter().position(|(_, dialled)| *dialled == addr(to))?;
-        Some(self.dialled.remove(at).0)
+        self.host.take_dialled(0, addr(to))
     }
 
     /// How long it takes, in whole milliseconds, until the engine dials this address.
     pub(crate) fn dialled_after_ms(&mut self, to: &str, at_most: Duration) -> Option<u128> {
-        let (began, end) = (self.now, self.now + at_most);
-        while !self.dialled.iter().any(|(_, dialled)| *dialled == addr(to)) {
-            let at = self.engine.poll_timeout().filter(|at| *at <= end)?;
-            self.now = self.now.max(at);
-            self.engine.handle(self.now, Event::Timeout);
-            self.run();
+        let began = self.host.now;
+        while !self.dialled().iter().any(|(_, dialled)| *dialled == addr(to)) {
+            if !self.host.wait(began + at_most) {
+                return None;
+            }
+            self.host.settle();
         }
-        Some((self.now - began).as_millis())
+        Some((self.host.now - began).as_millis())
     }
 
-    pub(crate) fn event(&mut self, event: Event) {
-        self.engine.handle(self.now, event);
-        self.run();
+    pub(crate) fn ended(&mut self, conn: ConnId, why: Option<NetError>) {
+        self.host.end(0, conn, why);
+        self.host.settle();
     }
 
     /// A connection that the engine began is established, and nothing is said yet.
@@ -245,12 +214,12 @@ impl Scene {
             heard: Vec::new(),
         };
         self.remotes.insert(conn, remote);
-        let local = addr("50.0.0.99:6881");
-        self.event(Event::Connected { conn, local });
+        self.host.connected(0, conn);
+        self.host.settle();
     }
 
     pub(crate) fn refused(&mut self, conn: ConnId) {
-        self.event(Event::Closed { conn, why: Some(NetError::Refused) });
+        self.ended(conn, Some(NetError::Refused));
     }
 
     /// The peer at this address is dialled and greets, with or without the fast extension.
@@ -286,20 +255,18 @@ impl Scene {
     }
 
     fn accept(&mut self, from: &str) -> Option<ConnId> {
-        let listener = self.listener.expect("bound");
-        let conn = self.engine.accept(self.now, listener, addr(from))?;
+        let conn = self.host.accept(0, addr(from))?;
         let remote = Remote {
             handshake: HandshakeDecoder::new(),
             decoder: Decoder::new(),
             heard: Vec::new(),
         };
         self.remotes.insert(conn, remote);
-        self.run();
         Some(conn)
     }
 
     pub(crate) fn is_closed(&self, conn: ConnId) -> bool {
-        self.closed.contains(&conn)
+        self.host.nodes[0].closed.contains(&conn)
     }
 
     pub(crate) fn say(&mut self, conn: ConnId, message: Message) {
@@ -310,23 +277,14 @@ impl Scene {
 
     pub(crate) fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
         if !self.is_closed(conn) {
-            self.event(Event::Received { conn, data: bytes.into() });
+            self.host.receive(0, conn, bytes);
+            self.host.settle();
         }
     }
 
     /// All that the engine has sent on a connection since, as bytes.
     pub(crate) fn sent(&mut self, conn: ConnId) -> Vec<u8> {
-        let mut all = Vec::new();
-        while let Some(at) = self.sending.iter().position(|sending| *sending == conn) {
-            self.sending.remove(at);
-            let mut out = Segments::default();
-            self.engine.gather(self.now, conn, 1 << 18, &mut out);
-            let data = out.take_all();
-            let bytes = data.len();
-            all.extend_from_slice(&data);
-            self.event(Event::Sent { conn, bytes });
-        }
-        all
+        self.host.sent(0, conn)
     }
 
     /// All that a peer has heard since.

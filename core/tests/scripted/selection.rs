@@ -59,12 +59,12 @@ fn a_number_names_the_same_file_however_it_is_given() {
             scene.serve(&sample, peer);
             assert!(scene.has_finished(), "{metainfo:?}");
             let (path, data) = &sample.files[CHOSEN];
-            assert!(scene.disk.file(path) == Some(&data[..]), "{metainfo:?}: {path}");
+            assert!(scene.disk().file(path) == Some(&data[..]), "{metainfo:?}: {path}");
             // Small neighbours come with its pieces.
             let is_other = |(other, data): &&(String, Vec<u8>)| other != path && data.len() > 9;
             let others = sample.files.iter().filter(is_other);
             for (other, data) in others {
-                assert!(scene.disk.file(other) != Some(&data[..]), "{metainfo:?}: {other}");
+                assert!(scene.disk().file(other) != Some(&data[..]), "{metainfo:?}: {other}");
             }
         }
     }
@@ -121,9 +121,9 @@ fn a_link_that_selects_none_of_the_files_fetches_none_and_says_so() {
             let scene = Scene::new(add, disk);
             let notice =
                 TorrentNotice::NothingSelected { selected: "4,9".to_owned(), by_link, files: 4 };
-            assert!(scene.notices.contains(&notice), "{:?}", scene.notices);
+            assert!(scene.notices().contains(&&notice), "{:?}", scene.notices());
             assert_eq!(scene.status().state, TorrentState::Paused);
-            assert!(sample.files.iter().all(|(path, _)| scene.disk.file(path).is_none()));
+            assert!(sample.files.iter().all(|(path, _)| scene.disk().file(path).is_none()));
         }
     }
 }
@@ -137,7 +137,7 @@ fn what_is_only_shared_wants_nothing() {
         assert_eq!((status.wanted_bytes, status.pieces_have), (0, status.pieces));
         let nothing = Scene::new(share, MemoryDisk::new());
         assert!(nothing.has_finished(), "nothing is waited for");
-        assert!(sample.files.iter().all(|(path, _)| nothing.disk.file(path).is_none()));
+        assert!(sample.files.iter().all(|(path, _)| nothing.disk().file(path).is_none()));
     }
 }
 

@@ -60,7 +60,7 @@ fn a_lone_seed_that_wastes_what_it_sends_is_used_to_the_end() {
             assert_eq!(needed, sample.stored_len(), "{waste:?}, fast: {fast}");
             let banned =
                 |notice: &TorrentNotice| matches!(notice, TorrentNotice::PeerBanned { .. });
-            assert!(!scene.notices.iter().any(banned));
+            assert!(!scene.notices().into_iter().any(banned));
         }
     }
 }
@@ -91,7 +91,7 @@ fn a_peer_that_wastes_is_asked_for_little_while_another_is_there_and_for_all_whe
     }
     assert!(most_at_once > 1, "the other is asked for more");
     assert!(!scene.is_closed(wasteful));
-    scene.event(bitswarm_core::Event::Closed { conn: good, why: None });
+    scene.ended(good, None);
     while serve_once(&mut scene, &sample, wasteful, Some(Waste::Copies(1))) > 0 {}
     assert!(scene.has_finished());
 }
@@ -141,7 +141,7 @@ fn more_than_each_block_twice_is_too_much_only_while_there_are_others() {
         asked.iter().take(1).for_each(|block| scene.say(good, sample.piece(*block)));
     }
     // The good one leaves: who wasted is dialled at once, and used.
-    scene.event(bitswarm_core::Event::Closed { conn: good, why: None });
+    scene.ended(good, None);
     assert_eq!(scene.dialled_after_ms(PEER, Duration::from_secs(60)), Some(0));
     let again = scene.greet_seed(&sample, PEER, true);
     while serve_once(&mut scene, &sample, again, Some(Waste::Copies(1))) > 0 {}

@@ -10,15 +10,15 @@ use std::sync::Arc;
 use bitswarm_core::dht::store::item::Item;
 use bitswarm_core::dht::{NodeId, Outcome, Wish, WishId};
 use bitswarm_core::disk::StateName;
-use bitswarm_core::event::Datagram;
 use bitswarm_core::lsd::GROUPS;
 use bitswarm_core::lsd::message::Announce;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Creator;
+use bitswarm_core::testing::Packet;
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Event, Notice, TorrentNotice};
+use bitswarm_core::{Notice, TorrentNotice};
 
-use host::{Means, Net, Sent, addr, other_addr};
+use host::{Means, Net, addr, node, other_addr, replays, within};
 
 fn content() -> Vec<u8> {
     (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
@@ -36,8 +36,8 @@ fn with_torrent(metainfo: &Arc<Metainfo>) -> Net {
 }
 
 fn by(means: Means, metainfo: &Arc<Metainfo>) -> Net {
-    let mut net = Net::new(3, means);
-    net.nodes[1].files.insert("file".to_owned(), content());
+    let mut net = host::net(3, means);
+    net.nodes[1].env.disk.insert("/file", content());
     for at in [1, 2] {
         let add = AddTorrent::new(metainfo.clone(), Path::new("/"));
         net.nodes[at].engine.add_torrent(net.now, add).expect("adds");
@@ -50,7 +50,7 @@ fn outcome(net: &mut Net, at: usize, id: WishId) -> Outcome {
         Notice::DhtDone { wish, outcome } if *wish == id => Some(*outcome.clone()),
         _ => None,
     };
-    assert!(net.run_until(60, |net| net.nodes[at].notices.iter().any(|n| done(n).is_some())));
+    assert!(within(net, 60, |net| net.nodes[at].notices.iter().any(|n| done(n).is_some())));
     net.nodes[at].notices.iter().find_map(done).expect("it is done")
 }
 
@@ -63,8 +63,8 @@ fn wish(net: &mut Net, at: usize, wish: Wish) -> Outcome {
 #[test]
 fn a_torrent_without_trackers_is_downloaded_from_a_peer_found_in_the_dht() {
     let mut net = with_torrent(&torrent(false));
-    assert!(net.run_until(120, |net| net.nodes[2].heard(&TorrentNotice::Saved)));
-    assert_eq!(net.nodes[2].files["file"], content());
+    assert!(within(&mut net, 120, |net| net.nodes[2].has_noticed(&TorrentNotice::Saved)));
+    assert_eq!(net.nodes[2].env.disk.file("/file"), Some(&content()[..]));
     let found = |notice: &Notice| {
         matches!(notice, Notice::Torrent { what: TorrentNotice::DhtAnswered { .. }, .. })
     };
@@ -74,8 +74,8 @@ fn a_torrent_without_trackers_is_downloaded_from_a_peer_found_in_the_dht() {
         net.nodes[at].engine.stop(now);
     }
     let stopped = |net: &Net| net.nodes.iter().all(|n| n.notices.contains(&Notice::Stopped));
-    assert!(net.run_until(2, stopped), "the saved table does not hold up the end");
-    net.nodes.iter_mut().for_each(host::Node::replays);
+    assert!(within(&mut net, 2, stopped), "the saved table does not hold up the end");
+    net.nodes.iter_mut().for_each(replays);
 }
 
 #[test]
@@ -83,21 +83,21 @@ fn a_private_torrent_is_never_told_of() {
     let metainfo = torrent(true);
     let mut net = with_torrent(&metainfo);
     let id = net.nodes[2].engine.engine().torrents().next().expect("it is there");
-    assert!(!net.run_until(3600, |net| net.nodes[2].heard(&TorrentNotice::Finished)));
+    assert!(!within(&mut net, 3600, |net| net.nodes[2].has_noticed(&TorrentNotice::Finished)));
     // The DHT itself is on, also when the two are told of each other.
     let now = net.now;
     net.nodes[2].engine.add_peers(now, id, &[addr(1)]).expect("it is there");
-    assert!(net.run_until(60, |net| net.nodes[2].heard(&TorrentNotice::Saved)));
+    assert!(within(&mut net, 60, |net| net.nodes[2].has_noticed(&TorrentNotice::Saved)));
     let infohash = metainfo.infohash().0;
     for node in &net.nodes {
         assert!(node.engine.engine().dht_stats().is_some_and(|stats| stats.nodes == 2));
-        assert!(!node.sent.is_empty());
+        assert!(!node.env.sent.is_empty());
         let tells = |data: &[u8]| data.windows(20).any(|window| window == infohash);
-        assert!(!node.sent.iter().any(|datagram| tells(&datagram.data)));
+        assert!(!node.env.sent.iter().any(|datagram| tells(&datagram.data)));
     }
     for at in [1, 2] {
         // The last of the reserved bits of the handshake says that there is a node (BEP 5).
-        assert_eq!(net.nodes[at].said[27] & 1, 0);
+        assert_eq!(net.nodes[at].env.said[27] & 1, 0);
     }
 }
 
@@ -107,18 +107,18 @@ fn peers_tell_each_other_of_their_nodes() {
     let id = net.nodes[2].engine.engine().torrents().next().expect("it is there");
     let now = net.now;
     net.nodes[2].engine.add_peers(now, id, &[addr(1)]).expect("it is there");
-    assert!(net.run_until(60, |net| net.nodes[2].heard(&TorrentNotice::Saved)));
+    assert!(within(&mut net, 60, |net| net.nodes[2].has_noticed(&TorrentNotice::Saved)));
     for at in [1, 2] {
-        assert_eq!(net.nodes[at].said[27] & 1, 1);
+        assert_eq!(net.nodes[at].env.said[27] & 1, 1);
         let port = [0, 0, 0, 3, 9, 0x1a, 0xe1];
-        assert!(net.nodes[at].said.windows(7).any(|window| window == port));
+        assert!(net.nodes[at].env.said.windows(7).any(|window| window == port));
     }
 }
 
 #[test]
 fn users_put_get_and_look_up() {
-    let mut net = Net::new(4, Means::Dht);
-    assert!(!net.run_until(20, |_| false));
+    let mut net = host::net(4, Means::Dht);
+    assert!(!within(&mut net, 20, |_| false));
     let item = Item::immutable(&b"5:hello"[..]).expect("a string");
     let put = wish(&mut net, 1, Wish::Put { item: (&item).into(), cas: None });
     assert_eq!(put.stored, 3);
@@ -134,31 +134,32 @@ fn users_put_get_and_look_up() {
 
 #[test]
 fn the_table_is_saved_at_the_end_and_used_at_the_next_start() {
-    let mut net = Net::new(4, Means::Dht);
-    assert!(!net.run_until(30, |_| false));
+    let mut net = host::net(4, Means::Dht);
+    assert!(!within(&mut net, 30, |_| false));
     let now = net.now;
     net.nodes[2].engine.stop(now);
-    assert!(net.run_until(2, |net| net.nodes[2].notices.contains(&Notice::Stopped)));
-    assert!(net.nodes[2].states.contains_key(&StateName::Dht(0)));
+    assert!(within(&mut net, 2, |net| net.nodes[2].notices.contains(&Notice::Stopped)));
+    assert!(net.nodes[2].env.has_saved(StateName::Dht(0)).is_some());
     // The bootstrap node is away when it comes back.
     net.nodes[0].engine.stop(now);
-    net.run_until(2, |_| false);
-    net.restart(2);
+    within(&mut net, 2, |_| false);
+    let disk = net.nodes[2].env.disk.clone();
+    net.replace(2, node(2, Means::Dht, disk, net.now));
     let ready = |net: &Net| {
         let known = |n: &Notice| matches!(n, Notice::DhtReady { nodes } if *nodes >= 2);
         net.nodes[2].notices.iter().any(known)
     };
-    assert!(net.run_until(30, ready));
+    assert!(within(&mut net, 30, ready));
 }
 
 /// What a message says under a key of a bencoded dictionary, if it is so many bytes.
-fn value<'a>(sent: &'a Sent, key: &str, len: usize) -> Option<&'a [u8]> {
+fn value<'a>(sent: &'a Packet, key: &str, len: usize) -> Option<&'a [u8]> {
     let key = format!("{}:{key}{len}:", key.len()).into_bytes();
     let at = sent.data.windows(key.len()).position(|window| window == key)? + key.len();
     sent.data.get(at..at + len)
 }
 
-fn says(sent: &Sent, word: &str) -> bool {
+fn says(sent: &Packet, word: &str) -> bool {
     sent.data.windows(word.len()).any(|window| window == word.as_bytes())
 }
 
@@ -166,9 +167,10 @@ fn says(sent: &Sent, word: &str) -> bool {
 #[test]
 fn a_host_with_two_addresses_is_two_nodes() {
     let mut net = by(Means::MultihomedDht, &torrent(false));
-    assert!(!net.run_until(60, |_| false));
+    assert!(!within(&mut net, 60, |_| false));
     let homes = [addr(2), other_addr(2)];
-    let sent = |from: SocketAddr| net.nodes[2].sent.iter().filter(move |sent| sent.from == from);
+    let sent =
+        |from: SocketAddr| net.nodes[2].env.sent.iter().filter(move |sent| sent.from == from);
 
     // Each has one id, far from the other's.
     let ids = homes.map(|home| {
@@ -182,14 +184,14 @@ fn a_host_with_two_addresses_is_two_nodes() {
 
     // Each answers what it was asked, with the transaction id of the question; also the other one.
     for home in homes {
-        let ids = |sent: Vec<&Sent>| {
+        let ids = |sent: Vec<&Packet>| {
             let mut ids: Vec<Vec<u8>> =
                 sent.into_iter().filter_map(|sent| value(sent, "t", 4)).map(Vec::from).collect();
             ids.sort_unstable();
             ids
         };
-        let all = net.nodes.iter().flat_map(|node| &node.sent);
-        let asked = ids(all.filter(|s| s.remote == home && says(s, "1:y1:q")).collect());
+        let all = net.nodes.iter().flat_map(|node| &node.env.sent);
+        let asked = ids(all.filter(|s| s.to == home && says(s, "1:y1:q")).collect());
         let answered = ids(sent(home).filter(|s| says(s, "1:y1:r")).collect());
         assert!(!asked.is_empty());
         assert_eq!(answered, asked, "{home}");
@@ -197,14 +199,14 @@ fn a_host_with_two_addresses_is_two_nodes() {
 
     // Each announces with its own token, and they do not ask for the same at one time.
     let infohash = torrent(false).infohash();
-    let asks = |sent: &&Sent| {
+    let asks = |sent: &&Packet| {
         says(sent, "9:get_peers") && value(sent, "info_hash", 20) == Some(&infohash.0[..])
     };
-    let asked: Vec<&Sent> = net.nodes[2].sent.iter().filter(asks).collect();
-    let runs: Vec<&[&Sent]> = asked.chunk_by(|one, next| one.from == next.from).collect();
+    let asked: Vec<&Packet> = net.nodes[2].env.sent.iter().filter(asks).collect();
+    let runs: Vec<&[&Packet]> = asked.chunk_by(|one, next| one.from == next.from).collect();
     assert!(homes.iter().all(|home| runs.iter().any(|run| run[0].from == *home)));
     for run in runs {
-        let whole = |at: usize| run.iter().any(|sent| sent.remote == addr(at));
+        let whole = |at: usize| run.iter().any(|sent| sent.to == addr(at));
         assert!(whole(0) && whole(1), "a lookup is not cut by the other's");
     }
     let infohash = NodeId::from(infohash);
@@ -216,32 +218,32 @@ fn a_host_with_two_addresses_is_two_nodes() {
     // Each keeps its table.
     let now = net.now;
     net.nodes[2].engine.stop(now);
-    assert!(net.run_until(2, |net| net.nodes[2].notices.contains(&Notice::Stopped)));
-    let tables = [0, 1].map(|node| net.nodes[2].states.get(&StateName::Dht(node)));
+    assert!(within(&mut net, 2, |net| net.nodes[2].notices.contains(&Notice::Stopped)));
+    let tables = [0, 1].map(|node| net.nodes[2].env.has_saved(StateName::Dht(node)));
     assert!(tables[0].is_some() && tables[1].is_some() && tables[0] != tables[1]);
-    net.nodes[2].replays();
+    replays(&mut net.nodes[2]);
 }
 
 /// The announces that a node sent: when is not known here.
 fn announces(net: &Net, at: usize) -> usize {
-    net.nodes[at].sent.iter().filter(|datagram| datagram.remote == GROUPS[0]).count()
+    net.nodes[at].env.sent.iter().filter(|datagram| datagram.to == GROUPS[0]).count()
 }
 
 #[test]
 fn peers_in_the_same_network_find_each_other() {
     let mut net = by(Means::LocalDiscovery, &torrent(false));
-    assert!(net.run_until(2, |net| net.nodes[2].heard(&TorrentNotice::Finished)));
-    assert_eq!(net.nodes[2].files["file"], content());
+    assert!(within(&mut net, 2, |net| net.nodes[2].has_noticed(&TorrentNotice::Finished)));
+    assert_eq!(net.nodes[2].env.disk.file("/file"), Some(&content()[..]));
     assert_eq!([0, 1, 2].map(|at| announces(&net, at)), [0, 1, 1], "node 0 has no torrent");
-    net.run_until(602, |_| false);
+    within(&mut net, 602, |_| false);
     assert_eq!([1, 2].map(|at| announces(&net, at)), [3, 3], "every five minutes");
     for at in 0..3 {
         let now = net.now;
         net.nodes[at].engine.stop(now);
     }
     let stopped = |net: &Net| net.nodes.iter().all(|n| n.notices.contains(&Notice::Stopped));
-    assert!(net.run_until(2, stopped));
-    net.nodes.iter_mut().for_each(host::Node::replays);
+    assert!(within(&mut net, 2, stopped));
+    net.nodes.iter_mut().for_each(replays);
 }
 
 #[test]
@@ -252,28 +254,27 @@ fn a_private_torrent_is_not_announced_in_the_network_nor_heard_of() {
     let infohashes = vec![metainfo.infohash()];
     let announce = Announce { port: 6881, infohashes, cookie: None }.encode(GROUPS[0]);
     let remote = SocketAddr::new(addr(1).ip(), 6771);
-    net.run_until(1, |_| false);
-    let (socket, _) = net.nodes[2].group.expect("it has joined");
-    let batch = vec![Datagram { remote, data: announce[..].into() }];
-    let now = net.now;
-    net.nodes[2].engine.handle(now, Event::Datagrams { socket, batch });
-    assert!(!net.run_until(3600, |net| net.nodes[2].heard(&TorrentNotice::Finished)));
+    within(&mut net, 1, |_| false);
+    let mut sockets = net.nodes[2].sockets.iter();
+    let group = sockets.find(|(_, socket)| socket.addr == GROUPS[0]).map(|(id, _)| *id);
+    net.datagram(2, group.expect("it has joined"), remote, &announce);
+    assert!(!within(&mut net, 3600, |net| net.nodes[2].has_noticed(&TorrentNotice::Finished)));
     assert_eq!([1, 2].map(|at| announces(&net, at)), [0, 0]);
-    assert_eq!(net.nodes[2].said, [], "it was not even dialled");
+    assert_eq!(net.nodes[2].env.said, [], "it was not even dialled");
 }
 
 #[test]
 fn a_torrent_that_is_paused_or_gone_is_not_announced() {
     let mut net = by(Means::LocalDiscovery, &torrent(false));
-    assert!(net.run_until(2, |net| net.nodes[2].heard(&TorrentNotice::Finished)));
+    assert!(within(&mut net, 2, |net| net.nodes[2].has_noticed(&TorrentNotice::Finished)));
     let id = |net: &Net, at: usize| net.nodes[at].engine.engine().torrents().next().expect("there");
     let (now, one, two) = (net.now, id(&net, 1), id(&net, 2));
     net.nodes[1].engine.pause(now, one).expect("it is there");
     net.nodes[2].engine.remove_torrent(now, two, false).expect("it is there");
-    net.run_until(3600, |_| false);
+    within(&mut net, 3600, |_| false);
     assert_eq!([1, 2].map(|at| announces(&net, at)), [1, 1]);
     let now = net.now;
     net.nodes[1].engine.resume(now, one).expect("it is there");
-    net.run_until(10, |_| false);
+    within(&mut net, 10, |_| false);
     assert_eq!(announces(&net, 1), 2);
 }
