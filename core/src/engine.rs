@@ -344,7 +344,7 @@ impl Engine {
                     self.deliver(delivery);
                 }
                 TimerKey::Torrent(id) => self.route(id, Torrent::handle_timeout),
-                TimerKey::TorrentRates(id) => self.route(id, Torrent::wake_gates),
+                TimerKey::TorrentRates(id) => self.route(id, Torrent::release_limited),
                 TimerKey::Announce(id) => self.announces.timeout(&mut self.session, id),
                 TimerKey::UdpTrackers => self.announces.udp_timeout(&mut self.session),
                 TimerKey::UploadRate => self.session.wake_uploads(),

@@ -95,7 +95,7 @@ impl Engine {
             if let Some(infohash) = torrent.take_new_infohash() {
                 // Of two that turn out to be one, each comes here: the second gives way.
                 match self.by_infohash.get(&infohash) {
-                    Some(&other) if other < id => torrent.give_way_to_twin(&mut self.session),
+                    Some(&other) if other < id => torrent.yield_to_duplicate(&mut self.session),
                     _ => drop(self.by_infohash.insert(infohash, id)),
                 }
             }

@@ -108,11 +108,11 @@ impl Torrent {
         let announce = self.announcer.list.poll(session.now, need_peers, session.families())?;
         let event = self.told_event(announce.event, announce.url.scheme());
         let request = AnnounceRequest {
-            infohash: self.infohash,
+            infohash: self.identity.primary(),
             peer_id: session.peer_id,
             port: session.listen_port(announce.family).unwrap_or(0),
-            uploaded: self.totals.uploaded,
-            downloaded: self.totals.downloaded,
+            uploaded: self.traffic.totals().uploaded,
+            downloaded: self.traffic.totals().downloaded,
             left: self.bytes_not_had(),
             event,
             numwant: Some(announce.numwant),
@@ -121,7 +121,7 @@ impl Torrent {
             ip: None,
             compact: true,
         };
-        self.announcer.second = self.other_infohash().map(|infohash| {
+        self.announcer.second = self.identity.other().map(|infohash| {
             let request = AnnounceRequest { infohash, ..request.clone() };
             Errand { announce: announce.clone(), request }.into()
         });
@@ -142,7 +142,7 @@ impl Torrent {
         infohash: InfoHash,
         result: AnnounceResult,
     ) {
-        if infohash != self.infohash {
+        if infohash != self.identity.primary() {
             if let Ok(answer) = result {
                 self.found_peers(session, infohash, PeerSource::Tracker, &answer.peers);
                 self.look_up_listed_peers(session, infohash, answer.named_peers);
@@ -184,7 +184,7 @@ impl Torrent {
         source: PeerSource,
         peers: &[SocketAddr],
     ) {
-        let of_v2 = self.names.v1.is_some() && Some(infohash) == self.names.v2_short();
+        let of_v2 = self.identity.is_hybrid() && self.identity.is_v2(infohash);
         for &peer in peers {
             // Whoever knows both is dialled with that of v1, and tells (BEP 52, "upgrade path").
             if self.book.add(peer, source, session.now) == Added::New {

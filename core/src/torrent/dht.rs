@@ -106,8 +106,8 @@ impl Torrent {
 
     /// By which infohash it is looked for.
     fn looked_for(&self) -> InfoHash {
-        let other = self.other_infohash().filter(|_| self.dht.is_second);
-        other.unwrap_or(self.infohash)
+        let other = self.identity.other().filter(|_| self.dht.is_second);
+        other.unwrap_or(self.identity.primary())
     }
 
     /// The lookup is under way; or it is not, since there are too many.
@@ -136,7 +136,7 @@ impl Torrent {
             return;
         }
         let is_first = !std::mem::take(&mut self.dht.is_second);
-        if is_first && self.other_infohash().is_some() {
+        if is_first && self.identity.other().is_some() {
             self.dht.is_second = true;
             self.dht.stored = outcome.stored;
             self.dht.last_at = Some(session.now);

@@ -10,7 +10,6 @@ use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
 use crate::torrent::content::Content;
-use crate::torrent::report::rate_of;
 use crate::torrent::take_back::{take_back_unsent, void_requests};
 use crate::torrent::{Phase, Torrent, leaves};
 use crate::wire::{BlockData, Message, Violation};
@@ -55,7 +54,7 @@ impl Torrent {
         if want == 0 {
             return;
         }
-        let down = rate_of(&self.down, session.now);
+        let down = self.traffic.down_rate(session.now);
         let hints = PickHints {
             pace: match gives_way {
                 true => Pace::Slow,
@@ -107,7 +106,7 @@ impl Torrent {
 
     /// Most requests outstanding at one peer under the rate limits in force.
     fn request_limit(&self, session: &Session) -> usize {
-        let own = self.gates.as_ref().and_then(|gates| gates.down.limit());
+        let own = self.traffic.down_limit();
         let limit = [own, session.download.limit()].into_iter().flatten().min();
         limit.map_or(usize::MAX, |limit| {
             let blocks = limit.saturating_mul(REQUEST_AHEAD_S) / u64::from(BLOCK_LEN);
@@ -229,7 +228,7 @@ impl Torrent {
         // Padding amid a block comes with it, and is not counted.
         let padding = |content: &Content| u64::from(content.geometry().padding_in(block));
         let counted = len - self.content.as_deref().map_or(0, padding);
-        self.totals.downloaded += counted;
+        self.traffic.arrived(counted);
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let standing = peer.download.pipeline.received(block, now);
         peer.download.request_ended(block);
@@ -238,7 +237,7 @@ impl Torrent {
         }
         if standing.is_none() {
             peer.download.unasked_bytes += len;
-            self.totals.redundant += counted;
+            self.traffic.was_redundant(counted);
             return match self.wastes_too_much(slot) {
                 true => Err(Violation::UnrequestedBlock(block)),
                 false => Ok(()),
@@ -247,7 +246,7 @@ impl Torrent {
         peer.download.down.add(now, counted);
         peer.download.downloaded += counted;
         let remote = peer.wire.remote;
-        self.down.make().add(now, counted);
+        self.traffic.received(now, counted);
         match self.picker.received(slot.key(), block) {
             Received::Accepted { piece_complete, also_requested_by } => {
                 let smart_ban = self.smart_ban.make();
@@ -259,7 +258,7 @@ impl Torrent {
                 }
                 self.keep_block(session, block, data, &also_requested_by, piece_complete);
             }
-            Received::Duplicate | Received::NotWanted => self.totals.redundant += counted,
+            Received::Duplicate | Received::NotWanted => self.traffic.was_redundant(counted),
         }
         Ok(())
     }
@@ -497,7 +496,7 @@ impl Torrent {
     /// A piece is wrong, and nobody knows where.
     pub(super) fn piece_lost(&mut self, session: &mut Session, piece: PieceIndex) {
         let len = self.content.as_ref().map_or(0, |known| known.geometry().data_len_of(piece));
-        self.totals.failed += u64::from(len);
+        self.traffic.failed(len.into());
         self.forget_piece(session, piece);
     }
 
@@ -552,7 +551,7 @@ impl Torrent {
         session.notify(self.id, TorrentNotice::Finished);
         if self.has_everything() {
             let was_complete = std::mem::replace(&mut self.was_complete, true);
-            if self.totals.downloaded > 0 && !was_complete {
+            if self.traffic.totals().downloaded > 0 && !was_complete {
                 self.announce_completed(session);
             }
         }

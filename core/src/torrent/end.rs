@@ -101,9 +101,8 @@ impl Torrent {
             self.withdraw_claims(session);
             session.assembly_bytes -= self.assembly.held_bytes();
             session.timers.unregister(self.timer);
-            if let Some(gates) = self.gates.take() {
-                session.timers.unregister(gates.up.timer);
-                session.timers.unregister(gates.down.timer);
+            for (timer, _) in self.traffic.timers(session.now) {
+                session.timers.unregister(timer);
             }
             if remove.is_some() {
                 session.notify(self.id, TorrentNotice::Removed);
@@ -117,7 +116,7 @@ impl Torrent {
         }
         self.phase = Phase::Ending { remove, closing: true };
         if let Some(removal) = remove
-            && !self.is_twin
+            && !self.identity.is_duplicate()
         {
             // Files that stay and are not whole may be known as ours by resume data alone: without it
             // the same torrent, added again, would take them for somebody else's.

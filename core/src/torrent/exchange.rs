@@ -110,7 +110,7 @@ impl Torrent {
     pub(crate) fn local_discovery_news(&mut self) -> Option<bool> {
         let looks = self.looks_for_local_peers();
         let is_news = std::mem::replace(&mut self.is_local, looks) != looks;
-        (is_news || (looks && self.is_newly_hybrid)).then_some(looks)
+        (is_news || (looks && self.identity.has_news())).then_some(looks)
     }
 
     /// A peer in the same network takes part, under this infohash.

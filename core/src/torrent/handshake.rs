@@ -27,10 +27,7 @@ impl Torrent {
         if self.tells_dht_port(session) {
             reserved = reserved.with_dht();
         }
-        let v2 = self.names.v2_short();
-        let is_hybrid = self.names.v1.is_some() && v2.is_some();
-        let is_sure = self.content.is_some() || !self.doubts_v2;
-        if is_hybrid && is_sure {
+        if self.identity.offers_v2(self.content.is_some()) {
             reserved = reserved.with_v2();
         }
         let Some(peer) = self.peers.get_mut(slot) else { return };
@@ -39,12 +36,11 @@ impl Torrent {
             _ => None,
         };
         let by_v2 = match head {
-            Some((theirs, infohash)) => theirs.v2() || Some(infohash) == v2,
+            Some((theirs, infohash)) => theirs.v2() || self.identity.is_v2(infohash),
             None => self.book.is_of_v2(peer.wire.remote),
         };
-        let first = if is_hybrid && by_v2 { v2 } else { self.names.v1 };
-        let infohash = first.or(v2).unwrap_or(self.infohash);
-        peer.wire.of_v2 = Some(infohash) == v2;
+        let infohash = self.identity.for_handshake(by_v2);
+        peer.wire.of_v2 = self.identity.is_v2(infohash);
         let handshake = Handshake { reserved, infohash, peer_id: session.peer_id };
         peer.wire.outbox.put(&handshake.encode());
         session.ask_send(peer.wire.conn);
@@ -60,10 +56,11 @@ impl Torrent {
         let now = session.now;
         let Some(peer) = self.peers.get_mut(slot) else { return false };
         let (conn, remote, incoming) = (peer.wire.conn, peer.wire.remote, peer.wire.incoming);
-        let of_v2 = Some(theirs.infohash) == self.names.v2_short();
-        if !of_v2 && Some(theirs.infohash) != self.names.v1 {
-            // Perhaps the link has the infohashes of two torrents, which the metadata will tell.
-            self.doubts_v2 |= !incoming;
+        let of_v2 = self.identity.is_v2(theirs.infohash);
+        if !self.identity.matches(theirs.infohash) {
+            if !incoming {
+                self.identity.answered_by_another();
+            }
             self.drop_peer(session, slot, Ended::Failed);
             return false;
         }
@@ -131,7 +128,7 @@ impl Torrent {
     /// A peer left without a handshake: perhaps it knows a hybrid by the other infohash.
     pub(super) fn try_other_infohash(&mut self, peer: &Peer) {
         let hung_up = !peer.wire.incoming && matches!(peer.wire.phase, Phase::Handshaking(_));
-        if hung_up && self.other_infohash().is_some() {
+        if hung_up && self.identity.other().is_some() {
             self.book.set_of_v2(peer.wire.remote, !peer.wire.of_v2);
         }
     }

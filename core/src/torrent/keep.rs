@@ -52,8 +52,8 @@ impl Torrent {
             files,
             ours: self.ours.clone(),
             links: content.links_to_make(),
-            uploaded_bytes: self.totals.uploaded_before + self.totals.uploaded,
-            downloaded_bytes: self.totals.downloaded_before + self.totals.downloaded,
+            uploaded_bytes: self.traffic.totals().all_uploaded(),
+            downloaded_bytes: self.traffic.totals().all_downloaded(),
             priorities: content.files.clone(),
             saved_at: session.wall(),
             stopped_cleanly: self.is_done_writing(),
@@ -63,7 +63,7 @@ impl Torrent {
             // To be compared with the files before they are said to be complete.
             self.resume = Some(Box::new(Resume { stopped_cleanly: true, ..resume.clone() }));
         }
-        let infohash = self.state_key();
+        let infohash = self.identity.resume_key();
         let request =
             DiskRequest::Save { name: StateName::Resume(infohash), data: resume.encode(infohash) };
         self.disk(session, TorrentOp::SaveResume, request);

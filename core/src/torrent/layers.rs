@@ -156,7 +156,7 @@ impl Torrent {
         let metainfo = &content.metainfo;
         if layers.keep_at.take().is_some() {
             let data = kept::with_answers(metainfo, layers.fetch.answers(metainfo));
-            self.save_metadata(session, self.names, data);
+            self.save_metadata(session, self.identity.infohashes(), data);
         }
     }
 
@@ -214,7 +214,7 @@ impl Torrent {
         content.metainfo = Arc::new(whole);
         self.layers = None;
         self.hash_trees = Rare::default();
-        self.save_metadata(session, self.names, bytes);
+        self.save_metadata(session, self.identity.infohashes(), bytes);
         if self.metadata_only && self.phase == Phase::Metadata {
             self.metadata_done(session);
         }

@@ -161,7 +161,7 @@ impl Torrent {
         let a_minute = |rate: u64| rate.saturating_mul(60);
         let for_peer =
             READ_FOR_PEER.max(2 * longest).saturating_add(a_minute(peer.upload.up.rate(now)));
-        let up = self.up.get().map_or(0, |up| up.rate(now));
+        let up = self.traffic.up_rate(now);
         let for_all = READ_FOR_ALL.max(4 * longest).saturating_add(a_minute(up));
         peer.upload.hash_uploads.read_leaves(now, bytes, for_peer)
             && uploads.allowance.take(now, bytes, for_all)

@@ -239,7 +239,7 @@ impl Torrent {
         }
         let blocks = again.iter().map(|number| geometry.block(piece, *number));
         let blocks: Vec<Block> = blocks.collect();
-        self.totals.failed += blocks.iter().map(|block| u64::from(block.length)).sum::<u64>();
+        self.traffic.failed(blocks.iter().map(|block| u64::from(block.length)).sum());
         let held = self.assembly.held_bytes();
         self.assembly.drop_blocks(piece, &again);
         session.assembly_bytes -= held - self.assembly.held_bytes();

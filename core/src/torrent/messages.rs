@@ -71,12 +71,9 @@ impl Torrent {
             session.pause_reading(conn, ReadPause::Rate);
             session.arm(session.download.timer, session.download.next_at(now));
         }
-        let Some(gates) = &mut self.gates else { return };
-        gates.down.charge(now, self.id, bytes);
-        if gates.down.is_used_up(now) {
-            gates.down.wait(self.id, conn);
+        if let Some((timer, at)) = self.traffic.charge_read(now, (self.id, conn), bytes) {
             session.pause_reading(conn, ReadPause::TorrentRate);
-            session.arm(gates.down.timer, gates.down.next_at(now));
+            session.arm(timer, at);
         }
     }
 

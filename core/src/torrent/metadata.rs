@@ -55,7 +55,12 @@ impl Torrent {
                     self.book.add(*addr, PeerSource::User, session.now);
                 }
                 PeerAddress::Name(host, port) => {
-                    self.look_up_peer(session, PeerSource::User, self.infohash, (host, *port));
+                    self.look_up_peer(
+                        session,
+                        PeerSource::User,
+                        self.identity.primary(),
+                        (host, *port),
+                    );
                 }
             }
         }
@@ -64,7 +69,7 @@ impl Torrent {
     /// Begins by looking whether an earlier session has learnt the metadata.
     pub(super) fn find_metadata(&mut self, session: &mut Session) {
         self.phase = Phase::Loading;
-        let first = self.infohashes().next().unwrap_or(self.infohash);
+        let first = self.identity.resume_key();
         self.load_metadata(session, first);
     }
 
@@ -95,23 +100,23 @@ impl Torrent {
         }
         let (data, hashes) = kept::parts(data);
         let known = Metainfo::from_kept(data.clone(), PathRules::HOST).ok();
-        let is_it = |known: &Metainfo| self.names.are_of(&InfoHashes::of(known));
+        let is_it = |known: &Metainfo| self.identity.may_be(&InfoHashes::of(known));
         if let Some(metainfo) = known.filter(is_it) {
             self.announcer.add_trackers(metainfo.trackers(), NamedBy::Torrent, session.now);
             self.kept_hashes = hashes;
             return self.learn(session, metainfo);
         }
         let link = std::str::from_utf8(&data).ok().and_then(|text| text.parse::<Magnet>().ok());
-        let is_it = |link: &Magnet| self.names.are_of(&InfoHashes::named_by(link));
+        let is_it = |link: &Magnet| self.identity.may_be(&InfoHashes::named_by(link));
         if let Some(link) = link.filter(is_it) {
             self.take_hints(session, &link);
         }
         self.phase = Phase::Metadata;
         let limit = session.config.bounds.metadata_bytes;
-        self.metadata = Some(Box::new(MetadataFetch::new(self.names, limit)));
+        self.metadata = Some(Box::new(MetadataFetch::new(self.identity.infohashes(), limit)));
         if let Some(magnet) = &self.magnet {
             let text = magnet.to_string();
-            self.save_metadata(session, self.names, text.into());
+            self.save_metadata(session, self.identity.infohashes(), text.into());
         }
         if !self.paused {
             self.open_for_peers(session);
@@ -257,7 +262,8 @@ impl Torrent {
 
     fn metadata_complete(&mut self, session: &mut Session, info: Bytes) {
         self.metadata = None;
-        let magnet = self.magnet.clone().unwrap_or_else(|| Magnet::new(self.infohash).into());
+        let magnet =
+            self.magnet.clone().unwrap_or_else(|| Magnet::new(self.identity.primary()).into());
         match Metainfo::from_info(info, &magnet) {
             Ok(metainfo) => {
                 self.save_metadata(session, InfoHashes::of(&metainfo), metainfo.to_bytes());
@@ -276,8 +282,8 @@ impl Torrent {
 
     /// Another torrent of the session turned out to be the same hybrid: they must not both write to
     /// its files.
-    pub(crate) fn give_way_to_twin(&mut self, session: &mut Session) {
-        self.is_twin = true;
+    pub(crate) fn yield_to_duplicate(&mut self, session: &mut Session) {
+        self.identity.yield_to_other();
         self.withdraw_claims(session);
         self.metadata_unusable(session, TWINS.to_owned());
     }

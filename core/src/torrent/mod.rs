@@ -5,6 +5,7 @@
 //!
 //! | file | what happens there |
 //! |---|---|
+//! | `identity` | by which infohashes it is known |
 //! | `content` | what it consists of, and which files are wanted |
 //! | `metadata` | from a magnet link to what the torrent is; the same for others |
 //! | `layers` | the piece hashes of v2 that metadata from peers lacks |
@@ -29,6 +30,7 @@
 //! | `leaves` | hashes of single blocks: whom to blame, and what to fetch again |
 //! | `leaf_uploads` | the same for others |
 //! | `exchange` | peers tell each other of peers |
+//! | `traffic` | what is moved, how fast, under which limits |
 //! | `end` | pause, resume, removal, the session's stop |
 //! | `report` | how it stands |
 //! | `rare` | what an idle torrent does without |
@@ -45,6 +47,7 @@ mod exchange;
 mod handshake;
 mod hash_trees;
 mod hashes;
+mod identity;
 mod in_doubt;
 mod keep;
 mod kept;
@@ -74,6 +77,7 @@ mod start;
 pub mod status;
 mod swarm;
 mod take_back;
+mod traffic;
 mod upload;
 
 use std::collections::BTreeSet;
@@ -89,17 +93,14 @@ use crate::disk::{DiskRequest, VerifyRequest};
 use crate::extension::metadata::MetadataFetch;
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
-use crate::infohashes::InfoHashes;
 use crate::metainfo::{Magnet, Metainfo};
 use crate::peer::{Peer, PeerSlot};
 use crate::picker::Picker;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::random::PolicyRng;
-use crate::rate::RateMeter;
 use crate::session::Session;
 use crate::session::conn::TimerKey;
 use crate::session::op::TorrentOp;
-use crate::session::rates::RateGate;
 use crate::storage::file_set::FileSet;
 use crate::storage::resume::Resume;
 use crate::time::Instant;
@@ -109,10 +110,12 @@ use crate::torrent::checker::Checker;
 use crate::torrent::content::{Choices, Content};
 use crate::torrent::disk_trouble::DiskTrouble;
 use crate::torrent::hash_trees::HashTrees;
+use crate::torrent::identity::Identity;
 use crate::torrent::peer_book::PeerBook;
 use crate::torrent::rare::Rare;
 use crate::torrent::saver::Saver;
 use crate::torrent::smart_ban::SmartBan;
+use crate::torrent::traffic::{Released, Traffic};
 use crate::transport::ReadPause;
 
 pub use crate::priority::{FilePriority, PieceOrder};
@@ -124,14 +127,7 @@ pub use status::{Bottleneck, TorrentState, TorrentStatus};
 #[derive(Debug)]
 pub(crate) struct Torrent {
     pub(crate) id: TorrentId,
-    pub(crate) infohash: InfoHash,
-    /// All that are known of it; `infohash` is one of them, cut short.
-    names: InfoHashes,
-    /// Whether there is another one since a moment ago.
-    is_newly_hybrid: bool,
-    /// Whether a peer answered with an infohash that is none of these: perhaps the two of a magnet
-    /// link are of two torrents. Until the metadata tells, it is one of v1 to those that are dialled.
-    doubts_v2: bool,
+    identity: Identity,
     /// What it consists of; until that is known it has no pieces and no files.
     content: Option<Box<Content>>,
     choices: Choices,
@@ -149,8 +145,6 @@ pub(crate) struct Torrent {
     metadata_only: bool,
     /// Whether its check found it complete and it is to keep to itself then.
     is_idle: bool,
-    /// Whether the session has it twice, and what is kept of it is the other's.
-    is_twin: bool,
     recheck: bool,
 
     phase: Phase,
@@ -217,10 +211,7 @@ pub(crate) struct Torrent {
     choke_at: Option<Instant>,
     optimistic_at: Instant,
 
-    gates: Option<Box<Gates>>,
-    down: Rare<RateMeter>,
-    up: Rare<RateMeter>,
-    pub(crate) totals: Totals,
+    traffic: Traffic,
     policy: PolicyRng,
     timer: TimerId,
 }
@@ -255,27 +246,6 @@ enum Phase {
 enum Removal {
     KeepFiles,
     DeleteFiles,
-}
-
-/// Rate limits of one torrent.
-#[derive(Debug)]
-struct Gates {
-    up: RateGate,
-    down: RateGate,
-}
-
-/// Bytes of blocks, counted over the session.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Totals {
-    pub(crate) downloaded: u64,
-    pub(crate) uploaded: u64,
-    /// Of pieces that failed their hash.
-    pub(crate) failed: u64,
-    /// There already, or not asked for.
-    pub(crate) redundant: u64,
-    /// Up- and download of earlier sessions.
-    pub(crate) uploaded_before: u64,
-    pub(crate) downloaded_before: u64,
 }
 
 impl Torrent {
@@ -317,29 +287,18 @@ impl Torrent {
         match (self.metainfo(), &self.magnet) {
             (Some(metainfo), _) => metainfo.name().to_owned(),
             (None, Some(magnet)) => magnet.shown_name(),
-            (None, None) => self.infohash.to_string(),
+            (None, None) => self.identity.primary().to_string(),
         }
     }
 
     /// By which infohashes it is known to others: of a hybrid two, as far as they are known.
     pub(crate) fn infohashes(&self) -> impl Iterator<Item = InfoHash> + use<> {
-        self.names.short()
+        self.identity.infohashes().short()
     }
 
-    /// Under which infohash its resume data is kept: that of v1, if it has one. Once it is known what
-    /// it is, that does not depend on how it was added.
-    fn state_key(&self) -> InfoHash {
-        self.infohashes().next().unwrap_or(self.infohash)
-    }
-
-    /// The other infohash of a hybrid, as far as it is known.
-    pub(crate) fn other_infohash(&self) -> Option<InfoHash> {
-        self.infohashes().find(|infohash| *infohash != self.infohash)
-    }
-
-    /// The same, once: when it has become known.
+    /// The other infohash of a hybrid, once: when it has become known.
     pub(crate) fn take_new_infohash(&mut self) -> Option<InfoHash> {
-        if std::mem::take(&mut self.is_newly_hybrid) { self.other_infohash() } else { None }
+        self.identity.take_news()
     }
 
     /// Has a piece read from disk and compared with its hash.
@@ -369,8 +328,7 @@ impl Torrent {
     /// Whether the resume data of an earlier session says all there is to say: a session of thousands
     /// of torrents that are only there writes nothing when it starts and when it ends.
     fn is_as_saved(&self) -> bool {
-        let Totals { downloaded, uploaded, .. } = self.totals;
-        self.resumed_whole && downloaded == 0 && uploaded == 0 && self.saver.is_clean()
+        self.resumed_whole && self.traffic.is_none() && self.saver.is_clean()
     }
 
     /// Whether it fetches pieces now.
@@ -448,37 +406,23 @@ impl Torrent {
 
     /// Changes its rate limits.
     pub(crate) fn set_limits(&mut self, session: &mut Session, limits: RateLimits) {
-        let now = session.now;
-        match &mut self.gates {
-            Some(gates) => {
-                gates.up.bucket().set_limit(limits.up_bytes_per_s, now);
-                gates.down.bucket().set_limit(limits.down_bytes_per_s, now);
-                self.wake_gates(session);
-            }
-            None if limits == RateLimits::default() => {}
-            None => {
-                let up = session.timers.register(TimerKey::TorrentRates(self.id));
-                let down = session.timers.register(TimerKey::TorrentRates(self.id));
-                self.gates = Some(Box::new(Gates {
-                    up: RateGate::new(limits.up_bytes_per_s, now, up),
-                    down: RateGate::new(limits.down_bytes_per_s, now, down),
-                }));
-            }
-        }
+        let timer = || session.timers.register(TimerKey::TorrentRates(self.id));
+        self.traffic.set_limits(session.now, limits, timer);
+        self.release_limited(session);
     }
 
-    /// Its allowance may be positive again: lets those go who wait for it.
-    pub(crate) fn wake_gates(&mut self, session: &mut Session) {
-        let Some(gates) = &mut self.gates else { return };
-        let now = session.now;
-        for conn in gates.up.let_go(now) {
+    /// The allowance of its limits may be positive again: lets those go who wait for it.
+    pub(crate) fn release_limited(&mut self, session: &mut Session) {
+        let Released { uploads, reads } = self.traffic.release(session.now);
+        for conn in uploads {
             session.let_upload(conn);
         }
-        for conn in gates.down.let_go(now) {
+        for conn in reads {
             session.resume_reading(conn, ReadPause::TorrentRate);
         }
-        session.arm(gates.up.timer, gates.up.next_at(now));
-        session.arm(gates.down.timer, gates.down.next_at(now));
+        for (timer, at) in self.traffic.timers(session.now) {
+            session.arm(timer, at);
+        }
     }
 }
 

@@ -161,7 +161,7 @@ impl Torrent {
         if self.spread.is_some() {
             return;
         }
-        let (infohash, pieces) = (self.infohash, self.pieces());
+        let (infohash, pieces) = (self.identity.primary(), self.pieces());
         let Some(peer) = self.peers.get_mut(slot) else { return };
         if !peer.wire.fast || peer.download.has.count() >= ALLOWED_FAST_PIECES {
             return;

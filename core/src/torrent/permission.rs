@@ -166,7 +166,7 @@ impl Torrent {
 
     /// The check is done: judges what is to be written, and goes on if it may be.
     pub(super) fn ask_to_write(&mut self, session: &mut Session) {
-        if self.is_twin {
+        if self.identity.is_duplicate() {
             // The other one writes.
             self.places = None;
             return self.begin_running(session);

@@ -1,23 +1,16 @@
 //! How a torrent stands, and what keeps it from being faster.
 
-use crate::rate::RateMeter;
 use crate::session::Session;
 use crate::time::{Duration, Instant};
-use crate::torrent::rare::Rare;
 use crate::torrent::{Bottleneck, Phase, Torrent, TorrentState, TorrentStatus};
 
 /// A torrent that got nothing for this long is not limited by its peers' speed (chosen).
 const STILL: u64 = 1;
 
-/// Bytes per second that a torrent's meter shows.
-pub(super) fn rate_of(meter: &Rare<RateMeter>, now: Instant) -> u64 {
-    meter.get().map_or(0, |meter| meter.rate(now))
-}
-
 impl Torrent {
     /// A snapshot.
     pub(crate) fn status(&self, session: &Session, now: Instant) -> TorrentStatus {
-        let down = rate_of(&self.down, now);
+        let (down, totals) = (self.traffic.down_rate(now), self.traffic.totals());
         let wanted_bytes = self.wanted_bytes();
         let left = self.picker.missing_bytes();
         let done_bytes = match self.phase {
@@ -28,7 +21,7 @@ impl Torrent {
         TorrentStatus {
             id: self.id,
             name: self.name(),
-            infohash: self.infohash,
+            infohash: self.identity.primary(),
             state: self.state(),
             bottleneck: self.bottleneck(session, down, now),
             pieces: self.pieces(),
@@ -37,11 +30,11 @@ impl Torrent {
             wanted_bytes,
             done_bytes,
             down_bytes_per_s: down,
-            up_bytes_per_s: rate_of(&self.up, now),
-            downloaded_bytes: self.totals.downloaded,
-            uploaded_bytes: self.totals.uploaded,
-            failed_bytes: self.totals.failed,
-            redundant_bytes: self.totals.redundant,
+            up_bytes_per_s: self.traffic.up_rate(now),
+            downloaded_bytes: totals.downloaded,
+            uploaded_bytes: totals.uploaded,
+            failed_bytes: totals.failed,
+            redundant_bytes: totals.redundant,
             peers: open().count(),
             seeds: open().filter(|(_, peer)| peer.download.has_everything()).count(),
             known_peers: self.book.len(),
@@ -94,8 +87,7 @@ impl Torrent {
         if choked && down < STILL {
             return Bottleneck::Choked;
         }
-        let own = self.gates.as_ref().is_some_and(|gates| gates.down.is_the_brake(now));
-        if own || session.download.is_the_brake(now) {
+        if self.traffic.is_limited(now) || session.download.is_the_brake(now) {
             return Bottleneck::RateLimit;
         }
         if session.disk_is_behind() { Bottleneck::Disk } else { Bottleneck::Peers }

@@ -9,7 +9,6 @@ use crate::disk::{
 };
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
-use crate::infohashes::InfoHashes;
 use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
 use crate::picker::Picker;
@@ -22,12 +21,12 @@ use crate::torrent::announce::Announcer;
 use crate::torrent::assembly::Assembly;
 use crate::torrent::checker::Checker;
 use crate::torrent::content::{Choices, Content};
+use crate::torrent::identity::Identity;
 use crate::torrent::peer_book::{PeerBook, PeerSource};
 use crate::torrent::rare::Rare;
 use crate::torrent::saver::Saver;
-use crate::torrent::{
-    AddTorrent, Phase, PieceOrder, Torrent, TorrentSource, Totals, register_timer,
-};
+use crate::torrent::traffic::Traffic;
+use crate::torrent::{AddTorrent, Phase, PieceOrder, Torrent, TorrentSource, register_timer};
 use crate::tracker::NamedBy;
 
 /// Addresses of which it is remembered what they gave and took (chosen: twenty times as many peers
@@ -43,7 +42,7 @@ impl Torrent {
         mut add: AddTorrent,
     ) -> Self {
         let choices = Choices::of(&mut add);
-        let (infohash, names) = (add.source.infohash(), add.source.infohashes());
+        let identity = Identity::of(&add.source);
         let mut policy = session.policy.fork();
         let (metainfo, magnet) = match add.source {
             TorrentSource::Metainfo(metainfo) => (Some(metainfo), None),
@@ -55,10 +54,7 @@ impl Torrent {
         }
         let mut torrent = Torrent {
             id,
-            infohash,
-            names,
-            is_newly_hybrid: false,
-            doubts_v2: false,
+            identity,
             content: None,
             choices,
             store,
@@ -67,7 +63,6 @@ impl Torrent {
             layers: None,
             kept_hashes: Default::default(),
             unchecked: Default::default(),
-            is_twin: false,
             metadata_only: add.metadata_only,
             is_idle: false,
             recheck: add.recheck,
@@ -109,14 +104,10 @@ impl Torrent {
             spread: None,
             choke_at: None,
             optimistic_at: session.now,
-            gates: None,
-            down: Rare::default(),
-            up: Rare::default(),
-            totals: Totals::default(),
+            traffic: Traffic::default(),
             policy,
             timer: register_timer(session, id),
         };
-        torrent.is_newly_hybrid = torrent.other_infohash().is_some();
         torrent.set_limits(session, add.limits);
         // Those that the user adds are each a tier of its own, and come first.
         let users: Vec<Vec<String>> = add.trackers.into_iter().map(|url| vec![url]).collect();
@@ -134,8 +125,7 @@ impl Torrent {
 
     /// It is known what the torrent is: how it is cut, which files it has, which of them are wanted.
     pub(super) fn adopt(&mut self, metainfo: Arc<Metainfo>) {
-        let names = InfoHashes::of(&metainfo);
-        self.is_newly_hybrid |= std::mem::replace(&mut self.names, names) != names;
+        self.identity.learn(&metainfo);
         let by_link = self.magnet.as_ref().and_then(|magnet| magnet.select.as_ref());
         let content = Content::new(metainfo, &mut self.choices, by_link);
         self.picker = Picker::new(content.geometry().clone(), self.policy.fork());
@@ -160,7 +150,7 @@ impl Torrent {
     pub(super) fn find_resume_data(&mut self, session: &mut Session) {
         self.phase = Phase::Loading;
         self.announce_files(session);
-        self.load_resume_data(session, self.state_key());
+        self.load_resume_data(session, self.identity.resume_key());
     }
 
     fn load_resume_data(&mut self, session: &mut Session, key: InfoHash) {
@@ -184,7 +174,8 @@ impl Torrent {
         if self.phase != Phase::Loading {
             return;
         }
-        if let (Ok(DiskDone::Loaded(None)), Some(other)) = (&result, self.names.v2_short())
+        if let (Ok(DiskDone::Loaded(None)), Some(other)) =
+            (&result, self.identity.infohashes().v2_short())
             && other != key
         {
             // Earlier versions kept that of a hybrid which began with a link to v2 there.
@@ -199,8 +190,7 @@ impl Torrent {
                 .map(Box::new);
         }
         if let Some(resume) = &self.resume {
-            self.totals.uploaded_before = resume.uploaded_bytes;
-            self.totals.downloaded_before = resume.downloaded_bytes;
+            self.traffic.recall(resume.uploaded_bytes, resume.downloaded_bytes);
             self.ours = resume.ours.clone();
             self.was_complete = resume.was_complete || resume.pieces.is_all();
         }
@@ -407,7 +397,7 @@ impl Torrent {
 
     /// Makes what is to be made, unless it is not known yet whether it may be.
     pub(super) fn prepare(&mut self, session: &mut Session) {
-        if self.is_undecided() || self.is_twin {
+        if self.is_undecided() || self.identity.is_duplicate() {
             return;
         }
         let places = self.places.take().unwrap_or_default();

@@ -189,10 +189,9 @@ impl Torrent {
             session.upload.charge(now, self.id, sent);
         }
         while out.len() - before < limit && peer.upload.has_uploads() {
-            let gate = match &mut self.gates {
-                Some(gates) if gates.up.is_used_up(now) => Some(&mut gates.up),
-                _ if session.upload.is_used_up(now) => Some(&mut session.upload),
-                _ => None,
+            let gate = match self.traffic.upload_brake(now) {
+                None => Some(&mut session.upload).filter(|gate| gate.is_used_up(now)),
+                own => own,
             };
             if let Some(gate) = gate {
                 if session.streams.pause_sending(conn) {
@@ -219,9 +218,7 @@ impl Torrent {
                 len
             };
             session.upload.charge(now, self.id, len);
-            if let Some(gates) = &mut self.gates {
-                gates.up.charge(now, self.id, len);
-            }
+            self.traffic.charge_upload(now, self.id, len);
         }
         session.read_ahead -= held - peer.upload.uploads.ready_bytes();
         if out.len() > before {
@@ -232,8 +229,7 @@ impl Torrent {
             peer.upload.uploaded += payload;
             peer.upload.uploaded_since_unchoke += payload;
             // The peer took all of it; what the torrent counts is content.
-            self.up.make().add(now, payload - padding);
-            self.totals.uploaded += payload - padding;
+            self.traffic.sent(now, payload - padding);
             self.read_for(session, slot);
         }
         session.resume_reading(conn, ReadPause::Output);
