@@ -203,7 +203,7 @@ impl Content {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::metainfo::create::{Creator, NewFile};
 
@@ -215,13 +215,18 @@ mod tests {
         Arc::new(torrent.finish_with_content(&[7; 60_000]).expect("valid"))
     }
 
+    /// That, in the folder `root`.
+    pub(in crate::torrent) fn content() -> Content {
+        Content::new(metainfo(), &mut choices(|_| {}), None)
+    }
+
     fn choices(choose: impl FnOnce(&mut AddTorrent)) -> Choices {
         let mut add = AddTorrent::new(metainfo(), "root");
         choose(&mut add);
         Choices::of(&mut add)
     }
 
-    fn content(choose: impl FnOnce(&mut AddTorrent), by_link: &str) -> Content {
+    fn chosen(choose: impl FnOnce(&mut AddTorrent), by_link: &str) -> Content {
         let by_link = by_link.parse().ok();
         Content::new(metainfo(), &mut choices(choose), by_link.as_ref())
     }
@@ -232,13 +237,13 @@ mod tests {
 
     #[test]
     fn the_users_choice_of_files_counts_before_that_of_the_link() {
-        assert_eq!(wanted(&content(|_| {}, "")), [0, 1, 2]);
-        assert_eq!(wanted(&content(|_| {}, "1-2")), [1, 2]);
-        assert_eq!(wanted(&content(|add| add.only = "0".parse().ok(), "1-2")), [0]);
+        assert_eq!(wanted(&chosen(|_| {}, "")), [0, 1, 2]);
+        assert_eq!(wanted(&chosen(|_| {}, "1-2")), [1, 2]);
+        assert_eq!(wanted(&chosen(|add| add.only = "0".parse().ok(), "1-2")), [0]);
         let mut skips = vec![FilePriority::Skip; 3];
         skips[1] = FilePriority::High;
-        assert_eq!(wanted(&content(|add| add.files = skips, "1-2")), [1]);
-        let shares = content(|add| add.share_only = true, "1-2");
+        assert_eq!(wanted(&chosen(|add| add.files = skips, "1-2")), [1]);
+        let shares = chosen(|add| add.share_only = true, "1-2");
         assert!(!shares.wants_something() && !shares.wants_all());
     }
 
@@ -255,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_file_is_here_when_all_pieces_that_it_has_bytes_of_are() {
-        let content = content(|_| {}, "");
+        let content = content();
         let [a, b, c] = [0, 1, 2].map(FileIndex);
         assert!(content.pieces_of(a).eq([0, 1].map(PieceIndex)));
         assert!(content.files_of(PieceIndex(1)).eq([a, b, c]));
@@ -269,8 +274,8 @@ mod tests {
 
     #[test]
     fn pieces_have_a_priority_of_their_own_only_where_files_have() {
-        assert!(content(|_| {}, "").piece_priorities().is_empty());
-        let some = content(|_| {}, "2").piece_priorities();
+        assert!(chosen(|_| {}, "").piece_priorities().is_empty());
+        let some = chosen(|_| {}, "2").piece_priorities();
         let skipped = some.iter().filter(|(_, priority)| *priority == FilePriority::Skip);
         assert_eq!(skipped.map(|(piece, _)| piece.0).collect::<Vec<_>>(), [0]);
     }

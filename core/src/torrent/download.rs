@@ -11,7 +11,7 @@ use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
 use crate::torrent::content::Content;
 use crate::torrent::take_back::{take_back_unsent, void_requests};
-use crate::torrent::{Phase, Torrent, leaves};
+use crate::torrent::{Torrent, leaves};
 use crate::wire::{BlockData, Message, Violation};
 
 /// Seconds of a rate limit's worth that may be requested ahead (chosen: keeps the kernel's buffers
@@ -438,14 +438,14 @@ impl Torrent {
         match result {
             Ok(DiskDone::HashMismatch) => self.piece_failed(session, piece),
             Ok(_) => {
-                self.unwritten.remove(&piece);
+                self.files.retry.written(piece);
                 self.piece_passed(session, piece);
                 self.disk_works(session);
             }
             Err(error) => {
                 // A second try may fail after the first, late, has succeeded.
                 if !self.picker.have().has(piece) {
-                    self.unwritten.insert(piece);
+                    self.files.retry.write_failed(piece);
                 }
                 self.disk_failed(session, *error);
             }
@@ -465,7 +465,7 @@ impl Torrent {
             .passed(piece, blocks.map(|data| data.chunks().iter().map(AsRef::as_ref)));
         self.drop_blocks(session, piece);
         self.picker.piece_passed(piece);
-        self.saver.mark_dirty(session.now);
+        self.files.saving.mark_dirty(session.now);
         self.announce_have(session, piece);
         for liar in liars {
             self.ban(session, liar, BanReason::WrongData);
@@ -540,27 +540,23 @@ impl Torrent {
     /// Everything wanted is here.
     pub(super) fn finished(&mut self, session: &mut Session) {
         // What has no content may still be made: empty files, links.
-        if self.told_finished || self.phase != Phase::Running || self.preparation.is_some() {
+        let may_finish = self.life.is_running() && !self.files.claims.is_preparing();
+        if !may_finish || !self.files.saving.finished() {
             return;
         }
-        self.told_finished = true;
         self.book.set_seeding(true, session.now);
         self.want_no_files(session);
         self.offer_files(session);
         self.hungry.clear();
         session.notify(self.id, TorrentNotice::Finished);
         if self.has_everything() {
-            let was_complete = std::mem::replace(&mut self.was_complete, true);
-            if self.traffic.totals().downloaded > 0 && !was_complete {
+            let is_news = self.files.saving.completed();
+            if self.traffic.totals().downloaded > 0 && is_news {
                 self.announce_completed(session);
             }
         }
-        if self.is_as_saved() {
+        if self.files.saving.save_finished(session.now, !self.traffic.is_none()) {
             session.notify(self.id, TorrentNotice::Saved);
-        } else {
-            self.saved_due = true;
-            self.saver.mark_dirty(session.now);
-            self.saver.hurry();
         }
         let slots: Vec<PeerSlot> = self.peers.keys().collect();
         for slot in slots {

@@ -20,10 +20,11 @@ use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
 use crate::time::{Duration, Instant};
+use crate::torrent::Torrent;
 use crate::torrent::kept;
 use crate::torrent::layer_fetch::{LayerFetch, Learnt};
+use crate::torrent::lifecycle::Phase;
 use crate::torrent::rare::Rare;
-use crate::torrent::{Phase, Torrent};
 use crate::wire::{HashRequest, Message};
 
 /// How long a hybrid of which no more than the metadata is wanted waits for its layers (chosen: its
@@ -215,7 +216,7 @@ impl Torrent {
         self.layers = None;
         self.hash_trees = Rare::default();
         self.save_metadata(session, self.identity.infohashes(), bytes);
-        if self.metadata_only && self.phase == Phase::Metadata {
+        if self.metadata_only && self.life.phase() == Phase::Metadata {
             self.metadata_done(session);
         }
     }
@@ -231,7 +232,9 @@ impl Torrent {
         let pieces: Vec<PieceIndex> = check.iter().filter(no_hash).collect();
         for piece in pieces {
             check.clear(piece);
-            self.count_piece(piece, None);
+            if let Some(content) = &self.content {
+                self.files.claims.count(content, piece, None);
+            }
             self.unchecked.pieces.insert(piece);
         }
     }
@@ -247,7 +250,7 @@ impl Torrent {
 
     /// Hashes pieces whose hashes came late.
     pub(super) fn check_late(&mut self, session: &mut Session) {
-        while self.phase == Phase::Running
+        while self.life.is_running()
             && self.unchecked.running < LATE_CHECKS
             && let Some(piece) = self.unchecked.ready.pop_front()
         {
@@ -264,11 +267,13 @@ impl Torrent {
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         self.unchecked.running = self.unchecked.running.saturating_sub(1);
-        if self.phase != Phase::Running {
+        if !self.life.is_running() {
             return;
         }
         self.picker.let_go(piece);
-        self.count_late(piece, result.as_ref().ok());
+        if let Some(content) = &self.content {
+            self.files.claims.count_late(content, piece, result.as_ref().ok());
+        }
         if matches!(result, Ok(DiskDone::Done | DiskDone::Zeros { is_right: true })) {
             self.piece_passed(session, piece);
         } else {

@@ -25,10 +25,11 @@ use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
 use crate::time::Instant;
+use crate::torrent::Torrent;
 use crate::torrent::content::NothingChosen;
 use crate::torrent::kept;
+use crate::torrent::lifecycle::Phase;
 use crate::torrent::peer_book::PeerSource;
-use crate::torrent::{Phase, Torrent};
 use crate::tracker::NamedBy;
 use crate::wire::extension::Extension;
 use crate::wire::{Message, Violation};
@@ -68,7 +69,7 @@ impl Torrent {
 
     /// Begins by looking whether an earlier session has learnt the metadata.
     pub(super) fn find_metadata(&mut self, session: &mut Session) {
-        self.phase = Phase::Loading;
+        self.life.enter(Phase::Loading);
         let first = self.identity.resume_key();
         self.load_metadata(session, first);
     }
@@ -85,7 +86,7 @@ impl Torrent {
         key: InfoHash,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        if self.phase != Phase::Loading {
+        if self.life.phase() != Phase::Loading {
             return;
         }
         let data = match result {
@@ -111,14 +112,14 @@ impl Torrent {
         if let Some(link) = link.filter(is_it) {
             self.take_hints(session, &link);
         }
-        self.phase = Phase::Metadata;
+        self.life.enter(Phase::Metadata);
         let limit = session.config.bounds.metadata_bytes;
         self.metadata = Some(Box::new(MetadataFetch::new(self.identity.infohashes(), limit)));
         if let Some(magnet) = &self.magnet {
             let text = magnet.to_string();
             self.save_metadata(session, self.identity.infohashes(), text.into());
         }
-        if !self.paused {
+        if !self.life.is_paused() {
             self.open_for_peers(session);
         }
     }
@@ -303,12 +304,12 @@ impl Torrent {
             self.meet_peers_again(session);
             return self.find_resume_data(session);
         }
-        self.phase = Phase::Metadata;
+        self.life.enter(Phase::Metadata);
         if self.layers.is_none() {
             return self.metadata_done(session);
         }
         self.meet_peers_again(session);
-        if !self.paused {
+        if !self.life.is_paused() {
             self.open_for_peers(session);
         }
         self.wait_for_layers(session);
@@ -403,7 +404,7 @@ impl Torrent {
         let NothingChosen { selected, by_link } = nothing;
         let files = metainfo.file_count();
         self.metadata = None;
-        self.phase = Phase::Metadata;
+        self.life.enter(Phase::Metadata);
         session.notify(self.id, TorrentNotice::NothingSelected { selected, by_link, files });
         self.pause(session);
         false

@@ -9,10 +9,8 @@
 //! | `content` | what it consists of, and which files are wanted |
 //! | `metadata` | from a magnet link to what the torrent is; the same for others |
 //! | `layers` | the piece hashes of v2 that metadata from peers lacks |
-//! | `start` | resume data, check, the way to running |
-//! | `permission` | whose the files are that are to be written |
-//! | `padding_pieces` | pieces that nobody has to send |
-//! | `reuse` | files that another torrent has whole |
+//! | `lifecycle` | its phase, pause, the farewell |
+//! | `disk` | the way to running, what may be written, saving, a disk that fails |
 //! | `local_copy` | files that another torrent gets whole meanwhile |
 //! | `announce` | trackers are told, and tell of peers |
 //! | `named_peers` | peers that are given by a name are looked up |
@@ -25,7 +23,6 @@
 //! | `take_back` | requests that will not be answered |
 //! | `upload` | requests in, blocks out, choking |
 //! | `spread` | a seed alone with leeches suggests what none of them has |
-//! | `keep` | flushing, resume data, a disk that fails |
 //! | `hashes` | hash requests in, hashes out |
 //! | `leaves` | hashes of single blocks: whom to blame, and what to fetch again |
 //! | `leaf_uploads` | the same for others |
@@ -37,10 +34,9 @@
 
 mod announce;
 pub(crate) mod assembly;
-pub(crate) mod checker;
 mod content;
 mod dht;
-pub(crate) mod disk_trouble;
+mod disk;
 mod download;
 mod end;
 mod exchange;
@@ -49,27 +45,23 @@ mod hash_trees;
 mod hashes;
 mod identity;
 mod in_doubt;
-mod keep;
 mod kept;
 mod late;
 pub mod layer_fetch;
 mod layers;
 mod leaf_uploads;
 mod leaves;
+mod lifecycle;
 mod local_copy;
 mod messages;
 mod metadata;
 mod named_peers;
 pub mod options;
-mod padding_pieces;
 pub mod peer_book;
 mod peer_pieces;
 pub mod peer_priority;
-mod permission;
 mod rare;
 mod report;
-mod reuse;
-pub(crate) mod saver;
 pub(crate) mod selection;
 pub mod smart_ban;
 mod spread;
@@ -101,19 +93,16 @@ use crate::random::PolicyRng;
 use crate::session::Session;
 use crate::session::conn::TimerKey;
 use crate::session::op::TorrentOp;
-use crate::storage::file_set::FileSet;
-use crate::storage::resume::Resume;
 use crate::time::Instant;
 use crate::timer::TimerId;
 use crate::torrent::assembly::Assembly;
-use crate::torrent::checker::Checker;
 use crate::torrent::content::{Choices, Content};
-use crate::torrent::disk_trouble::DiskTrouble;
+use crate::torrent::disk::Files;
 use crate::torrent::hash_trees::HashTrees;
 use crate::torrent::identity::Identity;
+use crate::torrent::lifecycle::{Lifecycle, Phase};
 use crate::torrent::peer_book::PeerBook;
 use crate::torrent::rare::Rare;
-use crate::torrent::saver::Saver;
 use crate::torrent::smart_ban::SmartBan;
 use crate::torrent::traffic::{Released, Traffic};
 use crate::transport::ReadPause;
@@ -143,45 +132,12 @@ pub(crate) struct Torrent {
     /// What waits for their hashes.
     unchecked: layers::Unchecked,
     metadata_only: bool,
-    /// Whether its check found it complete and it is to keep to itself then.
-    is_idle: bool,
-    recheck: bool,
 
-    phase: Phase,
-    paused: bool,
-    /// Whether `Finished` was told for what is wanted now.
-    told_finished: bool,
-    /// Whether it was once complete, in this session or an earlier one: trackers were told then, and
-    /// hear of it once.
-    was_complete: bool,
-    /// Whether `Saved` is still to be told.
-    saved_due: bool,
-    /// Whether nothing was left to do at its check, and nothing had to be hashed for that.
-    resumed_whole: bool,
-
+    life: Lifecycle,
+    files: Files,
     picker: Picker,
     assembly: Assembly,
     smart_ban: Rare<SmartBan<SocketAddr>>,
-    checker: Checker,
-    /// What was recorded last, while it is compared with the files.
-    resume: Option<Box<Resume>>,
-    /// The files that we made or were allowed to write, in this session or an earlier one.
-    ours: FileSet,
-    /// Whether [`Writers`](crate::session::writers::Writers) knows it.
-    is_writer: bool,
-    /// What lies at the files' places, until it runs.
-    places: Option<Box<permission::Places>>,
-    /// What is still to be made before it can be finished.
-    preparation: Option<Box<permission::Preparation>>,
-    saver: Saver,
-    trouble: Option<Box<DiskTrouble>>,
-    /// Verified pieces whose write failed: they wait in the assembly for the disk to recover.
-    unwritten: BTreeSet<PieceIndex>,
-    /// A piece that could not be read for a peer: the disk works again when it can.
-    unreadable: Option<PieceIndex>,
-    /// Requests to the disk under way; the store is closed when there are none.
-    disk_ops: usize,
-
     /// The hashes that peers may ask for; empty while there are no peers.
     hash_trees: Rare<HashTrees>,
     /// Hashes of single blocks, asked for and given.
@@ -216,53 +172,21 @@ pub(crate) struct Torrent {
     timer: TimerId,
 }
 
-/// How far a torrent's life has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    /// Asking peers what it is. With `metadata_only`, that is known and no more is to be done.
-    Metadata,
-    /// Waiting for its resume data, or for what an earlier session knew of a magnet link.
-    Loading,
-    /// Waiting for its files' sizes.
-    Opening,
-    /// Hashing what is on disk.
-    Checking,
-    /// What is to be written may be: recording that, before anything is made.
-    Claiming,
-    /// Waiting for files that another torrent has, or may have.
-    Reusing,
-    /// A file that is to be written is somebody else's. Nothing is done until the user resumes it.
-    Refused,
-    /// Downloading or seeding, or paused.
-    Running,
-    /// Telling trackers, saving, closing files.
-    Ending { remove: Option<Removal>, closing: bool },
-    /// Nothing is under way any more.
-    Ended,
-}
-
-/// What is to become of a removed torrent's files.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Removal {
-    KeepFiles,
-    DeleteFiles,
-}
-
 impl Torrent {
     /// Whether pieces may go to and fro.
     fn is_active(&self) -> bool {
-        self.phase == Phase::Running && !self.paused
+        self.life.is_active()
     }
 
     /// Whether new peers are welcome.
     fn welcomes_peers(&self) -> bool {
-        (self.is_active() && !self.is_idle) || self.is_fetching_metadata()
+        (self.is_active() && !self.life.is_idle()) || self.is_fetching_metadata()
     }
 
     /// Whether peers are asked what it is, or for the layers where no more than that is wanted.
     fn is_fetching_metadata(&self) -> bool {
         let asks = self.metadata.is_some() || (self.metadata_only && self.layers.is_some());
-        self.phase == Phase::Metadata && asks && !self.paused
+        self.life.phase() == Phase::Metadata && asks && !self.life.is_paused()
     }
 
     /// Whether peers may be found by other means than trackers and the user: DHT, peer exchange,
@@ -305,7 +229,7 @@ impl Torrent {
     fn verify_piece(&mut self, session: &mut Session, piece: PieceIndex, why: TorrentOp) {
         let (Some(expect), Some(content)) = (self.piece_hash(piece), &self.content) else { return };
         let spans = content.layout.piece_spans(piece);
-        let tell_zeros = self.is_zero_of_interest(piece);
+        let tell_zeros = self.files.claims.tells_zeros(content, piece);
         let request = VerifyRequest { store: self.store, spans, expect, tell_zeros };
         self.disk(session, why, DiskRequest::Verify(Box::new(request)));
     }
@@ -322,23 +246,18 @@ impl Torrent {
 
     /// Whether it lacks something and fetches nothing: only a part is wanted, and is here (BEP 21).
     fn is_partial_seed(&self) -> bool {
-        self.phase == Phase::Running && self.is_finished() && !self.has_everything()
-    }
-
-    /// Whether the resume data of an earlier session says all there is to say: a session of thousands
-    /// of torrents that are only there writes nothing when it starts and when it ends.
-    fn is_as_saved(&self) -> bool {
-        self.resumed_whole && self.traffic.is_none() && self.saver.is_clean()
+        self.life.is_running() && self.is_finished() && !self.has_everything()
     }
 
     /// Whether it fetches pieces now.
     fn is_downloading(&self) -> bool {
-        self.is_active() && !self.is_finished() && self.trouble.is_none() && !self.is_undecided()
+        let waits = self.files.retry.is_failing() || self.files.claims.is_undecided();
+        self.is_active() && !self.is_finished() && !waits
     }
 
     /// Whether nothing is left to do for it.
     pub(crate) fn is_ended(&self) -> bool {
-        self.phase == Phase::Ended
+        self.life.phase() == Phase::Ended
     }
 
     /// Its name for the runtime's disk.
@@ -359,7 +278,7 @@ impl Torrent {
         or_at(self.announce_due_at(session));
         or_at(self.dht_due_at(session));
         or_at(self.save_due_at(session));
-        or_at(self.trouble.as_deref().and_then(DiskTrouble::retry_at));
+        or_at(self.files.retry.due_at());
         or_at(self.connect_due_at(session));
         or_at(self.metadata_due_at(session));
         or_at(self.layers_due_at(session));
@@ -381,7 +300,7 @@ impl Torrent {
         if self.save_due_at(session).is_some_and(|at| at <= now) {
             self.begin_save(session);
         }
-        if self.trouble.as_deref().and_then(DiskTrouble::retry_at).is_some_and(|at| at <= now) {
+        if self.files.retry.due_at().is_some_and(|at| at <= now) {
             self.probe_disk(session);
         }
         if self.pex_due_at().is_some_and(|at| at <= now) {

@@ -2,7 +2,8 @@
 
 use crate::session::Session;
 use crate::time::{Duration, Instant};
-use crate::torrent::{Bottleneck, Phase, Torrent, TorrentState, TorrentStatus};
+use crate::torrent::lifecycle::Phase;
+use crate::torrent::{Bottleneck, Torrent, TorrentState, TorrentStatus};
 
 /// A torrent that got nothing for this long is not limited by its peers' speed (chosen).
 const STILL: u64 = 1;
@@ -13,7 +14,7 @@ impl Torrent {
         let (down, totals) = (self.traffic.down_rate(now), self.traffic.totals());
         let wanted_bytes = self.wanted_bytes();
         let left = self.picker.missing_bytes();
-        let done_bytes = match self.phase {
+        let done_bytes = match self.life.phase() {
             Phase::Checking => self.checked_bytes(),
             _ => wanted_bytes.saturating_sub(left),
         };
@@ -42,20 +43,20 @@ impl Torrent {
             eta: left.checked_div(down).filter(|_| left > 0).map(Duration::from_secs),
             trackers: self.tracker_status(now),
             metadata: self.metadata.as_ref().map(|fetch| fetch.progress()),
-            disk_error: self.trouble.as_ref().map(|trouble| trouble.error().clone()),
+            disk_error: self.files.retry.error().cloned(),
         }
     }
 
     fn state(&self) -> TorrentState {
-        match self.phase {
+        match self.life.phase() {
             Phase::Ending { .. } | Phase::Ended => TorrentState::Stopping,
-            _ if self.trouble.is_some() => TorrentState::DiskFailed,
-            Phase::Metadata if self.paused => TorrentState::Paused,
+            _ if self.files.retry.is_failing() => TorrentState::DiskFailed,
+            Phase::Metadata if self.life.is_paused() => TorrentState::Paused,
             Phase::Metadata => TorrentState::Metadata,
             Phase::Loading | Phase::Opening | Phase::Checking => TorrentState::Checking,
             Phase::Claiming | Phase::Reusing => TorrentState::Checking,
             Phase::Refused => TorrentState::Paused,
-            Phase::Running if self.paused => TorrentState::Paused,
+            Phase::Running if self.life.is_paused() => TorrentState::Paused,
             Phase::Running if self.is_finished() => TorrentState::Seeding,
             Phase::Running => TorrentState::Downloading,
         }
@@ -102,7 +103,7 @@ impl Torrent {
 
     fn checked_bytes(&self) -> u64 {
         let Some(geometry) = self.content.as_ref().map(|known| known.geometry()) else { return 0 };
-        let (done, total) = self.checker.progress();
+        let (done, total) = self.files.checker.progress();
         let trusted = u64::from(self.picker.have().count().saturating_sub(done));
         let checked = u64::from(done) + if total == 0 { 0 } else { trusted };
         let pieces = u128::from(geometry.pieces().max(1));

@@ -23,7 +23,7 @@ impl Torrent {
 
     /// Peers are welcome from now on.
     pub(super) fn open_for_peers(&mut self, session: &mut Session) {
-        if self.is_idle {
+        if self.life.is_idle() {
             return;
         }
         self.start_announcing(session);

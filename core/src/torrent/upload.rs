@@ -141,7 +141,7 @@ impl Torrent {
             Err(error) => {
                 self.read_failed(session, slot, run);
                 if error.kind != DiskErrorKind::UnknownStore {
-                    self.unreadable = Some(run.piece);
+                    self.files.retry.read_failed(run.piece);
                     self.disk_failed(session, *error);
                 }
             }
@@ -392,7 +392,7 @@ impl Torrent {
 
     /// Whether the disk does not give what we have.
     pub(super) fn cannot_read(&self) -> bool {
-        self.unreadable.is_some()
+        self.files.retry.cannot_read()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::time::{Duration, Instant};
 
 /// The rhythm of flushing and saving of one torrent.
 #[derive(Debug)]
-pub(crate) struct Saver {
+pub(crate) struct ResumeSaver {
     phase: Phase,
     /// When something not yet saved was first written.
     dirty_since: Option<Instant>,
@@ -30,9 +30,14 @@ enum Phase {
 /// Wait after a failed flush or save (chosen).
 const RETRY: Duration = Duration::from_secs(10);
 
-impl Saver {
+impl ResumeSaver {
     pub(crate) fn new() -> Self {
-        Saver { phase: Phase::Idle, dirty_since: None, urgent: false, not_before: Instant::ZERO }
+        ResumeSaver {
+            phase: Phase::Idle,
+            dirty_since: None,
+            urgent: false,
+            not_before: Instant::ZERO,
+        }
     }
 
     /// Something worth saving has changed.
@@ -98,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_piece_written_during_a_flush_waits_for_the_next() {
-        let mut saver = Saver::new();
+        let mut saver = ResumeSaver::new();
         let mut have = Bitfield::new(2);
         have.set(PieceIndex(0));
         saver.mark_dirty(Instant::from_secs(1));

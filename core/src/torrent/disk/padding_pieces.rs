@@ -9,39 +9,31 @@ use std::collections::BTreeMap;
 
 use crate::bitfield::Bitfield;
 use crate::piece::{PieceIndex, Sha1Hash};
-use crate::torrent::Torrent;
+use crate::torrent::content::Content;
 
-impl Torrent {
-    /// Of the pieces of padding alone, leaves no more in a check than are needed to know all.
-    pub(super) fn check_padding(&self, check: &mut Bitfield) {
-        let Some(content) = &self.content else { return };
-        for piece in content.geometry().padding_pieces() {
-            check.clear(piece);
-        }
-        let have = self.picker.have();
-        let lacking = content.geometry().padding_pieces().filter(|piece| !have.has(*piece));
-        let pieces: Vec<(PieceIndex, u32, Sha1Hash)> = lacking
-            .filter_map(|piece| {
-                let hash = content.metainfo.piece_hash(piece)?;
-                Some((piece, content.geometry().len_of(piece), hash))
-            })
-            .collect();
-        for piece in samples(&pieces) {
-            check.set(piece);
-        }
+/// Of the pieces of padding alone, leaves no more in a check than are needed to know all.
+pub(super) fn leave_samples(content: &Content, have: &Bitfield, check: &mut Bitfield) {
+    let geometry = content.geometry();
+    for piece in geometry.padding_pieces() {
+        check.clear(piece);
     }
+    let lacking = geometry.padding_pieces().filter(|piece| !have.has(*piece));
+    let pieces: Vec<(PieceIndex, u32, Sha1Hash)> = lacking
+        .filter_map(|piece| {
+            Some((piece, geometry.len_of(piece), content.metainfo.piece_hash(piece)?))
+        })
+        .collect();
+    for piece in samples(&pieces) {
+        check.set(piece);
+    }
+}
 
-    /// A piece was found to be right. If it is padding alone, so are the others with its hash.
-    pub(super) fn padding_checked(&mut self, sample: PieceIndex) {
-        let Some(content) = &self.content else { return };
-        let geometry = content.geometry();
-        if !geometry.is_padding(sample) {
-            return;
-        }
-        let what = |piece| (geometry.len_of(piece), content.metainfo.piece_hash(piece));
-        let same = geometry.padding_pieces().filter(|piece| what(*piece) == what(sample));
-        same.for_each(|piece| self.picker.mark_have(piece));
-    }
+/// A piece was found to be right. If it is padding alone, so are the others with its hash.
+pub(super) fn same_as(content: &Content, sample: PieceIndex) -> impl Iterator<Item = PieceIndex> {
+    let geometry = content.geometry();
+    let what = move |piece| (geometry.len_of(piece), content.metainfo.piece_hash(piece));
+    let padding = geometry.is_padding(sample).then(|| geometry.padding_pieces());
+    padding.into_iter().flatten().filter(move |piece| what(*piece) == what(sample))
 }
 
 /// Of pieces with their lengths and hashes, for each length the first that has the most frequent hash.

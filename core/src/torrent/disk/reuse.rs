@@ -10,16 +10,17 @@
 //! If a torrent with such a file is still being checked, that is waited for. What becomes whole
 //! elsewhere after the check, `local_copy` takes.
 
-use crate::disk::{DiskDone, DiskError, DiskRequest, FileIndex};
+use crate::disk::{DiskRequest, FileIndex};
 use crate::piece::PieceIndex;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
 use crate::session::whole_files::{FileKey, FilePlace};
-use crate::torrent::{Phase, Torrent};
+use crate::torrent::Torrent;
+use crate::torrent::lifecycle::Phase;
 
 impl Torrent {
     /// Others may find its files, once it is known which are whole.
-    pub(super) fn announce_files(&self, session: &mut Session) {
+    pub(in crate::torrent) fn announce_files(&self, session: &mut Session) {
         for (_, key) in self.keyed_files() {
             session.whole_files.expect(key, self.store);
         }
@@ -27,12 +28,10 @@ impl Torrent {
 
     /// Starts to copy what is missing and is to be found elsewhere in the session, or to wait for
     /// it; whether there is something.
-    pub(super) fn reuse_files(&mut self, session: &mut Session) -> bool {
-        let (Some(places), Some(content)) = (&self.places, &self.content) else { return false };
-        let is_missing =
-            |file: FileIndex| places.stats.get(file.0 as usize).is_some_and(Option::is_none);
-        let missing =
-            content.keyed_files().filter(|(file, _)| is_missing(*file) && content.is_wanted(*file));
+    pub(in crate::torrent) fn reuse_files(&mut self, session: &mut Session) -> bool {
+        let (claims, Some(content)) = (&self.files.claims, &self.content) else { return false };
+        let is_missing = |file| claims.is_missing(file) && content.is_wanted(file);
+        let missing = content.keyed_files().filter(|(file, _)| is_missing(*file));
         let files = &session.whole_files;
         let (mut some, mut awaited) = (false, None);
         for (_, key) in missing {
@@ -47,14 +46,14 @@ impl Torrent {
             self.copy_files(session);
         }
         if some || awaited.is_some() {
-            self.phase = Phase::Reusing;
+            self.life.enter(Phase::Reusing);
         }
         some || awaited.is_some()
     }
 
     /// What it waited for has come out.
     pub(crate) fn reuse_waited_for(&mut self, session: &mut Session) {
-        if self.phase == Phase::Reusing {
+        if self.life.phase() == Phase::Reusing {
             self.copy_files(session);
         }
     }
@@ -69,27 +68,8 @@ impl Torrent {
         self.disk(session, TorrentOp::Reuse, DiskRequest::Reuse { store: self.store, files });
     }
 
-    /// What could be copied is.
-    pub(super) fn files_reused(
-        &mut self,
-        session: &mut Session,
-        result: Result<DiskDone, Box<DiskError>>,
-    ) {
-        if self.phase != Phase::Reusing {
-            return;
-        }
-        match result {
-            Ok(DiskDone::Files(stats)) => {
-                let check = self.copied_pieces(stats);
-                self.hash_pieces(session, check);
-            }
-            // What could be copied is not known: it is fetched.
-            _ => self.begin_running(session),
-        }
-    }
-
     /// Lets other torrents find the files that are whole.
-    pub(super) fn offer_files(&self, session: &mut Session) {
+    pub(in crate::torrent) fn offer_files(&self, session: &mut Session) {
         for (file, key) in self.keyed_files() {
             if self.has_file(file) {
                 session.whole_files.add(key, (self.store, file));
@@ -99,7 +79,7 @@ impl Torrent {
     }
 
     /// Lets them find a file that another waits for, if its last missing piece is this one.
-    pub(super) fn offer_file_of(&self, session: &mut Session, piece: PieceIndex) {
+    pub(in crate::torrent) fn offer_file_of(&self, session: &mut Session, piece: PieceIndex) {
         let Some(content) = &self.content else { return };
         let file = content.layout.piece_spans(piece).first().and_then(|span| span.file);
         let Some((file, key)) = file.and_then(|file| Some((file, content.key_of(file)?))) else {
@@ -111,17 +91,17 @@ impl Torrent {
     }
 
     /// Whether all pieces of a file are here.
-    pub(super) fn has_file(&self, file: FileIndex) -> bool {
+    pub(in crate::torrent) fn has_file(&self, file: FileIndex) -> bool {
         self.content.as_ref().is_some_and(|content| content.has_file(self.picker.have(), file))
     }
 
     /// It is not to be waited for any more.
-    pub(super) fn settle_files(&self, session: &mut Session) {
+    pub(in crate::torrent) fn settle_files(&self, session: &mut Session) {
         session.whole_files.settle(self.keyed_files().map(|(_, key)| key), self.store);
     }
 
     /// Lets nobody find its files any more.
-    pub(super) fn withdraw_files(&mut self, session: &mut Session) {
+    pub(in crate::torrent) fn withdraw_files(&mut self, session: &mut Session) {
         self.want_no_files(session);
         for (_, key) in self.keyed_files() {
             session.whole_files.remove(key, self.store);
@@ -130,7 +110,9 @@ impl Torrent {
     }
 
     /// The files that have a root, with what tells their content from others.
-    pub(super) fn keyed_files(&self) -> impl Iterator<Item = (FileIndex, FileKey)> + '_ {
+    pub(in crate::torrent) fn keyed_files(
+        &self,
+    ) -> impl Iterator<Item = (FileIndex, FileKey)> + '_ {
         self.content.iter().flat_map(|content| content.keyed_files())
     }
 }
