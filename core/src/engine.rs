@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crate::action::Action;
 use crate::config::{Config, RateLimits};
+use crate::deadline::TimerKey;
 use crate::disk::{DiskDone, DiskError};
 use crate::event::{Datagram, Event, NetError, ResolveError};
 use crate::id::{ConnId, OpId, Slab, SocketId, StoreId, TorrentId};
@@ -29,7 +30,6 @@ use crate::priority::PieceOrder;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::announces::Announces;
-use crate::session::conn::TimerKey;
 use crate::session::dht_host::DhtHost;
 use crate::session::lsd_host::LsdHost;
 use crate::session::op::OpOwner;

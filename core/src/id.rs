@@ -72,6 +72,19 @@ id_type!(
     pub StoreId
 );
 
+id_type!(
+    /// One peer of one torrent.
+    pub(crate) PeerSlot
+);
+id_type!(
+    /// One announce under way.
+    pub(crate) AnnounceId
+);
+id_type!(
+    /// A client of the embedded tracker.
+    pub(crate) ClientId
+);
+
 pub(crate) use id_type;
 
 /// A table whose keys are generational ids. Insert, look up and remove are O(1).

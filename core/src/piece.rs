@@ -317,6 +317,28 @@ impl Geometry {
     }
 }
 
+/// Adjacent blocks of a piece, which are read at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct BlockRun {
+    pub(crate) piece: PieceIndex,
+    pub(crate) begin: u32,
+    pub(crate) length: u32,
+}
+
+impl BlockRun {
+    /// The run as one long block.
+    pub(crate) fn as_block(self) -> Block {
+        Block { piece: self.piece, begin: self.begin, length: self.length }
+    }
+
+    /// Whether the block is part of it.
+    pub(crate) fn covers(self, block: Block) -> bool {
+        block.piece == self.piece
+            && block.begin >= self.begin
+            && block.begin - self.begin + block.length <= self.length
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@
 //! | `node_id` | distance, and which ids an address may have |
 //! | `table` | which nodes are remembered |
 //! | `transactions` | which answers are believed to be answers |
+//! | `wish` | what is asked of us, and its result |
 //! | `lookup`, `search` | whom to ask next, when that is enough, what is taken out of answers |
 //! | `server`, `store/`, `token`, `limiter` | what others are told, what is kept for them |
 //! | `votes` | what our own address is |
@@ -37,6 +38,7 @@ mod token;
 mod transactions;
 mod upkeep;
 mod votes;
+mod wish;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -56,13 +58,9 @@ use crate::time::Instant;
 
 pub use node_id::{NodeId, is_exempt};
 pub use save::Saved;
-pub use search::{Announce, Outcome, Wish, WishItem};
 pub use server::AMPLIFICATION;
+pub use wish::{Announce, Outcome, Wish, WishId, WishItem};
 
-id_type!(
-    /// Something wished for, until it is done.
-    pub WishId
-);
 id_type!(
     /// One lookup under way.
     SearchId

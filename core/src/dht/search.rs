@@ -1,4 +1,4 @@
-//! What is wished for, what a search for it collects, and what comes of it.
+//! What a search for a wish collects.
 //!
 //! A [`Search`] is one lookup in one family with a purpose: it knows which query to send, takes
 //! what it looks for out of answers (and believes items only if they verify), and after the lookup
@@ -12,6 +12,7 @@ use super::lookup::{Answered, Lookup};
 use super::node_id::NodeId;
 use super::store::bloom::Bloom;
 use super::store::item::{Item, mutable_target};
+use super::wish::{Announce, Outcome, Wish, WishId};
 
 /// Peers that one search collects; past it, more are ignored (chosen).
 const MOST_PEERS: usize = 2000;
@@ -21,151 +22,6 @@ const MOST_PEERS_OF_NODE: usize = 100;
 
 /// Infohashes that one search collects (chosen).
 const MOST_SAMPLES: usize = 2000;
-
-/// What is to be found, or stored.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub enum Wish {
-    /// The nodes closest to a place.
-    Nodes {
-        /// The place.
-        target: NodeId,
-    },
-    /// Peers of a torrent; and to be known as one, if `announce` is there.
-    Peers {
-        /// The torrent.
-        infohash: NodeId,
-        /// Seeds are of no use.
-        no_seeds: bool,
-        /// As whom to announce us.
-        announce: Option<Announce>,
-        /// Stop when this many peers are known. What is announced is announced all the same.
-        enough: Option<usize>,
-    },
-    /// How many peers a torrent has (BEP 33).
-    Scrape {
-        /// The torrent.
-        infohash: NodeId,
-    },
-    /// An item (BEP 44).
-    Get {
-        /// Its place.
-        target: NodeId,
-        /// The salt of a mutable item; empty if there is none.
-        salt: Vec<u8>,
-    },
-    /// That an item be kept (BEP 44).
-    Put {
-        /// The item, bencoded as it is sent, with its salt.
-        item: WishItem,
-        /// The number of the item that it is to replace.
-        cas: Option<i64>,
-    },
-    /// Some of the infohashes that nodes near a place know (BEP 51).
-    Sample {
-        /// The place.
-        target: NodeId,
-    },
-}
-
-/// As whom a torrent's peer is announced.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Announce {
-    /// The port that peers connect to; `None`: that of our datagrams, as others see it.
-    pub port: Option<u16>,
-    /// Whether we have everything (BEP 33).
-    pub seed: bool,
-}
-
-/// An item to store, in a form that can be recorded.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub struct WishItem {
-    value: Vec<u8>,
-    signed: Option<WishSigned>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-struct WishSigned {
-    key: [u8; 32],
-    salt: Vec<u8>,
-    seq: i64,
-    signature: Vec<u8>,
-}
-
-impl serde::Serialize for Item {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        WishItem::from(self).serialize(serializer)
-    }
-}
-
-impl From<&Item> for WishItem {
-    fn from(item: &Item) -> Self {
-        let signed = item.signed().map(|signed| WishSigned {
-            key: signed.key,
-            salt: signed.salt.to_vec(),
-            seq: signed.seq,
-            signature: signed.signature.to_vec(),
-        });
-        WishItem { value: item.value().to_vec(), signed }
-    }
-}
-
-impl WishItem {
-    /// The item, if it is one.
-    fn verified(&self) -> Option<Item> {
-        let signed = match &self.signed {
-            Some(signed) => Some(super::krpc::RawSigned {
-                key: signed.key,
-                salt: &signed.salt,
-                seq: signed.seq,
-                signature: signed.signature.as_slice().try_into().ok()?,
-            }),
-            None => None,
-        };
-        let salt = signed.map_or(&[][..], |signed| signed.salt);
-        Item::verify(&super::krpc::RawItem { value: &self.value, signed }, salt).ok()
-    }
-}
-
-/// What came of a wish.
-#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
-pub struct Outcome {
-    /// Nodes that were asked.
-    pub asked: usize,
-    /// Nodes that answered.
-    pub answered: usize,
-    /// In which round the first that had what was looked for answered; 1 is the first.
-    pub found_in_round: Option<u32>,
-    /// Peers, in the order in which they were found.
-    pub peers: Vec<SocketAddr>,
-    /// Seeds and other peers of a scrape, about.
-    pub swarm: Option<(u64, u64)>,
-    /// The item; of a mutable one the newest.
-    pub item: Option<Item>,
-    /// Infohashes, in order.
-    pub samples: Vec<NodeId>,
-    /// Nodes that stored what was to be stored.
-    pub stored: usize,
-    /// Why others refused.
-    pub refused: Option<ErrorCode>,
-    /// The closest nodes that answered, of both families.
-    pub closest: Vec<Contact>,
-}
-
-impl Outcome {
-    /// Adds what another node of ours found for the same wish to announce peers.
-    pub(crate) fn add(&mut self, other: Outcome) {
-        self.asked += other.asked;
-        self.answered += other.answered;
-        self.found_in_round = self.found_in_round.or(other.found_in_round);
-        self.peers.extend(other.peers);
-        self.swarm = self.swarm.or(other.swarm);
-        self.item = self.item.take().or(other.item);
-        self.samples.extend(other.samples);
-        self.stored += other.stored;
-        self.refused = self.refused.or(other.refused);
-        self.closest.extend(other.closest);
-    }
-}
 
 /// One lookup and what it is for.
 #[derive(Debug)]
@@ -195,7 +51,7 @@ pub(super) enum Purpose {
     /// Finding our place at the start.
     Bootstrap,
     /// A user's wish.
-    Wish(super::WishId),
+    Wish(WishId),
 }
 
 /// How far a search is.

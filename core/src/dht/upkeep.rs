@@ -4,8 +4,8 @@
 //! minute or two; a node that knows nobody has no tick, but tries again after a while.
 
 use super::node_id::NodeId;
-use super::search::Wish;
 use super::table::K;
+use super::wish::Wish;
 use super::{Dht, Output, Purpose};
 use crate::time::{Duration, Instant};
 

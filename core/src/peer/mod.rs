@@ -17,6 +17,7 @@ pub(crate) mod upload_queue;
 pub(crate) mod waste;
 mod wire;
 
+pub(crate) use crate::id::PeerSlot;
 pub(crate) use download::PeerDownload;
 pub(crate) use gossip::PeerGossip;
 pub(crate) use upload::PeerUpload;
@@ -24,22 +25,17 @@ pub(crate) use wire::{PeerWire, Phase};
 
 use crate::choke::accounts::Account;
 use crate::config::Config;
-use crate::id::id_type;
+use crate::id::Id;
 use crate::peer::waste::Waste;
 use crate::picker::PeerKey;
 use crate::time::Instant;
 use crate::wire::Message;
 
-id_type!(
-    /// One peer of one torrent.
-    pub(crate) PeerSlot
-);
-
 impl PeerSlot {
     /// The peer's name in the picker: its slot, since everything of a peer is released before its
     /// slot is given to another.
     pub(crate) fn key(self) -> PeerKey {
-        PeerKey(crate::id::Id::index(self))
+        PeerKey(self.index())
     }
 }
 

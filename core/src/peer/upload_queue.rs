@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::piece::{Block, PieceIndex};
+use crate::piece::{Block, BlockRun, PieceIndex};
 
 /// Longest run read at once, in bytes (chosen: amortises the hop to a worker, stays in cache).
 const RUN_LEN: u32 = 256 * 1024;
@@ -38,27 +38,6 @@ enum State {
     Waiting,
     Reading,
     Ready(Bytes),
-}
-
-/// Adjacent blocks of a piece, read at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct ReadRun {
-    pub(crate) piece: PieceIndex,
-    pub(crate) begin: u32,
-    pub(crate) length: u32,
-}
-
-impl ReadRun {
-    /// The run as one long block.
-    pub(crate) fn as_block(self) -> Block {
-        Block { piece: self.piece, begin: self.begin, length: self.length }
-    }
-
-    fn covers(self, block: Block) -> bool {
-        block.piece == self.piece
-            && block.begin >= self.begin
-            && block.begin - self.begin + block.length <= self.length
-    }
 }
 
 impl UploadQueue {
@@ -120,13 +99,13 @@ impl UploadQueue {
     }
 
     /// The next adjacent requests to read, if less than `limit` bytes are being read or ready.
-    pub(crate) fn next_run(&mut self, limit: usize) -> Option<ReadRun> {
+    pub(crate) fn next_run(&mut self, limit: usize) -> Option<BlockRun> {
         if self.reading + self.ready >= limit {
             return None;
         }
         let first = self.queue.iter().position(|upload| matches!(upload.state, State::Waiting))?;
         let start = self.queue[first].block;
-        let mut run = ReadRun { piece: start.piece, begin: start.begin, length: 0 };
+        let mut run = BlockRun { piece: start.piece, begin: start.begin, length: 0 };
         for upload in self.queue.range_mut(first..) {
             let block = upload.block;
             let adjacent =
@@ -143,7 +122,7 @@ impl UploadQueue {
     }
 
     /// A run was read: its blocks are ready, those of them that were not cancelled.
-    pub(crate) fn run_read(&mut self, run: ReadRun, data: &Bytes) {
+    pub(crate) fn run_read(&mut self, run: BlockRun, data: &Bytes) {
         self.reading = self.reading.saturating_sub(run.length as usize);
         for upload in &mut self.queue {
             if matches!(upload.state, State::Reading) && run.covers(upload.block) {
@@ -158,7 +137,7 @@ impl UploadQueue {
     }
 
     /// A run could not be read: its blocks are dropped and returned.
-    pub(crate) fn run_failed(&mut self, run: ReadRun) -> Vec<Block> {
+    pub(crate) fn run_failed(&mut self, run: BlockRun) -> Vec<Block> {
         self.reading = self.reading.saturating_sub(run.length as usize);
         let mut failed = Vec::new();
         self.queue.retain(|upload| {

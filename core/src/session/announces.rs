@@ -10,16 +10,16 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::action::{Action, Close};
+use crate::deadline::TimerKey;
 use crate::event::{Datagram, ResolveError};
 use crate::family::Families;
 use crate::http::Url;
-use crate::id::{ConnId, Slab, TorrentId, id_type};
+use crate::id::{AnnounceId, ConnId, Slab, TorrentId};
 use crate::notice::Notice;
 use crate::piece::InfoHash;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::announce_queue::AnnounceQueue;
-use crate::session::conn::TimerKey;
 use crate::session::op::OpOwner;
 use crate::timer::TimerId;
 use crate::tracker::exchange::{Exchange, Step};
@@ -29,11 +29,6 @@ use crate::tracker::{
     AnnounceRequest, AnnounceResponse, Answer, NamedBy, Question, ScrapeId, TrackerError,
 };
 use crate::transport::{Role, StreamEvent};
-
-id_type!(
-    /// One announce under way.
-    pub(crate) AnnounceId
-);
 
 /// What came of an announce.
 pub(crate) type AnnounceResult = Result<AnnounceResponse, TrackerError>;

@@ -16,12 +16,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use bytes::Bytes;
 
 use crate::config::DhtConfig;
+use crate::deadline::TimerKey;
 use crate::dht::{Dht, Outcome, Output, Saved, Settings, Stats, Wish, WishId};
 use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
 use crate::event::{Datagram, ResolveError};
 use crate::id::{Slab, TorrentId};
 use crate::session::Session;
-use crate::session::conn::TimerKey;
 use crate::session::op::{DhtOp, OpOwner};
 use crate::timer::TimerId;
 

@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
+use crate::deadline::TimerKey;
 use crate::event::Datagram;
 use crate::family::Family;
 use crate::lsd::{GROUPS, Lsd};
 use crate::piece::InfoHash;
 use crate::session::Session;
-use crate::session::conn::TimerKey;
 use crate::timer::TimerId;
 
 /// Local discovery and its timer.

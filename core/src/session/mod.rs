@@ -6,7 +6,6 @@
 mod announce_queue;
 pub(crate) mod announces;
 pub mod bans;
-pub(crate) mod conn;
 pub(crate) mod dht_host;
 pub(crate) mod lsd_host;
 pub(crate) mod op;
@@ -21,16 +20,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::action::{Action, Close};
 use crate::config::Config;
+use crate::deadline::TimerKey;
 use crate::disk::DiskRequest;
 use crate::family::{Families, Family, PerFamily};
+use crate::id::PeerSlot;
 use crate::id::{ConnId, OpId, Slab, TorrentId};
 use crate::map::HashKeys;
 use crate::notice::{Notice, TorrentNotice};
-use crate::peer::PeerSlot;
 use crate::piece::PeerId;
 use crate::random::{PolicyRng, SecretRng};
 use crate::session::bans::{BanReason, Bans};
-use crate::session::conn::TimerKey;
 use crate::session::dht_host::DhtLink;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;

@@ -1,11 +1,8 @@
 //! Whose request to the disk or the resolver an operation is.
 
-use crate::id::TorrentId;
-use crate::peer::PeerSlot;
-use crate::peer::upload_queue::ReadRun;
-use crate::piece::{InfoHash, PieceIndex};
-use crate::session::announces::AnnounceId;
-use crate::torrent::peer_book::PeerSource;
+use crate::id::{AnnounceId, PeerSlot, TorrentId};
+use crate::peer_source::PeerSource;
+use crate::piece::{BlockRun, InfoHash, PieceIndex};
 
 /// Who waits for an operation. The owner may be gone when it completes; then the answer is dropped.
 #[derive(Clone, Debug)]
@@ -73,7 +70,7 @@ pub(crate) enum TorrentOp {
     /// A piece that could not be read, tried again.
     ProbeRead,
     /// Blocks read for a peer.
-    ReadForPeer(PeerSlot, ReadRun),
+    ReadForPeer(PeerSlot, BlockRun),
     /// So many bytes of a piece read for the hashes of its blocks, which peers asked for.
     ReadLeaves(u32),
     /// A part of a piece read from a file of another torrent.

@@ -7,20 +7,15 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::action::{Action, Close};
+use crate::deadline::TimerKey;
 use crate::event::Datagram;
-use crate::id::{ConnId, Slab, id_type};
+use crate::id::{ClientId, ConnId, Slab};
 use crate::notice::Notice;
 use crate::segments::Segments;
 use crate::session::Session;
-use crate::session::conn::TimerKey;
 use crate::timer::TimerId;
 use crate::tracker::server::{HeardAnnounce, HttpConn, Next, ServerConfig, Stats, TrackerServer};
 use crate::transport::{Role, StreamEvent};
-
-id_type!(
-    /// A client of the embedded tracker.
-    pub(crate) ClientId
-);
 
 /// The embedded tracker.
 #[derive(Debug)]

@@ -21,30 +21,7 @@ use super::peer_priority::peer_priority;
 use crate::random::PolicyRng;
 use crate::time::{Duration, Instant};
 
-/// Who told us of an address; the most trusted first. An address counts for the most trusted of
-/// those who named it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum PeerSource {
-    /// The user.
-    User,
-    /// Local service discovery (BEP 14).
-    Lsd,
-    /// A tracker.
-    Tracker,
-    /// The distributed hash table (BEP 5).
-    Dht,
-    /// Another peer (BEP 11).
-    Pex,
-    /// The peer itself: it connected to us and told its listening port (BEP 10, `p`).
-    Incoming,
-}
-
-impl PeerSource {
-    /// Whether it may not name peers of a private torrent (BEP 27).
-    pub fn is_discovery(self) -> bool {
-        matches!(self, PeerSource::Lsd | PeerSource::Dht | PeerSource::Pex)
-    }
-}
+pub use crate::peer_source::PeerSource;
 
 /// What became of an address that was added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,9 +2,8 @@
 
 use crate::choke::{self, AddressGroup, Decision, Mode, PeerSnapshot, State};
 use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest};
-use crate::peer::upload_queue::ReadRun;
 use crate::peer::{Peer, PeerSlot};
-use crate::piece::Block;
+use crate::piece::{Block, BlockRun};
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
@@ -122,7 +121,7 @@ impl Torrent {
         &mut self,
         session: &mut Session,
         slot: PeerSlot,
-        run: ReadRun,
+        run: BlockRun,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
         session.read_ahead -= run.length as usize;
@@ -148,7 +147,7 @@ impl Torrent {
         }
     }
 
-    fn read_failed(&mut self, session: &mut Session, slot: PeerSlot, run: ReadRun) {
+    fn read_failed(&mut self, session: &mut Session, slot: PeerSlot, run: BlockRun) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         for block in peer.upload.uploads.run_failed(run) {
             if peer.wire.fast {

@@ -6,10 +6,7 @@
 
 use std::net::SocketAddr;
 
-use crate::id::TorrentId;
-use crate::peer::PeerSlot;
-use crate::session::announces::AnnounceId;
-use crate::session::tracker_host::ClientId;
+use crate::id::{AnnounceId, ClientId, PeerSlot, TorrentId};
 use crate::timer::TimerId;
 
 /// A stream, from `Connect` or `accept` to `Close` or `Closed`.

@@ -16,10 +16,10 @@ use bytes::BytesMut;
 use super::stream::{Carrier, Cipher, ReadPause, Role, Stage, Stream};
 use crate::action::{Action, Close};
 use crate::config::ConnectionLimits;
+use crate::deadline::TimerKey;
 use crate::event::NetError;
 use crate::id::{ConnId, Slab};
 use crate::map::{HashKeys, Map};
-use crate::session::conn::TimerKey;
 use crate::time::{Duration, Instant};
 use crate::timer::TimerWheel;
 

@@ -1,8 +1,8 @@
 //! The table of streams on its own: no engine, no session.
 
 use super::*;
+use crate::id::PeerSlot;
 use crate::id::{Id, TorrentId};
-use crate::peer::PeerSlot;
 use crate::random::SecretRng;
 
 /// The table with timers and an outbox of its own.

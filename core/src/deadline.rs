@@ -1,7 +1,6 @@
-//! What the timers of a session are for.
+//! Deadlines of a session: what each timer of its wheel is for.
 
-use crate::id::{ConnId, TorrentId};
-use crate::session::announces::AnnounceId;
+use crate::id::{AnnounceId, ConnId, TorrentId};
 
 /// What a timer is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
