@@ -312,6 +312,11 @@ impl Picker {
 
 /// How things stand.
 impl Picker {
+    /// How the torrent is cut into pieces.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
     /// The pieces that are verified and on disk.
     pub fn have(&self) -> &Bitfield {
         &self.have

@@ -2,7 +2,7 @@
 //!
 //! Bounded: past the bound the oldest ban is lifted, so a list that somebody managed to fill costs
 //! nothing but memory of old offences. Kept for the session only. What is an offence is decided by
-//! whoever bans (see [`SmartBan`](crate::torrent::smart_ban::SmartBan) for proof of wrong data).
+//! whoever bans (see `SmartBan` for proof of wrong data).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

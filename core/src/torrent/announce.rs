@@ -209,7 +209,7 @@ impl Torrent {
     fn bytes_not_had(&self) -> u64 {
         // Not known, but not 0: that would be a seed.
         let Some(content) = &self.content else { return BLOCK_LEN.into() };
-        content.bytes_missing(self.picker.have())
+        content.bytes_missing(self.download.picker.have())
     }
 
     /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).

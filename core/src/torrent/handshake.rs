@@ -96,7 +96,7 @@ impl Torrent {
         let both = theirs.reserved.both(OURS);
         peer.wire.fast = both.fast();
         peer.wire.extended = both.extension();
-        self.picker.add_peer_bitfield(&peer.download.has);
+        self.download.source_here(&peer.download);
         if let Some(addr) = peer.wire.listens_at {
             self.book.connected(addr, now);
         }
@@ -136,7 +136,7 @@ impl Torrent {
     /// The first message after the handshake says what we have (BEP 3, BEP 6).
     fn tell_pieces(&mut self, slot: PeerSlot) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let have = self.picker.have();
+        let have = self.download.picker.have();
         if self.content.is_none() {
             if peer.wire.fast {
                 peer.send(Message::HaveNone);

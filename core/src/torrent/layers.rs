@@ -70,7 +70,7 @@ impl Torrent {
             &self.layers.insert(Layers { fetch, keep_at: None, deadline: None }.into()).fetch;
         for piece in content.geometry().iter() {
             if expected_hash(metainfo, Some(fetch), piece).is_none() {
-                self.picker.hold(piece);
+                self.download.picker.hold(piece);
             }
         }
     }
@@ -185,7 +185,7 @@ impl Torrent {
                     self.layers_complete(session);
                 }
                 self.check_late(session);
-                self.feed_hungry(session);
+                self.fill_pipelines(session, None);
             }
         }
         self.ask_for_layers(session);
@@ -244,7 +244,7 @@ impl Torrent {
         if self.unchecked.pieces.remove(&piece) {
             self.unchecked.ready.push_back(piece);
         } else {
-            self.picker.let_go(piece);
+            self.download.picker.let_go(piece);
         }
     }
 
@@ -270,14 +270,14 @@ impl Torrent {
         if !self.life.is_running() {
             return;
         }
-        self.picker.let_go(piece);
+        self.download.picker.let_go(piece);
         if let Some(content) = &self.content {
             self.files.claims.count_late(content, piece, result.as_ref().ok());
         }
         if matches!(result, Ok(DiskDone::Done | DiskDone::Zeros { is_right: true })) {
             self.piece_passed(session, piece);
         } else {
-            self.feed_hungry(session);
+            self.fill_pipelines(session, None);
         }
         self.check_late(session);
         self.decide_late(session);

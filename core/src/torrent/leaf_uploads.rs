@@ -132,7 +132,7 @@ impl Torrent {
     }
 
     fn may_read_leaves(&self, pieces: PieceRun) -> bool {
-        let have = self.picker.have();
+        let have = self.download.picker.have();
         self.is_active() && !self.cannot_read() && pieces.iter().all(|piece| have.has(piece))
     }
 

@@ -112,7 +112,9 @@ impl Torrent {
                 Ok(())
             }
             Message::Unchoke => {
-                self.unchoked_by(slot);
+                if let Some(peer) = self.peers.get_mut(slot) {
+                    self.download.unchoked(slot.into(), &mut peer.download);
+                }
                 Ok(())
             }
             Message::Interested => {

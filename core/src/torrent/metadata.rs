@@ -350,7 +350,7 @@ impl Torrent {
             if !peer.is_open() {
                 continue;
             }
-            self.picker.add_peer_bitfield(&peer.download.has);
+            self.download.source_here(&peer.download);
             let outcome = match early.judge(pieces) {
                 Ok(Some(has)) => self.peer_pieces(session, slot, has),
                 Ok(None) => Ok(()),
@@ -372,7 +372,7 @@ impl Torrent {
         if self.peers.is_empty() {
             return;
         }
-        if self.picker.have().count() > HAVES_TOLD {
+        if self.download.picker.have().count() > HAVES_TOLD {
             return self.drop_all_peers(session);
         }
         let slots: Vec<PeerSlot> = self.peers.keys().collect();
@@ -381,13 +381,12 @@ impl Torrent {
             if !peer.is_open() {
                 continue;
             }
-            let have = self.picker.have().iter();
+            let have = self.download.picker.have().iter();
             let news: Vec<PieceIndex> =
                 have.filter(|piece| !peer.download.has.has(*piece)).collect();
             news.into_iter().for_each(|piece| peer.send(Message::Have(piece)));
-            peer.download.interesting = self.picker.interesting_count(&peer.download.has);
+            self.download.recount(slot.into(), &mut peer.download);
             self.mind_interest(slot);
-            self.hungry.insert(slot);
             self.part_if_both_seed(session, slot);
             self.after_input(session, slot);
         }

@@ -11,7 +11,6 @@
 //! | `layers` | the piece hashes of v2 that metadata from peers lacks |
 //! | `lifecycle` | its phase, pause, the farewell |
 //! | `disk` | the way to running, what may be written, saving, a disk that fails |
-//! | `local_copy` | files that another torrent gets whole meanwhile |
 //! | `announce` | trackers are told, and tell of peers |
 //! | `named_peers` | peers that are given by a name are looked up |
 //! | `dht` | the DHT is asked, and tells of peers |
@@ -19,12 +18,11 @@
 //! | `handshake` | the first words of a connection |
 //! | `messages` | a peer's bytes become messages, each for a part below |
 //! | `peer_pieces` | what peers have, and whether it interests us |
-//! | `download` | requests out, blocks in, pieces verified and written |
-//! | `take_back` | requests that will not be answered |
+//! | `download` | which blocks to request of which source, what becomes of blocks and pieces |
+//! | `transfer` | requests out, blocks in, pieces to disk: between `download`, peers and files |
 //! | `upload` | requests in, blocks out, choking |
 //! | `spread` | a seed alone with leeches suggests what none of them has |
 //! | `hashes` | hash requests in, hashes out |
-//! | `leaves` | hashes of single blocks: whom to blame, and what to fetch again |
 //! | `leaf_uploads` | the same for others |
 //! | `exchange` | peers tell each other of peers |
 //! | `traffic` | what is moved, how fast, under which limits |
@@ -33,7 +31,6 @@
 //! | `rare` | what an idle torrent does without |
 
 mod announce;
-pub(crate) mod assembly;
 mod content;
 mod dht;
 mod disk;
@@ -44,15 +41,11 @@ mod handshake;
 mod hash_trees;
 mod hashes;
 mod identity;
-mod in_doubt;
 mod kept;
-mod late;
 pub mod layer_fetch;
 mod layers;
 mod leaf_uploads;
-mod leaves;
 mod lifecycle;
-mod local_copy;
 mod messages;
 mod metadata;
 mod named_peers;
@@ -63,17 +56,14 @@ pub mod peer_priority;
 mod rare;
 mod report;
 pub(crate) mod selection;
-pub mod smart_ban;
 mod spread;
 mod start;
 pub mod status;
 mod swarm;
-mod take_back;
 mod traffic;
+mod transfer;
 mod upload;
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -88,22 +78,20 @@ use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
 use crate::metainfo::{Magnet, Metainfo};
 use crate::peer::{Peer, PeerSlot};
-use crate::picker::Picker;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::random::PolicyRng;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
 use crate::time::Instant;
 use crate::timer::TimerId;
-use crate::torrent::assembly::Assembly;
 use crate::torrent::content::{Choices, Content};
 use crate::torrent::disk::Files;
+use crate::torrent::download::Download;
 use crate::torrent::hash_trees::HashTrees;
 use crate::torrent::identity::Identity;
 use crate::torrent::lifecycle::{Lifecycle, Phase};
 use crate::torrent::peer_book::PeerBook;
 use crate::torrent::rare::Rare;
-use crate::torrent::smart_ban::SmartBan;
 use crate::torrent::traffic::{Released, Traffic};
 use crate::transport::ReadPause;
 
@@ -135,18 +123,10 @@ pub(crate) struct Torrent {
 
     life: Lifecycle,
     files: Files,
-    picker: Picker,
-    assembly: Assembly,
-    smart_ban: Rare<SmartBan<SocketAddr>>,
+    download: Download,
     /// The hashes that peers may ask for; empty while there are no peers.
     hash_trees: Rare<HashTrees>,
-    /// Hashes of single blocks, asked for and given.
-    leaves: leaves::Leaves,
     leaf_uploads: Rare<leaf_uploads::LeafUploads>,
-    /// What is read from the files of other torrents.
-    local_copy: local_copy::LocalCopy,
-    /// Failed pieces whose blocks are held.
-    in_doubt: in_doubt::InDoubt,
 
     peers: Slab<PeerSlot, Peer>,
     pub(crate) book: PeerBook,
@@ -159,9 +139,6 @@ pub(crate) struct Torrent {
     pex_swarm: PexSwarm,
     /// Whether peers in the same network were looked for when that was last told.
     is_local: bool,
-    /// Peers that could be asked for more than there was to pick.
-    hungry: BTreeSet<PeerSlot>,
-    late: late::LateBlocks,
     /// What is suggested to whom while nobody else has everything; nothing if all is out.
     spread: Option<Box<Spread<PeerSlot>>>,
     choke_at: Option<Instant>,
@@ -236,12 +213,12 @@ impl Torrent {
 
     /// Whether everything wanted is verified and written.
     fn is_finished(&self) -> bool {
-        self.content.is_some() && self.picker.is_finished()
+        self.content.is_some() && self.download.picker.is_finished()
     }
 
     /// Whether every piece is verified and written, wanted or not.
     fn has_everything(&self) -> bool {
-        self.content.is_some() && self.picker.have().is_all()
+        self.content.is_some() && self.download.picker.have().is_all()
     }
 
     /// Whether it lacks something and fetches nothing: only a part is wanted, and is here (BEP 21).
@@ -282,7 +259,7 @@ impl Torrent {
         or_at(self.connect_due_at(session));
         or_at(self.metadata_due_at(session));
         or_at(self.layers_due_at(session));
-        or_at(self.doubts_due_at());
+        or_at(self.download.resolve_at());
         or_at(self.pex_due_at());
         or_at(self.leaves_due_at());
         match next {
@@ -312,8 +289,8 @@ impl Torrent {
         if self.layers_due_at(session).is_some_and(|at| at <= now) {
             self.mind_layers(session);
         }
-        if self.doubts_due_at().is_some_and(|at| at <= now) {
-            self.settle_doubts(session);
+        if self.download.resolve_at().is_some_and(|at| at <= now) {
+            self.resolve_suspects(session);
         }
         if self.leaves_due_at().is_some_and(|at| at <= now) {
             self.retry_leaves(session);

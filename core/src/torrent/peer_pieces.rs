@@ -7,7 +7,6 @@ use crate::piece::PieceIndex;
 use crate::session::Session;
 use crate::torrent::Torrent;
 use crate::torrent::peer_book::Ended;
-use crate::torrent::take_back::take_back_unsent;
 use crate::wire::allowed_fast::{ALLOWED_FAST_PIECES, allowed_fast_set};
 use crate::wire::message::id;
 use crate::wire::{Message, Violation};
@@ -35,16 +34,10 @@ impl Torrent {
             return Err(Violation::PieceOutOfRange { id: id::HAVE, piece });
         }
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
-        peer.download.told_pieces = true;
-        if !peer.download.has.set(piece) {
+        if !self.download.has_piece(slot.into(), &mut peer.download, piece) {
             return Ok(());
         }
         peer.upload.allowed_by_us.retain(|allowed| *allowed != piece);
-        self.picker.peer_has(piece);
-        if self.picker.is_interesting(piece) {
-            peer.download.interesting += 1;
-            self.hungry.insert(slot);
-        }
         let everything = peer.download.has.is_all();
         let addr = peer.wire.listens_at;
         self.mind_interest(slot);
@@ -79,38 +72,16 @@ impl Torrent {
         if !peer.download.has.has(piece) {
             return Ok(());
         }
-        if std::mem::take(&mut peer.download.counted_as_seed) {
-            self.picker.remove_seed();
-            self.picker.add_peer_bitfield(&peer.download.has);
-        }
-        let was_seed = peer.download.has.is_all();
-        peer.download.has.clear(piece);
-        peer.download.allowed_to_us.retain(|allowed| *allowed != piece);
-        peer.download.suggested.retain(|suggested| *suggested != piece);
-        self.picker.peer_lost(piece);
-        if self.picker.is_interesting(piece) {
-            peer.download.interesting = peer.download.interesting.saturating_sub(1);
-        }
-        if was_seed && let Some(addr) = peer.wire.listens_at {
+        if peer.download.has.is_all()
+            && let Some(addr) = peer.wire.listens_at
+        {
             self.book.set_seed(addr, false);
         }
-        // With the fast extension each request is answered; without it they are void, "just like
-        // when receiving a Choke message".
-        let has = |peer: &Peer, piece| peer.download.has.has(piece);
-        let mut released = take_back_unsent(&mut self.picker, &mut self.late, slot, peer, has);
-        if !peer.wire.fast {
-            for block in peer.download.pipeline.blocks_of(piece) {
-                if peer.download.pipeline.cancelled(block, false).is_some() {
-                    self.late.remove(block, slot);
-                    self.picker.release(slot.key(), block);
-                    released = true;
-                }
-            }
-        }
-        let left_a_piece = self.picker.peer_gone(slot.key());
+        let answers_all = peer.wire.fast;
+        let free = self.download.lost_piece(slot.into(), &mut peer.download, piece, answers_all);
         self.mind_interest(slot);
-        if released || left_a_piece {
-            self.feed_hungry(session);
+        if free {
+            self.fill_pipelines(session, None);
         }
         Ok(())
     }
@@ -123,32 +94,20 @@ impl Torrent {
     ) -> Result<(), Violation> {
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         // BEP 3 has it only as the first message; aria2 sends another instead of many haves.
-        let is_news = !std::mem::replace(&mut peer.download.told_pieces, true);
-        if std::mem::replace(&mut peer.download.counted_as_seed, field.is_all()) {
-            self.picker.remove_seed();
-        } else {
-            self.picker.remove_peer_bitfield(&peer.download.has);
+        let is_news = !peer.download.told_pieces;
+        if field.is_all()
+            && let Some(addr) = peer.wire.listens_at
+        {
+            self.book.set_seed(addr, true);
         }
-        if peer.download.counted_as_seed {
-            self.picker.add_seed();
-            if let Some(addr) = peer.wire.listens_at {
-                self.book.set_seed(addr, true);
-            }
-        } else {
-            self.picker.add_peer_bitfield(&field);
-        }
-        peer.download.interesting = self.picker.interesting_count(&field);
-        peer.download.has = field;
-        let has = |peer: &Peer, piece| peer.download.has.has(piece);
-        let released = take_back_unsent(&mut self.picker, &mut self.late, slot, peer, has);
+        let free = self.download.has_pieces(slot.into(), &mut peer.download, field);
         self.mind_interest(slot);
         if is_news {
             self.offer_allowed_fast(slot);
         }
         self.layers_offered(session, slot);
-        self.hungry.insert(slot);
-        if released {
-            self.feed_hungry_but(session, slot);
+        if free {
+            self.fill_pipelines(session, Some(slot));
         }
         self.part_if_both_seed(session, slot);
         Ok(())
@@ -168,7 +127,7 @@ impl Torrent {
         }
         let ip = peer.wire.remote.ip();
         for piece in allowed_fast_set(ip, infohash, pieces, ALLOWED_FAST_PIECES) {
-            if self.picker.have().has(piece) && !peer.download.has.has(piece) {
+            if self.download.picker.have().has(piece) && !peer.download.has.has(piece) {
                 peer.upload.allowed_by_us.push(piece);
                 peer.send(Message::AllowedFast(piece));
             }

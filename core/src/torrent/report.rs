@@ -13,7 +13,7 @@ impl Torrent {
     pub(crate) fn status(&self, session: &Session, now: Instant) -> TorrentStatus {
         let (down, totals) = (self.traffic.down_rate(now), self.traffic.totals());
         let wanted_bytes = self.wanted_bytes();
-        let left = self.picker.missing_bytes();
+        let left = self.download.picker.missing_bytes();
         let done_bytes = match self.life.phase() {
             Phase::Checking => self.checked_bytes(),
             _ => wanted_bytes.saturating_sub(left),
@@ -26,7 +26,7 @@ impl Torrent {
             state: self.state(),
             bottleneck: self.bottleneck(session, down, now),
             pieces: self.pieces(),
-            pieces_have: self.picker.have().count(),
+            pieces_have: self.download.picker.have().count(),
             total_bytes: self.content.as_ref().map_or(0, |content| content.geometry().data_len()),
             wanted_bytes,
             done_bytes,
@@ -97,14 +97,14 @@ impl Torrent {
     fn wanted_bytes(&self) -> u64 {
         match &self.content {
             Some(content) if content.wants_all() => content.geometry().data_len(),
-            _ => self.picker.wanted_bytes(),
+            _ => self.download.picker.wanted_bytes(),
         }
     }
 
     fn checked_bytes(&self) -> u64 {
         let Some(geometry) = self.content.as_ref().map(|known| known.geometry()) else { return 0 };
         let (done, total) = self.files.checker.progress();
-        let trusted = u64::from(self.picker.have().count().saturating_sub(done));
+        let trusted = u64::from(self.download.picker.have().count().saturating_sub(done));
         let checked = u64::from(done) + if total == 0 { 0 } else { trusted };
         let pieces = u128::from(geometry.pieces().max(1));
         let bytes = u128::from(geometry.data_len()) * u128::from(checked) / pieces;

@@ -13,11 +13,11 @@ impl Torrent {
     /// for each piece that leeches come to lack.
     pub(super) fn begin_spread(&mut self) {
         let begins = self.is_finished() && self.spread.is_none();
-        if !begins || self.picker.num_only_at_seeds() == 0 {
+        if !begins || self.download.picker.num_only_at_seeds() == 0 {
             return;
         }
         let Some(content) = &self.content else { return };
-        let picker = &self.picker;
+        let picker = &self.download.picker;
         let lacking =
             |piece: &PieceIndex| picker.have().has(*piece) && picker.is_only_at_seeds(*piece);
         let spread = Spread::new(content.geometry().iter().filter(lacking), &mut self.policy);
@@ -29,7 +29,7 @@ impl Torrent {
         let Some(spread) = &mut self.spread else { return };
         let Some(peer) = self.peers.get_mut(slot) else { return };
         if peer.wire.fast && !peer.upload.am_choking && peer.upload.peer_interested {
-            let picker = &self.picker;
+            let picker = &self.download.picker;
             while let Some(piece) = spread.next(slot, |piece| !picker.is_only_at_seeds(piece)) {
                 peer.send(Message::Suggest(piece));
             }
@@ -48,7 +48,7 @@ impl Torrent {
         let keeps = |piece: PieceIndex| {
             peer.wire.fast
                 && under_way.contains(&Some(piece))
-                && self.picker.is_only_at_seeds(piece)
+                && self.download.picker.is_only_at_seeds(piece)
         };
         spread.take_back(slot, keeps);
         let kept: SmallVec<[PieceIndex; 2]> =

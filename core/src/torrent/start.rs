@@ -10,9 +10,9 @@ use crate::picker::Picker;
 use crate::piece::Geometry;
 use crate::session::Session;
 use crate::torrent::announce::Announcer;
-use crate::torrent::assembly::Assembly;
 use crate::torrent::content::{Choices, Content};
 use crate::torrent::disk::Files;
+use crate::torrent::download::Download;
 use crate::torrent::identity::Identity;
 use crate::torrent::lifecycle::Lifecycle;
 use crate::torrent::peer_book::{PeerBook, PeerSource};
@@ -57,14 +57,9 @@ impl Torrent {
             metadata_only: add.metadata_only,
             life: Lifecycle::new(add.paused),
             files: Files::new(add.recheck),
-            picker: Picker::new(Geometry::NOTHING, policy.fork()),
-            assembly: Assembly::default(),
-            smart_ban: Default::default(),
+            download: Download::new(Picker::new(Geometry::NOTHING, policy.fork())),
             hash_trees: Default::default(),
-            leaves: Default::default(),
             leaf_uploads: Default::default(),
-            local_copy: Default::default(),
-            in_doubt: Default::default(),
             is_local: false,
             peers: Slab::new(),
             book,
@@ -73,8 +68,6 @@ impl Torrent {
             dht: Default::default(),
             pex_at: None,
             pex_swarm: PexSwarm::default(),
-            hungry: Default::default(),
-            late: Default::default(),
             spread: None,
             choke_at: None,
             optimistic_at: session.now,
@@ -102,10 +95,10 @@ impl Torrent {
         self.identity.learn(&metainfo);
         let by_link = self.magnet.as_ref().and_then(|magnet| magnet.select.as_ref());
         let content = Content::new(metainfo, &mut self.choices, by_link);
-        self.picker = Picker::new(content.geometry().clone(), self.policy.fork());
-        self.picker.set_order(self.choices.order);
+        self.download.picker = Picker::new(content.geometry().clone(), self.policy.fork());
+        self.download.picker.set_order(self.choices.order);
         for (piece, priority) in content.piece_priorities() {
-            self.picker.set_priority(piece, priority);
+            self.download.picker.set_priority(piece, priority);
         }
         self.content = Some(Box::new(content));
         self.find_layers();
@@ -123,6 +116,6 @@ impl Torrent {
     /// Fetches pieces in this order from now on.
     pub(crate) fn set_order(&mut self, order: PieceOrder) {
         self.choices.order = order;
-        self.picker.set_order(order);
+        self.download.picker.set_order(order);
     }
 }

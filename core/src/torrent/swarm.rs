@@ -223,7 +223,8 @@ impl Torrent {
         self.metadata_source_gone(session, &peer);
         self.layer_source_gone(session, slot);
         self.leaf_reader_gone(slot);
-        self.leaf_source_gone(session, slot);
+        self.download.leaf_source_gone(slot.into());
+        self.resolve_suspects(session);
         self.try_other_infohash(&peer);
         if self.peers.is_empty() {
             self.hash_trees = Rare::default();
@@ -231,17 +232,11 @@ impl Torrent {
         if peer.is_open() {
             self.tell_that_peer_left(session, &peer, why == Ended::Useless);
         }
-        self.hungry.remove(&slot);
         if let Some(spread) = &mut self.spread {
             spread.take_back(slot, |_| false);
         }
-        let released = self.release_requests(slot, &mut peer);
-        if peer.download.counted_as_seed {
-            self.picker.remove_seed();
-        } else if peer.is_open() {
-            self.picker.remove_peer_bitfield(&peer.download.has);
-        }
-        let left_a_piece = self.picker.peer_gone(slot.key());
+        let was_open = peer.is_open();
+        let free = self.download.source_gone(slot.into(), &mut peer.download, was_open);
         session.read_ahead -= peer.upload.uploads.ready_bytes();
         if let Some(addr) = peer.wire.listens_at {
             self.book.ended(addr, session.now, why);
@@ -255,8 +250,8 @@ impl Torrent {
         if !peer.upload.am_choking {
             self.unchoke_waiting(session);
         }
-        if released || left_a_piece {
-            self.feed_hungry(session);
+        if free {
+            self.fill_pipelines(session, None);
         }
         session.queue_connects(self.id);
     }
@@ -284,7 +279,7 @@ impl Torrent {
             peer.wire.last_spoke = now;
             session.ask_send(conn);
         }
-        self.mind_late_requests(session, slot, reading);
+        self.handle_late_requests(session, slot, reading);
         let Some(peer) = self.peers.get(slot) else { return };
         let keep_alive_at = peer.wire.last_spoke + timeouts.keep_alive;
         let silent_at = silent_since + timeouts.silence;

@@ -49,7 +49,8 @@ impl Torrent {
             }
             return Err(violation);
         }
-        let has = self.picker.have().has(block.piece) && self.is_active() && !self.cannot_read();
+        let has =
+            self.download.picker.have().has(block.piece) && self.is_active() && !self.cannot_read();
         let bound = session.config.bounds.peer_requests;
         let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
         let allowed = !peer.upload.am_choking || peer.upload.allowed_by_us.contains(&block.piece);

@@ -48,7 +48,7 @@ impl Torrent {
             }
             TorrentOp::HashPiece(piece) => self.piece_hashed(session, piece, result),
             TorrentOp::ReadForPeer(slot, run) => self.blocks_read(session, slot, run, result),
-            TorrentOp::ReadFromOther => self.other_was_read(session, result),
+            TorrentOp::ReadFromOther => self.local_read(session, result),
             TorrentOp::ReadLeaves(length) => self.leaves_read(session, length, result),
             TorrentOp::ProbeRead => self.read_probed(session, result),
             TorrentOp::Look => self.looked_again(session, result),
@@ -68,7 +68,7 @@ impl Torrent {
 
     /// Flushes what was written; the save follows.
     pub(in crate::torrent) fn begin_save(&mut self, session: &mut Session) {
-        self.files.saving.begin(self.picker.have());
+        self.files.saving.begin(self.download.picker.have());
         self.disk(session, TorrentOp::Sync, DiskRequest::Sync { store: self.store });
     }
 
@@ -235,7 +235,7 @@ impl Torrent {
             Farewell::Close(remove) => self.close_files(session, remove),
             Farewell::Ended { is_removed } => {
                 self.withdraw_claims(session);
-                session.assembly_bytes -= self.assembly.held_bytes();
+                session.assembly_bytes -= self.download.held_bytes();
                 session.timers.unregister(self.timer);
                 for (timer, _) in self.traffic.timers(session.now) {
                     session.timers.unregister(timer);
@@ -265,7 +265,7 @@ impl Torrent {
             }
         }
         let delete = (remove == Some(Removal::DeleteFiles)).then(|| {
-            let (claims, have) = (&self.files.claims, self.picker.have());
+            let (claims, have) = (&self.files.claims, self.download.picker.have());
             let content = self.content.as_ref();
             content.map_or_else(Vec::new, |content| claims.files_to_delete(content, have))
         });

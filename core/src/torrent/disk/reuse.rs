@@ -92,7 +92,9 @@ impl Torrent {
 
     /// Whether all pieces of a file are here.
     pub(in crate::torrent) fn has_file(&self, file: FileIndex) -> bool {
-        self.content.as_ref().is_some_and(|content| content.has_file(self.picker.have(), file))
+        self.content
+            .as_ref()
+            .is_some_and(|content| content.has_file(self.download.picker.have(), file))
     }
 
     /// It is not to be waited for any more.

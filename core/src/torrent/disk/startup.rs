@@ -11,7 +11,6 @@ use crate::torrent::disk::checker::Checker;
 use crate::torrent::disk::claims::Verdict;
 use crate::torrent::disk::padding_pieces;
 use crate::torrent::lifecycle::Phase;
-use crate::torrent::rare::Rare;
 
 impl Torrent {
     // Resume data.
@@ -96,10 +95,10 @@ impl Torrent {
         self.files.claims.found(content, stats, resume, self.choices.overwrite);
         self.files.claims.distrust(content, &mut trust);
         let lost: Vec<PieceIndex> =
-            self.picker.have().iter().filter(|piece| !trust.have.has(*piece)).collect();
-        lost.into_iter().for_each(|piece| self.picker.unmark_have(piece));
+            self.download.picker.have().iter().filter(|piece| !trust.have.has(*piece)).collect();
+        lost.into_iter().for_each(|piece| self.download.picker.unmark_have(piece));
         for piece in trust.have.iter() {
-            self.picker.mark_have(piece);
+            self.download.picker.mark_have(piece);
         }
         self.hash_pieces(session, trust.check);
     }
@@ -110,7 +109,7 @@ impl Torrent {
         self.files.claims.skip_short(content, &mut check);
         self.check_without_hashes(&mut check);
         let Some(content) = &self.content else { return };
-        padding_pieces::leave_samples(content, self.picker.have(), &mut check);
+        padding_pieces::leave_samples(content, self.download.picker.have(), &mut check);
         self.files.checker = Checker::new(&check);
         self.life.enter(Phase::Checking);
         if self.files.checker.is_done() {
@@ -154,9 +153,9 @@ impl Torrent {
             self.files.claims.count(content, piece, Some(done));
         }
         if let Ok(DiskDone::Done | DiskDone::Zeros { is_right: true }) = result {
-            self.picker.mark_have(piece);
+            self.download.picker.mark_have(piece);
             for same in padding_pieces::same_as(content, piece) {
-                self.picker.mark_have(same);
+                self.download.picker.mark_have(same);
             }
         }
         if self.life.phase() == Phase::Checking && self.files.checker.is_done() {
@@ -175,7 +174,7 @@ impl Torrent {
 
     /// It is known what is here.
     fn notify_checked(&self, session: &mut Session) {
-        let (have, pieces) = (self.picker.have().count(), self.pieces());
+        let (have, pieces) = (self.download.picker.have().count(), self.pieces());
         let from_resume = self.files.claims.hashed() == 0;
         session.notify(self.id, TorrentNotice::Checked { have, pieces, from_resume });
     }
@@ -189,7 +188,7 @@ impl Torrent {
             return self.begin_running(session);
         }
         let Some(content) = &self.content else { return };
-        let (writers, id, picker) = (&session.writers, self.id, &self.picker);
+        let (writers, id, picker) = (&session.writers, self.id, &self.download.picker);
         let verdict = self.files.claims.judge(
             content,
             |piece| picker.is_interesting(piece),
@@ -276,7 +275,7 @@ impl Torrent {
         }
         match (result, &self.content) {
             (Ok(DiskDone::Files(stats)), Some(content)) => {
-                let check = self.files.claims.copied(content, self.picker.have(), stats);
+                let check = self.files.claims.copied(content, self.download.picker.have(), stats);
                 self.hash_pieces(session, check);
             }
             // What could be copied is not known: it is fetched.
@@ -300,7 +299,7 @@ impl Torrent {
         if self.files.claims.begin_running() {
             // It waited for hashes to be decided what may be written.
             self.prepare(session);
-            self.feed_hungry(session);
+            self.fill_pipelines(session, None);
             let slots: Vec<_> = self.peers.keys().collect();
             for slot in slots {
                 self.request_blocks(session, slot);
@@ -310,7 +309,7 @@ impl Torrent {
         self.notify_checked(session);
         self.files.saving.forget_recorded();
         self.prepare(session);
-        self.smart_ban = Rare::default();
+        self.download.forget_senders();
         self.offer_files(session);
         if self.is_finished() {
             self.finished(session);
@@ -335,7 +334,7 @@ impl Torrent {
             return;
         }
         let Some(content) = &self.content else { return };
-        let picker = &self.picker;
+        let picker = &self.download.picker;
         let hashed = self.files.claims.prepare(content, |piece| picker.is_interesting(piece));
         if hashed > 0 {
             self.files.saving.mark_dirty(session.now);
@@ -350,7 +349,8 @@ impl Torrent {
     /// Has made what is to be made.
     pub(super) fn prepare_files(&mut self, session: &mut Session) {
         let Some(content) = &self.content else { return };
-        let (files, links) = self.files.claims.next_preparation(content, self.picker.have());
+        let (files, links) =
+            self.files.claims.next_preparation(content, self.download.picker.have());
         let (store, allocation) = (self.store, self.choices.allocation);
         let request = DiskRequest::Prepare { store, files, allocation, links };
         self.disk(session, TorrentOp::Prepare, request);

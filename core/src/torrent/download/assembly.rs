@@ -15,7 +15,7 @@ static ZEROS: [u8; BLOCK_LEN as usize] = [0; BLOCK_LEN as usize];
 
 /// The blocks of a torrent's incomplete pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Assembly {
+pub(super) struct Assembly {
     pieces: BTreeMap<PieceIndex, PieceBlocks>,
     held: usize,
     /// Pieces begun so far.
@@ -46,23 +46,23 @@ enum Slot {
 
 /// Consecutive blocks taken out to be written early.
 #[derive(Debug)]
-pub(crate) struct EarlyRun {
+pub(in crate::torrent) struct EarlyRun {
     /// Where they lie; `length` spans them all.
-    pub(crate) range: Block,
+    pub(in crate::torrent) range: Block,
     /// Which attempt at the piece they are part of.
-    pub(crate) attempt: u32,
+    pub(in crate::torrent) attempt: u32,
     /// Their bytes.
-    pub(crate) data: Vec<Bytes>,
+    pub(in crate::torrent) data: Vec<Bytes>,
 }
 
 impl Assembly {
     /// Bytes held in all.
-    pub(crate) fn held_bytes(&self) -> usize {
+    pub(super) fn held_bytes(&self) -> usize {
         self.held
     }
 
     /// Keeps a block; the caller knows that it was wanted and not there yet.
-    pub(crate) fn insert(&mut self, geometry: &Geometry, block: Block, data: BlockData) {
+    pub(super) fn insert(&mut self, geometry: &Geometry, block: Block, data: BlockData) {
         let attempts = &mut self.attempts;
         let piece = self.pieces.entry(block.piece).or_insert_with(|| {
             *attempts = attempts.wrapping_add(1);
@@ -94,19 +94,19 @@ impl Assembly {
     }
 
     /// Whether every block of a piece is here and no early write is under way.
-    pub(crate) fn is_settled(&self, piece: PieceIndex) -> bool {
+    pub(super) fn is_settled(&self, piece: PieceIndex) -> bool {
         self.pieces.get(&piece).is_some_and(|piece| piece.missing == 0 && piece.early_writes == 0)
     }
 
     /// Whether a part of the piece went to disk before it was complete.
-    pub(crate) fn was_written_early(&self, piece: PieceIndex) -> bool {
+    pub(super) fn was_written_early(&self, piece: PieceIndex) -> bool {
         self.pieces.get(&piece).is_some_and(|piece| piece.written_early)
     }
 
     /// The bytes of a complete piece in order, by reference; they stay here until
     /// [`Assembly::remove`], since a failed write is tried again and a failed hash is investigated.
     /// With zeros for the padding, which is not transferred.
-    pub(crate) fn bytes_of(&self, geometry: &Geometry, index: PieceIndex) -> Vec<Bytes> {
+    pub(super) fn bytes_of(&self, geometry: &Geometry, index: PieceIndex) -> Vec<Bytes> {
         let Some(piece) = self.pieces.get(&index) else { return Vec::new() };
         let mut data = Vec::with_capacity(piece.blocks.len() + piece.blocks.len() / 8);
         let mut end = 0;
@@ -125,7 +125,7 @@ impl Assembly {
     }
 
     /// All blocks of a piece in order; none if a part of it was written early.
-    pub(crate) fn blocks_of(&self, piece: PieceIndex) -> impl Iterator<Item = &BlockData> {
+    pub(super) fn blocks_of(&self, piece: PieceIndex) -> impl Iterator<Item = &BlockData> {
         let whole = self.pieces.get(&piece).filter(|piece| !piece.written_early);
         let blocks = whole.map_or(&[][..], |piece| &piece.blocks);
         blocks.iter().filter_map(|slot| match slot {
@@ -135,7 +135,7 @@ impl Assembly {
     }
 
     /// Drops blocks of a piece that are wrong; the others stay.
-    pub(crate) fn drop_blocks(&mut self, index: PieceIndex, numbers: &[u32]) {
+    pub(super) fn drop_blocks(&mut self, index: PieceIndex, numbers: &[u32]) {
         let Some(piece) = self.pieces.get_mut(&index) else { return };
         for number in numbers {
             if let Some(slot @ Slot::Held(_)) = piece.blocks.get_mut(*number as usize)
@@ -149,14 +149,14 @@ impl Assembly {
     }
 
     /// Drops a piece: it is written, or it was wrong.
-    pub(crate) fn remove(&mut self, piece: PieceIndex) {
+    pub(super) fn remove(&mut self, piece: PieceIndex) {
         if let Some(piece) = self.pieces.remove(&piece) {
             self.held -= piece.held;
         }
     }
 
     /// The piece that holds the most bytes, other than `but`.
-    pub(crate) fn largest(&self, but: Option<PieceIndex>) -> Option<PieceIndex> {
+    pub(super) fn largest(&self, but: Option<PieceIndex>) -> Option<PieceIndex> {
         let held = |piece: &PieceBlocks| if piece.missing == 0 { 0 } else { piece.held };
         let others = self.pieces.iter().filter(|(index, _)| Some(**index) != but);
         let (&index, piece) = others.max_by_key(|(_, piece)| held(piece))?;
@@ -164,12 +164,12 @@ impl Assembly {
     }
 
     /// The first piece of which blocks are held that is like this.
-    pub(crate) fn first(&self, is: impl Fn(PieceIndex) -> bool) -> Option<PieceIndex> {
+    pub(super) fn first(&self, is: impl Fn(PieceIndex) -> bool) -> Option<PieceIndex> {
         self.pieces.keys().copied().filter(|&index| is(index)).min()
     }
 
     /// Takes the held blocks of a piece out, in runs of consecutive ones, to be written early.
-    pub(crate) fn take_for_early_write(
+    pub(super) fn take_for_early_write(
         &mut self,
         geometry: &Geometry,
         index: PieceIndex,
@@ -204,7 +204,7 @@ impl Assembly {
     }
 
     /// An early write is done; whether it was one of the present attempt at the piece.
-    pub(crate) fn early_write_done(&mut self, index: PieceIndex, attempt: u32) -> bool {
+    pub(super) fn early_write_done(&mut self, index: PieceIndex, attempt: u32) -> bool {
         let piece = self.pieces.get_mut(&index).filter(|piece| piece.attempt == attempt);
         piece.is_some_and(|piece| {
             piece.early_writes -= 1;

@@ -20,7 +20,7 @@ const MOST_DIGESTS: usize = 65_536;
 /// Senders of blocks, and digests of the blocks of failed pieces. `P` names a peer beyond its
 /// connection: its address.
 #[derive(Debug)]
-pub struct SmartBan<P> {
+pub(super) struct SmartBan<P> {
     fetching: BTreeMap<PieceIndex, Senders<P>>,
     failed: BTreeMap<PieceIndex, Vec<Evidence<P>>>,
     /// The keys of `failed`, in the order in which they failed first.
@@ -60,26 +60,21 @@ impl<P: Copy + Ord> Default for SmartBan<P> {
 }
 
 impl<P: Copy + Ord> SmartBan<P> {
-    /// Nothing noted.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Notes that `peer` sent the `block`th block of a piece, which was accepted.
-    pub fn received(&mut self, piece: PieceIndex, block: u32, peer: P) {
+    pub(super) fn received(&mut self, piece: PieceIndex, block: u32, peer: P) {
         let senders = self.fetching.entry(piece).or_insert_with(Senders::new);
         senders.note(block, peer);
     }
 
     /// Forgets the senders of a piece that is given up, but not its earlier failures.
-    pub fn abandoned(&mut self, piece: PieceIndex) {
+    pub(super) fn abandoned(&mut self, piece: PieceIndex) {
         self.fetching.remove(&piece);
     }
 
     /// A piece failed its hash. `digests` are those of all its blocks in order, by [`digest`].
     /// Returns the peer that sent all of them, if one did: it is guilty. If not, keeps the digests
     /// until the piece passes.
-    pub fn failed(&mut self, piece: PieceIndex, digests: &[Sha256Hash]) -> Option<P> {
+    pub(super) fn failed(&mut self, piece: PieceIndex, digests: &[Sha256Hash]) -> Option<P> {
         let senders = self.fetching.remove(&piece)?;
         let sent = |(block, digest): (u32, &Sha256Hash)| {
             Some(Evidence { block, peer: senders.of(block)?, digest: *digest })
@@ -97,7 +92,7 @@ impl<P: Copy + Ord> SmartBan<P> {
 
     /// A piece passed its hash. `blocks` are all its blocks in order, each cut anywhere; they are
     /// looked at only if the piece failed before. Returns the peers that are guilty of that, in ascending order.
-    pub fn passed<'a, B>(
+    pub(super) fn passed<'a, B>(
         &mut self,
         piece: PieceIndex,
         blocks: impl IntoIterator<Item = B>,
@@ -128,7 +123,12 @@ impl<P: Copy + Ord> SmartBan<P> {
     /// The blocks of a piece from the `first`th on are known to have these digests, though it did not
     /// pass yet. Returns the peers that sent others, in ascending order; of all other blocks what is
     /// kept stays.
-    pub fn judged(&mut self, piece: PieceIndex, first: u32, digests: &[Sha256Hash]) -> Vec<P> {
+    pub(super) fn judged(
+        &mut self,
+        piece: PieceIndex,
+        first: u32,
+        digests: &[Sha256Hash],
+    ) -> Vec<P> {
         let Some(evidence) = self.take(piece) else { return Vec::new() };
         let mut guilty = Vec::new();
         let mut kept = Vec::new();
@@ -150,7 +150,7 @@ impl<P: Copy + Ord> SmartBan<P> {
 
     /// Whether a piece failed and did not pass since. Fetched from one peer alone, it will either
     /// pass or prove that peer guilty.
-    pub fn has_failed(&self, piece: PieceIndex) -> bool {
+    pub(super) fn has_failed(&self, piece: PieceIndex) -> bool {
         self.failed.contains_key(&piece)
     }
 
@@ -208,7 +208,7 @@ impl<P: Copy + PartialEq> Senders<P> {
 }
 
 /// What is kept of a block. In v2 it is the block's leaf hash (BEP 52).
-pub fn digest<'a>(data: impl IntoIterator<Item = &'a [u8]>) -> Sha256Hash {
+pub(super) fn digest<'a>(data: impl IntoIterator<Item = &'a [u8]>) -> Sha256Hash {
     let mut sha256 = Sha256::new();
     data.into_iter().for_each(|part| sha256.update(part));
     sha256.finalize().into()
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn whoever_sent_all_of_a_failed_piece_is_guilty_at_once() {
-        let mut ban = SmartBan::new();
+        let mut ban = SmartBan::default();
         receive(&mut ban, "aaa");
         assert_eq!(ban.failed(PIECE, &digests(b"xyz")), Some('a'));
         assert!(!ban.has_failed(PIECE));
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn of_many_senders_the_one_whose_block_differs_is_guilty() {
-        let mut ban = SmartBan::new();
+        let mut ban = SmartBan::default();
         receive(&mut ban, "abc");
         assert_eq!(ban.failed(PIECE, &digests(b"1X3")), None);
         assert!(ban.has_failed(PIECE));
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn wrong_blocks_of_several_attempts_are_all_held_against_their_senders() {
-        let mut ban = SmartBan::new();
+        let mut ban = SmartBan::default();
         receive(&mut ban, "aab");
         assert_eq!(ban.failed(PIECE, &digests(b"X23")), None);
         receive(&mut ban, "cdd");
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn known_digests_tell_whose_block_was_wrong_before_the_piece_passes() {
-        let mut ban = SmartBan::new();
+        let mut ban = SmartBan::default();
         receive(&mut ban, "abc");
         assert_eq!(ban.failed(PIECE, &digests(b"1X3")), None);
         let leaves = digests(b"123");
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_block_that_no_peer_sent_leaves_doubt() {
-        let mut ban = SmartBan::new();
+        let mut ban = SmartBan::default();
         ban.received(PIECE, 0, 'a');
         ban.received(PIECE, 2, 'a');
         assert_eq!(ban.failed(PIECE, &digests(b"1X3")), None);
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_block_cut_in_two_has_the_same_digest() {
-        let mut ban = SmartBan::new();
+        let mut ban = SmartBan::default();
         receive(&mut ban, "ab");
         ban.failed(PIECE, &[vec![&b"he"[..], b"llo"], vec![b"wor", b"Xd"]].map(digest));
         assert_eq!(ban.passed(PIECE, [vec![&b"hello"[..]], vec![b"w", b"or", b"ld"]]), ['b']);
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_attempt_blames_nobody() {
-        let mut ban = SmartBan::new();
+        let mut ban = SmartBan::default();
         ban.received(PIECE, 0, 'a');
         ban.abandoned(PIECE);
         ban.received(PIECE, 1, 'b');
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn digests_are_bounded_and_the_oldest_failure_goes_first() {
-        let mut ban = SmartBan { most_digests: 5, ..SmartBan::new() };
+        let mut ban = SmartBan { most_digests: 5, ..SmartBan::default() };
         for piece in 0..3 {
             ban.received(PieceIndex(piece), 0, 'a');
             ban.received(PieceIndex(piece), 1, 'b');
@@ -328,7 +328,7 @@ mod tests {
     quickcheck! {
         // Defence: S9.
         fn only_liars_are_ever_named(attempts: Vec<Vec<(u8, bool)>>, liars: u8) -> TestResult {
-            let mut ban = SmartBan::new();
+            let mut ban = SmartBan::default();
             let right = [0_u8; 6];
             let is_liar = |peer: u8| liars >> (peer % 8) & 1 == 1;
             let mut named = Vec::new();

@@ -1,0 +1,628 @@
+//! Blocks and pieces between peers, files and the [`Download`](super::download): requests go out,
+//! blocks come in, pieces are verified, written and announced.
+//!
+//! What to request and what becomes of a block is decided there; here it is sent, written and counted
+//! in the session's budgets.
+
+use bytes::Bytes;
+
+use crate::disk::{DiskDone, DiskError, DiskRequest, FileIndex, WriteRequest};
+use crate::notice::BanReason;
+use crate::notice::TorrentNotice;
+use crate::peer::{Peer, PeerSlot};
+use crate::piece::{BLOCK_LEN, Block, PieceIndex};
+use crate::piece_hash::{PieceHash, PieceRoot};
+use crate::session::Session;
+use crate::session::op::TorrentOp;
+use crate::session::whole_files::FileKey;
+use crate::torrent::Torrent;
+use crate::torrent::content::Content;
+use crate::torrent::download::leaf_hashes;
+use crate::torrent::download::{Arrival, Kept, LocalFile, Source, Terms};
+use crate::wire::{BlockData, HashRequest, Message, Violation};
+
+/// Seconds of a rate limit's worth that may be requested ahead (chosen: keeps the kernel's buffers
+/// from holding more than the limit lets through soon).
+const REQUEST_AHEAD_S: u64 = 3;
+
+impl Torrent {
+    // Requests.
+
+    /// Requests as many blocks of a peer as its pipeline wants.
+    pub(super) fn request_blocks(&mut self, session: &mut Session, slot: PeerSlot) {
+        if !self.is_downloading() {
+            return;
+        }
+        let terms = Terms { limit: self.request_limit(session), is_wasteful: self.gives_way(slot) };
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let (now, traffic) = (session.now, &self.traffic);
+        let rate = || traffic.down_rate(now);
+        if self.download.want(now, slot.into(), &mut peer.download, terms, rate) > 0 {
+            let (conn, deadline) = (peer.wire.conn, peer.download.pipeline.deadline());
+            session.ask_send(conn);
+            if let Some(deadline) = deadline {
+                session.set_deadline_sooner(conn, deadline);
+            }
+        }
+    }
+
+    /// Most requests outstanding at one peer under the rate limits in force.
+    fn request_limit(&self, session: &Session) -> usize {
+        let own = self.traffic.down_limit();
+        let limit = [own, session.download.limit()].into_iter().flatten().min();
+        limit.map_or(usize::MAX, |limit| {
+            let blocks = limit.saturating_mul(REQUEST_AHEAD_S) / u64::from(BLOCK_LEN);
+            usize::try_from(blocks / self.peers.len().max(1) as u64).unwrap_or(usize::MAX).max(1)
+        })
+    }
+
+    /// Something can be picked again: requests it of the peers that had nothing to give, but for the
+    /// one that is being handled: its turn comes when all of its messages are.
+    pub(super) fn fill_pipelines(&mut self, session: &mut Session, but: Option<PeerSlot>) {
+        if !self.is_downloading() {
+            return;
+        }
+        for source in self.download.underfilled(but.map(Source::from)) {
+            if let Some(slot) = self.peers.key_at(source.index()) {
+                self.request_blocks(session, slot);
+            }
+        }
+    }
+
+    /// The peer serves us no longer.
+    pub(super) fn choked_by(&mut self, session: &mut Session, slot: PeerSlot) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if self.download.choked(slot.into(), &mut peer.download, peer.wire.fast) {
+            self.fill_pipelines(session, None);
+        }
+    }
+
+    /// The peer will not serve a request.
+    pub(super) fn rejected(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if self.download.rejected(slot.into(), &mut peer.download, block) {
+            self.fill_pipelines(session, Some(slot));
+        }
+    }
+
+    /// Requests of others what a peer is too late with.
+    pub(super) fn handle_late_requests(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        is_reading: bool,
+    ) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if self.download.overdue(session.now, slot.into(), &mut peer.download, is_reading) {
+            self.fill_pipelines(session, None);
+        }
+    }
+
+    // Blocks.
+
+    /// A block has come.
+    pub(super) fn block_arrived(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        piece: PieceIndex,
+        begin: u32,
+        data: BlockData,
+    ) -> Result<(), Violation> {
+        let now = session.now;
+        let block = Block { piece, begin, length: data.len() as u32 };
+        // Padding amid a block comes with it, and is not counted.
+        let padding = |content: &Content| u64::from(content.geometry().padding_in(block));
+        let counted = data.len() as u64 - self.content.as_deref().map_or(0, padding);
+        self.traffic.arrived(counted);
+        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let (sender, source) = (peer.wire.remote, &mut peer.download);
+        let arrival = self.download.block(now, slot.into(), sender, source, (block, counted), data);
+        if !matches!(arrival, Arrival::Unrequested) {
+            self.traffic.received(now, counted);
+        }
+        match arrival {
+            Arrival::Kept(kept) => self.block_kept(session, block, &kept),
+            Arrival::Redundant => self.traffic.was_redundant(counted),
+            Arrival::Unrequested => {
+                self.traffic.was_redundant(counted);
+                if self.wastes_too_much(slot) {
+                    return Err(Violation::UnrequestedBlock(block));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A block that was missing is held: no other source needs to send it any more.
+    fn block_kept(&mut self, session: &mut Session, block: Block, kept: &Kept) {
+        session.assembly_bytes += kept.added;
+        for source in kept.cancel() {
+            if let Some(slot) = self.peers.key_at(source.index())
+                && let Some(peer) = self.peers.get_mut(slot)
+                && self.download.cancel(source, &mut peer.download, block, peer.wire.fast)
+            {
+                peer.send(Message::Cancel(block));
+                session.ask_send(peer.wire.conn);
+            }
+        }
+        if kept.completes_piece {
+            self.piece_complete(session, block.piece);
+        } else if session.assembly_bytes > session.config.bounds.assembly_bytes {
+            self.write_early(session);
+        }
+    }
+
+    // Pieces.
+
+    /// All blocks of a piece are here: has it verified and written, in one go. If a part of it is on
+    /// disk already, the rest is written, then it is hashed there.
+    fn piece_complete(&mut self, session: &mut Session, piece: PieceIndex) {
+        if !self.download.was_written_early(piece) {
+            return self.write_piece(session, piece);
+        }
+        self.write_blocks(session, piece);
+        self.hash_if_settled(session, piece);
+    }
+
+    /// Has a complete piece verified and written.
+    pub(super) fn write_piece(&mut self, session: &mut Session, piece: PieceIndex) {
+        let (Some(expect), Some(content)) = (self.piece_hash(piece), &self.content) else { return };
+        // Padding takes no memory.
+        let len = content.geometry().data_len_of(piece);
+        session.write_backlog += len as usize;
+        let request = WriteRequest {
+            store: self.store,
+            spans: content.layout.piece_spans(piece),
+            data: self.download.bytes_of(piece),
+            expect: Some(expect),
+        };
+        self.disk(
+            session,
+            TorrentOp::WritePiece(piece, len),
+            DiskRequest::Write(Box::new(request)),
+        );
+    }
+
+    /// Memory is short: writes the blocks of the piece that holds most, or gives up a suspect piece.
+    fn write_early(&mut self, session: &mut Session) {
+        match self.download.largest_piece() {
+            Some(piece) => self.write_blocks(session, piece),
+            None => {
+                if let Some(piece) = self.download.first_suspect() {
+                    self.resolve_suspect(session, piece);
+                }
+            }
+        }
+    }
+
+    fn write_blocks(&mut self, session: &mut Session, piece: PieceIndex) {
+        let (runs, freed) = self.download.take_early(piece);
+        session.assembly_bytes -= freed;
+        for run in runs {
+            let Some(content) = &self.content else { return };
+            let len = run.range.length;
+            session.write_backlog += len as usize;
+            let request = WriteRequest {
+                store: self.store,
+                spans: content.layout.spans(run.range),
+                data: run.data,
+                expect: None,
+            };
+            self.disk(
+                session,
+                TorrentOp::WriteEarly { piece, len, attempt: run.attempt },
+                DiskRequest::Write(Box::new(request)),
+            );
+        }
+    }
+
+    fn hash_if_settled(&mut self, session: &mut Session, piece: PieceIndex) {
+        if self.download.is_to_be_hashed(piece) {
+            self.verify_piece(session, piece, TorrentOp::HashPiece(piece));
+        }
+    }
+
+    /// An early write is done, or failed.
+    pub(super) fn early_write_done(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        attempt: u32,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        if !self.download.early_write_done(piece, attempt) {
+            return;
+        }
+        match result {
+            Ok(_) => self.hash_if_settled(session, piece),
+            Err(error) => {
+                // Its bytes are gone from memory: the piece is fetched again once the disk works.
+                self.disk_failed(session, *error);
+                self.forget_piece(session, piece);
+            }
+        }
+    }
+
+    /// A piece written early was hashed.
+    pub(super) fn piece_hashed(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        match result {
+            Ok(DiskDone::Done) => {
+                self.piece_passed(session, piece);
+            }
+            Ok(_) => {
+                // Its sender may have lied, or the disk does: nobody is blamed yet.
+                self.piece_lost(session, piece);
+                self.fill_pipelines(session, None);
+            }
+            Err(error) => {
+                self.disk_failed(session, *error);
+                self.forget_piece(session, piece);
+            }
+        }
+    }
+
+    /// A complete piece was verified and written, or is wrong, or could not be written.
+    pub(super) fn piece_written(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        len: u32,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        session.backlog_done(len as usize);
+        match result {
+            Ok(DiskDone::HashMismatch) => self.piece_failed(session, piece),
+            Ok(_) => {
+                self.files.retry.written(piece);
+                self.piece_passed(session, piece);
+                self.disk_works(session);
+            }
+            Err(error) => {
+                // A second try may fail after the first, late, has succeeded.
+                if !self.download.picker.have().has(piece) {
+                    self.files.retry.write_failed(piece);
+                }
+                self.disk_failed(session, *error);
+            }
+        }
+    }
+
+    /// A piece is verified and on disk: it is ours, and everybody may know.
+    pub(super) fn piece_passed(&mut self, session: &mut Session, piece: PieceIndex) {
+        let Some(passed) = self.download.passed(piece) else { return };
+        session.assembly_bytes -= passed.freed;
+        self.files.saving.mark_dirty(session.now);
+        self.announce_have(session, piece);
+        for liar in passed.liars {
+            self.ban(session, liar, BanReason::WrongData);
+        }
+        if self.is_finished() {
+            self.finished(session);
+        } else {
+            self.offer_file_of(session, piece);
+        }
+        self.local_piece_settled(session, piece);
+    }
+
+    /// A piece does not have its hash: its blocks are fetched again, as soon as it is known which or
+    /// that this will not be known; a peer that is proven to have sent a wrong one is banned, no
+    /// other.
+    fn piece_failed(&mut self, session: &mut Session, piece: PieceIndex) {
+        let failed = self.download.failed(piece);
+        if let Some(liar) = failed.liar {
+            self.ban(session, liar, BanReason::WrongData);
+        }
+        let fits = session.assembly_bytes <= session.config.bounds.assembly_bytes;
+        let root = self.piece_root(piece).zip(self.metainfo());
+        let requests = root.map(|(root, info)| leaf_hashes::requests(info, piece, &root));
+        let knows = |peer: &Peer| peer.is_open() && peer.wire.of_v2 && peer.download.has.has(piece);
+        let sources: Vec<Source> = match &requests {
+            Some(_) => {
+                let peers = self.peers.iter().filter(|(_, peer)| knows(peer));
+                peers.map(|(slot, _)| slot.into()).collect()
+            }
+            None => Vec::new(),
+        };
+        let leaves = (requests.unwrap_or_default(), sources.as_slice());
+        let suspected = self.download.suspect(session.now, piece, failed, fits, leaves);
+        for (source, request) in suspected.ask {
+            if let Some(slot) = self.peers.key_at(source.index())
+                && let Some(peer) = self.peers.get_mut(slot)
+            {
+                peer.send(Message::HashRequest(request));
+                session.ask_send(peer.wire.conn);
+            }
+        }
+        if !suspected.is_held {
+            self.piece_lost(session, piece);
+        }
+        self.local_piece_settled(session, piece);
+        self.fill_pipelines(session, None);
+    }
+
+    /// A piece is wrong, and it is not known where.
+    fn piece_lost(&mut self, session: &mut Session, piece: PieceIndex) {
+        let len = self.content.as_ref().map_or(0, |known| known.geometry().data_len_of(piece));
+        self.traffic.failed(len.into());
+        self.forget_piece(session, piece);
+    }
+
+    /// Starts a piece anew.
+    pub(super) fn forget_piece(&mut self, session: &mut Session, piece: PieceIndex) {
+        session.assembly_bytes -= self.download.forget(piece);
+        self.local_piece_settled(session, piece);
+    }
+
+    /// Tells all who lack it that we have a piece, and those who suggest pieces, since they count
+    /// who has what; minds who has lost interest for us by it.
+    fn announce_have(&mut self, session: &mut Session, piece: PieceIndex) {
+        let wanting = self.is_active() && !self.is_finished();
+        for (_, peer) in self.peers.iter_mut() {
+            if !peer.is_open() {
+                continue;
+            }
+            if peer.download.has.has(piece) {
+                peer.download.interesting = peer.download.interesting.saturating_sub(1);
+                peer.set_interest(wanting && peer.download.interesting > 0);
+            }
+            if peer.download.suggests || !peer.download.has.has(piece) {
+                peer.send(Message::Have(piece));
+            }
+            if !peer.wire.outbox.is_empty() {
+                session.ask_send(peer.wire.conn);
+            }
+        }
+    }
+
+    /// Everything wanted is here.
+    pub(super) fn finished(&mut self, session: &mut Session) {
+        // What has no content may still be made: empty files, links.
+        let may_finish = self.life.is_running() && !self.files.claims.is_preparing();
+        if !may_finish || !self.files.saving.finished() {
+            return;
+        }
+        self.book.set_seeding(true, session.now);
+        self.want_no_files(session);
+        self.offer_files(session);
+        self.download.finished();
+        session.notify(self.id, TorrentNotice::Finished);
+        if self.has_everything() {
+            let is_news = self.files.saving.completed();
+            if self.traffic.totals().downloaded > 0 && is_news {
+                self.announce_completed(session);
+            }
+        }
+        if self.files.saving.save_finished(session.now, !self.traffic.is_none()) {
+            session.notify(self.id, TorrentNotice::Saved);
+        }
+        let slots: Vec<PeerSlot> = self.peers.keys().collect();
+        for slot in slots {
+            self.part_if_both_seed(session, slot);
+            // BEP 21: now we only upload.
+            self.tell_extensions(session, slot);
+            self.flush_outbox(session, slot);
+        }
+        self.choke_soon(session);
+    }
+
+    // Leaf hashes.
+
+    /// A piece as a node of a merkle tree, if it is one of v2.
+    pub(super) fn piece_root(&self, piece: PieceIndex) -> Option<PieceRoot> {
+        match self.piece_hash(piece)? {
+            PieceHash::V1(_) => None,
+            PieceHash::V2(root) | PieceHash::Both(_, root) => Some(root),
+        }
+    }
+
+    /// A peer sent hashes. False: they are no leaf hashes that were requested of it.
+    pub(super) fn leaves_arrived(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: &HashRequest,
+        hashes: &[u8],
+    ) -> bool {
+        let pieces = self.download.leaves_answered(slot.into(), request);
+        let Some(pieces) = pieces else { return false };
+        let answer = hashes.as_chunks::<32>().0;
+        let proven = request.range.climb(answer);
+        for piece in pieces {
+            let Some(root) = self.piece_root(piece) else { continue };
+            if proven != Some(root.hash) {
+                self.ban_peer(session, slot, BanReason::WrongData);
+                break;
+            }
+            let leaves = answer.get(..request.range.length as usize).unwrap_or_default();
+            for liar in self.download.judge(piece, &root, request.range.index, leaves) {
+                self.ban(session, liar, BanReason::WrongData);
+            }
+        }
+        self.resolve_suspects(session);
+        true
+    }
+
+    /// A peer does not give leaf hashes.
+    pub(super) fn leaves_rejected(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: &HashRequest,
+    ) {
+        if self.download.leaves_answered(slot.into(), request).is_some() {
+            self.resolve_suspects(session);
+        }
+    }
+
+    /// Goes on with suspect pieces of which is known what can be known.
+    pub(super) fn resolve_suspects(&mut self, session: &mut Session) {
+        let resolved = self.download.resolved(session.now);
+        if resolved.is_empty() {
+            return;
+        }
+        for piece in resolved {
+            self.resolve_suspect(session, piece);
+        }
+        self.fill_pipelines(session, None);
+    }
+
+    fn resolve_suspect(&mut self, session: &mut Session, piece: PieceIndex) {
+        let Some(resolved) = self.download.resolve(piece) else { return };
+        self.traffic.failed(resolved.failed_bytes);
+        session.assembly_bytes -= resolved.freed;
+        if resolved.starts_anew {
+            self.local_piece_settled(session, piece);
+        }
+    }
+
+    // Files of other torrents (BEP 38).
+
+    /// The check is done: registers for files that are missing here, and takes those that are known.
+    ///
+    /// [`WholeFiles`](crate::session::whole_files) tells when another torrent has one of them whole:
+    /// it was added later, was still being checked, or has just got its last piece.
+    pub(super) fn want_files(&mut self, session: &mut Session) {
+        for (_, key) in self.lacking() {
+            session.whole_files.want(key, self.id);
+        }
+        self.files_found(session);
+    }
+
+    /// The torrent lacks nothing any more, or ends.
+    pub(super) fn want_no_files(&mut self, session: &mut Session) {
+        for (_, key) in self.keyed_files() {
+            session.whole_files.want_no_more(key, self.id);
+        }
+        if let Some(local) = self.download.local.get_mut() {
+            local.clear();
+        }
+    }
+
+    /// The wanted files of which something is missing.
+    fn lacking(&self) -> impl Iterator<Item = (FileIndex, FileKey)> + '_ {
+        let have = self.download.picker.have();
+        let is_missing = move |file| match &self.content {
+            Some(content) => content.is_wanted(file) && !content.has_file(have, file),
+            None => false,
+        };
+        self.keyed_files().filter(move |(file, _)| is_missing(*file))
+    }
+
+    /// Another torrent may have a file that is missing here.
+    pub(crate) fn files_found(&mut self, session: &mut Session) {
+        if !self.is_downloading() {
+            return;
+        }
+        let local = self.download.local.get();
+        let is_new = |file: FileIndex| !local.is_some_and(|local| local.knows(file));
+        let found: Vec<LocalFile> = self
+            .lacking()
+            .filter(|(file, _)| is_new(*file))
+            .filter_map(|(file, key)| {
+                let place = session.whole_files.find(key)?;
+                (place.0 != self.store).then(|| LocalFile::new(file, place))
+            })
+            .collect();
+        if !found.is_empty() {
+            self.download.local.make().add(found);
+        }
+        self.read_next_local(session);
+    }
+
+    /// Goes on with the next piece of another torrent's file, if none is under way.
+    fn read_next_local(&mut self, session: &mut Session) {
+        if !self.is_downloading() {
+            return;
+        }
+        let (Some(local), Some(content)) = (self.download.local.get_mut(), &self.content) else {
+            return;
+        };
+        let picker = &self.download.picker;
+        let is_missing = |piece| {
+            picker.is_interesting(piece) && !picker.is_held(piece) && !picker.is_verifying(piece)
+        };
+        if local.begin_next(|file| content.pieces_of(file), is_missing) {
+            self.read_local(session);
+        }
+    }
+
+    /// Reads the next part of a piece from the other torrent's file.
+    fn read_local(&mut self, session: &mut Session) {
+        let (Some(local), Some(content)) = (self.download.local.get(), &self.content) else {
+            return;
+        };
+        let part = local.next_part(|piece| content.layout.piece_spans(piece));
+        let Some((store, span)) = part else { return };
+        let read = DiskRequest::Read { store, spans: span.into_iter().collect() };
+        self.disk(session, TorrentOp::ReadFromOther, read);
+    }
+
+    /// A part of a piece was read from the other torrent's file.
+    pub(super) fn local_read(
+        &mut self,
+        session: &mut Session,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        let Some(local) = self.download.local.get_mut() else { return };
+        let data = match result {
+            Ok(DiskDone::Read(data)) if !data.is_empty() => data,
+            _ => {
+                if local.give_up_file() {
+                    self.read_next_local(session);
+                }
+                return;
+            }
+        };
+        let content = &self.content;
+        let len_of =
+            |piece| content.as_ref().map_or(0, |known| known.geometry().data_len_of(piece));
+        let Some(part) = local.part_read(data.len(), len_of) else { return };
+        if self.is_downloading() {
+            self.take_local_blocks(session, part.piece, part.begin, data);
+        }
+        if !part.is_last && self.is_downloading() {
+            return self.read_local(session);
+        }
+        // If it waits for its verdict, that goes on with the next.
+        if !self.download.picker.is_verifying(part.piece) || !self.is_downloading() {
+            if let Some(local) = self.download.local.get_mut() {
+                local.end_piece();
+            }
+            self.read_next_local(session);
+        }
+    }
+
+    /// Blocks of a piece from `begin` on, as if they had come from a peer.
+    fn take_local_blocks(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        begin: u32,
+        mut data: Bytes,
+    ) {
+        for number in begin / BLOCK_LEN.. {
+            let Some(content) = self.content.as_ref().filter(|_| !data.is_empty()) else { return };
+            let block = content.geometry().block(piece, number);
+            if block.length == 0 || data.len() < block.length as usize {
+                return;
+            }
+            let bytes = data.split_to(block.length as usize);
+            if let Some(kept) = self.download.keep(Source::LOCAL, None, block, bytes.into()) {
+                self.block_kept(session, block, &kept);
+            }
+        }
+    }
+
+    /// A piece was verified, or lost.
+    fn local_piece_settled(&mut self, session: &mut Session, piece: PieceIndex) {
+        if self.download.local.get_mut().is_some_and(|local| local.settled(piece)) {
+            self.read_next_local(session);
+        }
+    }
+}
