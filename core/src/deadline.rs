@@ -1,6 +1,6 @@
 //! Deadlines of a session: what each timer of its wheel is for.
 
-use crate::id::{AnnounceId, ConnId, TorrentId};
+use crate::id::{AnnounceId, ConnId, FetchId, TorrentId};
 
 /// What a timer is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +13,8 @@ pub(crate) enum TimerKey {
     TorrentRates(TorrentId),
     /// An announce's deadline.
     Announce(AnnounceId),
+    /// The deadline of a fetch over HTTP.
+    Fetch(FetchId),
     /// The session's upload allowance is positive again.
     UploadRate,
     /// The session's download allowance is positive again.

@@ -31,6 +31,7 @@ use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::announces::Announces;
 use crate::session::dht_host::DhtHost;
+use crate::session::fetches::Fetches;
 use crate::session::lsd_host::LsdHost;
 use crate::session::op::OpOwner;
 use crate::session::sockets::{Purpose, Sockets};
@@ -59,6 +60,7 @@ pub struct Engine {
     stores: Slab<StoreId, ()>,
     sockets: Sockets,
     announces: Announces,
+    fetches: Fetches,
     tracker: Option<TrackerHost>,
     dht: Option<DhtHost>,
     lsd: Option<LsdHost>,
@@ -82,6 +84,7 @@ impl Engine {
             by_infohash: Map::with_hasher(session.hash_keys),
             stores: Slab::new(),
             announces: Announces::new(&mut session),
+            fetches: Fetches::default(),
             sockets,
             tracker,
             dht,
@@ -271,7 +274,7 @@ impl Engine {
         if let Some(dht) = &mut self.dht {
             dht.stop(&mut self.session);
         }
-        self.announces.abandon_scrapes(&mut self.session);
+        self.announces.abandon_scrapes(&mut self.session, &mut self.fetches);
         self.touch_all();
         self.settle();
     }
@@ -345,8 +348,16 @@ impl Engine {
                 }
                 TimerKey::Torrent(id) => self.route(id, Torrent::handle_timeout),
                 TimerKey::TorrentRates(id) => self.route(id, Torrent::release_limited),
-                TimerKey::Announce(id) => self.announces.timeout(&mut self.session, id),
-                TimerKey::UdpTrackers => self.announces.udp_timeout(&mut self.session),
+                TimerKey::Announce(id) => {
+                    self.announces.timeout(&mut self.session, &mut self.fetches, id);
+                }
+                TimerKey::Fetch(id) => {
+                    let owner = self.fetches.handle_timeout(&mut self.session, id);
+                    self.fetched(owner);
+                }
+                TimerKey::UdpTrackers => {
+                    self.announces.udp_timeout(&mut self.session, &mut self.fetches);
+                }
                 TimerKey::UploadRate => self.session.wake_uploads(),
                 TimerKey::DownloadRate => self.session.wake_downloads(),
                 TimerKey::TrackerServer => {
@@ -369,7 +380,7 @@ impl Engine {
     fn bound(&mut self, socket: SocketId, result: Result<SocketAddr, NetError>) {
         self.sockets.bound(&mut self.session, socket, result);
         if self.session.listeners_pending == 0 {
-            self.announces.start_waiting(&mut self.session);
+            self.announces.start_waiting(&mut self.session, &mut self.fetches);
             // Announces have waited for the port.
             self.touch_all();
         }
@@ -383,7 +394,13 @@ impl Engine {
 
     fn resolved(&mut self, op: OpId, result: Result<Vec<IpAddr>, ResolveError>) {
         match self.session.ops.remove(op) {
-            Some(OpOwner::Announce(id)) => self.announces.resolved(&mut self.session, id, result),
+            Some(OpOwner::Announce(id)) => {
+                self.announces.resolved(&mut self.session, &mut self.fetches, id, result);
+            }
+            Some(OpOwner::Fetch(id)) => {
+                let owner = self.fetches.handle_resolved(&mut self.session, id, result);
+                self.fetched(owner);
+            }
             Some(OpOwner::Peer(id, peer)) => {
                 self.route(id, |torrent, session| torrent.peer_resolved(session, peer, result));
             }
@@ -406,14 +423,14 @@ impl Engine {
                     dht.disk_done(&self.session, what, result);
                 }
             }
-            Some(OpOwner::Announce(_) | OpOwner::Peer(..)) | None => {}
+            Some(OpOwner::Announce(_) | OpOwner::Fetch(_) | OpOwner::Peer(..)) | None => {}
         }
     }
 
     fn tell_stopped(&mut self) {
         if self.session.stopping && !self.session.told_stopped {
             self.session.timers.cancel(self.stop_timer);
-            self.announces.abandon_all(&mut self.session);
+            self.announces.abandon_all(&mut self.session, &mut self.fetches);
             self.session.act(Action::Notify(Box::new(Notice::Stopped)));
             self.session.told_stopped = true;
         }

@@ -77,6 +77,10 @@ id_type!(
     pub(crate) PeerSlot
 );
 id_type!(
+    /// One fetch over HTTP under way.
+    pub(crate) FetchId
+);
+id_type!(
     /// One announce under way.
     pub(crate) AnnounceId
 );

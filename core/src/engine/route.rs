@@ -4,6 +4,7 @@ use super::Engine;
 use crate::event::Datagram;
 use crate::id::SocketId;
 use crate::segments::Segments;
+use crate::session::fetches::FetchOwner;
 use crate::session::sockets::Purpose;
 use crate::transport::demux::{self, Protocol};
 use crate::transport::{Delivery, Role, StreamEvent};
@@ -21,7 +22,10 @@ impl Engine {
                 StreamEvent::Closed(why) => torrent.peer_closed(session, slot, why),
                 StreamEvent::TimedOut => torrent.peer_timeout(session, slot),
             }),
-            Role::Fetch(id) => self.announces.handle_stream(&mut self.session, id, event),
+            Role::Fetch(id) => {
+                let owner = self.fetches.handle_stream(&mut self.session, id, event);
+                self.fetched(owner);
+            }
             Role::TrackerClient(id) => {
                 if let Some(tracker) = &mut self.tracker {
                     tracker.handle_stream(&mut self.session, id, event);
@@ -39,12 +43,22 @@ impl Engine {
                     torrent.gather(&mut self.session, slot, limit, out);
                 }
             }
-            Role::Fetch(id) => self.announces.gather(id, out),
+            Role::Fetch(id) => self.fetches.gather(id, out),
             Role::TrackerClient(id) => {
                 if let Some(tracker) = &mut self.tracker {
                     tracker.gather(id, out);
                 }
             }
+        }
+    }
+
+    /// Has the owner of a fetch take what there is for it.
+    pub(super) fn fetched(&mut self, owner: Option<FetchOwner>) {
+        match owner {
+            Some(FetchOwner::Tracker(id)) => {
+                self.announces.fetched(&mut self.session, &mut self.fetches, id);
+            }
+            None => {}
         }
     }
 
@@ -60,7 +74,11 @@ impl Engine {
                         }
                         (Protocol::Dht, ..) => {}
                         (Protocol::Tracker, ..) => {
-                            self.announces.datagram(&mut self.session, &datagram);
+                            self.announces.datagram(
+                                &mut self.session,
+                                &mut self.fetches,
+                                &datagram,
+                            );
                         }
                     }
                 }

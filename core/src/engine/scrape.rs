@@ -19,7 +19,7 @@ impl Engine {
         if self.session.stopping {
             return Err(Stopping);
         }
-        let id = self.announces.scrape(&mut self.session, tracker, infohashes);
+        let id = self.announces.scrape(&mut self.session, &mut self.fetches, tracker, infohashes);
         self.settle();
         Ok(id)
     }

@@ -25,7 +25,7 @@ impl Engine {
         self.open_connections();
         self.settle_touched();
         while let Some(id) = self.session.leaving.pop() {
-            self.announces.abandon(&mut self.session, id);
+            self.announces.abandon(&mut self.session, &mut self.fetches, id);
         }
         self.settle_sent();
         for done in self.announces.take_finished() {
@@ -69,7 +69,7 @@ impl Engine {
     fn settle_torrent(&mut self, id: TorrentId) {
         let Some(torrent) = self.torrents.get_mut(id) else { return };
         while let Some(announce) = torrent.next_announce(&mut self.session) {
-            self.announces.start(&mut self.session, id, announce);
+            self.announces.start(&mut self.session, &mut self.fetches, id, announce);
         }
         if let (Some(dht), Some(wish)) = (&mut self.dht, torrent.next_dht_wish(&self.session)) {
             let wish = dht.wish_of_torrent(&self.session, id, wish);

@@ -5,19 +5,16 @@
 //! ends the exchange as soon as its head is there; whether and how often it is followed is for the
 //! caller, as are all deadlines.
 
-use std::io::Read as _;
+use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::body::{BodyDecoder, Framing};
-use super::head::{HeadBuffer, Headers, ResponseHead};
+use super::head::Headers;
+use super::response::{Head, Part, ResponseDecoder, decompress};
 use super::{HttpError, Url, UrlError};
 
 /// Redirects to follow before giving up (defence 10).
 pub const MAX_REDIRECTS: u32 = 5;
-
-/// Interim responses (status 1xx) to skip before giving up (chosen).
-const MAX_INTERIM: u32 = 8;
 
 /// A GET request.
 #[derive(Clone, Debug)]
@@ -25,6 +22,7 @@ pub struct Request {
     url: Url,
     headers: Vec<(&'static str, String)>,
     keep_alive: bool,
+    range: Option<Range<u64>>,
 }
 
 /// How much of a response is accepted.
@@ -42,14 +40,10 @@ pub struct ClientExchange {
     url: Url,
     request: Bytes,
     limits: Limits,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    Head { buffer: HeadBuffer, interim: u32 },
-    Body { head: ResponseHead, decoder: BodyDecoder, body: Vec<u8> },
-    Done,
+    decoder: ResponseDecoder,
+    head: Option<Head>,
+    body: Vec<u8>,
+    is_over: bool,
 }
 
 /// How far an exchange has come.
@@ -79,7 +73,7 @@ pub struct Response {
 impl Request {
     /// A request for what `url` names.
     pub fn get(url: Url) -> Self {
-        Request { url, headers: Vec::new(), keep_alive: false }
+        Request { url, headers: Vec::new(), keep_alive: false, range: None }
     }
 
     /// Adds a header. Characters of the value that cannot stand in one are left out.
@@ -95,13 +89,24 @@ impl Request {
         self
     }
 
+    /// Asks for these bytes only, without a content coding. The range is not empty.
+    pub fn range(mut self, range: Range<u64>) -> Self {
+        self.range = Some(range);
+        self
+    }
+
     /// The request as it is sent.
-    fn to_bytes(&self) -> Bytes {
-        let mut text = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nAccept-Encoding: gzip\r\n",
-            self.url.target(),
-            self.url.authority(),
-        );
+    pub(super) fn to_bytes(&self) -> Bytes {
+        let mut text =
+            format!("GET {} HTTP/1.1\r\nHost: {}\r\n", self.url.target(), self.url.authority());
+        match &self.range {
+            None => text.push_str("Accept-Encoding: gzip\r\n"),
+            Some(range) => {
+                let last = range.end.saturating_sub(1);
+                text.push_str("Accept-Encoding: identity\r\n");
+                text.push_str(&format!("Range: bytes={}-{last}\r\n", range.start));
+            }
+        }
         let authorization = self.url.authorization().map(|value| ("Authorization", value));
         let connection = (!self.keep_alive).then(|| ("Connection", "close".to_owned()));
         for (name, value) in self.headers.iter().cloned().chain(authorization).chain(connection) {
@@ -126,7 +131,10 @@ impl ClientExchange {
             url: request.url.clone(),
             request: request.to_bytes(),
             limits,
-            state: State::head(0),
+            decoder: ResponseDecoder::new(limits.head),
+            head: None,
+            body: Vec::new(),
+            is_over: false,
         }
     }
 
@@ -137,130 +145,59 @@ impl ClientExchange {
 
     /// Bytes came in. After an error or anything but [`Progress::More`], the exchange is over.
     pub fn handle(&mut self, mut data: &[u8]) -> Result<Progress, HttpError> {
-        loop {
-            match &mut self.state {
-                State::Done => return Ok(Progress::More),
-                State::Head { buffer, interim } => {
-                    let interim = *interim;
-                    // Its beginning is judged first, so that any cut ends in the same error.
-                    let filled = buffer.fill(&mut data, self.limits.head);
-                    check_start(buffer.bytes())?;
-                    if !filled? {
-                        return Ok(Progress::More);
-                    }
-                    let head = ResponseHead::parse(buffer.bytes())?;
-                    if let Some(location) = self.redirect(&head)? {
-                        self.state = State::Done;
+        while !self.is_over {
+            let Some(part) = self.decoder.next(&mut data)? else { break };
+            match part {
+                Part::Head(head) => {
+                    if let Some(location) = redirect(&self.url, &head)? {
+                        self.is_over = true;
                         return Ok(Progress::Redirect(location));
                     }
-                    self.state = self.after_head(head, interim)?;
-                }
-                State::Body { decoder, body, .. } => {
-                    while let Some(part) = decoder.decode(&mut data)? {
-                        if part.len() > self.limits.body.saturating_sub(body.len()) {
-                            return Err(HttpError::BodyTooLong(self.limits.body));
-                        }
-                        body.extend_from_slice(part);
+                    if head.length.is_some_and(|length| length > self.limits.body as u64) {
+                        return Err(HttpError::BodyTooLong(self.limits.body));
                     }
-                    if !decoder.is_done() {
-                        return Ok(Progress::More);
-                    }
-                    return self.finish(data.is_empty());
+                    self.head = Some(head);
                 }
+                Part::Body(part) => {
+                    if part.len() > self.limits.body.saturating_sub(self.body.len()) {
+                        return Err(HttpError::BodyTooLong(self.limits.body));
+                    }
+                    self.body.extend_from_slice(part);
+                }
+                Part::End { keep_alive } => return self.finish(keep_alive),
             }
         }
+        Ok(Progress::More)
     }
 
     /// The connection has ended in order: the end of some bodies.
     pub fn handle_close(&mut self) -> Result<Progress, HttpError> {
-        match &mut self.state {
-            State::Done => Ok(Progress::More),
-            State::Head { .. } => Err(HttpError::UnexpectedEnd),
-            State::Body { decoder, .. } => {
-                decoder.handle_close()?;
-                self.finish(false)
-            }
+        if self.is_over {
+            return Ok(Progress::More);
         }
+        self.decoder.handle_close()?;
+        self.finish(false)
     }
 
-    /// Where a redirect leads.
-    fn redirect(&self, head: &ResponseHead) -> Result<Option<Url>, HttpError> {
-        if !matches!(head.status, 301 | 302 | 303 | 307 | 308) {
-            return Ok(None);
-        }
-        let location = head.headers.get_str("location");
-        let location = location.ok_or(HttpError::BadRedirect(UrlError::BadHost))?;
-        self.url.join(location).map(Some).map_err(HttpError::BadRedirect)
-    }
-
-    fn after_head(&self, head: ResponseHead, interim: u32) -> Result<State, HttpError> {
-        if (100..200).contains(&head.status) {
-            // 101 would be the answer to an upgrade that was not asked for.
-            let next = interim + 1;
-            return if head.status == 101 || next > MAX_INTERIM {
-                Err(HttpError::MalformedHead)
-            } else {
-                Ok(State::head(next))
-            };
-        }
-        let framing = head.framing()?;
-        if matches!(framing, Framing::Length(len) if len > self.limits.body as u64) {
-            return Err(HttpError::BodyTooLong(self.limits.body));
-        }
-        Ok(State::Body { head, decoder: BodyDecoder::new(framing), body: Vec::new() })
-    }
-
-    /// The response; `clean` says whether the connection is exactly at its end.
-    fn finish(&mut self, clean: bool) -> Result<Progress, HttpError> {
-        let State::Body { head, body, .. } = std::mem::replace(&mut self.state, State::Done) else {
+    /// The response is complete.
+    fn finish(&mut self, keep_alive: bool) -> Result<Progress, HttpError> {
+        self.is_over = true;
+        let Some(Head { status, headers, .. }) = self.head.take() else {
             return Ok(Progress::More);
         };
-        let body = decompress(&head.headers, body, self.limits.body)?;
-        let keep_alive = clean && head.persistent && !head.headers.has_token("connection", "close");
-        let ResponseHead { status, headers, .. } = head;
+        let body = decompress(&headers, std::mem::take(&mut self.body), self.limits.body)?;
         Ok(Progress::Response(Response { status, headers, body: body.into(), keep_alive }))
     }
 }
 
-impl State {
-    fn head(interim: u32) -> Self {
-        State::Head { buffer: HeadBuffer::default(), interim }
+/// Where a response sends its client, if it is a redirect of a request for `url`.
+pub(super) fn redirect(url: &Url, head: &Head) -> Result<Option<Url>, HttpError> {
+    if !matches!(head.status, 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
     }
-}
-
-/// What does not begin like HTTP will not become it: no need to wait for an empty line.
-fn check_start(bytes: &[u8]) -> Result<(), HttpError> {
-    let start = b"HTTP/1.";
-    if bytes.iter().zip(start).all(|(given, wanted)| given == wanted) {
-        Ok(())
-    } else {
-        Err(HttpError::MalformedHead)
-    }
-}
-
-/// The body without its content coding (RFC 9110, section 8.4.1).
-fn decompress(headers: &Headers, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, HttpError> {
-    let coding = headers.get("content-encoding").unwrap_or_default().trim_ascii();
-    match coding.to_ascii_lowercase().as_slice() {
-        b"" | b"identity" => Ok(body),
-        b"gzip" | b"x-gzip" if body.is_empty() => Ok(body),
-        b"gzip" | b"x-gzip" => inflate(&body, limit),
-        _ => Err(HttpError::UnknownContentCoding),
-    }
-}
-
-/// Inflates to at most `limit` bytes.
-fn inflate(packed: &[u8], limit: usize) -> Result<Vec<u8>, HttpError> {
-    let mut plain = Vec::new();
-    let bound = (limit as u64).saturating_add(1);
-    flate2::bufread::GzDecoder::new(packed)
-        .take(bound)
-        .read_to_end(&mut plain)
-        .map_err(|_| HttpError::BadCompression)?;
-    if plain.len() > limit {
-        return Err(HttpError::BodyTooLong(limit));
-    }
-    Ok(plain)
+    let location = head.headers.get_str("location");
+    let location = location.ok_or(HttpError::BadRedirect(UrlError::BadHost))?;
+    url.join(location).map(Some).map_err(HttpError::BadRedirect)
 }
 
 #[cfg(test)]
@@ -313,6 +250,17 @@ mod tests {
             exchange().request(),
             "GET /a/announce?x HTTP/1.1\r\nHost: t.example:81\r\nAccept-Encoding: gzip\r\n\
              User-Agent: bs1\r\nAuthorization: Basic dTpw\r\nConnection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn request_for_a_range_names_its_last_byte_and_no_coding() {
+        let url = Url::parse("http://s.example/f").unwrap();
+        let request = Request::get(url).range(100..300).keep_alive();
+        assert_eq!(
+            request.to_bytes(),
+            "GET /f HTTP/1.1\r\nHost: s.example\r\nAccept-Encoding: identity\r\n\
+             Range: bytes=100-299\r\n\r\n"
         );
     }
 

@@ -25,6 +25,8 @@ pub enum HttpError {
     BadCompression,
     /// The connection ended before the response did.
     UnexpectedEnd,
+    /// The bytes that a partial response says it has are not those that were asked for.
+    BadRange,
     /// A redirect without a location, or to one that cannot be used.
     BadRedirect(UrlError),
 }
@@ -43,6 +45,7 @@ impl fmt::Display for HttpError {
             HttpError::UnknownContentCoding => "the answer's content coding is not supported",
             HttpError::BadCompression => "the answer's compression is broken",
             HttpError::UnexpectedEnd => "the connection ended before the answer did",
+            HttpError::BadRange => "the answer is another part of the file",
             HttpError::BadRedirect(why) => return write!(f, "redirected to nowhere: {why}"),
         })
     }

@@ -7,19 +7,18 @@
 
 use std::net::IpAddr;
 
-use bytes::Bytes;
-
-use crate::action::{Action, Close};
+use crate::action::Action;
 use crate::deadline::TimerKey;
 use crate::event::{Datagram, ResolveError};
 use crate::family::Families;
 use crate::http::Url;
-use crate::id::{AnnounceId, ConnId, Slab, TorrentId};
+use crate::http::fetch::Output;
+use crate::id::{AnnounceId, FetchId, Slab, TorrentId};
 use crate::notice::Notice;
 use crate::piece::InfoHash;
-use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::announce_queue::AnnounceQueue;
+use crate::session::fetches::{FetchOwner, Fetches};
 use crate::session::op::OpOwner;
 use crate::timer::TimerId;
 use crate::tracker::exchange::{Exchange, Step};
@@ -28,7 +27,6 @@ use crate::tracker::udp::UdpTracker;
 use crate::tracker::{
     AnnounceRequest, AnnounceResponse, Answer, NamedBy, Question, ScrapeId, TrackerError,
 };
-use crate::transport::{Role, StreamEvent};
 
 /// What came of an announce.
 pub(crate) type AnnounceResult = Result<AnnounceResponse, TrackerError>;
@@ -83,9 +81,7 @@ struct Running {
     asker: Asker,
     host: Box<str>,
     exchange: Exchange,
-    conn: Option<ConnId>,
-    /// What waits to be gathered.
-    request: Bytes,
+    fetch: Option<FetchId>,
     timer: TimerId,
 }
 
@@ -108,19 +104,26 @@ impl Announces {
     }
 
     /// Makes an announce, now or when its turn comes.
-    pub(crate) fn start(&mut self, session: &mut Session, torrent: TorrentId, errand: Errand) {
+    pub(crate) fn start(
+        &mut self,
+        session: &mut Session,
+        fetches: &mut Fetches,
+        torrent: TorrentId,
+        errand: Errand,
+    ) {
         let Errand { announce, request } = errand;
         let infohash = request.infohash;
         let asker = Asker::Torrent { id: torrent, infohash, tracker: announce.tracker };
         let Announce { url, family, named_by, .. } = announce;
         let (families, question) = (Families::only(family), request.into());
-        self.ask(session, Waiting { asker, url, families, named_by, question });
+        self.ask(session, fetches, Waiting { asker, url, families, named_by, question });
     }
 
     /// Asks a tracker for the numbers of swarms; `Notice::Scraped` tells what it says.
     pub(crate) fn scrape(
         &mut self,
         session: &mut Session,
+        fetches: &mut Fetches,
         url: Url,
         infohashes: Vec<InfoHash>,
     ) -> ScrapeId {
@@ -130,31 +133,42 @@ impl Announces {
         let (asker, families) = (Asker::User(id), session.families());
         // Torrents' trackers come here too; and a scrape's path is always one that may be asked.
         let named_by = NamedBy::Torrent;
-        self.ask(session, Waiting { asker, url, families, named_by, question });
+        self.ask(session, fetches, Waiting { asker, url, families, named_by, question });
         id
     }
 
-    fn ask(&mut self, session: &mut Session, what: Waiting) {
+    fn ask(&mut self, session: &mut Session, fetches: &mut Fetches, what: Waiting) {
         let host = what.url.host().to_tls_name();
         let leaves = what.question.is_farewell();
         self.waiting.push(host, what, leaves);
-        self.start_waiting(session);
+        self.start_waiting(session, fetches);
     }
 
     /// A torrent does not wait for its announces any more, except to take its leave.
-    pub(crate) fn abandon(&mut self, session: &mut Session, torrent: TorrentId) {
+    pub(crate) fn abandon(
+        &mut self,
+        session: &mut Session,
+        fetches: &mut Fetches,
+        torrent: TorrentId,
+    ) {
         self.abandon_of(
             session,
+            fetches,
             |asker| matches!(asker, Asker::Torrent { id, .. } if id == torrent),
         );
     }
 
     /// The user does not wait for scrapes any more.
-    pub(crate) fn abandon_scrapes(&mut self, session: &mut Session) {
-        self.abandon_of(session, |asker| matches!(asker, Asker::User(_)));
+    pub(crate) fn abandon_scrapes(&mut self, session: &mut Session, fetches: &mut Fetches) {
+        self.abandon_of(session, fetches, |asker| matches!(asker, Asker::User(_)));
     }
 
-    fn abandon_of(&mut self, session: &mut Session, is_given_up: impl Fn(Asker) -> bool) {
+    fn abandon_of(
+        &mut self,
+        session: &mut Session,
+        fetches: &mut Fetches,
+        is_given_up: impl Fn(Asker) -> bool,
+    ) {
         let stays = |asker, question: &Question| !is_given_up(asker) || question.is_farewell();
         self.waiting.retain(|waiting| stays(waiting.asker, &waiting.question));
         let running = self.running.iter();
@@ -164,24 +178,24 @@ impl Announces {
             .collect();
         for id in given_up {
             self.udp.cancel(id);
-            self.remove(session, id);
+            self.remove(session, fetches, id);
         }
-        self.start_waiting(session);
+        self.start_waiting(session, fetches);
     }
 
     /// Gives all announces up.
-    pub(crate) fn abandon_all(&mut self, session: &mut Session) {
+    pub(crate) fn abandon_all(&mut self, session: &mut Session, fetches: &mut Fetches) {
         self.waiting.retain(|_| false);
         let all: Vec<AnnounceId> = self.running.keys().collect();
         for id in all {
             self.udp.cancel(id);
-            self.remove(session, id);
+            self.remove(session, fetches, id);
         }
     }
 
     /// Begins what waits and may run; nothing before it is known what we can listen on, since
     /// that is what datagrams leave by.
-    pub(crate) fn start_waiting(&mut self, session: &mut Session) {
+    pub(crate) fn start_waiting(&mut self, session: &mut Session, fetches: &mut Fetches) {
         if session.listeners_pending > 0 {
             return;
         }
@@ -196,11 +210,10 @@ impl Announces {
                 asker,
                 host,
                 exchange,
-                conn: None,
-                request: Bytes::new(),
+                fetch: None,
                 timer: timers.register(TimerKey::Announce(id)),
             });
-            self.advance(session, id);
+            self.advance(session, fetches, id);
         }
     }
 
@@ -209,58 +222,40 @@ impl Announces {
     pub(crate) fn resolved(
         &mut self,
         session: &mut Session,
+        fetches: &mut Fetches,
         id: AnnounceId,
         result: Result<Vec<IpAddr>, ResolveError>,
     ) {
         let now = session.now;
-        self.input(session, id, |exchange| exchange.handle_resolved(now, result));
+        self.input(session, fetches, id, |exchange| exchange.handle_resolved(now, result));
     }
 
-    /// Something happened on the connection of an announce.
-    pub(crate) fn handle_stream(
+    /// There may be something new of the fetch of an announce.
+    pub(crate) fn fetched(&mut self, session: &mut Session, fetches: &mut Fetches, id: AnnounceId) {
+        self.input(session, fetches, id, |_| {});
+    }
+
+    pub(crate) fn timeout(&mut self, session: &mut Session, fetches: &mut Fetches, id: AnnounceId) {
+        let now = session.now;
+        self.input(session, fetches, id, |exchange| exchange.handle_timeout(now));
+    }
+
+    pub(crate) fn datagram(
         &mut self,
         session: &mut Session,
-        id: AnnounceId,
-        event: StreamEvent,
+        fetches: &mut Fetches,
+        datagram: &Datagram,
     ) {
-        let now = session.now;
-        if matches!(event, StreamEvent::Sent { .. } | StreamEvent::TimedOut) {
-            return;
-        }
-        self.input_with(session, id, |running| match event {
-            StreamEvent::Opened => running.exchange.handle_connected(now),
-            StreamEvent::Received(data) => running.exchange.handle_received(now, &data),
-            StreamEvent::Closed(why) => {
-                running.conn = None;
-                running.exchange.handle_closed(now, why);
-            }
-            StreamEvent::Sent { .. } | StreamEvent::TimedOut => {}
-        });
-    }
-
-    pub(crate) fn timeout(&mut self, session: &mut Session, id: AnnounceId) {
-        let now = session.now;
-        self.input(session, id, |exchange| exchange.handle_timeout(now));
-    }
-
-    pub(crate) fn datagram(&mut self, session: &mut Session, datagram: &Datagram) {
         self.udp.handle_datagram(session.now, datagram.remote, &datagram.data);
-        self.advance_udp(session);
+        self.advance_udp(session, fetches);
     }
 
-    pub(crate) fn udp_timeout(&mut self, session: &mut Session) {
+    pub(crate) fn udp_timeout(&mut self, session: &mut Session, fetches: &mut Fetches) {
         self.udp.handle_timeout(session.now);
-        self.advance_udp(session);
+        self.advance_udp(session, fetches);
     }
 
     // What follows.
-
-    /// What an announce's connection is to be sent.
-    pub(crate) fn gather(&mut self, id: AnnounceId, out: &mut Segments) {
-        if let Some(running) = self.running.get_mut(id) {
-            out.push(std::mem::take(&mut running.request));
-        }
-    }
 
     /// The announces that are done.
     pub(crate) fn take_finished(&mut self) -> Vec<Finished> {
@@ -277,60 +272,72 @@ impl Announces {
         std::iter::from_fn(|| self.udp.poll_transmit()).collect()
     }
 
-    fn input(&mut self, session: &mut Session, id: AnnounceId, input: impl FnOnce(&mut Exchange)) {
-        self.input_with(session, id, |running| input(&mut running.exchange));
-    }
-
-    fn input_with(
+    fn input(
         &mut self,
         session: &mut Session,
+        fetches: &mut Fetches,
         id: AnnounceId,
-        input: impl FnOnce(&mut Running),
+        input: impl FnOnce(&mut Exchange),
     ) {
         if let Some(running) = self.running.get_mut(id) {
-            input(running);
-            self.advance(session, id);
-            self.start_waiting(session);
+            input(&mut running.exchange);
+            self.advance(session, fetches, id);
+            self.start_waiting(session, fetches);
         }
     }
 
     /// Does what an exchange wants done.
-    fn advance(&mut self, session: &mut Session, id: AnnounceId) {
+    fn advance(&mut self, session: &mut Session, fetches: &mut Fetches, id: AnnounceId) {
         while let Some(running) = self.running.get_mut(id) {
-            let Some(step) = running.exchange.poll_step() else {
-                let (timer, at) = (running.timer, running.exchange.poll_timeout());
-                return session.arm(timer, at);
-            };
-            match step {
-                Step::Resolve(host) => {
-                    session.resolve(OpOwner::Announce(id), &host);
+            if let Some(step) = running.exchange.poll_step() {
+                self.perform(session, fetches, id, step);
+                continue;
+            }
+            match running.fetch.and_then(|fetch| fetches.poll(fetch)) {
+                Some(Output::Requested) => self.note_sent(id),
+                Some(Output::Response(response)) => running.exchange.handle_response(&response),
+                Some(Output::Failed(why)) => running.exchange.handle_failed(why),
+                // Of a range, which no tracker is asked for.
+                Some(Output::Head { .. } | Output::Body(_) | Output::End) => {}
+                None => {
+                    let (timer, at) = (running.timer, running.exchange.poll_timeout());
+                    return session.arm(timer, at);
                 }
-                Step::Connect { to, tls } => {
-                    running.conn = Some(session.transport().connect(to, tls, Role::Fetch(id)));
+            }
+        }
+    }
+
+    fn perform(
+        &mut self,
+        session: &mut Session,
+        fetches: &mut Fetches,
+        id: AnnounceId,
+        step: Step,
+    ) {
+        let Some(running) = self.running.get_mut(id) else { return };
+        match step {
+            Step::Resolve(host) => {
+                session.resolve(OpOwner::Announce(id), &host);
+            }
+            Step::Fetch(request) => {
+                let owner = FetchOwner::Tracker(id);
+                running.fetch = Some(fetches.start(session, owner, *request));
+            }
+            Step::TryNext => {
+                if let Some(fetch) = running.fetch {
+                    fetches.try_next(session, fetch);
                 }
-                Step::Send(bytes) => {
-                    running.request = bytes;
-                    if let Some(conn) = running.conn {
-                        session.transport().ask_send(conn);
-                    }
-                    self.note_sent(id);
-                }
-                Step::Close => {
-                    if let Some(conn) = running.conn.take() {
-                        session.transport().close(conn, Close::Abort);
-                    }
-                }
-                Step::Ask { to, patience } => {
-                    let url = running.exchange.tracker().clone();
-                    let question = running.exchange.question().clone();
-                    self.udp.ask(session.now, id, to, &url, question, patience);
-                    self.advance_udp(session);
-                }
-                Step::Done(result) => {
-                    let asker = running.asker;
-                    self.remove(session, id);
-                    self.finish(session, asker, result);
-                }
+            }
+            Step::Ask { to, patience } => {
+                let url = running.exchange.tracker().clone();
+                let question = running.exchange.question().clone();
+                self.udp.ask(session.now, id, to, &url, question, patience);
+                self.advance_udp(session, fetches);
+            }
+            Step::Done(result) => {
+                let asker = running.asker;
+                self.remove(session, fetches, id);
+                self.finish(session, asker, result);
             }
         }
     }
@@ -362,23 +369,23 @@ impl Announces {
         }
     }
 
-    fn advance_udp(&mut self, session: &mut Session) {
+    fn advance_udp(&mut self, session: &mut Session, fetches: &mut Fetches) {
         let now = session.now;
         while let Some(id) = self.udp.poll_sent() {
             self.note_sent(id);
         }
         while let Some((id, result)) = self.udp.poll_output() {
-            self.input(session, id, |exchange| exchange.handle_answer(now, result));
+            self.input(session, fetches, id, |exchange| exchange.handle_answer(now, result));
         }
         session.arm(self.udp_timer, self.udp.poll_timeout());
     }
 
-    fn remove(&mut self, session: &mut Session, id: AnnounceId) {
+    fn remove(&mut self, session: &mut Session, fetches: &mut Fetches, id: AnnounceId) {
         if let Some(running) = self.running.remove(id) {
             self.waiting.done(&running.host);
             session.timers.unregister(running.timer);
-            if let Some(conn) = running.conn {
-                session.transport().close(conn, Close::Abort);
+            if let Some(fetch) = running.fetch {
+                fetches.end(session, fetch);
             }
         }
     }

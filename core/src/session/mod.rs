@@ -7,6 +7,7 @@ mod announce_queue;
 pub(crate) mod announces;
 pub mod bans;
 pub(crate) mod dht_host;
+pub(crate) mod fetches;
 pub(crate) mod lsd_host;
 pub(crate) mod op;
 pub(crate) mod rates;

@@ -1,6 +1,6 @@
 //! Whose request to the disk or the resolver an operation is.
 
-use crate::id::{AnnounceId, PeerSlot, TorrentId};
+use crate::id::{AnnounceId, FetchId, PeerSlot, TorrentId};
 use crate::peer_source::PeerSource;
 use crate::piece::{BlockRun, InfoHash, PieceIndex};
 
@@ -9,8 +9,10 @@ use crate::piece::{BlockRun, InfoHash, PieceIndex};
 pub(crate) enum OpOwner {
     /// A torrent.
     Torrent(TorrentId, TorrentOp),
-    /// An announce that looks up its tracker.
+    /// An announce over UDP that looks up its tracker.
     Announce(AnnounceId),
+    /// A fetch over HTTP that looks up its host.
+    Fetch(FetchId),
     /// A torrent that looks up a peer which is given by a name.
     Peer(TorrentId, NamedPeer),
     /// The DHT.

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use crate::id::{AnnounceId, ClientId, PeerSlot, TorrentId};
+use crate::id::{ClientId, FetchId, PeerSlot, TorrentId};
 use crate::timer::TimerId;
 
 /// A stream, from `Connect` or `accept` to `Close` or `Closed`.
@@ -59,8 +59,8 @@ pub(crate) enum Role {
     Incoming,
     /// A peer of a torrent.
     Peer(TorrentId, PeerSlot),
-    /// We ask an HTTP tracker.
-    Fetch(AnnounceId),
+    /// A fetch over HTTP.
+    Fetch(FetchId),
     /// A client of our tracker.
     TrackerClient(ClientId),
 }

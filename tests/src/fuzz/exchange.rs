@@ -1,5 +1,5 @@
-//! One question to one tracker: look-up, addresses, connections, redirects, answers in any order
-//! and at any time. It ends exactly once and in time, holds one connection at most, and is never
+//! One question to one tracker, with what is fetched for it: look-up, addresses, connections,
+//! redirects, answers in any order and at any time. It ends exactly once and in time, holds one connection at most, and is never
 //! led where a torrent must not lead.
 //!
 //! The input is a program: a byte for the tracker and the question, then a byte an event with its
@@ -11,6 +11,7 @@ use std::time::Duration;
 use bitswarm_core::Instant;
 use bitswarm_core::event::{NetError, ResolveError};
 use bitswarm_core::family::{Families, Family};
+use bitswarm_core::http::fetch::{self, Fetch, Output};
 use bitswarm_core::http::{Url, origin};
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::tracker::{
@@ -67,6 +68,7 @@ pub(super) fn run(data: &[u8]) {
             NamedBy::Torrent,
             "bitswarm/0",
         ),
+        fetch: None,
         now: Instant::ZERO,
         looks_up: false,
         conn: None,
@@ -82,13 +84,14 @@ pub(super) fn run(data: &[u8]) {
         asker.follow();
     }
     asker.now = asker.now.max(deadline);
-    asker.exchange.handle_timeout(asker.now);
+    asker.time_out();
     asker.follow();
     assert!(asker.done && asker.conn.is_none(), "its time is over");
 }
 
 struct Asker {
     exchange: Exchange,
+    fetch: Option<Fetch>,
     now: Instant,
     looks_up: bool,
     conn: Option<Connection>,
@@ -116,12 +119,15 @@ impl Asker {
                 let result = addresses(input.byte());
                 self.led_by = self.sent_to;
                 self.resolved = result.clone().unwrap_or_default();
-                self.exchange.handle_resolved(now, result);
+                match &mut self.fetch {
+                    Some(fetch) => fetch.handle_resolved(now, result),
+                    None => self.exchange.handle_resolved(now, result),
+                }
             }
             1 => {
                 if let Some(conn) = self.conn.as_mut().filter(|conn| !conn.open) {
                     conn.open = true;
-                    self.exchange.handle_connected(now);
+                    self.fetch.as_mut().expect("it connects").handle_connected(now);
                 }
             }
             2 => {
@@ -135,12 +141,12 @@ impl Asker {
             4 => {
                 let why = [None, Some(NetError::Reset), Some(NetError::Refused)][input.below(3)];
                 if self.conn.take().is_some() {
-                    self.exchange.handle_closed(now, why);
+                    self.fetch.as_mut().expect("it was connected").handle_closed(now, why);
                 }
             }
             5 => {
                 self.now += Duration::from_secs(u64::from(input.byte() & 15));
-                self.exchange.handle_timeout(self.now);
+                self.time_out();
             }
             6 if self.asks => {
                 self.asks = false;
@@ -152,55 +158,92 @@ impl Asker {
                 self.exchange.handle_answer(now, result);
             }
             // What comes unasked is harmless.
-            _ => self.exchange.handle_timeout(now),
+            _ => self.time_out(),
         }
     }
 
     fn receive(&mut self, bytes: &[u8]) {
         if self.conn.as_ref().is_some_and(|conn| conn.open) {
-            self.exchange.handle_received(self.now, bytes);
+            let fetch = self.fetch.as_mut().expect("it is connected");
+            fetch.handle_received(self.now, bytes.into());
         }
     }
 
-    /// Does what the exchange wants done.
+    fn time_out(&mut self) {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.handle_timeout(self.now);
+        }
+        self.exchange.handle_timeout(self.now);
+    }
+
+    /// Does what the exchange and its fetch want done.
     fn follow(&mut self) {
-        while let Some(step) = self.exchange.poll_step() {
-            assert!(!self.done, "{step:?} after the last step");
-            match step {
-                Step::Resolve(host) => {
-                    assert!(host.parse::<IpAddr>().is_err() && self.conn.is_none());
-                    self.looks_up = true;
+        loop {
+            if let Some(step) = self.fetch.as_mut().and_then(Fetch::poll_step) {
+                assert!(!self.done, "{step:?} after the last step");
+                self.fetch_on(step);
+            } else if let Some(output) = self.fetch.as_mut().and_then(Fetch::poll_output) {
+                match output {
+                    Output::Requested => {}
+                    Output::Response(response) => self.exchange.handle_response(&response),
+                    Output::Failed(why) => self.exchange.handle_failed(why),
+                    other => panic!("{other:?} of a whole body"),
                 }
-                Step::Connect { to, .. } => self.connect(to),
-                Step::Send(bytes) => {
-                    let conn = self.conn.as_ref().expect("sends on a connection");
-                    assert!(conn.open);
-                    let ip = conn.to.ip();
-                    let harmless =
-                        bytes.starts_with(b"GET /announce") || bytes.starts_with(b"GET /scrape");
-                    assert!(harmless || !ip.is_loopback(), "presses a button at {ip}");
-                    self.sent_to = Some(ip);
-                }
-                Step::Close => assert!(self.conn.take().is_some(), "closes what is not open"),
-                Step::Ask { patience, .. } => {
-                    assert!(self.conn.is_none() && !patience.is_zero());
-                    self.asks = true;
-                }
-                Step::Done(result) => {
-                    // The exchange that is over does not wait for its connection to be closed
-                    // when the other side has closed it.
-                    self.done = true;
-                    match result {
-                        Ok(Answer::Announce(response)) => check_announce(&response, usize::MAX),
-                        Ok(Answer::Scrape(_)) => {}
-                        Err(error) => check_error(&error),
-                    }
+            } else if let Some(step) = self.exchange.poll_step() {
+                assert!(!self.done, "{step:?} after the last step");
+                self.go_on(step);
+            } else {
+                break;
+            }
+        }
+        let fetch = self.fetch.as_ref().and_then(Fetch::poll_timeout);
+        let deadline = fetch.into_iter().chain(self.exchange.poll_timeout()).min();
+        assert_eq!(self.done, deadline.is_none());
+        assert!(deadline.is_none_or(|at| at > self.now), "overdue at {:?}: {deadline:?}", self.now);
+    }
+
+    fn fetch_on(&mut self, step: fetch::Step) {
+        match step {
+            fetch::Step::Resolve(host) => self.look_up(&host),
+            fetch::Step::Connect { to, .. } => self.connect(to),
+            fetch::Step::Send(bytes) => {
+                let conn = self.conn.as_ref().expect("sends on a connection");
+                assert!(conn.open);
+                let ip = conn.to.ip();
+                let harmless =
+                    bytes.starts_with(b"GET /announce") || bytes.starts_with(b"GET /scrape");
+                assert!(harmless || !ip.is_loopback(), "presses a button at {ip}");
+                self.sent_to = Some(ip);
+            }
+            fetch::Step::Close => assert!(self.conn.take().is_some(), "closes what is not open"),
+        }
+    }
+
+    fn go_on(&mut self, step: Step) {
+        match step {
+            Step::Fetch(request) => self.fetch = Some(Fetch::new(self.now, *request)),
+            Step::TryNext => self.fetch.as_mut().expect("it fetches").try_next(self.now),
+            Step::Resolve(host) => self.look_up(&host),
+            Step::Ask { patience, .. } => {
+                assert!(self.conn.is_none() && !patience.is_zero());
+                self.asks = true;
+            }
+            Step::Done(result) => {
+                // The exchange that is over does not wait for its connection to be closed
+                // when the other side has closed it.
+                self.done = true;
+                match result {
+                    Ok(Answer::Announce(response)) => check_announce(&response, usize::MAX),
+                    Ok(Answer::Scrape(_)) => {}
+                    Err(error) => check_error(&error),
                 }
             }
         }
-        let deadline = self.exchange.poll_timeout();
-        assert_eq!(self.done, deadline.is_none());
-        assert!(deadline.is_none_or(|at| at > self.now), "overdue at {:?}: {deadline:?}", self.now);
+    }
+
+    fn look_up(&mut self, host: &str) {
+        assert!(host.parse::<IpAddr>().is_err() && self.conn.is_none());
+        self.looks_up = true;
     }
 
     fn connect(&mut self, to: SocketAddr) {

@@ -1,12 +1,31 @@
-//! Exchanges, on ladders of steps and what came of them.
+//! Exchanges with the fetches they start, on ladders of steps and what came of them.
 
 use super::*;
+use crate::event::NetError;
+use crate::family::Family;
+use crate::http::HttpError;
+use crate::http::fetch::{self, Fetch, Output};
 use crate::piece::{InfoHash, PeerId};
 use crate::tracker::announce::{AnnounceEvent, AnnounceRequest};
+use bytes::{Bytes, BytesMut};
 
-/// An exchange and the world's side of a ladder. Times are in seconds.
+/// An exchange, its fetch and the world's side of a ladder. Times are in seconds.
 struct Ladder {
     exchange: Exchange,
+    fetch: Option<Fetch>,
+    now: Instant,
+    steps: VecDeque<Step>,
+}
+
+/// What an exchange or its fetch wants done.
+#[derive(PartialEq, Debug)]
+enum Step {
+    Resolve(Box<str>),
+    Connect { to: SocketAddr, tls: Option<Box<str>> },
+    Send(Bytes),
+    Close,
+    Ask { to: SocketAddr, patience: Duration },
+    Done(Result<Answer, TrackerError>),
 }
 
 fn request(event: Option<AnnounceEvent>) -> Question {
@@ -36,14 +55,78 @@ fn ask(url: &str, question: Question) -> Ladder {
 }
 
 fn ask_in(families: Families, url: &str, question: Question) -> Ladder {
-    let url = Url::parse(url).unwrap();
-    let by = NamedBy::Torrent;
-    Ladder { exchange: Exchange::new(Instant::ZERO, url, question, families, by, "bitswarm/1") }
+    Ladder::new(url, question, families, NamedBy::Torrent)
 }
 
 impl Ladder {
+    fn new(url: &str, question: Question, families: Families, by: NamedBy) -> Self {
+        let (url, now) = (Url::parse(url).unwrap(), Instant::ZERO);
+        let exchange = Exchange::new(now, url, question, families, by, "bitswarm/1");
+        let mut ladder = Ladder { exchange, fetch: None, now, steps: VecDeque::new() };
+        ladder.pump();
+        ladder
+    }
+
+    /// Passes on what the exchange and its fetch have for each other, and collects the rest.
+    fn pump(&mut self) {
+        loop {
+            if let Some(step) = self.fetch.as_mut().and_then(Fetch::poll_step) {
+                self.steps.push_back(match step {
+                    fetch::Step::Resolve(host) => Step::Resolve(host),
+                    fetch::Step::Connect { to, tls } => Step::Connect { to, tls },
+                    fetch::Step::Send(data) => Step::Send(data),
+                    fetch::Step::Close => Step::Close,
+                });
+            } else if let Some(output) = self.fetch.as_mut().and_then(Fetch::poll_output) {
+                match output {
+                    Output::Requested => {}
+                    Output::Response(response) => self.exchange.handle_response(&response),
+                    Output::Failed(why) => self.exchange.handle_failed(why),
+                    other => panic!("{other:?}"),
+                }
+            } else if let Some(step) = self.exchange.poll_step() {
+                match step {
+                    super::Step::Fetch(what) => self.fetch = Some(Fetch::new(self.now, *what)),
+                    super::Step::TryNext => self.fetch.as_mut().unwrap().try_next(self.now),
+                    super::Step::Resolve(host) => self.steps.push_back(Step::Resolve(host)),
+                    super::Step::Ask { to, patience } => {
+                        self.steps.push_back(Step::Ask { to, patience });
+                    }
+                    super::Step::Done(result) => self.steps.push_back(Step::Done(result)),
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn poll_step(&mut self) -> Option<Step> {
+        self.pump();
+        self.steps.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let fetch = self.fetch.as_ref().and_then(Fetch::poll_timeout);
+        fetch.into_iter().chain(self.exchange.poll_timeout()).min()
+    }
+
+    fn handle_timeout(&mut self, at: Instant) {
+        self.now = at;
+        if let Some(fetch) = &mut self.fetch {
+            fetch.handle_timeout(at);
+        }
+        self.exchange.handle_timeout(at);
+    }
+
+    fn looked_up(&mut self, result: Result<Vec<IpAddr>, ResolveError>) {
+        match &mut self.fetch {
+            Some(fetch) => fetch.handle_resolved(Instant::ZERO, result),
+            None => self.exchange.handle_resolved(Instant::ZERO, result),
+        }
+    }
+
     fn expect(&mut self, step: &Step) {
-        assert_eq!(self.exchange.poll_step().as_ref(), Some(step));
+        assert_eq!(self.poll_step().as_ref(), Some(step));
     }
 
     fn expect_resolve(&mut self, host: &str) {
@@ -55,17 +138,17 @@ impl Ladder {
     }
 
     fn expect_send(&mut self) -> String {
-        match self.exchange.poll_step() {
+        match self.poll_step() {
             Some(Step::Send(data)) => String::from_utf8(data.to_vec()).unwrap(),
             other => panic!("{other:?}"),
         }
     }
 
     fn expect_done(&mut self) -> Result<Answer, TrackerError> {
-        match self.exchange.poll_step() {
+        match self.poll_step() {
             Some(Step::Done(result)) => {
-                assert_eq!(self.exchange.poll_step(), None);
-                assert_eq!(self.exchange.poll_timeout(), None);
+                assert_eq!(self.poll_step(), None);
+                assert_eq!(self.poll_timeout(), None);
                 result
             }
             other => panic!("{other:?}"),
@@ -78,24 +161,24 @@ impl Ladder {
 
     fn resolved(&mut self, addresses: &[&str]) {
         let addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
-        self.exchange.handle_resolved(Instant::ZERO, Ok(addresses));
+        self.looked_up(Ok(addresses));
     }
 
     fn connected(&mut self) {
-        self.exchange.handle_connected(Instant::ZERO);
+        self.fetch.as_mut().unwrap().handle_connected(Instant::ZERO);
     }
 
     fn recv(&mut self, data: &str) {
-        self.exchange.handle_received(Instant::ZERO, data.as_bytes());
+        self.fetch.as_mut().unwrap().handle_received(Instant::ZERO, BytesMut::from(data));
     }
 
     fn closed(&mut self, why: Option<NetError>) {
-        self.exchange.handle_closed(Instant::ZERO, why);
+        self.fetch.as_mut().unwrap().handle_closed(Instant::ZERO, why);
     }
 
     fn timeout(&mut self, at: u64) {
-        assert_eq!(self.exchange.poll_timeout(), Some(Instant::from_secs(at)));
-        self.exchange.handle_timeout(Instant::from_secs(at));
+        assert_eq!(self.poll_timeout(), Some(Instant::from_secs(at)));
+        self.handle_timeout(Instant::from_secs(at));
     }
 
     /// Up to where the request is sent to `to`, an address.
@@ -117,7 +200,7 @@ fn announce_goes_from_the_name_to_the_answer() {
     assert!(request.starts_with("GET /announce?k=v&info_hash=iiiiiiii"), "{request}");
     assert!(request.contains("\r\nUser-Agent: bitswarm/1\r\n"));
     ladder.recv(ANSWER);
-    assert_eq!(ladder.exchange.poll_step(), None);
+    assert_eq!(ladder.poll_step(), None);
     ladder.closed(None);
     let answer = ladder.expect_done().unwrap().into_announce().unwrap();
     assert_eq!(answer.interval, Duration::from_secs(900));
@@ -162,10 +245,10 @@ fn deadline_ends_it_in_any_state() {
     waiting.expect_error(&TrackerError::TimedOut);
     waiting.recv("e");
     waiting.closed(None);
-    assert_eq!(waiting.exchange.poll_step(), None);
+    assert_eq!(waiting.poll_step(), None);
 
     let stopped = ask("http://t/announce", request(Some(AnnounceEvent::Stopped)));
-    assert_eq!(stopped.exchange.poll_timeout(), Some(Instant::from_secs(5)));
+    assert_eq!(stopped.poll_timeout(), Some(Instant::from_secs(5)));
 }
 
 #[test]
@@ -212,12 +295,7 @@ fn loopback_is_asked_only_for_announces() {
 
 #[test]
 fn what_the_user_names_is_asked_wherever_it_is_and_its_redirects_as_any() {
-    let users = |url: &str| {
-        let (url, by) = (Url::parse(url).unwrap(), NamedBy::User);
-        let question = request(None);
-        let families = Families::BOTH;
-        Ladder { exchange: Exchange::new(Instant::ZERO, url, question, families, by, "bitswarm/1") }
-    };
+    let users = |url: &str| Ladder::new(url, request(None), Families::BOTH, NamedBy::User);
     for (path, ip) in [("0123456789abcdef", "127.0.0.1"), ("announce/key", "[::1]"), ("", "[::1]")]
     {
         users(&format!("http://{ip}:6969/{path}")).expect_connect(&format!("{ip}:6969"));
@@ -276,7 +354,7 @@ fn http_error_is_one_unless_it_carries_a_refusal() {
 fn lookup_that_fails_is_the_error() {
     let mut ladder = announce("http://t.example/announce");
     ladder.expect_resolve("t.example");
-    ladder.exchange.handle_resolved(Instant::ZERO, Err(ResolveError::NotFound));
+    ladder.looked_up(Err(ResolveError::NotFound));
     ladder.expect_error(&TrackerError::Resolve(ResolveError::NotFound));
     let mut empty = announce("http://t.example/announce");
     empty.expect_resolve("t.example");
@@ -408,7 +486,7 @@ fn each_of_many_addresses_has_its_turn_before_the_deadline() {
     ladder.resolved(&many.iter().map(String::as_str).collect::<Vec<_>>());
     let mut tried = Vec::new();
     loop {
-        match ladder.exchange.poll_step() {
+        match ladder.poll_step() {
             Some(Step::Connect { to, .. }) => tried.push(to.ip().to_string()),
             Some(Step::Close) => continue,
             Some(Step::Done(result)) => {
@@ -417,8 +495,8 @@ fn each_of_many_addresses_has_its_turn_before_the_deadline() {
             }
             other => panic!("{other:?}"),
         }
-        let at = ladder.exchange.poll_timeout().unwrap();
-        ladder.exchange.handle_timeout(at);
+        let at = ladder.poll_timeout().unwrap();
+        ladder.handle_timeout(at);
     }
     assert_eq!(tried, many);
 }

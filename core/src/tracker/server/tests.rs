@@ -6,6 +6,7 @@ use quickcheck::quickcheck;
 
 use super::*;
 use crate::family::Families;
+use crate::http::fetch::{self, Fetch, Output};
 use crate::piece::{InfoHash, PeerId};
 use crate::tracker::exchange::{Exchange, Step};
 use crate::tracker::packet::{RequestPacket, ResponsePacket};
@@ -58,28 +59,38 @@ fn ask_http(
     question: Question,
 ) -> Result<Answer, TrackerError> {
     let url = Url::parse("http://10.9.9.9:6969/announce").unwrap();
-    let mut exchange =
-        Exchange::new(Instant::ZERO, url, question, Families::BOTH, NamedBy::Torrent, "test");
-    let mut conn = HttpConn::new(Instant::ZERO, from);
-    loop {
-        match exchange.poll_step().expect("it goes on") {
-            Step::Connect { to, .. } => {
+    let (now, by) = (Instant::ZERO, NamedBy::Torrent);
+    let mut exchange = Exchange::new(now, url, question, Families::BOTH, by, "test");
+    let Some(Step::Fetch(request)) = exchange.poll_step() else { panic!("it asks over HTTP") };
+    let mut fetch = Fetch::new(now, *request);
+    let mut conn = HttpConn::new(now, from);
+    while let Some(step) = fetch.poll_step() {
+        match step {
+            fetch::Step::Connect { to, .. } => {
                 assert_eq!(to, addr("10.9.9.9:6969"));
-                exchange.handle_connected(Instant::ZERO);
+                fetch.handle_connected(now);
             }
-            Step::Send(data) => {
+            fetch::Step::Send(data) => {
                 let mut out = Vec::new();
                 for part in data.chunks(7) {
-                    server.handle_received(Instant::ZERO, &mut conn, part, &mut out);
+                    server.handle_received(now, &mut conn, part, &mut out);
                 }
                 for part in out.chunks(11) {
-                    exchange.handle_received(Instant::ZERO, part);
+                    fetch.handle_received(now, part.into());
                 }
             }
-            Step::Close => {}
-            Step::Done(result) => return result,
+            fetch::Step::Close => {}
             other => panic!("{other:?}"),
         }
+    }
+    while let Some(output) = fetch.poll_output() {
+        if let Output::Response(response) = output {
+            exchange.handle_response(&response);
+        }
+    }
+    match exchange.poll_step() {
+        Some(Step::Done(result)) => result,
+        other => panic!("{other:?}"),
     }
 }
 
