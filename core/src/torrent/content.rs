@@ -80,14 +80,13 @@ impl Choices {
     }
 
     /// The priority of each file; empty if all are wanted.
-    fn priorities(&mut self, files: usize, by_link: Option<&FileRanges>) -> Vec<FilePriority> {
+    fn priorities(&mut self, files: usize, chosen: Option<&FileRanges>) -> Vec<FilePriority> {
         if self.share_only {
             return vec![FilePriority::Skip; files];
         }
         if !self.selects(files) {
             return std::mem::take(&mut self.files);
         }
-        let chosen = self.only.as_ref().or(by_link);
         // That nothing is left of the choice was found before.
         chosen.and_then(|chosen| selection::priorities(files, chosen).ok()).unwrap_or_default()
     }
@@ -110,9 +109,12 @@ impl Content {
         choices: &mut Choices,
         by_link: Option<&FileRanges>,
     ) -> Self {
-        let spec = metainfo.store_spec(&choices.root);
+        // What has gone into the content is not kept twice.
+        let (root, only) = (std::mem::take(&mut choices.root), choices.only.take());
+        let spec = metainfo.store_spec(&root);
         let spec = StoreSpec { follow_top_link: choices.follow_top_link, ..spec };
-        let files = choices.priorities(metainfo.file_count(), by_link);
+        let chosen = only.as_ref().or(by_link);
+        let files = choices.priorities(metainfo.file_count(), chosen);
         Content { layout: metainfo.layout(), spec: Arc::new(spec), files, metainfo }
     }
 

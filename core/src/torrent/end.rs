@@ -55,7 +55,7 @@ impl Torrent {
         }
         self.files.checker.abandon();
         self.withdraw_files(session);
-        self.metadata = None;
+        self.acquisition.stop();
         self.fall_silent(session);
         self.choke_at = None;
         let is_as_saved = self.files.saving.is_as_saved(!self.traffic.is_none());
@@ -80,7 +80,6 @@ impl Torrent {
     pub(super) fn fall_silent(&mut self, session: &mut Session) {
         self.drop_all_peers(session);
         self.stop_announcing(session);
-        self.leave_dht(session);
     }
 
     /// Whether the check of this torrent has more to hash.

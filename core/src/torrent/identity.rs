@@ -73,11 +73,6 @@ impl Identity {
         self.is_newly_hybrid |= std::mem::replace(&mut self.infohashes, infohashes) != infohashes;
     }
 
-    /// Whether a torrent with these infohashes may be this one.
-    pub(super) fn may_be(&self, infohashes: &InfoHashes) -> bool {
-        self.infohashes.are_of(infohashes)
-    }
-
     /// Whether an infohash, cut short, is one of its own.
     pub(super) fn matches(&self, infohash: InfoHash) -> bool {
         self.is_v2(infohash) || Some(infohash) == self.infohashes.v1

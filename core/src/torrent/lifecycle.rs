@@ -1,5 +1,7 @@
 //! How far a torrent's life has come: its phase, whether the user has paused it, and its farewell.
 
+use crate::torrent::TorrentState;
+
 /// How far a torrent's life has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
@@ -102,6 +104,22 @@ impl Lifecycle {
         std::mem::replace(&mut self.paused, paused) != paused
     }
 
+    /// How that is shown. `is_failing`: the disk; `is_finished`: everything wanted is here.
+    pub(super) fn state(&self, is_failing: bool, is_finished: bool) -> TorrentState {
+        match self.phase {
+            Phase::Ending { .. } | Phase::Ended => TorrentState::Stopping,
+            _ if is_failing => TorrentState::DiskFailed,
+            Phase::Metadata if self.paused => TorrentState::Paused,
+            Phase::Metadata => TorrentState::Metadata,
+            Phase::Loading | Phase::Opening | Phase::Checking => TorrentState::Checking,
+            Phase::Claiming | Phase::Reusing => TorrentState::Checking,
+            Phase::Refused => TorrentState::Paused,
+            Phase::Running if self.paused => TorrentState::Paused,
+            Phase::Running if is_finished => TorrentState::Seeding,
+            Phase::Running => TorrentState::Downloading,
+        }
+    }
+
     /// A request to the disk is under way.
     pub(super) fn op_started(&mut self) {
         self.disk_ops += 1;
@@ -174,6 +192,20 @@ mod tests {
         assert_eq!(life.end(None), None, "a removal stays one");
         assert_eq!(life.farewell(true, true), Farewell::Close(Some(Removal::DeleteFiles)));
         assert_eq!(life.farewell(true, true), Farewell::Ended { is_removed: true });
+    }
+
+    #[test]
+    fn a_disk_that_fails_shows_before_a_pause_but_not_after_the_end_has_begun() {
+        let mut life = Lifecycle::new(true);
+        assert_eq!(life.state(false, false), TorrentState::Checking, "a paused torrent is checked");
+        life.enter(Phase::Running);
+        assert_eq!(life.state(true, true), TorrentState::DiskFailed);
+        assert_eq!(life.state(false, true), TorrentState::Paused);
+        life.set_paused(false);
+        assert_eq!(life.state(false, true), TorrentState::Seeding);
+        assert_eq!(life.state(false, false), TorrentState::Downloading);
+        life.end(None);
+        assert_eq!(life.state(true, false), TorrentState::Stopping);
     }
 
     #[test]

@@ -8,12 +8,9 @@
 //! | `identity` | by which infohashes it is known |
 //! | `content` | what it consists of, and which files are wanted |
 //! | `metadata` | from a magnet link to what the torrent is; the same for others |
-//! | `layers` | the piece hashes of v2 that metadata from peers lacks |
 //! | `lifecycle` | its phase, pause, the farewell |
 //! | `disk` | the way to running, what may be written, saving, a disk that fails |
-//! | `announce` | trackers are told, and tell of peers |
-//! | `named_peers` | peers that are given by a name are looked up |
-//! | `dht` | the DHT is asked, and tells of peers |
+//! | `announcing` | trackers and the DHT are told, and tell of peers |
 //! | `swarm` | peers come and go |
 //! | `handshake` | the first words of a connection |
 //! | `messages` | a peer's bytes become messages, each for a part below |
@@ -30,9 +27,8 @@
 //! | `report` | how it stands |
 //! | `rare` | what an idle torrent does without |
 
-mod announce;
+mod announcing;
 mod content;
-mod dht;
 mod disk;
 mod download;
 mod end;
@@ -41,14 +37,10 @@ mod handshake;
 mod hash_trees;
 mod hashes;
 mod identity;
-mod kept;
-pub mod layer_fetch;
-mod layers;
 mod leaf_uploads;
 mod lifecycle;
 mod messages;
-mod metadata;
-mod named_peers;
+pub mod metadata;
 pub mod options;
 pub mod peer_book;
 mod peer_pieces;
@@ -66,17 +58,14 @@ mod upload;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::choke::accounts::Accounts;
 use crate::choke::spread::Spread;
 use crate::config::RateLimits;
 use crate::deadline::TimerKey;
 use crate::disk::{DiskRequest, VerifyRequest};
-use crate::extension::metadata::MetadataFetch;
 use crate::extension::pex::PexSwarm;
 use crate::id::{Slab, StoreId, TorrentId};
-use crate::metainfo::{Magnet, Metainfo};
+use crate::metainfo::Metainfo;
 use crate::peer::{Peer, PeerSlot};
 use crate::piece::{InfoHash, PieceIndex};
 use crate::random::PolicyRng;
@@ -84,12 +73,14 @@ use crate::session::Session;
 use crate::session::op::TorrentOp;
 use crate::time::Instant;
 use crate::timer::TimerId;
+use crate::torrent::announcing::Announcing;
 use crate::torrent::content::{Choices, Content};
 use crate::torrent::disk::Files;
 use crate::torrent::download::Download;
 use crate::torrent::hash_trees::HashTrees;
 use crate::torrent::identity::Identity;
 use crate::torrent::lifecycle::{Lifecycle, Phase};
+use crate::torrent::metadata::Acquisition;
 use crate::torrent::peer_book::PeerBook;
 use crate::torrent::rare::Rare;
 use crate::torrent::traffic::{Released, Traffic};
@@ -109,18 +100,8 @@ pub(crate) struct Torrent {
     content: Option<Box<Content>>,
     choices: Choices,
     store: StoreId,
-    /// Where to learn it.
-    magnet: Option<Box<Magnet>>,
-    /// While peers are asked what it is.
-    metadata: Option<Box<MetadataFetch>>,
-    /// While piece layers of v2 are missing.
-    layers: Option<Box<layers::Layers>>,
-    /// What an earlier session knew of these layers, until it is looked at.
-    kept_hashes: Bytes,
-    /// What waits for their hashes.
-    unchecked: layers::Unchecked,
-    metadata_only: bool,
-
+    /// What is still to be learnt of it.
+    acquisition: Acquisition,
     life: Lifecycle,
     files: Files,
     download: Download,
@@ -132,8 +113,7 @@ pub(crate) struct Torrent {
     pub(crate) book: PeerBook,
     /// What those gave and took who are not connected now.
     accounts: Accounts,
-    announcer: announce::Announcer,
-    dht: dht::DhtLookups,
+    announcing: Announcing,
     /// When peers are told of each other next, if there is news.
     pex_at: Option<Instant>,
     pex_swarm: PexSwarm,
@@ -162,8 +142,8 @@ impl Torrent {
 
     /// Whether peers are asked what it is, or for the layers where no more than that is wanted.
     fn is_fetching_metadata(&self) -> bool {
-        let asks = self.metadata.is_some() || (self.metadata_only && self.layers.is_some());
-        self.life.phase() == Phase::Metadata && asks && !self.life.is_paused()
+        let may_ask = self.life.phase() == Phase::Metadata && !self.life.is_paused();
+        may_ask && self.acquisition.asks_peers()
     }
 
     /// Whether peers may be found by other means than trackers and the user: DHT, peer exchange,
@@ -185,7 +165,7 @@ impl Torrent {
 
     /// Its name, fit to be shown.
     fn name(&self) -> String {
-        match (self.metainfo(), &self.magnet) {
+        match (self.metainfo(), self.acquisition.magnet()) {
             (Some(metainfo), _) => metainfo.name().to_owned(),
             (None, Some(magnet)) => magnet.shown_name(),
             (None, None) => self.identity.primary().to_string(),
@@ -257,8 +237,7 @@ impl Torrent {
         or_at(self.save_due_at(session));
         or_at(self.files.retry.due_at());
         or_at(self.connect_due_at(session));
-        or_at(self.metadata_due_at(session));
-        or_at(self.layers_due_at(session));
+        or_at(self.acquisition.due_at(session.now));
         or_at(self.download.resolve_at());
         or_at(self.pex_due_at());
         or_at(self.leaves_due_at());
@@ -283,11 +262,8 @@ impl Torrent {
         if self.pex_due_at().is_some_and(|at| at <= now) {
             self.tell_peers(session);
         }
-        if self.metadata_due_at(session).is_some_and(|at| at <= now) {
-            self.mind_metadata(session);
-        }
-        if self.layers_due_at(session).is_some_and(|at| at <= now) {
-            self.mind_layers(session);
+        if self.acquisition.due_at(now).is_some_and(|at| at <= now) {
+            self.poll_acquisition(session);
         }
         if self.download.resolve_at().is_some_and(|at| at <= now) {
             self.resolve_suspects(session);

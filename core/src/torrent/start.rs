@@ -9,12 +9,13 @@ use crate::metainfo::Metainfo;
 use crate::picker::Picker;
 use crate::piece::Geometry;
 use crate::session::Session;
-use crate::torrent::announce::Announcer;
+use crate::torrent::announcing::Announcing;
 use crate::torrent::content::{Choices, Content};
 use crate::torrent::disk::Files;
 use crate::torrent::download::Download;
 use crate::torrent::identity::Identity;
 use crate::torrent::lifecycle::Lifecycle;
+use crate::torrent::metadata::Acquisition;
 use crate::torrent::peer_book::{PeerBook, PeerSource};
 use crate::torrent::traffic::Traffic;
 use crate::torrent::{AddTorrent, PieceOrder, Torrent, TorrentSource, register_timer};
@@ -43,18 +44,14 @@ impl Torrent {
         for peer in add.peers {
             book.add(peer, PeerSource::User, session.now);
         }
+        let acquisition = Acquisition::new(magnet, add.metadata_only);
         let mut torrent = Torrent {
             id,
             identity,
             content: None,
             choices,
             store,
-            magnet,
-            metadata: None,
-            layers: None,
-            kept_hashes: Default::default(),
-            unchecked: Default::default(),
-            metadata_only: add.metadata_only,
+            acquisition,
             life: Lifecycle::new(add.paused),
             files: Files::new(add.recheck),
             download: Download::new(Picker::new(Geometry::NOTHING, policy.fork())),
@@ -64,8 +61,7 @@ impl Torrent {
             peers: Slab::new(),
             book,
             accounts: Accounts::new(MOST_ACCOUNTS),
-            announcer: Announcer::new(Vec::new(), policy.fork()),
-            dht: Default::default(),
+            announcing: Announcing::new(policy.fork()),
             pex_at: None,
             pex_swarm: PexSwarm::default(),
             spread: None,
@@ -78,13 +74,13 @@ impl Torrent {
         torrent.set_limits(session, add.limits);
         // Those that the user adds are each a tier of its own, and come first.
         let users: Vec<Vec<String>> = add.trackers.into_iter().map(|url| vec![url]).collect();
-        torrent.announcer.add_trackers(&users, NamedBy::User, session.now);
+        torrent.announcing.trackers.add(&users, NamedBy::User, session.now);
         if let Some(metainfo) = metainfo {
-            torrent.announcer.add_trackers(metainfo.trackers(), NamedBy::Torrent, session.now);
+            torrent.announcing.trackers.add(metainfo.trackers(), NamedBy::Torrent, session.now);
             torrent.adopt(metainfo);
             torrent.meet_named_nodes(session);
         }
-        if let Some(magnet) = torrent.magnet.clone() {
+        if let Some(magnet) = torrent.acquisition.magnet().cloned() {
             torrent.take_hints(session, &magnet);
         }
         torrent
@@ -93,15 +89,17 @@ impl Torrent {
     /// It is known what the torrent is: how it is cut, which files it has, which of them are wanted.
     pub(super) fn adopt(&mut self, metainfo: Arc<Metainfo>) {
         self.identity.learn(&metainfo);
-        let by_link = self.magnet.as_ref().and_then(|magnet| magnet.select.as_ref());
+        let by_link = self.acquisition.chosen_by_link();
         let content = Content::new(metainfo, &mut self.choices, by_link);
         self.download.picker = Picker::new(content.geometry().clone(), self.policy.fork());
         self.download.picker.set_order(self.choices.order);
         for (piece, priority) in content.piece_priorities() {
             self.download.picker.set_priority(piece, priority);
         }
+        for piece in self.acquisition.find_layers(&content) {
+            self.download.picker.hold(piece);
+        }
         self.content = Some(Box::new(content));
-        self.find_layers();
     }
 
     /// Begins by finding out what the torrent is, if only a magnet link is known.
@@ -109,7 +107,7 @@ impl Torrent {
         if self.content.is_some() {
             self.find_resume_data(session);
         } else {
-            self.find_metadata(session);
+            self.load_metadata(session, self.identity.resume_key());
         }
     }
 

@@ -26,7 +26,7 @@ impl Torrent {
         if self.life.is_idle() {
             return;
         }
-        self.start_announcing(session);
+        self.announcing.trackers.start(session.now);
         session.queue_connects(self.id);
     }
 
@@ -220,8 +220,11 @@ impl Torrent {
     /// Takes a peer out of the books and gives back everything it held.
     fn remove_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         let Some(mut peer) = self.peers.remove(slot) else { return };
-        self.metadata_source_gone(session, &peer);
-        self.layer_source_gone(session, slot);
+        self.acquisition.source_gone(slot, peer.wire.remote);
+        match self.acquisition.layers {
+            Some(_) => self.poll_acquisition(session),
+            None => self.ask_peers(session),
+        }
         self.leaf_reader_gone(slot);
         self.download.leaf_source_gone(slot.into());
         self.resolve_suspects(session);

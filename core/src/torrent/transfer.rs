@@ -395,7 +395,7 @@ impl Torrent {
         if self.has_everything() {
             let is_news = self.files.saving.completed();
             if self.traffic.totals().downloaded > 0 && is_news {
-                self.announce_completed(session);
+                self.announcing.trackers.complete(session.now);
             }
         }
         if self.files.saving.save_finished(session.now, !self.traffic.is_none()) {

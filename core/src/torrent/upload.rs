@@ -11,7 +11,7 @@ use crate::time::Duration;
 use crate::torrent::Torrent;
 use crate::torrent::content::Content;
 use crate::torrent::hashes::answer;
-use crate::torrent::metadata::gather_metadata;
+use crate::torrent::metadata::serve::gather_metadata;
 use crate::transport::ReadPause;
 use crate::wire::message::id;
 use crate::wire::{Message, Violation};

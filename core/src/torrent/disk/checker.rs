@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::bitfield::Bitfield;
-use crate::piece::PieceIndex;
+use crate::piece::{Geometry, PieceIndex};
 
 /// The check of one torrent.
 #[derive(Debug, Default)]
@@ -59,6 +59,16 @@ impl Checker {
         (self.done, self.total)
     }
 
+    /// Bytes of content whose pieces are hashed or need no hashing, of which `have` are here. For who
+    /// watches the check.
+    pub(crate) fn bytes_checked(&self, geometry: &Geometry, have: u32) -> u64 {
+        let trusted = u64::from(have.saturating_sub(self.done));
+        let checked = u64::from(self.done) + if self.total == 0 { 0 } else { trusted };
+        let pieces = u128::from(geometry.pieces().max(1));
+        let bytes = u128::from(geometry.data_len()) * u128::from(checked) / pieces;
+        u64::try_from(bytes).unwrap_or(u64::MAX).min(geometry.data_len())
+    }
+
     /// Gives up what has not begun.
     pub(crate) fn abandon(&mut self) {
         self.queue.clear();
@@ -83,5 +93,21 @@ mod tests {
         checker.finish_one();
         assert!(checker.is_done());
         assert_eq!(checker.progress(), (2, 2));
+    }
+
+    #[test]
+    fn pieces_that_need_no_hashing_count_as_checked() {
+        let geometry = Geometry::new(10 * 16_384, 16_384).expect("valid");
+        assert_eq!(Checker::default().bytes_checked(&geometry, 10), 0, "there is no check");
+        let mut pieces = Bitfield::new(10);
+        for piece in 0..5 {
+            pieces.set(PieceIndex(piece));
+        }
+        let mut checker = Checker::new(&pieces);
+        assert_eq!(checker.bytes_checked(&geometry, 3), 3 * 16_384);
+        checker.start_next();
+        checker.finish_one();
+        assert_eq!(checker.bytes_checked(&geometry, 4), 4 * 16_384, "it was right");
+        assert_eq!(checker.bytes_checked(&geometry, u32::MAX), 10 * 16_384, "never too many");
     }
 }

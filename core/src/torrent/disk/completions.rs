@@ -34,7 +34,12 @@ impl Torrent {
         self.life.op_done();
         match op {
             TorrentOp::LoadMetadata(key) => self.metadata_loaded(session, key, result),
-            TorrentOp::SaveMetadata => self.metadata_saved(session, result),
+            TorrentOp::SaveMetadata => {
+                // What is not saved is asked for again after a restart, nothing worse.
+                if let Err(error) = result {
+                    session.notify(self.id, TorrentNotice::DiskFailed { error: *error });
+                }
+            }
             TorrentOp::LoadResume(key) => self.resume_loaded(session, key, result),
             TorrentOp::Open => self.files_opened(session, result),
             TorrentOp::Reuse => self.files_reused(session, result),
@@ -229,7 +234,7 @@ impl Torrent {
     pub(in crate::torrent) fn end_if_idle(&mut self, session: &mut Session) {
         // What is complete but could not be written is lost with the session, not the files.
         let is_unsaved = !self.files.retry.is_failing() && !self.files.saving.is_clean();
-        match self.life.farewell(self.has_left_trackers(), is_unsaved) {
+        match self.life.farewell(self.announcing.trackers.has_left(), is_unsaved) {
             Farewell::Wait => {}
             Farewell::Save => self.begin_save(session),
             Farewell::Close(remove) => self.close_files(session, remove),

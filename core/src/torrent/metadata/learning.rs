@@ -1,0 +1,543 @@
+//! How a torrent learns what it is, and goes on as if it had been known, with the peers that are
+//! connected: translates between [`Acquisition`](crate::torrent::metadata::Acquisition), the peers, what
+//! is kept on disk, and the rest.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bitfield::Bitfield;
+use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
+use crate::extension::metadata::{MetadataMessage, Received};
+use crate::infohashes::InfoHashes;
+use crate::metainfo::magnet::PeerAddress;
+use crate::metainfo::{Magnet, Metainfo};
+use crate::notice::TorrentNotice;
+use crate::peer::PeerSlot;
+use crate::peer::early::EarlyPieces;
+use crate::piece::{InfoHash, PieceIndex};
+use crate::piece_hash::PieceHash;
+use crate::session::Session;
+use crate::session::bans::BanReason;
+use crate::session::op::TorrentOp;
+use crate::torrent::Torrent;
+use crate::torrent::content::NothingChosen;
+use crate::torrent::lifecycle::Phase;
+use crate::torrent::metadata::layer_fetch::Learnt;
+use crate::torrent::metadata::layers::Due;
+use crate::torrent::metadata::{Recalled, serve};
+use crate::torrent::peer_book::PeerSource;
+use crate::torrent::rare::Rare;
+use crate::tracker::NamedBy;
+use crate::wire::extension::Extension;
+use crate::wire::{HashRequest, Message, Violation};
+
+/// Pieces found on disk up to which connected peers are told of each; with more they are connected
+/// anew, since a bitfield may only be the first message (chosen: 9 KB of messages).
+const HAVES_TOLD: u32 = 1000;
+/// What is said of a link that leads to what is there already.
+const TWINS: &str = "the session has this torrent already, under its other infohash";
+/// What is said of a link whose two infohashes no torrent has.
+const TWO_TORRENTS: &str =
+    "its btih and its btmh are of two torrents; use a link with only one of them";
+
+impl Torrent {
+    // Before peers are asked.
+
+    /// What a magnet link knows besides the hash: trackers and peers.
+    pub(in crate::torrent) fn take_hints(&mut self, session: &mut Session, magnet: &Magnet) {
+        let tiers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
+        self.announcing.trackers.add(&tiers, NamedBy::Torrent, session.now);
+        for peer in &magnet.peers {
+            match peer {
+                PeerAddress::Ip(addr) => {
+                    self.book.add(*addr, PeerSource::User, session.now);
+                }
+                PeerAddress::Name(host, port) => {
+                    self.look_up_peer(
+                        session,
+                        PeerSource::User,
+                        self.identity.primary(),
+                        (host, *port),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Begins by looking whether an earlier session has learnt the metadata, and kept it under this
+    /// infohash.
+    pub(in crate::torrent) fn load_metadata(&mut self, session: &mut Session, key: InfoHash) {
+        self.life.enter(Phase::Loading);
+        let name = StateName::Metadata(key);
+        self.disk(session, TorrentOp::LoadMetadata(key), DiskRequest::Load { name });
+    }
+
+    /// What an earlier session knew is here, or there is nothing.
+    pub(in crate::torrent) fn metadata_loaded(
+        &mut self,
+        session: &mut Session,
+        key: InfoHash,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        if self.life.phase() != Phase::Loading {
+            return;
+        }
+        let data = match result {
+            Ok(DiskDone::Loaded(Some(data))) => data,
+            _ => Bytes::new(),
+        };
+        if let Some(other) = self.infohashes().skip_while(|other| *other != key).nth(1)
+            && data.is_empty()
+        {
+            // It was added by its other infohash alone.
+            return self.load_metadata(session, other);
+        }
+        match self.acquisition.recall(data, &self.identity.infohashes()) {
+            Recalled::Metainfo(metainfo) => {
+                let (urls, by) = (metainfo.trackers(), NamedBy::Torrent);
+                self.announcing.trackers.add(urls, by, session.now);
+                return self.learn(session, *metainfo);
+            }
+            Recalled::Link(link) => self.take_hints(session, &link),
+            Recalled::Nothing => {}
+        }
+        self.life.enter(Phase::Metadata);
+        let limit = session.config.bounds.metadata_bytes;
+        let infohashes = self.identity.infohashes();
+        if let Some(link) = self.acquisition.begin(infohashes, limit) {
+            self.save_metadata(session, infohashes, link);
+        }
+        if !self.life.is_paused() {
+            self.open_for_peers(session);
+        }
+    }
+
+    /// Keeps what is known of it under each of its infohashes: whoever adds it again may know only one.
+    pub(in crate::torrent) fn save_metadata(
+        &mut self,
+        session: &mut Session,
+        names: InfoHashes,
+        data: Bytes,
+    ) {
+        for infohash in names.short() {
+            let (name, data) = (StateName::Metadata(infohash), data.clone());
+            self.disk(session, TorrentOp::SaveMetadata, DiskRequest::Save { name, data });
+        }
+    }
+
+    // Peers are asked.
+
+    /// A peer says how long the metadata is.
+    pub(in crate::torrent) fn metadata_offered(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        size: Option<u32>,
+    ) {
+        let (Some(fetch), Some(peer)) = (&mut self.acquisition.fetch, self.peers.get(slot)) else {
+            return;
+        };
+        let Some(bytes) = size.filter(|_| peer.wire.extensions.get(Extension::Metadata).is_some())
+        else {
+            return;
+        };
+        if !fetch.offered(peer.wire.remote, bytes) {
+            let limit = session.config.bounds.metadata_bytes;
+            session.notify(self.id, TorrentNotice::MetadataTooLong { bytes, limit });
+        }
+        self.ask_peers(session);
+    }
+
+    /// Sends the requests for metadata, or for layers, that are due.
+    pub(in crate::torrent) fn ask_peers(&mut self, session: &mut Session) {
+        while let Some(fetch) = &mut self.acquisition.fetch
+            && let Some((remote, piece)) = fetch.next_request(session.now)
+        {
+            let peer = self.peers.iter_mut().find(|(_, peer)| peer.wire.remote == remote);
+            match peer {
+                Some((_, peer)) if peer.is_open() => {
+                    serve::send(peer, &MetadataMessage::Request { piece });
+                    session.ask_send(peer.wire.conn);
+                }
+                _ => fetch.remove(remote),
+            }
+        }
+        while let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content)
+            && let Some((slot, request)) = layers.next_request(session.now, &content.metainfo)
+        {
+            match self.peers.get_mut(slot).filter(|peer| peer.is_open()) {
+                Some(peer) => {
+                    peer.send(Message::HashRequest(request));
+                    session.ask_send(peer.wire.conn);
+                }
+                None => layers.remove_source(slot),
+            }
+        }
+    }
+
+    /// Peers are late with metadata or with layers, or something else is due with these.
+    pub(in crate::torrent) fn poll_acquisition(&mut self, session: &mut Session) {
+        match self.acquisition.poll(session.now) {
+            Due::GaveUp => return self.metadata_done(session),
+            Due::Keep => self.keep_layers(session),
+            Due::Nothing => {}
+        }
+        self.ask_peers(session);
+    }
+
+    /// A peer asks for metadata, sends some, or does not.
+    pub(in crate::torrent) fn metadata_message(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        payload: &Bytes,
+    ) -> Result<(), Violation> {
+        match MetadataMessage::decode(payload)? {
+            MetadataMessage::Request { piece } => {
+                let metainfo = self.content.as_ref().map(|content| &*content.metainfo);
+                if let Some(peer) = self.peers.get_mut(slot) {
+                    serve::requested(peer, session.now, metainfo, piece);
+                    session.ask_send(peer.wire.conn);
+                }
+            }
+            MetadataMessage::Reject { piece } => {
+                if let (Some(fetch), Some(peer)) =
+                    (&mut self.acquisition.fetch, self.peers.get(slot))
+                {
+                    fetch.rejected(session.now, peer.wire.remote, piece);
+                    self.ask_peers(session);
+                }
+            }
+            MetadataMessage::Data { piece, total_size, data } => {
+                return self.metadata_received(session, slot, piece, total_size, &data);
+            }
+            MetadataMessage::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn metadata_received(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        piece: u32,
+        total_size: Option<u32>,
+        data: &[u8],
+    ) -> Result<(), Violation> {
+        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let received = match &mut self.acquisition.fetch {
+            Some(fetch) => fetch.received(session.now, peer.wire.remote, piece, total_size, data),
+            // It crossed the end of the fetch, or was never asked for.
+            None => Received::Unasked,
+        };
+        match received {
+            Received::Accepted | Received::Failed(None) => {}
+            Received::Unasked => {
+                peer.download.unasked_bytes += data.len() as u64;
+                if self.wastes_too_much(slot) {
+                    return Err(Violation::Flood { id: crate::wire::message::id::EXTENDED });
+                }
+            }
+            Received::Failed(Some(liar)) => self.ban(session, liar, BanReason::WrongData),
+            Received::Complete(info) => {
+                match self.acquisition.complete(info, self.identity.primary()) {
+                    Ok(metainfo) => {
+                        let infohashes = InfoHashes::of(&metainfo);
+                        self.save_metadata(session, infohashes, metainfo.to_bytes());
+                        self.learn(session, metainfo);
+                    }
+                    Err(why) => self.metadata_unusable(session, why),
+                }
+                return Ok(());
+            }
+            Received::TwoTorrents => {
+                self.metadata_unusable(session, TWO_TORRENTS.to_owned());
+                return Ok(());
+            }
+        }
+        self.ask_peers(session);
+        Ok(())
+    }
+
+    // It is known.
+
+    /// Nothing can be done with what the link describes: every peer would give the same.
+    fn metadata_unusable(&mut self, session: &mut Session, why: String) {
+        self.acquisition.stop();
+        session.notify(self.id, TorrentNotice::MetadataUnusable { why });
+        self.pause(session);
+    }
+
+    /// Another torrent of the session turned out to be the same hybrid: they must not both write to
+    /// its files.
+    pub(crate) fn yield_to_duplicate(&mut self, session: &mut Session) {
+        self.identity.yield_to_other();
+        self.withdraw_claims(session);
+        self.metadata_unusable(session, TWINS.to_owned());
+    }
+
+    /// What the torrent is is known: everything else begins.
+    fn learn(&mut self, session: &mut Session, metainfo: Metainfo) {
+        if !self.has_chosen_files(session, &metainfo) {
+            return;
+        }
+        self.adopt(Arc::new(metainfo));
+        if self.acquisition.layers.as_ref().is_some_and(|layers| layers.is_complete()) {
+            self.layers_complete(session);
+        }
+        self.leave_discovered_peers(session);
+        if !self.acquisition.is_metadata_only() {
+            self.notify_metadata(session);
+            self.meet_peers_again(session);
+            return self.find_resume_data(session);
+        }
+        self.life.enter(Phase::Metadata);
+        if self.acquisition.layers.is_none() {
+            return self.metadata_done(session);
+        }
+        self.meet_peers_again(session);
+        if !self.life.is_paused() {
+            self.open_for_peers(session);
+        }
+        if let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content) {
+            layers.wait(session.now, &content.metainfo);
+        }
+        self.poll_acquisition(session);
+    }
+
+    /// Tells what the torrent turned out to be.
+    fn notify_metadata(&self, session: &mut Session) {
+        let Some(metainfo) = self.metainfo() else { return };
+        session.notify(
+            self.id,
+            TorrentNotice::MetadataReceived {
+                name: metainfo.name().to_owned(),
+                total_bytes: metainfo.geometry().data_len(),
+                pieces: metainfo.geometry().pieces(),
+            },
+        );
+    }
+
+    /// No more than the metadata was wanted, and it is here, with as much of its layers as there is.
+    pub(in crate::torrent) fn metadata_done(&mut self, session: &mut Session) {
+        self.acquisition.metadata_done();
+        self.notify_metadata(session);
+        self.pause(session);
+    }
+
+    /// The connected peers are told that we have the metadata, and what they said to have counts.
+    fn meet_peers_again(&mut self, session: &mut Session) {
+        let pieces = self.pieces();
+        let slots: Vec<PeerSlot> = self.peers.keys().collect();
+        for slot in slots {
+            let Some(peer) = self.peers.get_mut(slot) else { continue };
+            peer.wire.decoder.set_piece_count(Some(pieces));
+            peer.download.has = Bitfield::new(pieces);
+            peer.download.counted_as_seed = false;
+            peer.download.allowed_to_us.retain(|piece| piece.0 < pieces);
+            let nothing = EarlyPieces::new(session.config.bounds.metadata_bytes);
+            let early = std::mem::replace(&mut peer.download.early, nothing);
+            if !peer.is_open() {
+                continue;
+            }
+            self.download.source_here(&peer.download);
+            let outcome = match early.judge(pieces) {
+                Ok(Some(has)) => self.peer_pieces(session, slot, has),
+                Ok(None) => Ok(()),
+                Err(violation) => Err(violation),
+            };
+            match outcome {
+                Ok(()) => {
+                    self.layers_offered(session, slot);
+                    self.tell_extensions(session, slot);
+                }
+                Err(violation) => self.violated(session, slot, violation),
+            }
+            self.flush_outbox(session, slot);
+        }
+    }
+
+    /// The check is done: those who have waited for it are told what is here, and asked.
+    pub(in crate::torrent) fn go_on_with_peers(&mut self, session: &mut Session) {
+        if self.peers.is_empty() {
+            return;
+        }
+        if self.download.picker.have().count() > HAVES_TOLD {
+            return self.drop_all_peers(session);
+        }
+        let slots: Vec<PeerSlot> = self.peers.keys().collect();
+        for slot in slots {
+            let Some(peer) = self.peers.get_mut(slot) else { continue };
+            if !peer.is_open() {
+                continue;
+            }
+            let have = self.download.picker.have().iter();
+            let news: Vec<PieceIndex> =
+                have.filter(|piece| !peer.download.has.has(*piece)).collect();
+            news.into_iter().for_each(|piece| peer.send(Message::Have(piece)));
+            self.download.recount(slot.into(), &mut peer.download);
+            self.mind_interest(slot);
+            self.part_if_both_seed(session, slot);
+            self.after_input(session, slot);
+        }
+        self.decide_chokes(session);
+    }
+
+    /// Whether the torrent has any of the files that are chosen. If not, it is left alone.
+    fn has_chosen_files(&mut self, session: &mut Session, metainfo: &Metainfo) -> bool {
+        let by_link = self.acquisition.chosen_by_link();
+        let nothing = match self.choices.check(metainfo, by_link) {
+            Err(nothing) if !self.acquisition.is_metadata_only() => nothing,
+            _ => return true,
+        };
+        let NothingChosen { selected, by_link } = nothing;
+        let files = metainfo.file_count();
+        self.acquisition.stop();
+        self.life.enter(Phase::Metadata);
+        session.notify(self.id, TorrentNotice::NothingSelected { selected, by_link, files });
+        self.pause(session);
+        false
+    }
+
+    // Piece layers.
+
+    /// What a piece must hash to, as far as that is known.
+    pub(in crate::torrent) fn piece_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
+        self.acquisition.piece_hash(self.metainfo()?, piece)
+    }
+
+    /// A peer may know hashes, if the connection is of v2 and it knows what the torrent is.
+    pub(in crate::torrent) fn layers_offered(&mut self, session: &mut Session, slot: PeerSlot) {
+        let (Some(layers), Some(peer)) = (&mut self.acquisition.layers, self.peers.get(slot))
+        else {
+            return;
+        };
+        let has_some = peer.gossip.has_metadata || !peer.download.has.is_none();
+        if peer.is_open() && peer.wire.of_v2 && has_some {
+            layers.add_source(slot);
+            self.ask_peers(session);
+        }
+    }
+
+    /// Has what was learnt kept for the next session, if there is anything new.
+    pub(in crate::torrent) fn keep_layers(&mut self, session: &mut Session) {
+        let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content) else {
+            return;
+        };
+        if let Some(data) = layers.take_news(&content.metainfo) {
+            self.save_metadata(session, self.identity.infohashes(), data);
+        }
+    }
+
+    /// A peer sent hashes. False: they are no part of a layer that it was asked for.
+    pub(in crate::torrent) fn layer_arrived(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: &HashRequest,
+        hashes: &[u8],
+    ) -> bool {
+        let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content) else {
+            return false;
+        };
+        let learnt = layers.received(session.now, &content.metainfo, slot, (request, hashes));
+        let is_whole = layers.is_complete();
+        match learnt {
+            Learnt::Unasked => return false,
+            Learnt::Nothing => {}
+            Learnt::Wrong => self.ban_peer(session, slot, BanReason::WrongData),
+            Learnt::Pieces(ranges) => {
+                // A piece that is not on disk may be fetched, others are hashed first.
+                for piece in ranges.into_iter().flatten().map(PieceIndex) {
+                    if !self.acquisition.late.hash_learnt(piece) {
+                        self.download.picker.let_go(piece);
+                    }
+                }
+                if is_whole {
+                    self.layers_complete(session);
+                }
+                self.check_late(session);
+                self.fill_pipelines(session, None);
+            }
+        }
+        self.ask_peers(session);
+        true
+    }
+
+    /// A peer does not give hashes.
+    pub(in crate::torrent) fn layer_rejected(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: &HashRequest,
+    ) {
+        if let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content) {
+            layers.rejected(session.now, &content.metainfo, slot, request);
+            self.ask_peers(session);
+        }
+    }
+
+    /// Every layer is known: the metainfo is whole, and kept so.
+    fn layers_complete(&mut self, session: &mut Session) {
+        let Some(content) = &mut self.content else { return };
+        let Some(whole) = self.acquisition.complete_layers(&content.metainfo) else { return };
+        let bytes = whole.to_bytes();
+        content.metainfo = Arc::new(whole);
+        self.hash_trees = Rare::default();
+        self.save_metadata(session, self.identity.infohashes(), bytes);
+        if self.acquisition.is_metadata_only() && self.life.phase() == Phase::Metadata {
+            self.metadata_done(session);
+        }
+    }
+
+    /// Leaves those pieces out of a check that have no hash yet.
+    pub(in crate::torrent) fn check_without_hashes(&mut self, check: &mut Bitfield) {
+        let Some(content) = self.content.as_ref().filter(|_| self.acquisition.layers.is_some())
+        else {
+            return;
+        };
+        let acquisition = &self.acquisition;
+        let no_hash =
+            |piece: &PieceIndex| acquisition.piece_hash(&content.metainfo, *piece).is_none();
+        let pieces: Vec<PieceIndex> = check.iter().filter(no_hash).collect();
+        for piece in pieces {
+            check.clear(piece);
+            self.files.claims.count(content, piece, None);
+            self.acquisition.late.add(piece);
+        }
+    }
+
+    /// Hashes pieces whose hashes came late.
+    pub(in crate::torrent) fn check_late(&mut self, session: &mut Session) {
+        while self.life.is_running()
+            && let Some(piece) = self.acquisition.late.start_next()
+        {
+            self.verify_piece(session, piece, TorrentOp::CheckLate(piece));
+        }
+    }
+
+    /// A piece whose hash came late was hashed, or is not there.
+    pub(in crate::torrent) fn piece_checked_late(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        self.acquisition.late.finish_one();
+        if !self.life.is_running() {
+            return;
+        }
+        self.download.picker.let_go(piece);
+        if let Some(content) = &self.content {
+            self.files.claims.count_late(content, piece, result.as_ref().ok());
+        }
+        if matches!(result, Ok(DiskDone::Done | DiskDone::Zeros { is_right: true })) {
+            self.piece_passed(session, piece);
+        } else {
+            self.fill_pipelines(session, None);
+        }
+        self.check_late(session);
+        self.decide_late(session);
+    }
+}

@@ -1,0 +1,262 @@
+//! From a magnet link to what the torrent is: the metadata is asked of peers, verified, kept over a
+//! restart; and then the piece layers of v2 that metadata from peers lacks.
+//!
+//! | file | what is decided there |
+//! |---|---|
+//! | `layer_fetch` | whom to ask for which piece layers |
+//! | `layers` | when they are kept and given up, and which pieces wait for them |
+//! | `saved_metadata` | the form in which both are kept |
+//! | `serve` | metadata for peers that ask |
+//!
+//! Whom to ask for metadata, and whom to believe, [`MetadataFetch`] decides. `learning` translates
+//! between these, the peers and the rest of the torrent.
+
+pub mod layer_fetch;
+mod layers;
+mod learning;
+mod saved_metadata;
+pub(super) mod serve;
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::extension::metadata::MetadataFetch;
+use crate::infohashes::InfoHashes;
+use crate::metainfo::{FileRanges, Magnet, Metainfo, PathRules};
+use crate::peer::PeerSlot;
+use crate::piece::{InfoHash, PieceIndex};
+use crate::piece_hash::PieceHash;
+use crate::time::Instant;
+use crate::torrent::content::Content;
+use crate::torrent::metadata::layers::{Due, LateChecks, Layers};
+
+/// What is known of a torrent before all of it is, and how the rest is learnt.
+#[derive(Debug)]
+pub(super) struct Acquisition {
+    /// Where to learn what it is.
+    magnet: Option<Box<Magnet>>,
+    /// While peers are asked what it is.
+    pub(super) fetch: Option<Box<MetadataFetch>>,
+    /// While piece layers of v2 are missing.
+    pub(super) layers: Option<Box<Layers>>,
+    /// What an earlier session knew of these layers, until it is looked at.
+    kept_hashes: Bytes,
+    /// The pieces that wait for their hashes.
+    pub(super) late: LateChecks,
+    metadata_only: bool,
+}
+
+/// What an earlier session has kept.
+#[derive(Debug)]
+pub(super) enum Recalled {
+    /// All of it.
+    Metainfo(Box<Metainfo>),
+    /// A link, which may name other trackers and peers than ours.
+    Link(Box<Magnet>),
+    /// Nothing that is of use.
+    Nothing,
+}
+
+impl Acquisition {
+    /// Of a torrent of which a magnet link is known, or all.
+    pub(super) fn new(magnet: Option<Box<Magnet>>, metadata_only: bool) -> Self {
+        Acquisition {
+            magnet,
+            fetch: None,
+            layers: None,
+            kept_hashes: Bytes::new(),
+            late: LateChecks::default(),
+            metadata_only,
+        }
+    }
+
+    /// The link that it was added by.
+    pub(super) fn magnet(&self) -> Option<&Magnet> {
+        self.magnet.as_deref()
+    }
+
+    /// The files that this link chooses.
+    pub(super) fn chosen_by_link(&self) -> Option<&FileRanges> {
+        self.magnet.as_ref()?.select.as_ref()
+    }
+
+    /// Whether no more than the metadata is wanted.
+    pub(super) fn is_metadata_only(&self) -> bool {
+        self.metadata_only
+    }
+
+    /// No more than that was wanted, and it is here: if the torrent goes on, it is with all of it.
+    pub(super) fn metadata_done(&mut self) {
+        self.metadata_only = false;
+    }
+
+    /// Whether peers are asked what it is, or for the layers where no more than that is wanted.
+    pub(super) fn asks_peers(&self) -> bool {
+        self.fetch.is_some() || (self.metadata_only && self.layers.is_some())
+    }
+
+    /// When peers that are late are given up for a while, or asked again, or something else is due.
+    pub(super) fn due_at(&self, now: Instant) -> Option<Instant> {
+        let metadata = self.fetch.as_ref().and_then(|fetch| fetch.poll_timeout(now));
+        let layers = self.layers.as_ref().and_then(|layers| layers.due_at(now));
+        metadata.into_iter().chain(layers).min()
+    }
+
+    /// Some time has passed, or a peer has left: what is due besides requests.
+    pub(super) fn poll(&mut self, now: Instant) -> Due {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.handle_timeout(now);
+        }
+        self.layers.as_mut().map_or(Due::Nothing, |layers| layers.poll(now))
+    }
+
+    /// A peer leaves: others are asked.
+    pub(super) fn source_gone(&mut self, peer: PeerSlot, remote: SocketAddr) {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.remove(remote);
+        }
+        if let Some(layers) = &mut self.layers {
+            layers.remove_source(peer);
+        }
+    }
+
+    /// What an earlier session has kept of the torrent that has these infohashes.
+    pub(super) fn recall(&mut self, kept: Bytes, infohashes: &InfoHashes) -> Recalled {
+        let (data, hashes) = saved_metadata::parts(kept);
+        let known = Metainfo::from_kept(data.clone(), PathRules::HOST).ok();
+        if let Some(metainfo) = known.filter(|known| infohashes.are_of(&InfoHashes::of(known))) {
+            self.kept_hashes = hashes;
+            return Recalled::Metainfo(Box::new(metainfo));
+        }
+        let link = std::str::from_utf8(&data).ok().and_then(|text| text.parse::<Magnet>().ok());
+        match link.filter(|link| infohashes.are_of(&InfoHashes::named_by(link))) {
+            Some(link) => Recalled::Link(Box::new(link)),
+            None => Recalled::Nothing,
+        }
+    }
+
+    /// Peers are asked from now on what it is. The link, to be kept until that is known.
+    pub(super) fn begin(&mut self, infohashes: InfoHashes, limit: u32) -> Option<Bytes> {
+        self.fetch = Some(Box::new(MetadataFetch::new(infohashes, limit)));
+        self.magnet.as_ref().map(|magnet| magnet.to_string().into())
+    }
+
+    /// Peers are not asked any more.
+    pub(super) fn stop(&mut self) {
+        self.fetch = None;
+    }
+
+    /// The metadata is complete and has its infohash. Why nothing can be done with it, if so: every peer
+    /// would give the same.
+    pub(super) fn complete(&mut self, info: Bytes, primary: InfoHash) -> Result<Metainfo, String> {
+        self.fetch = None;
+        let by_hash;
+        let magnet = match &self.magnet {
+            Some(magnet) => magnet,
+            None => {
+                by_hash = Box::new(Magnet::new(primary));
+                &by_hash
+            }
+        };
+        Metainfo::from_info(info, magnet).map_err(|error| error.to_string())
+    }
+
+    /// It is known what the torrent is: looks for the layers that are missing. The pieces that cannot be
+    /// fetched without them.
+    pub(super) fn find_layers(&mut self, content: &Content) -> Vec<PieceIndex> {
+        let kept = std::mem::take(&mut self.kept_hashes);
+        let Some(layers) = Layers::missing(content, &kept) else { return Vec::new() };
+        self.layers = Some(Box::new(layers));
+        let lacks_hash = |piece: &PieceIndex| self.piece_hash(&content.metainfo, *piece).is_none();
+        content.geometry().iter().filter(lacks_hash).collect()
+    }
+
+    /// What a piece must hash to, as far as that is known.
+    pub(super) fn piece_hash(&self, metainfo: &Metainfo, piece: PieceIndex) -> Option<PieceHash> {
+        let layers = self.layers.as_ref();
+        let node = layers.and_then(|layers| layers.piece_hash(metainfo, piece));
+        metainfo.expected_hash_with(piece, node)
+    }
+
+    /// The metainfo with all of its layers, once they are known; they are not asked for any more.
+    pub(super) fn complete_layers(&mut self, metainfo: &Metainfo) -> Option<Metainfo> {
+        let whole = self.layers.as_ref()?.whole(metainfo)?;
+        self.layers = None;
+        Some(whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metainfo::create::{Creator, Protocol};
+
+    fn of_v2() -> Metainfo {
+        let torrent = Creator::single_file("name", 100_000).with_protocol(Protocol::V2);
+        torrent.finish_with_content(&[7; 100_000]).expect("valid")
+    }
+
+    fn link(metainfo: &Metainfo) -> Magnet {
+        let v2 = metainfo.infohash_v2().map(|v2| v2.to_string()).expect("of v2");
+        format!("magnet:?xt=urn:btmh:1220{v2}&so=0&dn=shown").parse().expect("valid")
+    }
+
+    fn of_link(metainfo: &Metainfo) -> Acquisition {
+        Acquisition::new(Some(Box::new(link(metainfo))), false)
+    }
+
+    #[test]
+    fn what_was_kept_is_used_if_it_is_this_torrents() {
+        let metainfo = of_v2();
+        let infohashes = InfoHashes::of(&metainfo);
+        let other = InfoHashes { v1: Some(InfoHash([1; 20])), v2: None };
+        let mut acquisition = of_link(&metainfo);
+        let kept = metainfo.to_bytes();
+        let recalled = acquisition.recall(kept.clone(), &infohashes);
+        assert!(matches!(recalled, Recalled::Metainfo(known) if known.name() == "name"));
+        assert!(matches!(acquisition.recall(kept, &other), Recalled::Nothing));
+        let text = Bytes::from(link(&metainfo).to_string());
+        assert!(matches!(acquisition.recall(text.clone(), &infohashes), Recalled::Link(_)));
+        assert!(matches!(acquisition.recall(text, &other), Recalled::Nothing));
+        assert!(matches!(acquisition.recall(Bytes::new(), &infohashes), Recalled::Nothing));
+    }
+
+    #[test]
+    fn peers_are_asked_until_the_metadata_is_here_and_the_link_is_kept_meanwhile() {
+        let metainfo = of_v2();
+        let mut acquisition = of_link(&metainfo);
+        assert!(!acquisition.asks_peers());
+        let kept = acquisition.begin(InfoHashes::of(&metainfo), 1 << 20).expect("there is a link");
+        assert_eq!(kept, link(&metainfo).to_string());
+        assert!(acquisition.asks_peers() && acquisition.chosen_by_link().is_some());
+        let info = metainfo.info_bytes().clone();
+        let learnt = acquisition.complete(info, metainfo.infohash()).expect("valid");
+        assert_eq!(learnt.name(), "name");
+        assert!(!acquisition.asks_peers());
+        let unusable = acquisition.complete(Bytes::from_static(b"de"), metainfo.infohash());
+        assert!(unusable.is_err(), "an empty dictionary is no torrent");
+    }
+
+    #[test]
+    fn pieces_without_a_hash_wait_for_their_layer() {
+        let known = of_v2();
+        let mut acquisition = of_link(&known);
+        let learnt = acquisition.complete(known.info_bytes().clone(), known.infohash());
+        let mut add = crate::torrent::AddTorrent::new(learnt.expect("valid"), "root");
+        let crate::torrent::TorrentSource::Metainfo(metainfo) = add.source.clone() else {
+            panic!("a metainfo")
+        };
+        let mut choices = crate::torrent::content::Choices::of(&mut add);
+        let content = Content::new(metainfo, &mut choices, None);
+        let pieces = content.geometry().pieces();
+        assert_eq!(acquisition.find_layers(&content).len(), pieces as usize);
+        assert!(acquisition.piece_hash(&content.metainfo, PieceIndex(0)).is_none());
+        assert!(acquisition.piece_hash(&known, PieceIndex(0)).is_some(), "it has its layers");
+        assert!(acquisition.complete_layers(&content.metainfo).is_none(), "no hash is known");
+        let mut only = Acquisition { metadata_only: true, ..acquisition };
+        assert!(only.asks_peers(), "layers are part of the metadata");
+        only.metadata_done();
+        assert!(!only.asks_peers() && !only.is_metadata_only());
+    }
+}
