@@ -24,6 +24,7 @@ pub(crate) use upload::PeerUpload;
 pub(crate) use wire::{PeerWire, Phase};
 
 use crate::choke::accounts::Account;
+use crate::choke::{AddressGroup, PeerSnapshot};
 use crate::config::Config;
 use crate::id::Id;
 use crate::peer::waste::Waste;
@@ -75,6 +76,33 @@ impl Peer {
     pub(crate) fn waste(&self) -> Waste {
         let account = self.upload.before.plus(self.account());
         Waste { wasted: account.wasted, useful: account.downloaded }
+    }
+
+    /// Whether the peer can be given a slot, or have one. One that has not taken its last choke yet
+    /// cannot: to it, what it asks meanwhile is dropped by that choke (BEP 3), and its connection takes
+    /// nothing anyway.
+    pub(crate) fn may_be_unchoked(&self) -> bool {
+        self.is_open() && !self.upload.choke_waits
+    }
+
+    /// What the choker has to know of the peer.
+    pub(crate) fn choke_snapshot<K>(&self, key: K, now: Instant) -> PeerSnapshot<K> {
+        let account = self.upload.before.plus(self.account());
+        PeerSnapshot {
+            key,
+            interested: self.upload.peer_interested,
+            am_choking: self.upload.am_choking,
+            optimistic: self.upload.optimistic,
+            snubs_us: self.download.pipeline.is_snubbed(),
+            down_bytes_per_s: self.download.down.rate(now),
+            up_bytes_per_s: self.upload.up.rate(now),
+            connected_at: self.wire.connected_at,
+            unchoked_at: self.upload.unchoked_at,
+            uploaded_since_unchoke: self.upload.uploaded_since_unchoke,
+            uploaded: account.uploaded,
+            downloaded: account.downloaded,
+            group: AddressGroup::of(self.wire.remote.ip()),
+        }
     }
 
     /// Whether what we want could be requested of the peer now.

@@ -96,6 +96,11 @@ impl PeerWire {
         matches!(self.phase, Phase::Open)
     }
 
+    /// Whether the connection is established and the peer's handshake is not complete.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        matches!(self.phase, Phase::Handshaking(_))
+    }
+
     /// Queues a message.
     pub(crate) fn send(&mut self, message: Message) {
         message.encode(&mut self.outbox);

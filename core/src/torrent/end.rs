@@ -1,7 +1,6 @@
 //! Pause and resume, removal, the session's stop.
 
 use crate::notice::TorrentNotice;
-use crate::peer::PeerSlot;
 use crate::session::Session;
 use crate::torrent::Torrent;
 use crate::torrent::lifecycle::{Phase, Removal};
@@ -14,7 +13,7 @@ impl Torrent {
             return;
         }
         self.fall_silent(session);
-        self.choke_at = None;
+        self.upload.choking.stop();
         session.notify(self.id, TorrentNotice::Paused);
     }
 
@@ -57,7 +56,7 @@ impl Torrent {
         self.withdraw_files(session);
         self.acquisition.stop();
         self.fall_silent(session);
-        self.choke_at = None;
+        self.upload.choking.stop();
         let is_as_saved = self.files.saving.is_as_saved(!self.traffic.is_none());
         if phase == Phase::Running && remove.is_none() && !is_as_saved {
             self.files.saving.mark_dirty(session.now);
@@ -70,8 +69,7 @@ impl Torrent {
 
     /// Closes all connections, for reasons that are no peer's.
     pub(super) fn drop_all_peers(&mut self, session: &mut Session) {
-        let slots: Vec<PeerSlot> = self.peers.keys().collect();
-        for slot in slots {
+        for slot in self.swarm.slots() {
             self.drop_peer(session, slot, Ended::LetGo);
         }
     }

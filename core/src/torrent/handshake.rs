@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 
 use crate::family::Family;
-use crate::peer::{Peer, PeerSlot, Phase};
+use crate::peer::{PeerSlot, Phase};
 use crate::session::Session;
 use crate::torrent::Torrent;
 use crate::torrent::peer_book::Ended;
@@ -30,14 +30,14 @@ impl Torrent {
         if self.identity.offers_v2(self.content.is_some()) {
             reserved = reserved.with_v2();
         }
-        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         let head = match &peer.wire.phase {
             Phase::Handshaking(theirs) => theirs.head(),
             _ => None,
         };
         let by_v2 = match head {
             Some((theirs, infohash)) => theirs.v2() || self.identity.is_v2(infohash),
-            None => self.book.is_of_v2(peer.wire.remote),
+            None => self.swarm.book.is_of_v2(peer.wire.remote),
         };
         let infohash = self.identity.for_handshake(by_v2);
         peer.wire.of_v2 = self.identity.is_v2(infohash);
@@ -54,7 +54,7 @@ impl Torrent {
         theirs: Handshake,
     ) -> bool {
         let now = session.now;
-        let Some(peer) = self.peers.get_mut(slot) else { return false };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return false };
         let (conn, remote, incoming) = (peer.wire.conn, peer.wire.remote, peer.wire.incoming);
         let of_v2 = self.identity.is_v2(theirs.infohash);
         if !self.identity.matches(theirs.infohash) {
@@ -68,28 +68,21 @@ impl Torrent {
             // The end that connected closes: it knows then which address is our own. The other
             // must live until its handshake has told that.
             if !incoming {
-                self.book.add_own(remote);
+                self.swarm.book.add_own(remote);
                 self.drop_peer(session, slot, Ended::Failed);
             }
             return false;
         }
-        let twin = self.peers.iter().find(|(other, peer)| {
-            *other != slot
-                && peer.wire.id == Some(theirs.peer_id)
-                && peer.wire.remote.ip() == remote.ip()
-        });
-        if let Some((other, twin)) = twin {
-            // Both sides must drop the same one of two connections that crossed: the one that the
-            // peer with the larger id opened. Of two in one direction the older stays.
-            let we_are_smaller = session.peer_id.0 < theirs.peer_id.0;
-            let new_stays = twin.wire.incoming != incoming && incoming != we_are_smaller;
-            let loser = if new_stays { other } else { slot };
-            self.drop_twin(session, loser, if new_stays { slot } else { other });
-            if loser == slot {
+        if let Some(crossed) = self.swarm.crossed(slot, theirs.peer_id, session.peer_id) {
+            let listens_at =
+                self.swarm.peers.get(crossed.loser).and_then(|peer| peer.wire.listens_at);
+            self.drop_peer(session, crossed.loser, Ended::Useless);
+            self.swarm.stays(crossed.winner, listens_at, now);
+            if crossed.loser == slot {
                 return false;
             }
         }
-        let Some(peer) = self.peers.get_mut(slot) else { return false };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return false };
         peer.wire.phase = Phase::Open;
         peer.wire.of_v2 |= of_v2;
         peer.wire.id = Some(theirs.peer_id);
@@ -97,15 +90,12 @@ impl Torrent {
         peer.wire.fast = both.fast();
         peer.wire.extended = both.extension();
         self.download.source_here(&peer.download);
-        if let Some(addr) = peer.wire.listens_at {
-            self.book.connected(addr, now);
-        }
-        self.book.recall_unreachable(now);
+        self.swarm.opened(slot, now);
         self.tell_pieces(slot);
         self.tell_extensions(session, slot);
         if theirs.reserved.dht()
             && let Some(port) = self.told_dht_port(session, remote)
-            && let Some(peer) = self.peers.get_mut(slot)
+            && let Some(peer) = self.swarm.peers.get_mut(slot)
         {
             peer.send(Message::Port(port));
         }
@@ -113,29 +103,9 @@ impl Torrent {
         true
     }
 
-    /// Of two connections with one peer, closes one. Where that peer can be dialled is known by the other
-    /// from now on, so that it counts as connected, and is dialled again when that has ended.
-    fn drop_twin(&mut self, session: &mut Session, loser: PeerSlot, winner: PeerSlot) {
-        let listens_at = self.peers.get(loser).and_then(|peer| peer.wire.listens_at);
-        self.drop_peer(session, loser, Ended::Useless);
-        let Some(peer) = self.peers.get_mut(winner) else { return };
-        if let Some(addr) = peer.wire.listens_at.or(listens_at) {
-            peer.wire.listens_at = Some(addr);
-            self.book.connected(addr, session.now);
-        }
-    }
-
-    /// A peer left without a handshake: perhaps it knows a hybrid by the other infohash.
-    pub(super) fn try_other_infohash(&mut self, peer: &Peer) {
-        let hung_up = !peer.wire.incoming && matches!(peer.wire.phase, Phase::Handshaking(_));
-        if hung_up && self.identity.other().is_some() {
-            self.book.set_of_v2(peer.wire.remote, !peer.wire.of_v2);
-        }
-    }
-
     /// The first message after the handshake says what we have (BEP 3, BEP 6).
     fn tell_pieces(&mut self, slot: PeerSlot) {
-        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         let have = self.download.picker.have();
         if self.content.is_none() {
             if peer.wire.fast {
@@ -153,7 +123,9 @@ impl Torrent {
     pub(super) fn tell_extensions(&mut self, session: &Session, slot: PeerSlot) {
         let (upload_only, ids) = (self.is_finished(), self.our_extensions(session));
         let info = self.metainfo().map(|metainfo| metainfo.info_bytes().len());
-        let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.wire.extended) else { return };
+        let Some(peer) = self.swarm.peers.get_mut(slot).filter(|peer| peer.wire.extended) else {
+            return;
+        };
         let ours = ExtensionHandshake {
             ids,
             metadata_size: info.and_then(|len| u32::try_from(len).ok()),
@@ -182,7 +154,7 @@ impl Torrent {
         slot: PeerSlot,
         payload: &[u8],
     ) -> Result<(), Violation> {
-        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
         let theirs = ExtensionHandshake::decode(payload)?;
         peer.wire.extensions.update(&theirs.ids);
         if let Some(most) = theirs.max_requests {
@@ -198,12 +170,12 @@ impl Torrent {
             // Now it is known where this peer can be reached by others and after a break.
             let addr = SocketAddr::new(peer.wire.remote.ip(), port);
             peer.wire.listens_at = Some(addr);
-            self.book.connected(addr, session.now);
+            self.swarm.book.connected(addr, session.now);
         }
         peer.gossip.has_metadata |= theirs.metadata_size.is_some();
         self.metadata_offered(session, slot, theirs.metadata_size);
         self.layers_offered(session, slot);
-        self.tell_peers_soon(session);
+        self.send_pex_soon(session);
         self.part_if_both_seed(session, slot);
         Ok(())
     }

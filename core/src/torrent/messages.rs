@@ -28,7 +28,7 @@ impl Torrent {
         mut data: BytesMut,
     ) {
         let now = session.now;
-        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         peer.wire.last_heard = now;
         peer.download.pipeline.set_reading(true, now);
         let conn = peer.wire.conn;
@@ -42,10 +42,10 @@ impl Torrent {
                 return;
             }
         }
-        if let Some(peer) = self.peers.get_mut(slot) {
+        if let Some(peer) = self.swarm.peers.get_mut(slot) {
             peer.wire.decoder.push(data.freeze());
         }
-        while let Some(peer) = self.peers.get_mut(slot) {
+        while let Some(peer) = self.swarm.peers.get_mut(slot) {
             let message = match peer.wire.decoder.next_message() {
                 Ok(Some(message)) => message,
                 Ok(None) => break,
@@ -86,7 +86,7 @@ impl Torrent {
 
     /// Has waiting messages sent, and minds the bounds of a peer that does not read.
     pub(super) fn flush_outbox(&mut self, session: &mut Session, slot: PeerSlot) {
-        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         let conn = peer.wire.conn;
         if peer.wire.outbox.len() > OUTBOX_STUCK {
             return self.drop_peer(session, slot, Ended::Useless);
@@ -112,7 +112,7 @@ impl Torrent {
                 Ok(())
             }
             Message::Unchoke => {
-                if let Some(peer) = self.peers.get_mut(slot) {
+                if let Some(peer) = self.swarm.peers.get_mut(slot) {
                     self.download.unchoked(slot.into(), &mut peer.download);
                 }
                 Ok(())
@@ -168,7 +168,7 @@ impl Torrent {
             }
             Message::AllowedFast(piece) => {
                 let pieces = self.content.is_some().then(|| self.pieces());
-                if let Some(peer) = self.peers.get_mut(slot)
+                if let Some(peer) = self.swarm.peers.get_mut(slot)
                     && peer.wire.fast
                     && pieces.is_none_or(|pieces| piece.0 < pieces)
                 {
@@ -178,7 +178,7 @@ impl Torrent {
             }
             Message::Suggest(piece) => {
                 let pieces = self.pieces();
-                if let Some(peer) = self.peers.get_mut(slot)
+                if let Some(peer) = self.swarm.peers.get_mut(slot)
                     && piece.0 < pieces
                 {
                     peer.download.suggest(piece);
@@ -195,10 +195,10 @@ impl Torrent {
                 self.peer_lost(session, slot, dont_have::decode(&payload)?)
             }
             Message::Extended { id, payload } if id == Extension::PeerExchange.our_id() => {
-                self.peers_told(session, slot, &payload)
+                self.handle_pex(session, slot, &payload)
             }
             Message::Port(port) => {
-                if let Some(peer) = self.peers.get(slot) {
+                if let Some(peer) = self.swarm.peers.get(slot) {
                     self.peer_has_node(session, peer.wire.remote, port);
                 }
                 Ok(())
@@ -215,7 +215,7 @@ impl Torrent {
 
     /// That a connection is of v2, on which alone there are messages about hashes.
     pub(super) fn require_v2(&self, slot: PeerSlot, id: u8) -> Result<(), Violation> {
-        match self.peers.get(slot) {
+        match self.swarm.peers.get(slot) {
             Some(peer) if !peer.wire.of_v2 => Err(Violation::V2NotNegotiated { id }),
             _ => Ok(()),
         }
@@ -223,6 +223,6 @@ impl Torrent {
 
     /// Whether a message is left out and the peer stays.
     fn forgives(&mut self, slot: PeerSlot, violation: Violation) -> bool {
-        self.peers.get_mut(slot).is_some_and(|peer| peer.wire.offences.forgives(violation))
+        self.swarm.peers.get_mut(slot).is_some_and(|peer| peer.wire.offences.forgives(violation))
     }
 }

@@ -11,17 +11,16 @@
 //! | `lifecycle` | its phase, pause, the farewell |
 //! | `disk` | the way to running, what may be written, saving, a disk that fails |
 //! | `announcing` | trackers and the DHT are told, and tell of peers |
-//! | `swarm` | peers come and go |
+//! | `swarm` | which peers are connected and kept, which addresses are known, peer exchange |
+//! | `peers` | peers come and go: between `swarm` and the connections |
 //! | `handshake` | the first words of a connection |
 //! | `messages` | a peer's bytes become messages, each for a part below |
 //! | `peer_pieces` | what peers have, and whether it interests us |
 //! | `download` | which blocks to request of which source, what becomes of blocks and pieces |
 //! | `transfer` | requests out, blocks in, pieces to disk: between `download`, peers and files |
-//! | `upload` | requests in, blocks out, choking |
-//! | `spread` | a seed alone with leeches suggests what none of them has |
-//! | `hashes` | hash requests in, hashes out |
-//! | `leaf_uploads` | the same for others |
-//! | `exchange` | peers tell each other of peers |
+//! | `local_files` | files that another torrent gets whole meanwhile |
+//! | `upload` | which requests are served, when peers are unchoked, what is suggested, hashes for peers |
+//! | `serve` | requests in, blocks and hashes out: between `upload`, peers and files |
 //! | `traffic` | what is moved, how fast, under which limits |
 //! | `end` | pause, resume, removal, the session's stop |
 //! | `report` | how it stands |
@@ -32,23 +31,21 @@ mod content;
 mod disk;
 mod download;
 mod end;
-mod exchange;
 mod handshake;
-mod hash_trees;
-mod hashes;
 mod identity;
-mod leaf_uploads;
 mod lifecycle;
+mod local_files;
 mod messages;
 pub mod metadata;
 pub mod options;
 pub mod peer_book;
 mod peer_pieces;
 pub mod peer_priority;
+mod peers;
 mod rare;
 mod report;
 pub(crate) mod selection;
-mod spread;
+mod serve;
 mod start;
 pub mod status;
 mod swarm;
@@ -58,15 +55,11 @@ mod upload;
 
 use std::sync::Arc;
 
-use crate::choke::accounts::Accounts;
-use crate::choke::spread::Spread;
 use crate::config::RateLimits;
 use crate::deadline::TimerKey;
 use crate::disk::{DiskRequest, VerifyRequest};
-use crate::extension::pex::PexSwarm;
-use crate::id::{Slab, StoreId, TorrentId};
+use crate::id::{StoreId, TorrentId};
 use crate::metainfo::Metainfo;
-use crate::peer::{Peer, PeerSlot};
 use crate::piece::{InfoHash, PieceIndex};
 use crate::random::PolicyRng;
 use crate::session::Session;
@@ -77,13 +70,12 @@ use crate::torrent::announcing::Announcing;
 use crate::torrent::content::{Choices, Content};
 use crate::torrent::disk::Files;
 use crate::torrent::download::Download;
-use crate::torrent::hash_trees::HashTrees;
 use crate::torrent::identity::Identity;
 use crate::torrent::lifecycle::{Lifecycle, Phase};
 use crate::torrent::metadata::Acquisition;
-use crate::torrent::peer_book::PeerBook;
-use crate::torrent::rare::Rare;
+use crate::torrent::swarm::Swarm;
 use crate::torrent::traffic::{Released, Traffic};
+use crate::torrent::upload::{LeafHashes, Upload};
 use crate::transport::ReadPause;
 
 pub use crate::priority::{FilePriority, PieceOrder};
@@ -105,25 +97,9 @@ pub(crate) struct Torrent {
     life: Lifecycle,
     files: Files,
     download: Download,
-    /// The hashes that peers may ask for; empty while there are no peers.
-    hash_trees: Rare<HashTrees>,
-    leaf_uploads: Rare<leaf_uploads::LeafUploads>,
-
-    peers: Slab<PeerSlot, Peer>,
-    pub(crate) book: PeerBook,
-    /// What those gave and took who are not connected now.
-    accounts: Accounts,
+    upload: Upload,
+    swarm: Swarm,
     announcing: Announcing,
-    /// When peers are told of each other next, if there is news.
-    pex_at: Option<Instant>,
-    pex_swarm: PexSwarm,
-    /// Whether peers in the same network were looked for when that was last told.
-    is_local: bool,
-    /// What is suggested to whom while nobody else has everything; nothing if all is out.
-    spread: Option<Box<Spread<PeerSlot>>>,
-    choke_at: Option<Instant>,
-    optimistic_at: Instant,
-
     traffic: Traffic,
     policy: PolicyRng,
     timer: TimerId,
@@ -224,7 +200,7 @@ impl Torrent {
 
     /// Sets the torrent's timer to the earliest of its deadlines.
     pub(crate) fn rearm(&mut self, session: &mut Session) {
-        let mut next = self.choke_at;
+        let mut next = self.upload.choking.due_at();
         // Each input comes here: a few comparisons, where an array would be filled and walked.
         let mut or_at = |at: Option<Instant>| {
             next = match (next, at) {
@@ -239,8 +215,8 @@ impl Torrent {
         or_at(self.connect_due_at(session));
         or_at(self.acquisition.due_at(session.now));
         or_at(self.download.resolve_at());
-        or_at(self.pex_due_at());
-        or_at(self.leaves_due_at());
+        or_at(self.swarm.pex_at());
+        or_at(self.upload.leaf_hashes.get().and_then(LeafHashes::retry_at));
         match next {
             Some(at) => session.timers.set(self.timer, at),
             None => session.timers.cancel(self.timer),
@@ -250,7 +226,7 @@ impl Torrent {
     /// Its timer went off.
     pub(crate) fn handle_timeout(&mut self, session: &mut Session) {
         let now = session.now;
-        if self.choke_at.is_some_and(|at| at <= now) {
+        if self.upload.choking.due_at().is_some_and(|at| at <= now) {
             self.decide_chokes(session);
         }
         if self.save_due_at(session).is_some_and(|at| at <= now) {
@@ -259,8 +235,8 @@ impl Torrent {
         if self.files.retry.due_at().is_some_and(|at| at <= now) {
             self.probe_disk(session);
         }
-        if self.pex_due_at().is_some_and(|at| at <= now) {
-            self.tell_peers(session);
+        if self.swarm.pex_at().is_some_and(|at| at <= now) {
+            self.send_pex(session);
         }
         if self.acquisition.due_at(now).is_some_and(|at| at <= now) {
             self.poll_acquisition(session);
@@ -268,7 +244,8 @@ impl Torrent {
         if self.download.resolve_at().is_some_and(|at| at <= now) {
             self.resolve_suspects(session);
         }
-        if self.leaves_due_at().is_some_and(|at| at <= now) {
+        let leaves_due = self.upload.leaf_hashes.get().and_then(LeafHashes::retry_at);
+        if leaves_due.is_some_and(|at| at <= now) {
             self.retry_leaves(session);
         }
         if self.connect_due_at(session).is_some_and(|at| at <= now) {

@@ -18,7 +18,7 @@ impl Torrent {
         slot: PeerSlot,
         note: impl FnOnce(&mut EarlyPieces) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
-        self.peers.get_mut(slot).map_or(Ok(()), |peer| note(&mut peer.download.early))
+        self.swarm.peers.get_mut(slot).map_or(Ok(()), |peer| note(&mut peer.download.early))
     }
 
     pub(super) fn peer_has(
@@ -33,7 +33,7 @@ impl Torrent {
         if !content.geometry().contains(piece) {
             return Err(Violation::PieceOutOfRange { id: id::HAVE, piece });
         }
-        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
         if !self.download.has_piece(slot.into(), &mut peer.download, piece) {
             return Ok(());
         }
@@ -45,7 +45,7 @@ impl Torrent {
         self.layers_offered(session, slot);
         if everything {
             if let Some(addr) = addr {
-                self.book.set_seed(addr, true);
+                self.swarm.book.set_seed(addr, true);
             }
             self.part_if_both_seed(session, slot);
         }
@@ -68,14 +68,14 @@ impl Torrent {
         if !content.geometry().contains(piece) {
             return Err(Violation::PieceOutOfRange { id: id::EXTENDED, piece });
         }
-        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
         if !peer.download.has.has(piece) {
             return Ok(());
         }
         if peer.download.has.is_all()
             && let Some(addr) = peer.wire.listens_at
         {
-            self.book.set_seed(addr, false);
+            self.swarm.book.set_seed(addr, false);
         }
         let answers_all = peer.wire.fast;
         let free = self.download.lost_piece(slot.into(), &mut peer.download, piece, answers_all);
@@ -92,13 +92,13 @@ impl Torrent {
         slot: PeerSlot,
         field: Bitfield,
     ) -> Result<(), Violation> {
-        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
         // BEP 3 has it only as the first message; aria2 sends another instead of many haves.
         let is_news = !peer.download.told_pieces;
         if field.is_all()
             && let Some(addr) = peer.wire.listens_at
         {
-            self.book.set_seed(addr, true);
+            self.swarm.book.set_seed(addr, true);
         }
         let free = self.download.has_pieces(slot.into(), &mut peer.download, field);
         self.mind_interest(slot);
@@ -116,12 +116,12 @@ impl Torrent {
     /// Newcomers get a few pieces they may fetch while choked (BEP 6); not of a seed that has better
     /// to do than to send the same pieces to everybody.
     fn offer_allowed_fast(&mut self, slot: PeerSlot) {
-        self.begin_spread();
-        if self.spread.is_some() {
+        self.begin_suggesting();
+        if self.upload.suggestions.has_some() {
             return;
         }
         let (infohash, pieces) = (self.identity.primary(), self.pieces());
-        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         if !peer.wire.fast || peer.download.has.count() >= ALLOWED_FAST_PIECES {
             return;
         }
@@ -137,14 +137,14 @@ impl Torrent {
     /// Tells a peer whether we want what it has, if that is news.
     pub(super) fn mind_interest(&mut self, slot: PeerSlot) {
         let wanting = self.is_active() && !self.is_finished();
-        if let Some(peer) = self.peers.get_mut(slot) {
+        if let Some(peer) = self.swarm.peers.get_mut(slot) {
             peer.set_interest(wanting && peer.download.interesting > 0);
         }
     }
 
     /// Two that have everything have nothing to say to each other.
     pub(super) fn part_if_both_seed(&mut self, session: &mut Session, slot: PeerSlot) {
-        if self.is_finished() && self.peers.get(slot).is_some_and(Peer::is_seed) {
+        if self.is_finished() && self.swarm.peers.get(slot).is_some_and(Peer::is_seed) {
             self.drop_peer(session, slot, Ended::Useless);
         }
     }

@@ -27,7 +27,7 @@ impl Torrent {
             }
             _ => wanted_bytes.saturating_sub(left),
         };
-        let open = || self.peers.iter().map(|(_, peer)| peer).filter(|peer| peer.is_open());
+        let open = || self.swarm.peers.iter().map(|(_, peer)| peer).filter(|peer| peer.is_open());
         let state = self.life.state(self.files.retry.is_failing(), self.is_finished());
         let metadata = self.acquisition.fetch.as_ref().map(|fetch| fetch.progress());
         let is_held_up = |peer: &Peer| peer.download.interesting == 0 || peer.download.peer_choking;
@@ -60,7 +60,7 @@ impl Torrent {
             redundant_bytes: totals.redundant,
             peers: open().count(),
             seeds: open().filter(|peer| peer.download.has_everything()).count(),
-            known_peers: self.book.len(),
+            known_peers: self.swarm.book.len(),
             unchoked_us: open().filter(|peer| !peer.download.peer_choking).count(),
             eta: left.checked_div(down).filter(|_| left > 0).map(Duration::from_secs),
             trackers: self.announcing.trackers.status(now),

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::choke::accounts::Accounts;
-use crate::extension::pex::PexSwarm;
-use crate::id::{Slab, StoreId, TorrentId};
+use crate::id::{StoreId, TorrentId};
 use crate::metainfo::Metainfo;
 use crate::picker::Picker;
 use crate::piece::Geometry;
@@ -17,13 +15,11 @@ use crate::torrent::identity::Identity;
 use crate::torrent::lifecycle::Lifecycle;
 use crate::torrent::metadata::Acquisition;
 use crate::torrent::peer_book::{PeerBook, PeerSource};
+use crate::torrent::swarm::Swarm;
 use crate::torrent::traffic::Traffic;
+use crate::torrent::upload::Upload;
 use crate::torrent::{AddTorrent, PieceOrder, Torrent, TorrentSource, register_timer};
 use crate::tracker::NamedBy;
-
-/// Addresses of which it is remembered what they gave and took (chosen: twenty times as many peers
-/// as a torrent has).
-const MOST_ACCOUNTS: usize = 1000;
 
 impl Torrent {
     /// A torrent that has done nothing yet; [`Torrent::start`] follows.
@@ -55,18 +51,9 @@ impl Torrent {
             life: Lifecycle::new(add.paused),
             files: Files::new(add.recheck),
             download: Download::new(Picker::new(Geometry::NOTHING, policy.fork())),
-            hash_trees: Default::default(),
-            leaf_uploads: Default::default(),
-            is_local: false,
-            peers: Slab::new(),
-            book,
-            accounts: Accounts::new(MOST_ACCOUNTS),
+            upload: Upload::new(session.now),
+            swarm: Swarm::new(book),
             announcing: Announcing::new(policy.fork()),
-            pex_at: None,
-            pex_swarm: PexSwarm::default(),
-            spread: None,
-            choke_at: None,
-            optimistic_at: session.now,
             traffic: Traffic::default(),
             policy,
             timer: register_timer(session, id),

@@ -4,21 +4,18 @@
 //! What to request and what becomes of a block is decided there; here it is sent, written and counted
 //! in the session's budgets.
 
-use bytes::Bytes;
-
-use crate::disk::{DiskDone, DiskError, DiskRequest, FileIndex, WriteRequest};
+use crate::disk::{DiskDone, DiskError, DiskRequest, WriteRequest};
 use crate::notice::BanReason;
 use crate::notice::TorrentNotice;
-use crate::peer::{Peer, PeerSlot};
+use crate::peer::PeerSlot;
 use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::piece_hash::{PieceHash, PieceRoot};
 use crate::session::Session;
 use crate::session::op::TorrentOp;
-use crate::session::whole_files::FileKey;
 use crate::torrent::Torrent;
 use crate::torrent::content::Content;
 use crate::torrent::download::leaf_hashes;
-use crate::torrent::download::{Arrival, Kept, LocalFile, Source, Terms};
+use crate::torrent::download::{Arrival, Kept, Source, Terms};
 use crate::wire::{BlockData, HashRequest, Message, Violation};
 
 /// Seconds of a rate limit's worth that may be requested ahead (chosen: keeps the kernel's buffers
@@ -33,8 +30,9 @@ impl Torrent {
         if !self.is_downloading() {
             return;
         }
-        let terms = Terms { limit: self.request_limit(session), is_wasteful: self.gives_way(slot) };
-        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let terms =
+            Terms { limit: self.request_limit(session), is_wasteful: self.swarm.gives_way(slot) };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         let (now, traffic) = (session.now, &self.traffic);
         let rate = || traffic.down_rate(now);
         if self.download.want(now, slot.into(), &mut peer.download, terms, rate) > 0 {
@@ -52,7 +50,9 @@ impl Torrent {
         let limit = [own, session.download.limit()].into_iter().flatten().min();
         limit.map_or(usize::MAX, |limit| {
             let blocks = limit.saturating_mul(REQUEST_AHEAD_S) / u64::from(BLOCK_LEN);
-            usize::try_from(blocks / self.peers.len().max(1) as u64).unwrap_or(usize::MAX).max(1)
+            usize::try_from(blocks / self.swarm.peers.len().max(1) as u64)
+                .unwrap_or(usize::MAX)
+                .max(1)
         })
     }
 
@@ -63,7 +63,7 @@ impl Torrent {
             return;
         }
         for source in self.download.underfilled(but.map(Source::from)) {
-            if let Some(slot) = self.peers.key_at(source.index()) {
+            if let Some(slot) = self.swarm.peers.key_at(source.index()) {
                 self.request_blocks(session, slot);
             }
         }
@@ -71,7 +71,7 @@ impl Torrent {
 
     /// The peer serves us no longer.
     pub(super) fn choked_by(&mut self, session: &mut Session, slot: PeerSlot) {
-        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         if self.download.choked(slot.into(), &mut peer.download, peer.wire.fast) {
             self.fill_pipelines(session, None);
         }
@@ -79,7 +79,7 @@ impl Torrent {
 
     /// The peer will not serve a request.
     pub(super) fn rejected(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
-        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         if self.download.rejected(slot.into(), &mut peer.download, block) {
             self.fill_pipelines(session, Some(slot));
         }
@@ -92,7 +92,7 @@ impl Torrent {
         slot: PeerSlot,
         is_reading: bool,
     ) {
-        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         if self.download.overdue(session.now, slot.into(), &mut peer.download, is_reading) {
             self.fill_pipelines(session, None);
         }
@@ -115,7 +115,7 @@ impl Torrent {
         let padding = |content: &Content| u64::from(content.geometry().padding_in(block));
         let counted = data.len() as u64 - self.content.as_deref().map_or(0, padding);
         self.traffic.arrived(counted);
-        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
         let (sender, source) = (peer.wire.remote, &mut peer.download);
         let arrival = self.download.block(now, slot.into(), sender, source, (block, counted), data);
         if !matches!(arrival, Arrival::Unrequested) {
@@ -126,7 +126,7 @@ impl Torrent {
             Arrival::Redundant => self.traffic.was_redundant(counted),
             Arrival::Unrequested => {
                 self.traffic.was_redundant(counted);
-                if self.wastes_too_much(slot) {
+                if self.swarm.wastes_too_much(slot) {
                     return Err(Violation::UnrequestedBlock(block));
                 }
             }
@@ -135,11 +135,11 @@ impl Torrent {
     }
 
     /// A block that was missing is held: no other source needs to send it any more.
-    fn block_kept(&mut self, session: &mut Session, block: Block, kept: &Kept) {
+    pub(super) fn block_kept(&mut self, session: &mut Session, block: Block, kept: &Kept) {
         session.assembly_bytes += kept.added;
         for source in kept.cancel() {
-            if let Some(slot) = self.peers.key_at(source.index())
-                && let Some(peer) = self.peers.get_mut(slot)
+            if let Some(slot) = self.swarm.peers.key_at(source.index())
+                && let Some(peer) = self.swarm.peers.get_mut(slot)
                 && self.download.cancel(source, &mut peer.download, block, peer.wire.fast)
             {
                 peer.send(Message::Cancel(block));
@@ -321,19 +321,15 @@ impl Torrent {
         let fits = session.assembly_bytes <= session.config.bounds.assembly_bytes;
         let root = self.piece_root(piece).zip(self.metainfo());
         let requests = root.map(|(root, info)| leaf_hashes::requests(info, piece, &root));
-        let knows = |peer: &Peer| peer.is_open() && peer.wire.of_v2 && peer.download.has.has(piece);
         let sources: Vec<Source> = match &requests {
-            Some(_) => {
-                let peers = self.peers.iter().filter(|(_, peer)| knows(peer));
-                peers.map(|(slot, _)| slot.into()).collect()
-            }
+            Some(_) => self.swarm.with_leaves(piece).map(Source::from).collect(),
             None => Vec::new(),
         };
         let leaves = (requests.unwrap_or_default(), sources.as_slice());
         let suspected = self.download.suspect(session.now, piece, failed, fits, leaves);
         for (source, request) in suspected.ask {
-            if let Some(slot) = self.peers.key_at(source.index())
-                && let Some(peer) = self.peers.get_mut(slot)
+            if let Some(slot) = self.swarm.peers.key_at(source.index())
+                && let Some(peer) = self.swarm.peers.get_mut(slot)
             {
                 peer.send(Message::HashRequest(request));
                 session.ask_send(peer.wire.conn);
@@ -363,7 +359,7 @@ impl Torrent {
     /// who has what; minds who has lost interest for us by it.
     fn announce_have(&mut self, session: &mut Session, piece: PieceIndex) {
         let wanting = self.is_active() && !self.is_finished();
-        for (_, peer) in self.peers.iter_mut() {
+        for (_, peer) in self.swarm.peers.iter_mut() {
             if !peer.is_open() {
                 continue;
             }
@@ -387,7 +383,7 @@ impl Torrent {
         if !may_finish || !self.files.saving.finished() {
             return;
         }
-        self.book.set_seeding(true, session.now);
+        self.swarm.book.set_seeding(true, session.now);
         self.want_no_files(session);
         self.offer_files(session);
         self.download.finished();
@@ -401,14 +397,13 @@ impl Torrent {
         if self.files.saving.save_finished(session.now, !self.traffic.is_none()) {
             session.notify(self.id, TorrentNotice::Saved);
         }
-        let slots: Vec<PeerSlot> = self.peers.keys().collect();
-        for slot in slots {
+        for slot in self.swarm.slots() {
             self.part_if_both_seed(session, slot);
             // BEP 21: now we only upload.
             self.tell_extensions(session, slot);
             self.flush_outbox(session, slot);
         }
-        self.choke_soon(session);
+        self.upload.choking.soon(session.now);
     }
 
     // Leaf hashes.
@@ -478,151 +473,6 @@ impl Torrent {
         session.assembly_bytes -= resolved.freed;
         if resolved.starts_anew {
             self.local_piece_settled(session, piece);
-        }
-    }
-
-    // Files of other torrents (BEP 38).
-
-    /// The check is done: registers for files that are missing here, and takes those that are known.
-    ///
-    /// [`WholeFiles`](crate::session::whole_files) tells when another torrent has one of them whole:
-    /// it was added later, was still being checked, or has just got its last piece.
-    pub(super) fn want_files(&mut self, session: &mut Session) {
-        for (_, key) in self.lacking() {
-            session.whole_files.want(key, self.id);
-        }
-        self.files_found(session);
-    }
-
-    /// The torrent lacks nothing any more, or ends.
-    pub(super) fn want_no_files(&mut self, session: &mut Session) {
-        for (_, key) in self.keyed_files() {
-            session.whole_files.want_no_more(key, self.id);
-        }
-        if let Some(local) = self.download.local.get_mut() {
-            local.clear();
-        }
-    }
-
-    /// The wanted files of which something is missing.
-    fn lacking(&self) -> impl Iterator<Item = (FileIndex, FileKey)> + '_ {
-        let have = self.download.picker.have();
-        let is_missing = move |file| match &self.content {
-            Some(content) => content.is_wanted(file) && !content.has_file(have, file),
-            None => false,
-        };
-        self.keyed_files().filter(move |(file, _)| is_missing(*file))
-    }
-
-    /// Another torrent may have a file that is missing here.
-    pub(crate) fn files_found(&mut self, session: &mut Session) {
-        if !self.is_downloading() {
-            return;
-        }
-        let local = self.download.local.get();
-        let is_new = |file: FileIndex| !local.is_some_and(|local| local.knows(file));
-        let found: Vec<LocalFile> = self
-            .lacking()
-            .filter(|(file, _)| is_new(*file))
-            .filter_map(|(file, key)| {
-                let place = session.whole_files.find(key)?;
-                (place.0 != self.store).then(|| LocalFile::new(file, place))
-            })
-            .collect();
-        if !found.is_empty() {
-            self.download.local.make().add(found);
-        }
-        self.read_next_local(session);
-    }
-
-    /// Goes on with the next piece of another torrent's file, if none is under way.
-    fn read_next_local(&mut self, session: &mut Session) {
-        if !self.is_downloading() {
-            return;
-        }
-        let (Some(local), Some(content)) = (self.download.local.get_mut(), &self.content) else {
-            return;
-        };
-        let picker = &self.download.picker;
-        let is_missing = |piece| {
-            picker.is_interesting(piece) && !picker.is_held(piece) && !picker.is_verifying(piece)
-        };
-        if local.begin_next(|file| content.pieces_of(file), is_missing) {
-            self.read_local(session);
-        }
-    }
-
-    /// Reads the next part of a piece from the other torrent's file.
-    fn read_local(&mut self, session: &mut Session) {
-        let (Some(local), Some(content)) = (self.download.local.get(), &self.content) else {
-            return;
-        };
-        let part = local.next_part(|piece| content.layout.piece_spans(piece));
-        let Some((store, span)) = part else { return };
-        let read = DiskRequest::Read { store, spans: span.into_iter().collect() };
-        self.disk(session, TorrentOp::ReadFromOther, read);
-    }
-
-    /// A part of a piece was read from the other torrent's file.
-    pub(super) fn local_read(
-        &mut self,
-        session: &mut Session,
-        result: Result<DiskDone, Box<DiskError>>,
-    ) {
-        let Some(local) = self.download.local.get_mut() else { return };
-        let data = match result {
-            Ok(DiskDone::Read(data)) if !data.is_empty() => data,
-            _ => {
-                if local.give_up_file() {
-                    self.read_next_local(session);
-                }
-                return;
-            }
-        };
-        let content = &self.content;
-        let len_of =
-            |piece| content.as_ref().map_or(0, |known| known.geometry().data_len_of(piece));
-        let Some(part) = local.part_read(data.len(), len_of) else { return };
-        if self.is_downloading() {
-            self.take_local_blocks(session, part.piece, part.begin, data);
-        }
-        if !part.is_last && self.is_downloading() {
-            return self.read_local(session);
-        }
-        // If it waits for its verdict, that goes on with the next.
-        if !self.download.picker.is_verifying(part.piece) || !self.is_downloading() {
-            if let Some(local) = self.download.local.get_mut() {
-                local.end_piece();
-            }
-            self.read_next_local(session);
-        }
-    }
-
-    /// Blocks of a piece from `begin` on, as if they had come from a peer.
-    fn take_local_blocks(
-        &mut self,
-        session: &mut Session,
-        piece: PieceIndex,
-        begin: u32,
-        mut data: Bytes,
-    ) {
-        for number in begin / BLOCK_LEN.. {
-            let Some(content) = self.content.as_ref().filter(|_| !data.is_empty()) else { return };
-            let block = content.geometry().block(piece, number);
-            if block.length == 0 || data.len() < block.length as usize {
-                return;
-            }
-            let bytes = data.split_to(block.length as usize);
-            if let Some(kept) = self.download.keep(Source::LOCAL, None, block, bytes.into()) {
-                self.block_kept(session, block, &kept);
-            }
-        }
-    }
-
-    /// A piece was verified, or lost.
-    fn local_piece_settled(&mut self, session: &mut Session, piece: PieceIndex) {
-        if self.download.local.get_mut().is_some_and(|local| local.settled(piece)) {
-            self.read_next_local(session);
         }
     }
 }

@@ -63,7 +63,7 @@ impl Torrent {
         self.announce_due_at(session).filter(|&at| at <= session.now)?;
         let standing = trackers::Standing {
             fetches: self.is_downloading() || self.is_fetching_metadata(),
-            peers: self.peers.len(),
+            peers: self.swarm.peers.len(),
             is_partial_seed: self.is_partial_seed(),
             families: session.families(),
             other: self.identity.other(),
@@ -112,7 +112,7 @@ impl Torrent {
         match (answered, result) {
             (Answer::Late, _) => return,
             (Answer::Heard { url }, Ok(answer)) => {
-                self.book.recall_unreachable(session.now);
+                self.swarm.book.recall_unreachable(session.now);
                 self.found_peers(session, infohash, PeerSource::Tracker, &answer.peers);
                 if let Some(ip) = answer.external_ip {
                     self.learn_address(session, ip);
@@ -141,7 +141,7 @@ impl Torrent {
             SocketAddr::new(ip, port)
         });
         let ours: Vec<SocketAddr> = ours.collect();
-        self.book.set_external(&ours);
+        self.swarm.book.set_external(&ours);
     }
 
     // Peers that are found.
@@ -157,8 +157,8 @@ impl Torrent {
         let of_v2 = self.identity.is_hybrid() && self.identity.is_v2(infohash);
         for &peer in peers {
             // A peer that knows both is dialled with that of v1, and tells (BEP 52, "upgrade path").
-            if self.book.add(peer, source, session.now) == Added::New {
-                self.book.set_of_v2(peer, of_v2);
+            if self.swarm.book.add(peer, source, session.now) == Added::New {
+                self.swarm.book.set_of_v2(peer, of_v2);
             }
         }
         session.queue_connects(self.id);
@@ -274,7 +274,7 @@ impl Torrent {
     pub(crate) fn dht_done(&mut self, session: &mut Session, outcome: &Outcome) {
         let standing = dht::Standing {
             is_hybrid: self.identity.other().is_some(),
-            peers: self.peers.len(),
+            peers: self.swarm.peers.len(),
             is_finished: self.is_finished(),
         };
         let (now, rng) = (session.now, &mut self.policy);

@@ -154,10 +154,10 @@ impl Torrent {
             None => {}
             Some(true) => session.notify(self.id, TorrentNotice::Saved),
             Some(false) => {
-                self.book.set_seeding(false, session.now);
+                self.swarm.book.set_seeding(false, session.now);
                 self.withdraw_files(session);
                 self.fall_silent(session);
-                self.choke_at = None;
+                self.upload.choking.stop();
                 self.begin_check(session, stats);
             }
         }
@@ -175,7 +175,7 @@ impl Torrent {
         }
         if self.files.retry.failed(error.clone(), session.now) {
             session.notify(self.id, TorrentNotice::DiskFailed { error });
-            self.choke_soon(session);
+            self.upload.choking.soon(session.now);
         }
     }
 
@@ -221,9 +221,8 @@ impl Torrent {
         for piece in waiting {
             self.write_piece(session, piece);
         }
-        self.choke_soon(session);
-        let slots: Vec<_> = self.peers.keys().collect();
-        for slot in slots {
+        self.upload.choking.soon(session.now);
+        for slot in self.swarm.slots() {
             self.request_blocks(session, slot);
         }
     }

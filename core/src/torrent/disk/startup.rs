@@ -300,8 +300,7 @@ impl Torrent {
             // It waited for hashes to be decided what may be written.
             self.prepare(session);
             self.fill_pipelines(session, None);
-            let slots: Vec<_> = self.peers.keys().collect();
-            for slot in slots {
+            for slot in self.swarm.slots() {
                 self.request_blocks(session, slot);
             }
             return self.files_found(session);

@@ -6,7 +6,7 @@
 //! an answer it shows when the piece passes, as in v1 ([`SmartBan`](super::smart_ban)).
 //!
 //! Here is which runs are awaited of which sources. What peers request of us is answered in the
-//! torrent's `leaf_uploads`.
+//! upload's `leaf_hashes`.
 
 use std::collections::BTreeMap;
 

@@ -1,12 +1,17 @@
 //! The download with plain sources: no engine, no session, no connection.
 
+use bytes::Bytes;
+
 use super::*;
+use crate::bitfield::Bitfield;
 use crate::config::Config;
 use crate::merkle::HashRange;
 use crate::peer::PeerDownload;
-use crate::piece::{BLOCK_LEN, Geometry};
+use crate::piece::{BLOCK_LEN, Geometry, PieceIndex};
+use crate::piece_hash::PieceRoot;
 use crate::random::PolicyRng;
 use crate::time::Duration;
+use crate::wire::HashRequest;
 
 const NOW: Instant = Instant::from_secs(100);
 const PIECES: u32 = 4;

@@ -27,7 +27,6 @@ use crate::torrent::metadata::layer_fetch::Learnt;
 use crate::torrent::metadata::layers::Due;
 use crate::torrent::metadata::{Recalled, serve};
 use crate::torrent::peer_book::PeerSource;
-use crate::torrent::rare::Rare;
 use crate::tracker::NamedBy;
 use crate::wire::extension::Extension;
 use crate::wire::{HashRequest, Message, Violation};
@@ -51,7 +50,7 @@ impl Torrent {
         for peer in &magnet.peers {
             match peer {
                 PeerAddress::Ip(addr) => {
-                    self.book.add(*addr, PeerSource::User, session.now);
+                    self.swarm.book.add(*addr, PeerSource::User, session.now);
                 }
                 PeerAddress::Name(host, port) => {
                     self.look_up_peer(
@@ -135,7 +134,8 @@ impl Torrent {
         slot: PeerSlot,
         size: Option<u32>,
     ) {
-        let (Some(fetch), Some(peer)) = (&mut self.acquisition.fetch, self.peers.get(slot)) else {
+        let (Some(fetch), Some(peer)) = (&mut self.acquisition.fetch, self.swarm.peers.get(slot))
+        else {
             return;
         };
         let Some(bytes) = size.filter(|_| peer.wire.extensions.get(Extension::Metadata).is_some())
@@ -154,7 +154,7 @@ impl Torrent {
         while let Some(fetch) = &mut self.acquisition.fetch
             && let Some((remote, piece)) = fetch.next_request(session.now)
         {
-            let peer = self.peers.iter_mut().find(|(_, peer)| peer.wire.remote == remote);
+            let peer = self.swarm.peers.iter_mut().find(|(_, peer)| peer.wire.remote == remote);
             match peer {
                 Some((_, peer)) if peer.is_open() => {
                     serve::send(peer, &MetadataMessage::Request { piece });
@@ -166,7 +166,7 @@ impl Torrent {
         while let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content)
             && let Some((slot, request)) = layers.next_request(session.now, &content.metainfo)
         {
-            match self.peers.get_mut(slot).filter(|peer| peer.is_open()) {
+            match self.swarm.peers.get_mut(slot).filter(|peer| peer.is_open()) {
                 Some(peer) => {
                     peer.send(Message::HashRequest(request));
                     session.ask_send(peer.wire.conn);
@@ -196,14 +196,14 @@ impl Torrent {
         match MetadataMessage::decode(payload)? {
             MetadataMessage::Request { piece } => {
                 let metainfo = self.content.as_ref().map(|content| &*content.metainfo);
-                if let Some(peer) = self.peers.get_mut(slot) {
+                if let Some(peer) = self.swarm.peers.get_mut(slot) {
                     serve::requested(peer, session.now, metainfo, piece);
                     session.ask_send(peer.wire.conn);
                 }
             }
             MetadataMessage::Reject { piece } => {
                 if let (Some(fetch), Some(peer)) =
-                    (&mut self.acquisition.fetch, self.peers.get(slot))
+                    (&mut self.acquisition.fetch, self.swarm.peers.get(slot))
                 {
                     fetch.rejected(session.now, peer.wire.remote, piece);
                     self.ask_peers(session);
@@ -225,7 +225,7 @@ impl Torrent {
         total_size: Option<u32>,
         data: &[u8],
     ) -> Result<(), Violation> {
-        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
         let received = match &mut self.acquisition.fetch {
             Some(fetch) => fetch.received(session.now, peer.wire.remote, piece, total_size, data),
             // It crossed the end of the fetch, or was never asked for.
@@ -235,7 +235,7 @@ impl Torrent {
             Received::Accepted | Received::Failed(None) => {}
             Received::Unasked => {
                 peer.download.unasked_bytes += data.len() as u64;
-                if self.wastes_too_much(slot) {
+                if self.swarm.wastes_too_much(slot) {
                     return Err(Violation::Flood { id: crate::wire::message::id::EXTENDED });
                 }
             }
@@ -329,9 +329,8 @@ impl Torrent {
     /// The connected peers are told that we have the metadata, and what they said to have counts.
     fn meet_peers_again(&mut self, session: &mut Session) {
         let pieces = self.pieces();
-        let slots: Vec<PeerSlot> = self.peers.keys().collect();
-        for slot in slots {
-            let Some(peer) = self.peers.get_mut(slot) else { continue };
+        for slot in self.swarm.slots() {
+            let Some(peer) = self.swarm.peers.get_mut(slot) else { continue };
             peer.wire.decoder.set_piece_count(Some(pieces));
             peer.download.has = Bitfield::new(pieces);
             peer.download.counted_as_seed = false;
@@ -360,15 +359,14 @@ impl Torrent {
 
     /// The check is done: those who have waited for it are told what is here, and asked.
     pub(in crate::torrent) fn go_on_with_peers(&mut self, session: &mut Session) {
-        if self.peers.is_empty() {
+        if self.swarm.peers.is_empty() {
             return;
         }
         if self.download.picker.have().count() > HAVES_TOLD {
             return self.drop_all_peers(session);
         }
-        let slots: Vec<PeerSlot> = self.peers.keys().collect();
-        for slot in slots {
-            let Some(peer) = self.peers.get_mut(slot) else { continue };
+        for slot in self.swarm.slots() {
+            let Some(peer) = self.swarm.peers.get_mut(slot) else { continue };
             if !peer.is_open() {
                 continue;
             }
@@ -409,7 +407,7 @@ impl Torrent {
 
     /// A peer may know hashes, if the connection is of v2 and it knows what the torrent is.
     pub(in crate::torrent) fn layers_offered(&mut self, session: &mut Session, slot: PeerSlot) {
-        let (Some(layers), Some(peer)) = (&mut self.acquisition.layers, self.peers.get(slot))
+        let (Some(layers), Some(peer)) = (&mut self.acquisition.layers, self.swarm.peers.get(slot))
         else {
             return;
         };
@@ -484,7 +482,7 @@ impl Torrent {
         let Some(whole) = self.acquisition.complete_layers(&content.metainfo) else { return };
         let bytes = whole.to_bytes();
         content.metainfo = Arc::new(whole);
-        self.hash_trees = Rare::default();
+        self.upload.drop_trees();
         self.save_metadata(session, self.identity.infohashes(), bytes);
         if self.acquisition.is_metadata_only() && self.life.phase() == Phase::Metadata {
             self.metadata_done(session);

@@ -26,7 +26,7 @@ const FACTOR: u64 = 2;
 
 /// Finds files by their roots, and keeps the trees of those last asked for.
 #[derive(Debug, Default)]
-pub(super) struct HashTrees {
+pub(in crate::torrent) struct HashTrees {
     index: Option<Index>,
     trees: BTreeMap<u32, HashTree>,
     /// The files of `trees`, the oldest first.
@@ -48,7 +48,7 @@ struct Index {
 impl HashTrees {
     /// Whether such hashes are held; how many there are in all then. The first call takes time in
     /// proportion to the files.
-    pub(super) fn holds(
+    pub(in crate::torrent) fn holds(
         &mut self,
         metainfo: &Metainfo,
         root: &Sha256Hash,
@@ -62,14 +62,18 @@ impl HashTrees {
     }
 
     /// A file with this root.
-    pub(super) fn file_with(&mut self, metainfo: &Metainfo, root: &Sha256Hash) -> Option<usize> {
+    pub(in crate::torrent) fn file_with(
+        &mut self,
+        metainfo: &Metainfo,
+        root: &Sha256Hash,
+    ) -> Option<usize> {
         let index = self.index.get_or_insert_with(|| Index::new(metainfo));
         index.find(metainfo, root).and_then(|(file, _)| usize::try_from(file).ok())
     }
 
     /// What a request is answered with: the run and its uncles, one after the other. `None` if they
     /// are not held, or trees were built too often.
-    pub(super) fn answer(
+    pub(in crate::torrent) fn answer(
         &mut self,
         now: Instant,
         metainfo: &Metainfo,
@@ -81,7 +85,7 @@ impl HashTrees {
     }
 
     /// The hashes of nodes that lie in the piece layer of a file, or above. `None` as above.
-    pub(super) fn nodes(
+    pub(in crate::torrent) fn nodes(
         &mut self,
         now: Instant,
         metainfo: &Metainfo,

@@ -1,0 +1,546 @@
+//! What peers request of us, between the [`Upload`](super::upload), the disk and the wire: requests
+//! come in, blocks are read and go out, peers are choked and unchoked, hashes are answered (BEP 52).
+//!
+//! Every hash request is answered, with hashes or a reject: whether the peer is choked or not, and
+//! whatever pieces we have, since the layers are part of what we know of the torrent. These answers
+//! are held up by the upload limits like blocks, and by [`HashUploads`](crate::peer::hash_uploads).
+//! What [`HashTrees`](super::upload::HashTrees) does not hold is rejected, but for leaf hashes, which
+//! are computed. No limit has those rejected that are asked for right after a block of theirs, so that
+//! a peer can check each block that it fetches. They are rejected where they cannot be proven: by a
+//! hybrid from a magnet link that has no piece layers, and, where pieces are single blocks, while
+//! trees were built too often.
+
+use bytes::Bytes;
+
+use crate::choke::{self, PeerSnapshot};
+use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest};
+use crate::merkle::HashTree;
+use crate::peer::{Peer, PeerSlot};
+use crate::piece::{Block, BlockRun, PieceIndex};
+use crate::segments::Segments;
+use crate::session::Session;
+use crate::session::op::TorrentOp;
+use crate::torrent::Torrent;
+use crate::torrent::content::Content;
+use crate::torrent::metadata::serve::gather_metadata;
+use crate::torrent::upload::{
+    self, PieceRun, READ_AHEAD_PER_PEER, ReadBudget, Request, Situation, leaf_hashes,
+};
+use crate::transport::ReadPause;
+use crate::wire::message::id;
+use crate::wire::{HashRequest, Message, Violation};
+
+impl Torrent {
+    // Requests.
+
+    /// A peer asks for a block.
+    pub(super) fn requested(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        block: Block,
+    ) -> Result<(), Violation> {
+        let geometry = self.content.as_ref().map(|content| content.geometry());
+        let checked = upload::check_request(geometry, block);
+        let has =
+            self.download.picker.have().has(block.piece) && self.is_active() && !self.cannot_read();
+        let bound = session.config.bounds.peer_requests;
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return checked };
+        let is_queued =
+            checked.is_ok() && has && upload::queue_request(&mut peer.upload, block, bound);
+        if !is_queued && peer.wire.fast {
+            peer.send(Message::Reject(block));
+        }
+        checked
+    }
+
+    /// A peer no longer wants a block. With the fast extension it gets a reject (BEP 6: every
+    /// request is answered).
+    pub(super) fn cancelled(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
+        let held = peer.upload.uploads.ready_bytes();
+        if peer.upload.uploads.cancel(block) && peer.wire.fast {
+            peer.send(Message::Reject(block));
+        }
+        session.read_ahead -= held - peer.upload.uploads.ready_bytes();
+    }
+
+    // Reads.
+
+    /// Starts reading what a peer asked for, as far ahead as the budgets allow.
+    pub(crate) fn read_for(&mut self, session: &mut Session, slot: PeerSlot) {
+        loop {
+            let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
+            if !session.may_read_ahead() {
+                if peer.upload.uploads.has_waiting() {
+                    self.wait_to_read(session, slot);
+                }
+                return;
+            }
+            let Some(run) = peer.upload.uploads.next_run(READ_AHEAD_PER_PEER) else { return };
+            let Some(content) = &self.content else { return };
+            session.read_ahead += run.length as usize;
+            let spans = content.layout.spans(run.as_block());
+            let request = DiskRequest::Read { store: self.store, spans };
+            self.disk(session, TorrentOp::ReadForPeer(slot, run), request);
+        }
+    }
+
+    /// Has a peer, for which something is to be read, wait in line for the read-ahead budget.
+    pub(super) fn wait_to_read(&mut self, session: &mut Session, slot: PeerSlot) {
+        if let Some(peer) = self.swarm.peers.get_mut(slot)
+            && !std::mem::replace(&mut peer.upload.waits_to_read, true)
+        {
+            session.read_waiters.push_back((self.id, slot));
+        }
+    }
+
+    /// The read-ahead budget has room again, and it is this peer's turn.
+    pub(crate) fn read_for_waiting(&mut self, session: &mut Session, slot: PeerSlot) {
+        if let Some(peer) = self.swarm.peers.get_mut(slot) {
+            peer.upload.waits_to_read = false;
+        }
+        // It may be gone, and another waits for the same reading of leaves.
+        if self.upload.leaf_hashes.get().is_some() {
+            self.read_next_leaves(session, true);
+        }
+        self.read_for(session, slot);
+    }
+
+    /// Blocks for a peer were read, or could not be.
+    pub(super) fn blocks_read(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        run: BlockRun,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        session.read_ahead -= run.length as usize;
+        match result {
+            Ok(DiskDone::Read(data)) if data.len() == run.length as usize => {
+                if let Some(peer) = self.swarm.peers.get_mut(slot) {
+                    let held = peer.upload.uploads.ready_bytes();
+                    peer.upload.uploads.run_read(run, &data);
+                    session.read_ahead += peer.upload.uploads.ready_bytes() - held;
+                    if peer.upload.uploads.is_ready() {
+                        session.ask_send(peer.wire.conn);
+                    }
+                }
+            }
+            Ok(_) => self.read_failed(session, slot, run),
+            Err(error) => {
+                self.read_failed(session, slot, run);
+                if error.kind != DiskErrorKind::UnknownStore {
+                    self.files.retry.read_failed(run.piece);
+                    self.disk_failed(session, *error);
+                }
+            }
+        }
+    }
+
+    fn read_failed(&mut self, session: &mut Session, slot: PeerSlot, run: BlockRun) {
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
+        for block in peer.upload.uploads.run_failed(run) {
+            if peer.wire.fast {
+                peer.send(Message::Reject(block));
+            }
+        }
+        self.flush_outbox(session, slot);
+    }
+
+    // Sending.
+
+    /// Hands out what a peer is to be sent: messages first, then hashes and blocks as the limits
+    /// allow.
+    pub(crate) fn gather(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        limit: usize,
+        out: &mut Segments,
+    ) {
+        let now = session.now;
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
+        let before = out.len();
+        let conn = peer.wire.conn;
+        out.append(&mut peer.wire.outbox);
+        peer.upload.choke_waits = false;
+        for block in peer.download.asking.drain(..) {
+            Message::Request(block).encode(out);
+        }
+        peer.download.pipeline.gathered(now);
+        if let Some(deadline) = peer.download.pipeline.deadline() {
+            session.set_deadline_sooner(conn, deadline);
+        }
+        let held = peer.upload.uploads.ready_bytes();
+        let (mut payload, mut padding) = (0, 0);
+        if let Some(content) = &self.content {
+            let sent = gather_metadata(peer, &content.metainfo, before + limit, out);
+            session.upload.charge(now, self.id, sent);
+        }
+        while out.len() - before < limit && peer.upload.has_uploads() {
+            let gate = match self.traffic.upload_brake(now) {
+                None => Some(&mut session.upload).filter(|gate| gate.is_used_up(now)),
+                own => own,
+            };
+            if let Some(gate) = gate {
+                if session.streams.pause_sending(conn) {
+                    gate.wait(self.id, conn);
+                }
+                let (timer, at) = (gate.timer, gate.next_at(now));
+                session.arm(timer, at);
+                break;
+            }
+            let len = if let Some(request) = peer.upload.hash_uploads.pop() {
+                let metainfo = self.content.as_ref().map(|content| &*content.metainfo);
+                let message = self.upload.hashes(now, metainfo, request);
+                let len = message.encoded_len();
+                message.encode(out);
+                len
+            } else {
+                let Some((block, data)) = peer.upload.uploads.pop_ready() else { break };
+                let len = data.len();
+                let inside = |content: &Content| u64::from(content.geometry().padding_in(block));
+                padding += self.content.as_deref().map_or(0, inside);
+                Message::Piece { piece: block.piece, begin: block.begin, data: data.into() }
+                    .encode(out);
+                payload += len as u64;
+                len
+            };
+            session.upload.charge(now, self.id, len);
+            self.traffic.charge_upload(now, self.id, len);
+        }
+        session.read_ahead -= held - peer.upload.uploads.ready_bytes();
+        if out.len() > before {
+            peer.wire.last_spoke = now;
+        }
+        if payload > 0 {
+            peer.upload.up.add(now, payload);
+            peer.upload.uploaded += payload;
+            peer.upload.uploaded_since_unchoke += payload;
+            // The peer took all of it; what the torrent counts is content.
+            self.traffic.sent(now, payload - padding);
+            self.read_for(session, slot);
+        }
+        session.resume_reading(conn, ReadPause::Output);
+    }
+
+    /// All that was gathered is sent: more, if there is more.
+    pub(crate) fn peer_sent(&mut self, session: &mut Session, slot: PeerSlot, all: bool) {
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
+        peer.wire.last_spoke = session.now;
+        let waits = session.streams.is_send_paused(peer.wire.conn);
+        let uploads = peer.upload.has_uploads() && !waits;
+        if all && (peer.has_words() || peer.gossip.metadata_uploads.is_ready() || uploads) {
+            session.ask_send(peer.wire.conn);
+        }
+    }
+
+    // Choking.
+
+    /// A peer wants something of us, or nothing any more.
+    pub(super) fn peer_interest(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        interested: bool,
+    ) {
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
+        if peer.upload.peer_interested == interested {
+            return;
+        }
+        peer.upload.peer_interested = interested;
+        if interested {
+            if peer.upload.am_choking {
+                self.unchoke_if_free(session, slot);
+            } else if self.swarm.slots_used() > session.config.choking.slots {
+                // Its slot went to another while it wanted nothing.
+                self.choke(session, slot);
+            }
+            self.upload.choking.interested(session.now, &session.config.choking);
+        } else if !peer.upload.am_choking {
+            self.upload.choking.soon(session.now);
+        }
+    }
+
+    /// Unchokes a peer at once if a slot is free: nothing waits for a tick.
+    fn unchoke_if_free(&mut self, session: &mut Session, slot: PeerSlot) {
+        if !self.is_active()
+            || self.cannot_read()
+            || !choke::may_unchoke_at_once(self.swarm.slots_used(), session.config.choking.slots)
+        {
+            return;
+        }
+        if self.swarm.peers.get(slot).is_some_and(Peer::may_be_unchoked) {
+            self.unchoke(session, slot);
+        }
+    }
+
+    fn unchoke(&mut self, session: &mut Session, slot: PeerSlot) {
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
+        peer.unchoke(session.now);
+        session.ask_send(peer.wire.conn);
+        self.begin_suggesting();
+        self.suggest(slot);
+    }
+
+    fn choke(&mut self, session: &mut Session, slot: PeerSlot) {
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
+        let picker = &self.download.picker;
+        let is_only_here = |piece| picker.is_only_at_seeds(piece);
+        let (fast, state) = (peer.wire.fast, &mut peer.upload);
+        for piece in self.upload.suggestions.choked(slot, state, fast, is_only_here) {
+            peer.send(Message::AllowedFast(piece));
+        }
+        let held = peer.upload.uploads.ready_bytes();
+        peer.choke();
+        session.read_ahead -= held - peer.upload.uploads.ready_bytes();
+        session.ask_send(peer.wire.conn);
+    }
+
+    /// A seed begins to suggest what no leech has, if there is any of that.
+    pub(super) fn begin_suggesting(&mut self) {
+        let begins = self.is_finished() && !self.upload.suggestions.has_some();
+        let picker = &self.download.picker;
+        if begins && picker.num_only_at_seeds() > 0 {
+            let lacking =
+                |piece: &PieceIndex| picker.have().has(*piece) && picker.is_only_at_seeds(*piece);
+            let pieces = picker.geometry().iter().filter(lacking);
+            self.upload.suggestions.begin(pieces, &mut self.policy);
+        }
+    }
+
+    /// Suggests to a peer what it may go on with.
+    pub(super) fn suggest(&mut self, slot: PeerSlot) {
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
+        let picker = &self.download.picker;
+        let is_out = |piece| !picker.is_only_at_seeds(piece);
+        let (fast, wire, state) = (peer.wire.fast, &mut peer.wire, &peer.upload);
+        let send = |piece| wire.send(Message::Suggest(piece));
+        self.upload.suggestions.of_peer(slot, state, fast, is_out, send);
+    }
+
+    /// Decides which peers may download from now on.
+    pub(super) fn decide_chokes(&mut self, session: &mut Session) {
+        let now = session.now;
+        if !self.is_active() {
+            return self.upload.choking.stop();
+        }
+        let candidates = self.swarm.peers.iter().filter(|(_, peer)| peer.may_be_unchoked());
+        let snapshot: Vec<PeerSnapshot<PeerSlot>> =
+            candidates.map(|(slot, peer)| peer.choke_snapshot(slot, now)).collect();
+        let situation = Situation {
+            is_seeding: self.is_finished(),
+            cannot_read: self.cannot_read(),
+            piece_len: self.content.as_ref().map_or(0, |known| known.geometry().piece_len()),
+            is_any_interested: self.swarm.is_any_interested(),
+        };
+        let (config, rng) = (&session.config.choking, &mut self.policy);
+        let decision = self.upload.choking.decide(now, config, &snapshot, situation, rng);
+        for &slot in &decision.choke {
+            self.choke(session, slot);
+        }
+        for &slot in &decision.unchoke {
+            self.unchoke(session, slot);
+        }
+        for (slot, peer) in self.swarm.peers.iter_mut() {
+            peer.upload.optimistic = decision.optimistic.binary_search(&slot).is_ok();
+        }
+    }
+
+    /// Whether the disk does not give what we have.
+    pub(super) fn cannot_read(&self) -> bool {
+        self.files.retry.cannot_read()
+    }
+
+    // Hashes.
+
+    /// A peer asks for hashes.
+    pub(super) fn hashes_requested(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: HashRequest,
+    ) -> Result<(), Violation> {
+        self.require_v2(slot, id::HASH_REQUEST)?;
+        let HashRequest { root, range } = &request;
+        let content = self.content.as_ref();
+        let trees = self.upload.hash_trees.make();
+        let total = content.and_then(|content| trees.holds(&content.metainfo, root, range));
+        let pieces =
+            content.and_then(|known| leaf_hashes::pieces_of(&known.metainfo, trees, &request));
+        let piece_len = content.map_or(0, |known| known.geometry().piece_len());
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
+        let is_owed = pieces.is_some_and(|pieces| {
+            peer.upload.uploads.owes_leaves(|block| pieces.has_leaf_of(block, range, piece_len))
+        });
+        let uploads = &mut peer.upload.hash_uploads;
+        let admitted = total
+            .is_some_and(|total| uploads.request(session.now, request, total, is_owed))
+            || pieces.is_some_and(|pieces| {
+                self.leaves_requested(session, Request::new(slot, pieces, request, is_owed))
+            });
+        if !admitted && let Some(peer) = self.swarm.peers.get_mut(slot) {
+            peer.send(Message::HashReject(request));
+        }
+        Ok(())
+    }
+
+    /// A peer does not give hashes.
+    pub(super) fn hashes_rejected(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: &HashRequest,
+    ) -> Result<(), Violation> {
+        self.require_v2(slot, id::HASH_REJECT)?;
+        self.leaves_rejected(session, slot, request);
+        self.layer_rejected(session, slot, request);
+        Ok(())
+    }
+
+    /// A peer sends hashes. What nobody asked for is dropped.
+    pub(super) fn hashes_arrived(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        request: &HashRequest,
+        hashes: &[u8],
+    ) -> Result<(), Violation> {
+        self.require_v2(slot, id::HASHES)?;
+        if self.leaves_arrived(session, slot, request, hashes)
+            || self.layer_arrived(session, slot, request, hashes)
+        {
+            return Ok(());
+        }
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
+        peer.download.unasked_bytes += hashes.len() as u64;
+        match self.swarm.wastes_too_much(slot) {
+            true => Err(Violation::Flood { id: id::HASHES }),
+            false => Ok(()),
+        }
+    }
+
+    // Leaf hashes.
+
+    /// A peer asks for leaf hashes; whether it will get them.
+    fn leaves_requested(&mut self, session: &mut Session, request: Request) -> bool {
+        if !self.may_read_leaves(request.pieces) {
+            return false;
+        }
+        let Some(peer) = self.swarm.peers.get_mut(request.of) else { return false };
+        let (now, geometry) = (session.now, self.download.picker.geometry());
+        let budget =
+            ReadBudget { to_peer: peer.upload.up.rate(now), to_all: self.traffic.up_rate(now) };
+        let uploads = &mut peer.upload.hash_uploads;
+        let leaves = self.upload.leaf_hashes.make();
+        if !leaves.admit(now, request, uploads, geometry, budget) {
+            return false;
+        }
+        self.read_next_leaves(session, true);
+        true
+    }
+
+    fn may_read_leaves(&self, pieces: PieceRun) -> bool {
+        let have = self.download.picker.have();
+        self.is_active() && !self.cannot_read() && pieces.iter().all(|piece| have.has(piece))
+    }
+
+    /// Tries again what could not be read yet.
+    pub(super) fn retry_leaves(&mut self, session: &mut Session) {
+        let now = session.now;
+        let (leaves, geometry) = (self.upload.leaf_hashes.make(), self.download.picker.geometry());
+        for request in leaves.take_waiting() {
+            let to_all = self.traffic.up_rate(now);
+            let peer = self.swarm.peers.get_mut(request.of).map(|peer| {
+                let budget = ReadBudget { to_peer: peer.upload.up.rate(now), to_all };
+                (&mut peer.upload.hash_uploads, budget)
+            });
+            leaves.try_again(now, request, geometry, peer);
+        }
+        leaves.tried(now);
+        // The budget may be full of what a peer does not take.
+        self.read_next_leaves(session, false);
+    }
+
+    /// Begins with the next pieces: as soon as the read-ahead budget has room, if it is `bound` by that.
+    fn read_next_leaves(&mut self, session: &mut Session, bound: bool) {
+        while let leaves = self.upload.leaf_hashes.make()
+            && let Some((pieces, of)) = leaves.next()
+        {
+            if bound && !session.may_read_ahead() {
+                leaves.wait(session.now);
+                return self.wait_to_read(session, of);
+            }
+            let first = pieces.iter().next().filter(|_| self.may_read_leaves(pieces));
+            match first.and_then(|first| self.piece_root(first)) {
+                Some(root) => {
+                    self.upload.leaf_hashes.make().begin(pieces, root);
+                    self.read_more_leaves(session);
+                }
+                None => self.answer_leaves(session, pieces, &[]),
+            }
+        }
+    }
+
+    /// Reads the next part.
+    fn read_more_leaves(&mut self, session: &mut Session) {
+        let part = self.upload.leaf_hashes.get().and_then(|leaves| leaves.next_part());
+        let (Some(part), Some(content)) = (part, &self.content) else { return };
+        let spans = content.layout.spans(part);
+        let read = DiskRequest::Read { store: self.store, spans };
+        session.read_ahead += part.length as usize;
+        self.disk(session, TorrentOp::ReadLeaves(part.length), read);
+    }
+
+    /// A part of a piece was read for its leaf hashes.
+    pub(super) fn leaves_read(
+        &mut self,
+        session: &mut Session,
+        length: u32,
+        result: Result<DiskDone, Box<DiskError>>,
+    ) {
+        session.read_ahead -= length as usize;
+        let leaves = self.upload.leaf_hashes.make();
+        let Some(mut reading) = leaves.take_reading() else { return };
+        let pieces = reading.pieces();
+        let is_right = matches!(result, Ok(DiskDone::Read(data)) if reading.take(&data));
+        let is_wanted = leaves.is_wanted(pieces);
+        let may_go_on = is_right && is_wanted && self.may_read_leaves(pieces);
+        if let Some(root) = reading.piece().and_then(|piece| self.piece_root(piece)) {
+            reading.expect(root);
+        }
+        if may_go_on && !reading.is_complete() {
+            self.upload.leaf_hashes.make().go_on(reading);
+            return self.read_more_leaves(session);
+        }
+        let is_whole = is_right && reading.is_complete();
+        self.answer_leaves(session, pieces, if is_whole { reading.trees() } else { &[] });
+        self.read_next_leaves(session, true);
+    }
+
+    /// Answers all requests for leaf hashes of these pieces.
+    fn answer_leaves(&mut self, session: &mut Session, pieces: PieceRun, trees: &[HashTree]) {
+        for request in self.upload.leaf_hashes.make().take_for(pieces) {
+            let layers = self.upload.hash_trees.make();
+            let metainfo = self.content.as_ref().map(|content| &*content.metainfo);
+            let from = (pieces, trees);
+            let hashes = leaf_hashes::answer(session.now, metainfo, layers, from, &request.request);
+            if hashes.is_none() && request.is_owed && !trees.is_empty() {
+                // The layers above may not be computed so often.
+                self.upload.leaf_hashes.make().postpone(session.now, request);
+                continue;
+            }
+            let Request { of, request, .. } = request;
+            let Some(peer) = self.swarm.peers.get_mut(of).filter(|peer| peer.is_open()) else {
+                continue;
+            };
+            peer.upload.hash_uploads.leaves_waiting -= 1;
+            peer.send(match hashes {
+                Some(hashes) => Message::Hashes { request, hashes: Bytes::from(hashes) },
+                None => Message::HashReject(request),
+            });
+            self.flush_outbox(session, of);
+        }
+    }
+}

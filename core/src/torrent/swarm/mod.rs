@@ -1,0 +1,225 @@
+//! The swarm of a torrent as we see it: the peers that are connected, which of them are kept, the
+//! addresses that could be dialled, and what passed on connections that are over.
+//!
+//! Nothing here sends or closes: the machine says which peer to drop and which address to dial, and
+//! queues messages in the peers' outboxes.
+
+mod pex;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::choke::AddressGroup;
+use crate::choke::accounts::Accounts;
+use crate::id::Slab;
+use crate::peer::{Peer, PeerSlot};
+use crate::piece::{PeerId, PieceIndex};
+use crate::time::{Duration, Instant};
+use crate::torrent::peer_book::{Ended, PeerBook, PeerSource};
+use crate::torrent::swarm::pex::Pex;
+
+/// Addresses whose history is kept (chosen: twenty times as many peers as a torrent has).
+const MOST_HISTORIES: usize = 1000;
+
+/// The peers of one torrent.
+#[derive(Debug)]
+pub(super) struct Swarm {
+    pub(super) peers: Slab<PeerSlot, Peer>,
+    /// The addresses that are known.
+    pub(super) book: PeerBook,
+    /// What passed on connections that are over, by address.
+    history: Accounts,
+    pex: Pex,
+    /// Whether peers in the same network were looked for when that was last reported.
+    is_local: bool,
+}
+
+/// Two connections with one peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Crossed {
+    /// The one to close.
+    pub(super) loser: PeerSlot,
+    /// The one that stays.
+    pub(super) winner: PeerSlot,
+}
+
+impl Swarm {
+    /// Nobody is connected; `book` holds what is known of others.
+    pub(super) fn new(book: PeerBook) -> Self {
+        Swarm {
+            peers: Slab::new(),
+            book,
+            history: Accounts::new(MOST_HISTORIES),
+            pex: Pex::default(),
+            is_local: false,
+        }
+    }
+
+    // Who comes.
+
+    /// A peer whose connection begins: it goes on where its address was.
+    pub(super) fn insert(&mut self, peer: Peer) -> PeerSlot {
+        let before = self.history.of(AddressGroup::of(peer.wire.remote.ip()));
+        self.peers.insert(peer.resuming(before))
+    }
+
+    /// A second connection with the peer of `slot`, which has just said that it is `theirs`: which of
+    /// the two to close.
+    ///
+    /// Both sides must close the same one of two connections that crossed: the one that the peer with
+    /// the larger id opened. Of two in one direction the older stays.
+    pub(super) fn crossed(&self, slot: PeerSlot, theirs: PeerId, ours: PeerId) -> Option<Crossed> {
+        let peer = self.peers.get(slot)?;
+        let ip = peer.wire.remote.ip();
+        let (other, twin) = self.peers.iter().find(|(other, peer)| {
+            *other != slot && peer.wire.id == Some(theirs) && peer.wire.remote.ip() == ip
+        })?;
+        let incoming = peer.wire.incoming;
+        let we_are_smaller = ours.0 < theirs.0;
+        let new_stays = twin.wire.incoming != incoming && incoming != we_are_smaller;
+        Some(match new_stays {
+            true => Crossed { loser: other, winner: slot },
+            false => Crossed { loser: slot, winner: other },
+        })
+    }
+
+    /// Of two connections with one peer one was closed. The other knows where the peer can be dialled
+    /// from now on, so that it counts as connected, and is dialled again when that has ended.
+    pub(super) fn stays(&mut self, winner: PeerSlot, listens_at: Option<SocketAddr>, now: Instant) {
+        let Some(peer) = self.peers.get_mut(winner) else { return };
+        if let Some(addr) = peer.wire.listens_at.or(listens_at) {
+            peer.wire.listens_at = Some(addr);
+            self.book.connected(addr, now);
+        }
+    }
+
+    /// A handshake is done.
+    pub(super) fn opened(&mut self, slot: PeerSlot, now: Instant) {
+        let addr = self.peers.get(slot).and_then(|peer| peer.wire.listens_at);
+        if let Some(addr) = addr {
+            self.book.connected(addr, now);
+        }
+        self.book.recall_unreachable(now);
+    }
+
+    // Who stays.
+
+    /// A peer that neither side has wanted anything of for so long, or that wastes what others would
+    /// send: its place is better used by another.
+    pub(super) fn useless_peer(&self, now: Instant, patience: Duration) -> Option<PeerSlot> {
+        let is_useless = |peer: &Peer| {
+            !peer.download.am_interested
+                && !peer.upload.peer_interested
+                && now - peer.wire.connected_at >= patience
+        };
+        let useless = self.peers.iter().find(|(_, peer)| is_useless(peer)).map(|(slot, _)| slot);
+        useless.or_else(|| self.peers.keys().find(|slot| self.gives_way(*slot)))
+    }
+
+    /// Whether a peer has sent more that was not requested than is borne of it.
+    pub(super) fn wastes_too_much(&self, slot: PeerSlot) -> bool {
+        let Some(waste) = self.peers.get(slot).map(Peer::waste) else { return false };
+        waste.is_too_much(true) || (waste.is_too_much(false) && self.has_other_source(slot))
+    }
+
+    /// Whether a peer wastes what it sends, and others would send the same.
+    pub(super) fn gives_way(&self, slot: PeerSlot) -> bool {
+        let is_wasteful = self.peers.get(slot).is_some_and(|peer| peer.waste().is_wasteful());
+        is_wasteful && self.has_other_source(slot)
+    }
+
+    /// Whether what we want could be had without this peer, of one that is not wasteful.
+    fn has_other_source(&self, slot: PeerSlot) -> bool {
+        let is_other = |(other, peer): (PeerSlot, &Peer)| {
+            other != slot && peer.is_source() && !peer.waste().is_wasteful()
+        };
+        self.peers.iter().any(is_other)
+    }
+
+    /// The connected peers.
+    pub(super) fn slots(&self) -> Vec<PeerSlot> {
+        self.peers.keys().collect()
+    }
+
+    /// The connected peers whose address is like this.
+    pub(super) fn at(&self, is: impl Fn(SocketAddr) -> bool) -> Vec<PeerSlot> {
+        let found = self.peers.iter().filter(|(_, peer)| is(peer.wire.remote));
+        found.map(|(slot, _)| slot).collect()
+    }
+
+    /// The torrent turned out to be private: the peers that were found by other means than trackers
+    /// and the user (BEP 27). They are to be dropped; [`forget_discovered`](Self::forget_discovered)
+    /// follows.
+    pub(super) fn discovered(&self) -> Vec<PeerSlot> {
+        let found = |peer: &Peer| {
+            let source = peer.wire.listens_at.and_then(|addr| self.book.source(addr));
+            !peer.wire.incoming && source.is_none_or(PeerSource::is_discovery)
+        };
+        let strangers = self.peers.iter().filter(|(_, peer)| found(peer));
+        strangers.map(|(slot, _)| slot).collect()
+    }
+
+    /// Forgets all addresses that were found by other means than trackers and the user.
+    pub(super) fn forget_discovered(&mut self) {
+        self.book.forget_discovered();
+        self.pex.stop();
+    }
+
+    // Who goes.
+
+    /// A peer left without a handshake: perhaps it knows a hybrid by the other infohash.
+    pub(super) fn try_other_infohash(&mut self, peer: &Peer) {
+        if !peer.wire.incoming && peer.wire.is_handshaking() {
+            self.book.set_of_v2(peer.wire.remote, !peer.wire.of_v2);
+        }
+    }
+
+    /// A peer was taken out of [`peers`](Self::peers): when it may be dialled again, and which others
+    /// may be now.
+    pub(super) fn gone(&mut self, now: Instant, peer: &Peer, why: Ended) {
+        if let Some(addr) = peer.wire.listens_at {
+            self.book.ended(addr, now, why);
+        }
+        let ip: IpAddr = peer.wire.remote.ip();
+        self.book.recall_busy(ip, now);
+        let is_alone = || !self.peers.iter().any(|(_, peer)| peer.is_source());
+        if self.book.has_wasteful() && why != Ended::Wasteful && is_alone() {
+            self.book.recall_wasteful(now);
+        }
+        self.history.add(AddressGroup::of(ip), peer.account());
+    }
+
+    // What the others do.
+
+    /// Upload slots in use: peers that we let download and that want to.
+    pub(super) fn slots_used(&self) -> usize {
+        let uses = |peer: &Peer| !peer.upload.am_choking && peer.upload.peer_interested;
+        self.peers.iter().filter(|(_, peer)| uses(peer)).count()
+    }
+
+    /// Whether a peer that we choke wants to download.
+    pub(super) fn is_any_waiting(&self) -> bool {
+        let waits = |peer: &Peer| peer.upload.am_choking && peer.upload.peer_interested;
+        self.peers.iter().any(|(_, peer)| waits(peer))
+    }
+
+    /// Whether any peer wants to download.
+    pub(super) fn is_any_interested(&self) -> bool {
+        self.peers.iter().any(|(_, peer)| peer.upload.peer_interested)
+    }
+
+    /// The peers that may have the leaf hashes of a piece (BEP 52).
+    pub(super) fn with_leaves(&self, piece: PieceIndex) -> impl Iterator<Item = PeerSlot> + '_ {
+        let has =
+            move |peer: &Peer| peer.is_open() && peer.wire.of_v2 && peer.download.has.has(piece);
+        self.peers.iter().filter(move |(_, peer)| has(peer)).map(|(slot, _)| slot)
+    }
+
+    /// Whether peers in the same network are to be looked for, if that is news. `is_renamed`: there is
+    /// another infohash to be announced.
+    pub(super) fn local_news(&mut self, looks: bool, is_renamed: bool) -> Option<bool> {
+        let is_news = std::mem::replace(&mut self.is_local, looks) != looks;
+        (is_news || (looks && is_renamed)).then_some(looks)
+    }
+}

@@ -1,0 +1,171 @@
+//! The swarm with peers that are not connected to anything: no engine, no session.
+
+use super::*;
+use crate::bitfield::Bitfield;
+use crate::config::Config;
+use crate::id::{ConnId, Id};
+use crate::peer::{PeerWire, Phase};
+use crate::random::PolicyRng;
+use crate::wire::extension::{Extension, ExtensionIds};
+
+const NOW: Instant = Instant::from_secs(1000);
+const PIECES: u32 = 8;
+const OURS: PeerId = PeerId([5; 20]);
+
+fn swarm() -> Swarm {
+    Swarm::new(PeerBook::new(100, PolicyRng::from_seed([1; 32])))
+}
+
+fn addr(host: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, host], 6881))
+}
+
+/// A peer whose handshake is done.
+fn join(swarm: &mut Swarm, host: u8, incoming: bool, id: u8) -> PeerSlot {
+    let conn = ConnId::new(u32::from(host), 0);
+    let pieces = Some(PIECES);
+    let mut wire = PeerWire::new(conn, addr(host), incoming, Phase::Open, pieces, NOW);
+    wire.id = Some(PeerId([id; 20]));
+    let slot = swarm.insert(Peer::new(wire, pieces, &Config::default()));
+    swarm.opened(slot, NOW);
+    slot
+}
+
+fn peer(swarm: &mut Swarm, slot: PeerSlot) -> &mut Peer {
+    swarm.peers.get_mut(slot).expect("connected")
+}
+
+/// Has a peer that lets us download what we want.
+fn makes_source(swarm: &mut Swarm, slot: PeerSlot) {
+    let source = &mut peer(swarm, slot).download;
+    source.peer_choking = false;
+    source.interesting = 1;
+}
+
+#[test]
+fn of_two_connections_that_crossed_both_ends_close_the_same() {
+    for (theirs, ours_stays) in [(9, true), (2, false)] {
+        let mut swarm = swarm();
+        let dialled = join(&mut swarm, 1, false, theirs);
+        let came = join(&mut swarm, 1, true, theirs);
+        let crossed = swarm.crossed(came, PeerId([theirs; 20]), OURS);
+        let (winner, loser) = if ours_stays { (dialled, came) } else { (came, dialled) };
+        assert_eq!(crossed, Some(Crossed { loser, winner }));
+        assert_eq!(swarm.crossed(dialled, PeerId([theirs; 20]), OURS), crossed);
+    }
+}
+
+#[test]
+fn of_two_connections_in_one_direction_the_older_stays() {
+    let mut swarm = swarm();
+    let older = join(&mut swarm, 1, true, 9);
+    let newer = join(&mut swarm, 1, true, 9);
+    let crossed = swarm.crossed(newer, PeerId([9; 20]), OURS);
+    assert_eq!(crossed, Some(Crossed { loser: newer, winner: older }));
+    assert_eq!(swarm.crossed(newer, PeerId([8; 20]), OURS), None, "another peer");
+}
+
+#[test]
+fn place_of_a_peer_that_neither_side_wants_anything_of_is_free_after_a_while() {
+    let (mut swarm, patience) = (swarm(), Duration::from_secs(60));
+    let slot = join(&mut swarm, 1, true, 1);
+    assert_eq!(swarm.useless_peer(NOW, patience), None, "it may still want something");
+    assert_eq!(swarm.useless_peer(NOW + patience, patience), Some(slot));
+    peer(&mut swarm, slot).upload.peer_interested = true;
+    assert_eq!(swarm.useless_peer(NOW + patience, patience), None);
+}
+
+#[test]
+fn wasteful_peer_gives_way_only_while_another_sends_the_same() {
+    let mut swarm = swarm();
+    let (wasteful, other) = (join(&mut swarm, 1, true, 1), join(&mut swarm, 2, true, 2));
+    makes_source(&mut swarm, wasteful);
+    peer(&mut swarm, wasteful).download.unasked_bytes = 1 << 26;
+    assert!(!swarm.gives_way(wasteful), "no other has anything");
+    makes_source(&mut swarm, other);
+    assert!(swarm.gives_way(wasteful) && !swarm.gives_way(other));
+    assert!(swarm.wastes_too_much(wasteful) && !swarm.wastes_too_much(other));
+    assert_eq!(swarm.useless_peer(NOW, Duration::from_secs(60)), Some(wasteful));
+}
+
+#[test]
+fn who_comes_again_goes_on_where_its_address_was() {
+    let mut swarm = swarm();
+    let slot = join(&mut swarm, 1, true, 1);
+    peer(&mut swarm, slot).upload.uploaded = 700;
+    let gone = swarm.peers.remove(slot).expect("connected");
+    swarm.gone(NOW, &gone, Ended::Normal);
+    let again = join(&mut swarm, 1, true, 3);
+    assert_eq!(peer(&mut swarm, again).upload.before.uploaded, 700);
+}
+
+#[test]
+fn slots_count_peers_that_are_unchoked_and_interested() {
+    let mut swarm = swarm();
+    let slots = [1, 2, 3].map(|host| join(&mut swarm, host, true, host));
+    assert!(!swarm.is_any_interested() && !swarm.is_any_waiting());
+    for slot in &slots[..2] {
+        peer(&mut swarm, *slot).upload.peer_interested = true;
+    }
+    peer(&mut swarm, slots[0]).unchoke(NOW);
+    peer(&mut swarm, slots[2]).unchoke(NOW);
+    assert_eq!(swarm.slots_used(), 1);
+    assert!(swarm.is_any_interested() && swarm.is_any_waiting());
+}
+
+#[test]
+fn only_peers_of_v2_that_have_the_piece_are_asked_for_its_leaves() {
+    let mut swarm = swarm();
+    let slots = [1, 2, 3].map(|host| join(&mut swarm, host, true, host));
+    for slot in &slots[..2] {
+        peer(&mut swarm, *slot).download.has = Bitfield::full(PIECES);
+    }
+    for slot in &slots[1..] {
+        peer(&mut swarm, *slot).wire.of_v2 = true;
+    }
+    assert_eq!(swarm.with_leaves(PieceIndex(3)).collect::<Vec<_>>(), [slots[1]]);
+}
+
+#[test]
+fn peers_are_told_of_others_together_and_not_of_themselves() {
+    let mut swarm = swarm();
+    let slots = [1, 2, 3].map(|host| join(&mut swarm, host, false, host));
+    for slot in slots {
+        peer(&mut swarm, slot).wire.extensions = ExtensionIds::ours(&Extension::ALL);
+        swarm.send_pex_soon(NOW);
+    }
+    let at = swarm.pex_at().expect("there is news");
+    assert!(at > NOW);
+    let mut sent = Vec::new();
+    swarm.send_pex(at, true, |conn| sent.push(conn));
+    assert_eq!(sent.len(), 3);
+    for slot in slots {
+        assert!(!peer(&mut swarm, slot).wire.outbox.is_empty());
+    }
+    swarm.send_pex_soon(at);
+    sent.clear();
+    swarm.send_pex(at, false, |conn| sent.push(conn));
+    assert!(sent.is_empty() && swarm.pex_at().is_none(), "of a private torrent nothing is told");
+}
+
+#[test]
+fn local_discovery_is_news_when_it_changes_or_there_is_another_infohash() {
+    let mut swarm = swarm();
+    assert_eq!(swarm.local_news(false, true), None);
+    assert_eq!(swarm.local_news(true, false), Some(true));
+    assert_eq!(swarm.local_news(true, false), None);
+    assert_eq!(swarm.local_news(true, true), Some(true));
+    assert_eq!(swarm.local_news(false, false), Some(false));
+}
+
+#[test]
+fn discovered_peers_are_those_that_neither_a_tracker_nor_the_user_named() {
+    let mut swarm = swarm();
+    swarm.book.add(addr(1), PeerSource::Pex, NOW);
+    swarm.book.add(addr(2), PeerSource::User, NOW);
+    let found = join(&mut swarm, 1, false, 1);
+    join(&mut swarm, 2, false, 2);
+    join(&mut swarm, 3, true, 3);
+    assert_eq!(swarm.discovered(), [found]);
+    assert_eq!(swarm.at(|remote| remote == addr(1)), [found]);
+}

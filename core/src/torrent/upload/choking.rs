@@ -1,0 +1,114 @@
+//! When it is decided which peers to unchoke: in a rhythm while any is interested, and soon after
+//! something has changed.
+
+use crate::choke::{self, Decision, Mode, PeerSnapshot, State};
+use crate::config::Choking as Config;
+use crate::random::PolicyRng;
+use crate::time::{Duration, Instant};
+
+/// Wait before a decision that an event asks for (chosen: bounds the work of flapping peers).
+const SOON: Duration = Duration::from_secs(1);
+
+/// The rhythm of the decisions.
+#[derive(Debug)]
+pub(in crate::torrent) struct Choking {
+    at: Option<Instant>,
+    /// When the optimistic slots go to others.
+    optimistic_at: Instant,
+}
+
+/// What a decision depends on besides the peers.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::torrent) struct Situation {
+    pub(in crate::torrent) is_seeding: bool,
+    /// Whether the disk gives nothing that could be uploaded.
+    pub(in crate::torrent) cannot_read: bool,
+    pub(in crate::torrent) piece_len: u32,
+    /// Whether any peer wants something of us, one that cannot be unchoked included.
+    pub(in crate::torrent) is_any_interested: bool,
+}
+
+impl Choking {
+    /// No decision is due.
+    pub(super) fn new(now: Instant) -> Self {
+        Choking { at: None, optimistic_at: now }
+    }
+
+    /// When the next decision is due.
+    pub(in crate::torrent) fn due_at(&self) -> Option<Instant> {
+        self.at
+    }
+
+    /// Something has changed: decides soon.
+    pub(in crate::torrent) fn soon(&mut self, now: Instant) {
+        let soon = now + SOON;
+        self.at = Some(self.at.map_or(soon, |at| at.min(soon)));
+    }
+
+    /// A peer wants something of us: keeps the rhythm.
+    pub(in crate::torrent) fn interested(&mut self, now: Instant, config: &Config) {
+        self.at.get_or_insert(now + config.interval);
+    }
+
+    /// There is nothing to decide.
+    pub(in crate::torrent) fn stop(&mut self) {
+        self.at = None;
+    }
+
+    /// Decides which peers may download from now on.
+    pub(in crate::torrent) fn decide<K: Copy + Ord>(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        peers: &[PeerSnapshot<K>],
+        situation: Situation,
+        rng: &mut PolicyRng,
+    ) -> Decision<K> {
+        let rotate_optimistic = now >= self.optimistic_at;
+        if rotate_optimistic {
+            self.optimistic_at = now + config.optimistic_interval;
+        }
+        let state = State {
+            now,
+            mode: if situation.is_seeding { Mode::Seeding } else { Mode::Leeching },
+            slots: if situation.cannot_read { 0 } else { config.slots },
+            rotate_optimistic,
+            piece_len: situation.piece_len,
+        };
+        self.at = situation.is_any_interested.then_some(now + config.interval);
+        choke::decide(peers, &state, rng)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITUATION: Situation = Situation {
+        is_seeding: true,
+        cannot_read: false,
+        piece_len: 1 << 18,
+        is_any_interested: true,
+    };
+
+    #[test]
+    fn decisions_keep_a_rhythm_while_peers_are_interested_and_an_event_hastens_the_next() {
+        let (config, now) = (crate::config::Config::default().choking, Instant::from_secs(100));
+        let mut choking = Choking::new(now);
+        assert_eq!(choking.due_at(), None);
+        choking.interested(now, &config);
+        assert_eq!(choking.due_at(), Some(now + config.interval));
+        choking.soon(now);
+        choking.interested(now, &config);
+        assert_eq!(choking.due_at(), Some(now + SOON));
+        let mut rng = PolicyRng::from_seed([1; 32]);
+        let decide = |choking: &mut Choking, situation, rng: &mut PolicyRng| {
+            drop(choking.decide::<u32>(now + SOON, &config, &[], situation, rng));
+        };
+        decide(&mut choking, SITUATION, &mut rng);
+        assert_eq!(choking.due_at(), Some(now + SOON + config.interval));
+        let nobody = Situation { is_any_interested: false, ..SITUATION };
+        decide(&mut choking, nobody, &mut rng);
+        assert_eq!(choking.due_at(), None);
+    }
+}
