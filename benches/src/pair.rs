@@ -15,7 +15,7 @@ use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::notice::TorrentNotice;
 use bitswarm_core::testing::{DiskResult, Environment, Loopback, Node};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Duration, Engine, Instant, TorrentId, UnixTime};
+use bitswarm_core::{Commands, Duration, Engine, Instant, TorrentId, UnixTime};
 use bytes::Bytes;
 
 use crate::counting_alloc::Allocations;

@@ -9,7 +9,7 @@ use bitswarm_core::piece::PeerId;
 use bitswarm_core::testing::{DiskResult, Environment, Loopback};
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::wire::handshake::{Handshake, Reserved};
-use bitswarm_core::{Config, ConnId, Engine, Event, Instant, TorrentId, UnixTime};
+use bitswarm_core::{Commands, Config, ConnId, Engine, Event, Instant, TorrentId, UnixTime};
 
 /// Length of a piece of every torrent here.
 const PIECE_LEN: u32 = 16 << 10;

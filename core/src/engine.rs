@@ -4,12 +4,12 @@
 //! Torrents live in `torrent/`, what they share in `session/`, announces in `session/announces`,
 //! the embedded tracker in `session/tracker_host`.
 
+mod commands;
 mod dht;
 mod error;
 mod incoming;
 mod lsd;
 mod route;
-mod scrape;
 mod selection;
 mod settle;
 
@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::action::Action;
-use crate::config::{Config, RateLimits};
+use crate::config::Config;
 use crate::deadline::TimerKey;
 use crate::disk::{DiskDone, DiskError};
 use crate::event::{Datagram, Event, NetError, ResolveError};
@@ -38,14 +38,14 @@ use crate::session::sockets::{Purpose, Sockets};
 use crate::session::tracker_host::TrackerHost;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::timer::TimerId;
-use crate::torrent::{AddTorrent, Torrent, TorrentStatus};
+use crate::torrent::{Torrent, TorrentStatus};
 use crate::tracker::server::Stats as TrackerStats;
 
 use incoming::Incoming;
 
 pub use error::{AddTorrentError, DhtError, NoSuchTorrent, Stopping};
 
-/// Longest time that [`Engine::stop`] takes (chosen: a host may promise to stop within a second).
+/// Longest time that `Command::Stop` takes (chosen: a host may promise to stop within a second).
 const STOP_LIMIT: Duration = Duration::from_millis(800);
 
 /// One session: many torrents, one identity, one thread, nothing shared.
@@ -165,120 +165,6 @@ impl Engine {
         self.session.timers.next()
     }
 
-    // The user's wishes.
-
-    /// Adds a torrent. Its check begins at once.
-    pub fn add_torrent(
-        &mut self,
-        now: Instant,
-        add: AddTorrent,
-    ) -> Result<TorrentId, AddTorrentError> {
-        self.advance(now);
-        if self.session.stopping {
-            return Err(AddTorrentError::Stopping);
-        }
-        let infohash = add.source.infohash();
-        for infohash in add.source.infohashes().short() {
-            if let Some(&known) = self.by_infohash.get(&infohash) {
-                return Err(AddTorrentError::Duplicate(known));
-            }
-        }
-        selection::check(&add)?;
-        let store = self.stores.insert(());
-        let session = &mut self.session;
-        let id = self.torrents.insert_with(|id| Torrent::new(session, id, store, add));
-        self.by_infohash.insert(infohash, id);
-        if let Some(torrent) = self.torrents.get_mut(id) {
-            torrent.start(&mut self.session);
-        }
-        self.settle();
-        Ok(id)
-    }
-
-    /// Takes a torrent out of the session, with its resume data; with `delete_files`, its files
-    /// too. `TorrentNotice::Removed` follows.
-    pub fn remove_torrent(
-        &mut self,
-        now: Instant,
-        id: TorrentId,
-        delete_files: bool,
-    ) -> Result<(), NoSuchTorrent> {
-        self.with_torrent(now, id, |torrent, session| torrent.remove(session, delete_files))
-    }
-
-    /// Stops transfers of a torrent and closes its connections.
-    pub fn pause(&mut self, now: Instant, id: TorrentId) -> Result<(), NoSuchTorrent> {
-        self.with_torrent(now, id, Torrent::pause)
-    }
-
-    /// Undoes `pause`.
-    pub fn resume(&mut self, now: Instant, id: TorrentId) -> Result<(), NoSuchTorrent> {
-        self.with_torrent(now, id, Torrent::unpause)
-    }
-
-    /// Makes peers known to a torrent.
-    pub fn add_peers(
-        &mut self,
-        now: Instant,
-        id: TorrentId,
-        peers: &[SocketAddr],
-    ) -> Result<(), NoSuchTorrent> {
-        self.with_torrent(now, id, |torrent, session| torrent.add_user_peers(session, peers))
-    }
-
-    /// Changes the order in which a torrent's pieces are fetched.
-    pub fn set_order(
-        &mut self,
-        now: Instant,
-        id: TorrentId,
-        order: PieceOrder,
-    ) -> Result<(), NoSuchTorrent> {
-        self.with_torrent(now, id, |torrent, _| torrent.set_order(order))
-    }
-
-    /// Changes the session's rate limits.
-    pub fn set_limits(&mut self, now: Instant, limits: RateLimits) {
-        self.advance(now);
-        let now = self.session.now;
-        self.session.config.limits = limits;
-        self.session.upload.bucket().set_limit(limits.up_bytes_per_s, now);
-        self.session.download.bucket().set_limit(limits.down_bytes_per_s, now);
-        self.session.wake_uploads();
-        self.session.wake_downloads();
-    }
-
-    /// Changes one torrent's rate limits.
-    pub fn set_torrent_limits(
-        &mut self,
-        now: Instant,
-        id: TorrentId,
-        limits: RateLimits,
-    ) -> Result<(), NoSuchTorrent> {
-        self.with_torrent(now, id, |torrent, session| torrent.set_limits(session, limits))
-    }
-
-    /// Ends the session in order: trackers are told, data is flushed, resume data is saved.
-    /// `Notice::Stopped` follows within 0.8 seconds of engine time, when that is done or cannot be.
-    pub fn stop(&mut self, now: Instant) {
-        self.advance(now);
-        if self.session.stopping {
-            return;
-        }
-        self.session.stopping = true;
-        let deadline = self.session.now + STOP_LIMIT;
-        self.session.timers.set(self.stop_timer, deadline);
-        self.close_incoming();
-        for (_, torrent) in self.torrents.iter_mut() {
-            torrent.stop(&mut self.session);
-        }
-        if let Some(dht) = &mut self.dht {
-            dht.stop(&mut self.session);
-        }
-        self.announces.abandon_scrapes(&mut self.session, &mut self.fetches);
-        self.touch_all();
-        self.settle();
-    }
-
     // Queries.
 
     /// How a torrent stands at `now`.
@@ -311,20 +197,6 @@ impl Engine {
     /// Time only moves forwards.
     fn advance(&mut self, now: Instant) {
         self.session.now = self.session.now.max(now);
-    }
-
-    fn with_torrent(
-        &mut self,
-        now: Instant,
-        id: TorrentId,
-        change: impl FnOnce(&mut Torrent, &mut Session),
-    ) -> Result<(), NoSuchTorrent> {
-        self.advance(now);
-        let torrent = self.torrents.get_mut(id).ok_or(NoSuchTorrent(id))?;
-        change(torrent, &mut self.session);
-        self.session.touched.push(id);
-        self.settle();
-        Ok(())
     }
 
     /// Hands an input to a torrent, if it still lives.
@@ -440,6 +312,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Command;
 
     #[test]
     fn what_happens_after_the_last_notice_is_told_to_nobody() {
@@ -447,7 +320,7 @@ mod tests {
         let mut engine = Engine::new(Config::default(), [1; 32], now, UnixTime(0));
         let bind = engine.poll_action();
         let Some(Action::Bind { socket, spec }) = bind else { panic!("{bind:?}") };
-        engine.stop(now);
+        engine.command(now, Command::Stop);
         engine.handle(now, Event::Bound { socket, result: Ok(spec.addr) });
         let notices = std::iter::from_fn(|| engine.poll_action())
             .filter_map(|action| match action {

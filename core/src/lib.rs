@@ -11,7 +11,7 @@
 //! use bitswarm_core::disk::MemoryDisk;
 //! use bitswarm_core::metainfo::Creator;
 //! use bitswarm_core::torrent::AddTorrent;
-//! use bitswarm_core::{Action, Config, ConnId, Engine, Event, Instant, Segments, SocketId, UnixTime};
+//! use bitswarm_core::{Action, Commands, Config, ConnId, Engine, Event, Instant, Segments, SocketId, UnixTime};
 //!
 //! /// An engine and its world.
 //! struct Node {
@@ -94,6 +94,7 @@ pub mod action;
 pub mod bencode;
 pub mod bitfield;
 pub mod choke;
+pub mod command;
 pub mod config;
 mod deadline;
 pub mod dht;
@@ -134,6 +135,7 @@ mod transport;
 pub mod wire;
 
 pub use action::Action;
+pub use command::{Command, Commands};
 pub use config::Config;
 pub use engine::Engine;
 pub use event::Event;

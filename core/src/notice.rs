@@ -66,7 +66,7 @@ pub enum Notice {
     },
     /// The embedded tracker was announced to, if `Config::tracker_notices` has this told.
     TrackerHeard(HeardAnnounce),
-    /// Everything asked for by `Engine::stop` is done. The last notice.
+    /// Everything asked for by `Command::Stop` is done. The last notice.
     Stopped,
 }
 

@@ -14,7 +14,7 @@ use bitswarm_core::piece::InfoHash;
 use bitswarm_core::testing::{DiskResult, Environment, Loopback, NoFiles, Socket};
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::tracker::ScrapeEntry;
-use bitswarm_core::{Config, ConnId, Duration, Engine, Event, Instant, Notice, UnixTime};
+use bitswarm_core::{Commands, Config, ConnId, Duration, Engine, Event, Instant, Notice, UnixTime};
 
 const TORRENTS: u32 = 2000;
 

@@ -10,7 +10,7 @@ use bitswarm_core::id::SocketId;
 use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::segments::Segments;
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Config, ConnId, Engine, Event, Instant, UnixTime};
+use bitswarm_core::{Commands, Config, ConnId, Engine, Event, Instant, UnixTime};
 use bytes::Bytes;
 
 const CHOKE: &[u8] = &[0, 0, 0, 1, 0];

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::testing::{Loopback, NoFiles};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Config, Engine, Instant, UnixTime};
+use bitswarm_core::{Commands, Config, Engine, Instant, UnixTime};
 
 #[test]
 fn an_engine_with_more_addresses_than_half_open_slots_does_not_spin() {

@@ -13,7 +13,7 @@ use bitswarm_core::notice::TorrentNotice;
 use bitswarm_core::testing::{DiskResult, Environment, Loopback, NoFiles, Packet};
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::tracker::packet::{RequestPacket, ResponsePacket};
-use bitswarm_core::{ConnId, Engine, Instant, SocketId, UnixTime};
+use bitswarm_core::{Commands, ConnId, Engine, Instant, SocketId, UnixTime};
 use bytes::BytesMut;
 
 const V4: &str = "10.0.0.1";

@@ -5,7 +5,9 @@ use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::{Creator, NewFile, Protocol};
 use bitswarm_core::testing::{DiskResult, Environment, Loopback};
 use bitswarm_core::torrent::{AddTorrent, FilePriority, TorrentState};
-use bitswarm_core::{Config, Duration, Engine, Instant, TorrentId, TorrentNotice, UnixTime};
+use bitswarm_core::{
+    Commands, Config, Duration, Engine, Instant, TorrentId, TorrentNotice, UnixTime,
+};
 
 const PIECE: usize = 16_384;
 

@@ -15,7 +15,7 @@ use bitswarm_core::segments::Segments;
 use bitswarm_core::time::Duration;
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::wire::{Decoder, HandshakeDecoder, HashRequest, Message};
-use bitswarm_core::{Config, ConnId, Engine, Event, Instant, UnixTime};
+use bitswarm_core::{Commands, Config, ConnId, Engine, Event, Instant, UnixTime};
 
 /// Nine pieces of two blocks: layers 0 to 5, of which that of the pieces is layer 1.
 const LENGTH: usize = 9 << 15;

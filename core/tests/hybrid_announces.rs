@@ -13,7 +13,7 @@ use bitswarm_core::metainfo::create::{Creator, Protocol};
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::testing::{DiskResult, Environment, Loopback, NoFiles, Packet};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Config, ConnId, Engine, Instant, UnixTime};
+use bitswarm_core::{Commands, Config, ConnId, Engine, Instant, UnixTime};
 use bytes::BytesMut;
 
 const TRACKER: &str = "10.0.0.1:80";

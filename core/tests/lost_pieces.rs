@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::testing::{Loopback, NoFiles};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Config, ConnId, Engine, Instant, UnixTime};
+use bitswarm_core::{Commands, Config, ConnId, Engine, Instant, UnixTime};
 
 const UNCHOKE: &[u8] = &[0, 0, 0, 1, 1];
 /// Both pieces.

@@ -11,7 +11,7 @@ use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::record::{Fingerprint, Recorder, replay};
 use bitswarm_core::testing::{Loopback, Node};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Config, Duration, Instant, Notice, TorrentNotice, UnixTime};
+use bitswarm_core::{Commands, Config, Duration, Instant, Notice, TorrentNotice, UnixTime};
 
 const ADDRESSES: [&str; 2] = ["10.0.0.1:6881", "10.0.0.2:6881"];
 

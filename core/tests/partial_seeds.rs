@@ -14,7 +14,7 @@ use bitswarm_core::metainfo::{FileRanges, Magnet, Metainfo};
 use bitswarm_core::testing::{DiskResult, Environment, Loopback, Node, Packet};
 use bitswarm_core::torrent::{AddTorrent, FilePriority};
 use bitswarm_core::tracker::packet::{RequestPacket, ResponsePacket};
-use bitswarm_core::{ConnId, Engine, Instant, Notice, TorrentNotice, UnixTime};
+use bitswarm_core::{Commands, ConnId, Engine, Instant, Notice, TorrentNotice, UnixTime};
 use bytes::BytesMut;
 
 const SEED: &str = "10.0.0.1:6881";

@@ -4,7 +4,9 @@ use bitswarm_core::disk::{DiskRequest, MemoryDisk};
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Action, Config, Engine, Event, Instant, Notice, TorrentNotice, UnixTime};
+use bitswarm_core::{
+    Action, Commands, Config, Engine, Event, Instant, Notice, TorrentNotice, UnixTime,
+};
 
 const CONTENT: &[u8] = &[7; 40_000];
 

@@ -7,7 +7,7 @@ use bitswarm_core::disk::DiskRequest;
 use bitswarm_core::metainfo::create::{Creator, NewFile, Protocol};
 use bitswarm_core::testing::{DiskResult, Environment, Loopback, NoFiles};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Config, Engine, Instant, UnixTime};
+use bitswarm_core::{Commands, Config, Engine, Instant, UnixTime};
 
 const PIECE: u32 = 1 << 17;
 const FILE: usize = 9;

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bitswarm_core::TorrentId;
+use bitswarm_core::command::{Command, Reply};
 use bitswarm_core::config::RateLimits;
 use bitswarm_core::dht::{Stats, Wish, WishId};
 use bitswarm_core::engine::{AddTorrentError, DhtError, NoSuchTorrent, Stopping};
@@ -77,72 +78,71 @@ pub struct StoppedEarly;
 impl Client {
     /// Adds a torrent. Its check begins at once.
     pub fn add_torrent(&self, add: AddTorrent) -> Result<TorrentId, ClientError> {
-        let added = self.call(|session, now| session.add_torrent(now, add))?;
-        added.map_err(ClientError::Add)
+        self.command(Command::AddTorrent(Box::new(add)))?.added().map_err(ClientError::Add)
     }
 
     /// Takes a torrent out of the session. With `delete_files`, its files and resume data are
     /// deleted. `TorrentNotice::Removed` follows.
     pub fn remove_torrent(&self, id: TorrentId, delete_files: bool) -> Result<(), ClientError> {
-        self.call_on_torrent(move |session, now| session.remove_torrent(now, id, delete_files))
+        self.command_torrent(Command::RemoveTorrent { id, delete_files })
     }
 
     /// Stops transfers of a torrent and closes its connections.
     pub fn pause(&self, id: TorrentId) -> Result<(), ClientError> {
-        self.call_on_torrent(move |session, now| session.pause(now, id))
+        self.command_torrent(Command::Pause(id))
     }
 
     /// Undoes [`Client::pause`].
     pub fn resume(&self, id: TorrentId) -> Result<(), ClientError> {
-        self.call_on_torrent(move |session, now| session.resume(now, id))
+        self.command_torrent(Command::Resume(id))
     }
 
     /// Makes peers known to a torrent.
     pub fn add_peers(&self, id: TorrentId, peers: Vec<SocketAddr>) -> Result<(), ClientError> {
-        self.call_on_torrent(move |session, now| session.add_peers(now, id, &peers))
+        self.command_torrent(Command::AddPeers { id, peers })
     }
 
     /// Changes the order in which a torrent's pieces are fetched.
     pub fn set_order(&self, id: TorrentId, order: PieceOrder) -> Result<(), ClientError> {
-        self.call_on_torrent(move |session, now| session.set_order(now, id, order))
+        self.command_torrent(Command::SetOrder { id, order })
     }
 
     /// Changes the session's rate limits.
     pub fn set_limits(&self, limits: RateLimits) -> Result<(), ClientError> {
-        self.call(move |session, now| session.set_limits(now, limits))
+        self.command(Command::SetLimits(limits)).map(drop)
     }
 
     /// Changes one torrent's rate limits.
     pub fn set_torrent_limits(&self, id: TorrentId, limits: RateLimits) -> Result<(), ClientError> {
-        self.call_on_torrent(move |session, now| session.set_torrent_limits(now, id, limits))
+        self.command_torrent(Command::SetTorrentLimits { id, limits })
     }
 
     /// Looks for something in the DHT, or has it stored there. `Notice::DhtDone` follows with the
     /// id returned here.
     pub fn dht_wish(&self, wish: Wish) -> Result<WishId, ClientError> {
-        self.call(move |session, now| session.dht_wish(now, wish))?.map_err(ClientError::Dht)
+        self.command(Command::Dht(Box::new(wish)))?.dht().map_err(ClientError::Dht)
     }
 
-    /// Asks the tracker with this announce URL for the numbers of swarms; see `Engine::scrape`.
+    /// Asks the tracker with this announce URL for the numbers of swarms; see `Command::Scrape`.
     /// `Notice::Scraped` follows with the id returned here.
     pub fn scrape(&self, tracker: Url, infohashes: Vec<InfoHash>) -> Result<ScrapeId, ClientError> {
-        let scraped = self.call(move |session, now| session.scrape(now, tracker, infohashes))?;
-        scraped.map_err(|Stopping| ClientError::Stopped)
+        let reply = self.command(Command::Scrape { tracker, infohashes })?;
+        reply.scrape().map_err(|Stopping| ClientError::Stopped)
     }
 
     /// How much the DHT node holds. `None`: there is none, or the session is over.
     pub fn dht_stats(&self) -> Option<Stats> {
-        self.call(|session, _| session.dht_stats()).ok().flatten()
+        self.call(|session, _| session.engine.engine().dht_stats()).ok().flatten()
     }
 
     /// How a torrent stands. `None`: it is not in the session, or the session is over.
     pub fn status(&self, id: TorrentId) -> Option<TorrentStatus> {
-        self.call(move |session, now| session.status(now, id)).ok().flatten()
+        self.call(move |session, now| session.engine.engine().status(now, id)).ok().flatten()
     }
 
     /// What a torrent is. `None`: only a magnet link is known of it, or it is not in the session.
     pub fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
-        self.call(move |session, _| session.metainfo(id)).ok().flatten()
+        self.call(move |session, _| session.engine.engine().metainfo(id)).ok().flatten()
     }
 
     /// How every torrent stands, in a fixed order. Empty when the session is over.
@@ -202,13 +202,13 @@ impl Client {
         answer.recv().map_err(|mpsc::RecvError| ClientError::Stopped)
     }
 
-    fn call_on_torrent(
-        &self,
-        run: impl FnOnce(&mut Session, bitswarm_core::Instant) -> Result<(), NoSuchTorrent>
-        + Send
-        + 'static,
-    ) -> Result<(), ClientError> {
-        self.call(run)?.map_err(|NoSuchTorrent(id)| ClientError::NoSuchTorrent(id))
+    fn command(&self, command: Command) -> Result<Reply, ClientError> {
+        self.call(move |session, now| session.engine.command(now, command))
+    }
+
+    fn command_torrent(&self, command: Command) -> Result<(), ClientError> {
+        let done = self.command(command)?.torrent();
+        done.map_err(|NoSuchTorrent(id)| ClientError::NoSuchTorrent(id))
     }
 
     fn shared(&self) -> &Shared {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bitswarm_core::disk::DiskRequest;
 use bitswarm_core::event::Datagram;
-use bitswarm_core::{Action, ConnId, Event, Instant, Notice, OpId, Segments, SocketId};
+use bitswarm_core::{Action, Command, ConnId, Event, Instant, Notice, OpId, Segments, SocketId};
 
 use crate::client::Shared;
 use crate::clock::{self, Clock};
@@ -127,50 +127,50 @@ impl Host {
     pub fn handle_next_input(&mut self) -> bool {
         let Some(input) = self.batch.pop_front() else { return false };
         match input {
-            Input::Event(event) => self.session.handle(self.now, event),
+            Input::Event(event) => self.session.engine.handle(self.now, event),
             Input::Call(call) => call(&mut self.session, self.now),
-            Input::Stop => self.session.stop(self.now),
+            Input::Stop => drop(self.session.engine.command(self.now, Command::Stop)),
         }
         true
     }
 
     /// Hands in something that happened to a socket.
     pub fn handle(&mut self, event: Event) {
-        self.session.handle(self.now, event);
+        self.session.engine.handle(self.now, event);
     }
 
     /// Hands in `Timeout` if the deadline has come; whether it had.
     pub fn handle_timeout(&mut self) -> bool {
-        let due = self.session.poll_timeout().is_some_and(|deadline| deadline <= self.now);
+        let due = self.session.engine.poll_timeout().is_some_and(|deadline| deadline <= self.now);
         if due {
-            self.session.handle(self.now, Event::Timeout);
+            self.session.engine.handle(self.now, Event::Timeout);
         }
         due
     }
 
     /// Offers a connection that was accepted. `None`: it is not wanted, close it.
     pub fn accept(&mut self, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
-        self.session.accept(self.now, socket, from)
+        self.session.engine.accept(self.now, socket, from)
     }
 
     /// What to do next.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.session.poll_action()
+        self.session.engine.poll_action()
     }
 
     /// How long the engine can be left alone. `None`: until something happens.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.session.poll_timeout()
+        self.session.engine.poll_timeout()
     }
 
     /// Bytes for a connection, in answer to `Action::Send`.
     pub fn gather(&mut self, conn: ConnId, limit: usize, out: &mut Segments) {
-        self.session.gather(self.now, conn, limit, out);
+        self.session.engine.gather(self.now, conn, limit, out);
     }
 
     /// The next datagram, in answer to `Action::SendDatagrams`.
     pub fn gather_datagram(&mut self, socket: SocketId) -> Option<Datagram> {
-        self.session.gather_datagram(self.now, socket)
+        self.session.engine.gather_datagram(self.now, socket)
     }
 
     /// Performs `Action::Disk`. What it returns has happened at once.

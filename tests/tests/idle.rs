@@ -13,7 +13,7 @@ use bitswarm_core::piece::PeerId;
 use bitswarm_core::testing::{DiskResult, Environment, Loopback};
 use bitswarm_core::torrent::{AddTorrent, TorrentState};
 use bitswarm_core::wire::handshake::{Handshake, Reserved};
-use bitswarm_core::{Config, Duration, Engine, Instant, UnixTime};
+use bitswarm_core::{Commands, Config, Duration, Engine, Instant, UnixTime};
 
 /// How many torrents.
 const TORRENTS: u32 = 10_000;

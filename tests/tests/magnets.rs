@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bitswarm_core::Commands;
 use bitswarm_core::disk::StateName;
 use bitswarm_core::metainfo::Magnet;
 use bitswarm_core::notice::TorrentNotice;

@@ -1,23 +1,12 @@
-//! The DHT in the engine: what its user wishes of it, and what it found for the torrents.
+//! The DHT in the engine: what torrents ask of it, and what it found.
 
-use super::{DhtError, Engine};
+use super::Engine;
 use crate::action::Action;
-use crate::dht::{Stats, Wish, WishId};
+use crate::dht::Stats;
 use crate::notice::Notice;
 use crate::session::dht_host::Found;
-use crate::time::Instant;
 
 impl Engine {
-    /// Looks for something in the DHT, or has it stored there; `Notice::DhtDone` follows. It waits
-    /// until the DHT has looked around (`Notice::DhtReady`).
-    pub fn dht_wish(&mut self, now: Instant, wish: Wish) -> Result<WishId, DhtError> {
-        self.advance(now);
-        let dht = self.dht.as_mut().filter(|_| !self.session.stopping).ok_or(DhtError::Off)?;
-        let id = dht.wish_of_user(&self.session, wish).ok_or(DhtError::Refused);
-        self.settle();
-        id
-    }
-
     /// How much the DHT node holds, if there is one. Goes through its tables.
     pub fn dht_stats(&self) -> Option<Stats> {
         self.dht.as_ref().map(|dht| dht.stats(&self.session))

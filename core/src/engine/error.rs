@@ -22,7 +22,7 @@ pub enum AddTorrentError {
         /// Files in the torrent, if that is known.
         files: Option<usize>,
     },
-    /// `Engine::stop` was called.
+    /// `Command::Stop` was given.
     Stopping,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for NoSuchTorrent {
 
 impl Error for NoSuchTorrent {}
 
-/// Nothing is begun any more: `Engine::stop` was called.
+/// Nothing is begun any more: `Command::Stop` was given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stopping;
 

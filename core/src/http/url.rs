@@ -8,6 +8,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::percent;
 
 /// Longest URL accepted, in bytes (chosen: longer than any signed redirect target seen in use).
@@ -188,6 +190,15 @@ impl Url {
         Some(format!("Basic {}", base64(&decoded)))
     }
 
+    /// The whole of it, secrets included, as [`Url::parse`] reads it.
+    fn to_text(&self) -> String {
+        let (at, userinfo) = match &self.userinfo {
+            Some(userinfo) => ("@", &**userinfo),
+            None => ("", ""),
+        };
+        format!("{}://{userinfo}{at}{}:{}{}", self.scheme, self.host, self.port, self.target)
+    }
+
     /// The value of a `Host` header.
     pub fn authority(&self) -> String {
         match self.scheme.default_port() {
@@ -261,6 +272,19 @@ impl fmt::Display for Url {
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// For recordings: with all secrets.
+impl Serialize for Url {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_text())
+    }
+}
+
+impl<'de> Deserialize<'de> for Url {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Url::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -416,6 +440,17 @@ mod tests {
         assert_eq!((url.path(), url.query()), ("/a/announce", Some("x=1&y")));
         assert_eq!(url.authority(), "tracker.example:8080");
         assert_eq!(url.authorization().as_deref(), Some("Basic dXNlcjpwQHNz"));
+    }
+
+    #[test]
+    fn the_whole_text_is_read_as_the_same_url() {
+        for text in [
+            "HTTP://us%65r:p%40ss@Tracker.Example:8080/a/announce?x=1&y#frag",
+            "https://tracker.example/0123456789abcdef0123456789abcdef/announce?key=secret",
+            "udp://[fd00::1]:80",
+        ] {
+            assert_eq!(Url::parse(&url(text).to_text()), Ok(url(text)));
+        }
     }
 
     #[test]

@@ -6,20 +6,20 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::command::Command;
 use crate::config::RateLimits;
-use crate::dht::Wish;
 use crate::disk::Allocation;
 use crate::event::Event;
-use crate::id::{ConnId, SocketId, TorrentId};
+use crate::id::{ConnId, SocketId};
 use crate::metainfo::{FileRanges, Magnet, Metainfo, MetainfoError, PathRules};
-use crate::piece::InfoHash;
 use crate::priority::{FilePriority, PieceOrder};
 use crate::torrent::{AddTorrent, TorrentSource};
 
 /// A call of an [`Engine`](crate::Engine) method that changes its state; each variant is the
-/// method of that name. `E` is [`Event`], or a reference to one where it is only written.
+/// method of that name. `E` is [`Event`] and `C` [`Command`], or a reference to one where it is only
+/// written.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Input<E = Event> {
+pub enum Input<E = Event, C = Command> {
     /// `handle`
     Event(E),
     /// `accept`
@@ -41,53 +41,10 @@ pub enum Input<E = Event> {
         /// For which socket.
         socket: SocketId,
     },
-    /// `add_torrent`
+    /// `command` with [`Command::AddTorrent`]
     AddTorrent(Box<RecordedTorrent>),
-    /// `remove_torrent`
-    RemoveTorrent {
-        /// Which one.
-        id: TorrentId,
-        /// With its files.
-        delete_files: bool,
-    },
-    /// `pause`
-    Pause(TorrentId),
-    /// `resume`
-    Resume(TorrentId),
-    /// `add_peers`
-    AddPeers {
-        /// To which torrent.
-        id: TorrentId,
-        /// Their addresses.
-        peers: Vec<SocketAddr>,
-    },
-    /// `set_order`
-    SetOrder {
-        /// Of which torrent.
-        id: TorrentId,
-        /// The order.
-        order: PieceOrder,
-    },
-    /// `set_limits`
-    SetLimits(RateLimits),
-    /// `set_torrent_limits`
-    SetTorrentLimits {
-        /// Of which torrent.
-        id: TorrentId,
-        /// The limits.
-        limits: RateLimits,
-    },
-    /// `dht_wish`
-    DhtWish(Box<Wish>),
-    /// `stop`
-    Stop,
-    /// `scrape`
-    Scrape {
-        /// The tracker's announce URL.
-        tracker: String,
-        /// Which swarms.
-        infohashes: Vec<InfoHash>,
-    },
+    /// `command` with any other
+    Command(C),
 }
 
 /// An [`AddTorrent`] with its metainfo as the bytes of its file.

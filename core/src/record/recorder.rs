@@ -7,19 +7,14 @@ use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::input::Input;
 use super::log::{self, Frame, Header};
 use crate::action::Action;
-use crate::config::{Config, RateLimits};
-use crate::dht::{Wish, WishId};
-use crate::engine::{AddTorrentError, DhtError, Engine, NoSuchTorrent, Stopping};
+use crate::command::{Command, Commands, Reply};
+use crate::config::Config;
+use crate::engine::Engine;
 use crate::event::{Datagram, Event};
-use crate::http::Url;
-use crate::id::{ConnId, SocketId, TorrentId};
+use crate::id::{ConnId, SocketId};
 use crate::metainfo::PathRules;
-use crate::piece::InfoHash;
-use crate::priority::PieceOrder;
 use crate::segments::Segments;
 use crate::time::{Instant, UnixTime};
-use crate::torrent::AddTorrent;
-use crate::tracker::ScrapeId;
 
 /// Inputs between two checkpoints (chosen: a difference is located within these).
 const CHECKPOINT_EVERY: u64 = 16;
@@ -136,118 +131,22 @@ impl Recorder {
         self.answer(datagram)
     }
 
-    /// See [`Engine::add_torrent`].
-    pub fn add_torrent(
-        &mut self,
-        now: Instant,
-        add: AddTorrent,
-    ) -> Result<TorrentId, AddTorrentError> {
+    /// See [`Engine::command`].
+    pub fn command(&mut self, now: Instant, command: Command) -> Reply {
         if self.tape.is_some() {
-            self.input(now, Input::AddTorrent(Box::new((&add).into())));
+            self.input(
+                now,
+                match &command {
+                    Command::AddTorrent(add) => Input::AddTorrent(Box::new((&**add).into())),
+                    command => Input::Command(command),
+                },
+            );
         }
-        let result = self.engine.add_torrent(now, add);
-        self.answer(result)
+        let reply = self.engine.command(now, command);
+        self.answer(reply)
     }
 
-    /// See [`Engine::remove_torrent`].
-    pub fn remove_torrent(
-        &mut self,
-        now: Instant,
-        id: TorrentId,
-        delete_files: bool,
-    ) -> Result<(), NoSuchTorrent> {
-        self.input(now, Input::RemoveTorrent { id, delete_files });
-        let result = self.engine.remove_torrent(now, id, delete_files);
-        self.answer(result)
-    }
-
-    /// See [`Engine::pause`].
-    pub fn pause(&mut self, now: Instant, id: TorrentId) -> Result<(), NoSuchTorrent> {
-        self.input(now, Input::Pause(id));
-        let result = self.engine.pause(now, id);
-        self.answer(result)
-    }
-
-    /// See [`Engine::resume`].
-    pub fn resume(&mut self, now: Instant, id: TorrentId) -> Result<(), NoSuchTorrent> {
-        self.input(now, Input::Resume(id));
-        let result = self.engine.resume(now, id);
-        self.answer(result)
-    }
-
-    /// See [`Engine::add_peers`].
-    pub fn add_peers(
-        &mut self,
-        now: Instant,
-        id: TorrentId,
-        peers: &[SocketAddr],
-    ) -> Result<(), NoSuchTorrent> {
-        self.input(now, Input::AddPeers { id, peers: peers.to_vec() });
-        let result = self.engine.add_peers(now, id, peers);
-        self.answer(result)
-    }
-
-    /// See [`Engine::set_order`].
-    pub fn set_order(
-        &mut self,
-        now: Instant,
-        id: TorrentId,
-        order: PieceOrder,
-    ) -> Result<(), NoSuchTorrent> {
-        self.input(now, Input::SetOrder { id, order });
-        let result = self.engine.set_order(now, id, order);
-        self.answer(result)
-    }
-
-    /// See [`Engine::set_limits`].
-    pub fn set_limits(&mut self, now: Instant, limits: RateLimits) {
-        self.input(now, Input::SetLimits(limits));
-        self.engine.set_limits(now, limits);
-    }
-
-    /// See [`Engine::set_torrent_limits`].
-    pub fn set_torrent_limits(
-        &mut self,
-        now: Instant,
-        id: TorrentId,
-        limits: RateLimits,
-    ) -> Result<(), NoSuchTorrent> {
-        self.input(now, Input::SetTorrentLimits { id, limits });
-        let result = self.engine.set_torrent_limits(now, id, limits);
-        self.answer(result)
-    }
-
-    /// See [`Engine::dht_wish`].
-    pub fn dht_wish(&mut self, now: Instant, wish: Wish) -> Result<WishId, DhtError> {
-        if self.tape.is_some() {
-            self.input(now, Input::DhtWish(Box::new(wish.clone())));
-        }
-        let result = self.engine.dht_wish(now, wish);
-        self.answer(result)
-    }
-
-    /// See [`Engine::scrape`].
-    pub fn scrape(
-        &mut self,
-        now: Instant,
-        tracker: Url,
-        infohashes: Vec<InfoHash>,
-    ) -> Result<ScrapeId, Stopping> {
-        if self.tape.is_some() {
-            let infohashes = infohashes.clone();
-            self.input(now, Input::Scrape { tracker: tracker.to_string(), infohashes });
-        }
-        let result = self.engine.scrape(now, tracker, infohashes);
-        self.answer(result)
-    }
-
-    /// See [`Engine::stop`].
-    pub fn stop(&mut self, now: Instant) {
-        self.input(now, Input::Stop);
-        self.engine.stop(now);
-    }
-
-    fn input(&mut self, now: Instant, input: Input<&Event>) {
+    fn input(&mut self, now: Instant, input: Input<&Event, &Command>) {
         if let Some(tape) = &mut self.tape
             && !tape.input(now, &input)
         {
@@ -263,9 +162,15 @@ impl Recorder {
     }
 }
 
+impl Commands for Recorder {
+    fn command(&mut self, now: Instant, command: Command) -> Reply {
+        Recorder::command(self, now, command)
+    }
+}
+
 impl Tape {
     /// Whether it could be written.
-    fn input(&mut self, now: Instant, input: &Input<&Event>) -> bool {
+    fn input(&mut self, now: Instant, input: &Input<&Event, &Command>) -> bool {
         let encoded = log::write(&mut self.log, &Frame::Input { now, input });
         encoded.map(|encoded| self.fingerprinter.input(encoded)).is_ok()
     }

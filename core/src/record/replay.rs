@@ -6,8 +6,8 @@ use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::input::Input;
 use super::log::{self, Frame, Header};
 use crate::action::Action;
+use crate::command::Command;
 use crate::engine::Engine;
-use crate::http::Url;
 use crate::id::ConnId;
 use crate::metainfo::PathRules;
 use crate::segments::Segments;
@@ -210,25 +210,9 @@ impl<'a> Replayer<'a> {
             Input::GatherDatagram { socket } => print.answer(&engine.gather_datagram(now, socket)),
             Input::AddTorrent(add) => {
                 let Ok(add) = add.into_add(self.rules) else { return Err(self.damaged()) };
-                print.answer(&engine.add_torrent(now, add));
+                print.answer(&engine.command(now, Command::AddTorrent(Box::new(add))));
             }
-            Input::RemoveTorrent { id, delete_files } => {
-                print.answer(&engine.remove_torrent(now, id, delete_files));
-            }
-            Input::Pause(id) => print.answer(&engine.pause(now, id)),
-            Input::Resume(id) => print.answer(&engine.resume(now, id)),
-            Input::AddPeers { id, peers } => print.answer(&engine.add_peers(now, id, &peers)),
-            Input::SetOrder { id, order } => print.answer(&engine.set_order(now, id, order)),
-            Input::SetLimits(limits) => engine.set_limits(now, limits),
-            Input::SetTorrentLimits { id, limits } => {
-                print.answer(&engine.set_torrent_limits(now, id, limits));
-            }
-            Input::DhtWish(wish) => print.answer(&engine.dht_wish(now, *wish)),
-            Input::Stop => engine.stop(now),
-            Input::Scrape { tracker, infohashes } => {
-                let Ok(tracker) = Url::parse(&tracker) else { return Err(self.damaged()) };
-                print.answer(&engine.scrape(now, tracker, infohashes));
-            }
+            Input::Command(command) => print.answer(&engine.command(now, command)),
         }
         Ok(())
     }

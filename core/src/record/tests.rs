@@ -5,11 +5,14 @@ use bytes::BytesMut;
 
 use super::log::{self, Frame};
 use super::*;
+use crate::command::{Command, Commands};
 use crate::config::Config;
 use crate::disk::{DiskDone, DiskRequest};
 use crate::event::{Event, NetError};
+use crate::http::Url;
 use crate::id::ConnId;
 use crate::metainfo::create::Creator;
+use crate::piece::InfoHash;
 use crate::priority::PieceOrder;
 use crate::torrent::AddTorrent;
 use crate::{Action, Engine, Instant, Segments, UnixTime};
@@ -107,6 +110,8 @@ fn session(seed: u8) -> (Vec<u8>, Fingerprint) {
     host.recorder.set_limits(host.now, limits);
     host.recorder.set_torrent_limits(host.now, id, limits).expect("it lives");
     host.recorder.set_order(host.now, id, PieceOrder::Sequential).expect("it lives");
+    let tracker = Url::parse("http://10.0.0.7/announce?key=0123456789").expect("valid");
+    host.recorder.scrape(host.now, tracker, vec![InfoHash([5; 20])]).expect("it is not stopping");
     host.recorder.pause(host.now, id).expect("it lives");
     host.pass(100);
     host.recorder.resume(host.now, id).expect("it lives");
@@ -190,7 +195,7 @@ fn a_run_that_diverges_is_located_between_two_checkpoints() {
     let frames = frames(&log);
     // A limit that was not there: the inputs' hash differs from the next checkpoint on.
     let mut other = Vec::new();
-    let input: Input<&Event> = Input::SetLimits(Default::default());
+    let input: Input<&Event> = Input::Command(Command::SetLimits(Default::default()));
     let frame = Frame::Input { now: Instant::from_secs(1), input };
     let extra = log::write(&mut other, &frame).expect("encodes").to_vec();
     let at = frames.len() / 2;

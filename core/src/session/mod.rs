@@ -97,7 +97,7 @@ pub(crate) struct Session {
     pub(crate) connect_queued: BTreeSet<TorrentId>,
     /// Torrents that the present input concerned: their timers are set at its end.
     pub(crate) touched: Vec<TorrentId>,
-    /// Whether [`Engine::stop`](crate::Engine::stop) was called.
+    /// Whether [`Command::Stop`](crate::Command::Stop) was given.
     pub(crate) stopping: bool,
     /// Whether the application was told so: it hears nothing more.
     pub(crate) told_stopped: bool,

@@ -15,7 +15,7 @@ use bitswarm_core::metainfo::{Magnet, Metainfo};
 use bitswarm_core::storage::resume::Resume;
 use bitswarm_core::time::Duration;
 use bitswarm_core::torrent::{AddTorrent, TorrentSource, TorrentState};
-use bitswarm_core::{Instant, TorrentNotice};
+use bitswarm_core::{Commands, Instant, TorrentNotice};
 
 use world::{FILES, PIECE, World, addr, content, link, torrent};
 

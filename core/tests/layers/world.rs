@@ -12,7 +12,9 @@ use bitswarm_core::session::bans::BanReason;
 use bitswarm_core::testing::{DiskResult, Environment, Loopback};
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::wire::message::id;
-use bitswarm_core::{Config, ConnId, Engine, Instant, TorrentId, TorrentNotice, UnixTime};
+use bitswarm_core::{
+    Commands, Config, ConnId, Engine, Instant, TorrentId, TorrentNotice, UnixTime,
+};
 use bytes::BytesMut;
 
 pub(crate) const PIECE: usize = 1 << 14;

@@ -1,5 +1,6 @@
 //! Padding (BEP 47, BEP 52) is neither asked for nor counted, wherever it lies; others may ask for it.
 
+use bitswarm_core::Commands;
 use bitswarm_core::disk::MemoryDisk;
 use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::piece::{BLOCK_LEN, Block, PieceIndex};

@@ -1,6 +1,7 @@
 //! Nothing is waited for that has come: who was let go is dialled at once, and who waits for something is
 //! dialled when it is there. Failures wait their time (defence 22).
 
+use bitswarm_core::Commands;
 use bitswarm_core::disk::MemoryDisk;
 use bitswarm_core::event::NetError;
 use bitswarm_core::record::Recorder;

@@ -14,7 +14,9 @@ use bitswarm_core::testing::Loopback;
 use bitswarm_core::time::Duration;
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_core::wire::{BlockData, Decoder, HandshakeDecoder, Message};
-use bitswarm_core::{Config, ConnId, Engine, Instant, Notice, TorrentId, TorrentNotice, UnixTime};
+use bitswarm_core::{
+    Commands, Config, ConnId, Engine, Instant, Notice, TorrentId, TorrentNotice, UnixTime,
+};
 
 /// A file of a test's torrent: its length, and whether it is padding.
 pub(crate) type Part = (usize, bool);

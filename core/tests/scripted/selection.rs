@@ -5,7 +5,7 @@ use bitswarm_core::engine::AddTorrentError;
 use bitswarm_core::metainfo::create::{Creator, NewFile, Protocol};
 use bitswarm_core::metainfo::{File, Magnet, Metainfo};
 use bitswarm_core::torrent::{AddTorrent, FilePriority, TorrentState};
-use bitswarm_core::{Config, Engine, Instant, TorrentNotice, UnixTime};
+use bitswarm_core::{Commands, Config, Engine, Instant, TorrentNotice, UnixTime};
 
 use crate::scene::{PEER, Sample, Scene, full_disk};
 

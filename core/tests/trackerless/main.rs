@@ -16,7 +16,7 @@ use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::testing::Packet;
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Notice, TorrentNotice};
+use bitswarm_core::{Commands, Notice, TorrentNotice};
 
 use host::{Means, Net, addr, node, other_addr, replays, within};
 

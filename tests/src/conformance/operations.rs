@@ -18,7 +18,7 @@ use super::scripted::{BlackHole, become_unchoked, reset, try_connect};
 use super::session::{Session, recorded};
 use crate::interop::wire::Message;
 
-/// The longest that an engine takes to stop ([`bitswarm_core::Engine::stop`]).
+/// The longest that an engine takes to stop ([`bitswarm_core::Command::Stop`]).
 const STOP_LIMIT: Duration = Duration::from_millis(800);
 
 /// What was recorded is all that the engine knew: played again it comes to the same, twice.

@@ -1,6 +1,7 @@
 //! Disks on which others write: what is not the torrent's stays, and what rots is found when it is
 //! looked for.
 
+use bitswarm_core::Commands;
 use bitswarm_core::disk::DiskErrorKind;
 use bitswarm_core::notice::TorrentNotice;
 use bitswarm_core::time::Duration;

@@ -1,5 +1,6 @@
 //! The only source is odd, or was away for a while: it is used all the same, and at once.
 
+use bitswarm_core::Commands;
 use bitswarm_core::time::{Duration, Instant};
 use bitswarm_tests::sim::content::{Content, announce_url};
 use bitswarm_tests::sim::network::Link;

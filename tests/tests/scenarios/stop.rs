@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bitswarm_core::Commands;
 use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Duration, Instant};
 use bitswarm_tests::sim::content::{Content, announce_url};

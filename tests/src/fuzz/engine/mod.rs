@@ -18,6 +18,7 @@ mod world;
 
 use std::time::Duration;
 
+use bitswarm_core::Commands;
 use bitswarm_core::config::RateLimits;
 use bitswarm_core::disk::DiskErrorKind;
 use bitswarm_core::event::{NetError, ResolveError};

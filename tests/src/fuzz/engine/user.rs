@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use bitswarm_core::Instant;
 use bitswarm_core::engine::NoSuchTorrent;
 use bitswarm_core::id::TorrentId;
 use bitswarm_core::record::Recorder;
 use bitswarm_core::torrent::AddTorrent;
+use bitswarm_core::{Commands, Instant};
 
 use super::setup::{CONTENT, ROOT, TRACKERS};
 use super::world::World;

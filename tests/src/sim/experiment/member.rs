@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bitswarm_core::Engine;
 use bitswarm_core::action::{Action, Close, SocketKind};
 use bitswarm_core::bitfield::Bitfield;
 use bitswarm_core::config::Config;
@@ -21,6 +20,7 @@ use bitswarm_core::piece::PieceIndex;
 use bitswarm_core::segments::Segments;
 use bitswarm_core::time::{Instant, UnixTime};
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
+use bitswarm_core::{Commands, Engine};
 use bytes::Bytes;
 
 use super::links::{EndId, Happening, Links, MemberId};

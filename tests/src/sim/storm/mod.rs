@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bitswarm_core::Commands;
 use bitswarm_core::disk::DiskErrorKind;
 use bitswarm_core::notice::TorrentNotice;
 use bitswarm_core::record::Recorder;

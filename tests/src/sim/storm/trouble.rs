@@ -1,5 +1,6 @@
 //! What goes wrong in the safety phase, and how it comes right again.
 
+use bitswarm_core::Commands;
 use bitswarm_core::config::RateLimits;
 use bitswarm_core::time::Duration;
 

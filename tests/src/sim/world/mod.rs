@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bitswarm_core::Commands;
 use bitswarm_core::config::Config;
 use bitswarm_core::id::TorrentId;
 use bitswarm_core::notice::{Notice, TorrentNotice};
