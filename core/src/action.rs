@@ -63,8 +63,9 @@ pub enum Action {
         /// What happens to bytes gathered and not yet sent.
         how: Close,
     },
-    /// Datagrams wait: call `Engine::gather_datagram` until it returns `None`, or until the socket
-    /// would block; then hand in `DatagramReady` when it is writable.
+    /// Datagrams wait: call `Engine::gather_datagrams` until it returns `None`, or until the socket
+    /// would block; then keep what it did not take, send that when it is writable, and hand in
+    /// `DatagramReady`.
     SendDatagrams {
         /// Through which socket.
         socket: SocketId,

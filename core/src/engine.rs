@@ -16,17 +16,19 @@ mod settle;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use crate::action::Action;
 use crate::config::Config;
 use crate::deadline::TimerKey;
 use crate::disk::{DiskDone, DiskError};
-use crate::event::{Datagram, Event, NetError, ResolveError};
+use crate::event::{Event, NetError, ResolveError};
 use crate::id::{ConnId, OpId, Slab, SocketId, StoreId, TorrentId};
 use crate::map::Map;
 use crate::metainfo::Metainfo;
 use crate::notice::Notice;
+use crate::packet::Transmit;
 use crate::piece::InfoHash;
-use crate::priority::PieceOrder;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::announces::Announces;
@@ -148,11 +150,18 @@ impl Engine {
         self.continue_reads();
     }
 
-    /// The next datagram to send through a socket. To be called until it returns `None` or the
-    /// socket would block.
-    pub fn gather_datagram(&mut self, now: Instant, socket: SocketId) -> Option<Datagram> {
+    /// Fills `out`, which is empty, with the next packets to send through a socket: one, or up to
+    /// `segments` that go together, if the host can send so many in one call. To be called until it
+    /// returns `None` or the socket would block.
+    pub fn gather_datagrams(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        segments: usize,
+        out: &mut BytesMut,
+    ) -> Option<Transmit> {
         self.advance(now);
-        self.sockets.next_datagram(socket)
+        self.sockets.gather(socket, segments, out)
     }
 
     /// What to do: one FIFO, O(1), to be drained after each input.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::{DiskDone, DiskError};
 use crate::id::{ConnId, OpId, SocketId};
+use crate::time::Instant;
 
 /// Something that happened outside. See `Engine::handle`.
 ///
@@ -84,11 +85,15 @@ pub enum Event {
     },
 }
 
-/// One UDP packet and who is at the other end of it.
+/// A UDP packet that came in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Datagram {
-    /// The remote address: the sender of one received, the destination of one to send.
+    /// Its sender.
     pub remote: SocketAddr,
+    /// The local address that it came to, where the system says so: an answer leaves from there.
+    pub local: Option<IpAddr>,
+    /// When the system received it; not after the event that hands it in.
+    pub received: Instant,
     /// Its payload.
     pub data: BytesMut,
 }

@@ -111,6 +111,7 @@ pub mod map;
 pub mod merkle;
 pub mod metainfo;
 pub mod notice;
+pub mod packet;
 pub mod padding;
 pub mod peer;
 pub mod peer_source;

@@ -10,7 +10,7 @@ use bitswarm_core::disk::DiskRequest;
 use bitswarm_core::event::NetError;
 use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::notice::TorrentNotice;
-use bitswarm_core::testing::{DiskResult, Environment, Loopback, NoFiles, Packet};
+use bitswarm_core::testing::{DiskResult, Environment, Flight, Loopback, NoFiles};
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::tracker::packet::{RequestPacket, ResponsePacket};
 use bitswarm_core::{Commands, ConnId, Engine, Instant, SocketId, UnixTime};
@@ -22,7 +22,7 @@ const V6: &str = "fd00::1";
 /// The leech's machine.
 #[derive(Default)]
 struct Machine {
-    datagrams: Vec<Packet>,
+    datagrams: Vec<Flight>,
 }
 
 impl Environment for Machine {
@@ -39,7 +39,7 @@ impl Environment for Machine {
         Some(Ok(addr))
     }
 
-    fn datagram_sent(&mut self, packet: &Packet) {
+    fn datagram_sent(&mut self, packet: &Flight) {
         self.datagrams.push(packet.clone());
     }
 }
@@ -105,7 +105,7 @@ impl Scene {
     }
 
     /// Answers connects, keeps announces.
-    fn take_datagram(&mut self, Packet { socket, to, data, .. }: Packet) {
+    fn take_datagram(&mut self, Flight { socket, to, data, .. }: Flight) {
         match RequestPacket::parse(&data) {
             Some(RequestPacket::Connect { transaction }) => {
                 let answer = ResponsePacket::Connect { transaction, connection: 7 };

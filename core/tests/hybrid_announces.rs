@@ -11,7 +11,7 @@ use bitswarm_core::infohashes::InfoHashes;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::{Creator, Protocol};
 use bitswarm_core::piece::InfoHash;
-use bitswarm_core::testing::{DiskResult, Environment, Loopback, NoFiles, Packet};
+use bitswarm_core::testing::{DiskResult, Environment, Flight, Loopback, NoFiles};
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::{Commands, Config, ConnId, Engine, Instant, UnixTime};
 use bytes::BytesMut;
@@ -37,7 +37,7 @@ impl Environment for Machine {
         Some(if is_used { Ok(spec.addr) } else { Err(NetError::Denied) })
     }
 
-    fn datagram_sent(&mut self, packet: &Packet) {
+    fn datagram_sent(&mut self, packet: &Flight) {
         self.multicast.push(packet.data.clone());
     }
 }

@@ -11,7 +11,7 @@ use bitswarm_core::disk::{DiskRequest, MemoryDisk};
 use bitswarm_core::event::NetError;
 use bitswarm_core::metainfo::create::{Creator, NewFile, Protocol};
 use bitswarm_core::metainfo::{FileRanges, Magnet, Metainfo};
-use bitswarm_core::testing::{DiskResult, Environment, Loopback, Node, Packet};
+use bitswarm_core::testing::{DiskResult, Environment, Flight, Loopback, Node};
 use bitswarm_core::torrent::{AddTorrent, FilePriority};
 use bitswarm_core::tracker::packet::{RequestPacket, ResponsePacket};
 use bitswarm_core::{Commands, ConnId, Engine, Instant, Notice, TorrentNotice, UnixTime};
@@ -29,7 +29,7 @@ struct Machine {
     disk: MemoryDisk,
     /// All that was sent to the other node.
     sent: Vec<u8>,
-    datagrams: Vec<Packet>,
+    datagrams: Vec<Flight>,
 }
 
 impl Environment for Machine {
@@ -41,7 +41,7 @@ impl Environment for Machine {
         self.sent.extend_from_slice(data);
     }
 
-    fn datagram_sent(&mut self, packet: &Packet) {
+    fn datagram_sent(&mut self, packet: &Flight) {
         self.datagrams.push(packet.clone());
     }
 }
@@ -147,7 +147,7 @@ impl Scene {
         true
     }
 
-    fn answer_datagram(&mut self, at: usize, packet: &Packet) {
+    fn answer_datagram(&mut self, at: usize, packet: &Flight) {
         let mut data = BytesMut::new();
         match RequestPacket::parse(&packet.data) {
             Some(RequestPacket::Connect { transaction }) => {

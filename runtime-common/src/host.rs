@@ -21,8 +21,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bitswarm_core::disk::DiskRequest;
-use bitswarm_core::event::Datagram;
+use bitswarm_core::packet::Transmit;
 use bitswarm_core::{Action, Command, ConnId, Event, Instant, Notice, OpId, Segments, SocketId};
+use bytes::BytesMut;
 
 use crate::client::Shared;
 use crate::clock::{self, Clock};
@@ -168,9 +169,14 @@ impl Host {
         self.session.engine.gather(self.now, conn, limit, out);
     }
 
-    /// The next datagram, in answer to `Action::SendDatagrams`.
-    pub fn gather_datagram(&mut self, socket: SocketId) -> Option<Datagram> {
-        self.session.engine.gather_datagram(self.now, socket)
+    /// The next datagrams, at most so many, in answer to `Action::SendDatagrams`. `out` is empty.
+    pub fn gather_datagrams(
+        &mut self,
+        socket: SocketId,
+        segments: usize,
+        out: &mut BytesMut,
+    ) -> Option<Transmit> {
+        self.session.engine.gather_datagrams(self.now, socket, segments, out)
     }
 
     /// Performs `Action::Disk`. What it returns has happened at once.

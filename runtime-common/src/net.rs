@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 
 use bitswarm_core::Segments;
 use bitswarm_core::action::{SocketKind, SocketSpec};
@@ -12,7 +13,7 @@ use bitswarm_core::event::NetError;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::tls;
+use crate::{sys, tls};
 
 /// Connections that wait to be accepted (chosen; the system has its own maximum).
 const BACKLOG: i32 = 1024;
@@ -95,6 +96,27 @@ pub fn bind(spec: SocketSpec) -> io::Result<Socket> {
         socket.listen(BACKLOG)?;
     }
     Ok(socket)
+}
+
+/// Whether the system may cut datagrams of a socket that are too long for their way.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn set_fragments(socket: &impl AsFd, may: bool) -> io::Result<()> {
+    use rustix::net::sockopt::{
+        Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+    };
+    if local_addr(&SockRef::from(socket))?.is_ipv4() {
+        let how = if may { Ipv4PathMtuDiscovery::WANT } else { Ipv4PathMtuDiscovery::PROBE };
+        return Ok(set_ip_mtu_discover(socket, how)?);
+    }
+    let how = if may { Ipv6PathMtuDiscovery::WANT } else { Ipv6PathMtuDiscovery::PROBE };
+    set_ipv6_mtu_discover(socket, how)?;
+    sys::set_ipv6_dontfrag(socket, !may)
+}
+
+/// Elsewhere it is as the system has it.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn set_fragments(_: &impl AsFd, _: bool) -> io::Result<()> {
+    Ok(())
 }
 
 /// The next connection that waits at a listener, and who it is from.

@@ -1,12 +1,13 @@
-//! Reading from a socket into memory that was never written, and asking what becomes of a signal: with
-//! `lanes/x86.rs` the places that need `unsafe`.
+//! Reading from a socket into memory that was never written, a socket option, and asking what becomes
+//! of a signal: with `lanes/x86.rs` the places that need `unsafe`.
 //!
 //! The standard library's reads want initialised memory; setting 256 KiB to zero before each read
 //! would cost as much as copying them. Crates for signals set handlers and do not say which are set.
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::fd::{AsFd, AsRawFd};
 
 use bytes::BytesMut;
 use socket2::SockRef;
@@ -15,15 +16,6 @@ use socket2::SockRef;
 /// bytes that was. 0 is the end of the stream (or no room).
 pub(crate) fn recv(socket: &SockRef<'_>, buffer: &mut BytesMut) -> io::Result<usize> {
     append(buffer, |room| Ok((socket.recv(room)?, ()))).map(|(count, ())| count)
-}
-
-/// Appends a datagram, cut off at the room that `buffer` has without growing; who sent it, if that
-/// is an internet address.
-pub(crate) fn recv_from(
-    socket: &SockRef<'_>,
-    buffer: &mut BytesMut,
-) -> io::Result<Option<SocketAddr>> {
-    append(buffer, |room| socket.recv_from(room)).map(|(_, from)| from.as_socket())
 }
 
 /// Appends what `receive` puts in the buffer's room; how many bytes it says that was.
@@ -42,6 +34,21 @@ fn append<T>(
     // capacity, which begins at the buffer's length, and `count` was checked to lie within it.
     unsafe { buffer.set_len(len) };
     Ok((count, more))
+}
+
+/// Whether the system refuses to cut datagrams of an IPv6 socket. (No crate that we have sets this.)
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn set_ipv6_dontfrag(socket: &impl AsFd, on: bool) -> io::Result<()> {
+    let value = libc::c_int::from(on);
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open as long as it is borrowed, and the option's value is an integer
+    // of this length, which the call only reads.
+    let failed = unsafe {
+        let at = (&raw const value).cast();
+        libc::setsockopt(fd, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, at, len)
+    } != 0;
+    if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Whether a signal is ignored in this process.

@@ -49,7 +49,7 @@ enum News {
     Wake,
     Accepted(SocketId, Socket, SocketAddr),
     Connection(ConnId, Event),
-    Datagram(SocketId, Datagram),
+    Datagram(SocketId, SocketAddr, BytesMut),
 }
 
 struct Teller(SyncSender<News>);
@@ -150,8 +150,9 @@ impl Session {
                     self.open(conn, Ok(stream), None);
                 }
             }
-            News::Datagram(socket, datagram) => {
-                self.host.handle(Event::Datagrams { socket, batch: vec![datagram] });
+            News::Datagram(socket, remote, data) => {
+                let one = Datagram { remote, local: None, received: self.host.now(), data };
+                self.host.handle(Event::Datagrams { socket, batch: vec![one] });
             }
             News::Connection(conn, event) => {
                 // What was under way when the engine closed the connection is not told any more.
@@ -215,9 +216,10 @@ impl Session {
             Action::Close { conn, how } => self.close(conn, how),
             Action::SendDatagrams { socket } => {
                 let Some(waiting) = self.sockets.get(&socket) else { return };
-                while let Some(datagram) = self.host.gather_datagram(socket) {
-                    // One that cannot be sent is lost, as it might be on the way.
-                    let _ = waiting.socket.send_to(&datagram.data, &datagram.remote.into());
+                let mut data = BytesMut::new();
+                // One in a call. One that cannot be sent is lost, as it might be on the way.
+                while let Some(transmit) = self.host.gather_datagrams(socket, 1, &mut data) {
+                    let _ = waiting.socket.send_to(&data.split(), &transmit.destination.into());
                 }
             }
             Action::Disk { op, request } => self.pending.extend(self.host.disk(op, request)),
@@ -370,11 +372,9 @@ impl Waiting {
     /// The thread of a listener.
     fn accept(&self, id: SocketId, teller: &SyncSender<News>) {
         while !self.ended.load(Ordering::Relaxed) {
-            match self.socket.accept() {
-                Ok((socket, from)) => {
-                    let Some(from) = from.as_socket() else { continue };
-                    let _ = teller.send(News::Accepted(id, socket, from));
-                }
+            match self.socket.accept().map(|(socket, from)| (socket, from.as_socket())) {
+                Ok((socket, Some(from))) => drop(teller.send(News::Accepted(id, socket, from))),
+                Ok(_) => {}
                 Err(_) => thread::sleep(REST),
             }
         }
@@ -388,7 +388,7 @@ impl Waiting {
             // An error is news of an earlier datagram and not of the socket.
             if let Ok((count, remote)) = socket.recv_from(&mut buffer) {
                 let data = BytesMut::from(&buffer[..count]);
-                let _ = teller.send(News::Datagram(id, Datagram { remote, data }));
+                let _ = teller.send(News::Datagram(id, remote, data));
             }
         }
     }

@@ -51,8 +51,8 @@ use self::store::bloom::Bloom;
 use self::table::{K, Table};
 use self::transactions::Transactions;
 use self::votes::Votes;
-use crate::event::Datagram;
 use crate::id::{Slab, id_type};
+use crate::packet::Packet;
 use crate::random::SecretRng;
 use crate::time::Instant;
 
@@ -138,7 +138,7 @@ pub struct Dht {
     saved: Vec<Contact>,
     upkeep: upkeep::Upkeep,
     pings: usize,
-    transmits: VecDeque<Datagram>,
+    transmits: VecDeque<Packet>,
     outputs: VecDeque<Output>,
 }
 
@@ -322,7 +322,7 @@ impl Dht {
     }
 
     /// The next datagram to send.
-    pub fn poll_transmit(&mut self) -> Option<Datagram> {
+    pub fn poll_transmit(&mut self) -> Option<Packet> {
         self.transmits.pop_front()
     }
 
@@ -526,7 +526,7 @@ impl Dht {
 
     fn transmit(&mut self, remote: SocketAddr, data: bytes::BytesMut) {
         if self.transmits.len() < MOST_TRANSMITS {
-            self.transmits.push_back(Datagram { remote, data });
+            self.transmits.push_back(Packet { remote, data });
         }
     }
 

@@ -12,7 +12,7 @@ struct World {
     now: Instant,
     nodes: BTreeMap<SocketAddr, Dht>,
     /// Datagrams to addresses where nobody is.
-    stray: Vec<(SocketAddr, Datagram)>,
+    stray: Vec<(SocketAddr, Packet)>,
     /// Every datagram: from, to, length.
     sent: Vec<(SocketAddr, SocketAddr, usize)>,
     outputs: Vec<(SocketAddr, Output)>,
@@ -118,7 +118,7 @@ impl World {
     }
 
     /// Hands a datagram in as if it came from an address where nobody is; the answers to it.
-    fn say(&mut self, n: u16, from: SocketAddr, data: &[u8]) -> Vec<Datagram> {
+    fn say(&mut self, n: u16, from: SocketAddr, data: &[u8]) -> Vec<Packet> {
         self.stray.clear();
         self.with(n, |dht, now| dht.handle_datagram(now, from, data));
         std::mem::take(&mut self.stray).into_iter().map(|(_, datagram)| datagram).collect()

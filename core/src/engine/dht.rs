@@ -4,7 +4,7 @@ use super::Engine;
 use crate::action::Action;
 use crate::dht::Stats;
 use crate::notice::Notice;
-use crate::session::dht_host::Found;
+use crate::session::dht_host::{Found, Outgoing};
 
 impl Engine {
     /// How much the DHT node holds, if there is one. Goes through its tables.
@@ -32,9 +32,9 @@ impl Engine {
             self.settle_touched();
         }
         let Some(dht) = &mut self.dht else { return };
-        while let Some((from, datagram)) = dht.next_datagram() {
-            if let Some(socket) = self.sockets.udp_at(from) {
-                self.sockets.send(&mut self.session, socket, Some(datagram));
+        while let Some(Outgoing { at, packet, source }) = dht.next_packet() {
+            if let Some(socket) = self.sockets.udp_at(at) {
+                self.sockets.send_from(&mut self.session, socket, packet, source);
             }
         }
     }

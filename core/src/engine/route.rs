@@ -86,8 +86,11 @@ impl Engine {
             Some(Purpose::TrackerUdp) => {
                 if let Some(tracker) = &mut self.tracker {
                     for datagram in batch {
-                        let answer = tracker.datagram(&mut self.session, &datagram);
-                        self.sockets.send(&mut self.session, socket, answer);
+                        let Some(answer) = tracker.datagram(&mut self.session, &datagram) else {
+                            continue;
+                        };
+                        let source = datagram.local;
+                        self.sockets.send_from(&mut self.session, socket, answer, source);
                     }
                 }
             }

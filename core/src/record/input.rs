@@ -36,10 +36,12 @@ pub enum Input<E = Event, C = Command> {
         /// How many bytes.
         limit: usize,
     },
-    /// `gather_datagram`
-    GatherDatagram {
+    /// `gather_datagrams`, into an empty buffer
+    GatherDatagrams {
         /// For which socket.
         socket: SocketId,
+        /// How many at once.
+        segments: usize,
     },
     /// `command` with [`Command::AddTorrent`]
     AddTorrent(Box<RecordedTorrent>),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use bytes::BytesMut;
+
 use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::input::Input;
 use super::log::{self, Frame, Header};
@@ -10,9 +12,10 @@ use crate::action::Action;
 use crate::command::{Command, Commands, Reply};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::event::{Datagram, Event};
+use crate::event::Event;
 use crate::id::{ConnId, SocketId};
 use crate::metainfo::PathRules;
+use crate::packet::Transmit;
 use crate::segments::Segments;
 use crate::time::{Instant, UnixTime};
 
@@ -124,11 +127,17 @@ impl Recorder {
         }
     }
 
-    /// See [`Engine::gather_datagram`].
-    pub fn gather_datagram(&mut self, now: Instant, socket: SocketId) -> Option<Datagram> {
-        self.input(now, Input::GatherDatagram { socket });
-        let datagram = self.engine.gather_datagram(now, socket);
-        self.answer(datagram)
+    /// See [`Engine::gather_datagrams`].
+    pub fn gather_datagrams(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        segments: usize,
+        out: &mut BytesMut,
+    ) -> Option<Transmit> {
+        self.input(now, Input::GatherDatagrams { socket, segments });
+        let transmit = self.engine.gather_datagrams(now, socket, segments, out);
+        self.answer((transmit, out)).0
     }
 
     /// See [`Engine::command`].

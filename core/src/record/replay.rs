@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bytes::BytesMut;
+
 use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::input::Input;
 use super::log::{self, Frame, Header};
@@ -207,7 +209,11 @@ impl<'a> Replayer<'a> {
                 watch(Seen::Gathered(out.len()));
                 print.bytes(&mut out);
             }
-            Input::GatherDatagram { socket } => print.answer(&engine.gather_datagram(now, socket)),
+            Input::GatherDatagrams { socket, segments } => {
+                let mut out = BytesMut::new();
+                let transmit = engine.gather_datagrams(now, socket, segments, &mut out);
+                print.answer(&(transmit, out));
+            }
             Input::AddTorrent(add) => {
                 let Ok(add) = add.into_add(self.rules) else { return Err(self.damaged()) };
                 print.answer(&engine.command(now, Command::AddTorrent(Box::new(add))));

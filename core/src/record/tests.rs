@@ -105,7 +105,8 @@ fn session(seed: u8) -> (Vec<u8>, Fingerprint) {
     host.recorder.handle(host.now, Event::Closed { conn, why: Some(NetError::Reset) });
     let listener = crate::id::Id::new(0, 0);
     host.recorder.accept(host.now, listener, "10.0.0.8:777".parse().unwrap()).expect("has room");
-    host.recorder.gather_datagram(host.now, crate::id::Id::new(1, 0));
+    let socket = crate::id::Id::new(1, 0);
+    host.recorder.gather_datagrams(host.now, socket, 1, &mut BytesMut::new());
     let limits = crate::config::RateLimits { down_bytes_per_s: Some(5), up_bytes_per_s: None };
     host.recorder.set_limits(host.now, limits);
     host.recorder.set_torrent_limits(host.now, id, limits).expect("it lives");

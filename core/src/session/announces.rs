@@ -15,6 +15,7 @@ use crate::http::Url;
 use crate::http::fetch::Output;
 use crate::id::{AnnounceId, FetchId, Slab, TorrentId};
 use crate::notice::Notice;
+use crate::packet::Packet;
 use crate::piece::InfoHash;
 use crate::session::Session;
 use crate::session::announce_queue::AnnounceQueue;
@@ -268,7 +269,7 @@ impl Announces {
     }
 
     /// The datagrams to send.
-    pub(crate) fn take_datagrams(&mut self) -> Vec<Datagram> {
+    pub(crate) fn take_datagrams(&mut self) -> Vec<Packet> {
         std::iter::from_fn(|| self.udp.poll_transmit()).collect()
     }
 

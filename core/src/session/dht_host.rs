@@ -21,6 +21,7 @@ use crate::dht::{Dht, Outcome, Output, Saved, Settings, Stats, Wish, WishId};
 use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
 use crate::event::{Datagram, ResolveError};
 use crate::id::{Slab, TorrentId};
+use crate::packet::Packet;
 use crate::session::Session;
 use crate::session::op::{DhtOp, OpOwner};
 use crate::timer::TimerId;
@@ -57,6 +58,19 @@ pub(crate) struct DhtHost {
     under_way: BTreeMap<(usize, WishId), WishId>,
     /// Whose turn it is to look for something.
     turn: usize,
+    /// The remotes whose datagrams came in since packets were last sent, and the local addresses that
+    /// they came to.
+    heard: Vec<(SocketAddr, IpAddr)>,
+}
+
+/// A packet of one of our nodes.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// Where the node's socket is.
+    pub(crate) at: IpAddr,
+    pub(crate) packet: Packet,
+    /// The local address that it is to leave from, if it answers something.
+    pub(crate) source: Option<IpAddr>,
 }
 
 /// One node, with an address in one family or in both.
@@ -137,6 +151,7 @@ impl DhtHost {
             wishes: Slab::new(),
             under_way: BTreeMap::new(),
             turn: 0,
+            heard: Vec::new(),
         };
         for (name, port) in config.bootstrap {
             host.look_up(session, &name, DhtOp::Router(port));
@@ -209,6 +224,7 @@ impl DhtHost {
     pub(crate) fn datagram(&mut self, session: &Session, at: IpAddr, datagram: &Datagram) {
         let node = self.nodes.iter_mut().find(|node| node.is_at(at));
         if let Some(node) = node.filter(|_| self.stage != Stage::Stopped) {
+            self.heard.extend(datagram.local.map(|local| (datagram.remote, local)));
             node.dht.handle_datagram(session.now, datagram.remote, &datagram.data);
         }
     }
@@ -367,13 +383,20 @@ impl DhtHost {
         })
     }
 
-    /// The next datagram to send, and from which address of ours.
-    pub(crate) fn next_datagram(&mut self) -> Option<(IpAddr, Datagram)> {
-        self.nodes.iter_mut().find_map(|node| {
-            let datagram = node.dht.poll_transmit()?;
+    /// The next packet to send. To be called until it returns `None`.
+    pub(crate) fn next_packet(&mut self) -> Option<Outgoing> {
+        let next = self.nodes.iter_mut().find_map(|node| {
+            let packet = node.dht.poll_transmit()?;
             let [v4, v6] = node.local;
-            Some(((if datagram.remote.is_ipv6() { v6 } else { v4 })?, datagram))
-        })
+            Some(((if packet.remote.is_ipv6() { v6 } else { v4 })?, packet))
+        });
+        let Some((at, packet)) = next else {
+            self.heard.clear();
+            return None;
+        };
+        let heard = self.heard.iter().find(|(remote, _)| *remote == packet.remote);
+        let source = heard.map(|(_, local)| *local);
+        Some(Outgoing { at, packet, source })
     }
 
     /// Sets the timer, and says whether the network has grown from very small.

@@ -11,6 +11,7 @@ use crate::deadline::TimerKey;
 use crate::event::Datagram;
 use crate::family::Family;
 use crate::lsd::{GROUPS, Lsd};
+use crate::packet::Packet;
 use crate::piece::InfoHash;
 use crate::session::Session;
 use crate::timer::TimerId;
@@ -51,7 +52,7 @@ impl LsdHost {
     }
 
     /// What is to be told now, each group of it; sets the timer.
-    pub(crate) fn take_datagrams(&mut self, session: &mut Session) -> Vec<Datagram> {
+    pub(crate) fn take_datagrams(&mut self, session: &mut Session) -> Vec<Packet> {
         let port = session.any_listen_port();
         let Some(port) = port.filter(|_| session.listeners_pending == 0 && !session.stopping)
         else {
@@ -63,7 +64,7 @@ impl LsdHost {
             for remote in GROUPS {
                 announce.port = session.listen_port(Family::of(remote.ip())).unwrap_or(port);
                 let data = BytesMut::from(&announce.encode(remote)[..]);
-                datagrams.push(Datagram { remote, data });
+                datagrams.push(Packet { remote, data });
             }
         }
         session.arm(self.timer, self.lsd.poll_timeout());

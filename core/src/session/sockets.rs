@@ -7,17 +7,23 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use bytes::BytesMut;
+
 use crate::action::{Action, SocketKind, SocketSpec};
-use crate::event::{Datagram, NetError};
+use crate::event::NetError;
 use crate::family::Family;
 use crate::id::{Slab, SocketId};
 use crate::lsd::GROUPS;
 use crate::notice::{Notice, Service};
+use crate::packet::{Packet, Transmit};
 use crate::session::Session;
 
 /// Datagrams that may wait for a socket; past it, new ones are dropped, as a network would
 /// (chosen).
 const QUEUE_LEN: usize = 1024;
+
+/// Longest of one [`Transmit`], in bytes: what fits into one IP packet, which it is until it is cut.
+const MAX_TRANSMIT: usize = 65_507;
 
 /// The sockets of a session.
 #[derive(Debug, Default)]
@@ -33,7 +39,14 @@ struct Socket {
     /// Whether a second try on any port was made.
     fell_back: bool,
     send_asked: bool,
-    queue: VecDeque<Datagram>,
+    queue: VecDeque<Queued>,
+}
+
+/// A packet, and the local address that it is to leave from.
+#[derive(Debug)]
+struct Queued {
+    packet: Packet,
+    source: Option<IpAddr>,
 }
 
 /// What a socket is for.
@@ -213,28 +226,39 @@ impl Sockets {
         }
     }
 
-    /// Queues a datagram for a socket.
-    pub(crate) fn send(&mut self, session: &mut Session, id: SocketId, datagram: Option<Datagram>) {
-        let (Some(socket), Some(datagram)) = (self.sockets.get_mut(id), datagram) else { return };
+    /// Queues a packet for a socket.
+    pub(crate) fn send(&mut self, session: &mut Session, id: SocketId, packet: Packet) {
+        self.send_from(session, id, packet, None);
+    }
+
+    /// Queues a packet that is to leave from a local address of the socket, if that is known.
+    pub(crate) fn send_from(
+        &mut self,
+        session: &mut Session,
+        id: SocketId,
+        packet: Packet,
+        source: Option<IpAddr>,
+    ) {
+        let Some(socket) = self.sockets.get_mut(id) else { return };
         if socket.queue.len() >= QUEUE_LEN {
             return;
         }
-        socket.queue.push_back(datagram);
+        socket.queue.push_back(Queued { packet, source });
         if socket.open && !socket.send_asked {
             socket.send_asked = true;
             session.act(Action::SendDatagrams { socket: id });
         }
     }
 
-    /// Queues datagrams of ours, each for the socket of its address family.
+    /// Queues packets of ours, each for the socket of its address family.
     pub(crate) fn send_all(
         &mut self,
         session: &mut Session,
-        datagrams: impl IntoIterator<Item = Datagram>,
+        packets: impl IntoIterator<Item = Packet>,
     ) {
-        for datagram in datagrams {
-            let v4 = datagram.remote.is_ipv4();
-            let purpose = match datagram.remote.ip().is_multicast() {
+        for packet in packets {
+            let v4 = packet.remote.is_ipv4();
+            let purpose = match packet.remote.ip().is_multicast() {
                 true => Purpose::LocalDiscovery,
                 false => Purpose::PeersUdp,
             };
@@ -242,7 +266,7 @@ impl Sockets {
                 |socket: &Socket| socket.purpose == purpose && socket.spec.addr.is_ipv4() == v4;
             let found = self.sockets.iter().find(|(_, socket)| fits(socket)).map(|(id, _)| id);
             if let Some(id) = found {
-                self.send(session, id, Some(datagram));
+                self.send(session, id, packet);
             }
         }
     }
@@ -258,10 +282,33 @@ impl Sockets {
         }
     }
 
-    /// The next datagram for a socket.
-    pub(crate) fn next_datagram(&mut self, id: SocketId) -> Option<Datagram> {
+    /// The next packets for a socket that go together, at most so many.
+    pub(crate) fn gather(
+        &mut self,
+        id: SocketId,
+        segments: usize,
+        out: &mut BytesMut,
+    ) -> Option<Transmit> {
         let socket = self.sockets.get_mut(id)?;
         socket.send_asked = false;
-        socket.queue.pop_front()
+        let Queued { packet, source } = socket.queue.pop_front()?;
+        let (destination, segment_size) = (packet.remote, packet.data.len());
+        out.extend_from_slice(&packet.data);
+        for _ in 1..segments {
+            let Some(Queued { packet, source: from }) = socket.queue.front() else { break };
+            let len = packet.data.len();
+            let goes_along = packet.remote == destination && *from == source;
+            if !goes_along || len > segment_size || out.len() + len > MAX_TRANSMIT {
+                break;
+            }
+            out.extend_from_slice(&packet.data);
+            socket.queue.pop_front();
+            // A shorter one is the last.
+            if len < segment_size {
+                break;
+            }
+        }
+        // Nothing that we send now looks for the length that its way bears.
+        Some(Transmit { destination, source, segment_size, may_fragment: true })
     }
 }

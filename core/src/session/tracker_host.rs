@@ -11,6 +11,7 @@ use crate::deadline::TimerKey;
 use crate::event::Datagram;
 use crate::id::{ClientId, ConnId, Slab};
 use crate::notice::Notice;
+use crate::packet::Packet;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::timer::TimerId;
@@ -151,13 +152,13 @@ impl TrackerHost {
         &mut self,
         session: &mut Session,
         datagram: &Datagram,
-    ) -> Option<Datagram> {
+    ) -> Option<Packet> {
         let remote = datagram.remote;
         let answer = self.server.handle_datagram(session.now, remote, &datagram.data);
         tell(session, self.server.take_log());
         let data = answer?;
         session.arm(self.timer, self.server.poll_timeout());
-        Some(Datagram { remote, data })
+        Some(Packet { remote, data })
     }
 
     /// Silent peers are forgotten.

@@ -29,7 +29,7 @@ pub trait Environment {
     }
 
     /// A datagram leaves the engine.
-    fn datagram_sent(&mut self, packet: &Packet) {
+    fn datagram_sent(&mut self, packet: &Flight) {
         let _ = packet;
     }
 
@@ -42,7 +42,7 @@ pub trait Environment {
 
 /// A datagram on its way.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Packet {
+pub struct Flight {
     /// The engine's socket that it was sent through.
     pub socket: SocketId,
     /// Its source.

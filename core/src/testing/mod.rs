@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
 
-pub use environment::{DiskResult, Environment, NoFiles, Packet};
+pub use environment::{DiskResult, Environment, Flight, NoFiles};
 pub use node::{Node, Socket};
 
 use crate::action::{Action, SocketKind};
@@ -30,6 +30,9 @@ use node::{Remote, Stream};
 
 /// About how many bytes are gathered at once (chosen: what runtimes use).
 const GATHERED: usize = 64 << 10;
+
+/// Most datagrams that are gathered at once (chosen: so that tests come to see several).
+const SEGMENTS: usize = 4;
 
 /// Where a lone engine is.
 const ALONE: ([u8; 4], u16) = ([50, 0, 0, 99], 6881);
@@ -218,7 +221,8 @@ impl<E: Environment> Loopback<E> {
 
     /// A datagram comes through a socket of an engine.
     pub fn datagram(&mut self, at: usize, socket: SocketId, from: SocketAddr, data: &[u8]) {
-        let batch = vec![Datagram { remote: from, data: data.into() }];
+        let received = self.now;
+        let batch = vec![Datagram { remote: from, local: None, received, data: data.into() }];
         self.events.push_back((at, Event::Datagrams { socket, batch }));
     }
 
@@ -354,28 +358,36 @@ impl<E: Environment> Loopback<E> {
 
     fn send_datagrams(&mut self, at: usize, socket: SocketId) {
         let (now, from) = (self.now, self.nodes[at].source(socket));
-        while let Some(datagram) = self.nodes[at].call(|engine| engine.gather_datagram(now, socket))
-        {
-            let packet = Packet { socket, from, to: datagram.remote, data: datagram.data };
-            self.nodes[at].env.datagram_sent(&packet);
-            self.carry(&packet);
+        loop {
+            let mut out = BytesMut::new();
+            let gather =
+                |engine: &mut Recorder| engine.gather_datagrams(now, socket, SEGMENTS, &mut out);
+            let Some(transmit) = self.nodes[at].call(gather) else { return };
+            let from = transmit.source.map_or(from, |ip| SocketAddr::new(ip, from.port()));
+            for data in out.chunks(transmit.segment_size) {
+                let flight = Flight { socket, from, to: transmit.destination, data: data.into() };
+                self.nodes[at].env.datagram_sent(&flight);
+                self.carry(&flight);
+            }
         }
     }
 
     /// Brings a datagram to where it is to go; one to a group to all members, the sender too.
-    fn carry(&mut self, packet: &Packet) {
+    fn carry(&mut self, flight: &Flight) {
         for (other, node) in self.nodes.iter().enumerate() {
-            let socket = if packet.to.ip().is_multicast() {
+            let socket = if flight.to.ip().is_multicast() {
                 let is_member = |socket: &Socket| {
-                    socket.spec.kind == SocketKind::Multicast && socket.addr == packet.to
+                    socket.spec.kind == SocketKind::Multicast && socket.addr == flight.to
                 };
                 node.sockets.iter().find(|(_, socket)| is_member(socket)).map(|(id, _)| *id)
-            } else if node.addrs.iter().any(|addr| addr.ip() == packet.to.ip()) {
-                node.datagram_socket(packet.to)
+            } else if node.addrs.iter().any(|addr| addr.ip() == flight.to.ip()) {
+                node.datagram_socket(flight.to)
             } else {
                 None
             };
-            let batch = vec![Datagram { remote: packet.from, data: packet.data.clone() }];
+            let (remote, data) = (flight.from, flight.data.clone());
+            let local = Some(flight.to.ip()).filter(|ip| !ip.is_multicast());
+            let batch = vec![Datagram { remote, local, received: self.now, data }];
             self.events.extend(socket.map(|socket| (other, Event::Datagrams { socket, batch })));
         }
     }

@@ -17,9 +17,9 @@ use super::error::{TrackerError, shown_text};
 use super::packet::{self, RequestPacket, ResponsePacket};
 use super::question::{Answer, Question};
 use super::scrape::ScrapeResponse;
-use crate::event::Datagram;
 use crate::http::Url;
 use crate::map::{HashKeys, Map};
+use crate::packet::Packet;
 use crate::random::SecretRng;
 use crate::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ pub struct UdpTracker<K> {
     endpoints: BTreeMap<SocketAddr, Endpoint<K>>,
     transactions: Map<u32, Transaction<K>>,
     timers: BTreeSet<(Instant, Timer<K>)>,
-    transmits: VecDeque<Datagram>,
+    transmits: VecDeque<Packet>,
     /// Questions that have gone out since this was asked for.
     sent: VecDeque<K>,
     outputs: VecDeque<(K, Result<Answer, TrackerError>)>,
@@ -209,7 +209,7 @@ impl<K: Copy + Ord> UdpTracker<K> {
     }
 
     /// The next datagram to send.
-    pub fn poll_transmit(&mut self) -> Option<Datagram> {
+    pub fn poll_transmit(&mut self) -> Option<Packet> {
         self.transmits.pop_front()
     }
 
@@ -386,7 +386,7 @@ impl<K: Copy + Ord> UdpTracker<K> {
 
     fn transmit(&mut self, remote: SocketAddr, data: BytesMut) {
         if self.transmits.len() < MAX_QUEUED {
-            self.transmits.push_back(Datagram { remote, data });
+            self.transmits.push_back(Packet { remote, data });
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bitswarm_core::dht::NodeId;
 use bitswarm_core::dht::krpc::{Body, Contact, Message, Method, Query, Response, Want, parse};
-use bitswarm_core::event::Datagram;
+use bitswarm_core::packet::Packet;
 use bitswarm_core::random::SecretRng;
 
 /// What a hostile node does.
@@ -32,7 +32,7 @@ impl Hostile {
     }
 
     /// Its first word to an honest node.
-    pub(crate) fn hello(&mut self, to: SocketAddr) -> Datagram {
+    pub(crate) fn hello(&mut self, to: SocketAddr) -> Packet {
         query(to, self.id, Method::Ping)
     }
 
@@ -41,7 +41,7 @@ impl Hostile {
         &mut self,
         from: SocketAddr,
         data: &[u8],
-    ) -> Vec<(Option<SocketAddr>, Datagram)> {
+    ) -> Vec<(Option<SocketAddr>, Packet)> {
         let asked = parse(data, |message| {
             let message = message.ok()?;
             let Body::Query(query) = message.body else { return None };
@@ -74,7 +74,7 @@ impl Hostile {
         sent
     }
 
-    fn response(&mut self, to: SocketAddr, transaction: &[u8], target: Option<NodeId>) -> Datagram {
+    fn response(&mut self, to: SocketAddr, transaction: &[u8], target: Option<NodeId>) -> Packet {
         let mut response = Response::new(self.id);
         response.token = Some(b"whatever");
         if let Some(target) = target {
@@ -92,7 +92,7 @@ impl Hostile {
         let body = Body::Response(Box::new(response));
         let your_addr = Some(SocketAddr::from(([6, 6, 6, 6], 666)));
         let message = Message { transaction, version: None, read_only: false, your_addr, body };
-        Datagram { remote: to, data: message.encode() }
+        Packet { remote: to, data: message.encode() }
     }
 
     /// A contact that seems right: its id fits its address and is close to the target.
@@ -113,10 +113,10 @@ impl Hostile {
     }
 }
 
-pub(crate) fn query(to: SocketAddr, id: NodeId, method: Method<'_>) -> Datagram {
+pub(crate) fn query(to: SocketAddr, id: NodeId, method: Method<'_>) -> Packet {
     let want = Some(Want { v4: true, v6: true });
     let body = Body::Query(Query { id, want, method });
     let message =
         Message { transaction: b"hh", version: None, read_only: false, your_addr: None, body };
-    Datagram { remote: to, data: message.encode() }
+    Packet { remote: to, data: message.encode() }
 }

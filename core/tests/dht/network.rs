@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use bitswarm_core::dht::{Dht, NodeId, Outcome, Output, Settings, Wish, WishId};
-use bitswarm_core::event::Datagram;
+use bitswarm_core::packet::Packet;
 use bitswarm_core::random::{PolicyRng, SecretRng};
 use bitswarm_core::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub(crate) struct Network {
     pub(crate) now: Instant,
     pub(crate) nodes: Vec<Node>,
     by_addr: BTreeMap<SocketAddr, usize>,
-    packets: BTreeMap<(Instant, u64), (SocketAddr, Datagram)>,
+    packets: BTreeMap<(Instant, u64), (SocketAddr, Packet)>,
     timers: BTreeSet<(Instant, usize)>,
     pub(crate) rng: PolicyRng,
     pub(crate) secret: SecretRng,
@@ -157,7 +157,7 @@ impl Network {
     }
 
     /// Sends a datagram, from whatever address is claimed.
-    pub(crate) fn send(&mut self, from: SocketAddr, datagram: Datagram) {
+    pub(crate) fn send(&mut self, from: SocketAddr, datagram: Packet) {
         self.sent += 1;
         if self.rng.below(1000) < self.loss_per_mille {
             return;
@@ -190,7 +190,7 @@ impl Network {
         self.deliver(from, datagram);
     }
 
-    fn deliver(&mut self, from: SocketAddr, datagram: Datagram) {
+    fn deliver(&mut self, from: SocketAddr, datagram: Packet) {
         let Some(&index) = self.by_addr.get(&datagram.remote) else {
             *self.astray.entry(datagram.remote).or_default() += datagram.data.len();
             return;
@@ -217,7 +217,7 @@ impl Network {
         let addr = self.nodes[index].addr;
         let dht = self.dht(index);
         let due = dht.poll_timeout();
-        let datagrams: Vec<Datagram> = std::iter::from_fn(|| dht.poll_transmit()).collect();
+        let datagrams: Vec<Packet> = std::iter::from_fn(|| dht.poll_transmit()).collect();
         let outputs: Vec<Output> = std::iter::from_fn(|| dht.poll_output()).collect();
         for output in outputs {
             if let Output::Done { wish, outcome } = output {

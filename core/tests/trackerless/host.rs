@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bitswarm_core::config::DhtConfig;
 use bitswarm_core::disk::{DiskDone, DiskRequest, MemoryDisk, StateName};
 use bitswarm_core::record::{Recorder, replay};
-use bitswarm_core::testing::{DiskResult, Environment, Loopback, Packet};
+use bitswarm_core::testing::{DiskResult, Environment, Flight, Loopback};
 use bitswarm_core::{Config, ConnId, Duration, Instant, UnixTime};
 use bytes::BytesMut;
 
@@ -16,7 +16,7 @@ pub(crate) struct Machine {
     /// Everything that was sent over streams.
     pub(crate) said: Vec<u8>,
     /// Everything that was sent in datagrams.
-    pub(crate) sent: Vec<Packet>,
+    pub(crate) sent: Vec<Flight>,
 }
 
 impl Environment for Machine {
@@ -28,7 +28,7 @@ impl Environment for Machine {
         self.said.extend_from_slice(data);
     }
 
-    fn datagram_sent(&mut self, packet: &Packet) {
+    fn datagram_sent(&mut self, packet: &Flight) {
         self.sent.push(packet.clone());
     }
 }

@@ -14,7 +14,7 @@ use bitswarm_core::lsd::GROUPS;
 use bitswarm_core::lsd::message::Announce;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Creator;
-use bitswarm_core::testing::Packet;
+use bitswarm_core::testing::Flight;
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::{Commands, Notice, TorrentNotice};
 
@@ -153,13 +153,13 @@ fn the_table_is_saved_at_the_end_and_used_at_the_next_start() {
 }
 
 /// What a message says under a key of a bencoded dictionary, if it is so many bytes.
-fn value<'a>(sent: &'a Packet, key: &str, len: usize) -> Option<&'a [u8]> {
+fn value<'a>(sent: &'a Flight, key: &str, len: usize) -> Option<&'a [u8]> {
     let key = format!("{}:{key}{len}:", key.len()).into_bytes();
     let at = sent.data.windows(key.len()).position(|window| window == key)? + key.len();
     sent.data.get(at..at + len)
 }
 
-fn says(sent: &Packet, word: &str) -> bool {
+fn says(sent: &Flight, word: &str) -> bool {
     sent.data.windows(word.len()).any(|window| window == word.as_bytes())
 }
 
@@ -184,7 +184,7 @@ fn a_host_with_two_addresses_is_two_nodes() {
 
     // Each answers what it was asked, with the transaction id of the question; also the other one.
     for home in homes {
-        let ids = |sent: Vec<&Packet>| {
+        let ids = |sent: Vec<&Flight>| {
             let mut ids: Vec<Vec<u8>> =
                 sent.into_iter().filter_map(|sent| value(sent, "t", 4)).map(Vec::from).collect();
             ids.sort_unstable();
@@ -199,11 +199,11 @@ fn a_host_with_two_addresses_is_two_nodes() {
 
     // Each announces with its own token, and they do not ask for the same at one time.
     let infohash = torrent(false).infohash();
-    let asks = |sent: &&Packet| {
+    let asks = |sent: &&Flight| {
         says(sent, "9:get_peers") && value(sent, "info_hash", 20) == Some(&infohash.0[..])
     };
-    let asked: Vec<&Packet> = net.nodes[2].env.sent.iter().filter(asks).collect();
-    let runs: Vec<&[&Packet]> = asked.chunk_by(|one, next| one.from == next.from).collect();
+    let asked: Vec<&Flight> = net.nodes[2].env.sent.iter().filter(asks).collect();
+    let runs: Vec<&[&Flight]> = asked.chunk_by(|one, next| one.from == next.from).collect();
     assert!(homes.iter().all(|home| runs.iter().any(|run| run[0].from == *home)));
     for run in runs {
         let whole = |at: usize| run.iter().any(|sent| sent.to == addr(at));

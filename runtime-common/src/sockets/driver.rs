@@ -137,7 +137,8 @@ impl<P: Poller> Driver<P> {
             if let Some(event) = self.datagrams.resume(&mut self.poller, socket) {
                 self.handle(event);
             }
-            if let Some(event) = self.datagrams.receive(&mut self.poller, socket) {
+            let now = self.host.refresh_now();
+            for event in self.datagrams.receive(&mut self.poller, socket, now) {
                 self.handle(event);
             }
         }
@@ -201,7 +202,7 @@ impl<P: Poller> Driver<P> {
             Action::Close { conn, how } => self.close(conn, how),
             Action::SendDatagrams { socket } => {
                 let host = &mut self.host;
-                let next = || host.gather_datagram(socket);
+                let next = |segments, out: &mut _| host.gather_datagrams(socket, segments, out);
                 self.datagrams.send(&mut self.poller, socket, next);
             }
             Action::Disk { op, request } => {

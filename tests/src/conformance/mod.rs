@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `transfer` | bytes: whole, in any cut, both families, a gibibyte |
 //! | `connections` | peers that refuse, hang, vanish, and 200 at once |
+//! | `datagrams` | bursts, and the addresses that answers leave from |
 //! | `disk` | disks that are full, locked, emptied |
 //! | `operations` | that each thing asked for is answered once, in any order |
 //! | `limits` | rates, and senders that are faster than they may be |
@@ -29,6 +30,7 @@ mod scripted;
 mod session;
 
 pub mod connections;
+pub mod datagrams;
 pub mod disk;
 pub mod floods;
 pub mod foreign;
@@ -91,6 +93,7 @@ macro_rules! conformance_core {
             connections: refusing_and_silent_peers_do_not_stop_a_download
             connections: seed_vanishing_in_mid_block_is_made_up_for
             connections: leech_vanishing_in_mid_block_harms_nobody
+            datagrams: burst_of_datagrams_is_answered_one_by_one
             disk: full_disk_is_told_and_recovers
             disk: read_only_directory_is_told_and_recovers
             disk: file_deleted_while_seeding_is_told_and_recovers
@@ -127,6 +130,7 @@ macro_rules! conformance_rest {
     ($start:path) => {
         $crate::conformance_cases! { $start;
             connections: hanging_connects_end_in_time_and_make_room
+            datagrams: answers_leave_from_the_address_that_was_asked
             operations: completions_in_any_order_are_taken
             limits: rates_are_within_five_percent_over_ten_seconds
             limits: fast_sender_is_not_read_and_memory_stays_bounded

@@ -11,6 +11,7 @@ use bitswarm_core::disk::DiskRequest;
 use bitswarm_core::event::Event;
 use bitswarm_core::id::{ConnId, OpId, SocketId};
 use bitswarm_core::notice::Notice;
+use bytes::BytesMut;
 
 use super::conn::Conn;
 use super::world::World;
@@ -122,12 +123,17 @@ impl World {
         let spec = self.sockets.get(&socket).expect("sends through a live socket");
         assert_eq!(spec.kind, SocketKind::Udp);
         let mut count = 0;
-        while let Some(datagram) = self.engine.gather_datagram(self.now, socket) {
-            if let Some(transaction) = datagram.data.get(12..16) {
-                self.transaction.copy_from_slice(transaction);
+        let mut out = BytesMut::new();
+        while let Some(transmit) = self.engine.gather_datagrams(self.now, socket, 3, &mut out) {
+            assert!(out.len() <= 3 * transmit.segment_size && !out.is_empty());
+            for data in out.chunks(transmit.segment_size) {
+                if let Some(transaction) = data.get(12..16) {
+                    self.transaction.copy_from_slice(transaction);
+                }
+                count += 1;
+                assert!(count < 1000 && data.len() <= 1500);
             }
-            count += 1;
-            assert!(count < 1000 && datagram.data.len() <= 1500);
+            out.clear();
         }
     }
 

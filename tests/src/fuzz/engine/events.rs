@@ -143,7 +143,7 @@ impl World {
             0 => SocketAddr::from(([198, 51, 100, 1], 1000)),
             _ => SocketAddr::from(([192, 0, 2, 1], 6969)),
         };
-        let batch = vec![Datagram { remote, data: BytesMut::from(data) }];
+        let batch = vec![Datagram { remote, local: None, received: self.now, data: data.into() }];
         self.input(Event::Datagrams { socket, batch });
     }
 

@@ -21,7 +21,7 @@ use bitswarm_core::segments::Segments;
 use bitswarm_core::time::{Instant, UnixTime};
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_core::{Commands, Engine};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::links::{EndId, Happening, Links, MemberId};
 use super::swarm::Due;
@@ -298,7 +298,10 @@ impl Member {
             Action::SendDatagrams { socket } => {
                 let now = self.local(around.queue.now());
                 let engine = self.engine.as_mut().expect("it acts");
-                while engine.gather_datagram(now, socket).is_some() {}
+                let mut out = BytesMut::new();
+                while engine.gather_datagrams(now, socket, 1, &mut out).is_some() {
+                    out.clear();
+                }
             }
             Action::Disk { op, request } => {
                 let result = Ok(self.disk(around, request));

@@ -1,6 +1,7 @@
 //! What a host does at its engine's word: each action, as a runtime carries it out, with the manners
 //! that the contract allows.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use bitswarm_core::action::{Action, Close, SocketKind, SocketSpec};
@@ -8,12 +9,17 @@ use bitswarm_core::disk::DiskRequest;
 use bitswarm_core::event::{Event, NetError};
 use bitswarm_core::id::{ConnId, OpId, SocketId};
 use bitswarm_core::notice::{Notice, TorrentNotice};
+use bitswarm_core::packet::Transmit;
 use bitswarm_core::time::Duration;
+use bytes::BytesMut;
 
 use super::{Bound, Conn, EngineHost, LINGER};
 use crate::sim::check::judge_datagram;
 use crate::sim::conduct::Lane;
 use crate::sim::world::{Cx, PEER_PORT, Wake};
+
+/// Datagrams that are gathered at once (chosen: so that several come to go together).
+const SEGMENTS: usize = 4;
 
 impl EngineHost {
     pub(super) fn perform(&mut self, cx: &mut Cx<'_>, action: Action) {
@@ -77,7 +83,11 @@ impl EngineHost {
             SocketKind::Multicast => Ok((None, spec.addr)),
         };
         let key = bound.as_ref().ok().and_then(|(key, _)| *key);
-        if self.sockets.insert(socket, Bound { key, kind: spec.kind, held: None }).is_some() {
+        if self
+            .sockets
+            .insert(socket, Bound { key, kind: spec.kind, held: VecDeque::new() })
+            .is_some()
+        {
             cx.violation(self.id, format!("{socket:?} is bound twice"));
         }
         if let Some(key) = key {
@@ -185,21 +195,25 @@ impl EngineHost {
             cx.violation(self.id, format!("SendDatagrams for {socket:?}, which is no UDP socket"));
         }
         let Some(key) = bound.key else { return self.tell_network(cx, socket) };
-        while bound.held.is_none() {
+        while bound.held.is_empty() {
             let Some(engine) = &mut self.engine else { return };
             self.counts.inputs += 1;
-            let Some(datagram) = engine.gather_datagram(now, socket) else { return };
-            cx.record(self.id, "datagram", &datagram);
-            let (to, data) = (datagram.remote, &datagram.data);
-            cx.did(self.id, Lane::Socket(key), "datagram", &(to, data));
+            let mut out = BytesMut::new();
+            let transmit = engine.gather_datagrams(now, socket, SEGMENTS, &mut out);
+            let Some(Transmit { destination: to, segment_size, .. }) = transmit else { return };
             let port = cx.net.socket_addr(key).map_or(0, |own| own.port());
-            let verdict = judge_datagram(port, to, data)
-                .and_then(|()| self.checker.judge_secrecy(port, to, data));
-            if let Err(broken) = verdict {
-                cx.violation(self.id, broken);
-            }
-            if !cx.net.send_datagram(cx.now(), key, datagram.remote, datagram.data.clone()) {
-                bound.held = Some(datagram);
+            for data in out.chunks(segment_size).map(BytesMut::from) {
+                cx.record(self.id, "datagram", &(to, &data));
+                cx.did(self.id, Lane::Socket(key), "datagram", &(to, &data));
+                let verdict = judge_datagram(port, to, &data)
+                    .and_then(|()| self.checker.judge_secrecy(port, to, &data));
+                if let Err(broken) = verdict {
+                    cx.violation(self.id, broken);
+                }
+                let waits = !bound.held.is_empty();
+                if waits || !cx.net.send_datagram(cx.now(), key, to, data.clone()) {
+                    bound.held.push_back((to, data));
+                }
             }
         }
     }
@@ -209,26 +223,28 @@ impl EngineHost {
         let now = self.local(cx.now());
         while let Some(engine) = &mut self.engine {
             self.counts.inputs += 1;
-            let Some(datagram) = engine.gather_datagram(now, socket) else { return };
-            cx.record(self.id, "multicast", &datagram);
-            let verdict = self.checker.judge_secrecy(0, datagram.remote, &datagram.data);
-            if let Err(broken) = verdict {
+            let mut data = BytesMut::new();
+            let transmit = engine.gather_datagrams(now, socket, 1, &mut data);
+            let Some(Transmit { destination: to, .. }) = transmit else { return };
+            cx.record(self.id, "multicast", &(to, &data));
+            if let Err(broken) = self.checker.judge_secrecy(0, to, &data) {
                 cx.violation(self.id, broken);
             }
         }
     }
 
-    /// Sends the datagram that had to wait; whether the socket has room for more.
+    /// Sends the datagrams that had to wait; whether the socket has room for more.
     pub(super) fn send_held(&mut self, cx: &mut Cx<'_>, socket: SocketId) -> bool {
         let Some(Bound { key: Some(key), held, .. }) = self.sockets.get_mut(&socket) else {
             return false;
         };
-        let Some(datagram) = held.take() else { return true };
-        if cx.net.send_datagram(cx.now(), *key, datagram.remote, datagram.data.clone()) {
-            return true;
+        while let Some((to, data)) = held.front() {
+            if !cx.net.send_datagram(cx.now(), *key, *to, data.clone()) {
+                return false;
+            }
+            held.pop_front();
         }
-        *held = Some(datagram);
-        false
+        true
     }
 
     pub(super) fn submit(&mut self, cx: &mut Cx<'_>, op: OpId, request: DiskRequest) {

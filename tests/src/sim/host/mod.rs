@@ -25,6 +25,7 @@ use bitswarm_core::notice::Notice;
 use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Instant, UnixTime};
 use bitswarm_core::{Engine, Segments};
+use bytes::BytesMut;
 
 use crate::sim::check::{Checker, Meter, Settings};
 use crate::sim::content::Content;
@@ -156,7 +157,7 @@ struct Bound {
     key: Option<SocketKey>,
     kind: SocketKind,
     /// Gathered when the socket would have blocked.
-    held: Option<Datagram>,
+    held: VecDeque<(SocketAddr, BytesMut)>,
 }
 
 impl EngineHost {
@@ -383,7 +384,8 @@ impl EngineHost {
         }
         let local = self.sockets.iter().find(|(_, bound)| bound.kind == SocketKind::Multicast);
         if let Some((&socket, _)) = local {
-            let batch = vec![Datagram { remote: from, data: data.into() }];
+            let received = self.local(cx.now());
+            let batch = vec![Datagram { remote: from, local: None, received, data: data.into() }];
             self.input(cx, Event::Datagrams { socket, batch });
         }
     }
@@ -442,9 +444,10 @@ impl EngineHost {
                 self.forget(conn);
                 self.input(cx, Event::Closed { conn, why: Some(why) });
             }
-            NetEvent::Datagram { socket, from, data } => {
+            NetEvent::Datagram { socket, from, to, data } => {
                 let Some(&socket) = self.keys.get(&socket) else { return };
-                let batch = vec![Datagram { remote: from, data }];
+                let received = self.local(cx.now());
+                let batch = vec![Datagram { remote: from, local: Some(to), received, data }];
                 self.input(cx, Event::Datagrams { socket, batch });
             }
             NetEvent::DatagramReady { socket } => {

@@ -132,7 +132,7 @@ impl Network {
         let Some(host) = self.host_at(to.ip()) else { return };
         let binding = (SocketKind::Datagram, to.is_ipv4(), to.port());
         if let Some(&socket) = self.hosts[host.at()].bound.get(&binding) {
-            self.emit(host, NetEvent::Datagram { socket, from, data });
+            self.emit(host, NetEvent::Datagram { socket, from, to: to.ip(), data });
         }
     }
 

@@ -96,6 +96,8 @@ pub enum NetEvent {
         socket: SocketKey,
         /// Who sent it.
         from: SocketAddr,
+        /// The address that it came to.
+        to: IpAddr,
         /// Its payload.
         data: BytesMut,
     },

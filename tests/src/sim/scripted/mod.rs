@@ -183,7 +183,7 @@ impl ScriptHost {
                 self.over(cx, end);
             }
             NetEvent::Closed { end, .. } => self.over(cx, end),
-            NetEvent::Datagram { socket, from, data } => {
+            NetEvent::Datagram { socket, from, data, .. } => {
                 let port = cx.net.socket_addr(socket).map(|addr| addr.port());
                 if let Some(port) = port {
                     self.tell(cx, Happening::Datagram { port, from, data: data.freeze() });
