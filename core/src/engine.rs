@@ -105,6 +105,9 @@ impl Engine {
         match event {
             Event::Timeout => self.timeout(),
             Event::Bound { socket, result } => self.bound(socket, result),
+            Event::SocketLost { socket, why } => {
+                self.sockets.lost(&mut self.session, socket, why);
+            }
             Event::Connected { conn, local: _ } => {
                 let delivery = self.session.streams.handle_connected(conn);
                 self.deliver(delivery);
@@ -322,6 +325,25 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::command::Command;
+
+    #[test]
+    fn socket_that_is_lost_is_told_of_once_and_not_used() {
+        let now = Instant::ZERO;
+        let config = Config { listen: vec![([10, 0, 0, 1], 6881).into()], ..Config::default() };
+        let mut engine = Engine::new(config, [1; 32], now, UnixTime(0));
+        let bind = engine.poll_action();
+        let Some(Action::Bind { socket, spec }) = bind else { panic!("{bind:?}") };
+        engine.handle(now, Event::Bound { socket, result: Ok(spec.addr) });
+        let failed = |engine: &mut Engine| {
+            engine.handle(now, Event::SocketLost { socket, why: NetError::Other });
+            let actions = std::iter::from_fn(|| engine.poll_action());
+            let failed = |action: &Action| matches!(action, Action::Notify(notice) if matches!(**notice, Notice::ListenFailed { addr, .. } if addr == spec.addr));
+            actions.filter(failed).count()
+        };
+        assert_eq!((failed(&mut engine), failed(&mut engine)), (1, 0));
+        let from = SocketAddr::from(([10, 0, 0, 2], 5000));
+        assert_eq!(engine.accept(now, socket, from), None);
+    }
 
     #[test]
     fn what_happens_after_the_last_notice_is_told_to_nobody() {

@@ -28,6 +28,14 @@ pub enum Event {
         /// The address with the port the system chose, or why not.
         result: Result<SocketAddr, NetError>,
     },
+    /// A socket that was bound is of no use any more: its device is gone, or the system has closed it.
+    /// The id is dead after this.
+    SocketLost {
+        /// Which one.
+        socket: SocketId,
+        /// What failed.
+        why: NetError,
+    },
     /// A connection asked for with `Connect` is established.
     Connected {
         /// Which one.

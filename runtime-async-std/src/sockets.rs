@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use bitswarm_runtime_common::sockets::{Direction, Interest, Poller, Source};
 use socket2::Socket;
@@ -43,12 +43,13 @@ impl Poller for Sockets {
         Ok(())
     }
 
-    fn arm(&mut self, watched: &mut Watched, direction: Direction) {
+    fn arm(&mut self, watched: &mut Watched, direction: Direction) -> io::Result<()> {
         // It may say that the socket is ready: that is left over from before it was found not to
         // be. Asked again, it looks anew.
-        if watched.poll_ready(direction) && watched.poll_ready(direction) {
+        if watched.poll_ready(direction)? && watched.poll_ready(direction)? {
             watched.waker(direction).wake_by_ref();
         }
+        Ok(())
     }
 }
 
@@ -60,13 +61,16 @@ impl Watched {
         }
     }
 
-    fn poll_ready(&self, direction: Direction) -> bool {
+    fn poll_ready(&self, direction: Direction) -> io::Result<bool> {
         let mut context = Context::from_waker(self.waker(direction));
         let polled = match direction {
             Direction::Read => self.socket.poll_readable(&mut context),
             Direction::Write => self.socket.poll_writable(&mut context),
         };
-        polled.is_ready()
+        match polled {
+            Poll::Ready(result) => result.map(|()| true),
+            Poll::Pending => Ok(false),
+        }
     }
 }
 

@@ -165,6 +165,15 @@ pub fn is_exhausted(error: &io::Error) -> bool {
     )
 }
 
+/// Whether a listener or datagram socket that fails so will never be of use again: it is no longer
+/// open or listening, or its device is gone.
+pub fn is_lost(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::BADF | Errno::INVAL | Errno::NODEV | Errno::NOTSOCK | Errno::OPNOTSUPP)
+    )
+}
+
 /// The engine's word for an error of a socket.
 pub fn net_error(error: &io::Error) -> NetError {
     if let Some(error) = tls::net_error(error) {

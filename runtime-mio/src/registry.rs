@@ -15,9 +15,6 @@ use socket2::Socket;
 /// The token of the waker: another thread has put something in.
 pub(crate) const WAKER: Token = Token(0);
 
-/// Kinds of sources that a token tells apart, the waker among them.
-const KINDS: usize = 5;
-
 /// Registers the driver's sockets.
 #[derive(Debug)]
 pub(crate) struct Sockets(pub(crate) Registry);
@@ -41,7 +38,9 @@ impl Poller for Sockets {
         self.0.reregister(&mut SourceFd(&fd), token(source), interests(interest))
     }
 
-    fn arm(&mut self, _: &mut Socket, _: Direction) {}
+    fn arm(&mut self, _: &mut Socket, _: Direction) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn interests(interest: Interest) -> mio::Interest {
@@ -52,25 +51,12 @@ fn interests(interest: Interest) -> mio::Interest {
 }
 
 fn token(source: Source) -> Token {
-    let (kind, slot) = match source {
-        Source::Connection(slot) => (1, slot),
-        Source::Lingering(slot) => (2, slot),
-        Source::Listener(slot) => (3, slot),
-        Source::Datagrams(slot) => (4, slot),
-    };
-    Token(slot * KINDS + kind)
+    Token(source.to_number() + 1)
 }
 
 /// Whose token this is. `None`: the waker's.
 pub(crate) fn source(token: Token) -> Option<Source> {
-    let slot = token.0 / KINDS;
-    match token.0 % KINDS {
-        1 => Some(Source::Connection(slot)),
-        2 => Some(Source::Lingering(slot)),
-        3 => Some(Source::Listener(slot)),
-        4 => Some(Source::Datagrams(slot)),
-        _ => None,
-    }
+    token.0.checked_sub(1).map(Source::from_number)
 }
 
 /// What an event tells.

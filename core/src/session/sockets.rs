@@ -214,6 +214,18 @@ impl Sockets {
         }
     }
 
+    /// A socket that was open is of no use any more. It is not opened again: what it was bound to is
+    /// gone.
+    pub(crate) fn lost(&mut self, session: &mut Session, id: SocketId, why: NetError) {
+        let Some(&Socket { purpose, spec, open: true, .. }) = self.sockets.get(id) else { return };
+        self.sockets.remove(id);
+        if let Some(service) = purpose.service() {
+            let SocketSpec { kind, addr } = spec;
+            let notice = Notice::ListenFailed { service, kind, addr, why };
+            session.act(Action::Notify(Box::new(notice)));
+        }
+    }
+
     /// An address to listen on is none of this machine's: its family is not spoken, unless there is
     /// another one.
     fn miss_family(&self, session: &mut Session, family: Family) {

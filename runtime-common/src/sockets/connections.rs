@@ -53,9 +53,11 @@ impl<S: AsFd> Connections<S> {
         bind: Option<IpAddr>,
         tls: Option<Tls>,
     ) -> Option<Event> {
-        let watched = net::connect(to, bind).and_then(|socket| watch(poller, id, socket));
-        match watched {
-            Ok(socket) => self.insert(id, Stream::connecting(socket, poller, tls)),
+        let stream = net::connect(to, bind)
+            .and_then(|socket| watch(poller, id, socket))
+            .and_then(|socket| Stream::connecting(socket, poller, tls));
+        match stream {
+            Ok(stream) => self.insert(id, stream),
             Err(error) => return Some(failed(id, &error)),
         }
         None
@@ -69,8 +71,9 @@ impl<S: AsFd> Connections<S> {
         socket: Socket,
     ) -> Option<Event> {
         net::prepare_stream(SockRef::from(&socket));
-        match watch(poller, id, socket) {
-            Ok(socket) => self.insert(id, Stream::established(socket, poller)),
+        let stream = watch(poller, id, socket);
+        match stream.and_then(|socket| Stream::established(socket, poller)) {
+            Ok(stream) => self.insert(id, stream),
             Err(error) => return Some(failed(id, &error)),
         }
         None

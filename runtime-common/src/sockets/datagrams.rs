@@ -82,7 +82,7 @@ impl<S: AsFd> DatagramSockets<S> {
         let addr = net::local_addr(&SockRef::from(&socket))?;
         let udp = UdpSocketState::new((&socket).into())?;
         let mut socket = poller.watch(socket, source(id), Interest::Read)?;
-        poller.arm(&mut socket, Direction::Read);
+        poller.arm(&mut socket, Direction::Read)?;
         let (fragments, readable, unsent, resumes) = (false, false, None, false);
         let endpoint = Endpoint { socket, udp, fragments, group, readable, unsent, resumes };
         self.table.insert(id, endpoint);
@@ -135,7 +135,7 @@ impl<S: AsFd> DatagramSockets<S> {
         };
         self.scratch.resize(RUNS * LONGEST, 0);
         let wall = WallClock::at(now);
-        let mut received = Vec::new();
+        let (mut received, mut lost) = (Vec::new(), None);
         // Errors count too: each is news of an earlier datagram that did not arrive.
         for _ in 0..BATCH {
             let mut runs = self.scratch.chunks_mut(LONGEST).map(IoSliceMut::new);
@@ -158,7 +158,11 @@ impl<S: AsFd> DatagramSockets<S> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     endpoint.readable = false;
                     self.ready -= 1;
-                    poller.arm(&mut endpoint.socket, Direction::Read);
+                    lost = poller.arm(&mut endpoint.socket, Direction::Read).err();
+                    break;
+                }
+                Err(error) if net::is_lost(&error) => {
+                    lost = Some(error);
                     break;
                 }
                 Err(_) => {}
@@ -173,28 +177,35 @@ impl<S: AsFd> DatagramSockets<S> {
             let batch = std::mem::replace(&mut received, rest);
             events.push(Event::Datagrams { socket: id, batch });
         }
+        events.extend(lost.map(|error| self.lose(id, &error)));
         events
     }
 
+    /// Closes a socket that is of no use any more.
+    fn lose(&mut self, id: SocketId, error: &io::Error) -> Event {
+        tracing::debug!(?id, %error, "datagram socket lost");
+        self.close(id);
+        Event::SocketLost { socket: id, why: net::net_error(error) }
+    }
+
     /// Performs `Action::SendDatagrams`: sends what `next` brings, of at most so many datagrams, until
-    /// the socket would block.
+    /// the socket would block. What it returns has happened at once.
     pub(super) fn send(
         &mut self,
         poller: &mut impl Poller<Socket = S>,
         id: SocketId,
         mut next: impl FnMut(usize, &mut BytesMut) -> Option<Transmit>,
-    ) {
-        let Some(endpoint) = self.table.get_mut(id) else { return };
+    ) -> Option<Event> {
         // While something waits, the rest waits behind it.
+        let endpoint = self.table.get_mut(id).filter(|endpoint| endpoint.unsent.is_none())?;
         while endpoint.unsent.is_none() {
             let mut data = BytesMut::new();
-            let Some(transmit) = next(endpoint.segments(), &mut data) else { return };
+            let transmit = next(endpoint.segments(), &mut data)?;
             endpoint.send(transmit, data);
-            if endpoint.unsent.is_some() {
-                endpoint.watch(poller, id, Interest::ReadAndWrite);
-                poller.arm(&mut endpoint.socket, Direction::Write);
-            }
         }
+        let watched = endpoint.watch(poller, id, Interest::ReadAndWrite);
+        let armed = watched.and_then(|()| poller.arm(&mut endpoint.socket, Direction::Write));
+        armed.err().map(|error| self.lose(id, &error))
     }
 
     /// Sends what waits, if the socket takes it now. What it returns is to be handled.
@@ -208,12 +219,13 @@ impl<S: AsFd> DatagramSockets<S> {
         self.ready -= 1;
         let (transmit, data) = endpoint.unsent.take()?;
         endpoint.send(transmit, data);
-        if endpoint.unsent.is_some() {
-            poller.arm(&mut endpoint.socket, Direction::Write);
-            return None;
-        }
-        endpoint.watch(poller, id, Interest::Read);
-        Some(Event::DatagramReady { socket: id })
+        let watched = match endpoint.unsent {
+            Some(_) => poller.arm(&mut endpoint.socket, Direction::Write).map(|()| None),
+            None => endpoint
+                .watch(poller, id, Interest::Read)
+                .map(|()| Some(Event::DatagramReady { socket: id })),
+        };
+        watched.unwrap_or_else(|error| Some(self.lose(id, &error)))
     }
 }
 
@@ -269,13 +281,15 @@ impl<S: AsFd> Endpoint<S> {
         }
     }
 
-    fn watch(&mut self, poller: &mut impl Poller<Socket = S>, id: SocketId, interest: Interest) {
-        match poller.rewatch(&mut self.socket, source(id), interest) {
-            // A watch that begins anew has forgotten what it was to tell.
-            Ok(()) if !self.readable => poller.arm(&mut self.socket, Direction::Read),
-            Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "datagram socket not watched"),
-        }
+    fn watch(
+        &mut self,
+        poller: &mut impl Poller<Socket = S>,
+        id: SocketId,
+        interest: Interest,
+    ) -> io::Result<()> {
+        poller.rewatch(&mut self.socket, source(id), interest)?;
+        // A watch that begins anew has forgotten what it was to tell.
+        if self.readable { Ok(()) } else { poller.arm(&mut self.socket, Direction::Read) }
     }
 }
 

@@ -110,6 +110,11 @@ impl<P: Poller> Driver<P> {
         }
     }
 
+    /// The poller, for loops that wait with it.
+    pub fn poller_mut(&mut self) -> &mut P {
+        &mut self.poller
+    }
+
     /// Closes the sockets and ends the workers.
     pub fn finish(self) {
         let Driver { host, .. } = self;
@@ -121,7 +126,15 @@ impl<P: Poller> Driver<P> {
             for _ in 0..ACCEPT_BUDGET {
                 let now = self.host.now();
                 let accepted = self.listeners.accept(&mut self.poller, socket, now);
-                let Some((stream, from)) = accepted else { break };
+                let (stream, from) = match accepted {
+                    Ok(Some(accepted)) => accepted,
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::debug!(?socket, %error, "listener lost");
+                        self.handle(Event::SocketLost { socket, why: net::net_error(&error) });
+                        break;
+                    }
+                };
                 // Not wanted: dropping the stream closes it.
                 if let Some(conn) = self.host.accept(socket, from) {
                     let failed = self.connections.accepted(&mut self.poller, conn, stream);
@@ -203,7 +216,8 @@ impl<P: Poller> Driver<P> {
             Action::SendDatagrams { socket } => {
                 let host = &mut self.host;
                 let next = |segments, out: &mut _| host.gather_datagrams(socket, segments, out);
-                self.datagrams.send(&mut self.poller, socket, next);
+                let lost = self.datagrams.send(&mut self.poller, socket, next);
+                self.pending.extend(lost);
             }
             Action::Disk { op, request } => {
                 let done = self.host.disk(op, request);

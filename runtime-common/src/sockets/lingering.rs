@@ -95,7 +95,10 @@ impl<S: AsFd> Lingering<S> {
         match farewell.go_on() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let direction = if farewell.shut { Direction::Read } else { Direction::Write };
-                poller.arm(&mut farewell.socket, direction);
+                if let Err(error) = poller.arm(&mut farewell.socket, direction) {
+                    tracing::debug!(%error, "connection cut off");
+                    self.end(slot, serial);
+                }
             }
             _ => self.end(slot, serial),
         }

@@ -61,7 +61,7 @@ impl<S: AsFd> Listeners<S> {
         let addr = net::local_addr(&SockRef::from(&socket))?;
         let source = Source::Listener(id.index() as usize);
         let mut socket = poller.watch(socket, source, Interest::Read)?;
-        poller.arm(&mut socket, Direction::Read);
+        poller.arm(&mut socket, Direction::Read)?;
         self.table.insert(id, Listener { socket, ready: false });
         Ok(addr)
     }
@@ -102,32 +102,39 @@ impl<S: AsFd> Listeners<S> {
         self.table.iter_mut().filter(|(_, listener)| listener.ready).map(|(id, _)| id).collect()
     }
 
-    /// The next connection that waits.
+    /// The next connection that waits. An error: the listener is lost, and closed.
     pub(super) fn accept(
         &mut self,
         poller: &mut impl Poller<Socket = S>,
         id: SocketId,
         now: Instant,
-    ) -> Option<(Socket, SocketAddr)> {
+    ) -> io::Result<Option<(Socket, SocketAddr)>> {
         for _ in 0..ATTEMPTS {
             if self.rests_until.is_some() {
-                return None;
+                return Ok(None);
             }
-            let listener = self.table.get_mut(id)?;
+            let Some(listener) = self.table.get_mut(id) else { return Ok(None) };
             match net::accept(&SockRef::from(&listener.socket)) {
-                Ok(accepted) => return Some(accepted),
+                Ok(accepted) => return Ok(Some(accepted)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.ready -= usize::from(std::mem::take(&mut listener.ready));
-                    poller.arm(&mut listener.socket, Direction::Read);
-                    return None;
+                    let armed = poller.arm(&mut listener.socket, Direction::Read);
+                    if armed.is_err() {
+                        self.close(id);
+                    }
+                    return armed.map(|()| None);
                 }
                 Err(error) if net::is_exhausted(&error) => self.shed(id, now),
+                Err(error) if net::is_lost(&error) => {
+                    self.close(id);
+                    return Err(error);
+                }
                 // The peer was gone before it was accepted.
                 Err(error) => tracing::debug!(%error, "not accepted"),
             }
         }
         self.rests_until = Some(now + REST);
-        None
+        Ok(None)
     }
 
     /// Turns away some connections with the help of the reserve.

@@ -64,16 +64,19 @@ impl<S: AsFd> Stream<S> {
         mut socket: S,
         poller: &mut impl Poller<Socket = S>,
         tls: Option<Tls>,
-    ) -> Self {
-        poller.arm(&mut socket, Direction::Write);
+    ) -> io::Result<Self> {
+        poller.arm(&mut socket, Direction::Write)?;
         let secure = tls.map(|tls| Box::new(Secure { tls, local: None, unsent: 0 }));
-        Stream { connecting: true, writable: false, secure, ..Self::open(socket) }
+        Ok(Stream { connecting: true, writable: false, secure, ..Self::open(socket) })
     }
 
     /// A connection that is established. It can be written at once; it need not be told.
-    pub(super) fn established(mut socket: S, poller: &mut impl Poller<Socket = S>) -> Self {
-        poller.arm(&mut socket, Direction::Read);
-        Self::open(socket)
+    pub(super) fn established(
+        mut socket: S,
+        poller: &mut impl Poller<Socket = S>,
+    ) -> io::Result<Self> {
+        poller.arm(&mut socket, Direction::Read)?;
+        Ok(Self::open(socket))
     }
 
     fn open(socket: S) -> Self {
@@ -126,11 +129,14 @@ impl<S: AsFd> Stream<S> {
         let outcome = net::connected(&SockRef::from(&self.socket));
         match &outcome {
             None => {
-                self.writable = false;
-                poller.arm(&mut self.socket, Direction::Write);
+                if let Err(error) = self.filled(poller) {
+                    return Some(Err(error));
+                }
             }
             Some(Ok(local)) => {
-                poller.arm(&mut self.socket, Direction::Read);
+                if let Err(error) = poller.arm(&mut self.socket, Direction::Read) {
+                    return Some(Err(error));
+                }
                 if let Some(secure) = &mut self.secure {
                     secure.local = Some(*local);
                     return self.shake_hands(poller).transpose();
@@ -163,7 +169,7 @@ impl<S: AsFd> Stream<S> {
             match (&*SockRef::from(&self.socket)).read(&mut chunk) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => self.decrypt(&chunk[..count], poller)?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(poller),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(poller)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -206,8 +212,11 @@ impl<S: AsFd> Stream<S> {
                 Ok(chunk) if chunk.data.is_empty() => return Some(Input::End(self.failed)),
                 Ok(chunk) => {
                     // A read that left room has drained the socket.
-                    if !chunk.full && !self.hung_up {
-                        self.drained(poller);
+                    if !chunk.full
+                        && !self.hung_up
+                        && let Err(error) = self.drained(poller)
+                    {
+                        self.fail(&error);
                     }
                     if self.secure.is_none() {
                         return Some(Input::Data(chunk.data));
@@ -220,7 +229,11 @@ impl<S: AsFd> Stream<S> {
                         return Some(Input::Data(plain));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained(poller),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(error) = self.drained(poller) {
+                        self.fail(&error);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     tracing::debug!(%error, "connection failed");
@@ -232,9 +245,14 @@ impl<S: AsFd> Stream<S> {
         self.failed.map(|why| Input::End(Some(why)))
     }
 
-    fn drained(&mut self, poller: &mut impl Poller<Socket = S>) {
+    fn drained(&mut self, poller: &mut impl Poller<Socket = S>) -> io::Result<()> {
         self.readable = false;
-        poller.arm(&mut self.socket, Direction::Read);
+        poller.arm(&mut self.socket, Direction::Read)
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        tracing::debug!(%error, "connection failed");
+        self.failed.get_or_insert(net::net_error(error));
     }
 
     /// Writes what is gathered, or gathers and writes, if the socket can take it; how many bytes it
@@ -257,8 +275,7 @@ impl<S: AsFd> Stream<S> {
         match gathered.and_then(|()| self.flush(poller)) {
             Ok(sent) => self.counted(sent),
             Err(error) => {
-                tracing::debug!(%error, "connection failed");
-                self.failed = Some(net::net_error(&error));
+                self.fail(&error);
                 self.out = Segments::new();
                 // Whether something is left to read shows in the next read.
                 self.readable = true;
@@ -296,10 +313,10 @@ impl<S: AsFd> Stream<S> {
                 Ok(written) => {
                     sent += written.count;
                     if !written.all {
-                        self.filled(poller);
+                        self.filled(poller)?;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.filled(poller),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.filled(poller)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // What went before is not counted: the connection is over.
                 Err(error) => return Err(error),
@@ -308,9 +325,9 @@ impl<S: AsFd> Stream<S> {
         Ok(sent)
     }
 
-    fn filled(&mut self, poller: &mut impl Poller<Socket = S>) {
+    fn filled(&mut self, poller: &mut impl Poller<Socket = S>) -> io::Result<()> {
         self.writable = false;
-        poller.arm(&mut self.socket, Direction::Write);
+        poller.arm(&mut self.socket, Direction::Write)
     }
 
     /// Whether writing has failed, which reading is to tell.

@@ -95,9 +95,9 @@ impl Poller for TestPoller {
         Ok(())
     }
 
-    fn arm(&mut self, socket: &mut Socket, direction: Direction) {
+    fn arm(&mut self, socket: &mut Socket, direction: Direction) -> io::Result<()> {
         if self.mode == Mode::EdgeTriggered {
-            return;
+            return Ok(());
         }
         let fd = socket.as_raw_fd();
         let watch = self.watched.get_mut(&fd).unwrap();
@@ -106,6 +106,6 @@ impl Poller for TestPoller {
             Direction::Write => epoll::EventFlags::OUT,
         };
         let data = epoll::EventData::new_u64(fd as u64);
-        epoll::modify(&self.epoll, &*socket, data, watch.flags).unwrap();
+        Ok(epoll::modify(&self.epoll, &*socket, data, watch.flags)?)
     }
 }

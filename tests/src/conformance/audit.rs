@@ -77,6 +77,9 @@ impl Audit {
                 let bound = self.sockets.insert(*socket, true);
                 assert_eq!(bound, Some(false), "{event:?}");
             }
+            Event::SocketLost { socket, .. } => {
+                assert_eq!(self.sockets.remove(socket), Some(true), "{event:?}");
+            }
             Event::Connected { conn, .. } => {
                 let connection = self.connection(*conn, event);
                 assert!(!connection.open, "{event:?} again");

@@ -1,17 +1,21 @@
 //! Peers that refuse, say nothing, hang, vanish; and many of them.
 
-use std::net::TcpListener;
+use std::fs;
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bitswarm_core::TorrentNotice;
+use bitswarm_core::action::SocketKind;
+use bitswarm_core::{Notice, TorrentNotice};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use socket2::SockRef;
 
 use super::Runtime;
 use super::harness::{alone, beside_others};
 use super::sample::Sample;
 use super::scripted::{
-    BlackHole, accept, become_unchoked, connect, fetch_block, listen, reset, serve,
+    BlackHole, accept, become_unchoked, connect, fetch_block, listen, reset, serve, wait_for_end,
 };
 use super::session::{LONG, Session};
 use crate::interop::wire::{self, Message, Wire};
@@ -141,6 +145,63 @@ pub fn leech_vanishing_in_mid_block_harms_nobody(runtime: Runtime) {
     leech.finish(&sample);
     leech.stop();
     seed.stop();
+}
+
+/// A peer says that it is interested, and ends its stream with that. A poller that tells of the bytes and
+/// not of the end leaves the connection open for minutes.
+pub fn peer_that_ends_its_stream_at_once_is_let_go(runtime: Runtime) {
+    const SOON: Duration = Duration::from_millis(1500);
+    let _turn = beside_others();
+    let sample = Sample::new(1 << 20);
+    let mut seed = Session::start(runtime);
+    seed.seed(&sample);
+    for round in 0..20 {
+        let mut peer = connect(seed.addr(), &sample);
+        peer.send(&Message::Interested).unwrap();
+        peer.stream().shutdown(Shutdown::Write).unwrap();
+        assert!(wait_for_end(peer.stream(), SOON).is_some(), "round {round}");
+    }
+    seed.stop();
+}
+
+/// The system ends the listener behind the session's back: the session says so, and goes on.
+pub fn listener_that_is_lost_is_told_of(runtime: Runtime) {
+    let _turn = beside_others();
+    let sample = Sample::new(1 << 20);
+    let mut seed = Session::start(runtime);
+    seed.seed(&sample);
+    let mut leech = Session::start(runtime);
+    let addr = leech.addr();
+    end_listener(addr);
+    leech.wait_for(|notice| match notice {
+        Notice::ListenFailed { kind: SocketKind::TcpListener, addr: lost, .. } => {
+            (lost.ip() == addr.ip()).then_some(())
+        }
+        _ => None,
+    });
+    leech.fetch(&sample, seed.addr());
+    leech.finish(&sample);
+    leech.stop();
+    seed.stop();
+}
+
+/// Shuts down the listener at this address, which is one of this process.
+fn end_listener(addr: SocketAddr) {
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+    let numbers = descriptors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    for number in numbers.collect::<Vec<i32>>() {
+        let Ok(descriptor) = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) else {
+            continue;
+        };
+        let socket = SockRef::from(&descriptor);
+        let is_at =
+            |socket: &SockRef<'_>| socket.local_addr().is_ok_and(|at| at.as_socket() == Some(addr));
+        if socket.is_listener().unwrap_or(false) && is_at(&socket) {
+            return socket.shutdown(Shutdown::Both).unwrap();
+        }
+    }
+    panic!("no listener at {addr}");
 }
 
 /// Half of them dial in, half are dialled. Each has one piece that nobody else has.

@@ -6,6 +6,7 @@
 //!
 //! | file | cases about |
 //! |---|---|
+//! | `smoke` | whether there is any sense in the others: with short limits, and to be run first |
 //! | `transfer` | bytes: whole, in any cut, both families, a gibibyte |
 //! | `connections` | peers that refuse, hang, vanish, and 200 at once |
 //! | `datagrams` | bursts, and the addresses that answers leave from |
@@ -39,6 +40,7 @@ pub mod life;
 pub mod limits;
 pub mod operations;
 pub mod reuse;
+pub mod smoke;
 pub mod stop;
 pub mod transfer;
 
@@ -86,11 +88,13 @@ macro_rules! conformance {
 macro_rules! conformance_core {
     ($start:path) => {
         $crate::conformance_cases! { $start;
+            smoke: first_look
             transfer: both_families_are_served
             transfer: partial_writes_lose_nothing
             transfer: stream_may_come_in_any_cut
             transfer: reading_stops_for_the_disk_and_goes_on
             connections: refusing_and_silent_peers_do_not_stop_a_download
+            connections: peer_that_ends_its_stream_at_once_is_let_go
             connections: seed_vanishing_in_mid_block_is_made_up_for
             connections: leech_vanishing_in_mid_block_harms_nobody
             datagrams: burst_of_datagrams_is_answered_one_by_one
@@ -130,6 +134,7 @@ macro_rules! conformance_rest {
     ($start:path) => {
         $crate::conformance_cases! { $start;
             connections: hanging_connects_end_in_time_and_make_room
+            connections: listener_that_is_lost_is_told_of
             datagrams: answers_leave_from_the_address_that_was_asked
             operations: completions_in_any_order_are_taken
             limits: rates_are_within_five_percent_over_ten_seconds

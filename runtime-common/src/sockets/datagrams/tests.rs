@@ -97,8 +97,8 @@ fn datagram_that_would_block_is_sent_when_the_socket_takes_it() {
         let endpoint = sockets.table.get_mut(id).unwrap();
         let transmit = transmit(peer.local_addr().unwrap(), 4);
         endpoint.unsent = Some((transmit, BytesMut::from(&b"late"[..])));
-        endpoint.watch(&mut poller, id, Interest::ReadAndWrite);
-        poller.arm(&mut endpoint.socket, Direction::Write);
+        endpoint.watch(&mut poller, id, Interest::ReadAndWrite).unwrap();
+        poller.arm(&mut endpoint.socket, Direction::Write).unwrap();
         // Nothing is pulled while one waits.
         sockets.send(&mut poller, id, |_, _| panic!("pulled"));
         poll(&mut poller, &mut sockets);

@@ -37,7 +37,8 @@ impl Bench {
         let mut accepted = Vec::new();
         for id in self.listeners.ready(now) {
             assert_eq!(id, self.id);
-            while let Some((stream, _)) = self.listeners.accept(&mut self.poller, id, now) {
+            while let Some((stream, _)) = self.listeners.accept(&mut self.poller, id, now).unwrap()
+            {
                 accepted.push(stream);
             }
         }
@@ -100,4 +101,22 @@ fn without_descriptors(mode: Mode) {
     assert!(bench.accept_all(Instant::ZERO).is_empty(), "it still rests");
     assert_eq!(bench.accept_all(rest).len(), 1);
     assert!(bench.listeners.reserve.is_some());
+}
+
+#[test]
+fn listener_that_no_longer_listens_is_lost() {
+    for mode in MODES {
+        let mut bench = Bench::new(mode);
+        assert!(bench.accept_all(Instant::ZERO).is_empty());
+        let listener = &bench.listeners.table.get_mut(bench.id).unwrap().socket;
+        listener.shutdown(std::net::Shutdown::Both).unwrap();
+        for _ in bench.poller.wait(Duration::from_secs(20)) {
+            bench.listeners.note(0);
+        }
+        let accepted = bench.listeners.accept(&mut bench.poller, bench.id, Instant::ZERO);
+        assert!(accepted.is_err());
+        assert!(
+            !bench.listeners.is_any_ready() && bench.listeners.table.get_mut(bench.id).is_none()
+        );
+    }
 }
