@@ -26,6 +26,7 @@ use crate::event::{Event, NetError, ResolveError};
 use crate::id::{ConnId, OpId, Slab, SocketId, StoreId, TorrentId};
 use crate::map::Map;
 use crate::metainfo::Metainfo;
+use crate::network::NetworkState;
 use crate::notice::Notice;
 use crate::packet::Transmit;
 use crate::piece::InfoHash;
@@ -68,6 +69,7 @@ pub struct Engine {
     lsd: Option<LsdHost>,
     incoming: Incoming,
     stop_timer: TimerId,
+    network: Option<Box<NetworkState>>,
 }
 
 impl Engine {
@@ -93,6 +95,7 @@ impl Engine {
             lsd,
             incoming: Incoming::new(session.hash_keys),
             stop_timer,
+            network: None,
             session,
         }
     }
@@ -104,6 +107,7 @@ impl Engine {
         self.advance(now);
         match event {
             Event::Timeout => self.timeout(),
+            Event::Network(state) => self.network = Some(state),
             Event::Bound { socket, result } => self.bound(socket, result),
             Event::SocketLost { socket, why } => {
                 self.sockets.lost(&mut self.session, socket, why);
@@ -197,6 +201,11 @@ impl Engine {
     /// How much the embedded tracker holds, if there is one.
     pub fn tracker_stats(&self) -> Option<TrackerStats> {
         self.tracker.as_ref().map(TrackerHost::stats)
+    }
+
+    /// What the machine's network was like when the host said so.
+    pub fn network(&self) -> Option<&NetworkState> {
+        self.network.as_deref()
     }
 
     /// The settings, as they are now.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::{DiskDone, DiskError};
 use crate::id::{ConnId, OpId, SocketId};
+use crate::network::NetworkState;
 use crate::time::Instant;
 
 /// Something that happened outside. See `Engine::handle`.
@@ -21,6 +22,8 @@ use crate::time::Instant;
 pub enum Event {
     /// The deadline of `Engine::poll_timeout` has come. Early or spurious ones are harmless.
     Timeout,
+    /// What the machine's network is like. The first event that a host hands in, once.
+    Network(Box<NetworkState>),
     /// A socket asked for with `Bind` is open on this address, or could not be opened.
     Bound {
         /// Which one.

@@ -110,6 +110,7 @@ pub mod lsd;
 pub mod map;
 pub mod merkle;
 pub mod metainfo;
+pub mod network;
 pub mod notice;
 pub mod packet;
 pub mod padding;

@@ -30,6 +30,7 @@ use crate::clock::{self, Clock};
 use crate::config::{ClientConfig, StartError};
 use crate::disk::{DiskOptions, DiskPool, StateDir};
 use crate::inbox::Input;
+use crate::interfaces;
 use crate::resolve::Resolver;
 use crate::session::Session;
 use crate::tls::Trust;
@@ -74,8 +75,10 @@ impl Host {
         };
         let clock = Clock::start();
         let now = clock.now();
+        let mut session = Session::new(config, seed, now, clock::wall())?;
+        session.engine.handle(now, Event::Network(Box::new(interfaces::network())));
         Ok(Host {
-            session: Session::new(config, seed, now, clock::wall())?,
+            session,
             clock,
             now,
             disk: DiskPool::start(options, Box::new(disk_done)).map_err(StartError::System)?,

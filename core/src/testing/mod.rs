@@ -54,12 +54,14 @@ pub struct Loopback<E> {
 impl<E: Environment> Loopback<E> {
     /// Engines at time zero.
     pub fn new(nodes: impl IntoIterator<Item = Node<E>>) -> Self {
+        let nodes: Vec<Node<E>> = nodes.into_iter().collect();
+        let networks = nodes.iter().map(|node| Event::Network(Box::new(node.network())));
         Loopback {
-            nodes: nodes.into_iter().collect(),
             now: Instant::ZERO,
             names: BTreeMap::new(),
             refuses_strangers: false,
-            events: VecDeque::new(),
+            events: networks.enumerate().collect(),
+            nodes,
         }
     }
 
@@ -148,6 +150,7 @@ impl<E: Environment> Loopback<E> {
             }
         }
         self.events.retain(|(of, _)| *of != at);
+        self.events.push_back((at, Event::Network(Box::new(node.network()))));
         std::mem::replace(&mut self.nodes[at], node)
     }
 

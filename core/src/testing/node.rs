@@ -8,6 +8,7 @@ use crate::action::{SocketKind, SocketSpec};
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::id::{ConnId, SocketId};
+use crate::network::{Interface, InterfaceAddress, NetworkState};
 use crate::notice::{Notice, TorrentNotice};
 use crate::record::Recorder;
 
@@ -114,6 +115,19 @@ impl<E: Environment> Node<E> {
         let mut listeners = self.sockets.iter().filter(|(_, socket)| is_listener(socket));
         let exact = listeners.clone().find(|(_, socket)| socket.addr == addr);
         exact.or_else(|| listeners.next()).map(|(id, _)| *id)
+    }
+
+    /// Its machine's network: all its addresses on one interface.
+    pub(super) fn network(&self) -> NetworkState {
+        let address = |addr: &SocketAddr| InterfaceAddress { ip: addr.ip(), prefix_len: 24 };
+        let interface = Interface {
+            name: "eth0".to_owned(),
+            index: 1,
+            is_loopback: false,
+            is_up: true,
+            addresses: self.addrs.iter().map(address).collect(),
+        };
+        NetworkState { interfaces: vec![interface], gateways: Vec::new() }
     }
 
     pub(super) fn call<T>(&mut self, call: impl FnOnce(&mut Recorder) -> T) -> T {

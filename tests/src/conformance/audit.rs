@@ -5,7 +5,9 @@
 //! nothing happens to what is closed, nothing is sent that was not gathered.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::Ipv4Addr;
 
+use bitswarm_core::network::InterfaceAddress;
 use bitswarm_core::record::{Fingerprint, Input, Replayer, Seen};
 use bitswarm_core::{Action, ConnId, Event, Instant, Notice, OpId, SocketId};
 
@@ -29,6 +31,7 @@ pub(super) struct Audit {
     gathering: Option<ConnId>,
     accepting: bool,
     last: Option<Instant>,
+    knows_network: bool,
     stopped: bool,
 }
 
@@ -71,8 +74,16 @@ impl Audit {
     }
 
     fn event(&mut self, event: &Event) {
+        let is_network = matches!(event, Event::Network(_));
+        assert!(is_network || self.knows_network, "before the network is known: {event:?}");
         match event {
             Event::Timeout | Event::DatagramReady { .. } => {}
+            Event::Network(network) => {
+                assert!(!std::mem::replace(&mut self.knows_network, true), "{event:?} again");
+                let home = |address: &InterfaceAddress| address.ip == Ipv4Addr::LOCALHOST;
+                let mut interfaces = network.interfaces.iter();
+                assert!(interfaces.any(|one| one.addresses.iter().any(home)), "{network:?}");
+            }
             Event::Bound { socket, .. } => {
                 let bound = self.sockets.insert(*socket, true);
                 assert_eq!(bound, Some(false), "{event:?}");

@@ -21,6 +21,7 @@ use bitswarm_core::action::SocketKind;
 use bitswarm_core::config::Config;
 use bitswarm_core::event::{Datagram, Event, ResolveError};
 use bitswarm_core::id::{ConnId, OpId, SocketId};
+use bitswarm_core::network::{Interface, InterfaceAddress, NetworkState};
 use bitswarm_core::notice::Notice;
 use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Instant, UnixTime};
@@ -221,7 +222,8 @@ impl EngineHost {
             Recorder::passing(Engine::new(config, seed, Instant::ZERO, wall))
         });
         self.counts.inputs += 1;
-        self.drain(cx);
+        let network = Event::Network(Box::new(network(cx.net.addrs_of(self.id))));
+        self.input(cx, network);
     }
 
     /// The engine is gone in the middle of whatever it did; with `Death::Power` the disk loses
@@ -595,4 +597,17 @@ impl EngineHost {
             }
         }
     }
+}
+
+/// A machine with these addresses on one interface.
+fn network(addrs: &[IpAddr]) -> NetworkState {
+    let address = |ip: &IpAddr| InterfaceAddress { ip: *ip, prefix_len: 24 };
+    let interface = Interface {
+        name: "eth0".to_owned(),
+        index: 1,
+        is_loopback: false,
+        is_up: true,
+        addresses: addrs.iter().map(address).collect(),
+    };
+    NetworkState { interfaces: vec![interface], gateways: Vec::new() }
 }

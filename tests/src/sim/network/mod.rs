@@ -339,6 +339,11 @@ impl Network {
         self.hosts[host.at()].traffic
     }
 
+    /// The addresses of a host.
+    pub fn addrs_of(&self, host: HostId) -> &[IpAddr] {
+        &self.hosts[host.at()].addrs
+    }
+
     /// A host's first address.
     pub fn ip(&self, host: HostId) -> IpAddr {
         self.hosts[host.at()].addrs[0]
