@@ -35,10 +35,17 @@ pub enum Action {
         conn: ConnId,
         /// Where to.
         to: SocketAddr,
-        /// Speak TLS as soon as the connection is there, with the host of this name or address,
-        /// which its certificate must be for. The connection is there when both agree; what is
-        /// gathered and received is plain text. Only connections to HTTPS trackers want this.
-        tls: Option<Box<str>>,
+    },
+    /// Speak TLS from now on over a connection that is open; answered by `Secured` when both sides
+    /// agree, or by `Closed`. What is gathered and received after that is plain text.
+    ///
+    /// Nothing that was gathered is unsent when this comes, and no `Send` comes before `Secured`.
+    /// Bytes that the host has read and not handed in belong to TLS.
+    Secure {
+        /// Which connection.
+        conn: ConnId,
+        /// The name or address of the host, which its certificate must be for.
+        host: Box<str>,
     },
     /// Bytes wait: call `Engine::gather`, write what it returns, report it with `Sent`.
     ///

@@ -113,7 +113,11 @@ impl Engine {
                 self.sockets.lost(&mut self.session, socket, why);
             }
             Event::Connected { conn, local: _ } => {
-                let delivery = self.session.streams.handle_connected(conn);
+                let delivery = self.session.transport().handle_connected(conn);
+                self.deliver(delivery);
+            }
+            Event::Secured { conn } => {
+                let delivery = self.session.streams.handle_secured(conn);
                 self.deliver(delivery);
             }
             Event::Received { conn, data } => {

@@ -46,6 +46,11 @@ pub enum Event {
         /// Our side's address.
         local: SocketAddr,
     },
+    /// TLS asked for with `Secure` is agreed on.
+    Secured {
+        /// On which connection.
+        conn: ConnId,
+    },
     /// Bytes came in, in order. Any cut of the stream into events is the same to the engine.
     Received {
         /// From which connection.

@@ -199,10 +199,10 @@ impl Session {
                 self.pending.push_back(Event::Bound { socket, result });
             }
             Action::Unbind { socket } => drop(self.sockets.remove(&socket).inspect(|it| it.end())),
-            Action::Connect { conn, to, tls: None } => {
+            Action::Connect { conn, to } => {
                 self.open(conn, net::stream_to(to, self.host.bind_address(to)), Some(to));
             }
-            Action::Connect { conn, .. } => self.failed(conn, NetError::Tls),
+            Action::Secure { conn, .. } => self.failed(conn, NetError::Tls),
             Action::Send { conn } => {
                 if let Some(connection) = self.connections.get_mut(&conn) {
                     connection.wants_to_send = true;
@@ -262,6 +262,7 @@ impl Session {
     }
 
     fn failed(&mut self, conn: ConnId, why: NetError) {
+        self.close(conn, Close::Abort);
         self.pending.push_back(Event::Closed { conn, why: Some(why) });
     }
 
@@ -374,8 +375,7 @@ impl Waiting {
         while !self.ended.load(Ordering::Relaxed) {
             match self.socket.accept().map(|(socket, from)| (socket, from.as_socket())) {
                 Ok((socket, Some(from))) => drop(teller.send(News::Accepted(id, socket, from))),
-                Ok(_) => {}
-                Err(_) => thread::sleep(REST),
+                _ => thread::sleep(REST),
             }
         }
     }

@@ -262,6 +262,8 @@ impl<E: Environment> Loopback<E> {
             }
             Action::Unbind { socket } => drop(node.sockets.remove(&socket)),
             Action::Connect { conn, to, .. } => self.connect(at, conn, to),
+            // What TLS carries goes over as it is.
+            Action::Secure { conn, .. } => self.events.push_back((at, Event::Secured { conn })),
             Action::Send { conn } => self.send(at, conn),
             Action::Read { conn, on } => {
                 let Some(stream) = node.streams.get_mut(&conn) else { return };

@@ -1,7 +1,7 @@
 //! Byte streams and datagrams, beneath everything that speaks a protocol over them.
 //!
-//! - [`streams`]: the table of all streams with its limits; alone emits `Connect`, `Send`, `Read`
-//!   and `Close`.
+//! - [`streams`]: the table of all streams with its limits; alone emits `Connect`, `Secure`,
+//!   `Send`, `Read` and `Close`.
 //! - [`stream`]: one stream: what carries it, how far it is set up, how it flows, what it is for.
 //! - [`demux`]: which protocol a datagram belongs to.
 //!

@@ -1,7 +1,7 @@
 //! One stream of bytes: what carries it, how far it is set up, how it flows, what it is for.
 //!
 //! A stream is a carrier, a stage and a cipher. Today all are TCP in plain text; the host speaks
-//! TLS where a stream wants it. Other carriers and ciphers become variants here and stay unknown
+//! TLS where a stream wants it, once it is connected. Other carriers and ciphers become variants here and stay unknown
 //! to the owner of the stream, who sees the same four events.
 
 use std::net::SocketAddr;
@@ -37,10 +37,15 @@ pub(super) enum Carrier {
 }
 
 /// How far a stream is set up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Stage {
-    /// The host connects.
-    Dialling,
+    /// The host connects. TLS follows if there is a host that the certificate must be for.
+    Dialling {
+        /// Its name.
+        secure: Option<Box<str>>,
+    },
+    /// The host and the other side agree on TLS.
+    Tls,
     /// Its owner's bytes pass.
     Open,
 }
@@ -104,7 +109,7 @@ impl Stream {
 
     /// Whether it counts as half-open: a peer that we are connecting to.
     pub(super) fn is_half_open(&self) -> bool {
-        self.role.is_peer() && self.stage == Stage::Dialling
+        self.role.is_peer() && matches!(self.stage, Stage::Dialling { .. })
     }
 
     /// Adds a reason not to read; whether reading has to be switched off now.

@@ -1,5 +1,5 @@
 //! The table of byte streams: their limits, deadlines and pauses, and the only place that emits
-//! `Connect`, `Send`, `Read` and `Close`.
+//! `Connect`, `Secure`, `Send`, `Read` and `Close`.
 //!
 //! What happens on a stream comes in from the host and goes out as a [`Delivery`]: one of four
 //! [`StreamEvent`]s (or an expired deadline) with the owner of the stream. Bytes to send are pulled:
@@ -163,10 +163,9 @@ impl Streams {
 
     // What the host reports.
 
-    /// A connection is established.
-    pub(crate) fn handle_connected(&mut self, conn: ConnId) -> Option<Delivery> {
-        let stream = self.table.get_mut(conn)?;
-        self.half_open -= usize::from(stream.is_half_open());
+    /// TLS is agreed on: the stream is open.
+    pub(crate) fn handle_secured(&mut self, conn: ConnId) -> Option<Delivery> {
+        let stream = self.table.get_mut(conn).filter(|stream| stream.stage == Stage::Tls)?;
         stream.stage = Stage::Open;
         Some(Delivery { conn, role: stream.role, event: StreamEvent::Opened })
     }
@@ -200,9 +199,24 @@ impl Transport<'_> {
 
     /// Opens a stream, over TLS if a host is given that the certificate must be for.
     pub(crate) fn connect(&mut self, to: SocketAddr, tls: Option<Box<str>>, role: Role) -> ConnId {
-        let conn = self.insert(to, role, Stage::Dialling);
-        self.outbox.push_back(Action::Connect { conn, to, tls });
+        let conn = self.insert(to, role, Stage::Dialling { secure: tls });
+        self.outbox.push_back(Action::Connect { conn, to });
         conn
+    }
+
+    /// The host has connected: the stream is open, or TLS begins.
+    pub(crate) fn handle_connected(&mut self, conn: ConnId) -> Option<Delivery> {
+        let Streams { table, half_open, .. } = &mut *self.streams;
+        let stream = table.get_mut(conn)?;
+        *half_open -= usize::from(stream.is_half_open());
+        if let Stage::Dialling { secure: Some(host) } = &mut stream.stage {
+            let host = std::mem::take(host);
+            stream.stage = Stage::Tls;
+            self.outbox.push_back(Action::Secure { conn, host });
+            return None;
+        }
+        stream.stage = Stage::Open;
+        Some(Delivery { conn, role: stream.role, event: StreamEvent::Opened })
     }
 
     /// Takes a connection in that a listener has accepted.

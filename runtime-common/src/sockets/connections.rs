@@ -51,11 +51,10 @@ impl<S: AsFd> Connections<S> {
         id: ConnId,
         to: SocketAddr,
         bind: Option<IpAddr>,
-        tls: Option<Tls>,
     ) -> Option<Event> {
         let stream = net::connect(to, bind)
             .and_then(|socket| watch(poller, id, socket))
-            .and_then(|socket| Stream::connecting(socket, poller, tls));
+            .and_then(|socket| Stream::connecting(socket, poller));
         match stream {
             Ok(stream) => self.insert(id, stream),
             Err(error) => return Some(failed(id, &error)),
@@ -75,6 +74,18 @@ impl<S: AsFd> Connections<S> {
         match stream.and_then(|socket| Stream::established(socket, poller)) {
             Ok(stream) => self.insert(id, stream),
             Err(error) => return Some(failed(id, &error)),
+        }
+        None
+    }
+
+    /// Performs `Action::Secure`. What it returns has happened at once.
+    pub(super) fn secure(&mut self, id: ConnId, tls: io::Result<Tls>) -> Option<Event> {
+        match tls {
+            Ok(tls) => self.change(id, |stream| stream.secure(tls)),
+            Err(error) => {
+                self.table.remove(id)?;
+                return Some(failed(id, &error));
+            }
         }
         None
     }
@@ -132,6 +143,22 @@ impl<S: AsFd> Connections<S> {
     ) -> Option<Event> {
         match self.table.get_mut(id)?.stream.finish_connecting(poller)? {
             Ok(local) => Some(Event::Connected { conn: id, local }),
+            Err(error) => {
+                self.table.remove(id);
+                Some(failed(id, &error))
+            }
+        }
+    }
+
+    /// Goes on with TLS's handshake, if there is one. What it returns is to be handled before anything
+    /// else of the connection.
+    pub(super) fn finish_securing(
+        &mut self,
+        poller: &mut impl Poller<Socket = S>,
+        id: ConnId,
+    ) -> Option<Event> {
+        match self.table.get_mut(id)?.stream.finish_securing(poller)? {
+            Ok(()) => Some(Event::Secured { conn: id }),
             Err(error) => {
                 self.table.remove(id);
                 Some(failed(id, &error))

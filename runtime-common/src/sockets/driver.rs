@@ -5,13 +5,12 @@
 //! become ready meanwhile are served in the next turn, which is then due at once.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bitswarm_core::action::{Close, SocketKind, SocketSpec};
 use bitswarm_core::{Action, ConnId, Event, Instant, SocketId};
 
-use super::connections::{self, Connections, READ_BUDGET};
+use super::connections::{Connections, READ_BUDGET};
 use super::datagrams::DatagramSockets;
 use super::lingering::Lingering;
 use super::listeners::{ACCEPT_BUDGET, Listeners};
@@ -162,6 +161,9 @@ impl<P: Poller> Driver<P> {
         if let Some(event) = self.connections.finish_connecting(&mut self.poller, id) {
             self.handle(event);
         }
+        if let Some(event) = self.connections.finish_securing(&mut self.poller, id) {
+            self.handle(event);
+        }
         let mut budget = READ_BUDGET;
         while let Some(event) = self.connections.read(&mut self.poller, id, &mut self.buffers) {
             self.last_read = self.host.now();
@@ -206,8 +208,14 @@ impl<P: Poller> Driver<P> {
                 self.listeners.close(socket);
                 self.datagrams.close(socket);
             }
-            Action::Connect { conn, to, tls } => {
-                let failed = self.connect(conn, to, tls.as_deref());
+            Action::Connect { conn, to } => {
+                let bind = self.host.bind_address(to);
+                let failed = self.connections.connect(&mut self.poller, conn, to, bind);
+                self.pending.extend(failed);
+            }
+            Action::Secure { conn, host } => {
+                let tls = self.host.trust().begin(&host);
+                let failed = self.connections.secure(conn, tls);
                 self.pending.extend(failed);
             }
             Action::Send { conn } => self.connections.send(conn),
@@ -225,15 +233,6 @@ impl<P: Poller> Driver<P> {
             }
             Action::Resolve { op, host } => self.host.resolve(op, host),
             Action::Notify(notice) => self.host.notify(&notice),
-        }
-    }
-
-    /// What it returns has happened at once.
-    fn connect(&mut self, conn: ConnId, to: SocketAddr, tls: Option<&str>) -> Option<Event> {
-        let bind = self.host.bind_address(to);
-        match tls.map(|host| self.host.trust().begin(host)).transpose() {
-            Ok(tls) => self.connections.connect(&mut self.poller, conn, to, bind, tls),
-            Err(error) => Some(connections::failed(conn, &error)),
         }
     }
 

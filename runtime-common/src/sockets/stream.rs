@@ -1,5 +1,5 @@
 //! One stream connection: what it can do now, what it is to do, and what is on its way out; over TLS
-//! if that is wanted, which then is part of connecting.
+//! from when that is asked for.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -44,8 +44,8 @@ pub(super) struct Stream<S> {
 #[derive(Debug)]
 struct Secure {
     tls: Tls,
-    /// Our own address, once the connection beneath is established.
-    local: Option<SocketAddr>,
+    /// Whether the two sides have not agreed yet.
+    handshaking: bool,
     /// Bytes gathered whose encrypted form the socket has not taken yet.
     unsent: usize,
 }
@@ -63,11 +63,9 @@ impl<S: AsFd> Stream<S> {
     pub(super) fn connecting(
         mut socket: S,
         poller: &mut impl Poller<Socket = S>,
-        tls: Option<Tls>,
     ) -> io::Result<Self> {
         poller.arm(&mut socket, Direction::Write)?;
-        let secure = tls.map(|tls| Box::new(Secure { tls, local: None, unsent: 0 }));
-        Ok(Stream { connecting: true, writable: false, secure, ..Self::open(socket) })
+        Ok(Stream { connecting: true, writable: false, ..Self::open(socket) })
     }
 
     /// A connection that is established. It can be written at once; it need not be told.
@@ -102,6 +100,16 @@ impl<S: AsFd> Stream<S> {
         self.writable |= readiness.writable || readiness.hung_up;
     }
 
+    /// Performs `Action::Secure`: the handshake begins when the connection has its turn. Nothing that
+    /// was read is kept here, so what comes from now on is TLS's.
+    pub(super) fn secure(&mut self, tls: Tls) {
+        self.secure = Some(Box::new(Secure { tls, handshaking: true, unsent: 0 }));
+    }
+
+    fn is_handshaking(&self) -> bool {
+        self.secure.as_ref().is_some_and(|secure| secure.handshaking)
+    }
+
     /// Performs `Action::Send`.
     pub(super) fn send(&mut self) {
         self.wants_to_send = true;
@@ -120,9 +128,6 @@ impl<S: AsFd> Stream<S> {
         if !self.connecting {
             return None;
         }
-        if self.secure.as_ref().is_some_and(|secure| secure.local.is_some()) {
-            return self.shake_hands(poller).transpose();
-        }
         if !self.writable {
             return None;
         }
@@ -133,13 +138,9 @@ impl<S: AsFd> Stream<S> {
                     return Some(Err(error));
                 }
             }
-            Some(Ok(local)) => {
+            Some(Ok(_)) => {
                 if let Err(error) = poller.arm(&mut self.socket, Direction::Read) {
                     return Some(Err(error));
-                }
-                if let Some(secure) = &mut self.secure {
-                    secure.local = Some(*local);
-                    return self.shake_hands(poller).transpose();
                 }
                 self.connecting = false;
             }
@@ -148,23 +149,35 @@ impl<S: AsFd> Stream<S> {
         outcome
     }
 
-    /// Goes on with TLS's handshake; our own address when it is done.
-    fn shake_hands(
+    /// Goes on with TLS's handshake, if there is one: whether it is done now, or has failed.
+    pub(super) fn finish_securing(
         &mut self,
         poller: &mut impl Poller<Socket = S>,
-    ) -> io::Result<Option<SocketAddr>> {
+    ) -> Option<io::Result<()>> {
+        if self.connecting || !self.is_handshaking() {
+            return None;
+        }
+        match self.shake_hands(poller) {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Whether TLS is agreed on.
+    fn shake_hands(&mut self, poller: &mut impl Poller<Socket = S>) -> io::Result<bool> {
         let mut chunk = [0; 4096];
         loop {
-            let Some(secure) = &mut self.secure else { return Ok(None) };
+            let Some(secure) = &mut self.secure else { return Ok(true) };
             secure.tls.take_wire(&mut self.out)?;
-            let (handshaking, local) = (secure.tls.is_handshaking(), secure.local);
+            secure.handshaking = secure.tls.is_handshaking();
+            let handshaking = secure.handshaking;
             self.flush(poller)?;
             if !handshaking {
-                self.connecting = false;
-                return Ok(local);
+                return Ok(true);
             }
             if !self.readable {
-                return Ok(None);
+                return Ok(false);
             }
             match (&*SockRef::from(&self.socket)).read(&mut chunk) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -198,7 +211,7 @@ impl<S: AsFd> Stream<S> {
         poller: &mut impl Poller<Socket = S>,
         buffers: &mut BufferPool,
     ) -> Option<Input> {
-        if self.connecting {
+        if self.connecting || self.is_handshaking() {
             return None;
         }
         // The handshake's last packet may have brought more with it.
@@ -262,7 +275,7 @@ impl<S: AsFd> Stream<S> {
         poller: &mut impl Poller<Socket = S>,
         gather: impl FnOnce(usize, &mut Segments),
     ) -> usize {
-        if self.connecting || !self.writable || self.failed.is_some() {
+        if self.connecting || self.is_handshaking() || !self.writable || self.failed.is_some() {
             return 0;
         }
         let gathered = if !self.out.is_empty() {
@@ -341,7 +354,7 @@ impl<S: AsFd> Stream<S> {
         mut self,
         gather: impl FnOnce(usize, &mut Segments),
     ) -> Option<(S, Segments)> {
-        if self.connecting || self.failed.is_some() {
+        if self.connecting || self.is_handshaking() || self.failed.is_some() {
             return None;
         }
         if self.wants_to_send && self.out.is_empty() {

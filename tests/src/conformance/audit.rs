@@ -38,6 +38,7 @@ pub(super) struct Audit {
 #[derive(Debug)]
 struct Connection {
     open: bool,
+    securing: bool,
     asked_to_send: bool,
     in_flight: usize,
 }
@@ -96,8 +97,13 @@ impl Audit {
                 assert!(!connection.open, "{event:?} again");
                 connection.open = true;
             }
+            Event::Secured { conn } => {
+                let connection = self.connection(*conn, event);
+                assert!(std::mem::take(&mut connection.securing), "{event:?} was not asked for");
+            }
             Event::Received { conn, data } => {
-                assert!(self.connection(*conn, event).open, "{event:?} before it is open");
+                let connection = self.connection(*conn, event);
+                assert!(connection.open && !connection.securing, "{event:?} before it is open");
                 assert!(!data.is_empty(), "{event:?}");
             }
             Event::Sent { conn, bytes } => {
@@ -134,6 +140,12 @@ impl Audit {
                 self.sockets.remove(socket);
             }
             Action::Connect { conn, .. } => self.open(*conn, false),
+            Action::Secure { conn, .. } => {
+                if let Some(connection) = self.connections.get_mut(conn) {
+                    assert!(connection.open && connection.in_flight == 0, "{action:?}");
+                    connection.securing = true;
+                }
+            }
             Action::Send { conn } => {
                 if let Some(connection) = self.connections.get_mut(conn) {
                     connection.asked_to_send = true;
@@ -160,13 +172,14 @@ impl Audit {
         // One that is closed is gathered from a last time.
         if let Some(connection) = self.connections.get_mut(&conn) {
             assert!(std::mem::take(&mut connection.asked_to_send), "{conn:?}: not asked to send");
+            assert!(!connection.securing, "{conn:?}: gathered before TLS is agreed on");
             assert_eq!(connection.in_flight, 0, "{conn:?}: gathered before all was sent");
             connection.in_flight = len;
         }
     }
 
     fn open(&mut self, conn: ConnId, open: bool) {
-        let new = Connection { open, asked_to_send: false, in_flight: 0 };
+        let new = Connection { open, securing: false, asked_to_send: false, in_flight: 0 };
         assert!(self.connections.insert(conn, new).is_none(), "{conn:?} twice");
     }
 

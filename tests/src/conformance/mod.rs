@@ -17,6 +17,7 @@
 //! | `foreign` | files of others, and changes behind the session's back |
 //! | `floods` | datagrams, descriptors |
 //! | `reuse` | files that another torrent has |
+//! | `secure` | TLS on a connection that is open |
 //! | `life` | handles, calls, resume data |
 //! | `stop` | the end, and what is left of it |
 //!
@@ -40,6 +41,7 @@ pub mod life;
 pub mod limits;
 pub mod operations;
 pub mod reuse;
+pub mod secure;
 pub mod smoke;
 pub mod stop;
 pub mod transfer;
@@ -137,6 +139,8 @@ macro_rules! conformance_rest {
             connections: listener_that_is_lost_is_told_of
             datagrams: answers_leave_from_the_address_that_was_asked
             operations: completions_in_any_order_are_taken
+            secure: tracker_is_asked_over_tls
+            secure: certificate_that_is_not_trusted_is_refused
             limits: rates_are_within_five_percent_over_ten_seconds
             limits: fast_sender_is_not_read_and_memory_stays_bounded
             idle: session_with_nothing_to_do_takes_no_turns

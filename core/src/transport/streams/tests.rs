@@ -55,8 +55,8 @@ impl World {
     /// What the host is asked to do since this was last called, in short.
     fn actions(&mut self) -> Vec<String> {
         let short = |action| match action {
-            Action::Connect { to, tls: None, .. } => format!("connect {to}"),
-            Action::Connect { to, tls: Some(host), .. } => format!("connect {to} as {host}"),
+            Action::Connect { to, .. } => format!("connect {to}"),
+            Action::Secure { host, .. } => format!("secure {host}"),
             Action::Send { .. } => "send".to_owned(),
             Action::Read { on, .. } => format!("read {on}"),
             Action::Close { how, .. } => format!("close {how:?}"),
@@ -76,7 +76,7 @@ fn half_open_connections_are_bounded_until_they_open_or_end() {
     let first = world.connect("1.1.1.1:1");
     let second = world.connect("1.1.1.2:1");
     assert!(!world.streams.may_connect());
-    let opened = world.streams.handle_connected(first).unwrap();
+    let opened = world.transport().handle_connected(first).unwrap();
     assert!(matches!(opened.event, StreamEvent::Opened));
     assert_eq!((opened.conn, opened.role), (first, peer()));
     assert!(world.streams.may_connect());
@@ -127,12 +127,25 @@ fn what_is_no_peer_counts_against_no_limit() {
     for port in 1..=9 {
         let to = SocketAddr::new(ip("1.1.1.1"), port);
         let role = Role::TrackerClient(Id::new(0, 0));
-        let conn = world.transport().connect(to, Some("t.example".into()), role);
-        assert!(world.streams.handle_connected(conn).is_some());
+        let conn = world.transport().connect(to, None, role);
+        assert!(world.transport().handle_connected(conn).is_some());
         world.transport().accept(to, role);
     }
     assert!(world.streams.may_accept(ip("1.1.1.1")) && world.streams.may_connect());
-    assert_eq!(world.actions()[0], "connect 1.1.1.1:1 as t.example");
+}
+
+#[test]
+fn a_stream_over_tls_is_open_when_both_sides_agree() {
+    let mut world = World::new();
+    let role = Role::TrackerClient(Id::new(0, 0));
+    let to = SocketAddr::new(ip("1.1.1.1"), 1);
+    let conn = world.transport().connect(to, Some("t.example".into()), role);
+    assert!(world.streams.handle_secured(conn).is_none(), "it was not asked for");
+    assert!(world.transport().handle_connected(conn).is_none(), "there is more to come");
+    assert_eq!(world.actions(), ["connect 1.1.1.1:1", "secure t.example"]);
+    let opened = world.streams.handle_secured(conn);
+    assert!(matches!(opened, Some(Delivery { event: StreamEvent::Opened, .. })));
+    assert!(world.streams.handle_secured(conn).is_none(), "once");
 }
 
 #[test]
@@ -141,7 +154,7 @@ fn one_send_is_out_until_all_that_was_gathered_is_sent() {
     let conn = world.connect("1.1.1.1:1");
     world.transport().ask_send(conn);
     assert_eq!(world.actions(), ["connect 1.1.1.1:1"], "nothing before it is open");
-    world.streams.handle_connected(conn);
+    world.transport().handle_connected(conn);
     world.transport().ask_send(conn);
     world.transport().ask_send(conn);
     assert_eq!(world.actions(), ["send"]);
@@ -227,7 +240,7 @@ fn nothing_comes_of_a_stream_that_is_gone() {
     transport.set_deadline(conn, Instant::from_secs(5));
     transport.assign(conn, peer());
     assert!(transport.handle_closed(conn, None).is_none());
-    assert!(world.streams.handle_connected(conn).is_none());
+    assert!(world.transport().handle_connected(conn).is_none());
     assert!(world.streams.handle_received(conn, BytesMut::from(&b"x"[..])).is_none());
     assert!(world.streams.handle_sent(conn, 1).is_none());
     assert!(world.streams.handle_timeout(conn).is_none());

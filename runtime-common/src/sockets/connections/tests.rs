@@ -43,7 +43,7 @@ impl Bench {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let conn = ConnId::new(3, 1);
         let to = listener.local_addr().unwrap();
-        assert!(bench.connections.connect(&mut bench.poller, conn, to, None, None).is_none());
+        assert!(bench.connections.connect(&mut bench.poller, conn, to, None).is_none());
         let (peer, from) = listener.accept().unwrap();
         bench.until(|bench| !bench.heard.is_empty());
         let heard = bench.heard.remove(0);
@@ -157,7 +157,7 @@ fn connection_to_nobody_is_closed_as_refused() {
         let to = listener.local_addr().unwrap();
         drop(listener);
         let conn = ConnId::new(0, 0);
-        let at_once = bench.connections.connect(&mut bench.poller, conn, to, None, None);
+        let at_once = bench.connections.connect(&mut bench.poller, conn, to, None);
         bench.heard.extend(at_once);
         bench.until(|bench| bench.is_closed().is_some());
         assert_eq!(bench.is_closed(), Some(Some(NetError::Refused)));
@@ -328,7 +328,7 @@ fn closed_connections_that_linger_are_bounded() {
         let mut peers = Vec::new();
         for n in 0..300 {
             let conn = ConnId::new(0, n);
-            assert!(bench.connections.connect(&mut bench.poller, conn, to, None, None).is_none());
+            assert!(bench.connections.connect(&mut bench.poller, conn, to, None).is_none());
             peers.push(listener.accept().unwrap());
             bench.until(|bench| bench.heard.pop().is_some());
             bench.flush(conn);

@@ -67,6 +67,11 @@ impl World {
                     self.gather(conn);
                 }
             }
+            Action::Secure { conn, .. } => {
+                let state = self.conns.get_mut(&conn).expect("secures a live connection");
+                assert!(state.open && !state.due && state.unreported == 0, "TLS comes first");
+                (state.open, state.securing) = (false, true);
+            }
             Action::Read { conn, .. } => assert!(self.conns.contains_key(&conn)),
             Action::Close { conn, .. } => {
                 assert!(self.conns.remove(&conn).is_some(), "closes {conn:?}, which is dead");

@@ -7,6 +7,8 @@ use crate::sim::peer_wire::{Item, Msg, Reader, Run};
 #[derive(Default)]
 pub(super) struct Conn {
     pub(super) open: bool,
+    /// TLS was asked for.
+    pub(super) securing: bool,
     /// Bytes wait to be gathered.
     pub(super) due: bool,
     /// Bytes gathered and not reported as sent.

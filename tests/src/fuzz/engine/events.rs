@@ -32,7 +32,11 @@ impl World {
         };
         if !std::mem::replace(&mut conn.open, true) {
             let local = SocketAddr::from(([203, 0, 113, 1], 50_000));
-            self.input(Event::Connected { conn: id, local });
+            let is_secured = std::mem::take(&mut conn.securing);
+            self.input(match is_secured {
+                true => Event::Secured { conn: id },
+                false => Event::Connected { conn: id, local },
+            });
         }
     }
 

@@ -276,6 +276,7 @@ impl Member {
                 self.pending.push_back(Event::Bound { socket, result: Ok(spec.addr) });
             }
             Action::Unbind { .. } => {}
+            Action::Secure { conn, .. } => panic!("{conn:?}: nobody here speaks TLS"),
             Action::Connect { conn, to, .. } => {
                 let end = around.links.connect(around.queue, self.id, conn, to);
                 self.conns.insert(conn, end);

@@ -33,8 +33,7 @@ impl EngineHost {
                 Some(Bound { key: None, .. }) => {}
                 None => cx.violation(self.id, format!("unbinds {socket:?}, which is not bound")),
             },
-            // What TLS carries is simulated, not TLS.
-            Action::Connect { conn, to, tls: _ } => {
+            Action::Connect { conn, to } => {
                 let end = cx.net.connect(cx.now(), self.id, to);
                 cx.did(self.id, Lane::Stream(end), "connect", &to);
                 let to_peer = to.port() == PEER_PORT;
@@ -43,6 +42,7 @@ impl EngineHost {
                     self.check_dial(cx, to);
                 }
             }
+            Action::Secure { conn, .. } => self.secure(cx, conn),
             Action::Send { conn } => self.send(cx, conn),
             Action::Read { conn, on } => match self.conns.get(&conn) {
                 Some(state) => cx.net.set_reading(cx.now(), state.end, on),
@@ -97,6 +97,17 @@ impl EngineHost {
         self.pending.push_back(Event::Bound { socket, result });
     }
 
+    /// What TLS carries is simulated, not TLS.
+    fn secure(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        match self.conns.get_mut(&conn) {
+            Some(state) if state.open && state.unreported == 0 && !state.securing => {
+                state.securing = true;
+                self.pending.push_back(Event::Secured { conn });
+            }
+            _ => cx.violation(self.id, format!("Secure for {conn:?}, which is not open and idle")),
+        }
+    }
+
     pub(super) fn send(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let limit = if self.dice.chance(self.manners.odd_gather_per_mille) {
             self.dice.between(1..=self.manners.gather_limit as u64) as usize
@@ -107,7 +118,7 @@ impl EngineHost {
         let Some(state) = self.conns.get_mut(&conn) else {
             return cx.violation(self.id, format!("Send for {conn:?}, which is dead"));
         };
-        if !state.open {
+        if !state.open || state.securing {
             cx.violation(self.id, format!("Send for {conn:?}, which is not established"));
         }
         if state.unreported > 0 {

@@ -141,6 +141,8 @@ struct Conn {
     /// To a peer, not to or from a tracker.
     peer: bool,
     open: bool,
+    /// TLS was asked for and is not agreed on.
+    securing: bool,
     out: Segments,
     /// Gathered and not reported as sent.
     unreported: usize,
@@ -474,7 +476,8 @@ impl EngineHost {
     }
 
     fn adopt(&mut self, cx: &mut Cx<'_>, conn: ConnId, end: EndId, peer: bool, open: bool) {
-        let state = Conn { end, peer, open, out: Segments::new(), unreported: 0 };
+        let (securing, out, unreported) = (false, Segments::new(), 0);
+        let state = Conn { end, peer, open, securing, out, unreported };
         if self.conns.insert(conn, state).is_some() {
             cx.violation(self.id, format!("{conn:?} is given out while it lives"));
         }
@@ -541,6 +544,11 @@ impl EngineHost {
         let now = self.local(cx.now());
         cx.record(self.id, "in", &event);
         self.counts.inputs += 1;
+        if let Event::Secured { conn } = &event
+            && let Some(state) = self.conns.get_mut(conn)
+        {
+            state.securing = false;
+        }
         let engine = self.engine.as_mut().expect("checked by the caller");
         engine.handle(now, event);
     }
