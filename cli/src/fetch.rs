@@ -13,6 +13,7 @@ use bitswarm_core::http::{
     ClientExchange, Host, MAX_REDIRECTS, Progress, Request, Response, Scheme, Url, origin,
 };
 use bitswarm_core::metainfo::MAX_METAINFO_LEN;
+use bitswarm_core::socket::Local;
 use bitswarm_runtime_common::net::{net_error, stream_to};
 use bitswarm_runtime_common::tls::{Tls, Trust};
 use bytes::Bytes;
@@ -171,7 +172,8 @@ impl Fetch<'_> {
     }
 
     fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
-        let socket = stream_to(to, self.local(to))?;
+        let from = Local { address: self.local(to), device: None };
+        let socket = stream_to(to, Some(&from))?;
         socket.connect_timeout(&to.into(), self.left(ADDRESS_TIMEOUT)?)?;
         Ok(socket.into())
     }

@@ -107,7 +107,6 @@ impl Session {
         }
         let config = ClientConfig {
             core: core_config(transfer, down),
-            bind: transfer.network.bind.clone(),
             insecure_trackers: transfer.insecure_trackers.clone(),
             record: transfer.record.clone(),
             ..ClientConfig::default()
@@ -152,7 +151,7 @@ impl Session {
         must_listen: MustListen,
     ) -> Self {
         output::outlives_its_reader();
-        let named: BTreeSet<&IpAddr> = config.bind.iter().collect();
+        let named: BTreeSet<&IpAddr> = config.core.bind.iter().collect();
         let (failed, named) = (RefCell::default(), named.len());
         Session { client, events, must_listen, failed, named }
     }

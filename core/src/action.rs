@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::disk::DiskRequest;
 use crate::id::{ConnId, OpId, SocketId};
 use crate::notice::Notice;
+use crate::socket::Local;
 
 pub use crate::socket::{SocketKind, SocketSpec};
 
@@ -35,6 +36,8 @@ pub enum Action {
         conn: ConnId,
         /// Where to.
         to: SocketAddr,
+        /// Where from. `None`: the system chooses all of that.
+        from: Option<Box<Local>>,
     },
     /// Speak TLS from now on over a connection that is open; answered by `Secured` when both sides
     /// agree, or by `Closed`. What is gathered and received after that is plain text.

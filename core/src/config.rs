@@ -3,7 +3,8 @@
 //! A queue that a remote can fill has its bound here; what happens when it is full is said beside
 //! it. Values are chosen unless a BEP is cited.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,11 @@ pub struct Config {
     pub peer_id_prefix: [u8; 8],
     /// Addresses to listen on for peers; TCP and UDP share the port. Port 0: the system chooses.
     pub listen: Vec<SocketAddr>,
+    /// The addresses that outgoing connections come from, of which the first of a family counts. With
+    /// some, hosts of a family that none is of are not reached at all.
+    pub bind: Vec<IpAddr>,
+    /// The network device that outgoing connections go through, by name. `None`: the system's choice.
+    pub device: Option<Arc<str>>,
     /// If the port is taken, let the system choose another.
     pub listen_fallback: bool,
     /// Run a tracker on these addresses (HTTP, and UDP on the same port); it is one tracker, which
@@ -163,6 +169,8 @@ impl Default for Config {
                 SocketAddr::from(([0, 0, 0, 0], 6881)),
                 SocketAddr::from(([0_u16; 8], 6881)),
             ],
+            bind: Vec::new(),
+            device: None,
             listen_fallback: true,
             tracker_listen: Vec::new(),
             tracker_notices: false,

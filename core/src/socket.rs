@@ -1,6 +1,7 @@
 //! The sockets that the engine asks its host for.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -23,4 +24,14 @@ pub enum SocketKind {
     /// A UDP socket that shares the port with others and belongs to the multicast group `addr`, on
     /// each interface. What is sent to the group leaves through each of them.
     Multicast,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Local {
+    /// The local address; of the other family than where it leads, that is unreachable. `None`: the
+    /// system's choice.
+    pub address: Option<IpAddr>,
+    /// The network device that it goes through, by name. `None`: the system's choice.
+    pub device: Option<Arc<str>>,
 }

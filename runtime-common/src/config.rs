@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -18,9 +17,6 @@ pub struct ClientConfig {
     /// Where resume data is kept. `None`: none is kept, and every torrent is checked when added.
     /// One session at a time can use a directory.
     pub state_dir: Option<PathBuf>,
-    /// The addresses that outgoing connections come from, of which the first of a family counts. With
-    /// some, hosts of a family that none is of are not reached at all.
-    pub bind: Vec<IpAddr>,
     /// Hosts of HTTPS trackers whose certificates are not checked, by name or address. Whoever is on
     /// the way to such a tracker can read and forge what goes to and fro.
     pub insecure_trackers: Vec<String>,
@@ -40,7 +36,6 @@ impl Default for ClientConfig {
         ClientConfig {
             core: Config::default(),
             state_dir: None,
-            bind: Vec::new(),
             insecure_trackers: Vec::new(),
             disk_threads: None,
             open_files: 128,

@@ -85,7 +85,7 @@ impl Host {
             resolver: Resolver::new(Box::new(resolved)),
             shared,
             batch: VecDeque::new(),
-            bind: config.bind.clone(),
+            bind: config.core.bind.clone(),
             trust: Trust::new(&config.insecure_trackers),
             finished: false,
         })
@@ -100,12 +100,6 @@ impl Host {
     pub fn refresh_now(&mut self) -> Instant {
         self.now = self.clock.now();
         self.now
-    }
-
-    /// The address that a connection to there comes from, if one was named.
-    pub fn bind_address(&self, to: SocketAddr) -> Option<IpAddr> {
-        let fits = |ip: &&IpAddr| ip.is_ipv4() == to.is_ipv4();
-        self.bind.iter().find(fits).or(self.bind.first()).copied()
     }
 
     /// The local addresses that were named; if there are none, all are used.

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use bitswarm_core::Segments;
 use bitswarm_core::action::{SocketKind, SocketSpec};
 use bitswarm_core::event::NetError;
+use bitswarm_core::socket::Local;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -23,12 +24,15 @@ const SLICES: usize = 64;
 
 /// Makes a socket for a TCP connection that is not begun yet.
 ///
-/// With `bind`, it comes from that address; an address of the other family is then unreachable
-/// rather than reached some other way.
-pub fn stream_to(to: SocketAddr, bind: Option<IpAddr>) -> io::Result<Socket> {
+/// If it comes from an address, one of the other family is unreachable rather than reached some other
+/// way.
+pub fn stream_to(to: SocketAddr, from: Option<&Local>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     prepare_stream(SockRef::from(&socket));
-    if let Some(ip) = bind {
+    if let Some(device) = from.and_then(|from| from.device.as_deref()) {
+        bind_device(&socket, device)?;
+    }
+    if let Some(ip) = from.and_then(|from| from.address) {
         if ip.is_ipv4() != to.is_ipv4() {
             return Err(Errno::NETUNREACH.into());
         }
@@ -37,10 +41,22 @@ pub fn stream_to(to: SocketAddr, bind: Option<IpAddr>) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Has everything of a socket go through one network device.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn bind_device(socket: &Socket, device: &str) -> io::Result<()> {
+    socket.bind_device(Some(device.as_bytes()))
+}
+
+/// Elsewhere that is not to be had: nothing is reached rather than some other way.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn bind_device(_: &Socket, _: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Begins to open a TCP connection, as by [`stream_to`]. It is open, or has failed, when it becomes
 /// writable: see [`connected`].
-pub fn connect(to: SocketAddr, bind: Option<IpAddr>) -> io::Result<Socket> {
-    let socket = stream_to(to, bind)?;
+pub fn connect(to: SocketAddr, from: Option<&Local>) -> io::Result<Socket> {
+    let socket = stream_to(to, from)?;
     socket.set_nonblocking(true)?;
     match socket.connect(&to.into()) {
         Err(error) if !is_in_progress(&error) => Err(error),
@@ -223,8 +239,9 @@ mod tests {
     fn connection_to_a_listener_opens() {
         let listener = listener("127.0.0.1:0").unwrap();
         let to = local_addr(&SockRef::from(&listener)).unwrap();
-        let socket = connect(to, Some(IpAddr::from([127, 0, 0, 1]))).unwrap();
-        assert_eq!(outcome(&socket).unwrap().ip(), to.ip());
+        let from = Local { address: Some([127, 0, 0, 9].into()), device: None };
+        let socket = connect(to, Some(&from)).unwrap();
+        assert_eq!(outcome(&socket).unwrap().ip(), IpAddr::from([127, 0, 0, 9]));
         assert!(socket.tcp_nodelay().unwrap());
     }
 
@@ -239,9 +256,19 @@ mod tests {
 
     #[test]
     fn address_of_the_family_not_bound_is_unreachable() {
-        let bound = Some(IpAddr::from([127, 0, 0, 1]));
-        let failed = connect("[::1]:1".parse().unwrap(), bound).unwrap_err();
+        let bound = Local { address: Some([127, 0, 0, 1].into()), device: None };
+        let failed = connect("[::1]:1".parse().unwrap(), Some(&bound)).unwrap_err();
         assert_eq!(net_error(&failed), NetError::Unreachable);
+    }
+
+    #[test]
+    fn nothing_is_reached_through_a_device_that_is_not_there() {
+        let listener = listener("127.0.0.1:0").unwrap();
+        let to = local_addr(&SockRef::from(&listener)).unwrap();
+        let through = |device: &str| Local { address: None, device: Some(device.into()) };
+        assert!(connect(to, Some(&through("none-such"))).is_err());
+        let socket = connect(to, Some(&through("lo"))).unwrap();
+        outcome(&socket).unwrap();
     }
 
     #[test]

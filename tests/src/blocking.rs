@@ -199,8 +199,8 @@ impl Session {
                 self.pending.push_back(Event::Bound { socket, result });
             }
             Action::Unbind { socket } => drop(self.sockets.remove(&socket).inspect(|it| it.end())),
-            Action::Connect { conn, to } => {
-                self.open(conn, net::stream_to(to, self.host.bind_address(to)), Some(to));
+            Action::Connect { conn, to, from } => {
+                self.open(conn, net::stream_to(to, from.as_deref()), Some(to));
             }
             Action::Secure { conn, .. } => self.failed(conn, NetError::Tls),
             Action::Send { conn } => {

@@ -41,6 +41,7 @@ impl Network {
     pub(crate) fn core_config(&self, read_only: bool) -> Config {
         Config {
             listen: listen_at(&self.bind, self.port.unwrap_or(6881)),
+            bind: self.bind.clone(),
             listen_fallback: self.port.is_none(),
             dht: (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, read_only)),
             ..Config::default()

@@ -61,11 +61,12 @@ fn config(options: &DhtOptions, read_only: bool) -> ClientConfig {
     let port = options.port.unwrap_or(default);
     let core = Config {
         listen: listen_at(&options.bind, port),
+        bind: options.bind.clone(),
         listen_fallback: options.port.is_none(),
         dht: Some(dht_config(&options.bootstrap, read_only)),
         ..Config::default()
     };
-    ClientConfig { core, bind: options.bind.clone(), ..ClientConfig::default() }
+    ClientConfig { core, ..ClientConfig::default() }
 }
 
 fn must_listen(options: &DhtOptions) -> MustListen {

@@ -54,7 +54,7 @@ fn ask(args: &args::Metadata, magnet: Magnet) -> Result<Arc<Metainfo>, Failure> 
     let progress = Progress::new(args.reporting);
     let peers = resolve_peers(&network.peers, &interrupt)?;
     let core = network.core_config(true);
-    let config = ClientConfig { core, bind: network.bind.clone(), ..ClientConfig::default() };
+    let config = ClientConfig { core, ..ClientConfig::default() };
     let must_listen = MustListen::if_named(network.port.is_some());
     let session = Session::start(args.driven.runtime, &config, must_listen)?;
     let add = AddTorrent {

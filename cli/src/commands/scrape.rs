@@ -44,8 +44,12 @@ pub(crate) fn run(args: &Scrape) -> Result<(), Failure> {
 fn start(args: &Scrape) -> Result<Session, Failure> {
     let listen = listen_at(args.bind.as_slice(), 0);
     let config = ClientConfig {
-        core: Config { listen, dht: None, ..Config::default() },
-        bind: args.bind.into_iter().collect(),
+        core: Config {
+            listen,
+            bind: args.bind.into_iter().collect(),
+            dht: None,
+            ..Config::default()
+        },
         insecure_trackers: args.insecure_trackers.clone(),
         ..ClientConfig::default()
     };

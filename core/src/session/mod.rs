@@ -38,7 +38,7 @@ use crate::session::whole_files::WholeFiles;
 use crate::session::writers::Writers;
 use crate::time::{Instant, UnixTime};
 use crate::timer::{TimerId, TimerWheel};
-use crate::transport::{ReadPause, Streams, Transport};
+use crate::transport::{Dial, ReadPause, Streams, Transport};
 
 /// What all torrents of an engine share.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Session {
             hash_keys,
             outbox: VecDeque::new(),
             ops: Slab::new(),
-            streams: Streams::new(config.connections, hash_keys),
+            streams: Streams::new(config.connections, Dial::new(&config), hash_keys),
             bans: Bans::new(config.bounds.bans),
             loopback_bans: BTreeSet::new(),
             upload: RateGate::new(config.limits.up_bytes_per_s, now, upload_timer),

@@ -25,6 +25,7 @@ use crate::event::{Datagram, Event, NetError};
 use crate::id::{ConnId, SocketId};
 use crate::record::Recorder;
 use crate::segments::Segments;
+use crate::socket::Local;
 use crate::time::{Duration, Instant};
 use node::{Remote, Stream};
 
@@ -261,7 +262,7 @@ impl<E: Environment> Loopback<E> {
                 self.events.extend(result.map(|result| (at, Event::Bound { socket, result })));
             }
             Action::Unbind { socket } => drop(node.sockets.remove(&socket)),
-            Action::Connect { conn, to, .. } => self.connect(at, conn, to),
+            Action::Connect { conn, to, from } => self.connect(at, conn, to, from),
             // What TLS carries goes over as it is.
             Action::Secure { conn, .. } => self.events.push_back((at, Event::Secured { conn })),
             Action::Send { conn } => self.send(at, conn),
@@ -287,7 +288,7 @@ impl<E: Environment> Loopback<E> {
         }
     }
 
-    fn connect(&mut self, at: usize, conn: ConnId, to: SocketAddr) {
+    fn connect(&mut self, at: usize, conn: ConnId, to: SocketAddr, local: Option<Box<Local>>) {
         let Some(other) = self.nodes.iter().position(|node| node.addrs.contains(&to)) else {
             if self.refuses_strangers {
                 self.refuse(at, conn);
@@ -296,7 +297,9 @@ impl<E: Environment> Loopback<E> {
             }
             return;
         };
-        let (now, from) = (self.now, self.nodes[at].addrs[0]);
+        let (now, own) = (self.now, self.nodes[at].addrs[0]);
+        let address = local.and_then(|local| local.address);
+        let from = address.map_or(own, |ip| SocketAddr::new(ip, own.port()));
         let node = &mut self.nodes[other];
         let listener = node.listener(to);
         let accepted =

@@ -3,14 +3,17 @@
 //! - [`streams`]: the table of all streams with its limits; alone emits `Connect`, `Secure`,
 //!   `Send`, `Read` and `Close`.
 //! - [`stream`]: one stream: what carries it, how far it is set up, how it flows, what it is for.
+//! - [`dial`]: where connections are dialled from.
 //! - [`demux`]: which protocol a datagram belongs to.
 //!
 //! Nothing here knows torrents, trackers or the session: streams carry ids of their owners, and
 //! what the table needs of the session (timers, outbox, time) is lent to it for each call.
 
 pub(crate) mod demux;
+pub(crate) mod dial;
 pub(crate) mod stream;
 pub(crate) mod streams;
 
+pub(crate) use dial::Dial;
 pub(crate) use stream::{ReadPause, Role};
 pub(crate) use streams::{AFTER_TIMEOUT, Delivery, StreamEvent, Streams, Transport};

@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
 
+use super::dial::Dial;
 use super::stream::{Carrier, Cipher, ReadPause, Role, Stage, Stream};
 use crate::action::{Action, Close};
 use crate::config::ConnectionLimits;
@@ -31,6 +32,7 @@ pub(crate) const AFTER_TIMEOUT: Duration = Duration::from_millis(250);
 pub(crate) struct Streams {
     table: Slab<ConnId, Stream>,
     limits: ConnectionLimits,
+    dial: Dial,
     /// Connections to peers, established or not.
     peers: usize,
     /// Outgoing connections to peers that are not established.
@@ -77,10 +79,11 @@ pub(crate) struct Delivery {
 }
 
 impl Streams {
-    pub(crate) fn new(limits: ConnectionLimits, hash_keys: HashKeys) -> Self {
+    pub(crate) fn new(limits: ConnectionLimits, dial: Dial, hash_keys: HashKeys) -> Self {
         Streams {
             table: Slab::new(),
             limits,
+            dial,
             peers: 0,
             half_open: 0,
             incoming: 0,
@@ -200,7 +203,8 @@ impl Transport<'_> {
     /// Opens a stream, over TLS if a host is given that the certificate must be for.
     pub(crate) fn connect(&mut self, to: SocketAddr, tls: Option<Box<str>>, role: Role) -> ConnId {
         let conn = self.insert(to, role, Stage::Dialling { secure: tls });
-        self.outbox.push_back(Action::Connect { conn, to });
+        let from = self.streams.dial.local(to);
+        self.outbox.push_back(Action::Connect { conn, to, from });
         conn
     }
 

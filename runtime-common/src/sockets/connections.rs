@@ -7,10 +7,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use bitswarm_core::id::Id;
+use bitswarm_core::socket::Local;
 use bitswarm_core::{ConnId, Event, Segments};
 use socket2::{SockRef, Socket};
 
@@ -50,9 +51,9 @@ impl<S: AsFd> Connections<S> {
         poller: &mut impl Poller<Socket = S>,
         id: ConnId,
         to: SocketAddr,
-        bind: Option<IpAddr>,
+        from: Option<&Local>,
     ) -> Option<Event> {
-        let stream = net::connect(to, bind)
+        let stream = net::connect(to, from)
             .and_then(|socket| watch(poller, id, socket))
             .and_then(|socket| Stream::connecting(socket, poller));
         match stream {

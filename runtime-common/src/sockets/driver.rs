@@ -208,9 +208,9 @@ impl<P: Poller> Driver<P> {
                 self.listeners.close(socket);
                 self.datagrams.close(socket);
             }
-            Action::Connect { conn, to } => {
-                let bind = self.host.bind_address(to);
-                let failed = self.connections.connect(&mut self.poller, conn, to, bind);
+            Action::Connect { conn, to, from } => {
+                let from = from.as_deref();
+                let failed = self.connections.connect(&mut self.poller, conn, to, from);
                 self.pending.extend(failed);
             }
             Action::Secure { conn, host } => {

@@ -147,6 +147,20 @@ pub fn leech_vanishing_in_mid_block_harms_nobody(runtime: Runtime) {
     seed.stop();
 }
 
+/// The session's configuration names the address that its connections come from.
+pub fn connections_come_from_the_address_that_was_chosen(runtime: Runtime) {
+    let _turn = beside_others();
+    let sample = Sample::new(1 << 20);
+    let (listener, addr) = listen();
+    // All of 127/8 is this machine's on Linux.
+    let chosen = [127, 0, 0, 9].into();
+    let leech = Session::with(runtime, |config| config.core.bind = vec![chosen]);
+    leech.fetch(&sample, addr);
+    let (_stream, from) = listener.accept().unwrap();
+    assert_eq!(from.ip(), chosen);
+    leech.stop();
+}
+
 /// A peer says that it is interested, and ends its stream with that. A poller that tells of the bytes and
 /// not of the end leaves the connection open for minutes.
 pub fn peer_that_ends_its_stream_at_once_is_let_go(runtime: Runtime) {

@@ -1,6 +1,7 @@
 //! The table of streams on its own: no engine, no session.
 
 use super::*;
+use crate::config::Config;
 use crate::id::PeerSlot;
 use crate::id::{Id, TorrentId};
 use crate::random::SecretRng;
@@ -28,7 +29,7 @@ impl World {
         };
         let hash_keys = HashKeys::draw(&mut SecretRng::from_seed([7; 32]));
         World {
-            streams: Streams::new(limits, hash_keys),
+            streams: Streams::new(limits, Dial::new(&Config::default()), hash_keys),
             timers: TimerWheel::new(),
             outbox: VecDeque::new(),
             now: Instant::from_secs(1),

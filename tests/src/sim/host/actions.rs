@@ -33,7 +33,7 @@ impl EngineHost {
                 Some(Bound { key: None, .. }) => {}
                 None => cx.violation(self.id, format!("unbinds {socket:?}, which is not bound")),
             },
-            Action::Connect { conn, to } => {
+            Action::Connect { conn, to, from: _ } => {
                 let end = cx.net.connect(cx.now(), self.id, to);
                 cx.did(self.id, Lane::Stream(end), "connect", &to);
                 let to_peer = to.port() == PEER_PORT;

@@ -1,0 +1,62 @@
+//! Where connections are dialled from.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::socket::Local;
+
+/// The local end of connections to come.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    bind: Vec<IpAddr>,
+    device: Option<Arc<str>>,
+}
+
+impl Dial {
+    pub(crate) fn new(config: &Config) -> Self {
+        Dial { bind: config.bind.clone(), device: config.device.clone() }
+    }
+
+    /// Where a connection to there comes from: the first address of its family that is configured. If
+    /// there are only others, one of these, from which the host reaches nobody. `None`: from
+    /// anywhere.
+    pub(super) fn local(&self, to: SocketAddr) -> Option<Box<Local>> {
+        let fits = |ip: &&IpAddr| ip.is_ipv4() == to.is_ipv4();
+        let address = self.bind.iter().find(fits).or(self.bind.first()).copied();
+        let device = self.device.clone();
+        (address.is_some() || device.is_some()).then(|| Box::new(Local { address, device }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn local(bind: &[&str], device: Option<&str>, to: &str) -> Option<Local> {
+        let bind = bind.iter().map(|ip| addr(ip)).collect();
+        let dial = Dial { bind, device: device.map(Arc::from) };
+        dial.local(SocketAddr::new(addr(to), 1)).map(|local| *local)
+    }
+
+    #[test]
+    fn a_connection_comes_from_the_first_address_of_its_family() {
+        let bind = ["fd00::1", "10.0.0.1", "10.0.0.2"];
+        let from = |ip: &str| Some(Local { address: Some(addr(ip)), device: None });
+        assert_eq!(local(&bind, None, "1.1.1.1"), from("10.0.0.1"));
+        assert_eq!(local(&bind, None, "2000::1"), from("fd00::1"));
+        assert_eq!(local(&bind[..1], None, "1.1.1.1"), from("fd00::1"), "and reaches nobody");
+        assert_eq!(local(&[], None, "1.1.1.1"), None);
+    }
+
+    #[test]
+    fn a_device_is_named_with_and_without_an_address() {
+        let from = |address| Some(Local { address, device: Some("tun0".into()) });
+        assert_eq!(local(&[], Some("tun0"), "1.1.1.1"), from(None));
+        assert_eq!(local(&["10.0.0.1"], Some("tun0"), "1.1.1.1"), from(Some(addr("10.0.0.1"))));
+    }
+}
