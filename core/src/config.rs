@@ -21,8 +21,10 @@ pub struct Config {
     /// The addresses that outgoing connections come from, of which the first of a family counts. With
     /// some, hosts of a family that none is of are not reached at all.
     pub bind: Vec<IpAddr>,
-    /// The network device that outgoing connections go through, by name. `None`: the system's choice.
+    /// The network device that everything comes and goes through, by name. `None`: the system's choice.
     pub device: Option<Arc<str>>,
+    /// The class that packets of listeners and datagram sockets ask routers for (RFC 2474), below 64.
+    pub dscp: Option<u8>,
     /// If the port is taken, let the system choose another.
     pub listen_fallback: bool,
     /// Run a tracker on these addresses (HTTP, and UDP on the same port); it is one tracker, which
@@ -171,6 +173,7 @@ impl Default for Config {
             ],
             bind: Vec::new(),
             device: None,
+            dscp: None,
             listen_fallback: true,
             tracker_listen: Vec::new(),
             tracker_notices: false,

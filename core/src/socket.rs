@@ -6,12 +6,24 @@ use std::sync::Arc;
 use serde::Serialize;
 
 /// A listener or datagram socket to open.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct SocketSpec {
     /// TCP or UDP.
     pub kind: SocketKind,
     /// Local address, or the multicast group; port 0 lets the system choose.
     pub addr: SocketAddr,
+    /// What else it is bound to. `None`: nothing.
+    pub bind: Option<Box<Binding>>,
+}
+
+/// What a socket is bound to beside its address.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Binding {
+    /// The network device that everything comes and goes through, by name.
+    pub device: Option<Arc<str>>,
+    /// The class that its packets ask routers for (RFC 2474), below 64. A connection that a listener
+    /// accepts has that of the listener. A host that cannot set it goes on without.
+    pub dscp: Option<u8>,
 }
 
 /// Which kind of socket.

@@ -181,7 +181,8 @@ mod tests {
     fn two_sockets_share_the_port_and_both_hear_what_one_sends() {
         let bind = IpAddr::from([127, 0, 0, 1]);
         let open = |addr: SocketAddr| {
-            let socket = net::bind(SocketSpec { kind: SocketKind::Multicast, addr }).unwrap();
+            let socket =
+                net::bind(&SocketSpec { kind: SocketKind::Multicast, addr, bind: None }).unwrap();
             let group = Group::new(net::local_addr(&SockRef::from(&socket)).unwrap(), &[bind]);
             group.open(&SockRef::from(&socket)).unwrap();
             socket.set_nonblocking(false).unwrap();

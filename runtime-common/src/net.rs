@@ -4,7 +4,7 @@
 //! only, so that both families can have the same port.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use bitswarm_core::Segments;
@@ -88,7 +88,7 @@ pub fn prepare_stream(socket: SockRef<'_>) {
 
 /// Opens a listener or datagram socket. One for a multicast group hears nothing until it joins:
 /// see [`Group`](crate::multicast::Group).
-pub fn bind(spec: SocketSpec) -> io::Result<Socket> {
+pub fn bind(spec: &SocketSpec) -> io::Result<Socket> {
     let (kind, protocol) = match spec.kind {
         SocketKind::TcpListener => (Type::STREAM, Protocol::TCP),
         SocketKind::Udp | SocketKind::Multicast => (Type::DGRAM, Protocol::UDP),
@@ -107,11 +107,30 @@ pub fn bind(spec: SocketSpec) -> io::Result<Socket> {
     if spec.kind == SocketKind::Multicast {
         socket.set_reuse_port(true)?;
     }
+    if let Some(binding) = &spec.bind {
+        if let Some(device) = &binding.device {
+            bind_device(&socket, device)?;
+        }
+        if let Some(dscp) = binding.dscp
+            && let Err(error) = set_dscp(&socket, spec.addr.is_ipv4(), dscp)
+        {
+            tracing::debug!(%error, dscp, "class of packets not set");
+        }
+    }
     socket.bind(&spec.addr.into())?;
     if spec.kind == SocketKind::TcpListener {
         socket.listen(BACKLOG)?;
     }
     Ok(socket)
+}
+
+/// Sets the class of a socket's packets. (Two bits below it are for congestion.)
+fn set_dscp(socket: &Socket, is_ipv4: bool, dscp: u8) -> io::Result<()> {
+    let class = (dscp & 63) << 2;
+    if is_ipv4 {
+        return socket.set_tos_v4(u32::from(class));
+    }
+    Ok(rustix::net::sockopt::set_ipv6_tclass(socket, u32::from(class))?)
 }
 
 /// Whether the system may cut datagrams of a socket that are too long for their way.
@@ -219,10 +238,20 @@ fn is_in_progress(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use bitswarm_core::socket::Binding;
+
     use super::*;
 
     fn listener(addr: &str) -> io::Result<Socket> {
-        bind(SocketSpec { kind: SocketKind::TcpListener, addr: addr.parse().unwrap() })
+        bound(addr, None)
+    }
+
+    fn bound(addr: &str, bind: Option<Binding>) -> io::Result<Socket> {
+        let kind = SocketKind::TcpListener;
+        let bind = bind.map(Box::new);
+        super::bind(&SocketSpec { kind, addr: addr.parse().unwrap(), bind })
     }
 
     /// Waits until the connection is decided.
@@ -259,6 +288,21 @@ mod tests {
         let bound = Local { address: Some([127, 0, 0, 1].into()), device: None };
         let failed = connect("[::1]:1".parse().unwrap(), Some(&bound)).unwrap_err();
         assert_eq!(net_error(&failed), NetError::Unreachable);
+    }
+
+    #[test]
+    fn socket_is_bound_to_a_device_and_a_class_of_packets() {
+        let binding = |device: &str| Binding { device: Some(device.into()), dscp: Some(8) };
+        assert!(bound("127.0.0.1:0", Some(binding("none-such"))).is_err());
+        let socket = bound("127.0.0.1:0", Some(binding("lo"))).unwrap();
+        assert_eq!(socket.device().unwrap(), Some(b"lo".to_vec()));
+        assert_eq!(socket.tos_v4().unwrap(), 32);
+        match bound("[::1]:0", Some(binding("lo"))) {
+            Ok(socket) => {
+                assert_eq!(rustix::net::sockopt::ipv6_tclass(&socket).unwrap(), 32);
+            }
+            Err(_) => eprintln!("skipped: no IPv6 here"),
+        }
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl Session {
     }
 
     fn bind(&mut self, id: SocketId, spec: SocketSpec) -> io::Result<SocketAddr> {
-        let socket = net::bind(spec)?;
+        let socket = net::bind(&spec)?;
         socket.set_nonblocking(false)?;
         let addr = net::local_addr(&SockRef::from(&socket))?;
         let waiting = Arc::new(Waiting { socket, ended: AtomicBool::new(false) });

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use bytes::BytesMut;
 
 use crate::action::{Action, SocketKind, SocketSpec};
+use crate::config::Config;
 use crate::event::NetError;
 use crate::family::Family;
 use crate::id::{Slab, SocketId};
@@ -17,6 +18,7 @@ use crate::lsd::GROUPS;
 use crate::notice::{Notice, Service};
 use crate::packet::{Packet, Transmit};
 use crate::session::Session;
+use crate::socket::Binding;
 
 /// Datagrams that may wait for a socket; past it, new ones are dropped, as a network would
 /// (chosen).
@@ -34,7 +36,8 @@ pub(crate) struct Sockets {
 #[derive(Debug)]
 struct Socket {
     purpose: Purpose,
-    spec: SocketSpec,
+    /// Where it is, or is to be.
+    addr: SocketAddr,
     open: bool,
     /// Whether a second try on any port was made.
     fell_back: bool,
@@ -92,6 +95,14 @@ impl Purpose {
     }
 }
 
+/// What the host is asked for, with what all sockets of the session are bound to.
+fn spec(session: &Session, purpose: Purpose, addr: SocketAddr) -> SocketSpec {
+    let Config { device, dscp, .. } = &session.config;
+    let bind = (device.is_some() || dscp.is_some())
+        .then(|| Box::new(Binding { device: device.clone(), dscp: *dscp }));
+    SocketSpec { kind: purpose.kind(), addr, bind }
+}
+
 impl Sockets {
     /// Has the session's sockets opened.
     pub(crate) fn open(session: &mut Session) -> Self {
@@ -121,16 +132,15 @@ impl Sockets {
     }
 
     fn bind(&mut self, session: &mut Session, purpose: Purpose, addr: SocketAddr) {
-        let spec = SocketSpec { kind: purpose.kind(), addr };
         let socket = self.sockets.insert(Socket {
             purpose,
-            spec,
+            addr,
             open: false,
             fell_back: false,
             send_asked: false,
             queue: VecDeque::new(),
         });
-        session.act(Action::Bind { socket, spec });
+        session.act(Action::Bind { socket, spec: spec(session, purpose, addr) });
     }
 
     /// What a socket is for, if it is one of ours.
@@ -140,15 +150,14 @@ impl Sockets {
 
     /// The socket for our own datagrams at a local address, open or about to be.
     pub(crate) fn udp_at(&self, ip: IpAddr) -> Option<SocketId> {
-        let fits =
-            |socket: &Socket| socket.purpose == Purpose::PeersUdp && socket.spec.addr.ip() == ip;
+        let fits = |socket: &Socket| socket.purpose == Purpose::PeersUdp && socket.addr.ip() == ip;
         self.sockets.iter().find(|(_, socket)| fits(socket)).map(|(id, _)| id)
     }
 
     /// The local address whose datagrams come and go by this socket; of several ports at one address,
     /// one does.
     pub(crate) fn node_address(&self, socket: SocketId) -> Option<IpAddr> {
-        let ip = self.sockets.get(socket)?.spec.addr.ip();
+        let ip = self.sockets.get(socket)?.addr.ip();
         (self.udp_at(ip) == Some(socket)).then_some(ip)
     }
 
@@ -160,10 +169,11 @@ impl Sockets {
         result: Result<SocketAddr, NetError>,
     ) {
         let Some(socket) = self.sockets.get_mut(id) else { return };
-        let (purpose, spec) = (socket.purpose, socket.spec);
+        let (purpose, asked) = (socket.purpose, socket.addr);
         match result {
             Ok(addr) => {
                 socket.open = true;
+                socket.addr = addr;
                 let waiting = !socket.queue.is_empty();
                 if purpose == Purpose::Peers {
                     session.listeners_pending -= 1;
@@ -173,7 +183,7 @@ impl Sockets {
                     }
                 }
                 if let Some(service) = purpose.service() {
-                    let kind = spec.kind;
+                    let kind = purpose.kind();
                     session.act(Action::Notify(Box::new(Notice::Listening {
                         service,
                         kind,
@@ -181,7 +191,7 @@ impl Sockets {
                     })));
                 }
                 if let Some(companion) = purpose.companion() {
-                    self.bind(session, companion, SocketAddr::new(spec.addr.ip(), addr.port()));
+                    self.bind(session, companion, SocketAddr::new(asked.ip(), addr.port()));
                 }
                 if waiting {
                     self.ready(session, id);
@@ -196,17 +206,17 @@ impl Sockets {
                 };
                 if why == NetError::AddrInUse && may_fall_back && !socket.fell_back {
                     socket.fell_back = true;
-                    let spec = SocketSpec { addr: SocketAddr::new(spec.addr.ip(), 0), ..spec };
+                    let spec = spec(session, purpose, SocketAddr::new(asked.ip(), 0));
                     session.act(Action::Bind { socket: id, spec });
                     return;
                 }
                 session.listeners_pending -= usize::from(purpose == Purpose::Peers);
                 self.sockets.remove(id);
                 if purpose == Purpose::Peers && why == NetError::AddrNotAvailable {
-                    self.miss_family(session, Family::of(spec.addr.ip()));
+                    self.miss_family(session, Family::of(asked.ip()));
                 }
                 if let Some(service) = purpose.service() {
-                    let SocketSpec { kind, addr } = spec;
+                    let (kind, addr) = (purpose.kind(), asked);
                     let notice = Notice::ListenFailed { service, kind, addr, why };
                     session.act(Action::Notify(Box::new(notice)));
                 }
@@ -217,10 +227,10 @@ impl Sockets {
     /// A socket that was open is of no use any more. It is not opened again: what it was bound to is
     /// gone.
     pub(crate) fn lost(&mut self, session: &mut Session, id: SocketId, why: NetError) {
-        let Some(&Socket { purpose, spec, open: true, .. }) = self.sockets.get(id) else { return };
+        let Some(&Socket { purpose, addr, open: true, .. }) = self.sockets.get(id) else { return };
         self.sockets.remove(id);
         if let Some(service) = purpose.service() {
-            let SocketSpec { kind, addr } = spec;
+            let kind = purpose.kind();
             let notice = Notice::ListenFailed { service, kind, addr, why };
             session.act(Action::Notify(Box::new(notice)));
         }
@@ -231,7 +241,7 @@ impl Sockets {
     fn miss_family(&self, session: &mut Session, family: Family) {
         let mut others = self.sockets.iter().map(|(_, socket)| socket);
         let is_there = |socket: &Socket| {
-            socket.purpose == Purpose::Peers && Family::of(socket.spec.addr.ip()) == family
+            socket.purpose == Purpose::Peers && Family::of(socket.addr.ip()) == family
         };
         if !others.any(is_there) {
             session.missing_families.insert(family);
@@ -274,8 +284,7 @@ impl Sockets {
                 true => Purpose::LocalDiscovery,
                 false => Purpose::PeersUdp,
             };
-            let fits =
-                |socket: &Socket| socket.purpose == purpose && socket.spec.addr.is_ipv4() == v4;
+            let fits = |socket: &Socket| socket.purpose == purpose && socket.addr.is_ipv4() == v4;
             let found = self.sockets.iter().find(|(_, socket)| fits(socket)).map(|(id, _)| id);
             if let Some(id) = found {
                 self.send(session, id, packet);

@@ -257,7 +257,7 @@ impl<E: Environment> Loopback<E> {
                 let result = node.env.bind(&spec);
                 let addr = result.unwrap_or(Ok(spec.addr));
                 addr.into_iter().for_each(|addr| {
-                    node.sockets.insert(socket, Socket { spec, addr });
+                    node.sockets.insert(socket, Socket { kind: spec.kind, addr });
                 });
                 self.events.extend(result.map(|result| (at, Event::Bound { socket, result })));
             }
@@ -385,7 +385,7 @@ impl<E: Environment> Loopback<E> {
         for (other, node) in self.nodes.iter().enumerate() {
             let socket = if flight.to.ip().is_multicast() {
                 let is_member = |socket: &Socket| {
-                    socket.spec.kind == SocketKind::Multicast && socket.addr == flight.to
+                    socket.kind == SocketKind::Multicast && socket.addr == flight.to
                 };
                 node.sockets.iter().find(|(_, socket)| is_member(socket)).map(|(id, _)| *id)
             } else if node.addrs.iter().any(|addr| addr.ip() == flight.to.ip()) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use super::environment::Environment;
-use crate::action::{SocketKind, SocketSpec};
+use crate::action::SocketKind;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::id::{ConnId, SocketId};
@@ -37,8 +37,8 @@ pub struct Node<E> {
 /// A listener or datagram socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Socket {
-    /// As the engine asked for it.
-    pub spec: SocketSpec,
+    /// Which kind.
+    pub kind: SocketKind,
     /// Where it is.
     pub addr: SocketAddr,
 }
@@ -111,7 +111,7 @@ impl<E: Environment> Node<E> {
 
     /// The listener that takes connections to this address: the one that is there, else the first.
     pub fn listener(&self, addr: SocketAddr) -> Option<SocketId> {
-        let is_listener = |socket: &Socket| socket.spec.kind == SocketKind::TcpListener;
+        let is_listener = |socket: &Socket| socket.kind == SocketKind::TcpListener;
         let mut listeners = self.sockets.iter().filter(|(_, socket)| is_listener(socket));
         let exact = listeners.clone().find(|(_, socket)| socket.addr == addr);
         exact.or_else(|| listeners.next()).map(|(id, _)| *id)
@@ -140,7 +140,7 @@ impl<E: Environment> Node<E> {
     /// The socket that gets datagrams to this address.
     pub(super) fn datagram_socket(&self, addr: SocketAddr) -> Option<SocketId> {
         let fits = |socket: &Socket| {
-            socket.spec.kind == SocketKind::Udp
+            socket.kind == SocketKind::Udp
                 && socket.addr.port() == addr.port()
                 && (socket.addr.ip() == addr.ip()
                     || socket.addr.ip().is_unspecified() && socket.addr.is_ipv4() == addr.is_ipv4())
@@ -152,7 +152,7 @@ impl<E: Environment> Node<E> {
     pub(super) fn source(&self, socket: SocketId) -> SocketAddr {
         let first = self.addrs[0];
         match self.sockets.get(&socket) {
-            Some(it) if it.spec.kind == SocketKind::Multicast => {
+            Some(it) if it.kind == SocketKind::Multicast => {
                 SocketAddr::new(first.ip(), it.addr.port())
             }
             Some(it) if !it.addr.ip().is_unspecified() => it.addr,

@@ -71,7 +71,7 @@ impl<S: AsFd> DatagramSockets<S> {
         &mut self,
         poller: &mut impl Poller<Socket = S>,
         id: SocketId,
-        spec: SocketSpec,
+        spec: &SocketSpec,
         bind: &[IpAddr],
     ) -> io::Result<SocketAddr> {
         let socket = net::bind(spec)?;

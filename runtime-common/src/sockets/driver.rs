@@ -238,10 +238,10 @@ impl<P: Poller> Driver<P> {
 
     fn bind(&mut self, socket: SocketId, spec: SocketSpec) {
         let bound = match spec.kind {
-            SocketKind::TcpListener => self.listeners.open(&mut self.poller, socket, spec),
+            SocketKind::TcpListener => self.listeners.open(&mut self.poller, socket, &spec),
             SocketKind::Udp | SocketKind::Multicast => {
                 let bind = self.host.bind_addresses();
-                self.datagrams.open(&mut self.poller, socket, spec, bind)
+                self.datagrams.open(&mut self.poller, socket, &spec, bind)
             }
         };
         tracing::debug!(?spec, ?bound, "bound");

@@ -55,7 +55,7 @@ impl<S: AsFd> Listeners<S> {
         &mut self,
         poller: &mut impl Poller<Socket = S>,
         id: SocketId,
-        spec: SocketSpec,
+        spec: &SocketSpec,
     ) -> io::Result<SocketAddr> {
         let socket = net::bind(spec)?;
         let addr = net::local_addr(&SockRef::from(&socket))?;

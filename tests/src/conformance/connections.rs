@@ -11,6 +11,8 @@ use bitswarm_core::{Notice, TorrentNotice};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::SockRef;
 
+use bitswarm_runtime_common::ClientConfig;
+
 use super::Runtime;
 use super::harness::{alone, beside_others};
 use super::sample::Sample;
@@ -161,6 +163,33 @@ pub fn connections_come_from_the_address_that_was_chosen(runtime: Runtime) {
     leech.stop();
 }
 
+/// Everything goes through one network device: through loopback there is a transfer, through one that is
+/// not there is nothing.
+pub fn everything_goes_through_the_device_that_was_chosen(runtime: Runtime) {
+    let _turn = beside_others();
+    let sample = Sample::new(1 << 20);
+    let through = |device: &'static str| {
+        move |config: &mut ClientConfig| config.core.device = Some(device.into())
+    };
+    let mut seed = Session::with(runtime, through("lo"));
+    seed.seed(&sample);
+    let mut leech = Session::with(runtime, through("lo"));
+    leech.fetch(&sample, seed.addr());
+    leech.finish(&sample);
+    leech.stop();
+    let mut nowhere = Session::with(runtime, |config| {
+        through("none-such")(config);
+        config.core.listen.clear();
+    });
+    nowhere.wait_for(|notice| matches!(notice, Notice::ListenFailed { .. }).then_some(()));
+    let id = nowhere.fetch(&sample, seed.addr());
+    nowhere.wait_for_torrent(|what| matches!(what, TorrentNotice::Checked { .. }));
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(nowhere.status(id).peers, 0);
+    nowhere.stop();
+    seed.stop();
+}
+
 /// A peer says that it is interested, and ends its stream with that. A poller that tells of the bytes and
 /// not of the end leaves the connection open for minutes.
 pub fn peer_that_ends_its_stream_at_once_is_let_go(runtime: Runtime) {
@@ -189,7 +218,7 @@ pub fn listener_that_is_lost_is_told_of(runtime: Runtime) {
     end_listener(addr);
     leech.wait_for(|notice| match notice {
         Notice::ListenFailed { kind: SocketKind::TcpListener, addr: lost, .. } => {
-            (lost.ip() == addr.ip()).then_some(())
+            (*lost == addr).then_some(())
         }
         _ => None,
     });

@@ -15,8 +15,9 @@ fn open(mode: Mode) -> (TestPoller, DatagramSockets<Socket>, SocketId, SocketAdd
     let mut poller = TestPoller::new(mode);
     let mut sockets = DatagramSockets::new();
     let id = SocketId::new(1, 0);
-    let spec = SocketSpec { kind: SocketKind::Udp, addr: "127.0.0.1:0".parse().unwrap() };
-    let addr = sockets.open(&mut poller, id, spec, &[]).unwrap();
+    let spec =
+        SocketSpec { kind: SocketKind::Udp, addr: "127.0.0.1:0".parse().unwrap(), bind: None };
+    let addr = sockets.open(&mut poller, id, &spec, &[]).unwrap();
     (poller, sockets, id, addr)
 }
 
@@ -159,8 +160,9 @@ fn answer_leaves_from_the_address_that_was_asked() {
         let mut poller = TestPoller::new(mode);
         let mut sockets = DatagramSockets::new();
         let id = SocketId::new(1, 0);
-        let spec = SocketSpec { kind: SocketKind::Udp, addr: "0.0.0.0:0".parse().unwrap() };
-        let mut addr = sockets.open(&mut poller, id, spec, &[]).unwrap();
+        let spec =
+            SocketSpec { kind: SocketKind::Udp, addr: "0.0.0.0:0".parse().unwrap(), bind: None };
+        let mut addr = sockets.open(&mut poller, id, &spec, &[]).unwrap();
         // All of 127/8 is this machine's on Linux.
         addr.set_ip([127, 0, 0, 9].into());
         let peer = Peer::bind("127.0.0.1:0").unwrap();

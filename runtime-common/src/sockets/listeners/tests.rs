@@ -23,8 +23,8 @@ impl Bench {
         let mut listeners = Listeners::new();
         let id = SocketId::new(0, 0);
         let addr = "127.0.0.1:0".parse().unwrap();
-        let spec = SocketSpec { kind: SocketKind::TcpListener, addr };
-        let addr = listeners.open(&mut poller, id, spec).unwrap();
+        let spec = SocketSpec { kind: SocketKind::TcpListener, addr, bind: None };
+        let addr = listeners.open(&mut poller, id, &spec).unwrap();
         Bench { poller, listeners, id, addr }
     }
 

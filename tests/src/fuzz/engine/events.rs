@@ -132,7 +132,7 @@ impl World {
         // One that could not be opened may be asked for again, at another port.
         let spec = match error {
             Some(_) => self.sockets.remove(&socket),
-            None => self.sockets.get(&socket).copied(),
+            None => self.sockets.get(&socket).cloned(),
         };
         let addr = spec.expect("it was asked for").addr;
         self.input(Event::Bound { socket, result: error.map_or(Ok(addr), Err) });
