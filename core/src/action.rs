@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::disk::DiskRequest;
 use crate::id::{ConnId, OpId, SocketId};
 use crate::notice::Notice;
-use crate::socket::Local;
+use crate::socket::{Local, Names};
 
 pub use crate::socket::{SocketKind, SocketSpec};
 
@@ -93,6 +93,8 @@ pub enum Action {
         op: OpId,
         /// The name; never an IP address.
         host: Box<str>,
+        /// How.
+        via: Names,
     },
     /// Something the application may want to know.
     Notify(Box<Notice>),

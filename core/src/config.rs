@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::socket::Names;
+
 /// Settings of one engine, fixed at its birth except where a method changes them.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Config {
@@ -25,6 +27,8 @@ pub struct Config {
     pub device: Option<Arc<str>>,
     /// The class that packets of listeners and datagram sockets ask routers for (RFC 2474), below 64.
     pub dscp: Option<u8>,
+    /// How the names of trackers and other hosts are looked up.
+    pub names: Names,
     /// If the port is taken, let the system choose another.
     pub listen_fallback: bool,
     /// Run a tracker on these addresses (HTTP, and UDP on the same port); it is one tracker, which
@@ -174,6 +178,7 @@ impl Default for Config {
             bind: Vec::new(),
             device: None,
             dscp: None,
+            names: Names::System,
             listen_fallback: true,
             tracker_listen: Vec::new(),
             tracker_notices: false,

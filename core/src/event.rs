@@ -169,6 +169,8 @@ pub enum ResolveError {
     NotFound,
     /// The resolver did not answer; it may later.
     Unavailable,
+    /// No name is looked up.
+    Refused,
 }
 
 impl fmt::Display for ResolveError {
@@ -176,6 +178,7 @@ impl fmt::Display for ResolveError {
         f.write_str(match self {
             ResolveError::NotFound => "no such host",
             ResolveError::Unavailable => "name lookup failed",
+            ResolveError::Refused => "names are not looked up here",
         })
     }
 }

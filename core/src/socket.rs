@@ -1,9 +1,9 @@
-//! The sockets that the engine asks its host for.
+//! The sockets that the engine asks its host for, and how it asks for names.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A listener or datagram socket to open.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -46,4 +46,15 @@ pub struct Local {
     pub address: Option<IpAddr>,
     /// The network device that it goes through, by name. `None`: the system's choice.
     pub device: Option<Arc<str>>,
+}
+
+/// How the names of hosts are looked up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Names {
+    /// As the system does it.
+    #[default]
+    System,
+    /// Not at all: whoever runs the resolver is not to learn them. The answer is
+    /// `ResolveError::Refused`.
+    Refuse,
 }

@@ -21,7 +21,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bitswarm_core::disk::DiskRequest;
+use bitswarm_core::event::ResolveError;
 use bitswarm_core::packet::Transmit;
+use bitswarm_core::socket::Names;
 use bitswarm_core::{Action, Command, ConnId, Event, Instant, Notice, OpId, Segments, SocketId};
 use bytes::BytesMut;
 
@@ -191,8 +193,14 @@ impl Host {
     }
 
     /// Performs `Action::Resolve`.
-    pub fn resolve(&mut self, op: OpId, host: Box<str>) {
-        self.resolver.start(op, host);
+    pub fn resolve(&mut self, op: OpId, host: Box<str>, via: Names) {
+        match via {
+            Names::System => self.resolver.start(op, host),
+            Names::Refuse => {
+                let result = Err(ResolveError::Refused);
+                self.shared.inbox.put(Event::Resolved { op, result });
+            }
+        }
     }
 
     /// Performs `Action::Notify`.

@@ -223,7 +223,7 @@ impl Session {
                 }
             }
             Action::Disk { op, request } => self.pending.extend(self.host.disk(op, request)),
-            Action::Resolve { op, host } => self.host.resolve(op, host),
+            Action::Resolve { op, host, via } => self.host.resolve(op, host, via),
             Action::Notify(notice) => self.host.notify(&notice),
         }
     }

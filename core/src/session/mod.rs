@@ -218,7 +218,8 @@ impl Session {
     /// Starts a name look-up.
     pub(crate) fn resolve(&mut self, owner: OpOwner, host: &str) -> OpId {
         let op = self.ops.insert(owner);
-        self.act(Action::Resolve { op, host: host.into() });
+        let via = self.config.names;
+        self.act(Action::Resolve { op, host: host.into(), via });
         op
     }
 

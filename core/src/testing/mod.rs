@@ -21,11 +21,11 @@ pub use node::{Node, Socket};
 
 use crate::action::{Action, SocketKind};
 use crate::engine::Engine;
-use crate::event::{Datagram, Event, NetError};
+use crate::event::{Datagram, Event, NetError, ResolveError};
 use crate::id::{ConnId, SocketId};
 use crate::record::Recorder;
 use crate::segments::Segments;
-use crate::socket::Local;
+use crate::socket::{Local, Names};
 use crate::time::{Duration, Instant};
 use node::{Remote, Stream};
 
@@ -280,7 +280,11 @@ impl<E: Environment> Loopback<E> {
                 let result = node.env.disk(request);
                 self.events.extend(result.map(|result| (at, Event::Disk { op, result })));
             }
-            Action::Resolve { op, host } => {
+            Action::Resolve { op, via: Names::Refuse, .. } => {
+                let result = Err(ResolveError::Refused);
+                self.events.push_back((at, Event::Resolved { op, result }));
+            }
+            Action::Resolve { op, host, via: Names::System } => {
                 let addrs = self.names.get(&*host).unwrap_or_else(|| panic!("a host {host}?"));
                 self.events.push_back((at, Event::Resolved { op, result: Ok(addrs.clone()) }));
             }

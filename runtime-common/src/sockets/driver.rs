@@ -231,7 +231,7 @@ impl<P: Poller> Driver<P> {
                 let done = self.host.disk(op, request);
                 self.pending.extend(done);
             }
-            Action::Resolve { op, host } => self.host.resolve(op, host),
+            Action::Resolve { op, host, via } => self.host.resolve(op, host, via),
             Action::Notify(notice) => self.host.notify(&notice),
         }
     }

@@ -7,6 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bitswarm_core::action::SocketKind;
+use bitswarm_core::socket::Names;
+use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::{Notice, TorrentNotice};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::SockRef;
@@ -188,6 +190,27 @@ pub fn everything_goes_through_the_device_that_was_chosen(runtime: Runtime) {
     assert_eq!(nowhere.status(id).peers, 0);
     nowhere.stop();
     seed.stop();
+}
+
+/// Names are not looked up where that is refused, and a tracker with an address is asked all the same.
+pub fn names_are_not_looked_up_where_that_is_refused(runtime: Runtime) {
+    let _turn = beside_others();
+    let sample = Sample::new(1 << 20);
+    let (listener, addr) = listen();
+    let mut leech = Session::with(runtime, |config| config.core.names = Names::Refuse);
+    let mut add = AddTorrent::new(sample.metainfo.clone(), leech.root());
+    let url = |host: &str| format!("http://{host}:{}/announce", addr.port());
+    add.trackers = vec![url("localhost"), url("127.0.0.1")];
+    leech.client.add_torrent(add).unwrap();
+    leech.wait_for_torrent(|what| match what {
+        TorrentNotice::TrackerFailed { url, why } => {
+            assert!(url.contains("localhost") && why.contains("not looked up"), "{what:?}");
+            true
+        }
+        _ => false,
+    });
+    listener.accept().unwrap();
+    leech.stop();
 }
 
 /// A peer says that it is interested, and ends its stream with that. A poller that tells of the bytes and

@@ -98,6 +98,7 @@ macro_rules! conformance_core {
             connections: refusing_and_silent_peers_do_not_stop_a_download
             connections: connections_come_from_the_address_that_was_chosen
             connections: everything_goes_through_the_device_that_was_chosen
+            connections: names_are_not_looked_up_where_that_is_refused
             connections: peer_that_ends_its_stream_at_once_is_let_go
             connections: seed_vanishing_in_mid_block_is_made_up_for
             connections: leech_vanishing_in_mid_block_harms_nobody

@@ -79,7 +79,7 @@ impl World {
             }
             Action::SendDatagrams { socket } => self.send_datagrams(socket),
             Action::Disk { op, request } => self.submit(op, request),
-            Action::Resolve { op, host } => {
+            Action::Resolve { op, host, .. } => {
                 assert!(host.parse::<IpAddr>().is_err(), "{host} needs no look-up");
                 self.lookups.push(op);
             }

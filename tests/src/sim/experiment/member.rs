@@ -308,7 +308,9 @@ impl Member {
                 let result = Ok(self.disk(around, request));
                 self.pending.push_back(Event::Disk { op, result });
             }
-            Action::Resolve { op, host } => panic!("{op:?}: nobody here has a name like {host}"),
+            Action::Resolve { op, host, .. } => {
+                panic!("{op:?}: nobody here has a name like {host}")
+            }
             Action::Notify(notice) => {
                 if let Notice::Torrent { what: TorrentNotice::Finished, .. } = *notice {
                     self.finished_at.get_or_insert(around.queue.now());

@@ -6,10 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use bitswarm_core::action::{Action, Close, SocketKind, SocketSpec};
 use bitswarm_core::disk::DiskRequest;
-use bitswarm_core::event::{Event, NetError};
+use bitswarm_core::event::{Event, NetError, ResolveError};
 use bitswarm_core::id::{ConnId, OpId, SocketId};
 use bitswarm_core::notice::{Notice, TorrentNotice};
 use bitswarm_core::packet::Transmit;
+use bitswarm_core::socket::Names;
 use bitswarm_core::time::Duration;
 use bytes::BytesMut;
 
@@ -51,9 +52,13 @@ impl EngineHost {
             Action::Close { conn, how } => self.close(cx, conn, how),
             Action::SendDatagrams { socket } => self.send_datagrams(cx, socket),
             Action::Disk { op, request } => self.submit(cx, op, request),
-            Action::Resolve { op, host } => {
+            Action::Resolve { op, host, via } => {
                 if host.parse::<IpAddr>().is_ok() {
                     cx.violation(self.id, format!("asks the resolver for the address {host}"));
+                }
+                if via == Names::Refuse {
+                    let result = Err(ResolveError::Refused);
+                    return self.pending.push_back(Event::Resolved { op, result });
                 }
                 let (took, result) = cx.resolver.look_up(&host);
                 self.lookups.insert(op, result);
