@@ -1,8 +1,8 @@
 //! What a torrent consists of, once that is known: its metainfo, where pieces lie in files, and which
 //! files are wanted.
 //!
-//! While only a magnet link is known there is no [`Content`]. What the user chose beforehand is in
-//! [`Choices`], and goes into it.
+//! While only a magnet link is known there is no [`Content`], but [`Choices`]: what the user chose
+//! beforehand. They go into it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,12 +25,11 @@ pub(super) struct Choices {
     files: Vec<FilePriority>,
     only: Option<FileRanges>,
     pub(super) order: PieceOrder,
-    pub(super) allocation: Allocation,
+    allocation: Allocation,
     share_only: bool,
     follow_top_link: bool,
-    /// Whether files of others may be overwritten.
-    pub(super) overwrite: bool,
-    pub(super) idle_if_complete: bool,
+    overwrite: bool,
+    idle_if_complete: bool,
 }
 
 /// A choice of files that the torrent has none of.
@@ -80,13 +79,14 @@ impl Choices {
     }
 
     /// The priority of each file; empty if all are wanted.
-    fn priorities(&mut self, files: usize, chosen: Option<&FileRanges>) -> Vec<FilePriority> {
+    fn priorities(&mut self, files: usize, by_link: Option<&FileRanges>) -> Vec<FilePriority> {
         if self.share_only {
             return vec![FilePriority::Skip; files];
         }
         if !self.selects(files) {
             return std::mem::take(&mut self.files);
         }
+        let chosen = self.only.as_ref().or(by_link);
         // That nothing is left of the choice was found before.
         chosen.and_then(|chosen| selection::priorities(files, chosen).ok()).unwrap_or_default()
     }
@@ -100,22 +100,31 @@ pub(super) struct Content {
     pub(super) spec: Arc<StoreSpec>,
     /// Of each file that has a number; empty if all are wanted.
     pub(super) files: Vec<FilePriority>,
+    pub(super) allocation: Allocation,
+    /// Whether files of others may be overwritten.
+    pub(super) overwrite: bool,
+    /// Whether it keeps to itself if its check finds it complete.
+    pub(super) idle_if_complete: bool,
 }
 
 impl Content {
     /// Of a torrent whose metainfo is known; `by_link` is what its magnet link chooses of it.
     pub(super) fn new(
         metainfo: Arc<Metainfo>,
-        choices: &mut Choices,
+        mut choices: Choices,
         by_link: Option<&FileRanges>,
     ) -> Self {
-        // What has gone into the content is not kept twice.
-        let (root, only) = (std::mem::take(&mut choices.root), choices.only.take());
-        let spec = metainfo.store_spec(&root);
+        let spec = metainfo.store_spec(&choices.root);
         let spec = StoreSpec { follow_top_link: choices.follow_top_link, ..spec };
-        let chosen = only.as_ref().or(by_link);
-        let files = choices.priorities(metainfo.file_count(), chosen);
-        Content { layout: metainfo.layout(), spec: Arc::new(spec), files, metainfo }
+        Content {
+            layout: metainfo.layout(),
+            spec: Arc::new(spec),
+            files: choices.priorities(metainfo.file_count(), by_link),
+            metainfo,
+            allocation: choices.allocation,
+            overwrite: choices.overwrite,
+            idle_if_complete: choices.idle_if_complete,
+        }
     }
 
     /// How it is cut into pieces.
@@ -219,7 +228,7 @@ pub(super) mod tests {
 
     /// That, in the folder `root`.
     pub(in crate::torrent) fn content() -> Content {
-        Content::new(metainfo(), &mut choices(|_| {}), None)
+        Content::new(metainfo(), choices(|_| {}), None)
     }
 
     fn choices(choose: impl FnOnce(&mut AddTorrent)) -> Choices {
@@ -230,7 +239,7 @@ pub(super) mod tests {
 
     fn chosen(choose: impl FnOnce(&mut AddTorrent), by_link: &str) -> Content {
         let by_link = by_link.parse().ok();
-        Content::new(metainfo(), &mut choices(choose), by_link.as_ref())
+        Content::new(metainfo(), choices(choose), by_link.as_ref())
     }
 
     fn wanted(content: &Content) -> Vec<u32> {

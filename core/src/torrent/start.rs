@@ -45,7 +45,7 @@ impl Torrent {
             id,
             identity,
             content: None,
-            choices,
+            choices: Some(Box::new(choices)),
             store,
             acquisition,
             life: Lifecycle::new(add.paused),
@@ -75,11 +75,13 @@ impl Torrent {
 
     /// It is known what the torrent is: how it is cut, which files it has, which of them are wanted.
     pub(super) fn adopt(&mut self, metainfo: Arc<Metainfo>) {
+        let Some(choices) = self.choices.take() else { return };
         self.identity.learn(&metainfo);
         let by_link = self.acquisition.chosen_by_link();
-        let content = Content::new(metainfo, &mut self.choices, by_link);
+        let order = choices.order;
+        let content = Content::new(metainfo, *choices, by_link);
         self.download.picker = Picker::new(content.geometry().clone(), self.policy.fork());
-        self.download.picker.set_order(self.choices.order);
+        self.download.picker.set_order(order);
         for (piece, priority) in content.piece_priorities() {
             self.download.picker.set_priority(piece, priority);
         }
@@ -100,7 +102,9 @@ impl Torrent {
 
     /// Fetches pieces in this order from now on.
     pub(crate) fn set_order(&mut self, order: PieceOrder) {
-        self.choices.order = order;
+        if let Some(choices) = &mut self.choices {
+            choices.order = order;
+        }
         self.download.picker.set_order(order);
     }
 }

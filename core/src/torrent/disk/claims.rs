@@ -87,9 +87,8 @@ impl Claims {
         content: &Content,
         stats: Vec<Option<FileStat>>,
         resume: Option<&Resume>,
-        overwrite: bool,
     ) {
-        let may_judge = !overwrite && content.wants_something();
+        let may_judge = !content.overwrite && content.wants_something();
         let found = (0..).map(FileIndex).zip(&stats).filter(|_| may_judge);
         let strangers = found
             .filter_map(|(file, stat)| {
@@ -453,7 +452,7 @@ mod tests {
 
     fn found(stats: [Option<FileStat>; 3]) -> Claims {
         let mut claims = Claims::default();
-        claims.found(&content(), stats.to_vec(), None, false);
+        claims.found(&content(), stats.to_vec(), None);
         claims
     }
 
@@ -475,17 +474,17 @@ mod tests {
         let mut claims = Claims::default();
         claims.recall(&FileSet::all(3));
         let stats = [20_000, 10_000, 30_000].map(stat).to_vec();
-        claims.found(&content(), stats, None, false);
+        claims.found(&content(), stats, None);
         let verdict = judge(&mut claims);
         assert!(matches!(verdict, Some(Verdict::Allowed { is_news: false, .. })), "{verdict:?}");
     }
 
     #[test]
     fn a_file_with_other_content_is_refused_unless_it_may_be_overwritten() {
-        let content = content();
         let check = |overwrite| {
             let mut claims = Claims::default();
-            claims.found(&content, vec![None, None, stat(30_000)], None, overwrite);
+            let content = Content { overwrite, ..content() };
+            claims.found(&content, vec![None, None, stat(30_000)], None);
             for piece in content.pieces_of(FileIndex(2)) {
                 claims.count(&content, piece, Some(&DiskDone::HashMismatch));
             }

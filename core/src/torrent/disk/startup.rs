@@ -92,7 +92,7 @@ impl Torrent {
         let Some(content) = &self.content else { return };
         let mut trust = self.files.saving.trust(content, &stats);
         let resume = self.files.saving.recorded();
-        self.files.claims.found(content, stats, resume, self.choices.overwrite);
+        self.files.claims.found(content, stats, resume);
         self.files.claims.distrust(content, &mut trust);
         let lost: Vec<PieceIndex> =
             self.download.picker.have().iter().filter(|piece| !trust.have.has(*piece)).collect();
@@ -314,7 +314,8 @@ impl Torrent {
             self.finished(session);
         }
         self.check_late(session);
-        self.life.keep_idle(self.choices.idle_if_complete && self.is_finished());
+        let may_idle = self.content.as_ref().is_some_and(|content| content.idle_if_complete);
+        self.life.keep_idle(may_idle && self.is_finished());
         if self.life.is_idle() {
             // Of a magnet link, trackers and peers know already.
             self.fall_silent(session);
@@ -350,7 +351,7 @@ impl Torrent {
         let Some(content) = &self.content else { return };
         let (files, links) =
             self.files.claims.next_preparation(content, self.download.picker.have());
-        let (store, allocation) = (self.store, self.choices.allocation);
+        let (store, allocation) = (self.store, content.allocation);
         let request = DiskRequest::Prepare { store, files, allocation, links };
         self.disk(session, TorrentOp::Prepare, request);
     }

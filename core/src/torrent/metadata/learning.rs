@@ -24,7 +24,7 @@ use crate::torrent::Torrent;
 use crate::torrent::content::NothingChosen;
 use crate::torrent::lifecycle::Phase;
 use crate::torrent::metadata::layer_fetch::Learnt;
-use crate::torrent::metadata::layers::Due;
+use crate::torrent::metadata::layers::{Due, LateChecks};
 use crate::torrent::metadata::{Recalled, serve};
 use crate::torrent::peer_book::PeerSource;
 use crate::tracker::NamedBy;
@@ -385,9 +385,10 @@ impl Torrent {
     /// Whether the torrent has any of the files that are chosen. If not, it is left alone.
     fn has_chosen_files(&mut self, session: &mut Session, metainfo: &Metainfo) -> bool {
         let by_link = self.acquisition.chosen_by_link();
-        let nothing = match self.choices.check(metainfo, by_link) {
-            Err(nothing) if !self.acquisition.is_metadata_only() => nothing,
-            _ => return true,
+        let counts = !self.acquisition.is_metadata_only();
+        let choices = self.choices.as_ref().filter(|_| counts);
+        let Some(Err(nothing)) = choices.map(|choices| choices.check(metainfo, by_link)) else {
+            return true;
         };
         let NothingChosen { selected, by_link } = nothing;
         let files = metainfo.file_count();
@@ -448,7 +449,7 @@ impl Torrent {
             Learnt::Pieces(ranges) => {
                 // A piece that is not on disk may be fetched, others are hashed first.
                 for piece in ranges.into_iter().flatten().map(PieceIndex) {
-                    if !self.acquisition.late.hash_learnt(piece) {
+                    if !self.acquisition.hash_learnt(piece) {
                         self.download.picker.let_go(piece);
                     }
                 }
@@ -502,14 +503,14 @@ impl Torrent {
         for piece in pieces {
             check.clear(piece);
             self.files.claims.count(content, piece, None);
-            self.acquisition.late.add(piece);
+            self.acquisition.late.make().add(piece);
         }
     }
 
     /// Hashes pieces whose hashes came late.
     pub(in crate::torrent) fn check_late(&mut self, session: &mut Session) {
         while self.life.is_running()
-            && let Some(piece) = self.acquisition.late.start_next()
+            && let Some(piece) = self.acquisition.late.get_mut().and_then(LateChecks::start_next)
         {
             self.verify_piece(session, piece, TorrentOp::CheckLate(piece));
         }
@@ -522,7 +523,7 @@ impl Torrent {
         piece: PieceIndex,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        self.acquisition.late.finish_one();
+        self.acquisition.late.make().finish_one();
         if !self.life.is_running() {
             return;
         }

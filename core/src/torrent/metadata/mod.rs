@@ -30,6 +30,7 @@ use crate::piece_hash::PieceHash;
 use crate::time::Instant;
 use crate::torrent::content::Content;
 use crate::torrent::metadata::layers::{Due, LateChecks, Layers};
+use crate::torrent::rare::Rare;
 
 /// What is known of a torrent before all of it is, and how the rest is learnt.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub(super) struct Acquisition {
     /// What an earlier session knew of these layers, until it is looked at.
     kept_hashes: Bytes,
     /// The pieces that wait for their hashes.
-    pub(super) late: LateChecks,
+    pub(super) late: Rare<LateChecks>,
     metadata_only: bool,
 }
 
@@ -66,7 +67,7 @@ impl Acquisition {
             fetch: None,
             layers: None,
             kept_hashes: Bytes::new(),
-            late: LateChecks::default(),
+            late: Rare::default(),
             metadata_only,
         }
     }
@@ -179,6 +180,11 @@ impl Acquisition {
         metainfo.expected_hash_with(piece, node)
     }
 
+    /// The hash of a piece is known; whether the piece may be on disk, and is to be hashed first.
+    pub(super) fn hash_learnt(&mut self, piece: PieceIndex) -> bool {
+        self.late.get_mut().is_some_and(|late| late.hash_learnt(piece))
+    }
+
     /// The metainfo with all of its layers, once they are known; they are not asked for any more.
     pub(super) fn complete_layers(&mut self, metainfo: &Metainfo) -> Option<Metainfo> {
         let whole = self.layers.as_ref()?.whole(metainfo)?;
@@ -247,8 +253,8 @@ mod tests {
         let crate::torrent::TorrentSource::Metainfo(metainfo) = add.source.clone() else {
             panic!("a metainfo")
         };
-        let mut choices = crate::torrent::content::Choices::of(&mut add);
-        let content = Content::new(metainfo, &mut choices, None);
+        let choices = crate::torrent::content::Choices::of(&mut add);
+        let content = Content::new(metainfo, choices, None);
         let pieces = content.geometry().pieces();
         assert_eq!(acquisition.find_layers(&content).len(), pieces as usize);
         assert!(acquisition.piece_hash(&content.metainfo, PieceIndex(0)).is_none());
