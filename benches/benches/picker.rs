@@ -1,4 +1,5 @@
-//! The picker at the size the project promises: 100,000 pieces, 500 peers with random bitfields.
+//! The picker at the size the project promises: 100,000 pieces, 500 peers with random bitfields; and
+//! what small messages cost at 1,000,000 pieces.
 
 use std::hint::black_box;
 
@@ -179,5 +180,41 @@ fn availability(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pick, availability);
+/// What messages of a few bytes cost in a torrent of a million pieces: no more than in a small one.
+fn million(c: &mut Criterion) {
+    const MILLION: u32 = 1_000_000;
+    let mut group = c.benchmark_group("picker/1,000,000 pieces");
+    let geometry = Geometry::new(u64::from(MILLION) * u64::from(BLOCK_LEN), BLOCK_LEN)
+        .expect("within the limits");
+    let mut picker = Picker::new(geometry, PolicyRng::from_seed([1; 32]));
+    let mut rng = PolicyRng::from_seed([2; 32]);
+    (0..20).for_each(|_| picker.add_seed());
+    group.bench_function("a seed loses a piece, and has it again", |b| {
+        b.iter(|| {
+            let piece = PieceIndex(rng.below(MILLION.into()) as u32);
+            picker.seed_lost(piece);
+            picker.seed_has(piece);
+        });
+    });
+    let mut has = Bitfield::full(MILLION);
+    has.clear(PieceIndex(500_000));
+    group.bench_function("a seed joins, loses a piece, and leaves", |b| {
+        b.iter(|| {
+            picker.add_seed();
+            picker.seed_lost(PieceIndex(500_000));
+            picker.remove_seed(&has);
+        });
+    });
+    group.bench_function("a peer has a piece, and loses it", |b| {
+        picker.add_peer_bitfield(&Bitfield::new(MILLION));
+        b.iter(|| {
+            let piece = PieceIndex(rng.below(MILLION.into()) as u32);
+            picker.peer_has(piece);
+            picker.peer_lost(piece);
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, pick, availability, million);
 criterion_main!(benches);

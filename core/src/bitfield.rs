@@ -121,17 +121,26 @@ impl Bitfield {
 
     /// The pieces in the set, in order.
     pub fn iter(&self) -> impl Iterator<Item = PieceIndex> + '_ {
-        self.words.iter().enumerate().flat_map(|(at, &word)| {
-            let mut left = word;
-            std::iter::from_fn(move || {
-                let bit = left.trailing_zeros();
-                (bit < 64).then(|| {
-                    left &= left - 1;
-                    PieceIndex(at as u32 * 64 + bit)
-                })
-            })
-        })
+        self.words.iter().enumerate().flat_map(|(at, &word)| ones(at, word))
     }
+
+    /// The pieces that are not in the set, in order.
+    pub fn iter_missing(&self) -> impl Iterator<Item = PieceIndex> + '_ {
+        let missing = self.words.iter().enumerate().flat_map(|(at, &word)| ones(at, !word));
+        missing.take_while(|piece| piece.0 < self.len)
+    }
+}
+
+/// The pieces whose bits are set in the word at this place.
+fn ones(at: usize, word: u64) -> impl Iterator<Item = PieceIndex> {
+    let mut left = word;
+    std::iter::from_fn(move || {
+        let bit = left.trailing_zeros();
+        (bit < 64).then(|| {
+            left &= left - 1;
+            PieceIndex(at as u32 * 64 + bit)
+        })
+    })
 }
 
 impl std::fmt::Debug for Bitfield {
@@ -164,8 +173,11 @@ mod tests {
                 field.set(PieceIndex((*piece).into()));
             }
             let listed: Vec<_> = field.iter().collect();
+            let missing: Vec<_> = field.iter_missing().collect();
             field.count() as usize == listed.len()
+                && missing.len() + listed.len() == usize::from(len)
                 && listed.iter().all(|p| field.has(*p))
+                && missing.iter().all(|p| !field.has(*p))
                 && Bitfield::from_bytes(&field.to_bytes(), len.into()) == Ok(field)
         }
 

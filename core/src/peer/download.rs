@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::bitfield::Bitfield;
 use crate::config::Config;
+use crate::peer::claims::WholeClaims;
 use crate::peer::early::EarlyPieces;
 use crate::peer::pipeline::Pipeline;
 use crate::piece::{Block, PieceIndex};
@@ -26,7 +27,9 @@ pub(crate) struct PeerDownload {
     pub(crate) has: Bitfield,
     /// Whether a bitfield, have-all, have-none or have has come: no bitfield may follow.
     pub(crate) told_pieces: bool,
-    /// Whether the picker counts the peer as a seed rather than piece by piece.
+    /// What the peer said of all pieces at once.
+    pub(crate) whole_claims: WholeClaims,
+    /// Whether the picker counts the peer as a seed, but for pieces it lacks, rather than piece by piece.
     pub(crate) counted_as_seed: bool,
     /// Pieces the peer has that we still want.
     pub(crate) interesting: u32,
@@ -56,6 +59,7 @@ impl PeerDownload {
             early: EarlyPieces::new(config.bounds.metadata_bytes),
             has: Bitfield::new(pieces.unwrap_or(0)),
             told_pieces: false,
+            whole_claims: WholeClaims::default(),
             counted_as_seed: false,
             interesting: 0,
             pipeline: Pipeline::new(config.bounds.own_requests, config.timeouts.snub),

@@ -5,6 +5,7 @@
 //! Holds state and keeps it consistent; which blocks to request, which peers to unchoke and what a
 //! block is good for is decided by the torrent's picker, choker and assembly.
 
+pub(crate) mod claims;
 mod download;
 pub(crate) mod early;
 mod gossip;

@@ -6,10 +6,13 @@
 //! Entering and leaving a lane passes one piece across each border behind it: O(buckets), which
 //! happens a few times in a piece's life.
 //!
-//! Seeds are not counted here: they have every piece and change no order.
+//! Seeds are not counted here: they have every piece and change no order. Of a seed that lost pieces
+//! those are noted ([`Lacking`]): they are that much rarer. So that no bucket lies below the first, all
+//! pieces lie as many buckets further up as the piece that most seeds lack is lacked by.
 
 use std::ops::Range;
 
+use super::lacking::Lacking;
 use crate::bitfield::Bitfield;
 use crate::piece::PieceIndex;
 
@@ -30,6 +33,11 @@ pub(super) struct Buckets {
     unspread: u32,
     /// Per piece, where in its lane's `order`.
     position: Vec<u32>,
+    /// What seeds lack, while any lacks something.
+    lacking: Option<Box<Lacking>>,
+    /// Pieces looked at or moved, to be compared with the input's length.
+    #[cfg(test)]
+    pub(super) touched: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -47,12 +55,34 @@ impl Buckets {
             availability: vec![0; pieces as usize],
             unspread: pieces,
             position: vec![NOWHERE; pieces as usize],
+            lacking: None,
+            #[cfg(test)]
+            touched: 0,
         }
     }
 
     /// Peers that have the piece, seeds not counted.
     pub(super) fn availability(&self, piece: PieceIndex) -> u16 {
         self.availability.get(piece.at()).copied().unwrap_or(0)
+    }
+
+    /// How many seeds lack the piece.
+    pub(super) fn lacking(&self, piece: PieceIndex) -> usize {
+        self.lacking.as_ref().map_or(0, |lacking| lacking.of(piece))
+    }
+
+    /// Whether any seed lacks a piece.
+    pub(super) fn seeds_lack_some(&self) -> bool {
+        self.lacking.is_some()
+    }
+
+    /// Where the piece lies in a lane: the more peers have it, the further up.
+    pub(super) fn bucket_of(&self, piece: PieceIndex) -> usize {
+        let peers = usize::from(self.availability(piece));
+        match &self.lacking {
+            None => peers,
+            Some(lacking) => peers + lacking.most() - lacking.of(piece),
+        }
     }
 
     /// How many pieces no peer has but for seeds.
@@ -70,15 +100,17 @@ impl Buckets {
         self.lanes[lane].order.len()
     }
 
-    /// How many pieces are open that no peer has but for seeds.
-    pub(super) fn unavailable(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.bucket(0).len()).sum()
+    /// How many pieces are open that no peer has, of so many seeds neither.
+    pub(super) fn unavailable(&self, seeds: u32) -> usize {
+        let most = self.lacking.as_ref().map_or(0, |lacking| lacking.most());
+        let Some(bucket) = most.checked_sub(seeds as usize) else { return 0 };
+        self.lanes.iter().map(|lane| lane.bucket(bucket).len()).sum()
     }
 
     /// Puts a piece that is in no lane into one.
     pub(super) fn insert(&mut self, lane: usize, piece: PieceIndex) {
         debug_assert!(!self.contains(piece), "an open piece is in one lane, once");
-        let bucket = usize::from(self.availability[piece.at()]);
+        let bucket = self.bucket_of(piece);
         let lane = &mut self.lanes[lane];
         lane.grow(bucket);
         lane.order.push(piece);
@@ -101,7 +133,7 @@ impl Buckets {
     /// Takes a piece out of its lane.
     pub(super) fn remove(&mut self, lane: usize, piece: PieceIndex) {
         debug_assert!(self.contains(piece), "only what is in the lane is taken out");
-        let bucket = usize::from(self.availability[piece.at()]);
+        let bucket = self.bucket_of(piece);
         let lane = &mut self.lanes[lane];
         let mut hole = std::mem::replace(&mut self.position[piece.at()], NOWHERE) as usize;
         for end in &mut lane.ends[bucket..] {
@@ -120,13 +152,53 @@ impl Buckets {
 
     /// One more peer has the piece, which is in this lane, if in any.
     pub(super) fn raise(&mut self, lane: usize, piece: PieceIndex) {
+        let bucket = self.bucket_of(piece);
         let count = &mut self.availability[piece.at()];
-        let bucket = usize::from(*count);
         if *count == u16::MAX {
             return;
         }
         *count += 1;
-        self.unspread -= u32::from(bucket == 0);
+        self.unspread -= u32::from(*count == 1);
+        self.move_up(lane, piece, bucket);
+    }
+
+    /// One peer less has the piece, which is in this lane, if in any.
+    pub(super) fn lower(&mut self, lane: usize, piece: PieceIndex) {
+        let bucket = self.bucket_of(piece);
+        let count = &mut self.availability[piece.at()];
+        let Some(less) = count.checked_sub(1) else { return };
+        *count = less;
+        self.unspread += u32::from(less == 0);
+        self.move_down(lane, piece, bucket);
+    }
+
+    /// One more seed lacks the piece, which is in this lane, if in any. O(1), and O(buckets) if no
+    /// piece was lacked by so many.
+    pub(super) fn add_lacking(&mut self, lane: usize, piece: PieceIndex) {
+        let lacking = self.lacking.get_or_insert_default();
+        if lacking.add(piece) {
+            // One bucket more beneath the others, which this piece is moved into.
+            self.lanes.iter_mut().for_each(|lane| lane.ends.insert(0, 0));
+        }
+        self.move_down(lane, piece, self.bucket_of(piece) + 1);
+    }
+
+    /// One seed less lacks the piece, which is in this lane, if in any.
+    pub(super) fn remove_lacking(&mut self, lane: usize, piece: PieceIndex) {
+        let Some(lacking) = &mut self.lacking else { return };
+        if !lacking.remove(piece) {
+            return;
+        }
+        self.move_up(lane, piece, self.bucket_of(piece) - 1);
+        if let Some(lacking) = self.lacking.take_if(|lacking| lacking.is_empty()) {
+            for lane in &mut self.lanes {
+                lane.ends.drain(..lacking.most().min(lane.ends.len()));
+            }
+        }
+    }
+
+    /// Moves a piece of a lane out of this bucket into the next one.
+    fn move_up(&mut self, lane: usize, piece: PieceIndex, bucket: usize) {
         if !self.contains(piece) {
             return;
         }
@@ -136,31 +208,30 @@ impl Buckets {
         self.swap(lane, self.position[piece.at()], last);
     }
 
-    /// One peer less has the piece, which is in this lane, if in any.
-    pub(super) fn lower(&mut self, lane: usize, piece: PieceIndex) {
-        let count = &mut self.availability[piece.at()];
-        let Some(less) = count.checked_sub(1) else { return };
-        *count = less;
-        self.unspread += u32::from(less == 0);
+    /// Moves a piece of a lane out of this bucket into the one before.
+    fn move_down(&mut self, lane: usize, piece: PieceIndex, bucket: usize) {
         if !self.contains(piece) {
             return;
         }
-        let first = self.lanes[lane].ends[usize::from(less)];
+        let first = self.lanes[lane].ends[bucket - 1];
         self.swap(lane, self.position[piece.at()], first);
-        self.lanes[lane].ends[usize::from(less)] += 1;
+        self.lanes[lane].ends[bucket - 1] += 1;
         self.lanes[lane].trim();
     }
 
     /// One more peer has all of these. For many pieces this is cheaper than one by one: each
     /// bucket is parted in one pass.
     pub(super) fn raise_all(&mut self, has: &Bitfield) {
+        self.touch_all();
+        let availability = &self.availability;
+        let stays = |p: PieceIndex| !has.has(p) || availability[p.at()] == u16::MAX;
         for lane in &mut self.lanes {
-            let top = lane.ends.len().min(usize::from(u16::MAX));
+            let top = lane.ends.len();
             lane.grow(top);
             // From the top, so that what moved up is not met again.
             for bucket in (0..top).rev() {
                 let range = lane.bucket(bucket);
-                let end = part(&mut lane.order, &mut self.position, range, |p| !has.has(p));
+                let end = part(&mut lane.order, &mut self.position, range, stays);
                 lane.ends[bucket] = end as u32;
             }
             lane.trim();
@@ -175,10 +246,13 @@ impl Buckets {
 
     /// One peer less has all of these.
     pub(super) fn lower_all(&mut self, has: &Bitfield) {
+        self.touch_all();
+        let availability = &self.availability;
+        let moves = |p: PieceIndex| has.has(p) && availability[p.at()] > 0;
         for lane in &mut self.lanes {
             for bucket in 1..lane.ends.len() {
                 let range = lane.bucket(bucket);
-                let end = part(&mut lane.order, &mut self.position, range, |p| has.has(p));
+                let end = part(&mut lane.order, &mut self.position, range, moves);
                 lane.ends[bucket - 1] = end as u32;
             }
             lane.trim();
@@ -203,7 +277,19 @@ impl Buckets {
         (least..lane.ends.len()).map(|bucket| lane.bucket(bucket)).filter(|range| !range.is_empty())
     }
 
+    #[cfg(test)]
+    fn touch_all(&mut self) {
+        self.touched += self.position.len();
+    }
+
+    #[cfg(not(test))]
+    fn touch_all(&mut self) {}
+
     fn swap(&mut self, lane: usize, a: u32, b: u32) {
+        #[cfg(test)]
+        {
+            self.touched += 2;
+        }
         let order = &mut self.lanes[lane].order;
         order.swap(a as usize, b as usize);
         self.position[order[a as usize].at()] = a;
@@ -267,7 +353,7 @@ impl Buckets {
         for lane in &self.lanes {
             for (at, piece) in lane.order.iter().enumerate() {
                 assert_eq!(self.position[piece.at()], at as u32);
-                let bucket = lane.bucket(self.availability[piece.at()].into());
+                let bucket = lane.bucket(self.bucket_of(*piece));
                 assert!(bucket.contains(&at), "{piece:?} at {at} is not in {bucket:?}");
             }
             assert_eq!(lane.ends.last().map_or(0, |end| *end as usize), lane.order.len());

@@ -70,7 +70,7 @@ impl Picker {
 
     /// Whether every missing block that some peer has is requested.
     pub fn is_end_game(&self) -> bool {
-        let hopeless = if self.seeds == 0 { self.buckets.unavailable() } else { 0 };
+        let hopeless = self.buckets.unavailable(self.seeds);
         self.open.count() as usize == hopeless
             && !self.holds_something()
             && self.partials.loose().iter().all(|partial| {
@@ -248,8 +248,10 @@ impl Picker {
     /// than `budget` pieces.
     pub(super) fn walk(&mut self, lane: usize, has: &Bitfield, mut budget: usize) -> Walk {
         let order = self.buckets.order(lane);
-        // Whatever a peer has is counted, so none but a seed has what nobody has.
-        let least = usize::from(!has.is_all());
+        // Whatever a peer has is counted, so none but a seed has what nobody has. One that counts as
+        // a seed may have lost pieces.
+        let may_be_seed = has.is_all() || self.buckets.seeds_lack_some();
+        let least = usize::from(!may_be_seed);
         for range in self.buckets.ranges(lane, least) {
             let bucket = order.get(range).unwrap_or_default();
             let (before, after) = bucket.split_at(self.rng.index(bucket.len()));
@@ -271,7 +273,7 @@ impl Picker {
         let (word, bit) = self.random_start();
         self.candidates(has, word, bit)
             .filter(|piece| lane(self.priority(*piece)) == wanted_lane)
-            .min_by_key(|piece| self.buckets.availability(*piece))
+            .min_by_key(|piece| self.buckets.bucket_of(*piece))
     }
 
     /// The first at or after this place, and then from the beginning.

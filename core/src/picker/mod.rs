@@ -39,6 +39,7 @@
 
 mod buckets;
 mod choose;
+mod lacking;
 mod only_at_seeds;
 mod partial;
 #[cfg(test)]
@@ -164,7 +165,7 @@ impl Picker {
         self.peers += 1;
         if self.is_bulk(has) {
             self.buckets.raise_all(has);
-        } else {
+        } else if !has.is_none() {
             has.iter().for_each(|piece| self.peer_has(piece));
         }
     }
@@ -174,7 +175,7 @@ impl Picker {
         self.peers = self.peers.saturating_sub(1);
         if self.is_bulk(has) {
             self.buckets.lower_all(has);
-        } else {
+        } else if !has.is_none() {
             has.iter().for_each(|piece| self.peer_lost(piece));
         }
     }
@@ -203,9 +204,28 @@ impl Picker {
         self.seeds += 1;
     }
 
-    /// A peer that was counted as a seed left.
-    pub fn remove_seed(&mut self) {
+    /// A peer that was counted as a seed left, and has these: all, but for what was
+    /// [lost](Picker::seed_lost). O(pieces / 64 + pieces lost).
+    pub fn remove_seed(&mut self, has: &Bitfield) {
         self.seeds = self.seeds.saturating_sub(1);
+        if self.buckets.seeds_lack_some() && !has.is_all() {
+            has.iter_missing().for_each(|piece| self.seed_has(piece));
+        }
+    }
+
+    /// A peer that is counted as a seed lost a piece (BEP 54): it is one that has all but some from
+    /// now on. [`Picker::peer_gone`] too. O(log pieces lost).
+    pub fn seed_lost(&mut self, piece: PieceIndex) {
+        if self.geometry.contains(piece) {
+            self.buckets.add_lacking(lane(self.priority(piece)), piece);
+        }
+    }
+
+    /// A peer that is counted as a seed has a piece again that it had lost. O(log pieces lost).
+    pub fn seed_has(&mut self, piece: PieceIndex) {
+        if self.geometry.contains(piece) {
+            self.buckets.remove_lacking(lane(self.priority(piece)), piece);
+        }
     }
 
     /// A peer is gone, or chokes us: it goes on with no piece, and others may; whether it was at
@@ -356,7 +376,8 @@ impl Picker {
 
     /// How many peers have a piece, seeds among them.
     pub fn availability(&self, piece: PieceIndex) -> u32 {
-        u32::from(self.buckets.availability(piece)) + self.seeds
+        let all = u32::from(self.buckets.availability(piece)) + self.seeds;
+        all.saturating_sub(self.buckets.lacking(piece) as u32)
     }
 
     /// Whether no peer but seeds has a piece.

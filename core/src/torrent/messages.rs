@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use crate::bitfield::Bitfield;
 use crate::extension::dont_have;
 use crate::id::ConnId;
+use crate::peer::claims::WholeClaim;
 use crate::peer::{PeerSlot, Phase};
 use crate::session::Session;
 use crate::torrent::Torrent;
@@ -136,24 +137,8 @@ impl Torrent {
             }
             // The messages of BEP 6 mean what they say from those who did not offer it, too: a seed that
             // says `have all` all the same may be the only one.
-            Message::HaveAll => {
-                if self.content.is_none() {
-                    return self.early(slot, |early| {
-                        early.all();
-                        Ok(())
-                    });
-                }
-                self.peer_pieces(session, slot, Bitfield::full(self.pieces()))
-            }
-            Message::HaveNone => {
-                if self.content.is_none() {
-                    return self.early(slot, |early| {
-                        early.none();
-                        Ok(())
-                    });
-                }
-                self.peer_pieces(session, slot, Bitfield::new(self.pieces()))
-            }
+            Message::HaveAll => self.peer_has_whole(session, slot, WholeClaim::All),
+            Message::HaveNone => self.peer_has_whole(session, slot, WholeClaim::None),
             Message::Request(block) => self.requested(session, slot, block),
             Message::Cancel(block) => {
                 self.cancelled(session, slot, block);

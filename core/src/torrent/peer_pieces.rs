@@ -1,6 +1,7 @@
 //! What a peer has, and whether that interests us.
 
 use crate::bitfield::Bitfield;
+use crate::peer::claims::WholeClaim;
 use crate::peer::early::EarlyPieces;
 use crate::peer::{Peer, PeerSlot};
 use crate::piece::PieceIndex;
@@ -81,9 +82,35 @@ impl Torrent {
         let free = self.download.lost_piece(slot.into(), &mut peer.download, piece, answers_all);
         self.mind_interest(slot);
         if free {
-            self.fill_pipelines(session, None);
+            self.fill_pipelines(session, Some(slot));
         }
         Ok(())
+    }
+
+    /// A peer has everything, or nothing.
+    pub(super) fn peer_has_whole(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        claim: WholeClaim,
+    ) -> Result<(), Violation> {
+        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        if !peer.download.whole_claims.make(claim) {
+            return Ok(());
+        }
+        if self.content.is_none() {
+            match claim {
+                WholeClaim::All => peer.download.early.all(),
+                WholeClaim::None => peer.download.early.none(),
+            }
+            return Ok(());
+        }
+        let pieces = self.pieces();
+        let has = match claim {
+            WholeClaim::All => Bitfield::full(pieces),
+            WholeClaim::None => Bitfield::new(pieces),
+        };
+        self.peer_pieces(session, slot, has)
     }
 
     pub(super) fn peer_pieces(

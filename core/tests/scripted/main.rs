@@ -1,5 +1,6 @@
 //! One engine among peers and trackers that are played by hand, message by message.
 
+mod claims;
 mod padding;
 mod redial;
 mod scene;

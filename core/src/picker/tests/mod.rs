@@ -2,6 +2,7 @@
 
 mod model;
 mod policy;
+mod work;
 
 use super::Received;
 

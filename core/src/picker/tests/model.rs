@@ -40,12 +40,12 @@ impl Arbitrary for Op {
         let piece = u32::arbitrary(g) % 80;
         let count = usize::arbitrary(g) % 9;
         let few = |g: &mut Gen| (0..3).map(|_| u32::arbitrary(g) % 80).collect();
-        match u8::arbitrary(g) % 36 {
+        match u8::arbitrary(g) % 40 {
             0..4 => Op::Join(peer, u64::arbitrary(g), u64::arbitrary(g)),
-            4 => Op::JoinSeed(peer),
+            4 | 36 => Op::JoinSeed(peer),
             5 => Op::Leave(peer),
             6..8 => Op::Have(peer, piece),
-            8 => Op::Lost(peer, piece),
+            8 | 37..40 => Op::Lost(peer, piece),
             9..11 => Op::Priority(piece, u8::arbitrary(g)),
             11 => Op::Sequential(bool::arbitrary(g)),
             12..18 => Op::Pick { peer, count, pace: u8::arbitrary(g), suggested: few(g) },
@@ -203,18 +203,20 @@ impl Model {
                 if let Some(peer) = self.peers.get_mut(&PeerKey(peer))
                     && peer.has.set(piece)
                 {
-                    self.picker.peer_has(piece);
+                    match peer.counted_as_seed {
+                        true => self.picker.seed_has(piece),
+                        false => self.picker.peer_has(piece),
+                    }
                 }
             }
             Op::Lost(peer, piece) => {
                 let piece = self.piece(piece);
-                if let Some(peer) = self.peers.get_mut(&PeerKey(peer)) {
-                    if std::mem::take(&mut peer.counted_as_seed) {
-                        self.picker.remove_seed();
-                        self.picker.add_peer_bitfield(&peer.has);
-                    }
-                    if peer.has.clear(piece) {
-                        self.picker.peer_lost(piece);
+                if let Some(peer) = self.peers.get_mut(&PeerKey(peer))
+                    && peer.has.clear(piece)
+                {
+                    match peer.counted_as_seed {
+                        true => self.picker.seed_lost(piece),
+                        false => self.picker.peer_lost(piece),
                     }
                 }
             }
@@ -330,7 +332,7 @@ impl Model {
         }
         self.picker.peer_gone(peer);
         match self.peers.remove(&peer) {
-            Some(ModelPeer { counted_as_seed: true, .. }) => self.picker.remove_seed(),
+            Some(ModelPeer { has, counted_as_seed: true }) => self.picker.remove_seed(&has),
             Some(ModelPeer { has, .. }) => self.picker.remove_peer_bitfield(&has),
             None => {}
         }

@@ -45,7 +45,7 @@ impl Download {
         self.underfilled.remove(&source);
         let released = self.end_requests(source, state);
         if state.counted_as_seed {
-            self.picker.remove_seed();
+            self.picker.remove_seed(&state.has);
         } else if is_counted {
             self.picker.remove_peer_bitfield(&state.has);
         }
@@ -62,7 +62,7 @@ impl Download {
     ) -> bool {
         state.told_pieces = true;
         if std::mem::replace(&mut state.counted_as_seed, field.is_all()) {
-            self.picker.remove_seed();
+            self.picker.remove_seed(&state.has);
         } else {
             self.picker.remove_peer_bitfield(&state.has);
         }
@@ -87,7 +87,10 @@ impl Download {
         if !state.has.set(piece) {
             return false;
         }
-        self.picker.peer_has(piece);
+        match state.counted_as_seed {
+            true => self.picker.seed_has(piece),
+            false => self.picker.peer_has(piece),
+        }
         if self.picker.is_interesting(piece) {
             state.interesting += 1;
             self.underfilled.insert(source);
@@ -106,14 +109,13 @@ impl Download {
         piece: PieceIndex,
         answers_all: bool,
     ) -> bool {
-        if std::mem::take(&mut state.counted_as_seed) {
-            self.picker.remove_seed();
-            self.picker.add_peer_bitfield(&state.has);
-        }
         state.has.clear(piece);
         state.allowed_to_us.retain(|allowed| *allowed != piece);
         state.suggested.retain(|suggested| *suggested != piece);
-        self.picker.peer_lost(piece);
+        match state.counted_as_seed {
+            true => self.picker.seed_lost(piece),
+            false => self.picker.peer_lost(piece),
+        }
         if self.picker.is_interesting(piece) {
             state.interesting = state.interesting.saturating_sub(1);
         }
