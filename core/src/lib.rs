@@ -122,6 +122,7 @@ pub mod piece_hash;
 pub mod priority;
 pub mod random;
 pub mod rate;
+pub mod reach;
 pub mod record;
 pub mod segments;
 pub mod session;

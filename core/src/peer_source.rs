@@ -23,4 +23,9 @@ impl PeerSource {
     pub fn is_discovery(self) -> bool {
         matches!(self, PeerSource::Lsd | PeerSource::Dht | PeerSource::Pex)
     }
+
+    /// Whether it may name ports below 1024 ([`reach`](crate::reach)).
+    pub fn may_name_system_ports(self) -> bool {
+        matches!(self, PeerSource::User | PeerSource::Tracker)
+    }
 }

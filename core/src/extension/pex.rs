@@ -39,6 +39,7 @@ const MOST_TAKEN: usize = 100;
 /// Addresses taken of one peer in all that were not known before (chosen).
 const MOST_OF_ONE: usize = 200;
 
+use crate::reach::{Namer, may_dial, may_name};
 /// What is said of a peer (BEP 11, "flags").
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PexFlags(pub u8);
@@ -191,7 +192,9 @@ impl PexOut {
 
     fn news(&self, now: Instant, swarm: &PexSwarm, to: SocketAddr) -> PexMessage {
         let fresh = |addr: &SocketAddr| {
-            *addr != to && !self.told.contains(addr) && is_plausible(*addr, to.ip())
+            *addr != to
+                && !self.told.contains(addr)
+                && may_name(addr.ip(), Namer::PeerExchange(to.ip()))
         };
         let connected = swarm.connected.iter().map(|(addr, flags)| (*addr, *flags));
         let recent = swarm.recent(now).filter(|(addr, _)| !self.told_recent.contains(addr));
@@ -250,33 +253,16 @@ impl PexIn {
         for &(addr, flags) in message.added.iter().take(MOST_TAKEN) {
             // BEP 11: "duplicate IP addresses (e.g. with different ports) should be ignored"; on
             // loopback everybody has the same.
-            let is_first = addr.ip().is_loopback() || seen.insert(addr.ip());
             if self.taken >= MOST_OF_ONE {
                 return;
             }
-            if is_first && is_plausible(addr, from) && add(addr, flags) {
+            let is_first =
+                |seen: &mut BTreeSet<_>| addr.ip().is_loopback() || seen.insert(addr.ip());
+            let may = may_dial(addr, Namer::PeerExchange(from));
+            if may && is_first(&mut seen) && add(addr, flags) {
                 self.taken += 1;
             }
         }
-    }
-}
-
-/// Whether somebody at `from` can mean, or be helped by, an address: those of this machine or of a
-/// local network mean something only there. Else strangers could have us dial into our own network.
-fn is_plausible(addr: SocketAddr, from: IpAddr) -> bool {
-    scope(addr.ip()) >= scope(from)
-}
-
-/// How far an address is known: 0 on this machine, 1 on its network, 2 everywhere.
-fn scope(ip: IpAddr) -> u8 {
-    let (loopback, local) = match ip.to_canonical() {
-        IpAddr::V4(ip) => (ip.is_loopback(), ip.is_private() || ip.is_link_local()),
-        IpAddr::V6(ip) => (ip.is_loopback(), ip.is_unique_local() || ip.is_unicast_link_local()),
-    };
-    match (loopback, local) {
-        (true, _) => 0,
-        (_, true) => 1,
-        _ => 2,
     }
 }
 
@@ -416,7 +402,7 @@ mod tests {
     fn addresses_of_a_local_network_are_neither_told_nor_believed_outside_of_it() {
         let local = addr("192.168.1.7:1");
         let connected: BTreeMap<_, _> =
-            [local, addr("127.0.0.1:2"), addr("8.8.8.8:3")].map(|a| (a, PexFlags(0))).into();
+            [local, addr("127.0.0.1:2000"), addr("8.8.8.8:3000")].map(|a| (a, PexFlags(0))).into();
         let swarm = PexSwarm { connected: connected.clone(), ..PexSwarm::default() };
         let told =
             |to: &str| PexOut::default().message(at(1), &swarm, addr(to)).unwrap().added.len();
@@ -428,7 +414,15 @@ mod tests {
             taken.push(addr);
             true
         });
-        assert_eq!(taken, [addr("8.8.8.8:3")]);
+        assert_eq!(taken, [addr("8.8.8.8:3000")]);
+        let system = [addr("8.8.8.8:22"), addr("8.8.8.8:1023"), addr("8.8.8.8:1024")];
+        let added = system.map(|addr| (addr, PexFlags(0))).into();
+        taken.clear();
+        PexIn::default().take(from, &PexMessage { added, dropped: Vec::new() }, |addr, _| {
+            taken.push(addr);
+            true
+        });
+        assert_eq!(taken, [addr("8.8.8.8:1024")]);
     }
 
     #[test]
@@ -446,7 +440,10 @@ mod tests {
         let mut added = 0;
         for round in 0..100_u32 {
             let flood = |n: u32| {
-                (SocketAddr::from((Ipv4Addr::from(0x0200_0000 + round * 100 + n), 1)), PexFlags(0))
+                (
+                    SocketAddr::from((Ipv4Addr::from(0x0200_0000 + round * 100 + n), 6881)),
+                    PexFlags(0),
+                )
             };
             let message = PexMessage { added: (0..100).map(flood).collect(), dropped: Vec::new() };
             pex.take(addr("5.5.5.5:5").ip(), &message, |_, _| {
@@ -456,7 +453,7 @@ mod tests {
         }
         assert_eq!(added, MOST_OF_ONE);
         let ports = |n| (SocketAddr::from((Ipv4Addr::new(7, 7, 7, 7), n)), PexFlags(0));
-        let message = PexMessage { added: (1..100).map(ports).collect(), dropped: Vec::new() };
+        let message = PexMessage { added: (2001..2100).map(ports).collect(), dropped: Vec::new() };
         let mut ports = 0;
         PexIn::default().take(addr("5.5.5.5:5").ip(), &message, |_, _| {
             ports += 1;

@@ -120,6 +120,8 @@ pub struct Fetch {
     /// Addresses not tried yet.
     addresses: VecDeque<SocketAddr>,
     state: State,
+    /// The address that the last complete response came from.
+    answered_by: Option<IpAddr>,
     steps: VecDeque<Step>,
     outputs: VecDeque<Output>,
 }
@@ -162,6 +164,7 @@ impl Fetch {
             redirects: 0,
             addresses: VecDeque::new(),
             state: State::Resolving,
+            answered_by: None,
             steps: VecDeque::new(),
             outputs: VecDeque::new(),
         };
@@ -177,6 +180,11 @@ impl Fetch {
     /// What there is for the owner, once the steps are done.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// The address that the last complete response came from.
+    pub fn answered_by(&self) -> Option<IpAddr> {
+        self.answered_by
     }
 
     /// When to call [`Fetch::handle_timeout`].
@@ -422,7 +430,8 @@ impl Fetch {
         else {
             return;
         };
-        let Exchanging { head, body, received, promised, .. } = *exchange;
+        let Exchanging { with, head, body, received, promised, .. } = *exchange;
+        self.answered_by = Some(with);
         let Some(Head { status, headers, .. }) = head else { return };
         if self.gives_parts() {
             match promised.is_some_and(|promised| received < promised) {

@@ -7,62 +7,53 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::Url;
+use super::{Scheme, Url};
+use crate::reach::{Reach, may_redirect, meant, reach};
 
 /// Whether the address is one of the public internet.
 ///
 /// Loopback, private, link-local, shared, documentation, benchmarking, multicast and reserved
 /// ranges are not (RFC 6890 and the IANA special-purpose registries).
 pub fn is_global(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => is_global_v4(ip),
-        IpAddr::V6(ip) => is_global_v6(ip),
-    }
+    reach(ip) == Some(Reach::Global)
+        && match meant(ip) {
+            IpAddr::V4(ip) => is_allocated_v4(ip),
+            IpAddr::V6(ip) => is_allocated_v6(ip),
+        }
 }
 
 /// Whether a redirect received from `from` may be followed to `to`: never from the public internet
-/// into a private network.
+/// into a private network, nor from there to this host.
 pub fn redirect_allowed(from: IpAddr, to: IpAddr) -> bool {
-    is_global(to) || !is_global(from)
+    may_redirect(from, to) && (is_global(to) || !is_global(from))
 }
 
-/// Whether a tracker at `url` may be asked at `ip`.
+/// Whether a tracker at `url`, which a torrent names, may be asked at `ip`.
 ///
-/// On the loopback interface the last part of the path must begin with `announce` or `scrape`
-/// (BEP 48 asks for the first), so that a torrent cannot press buttons of other local services.
+/// On this host and in private networks the last part of the path must begin with `announce` or
+/// `scrape` (BEP 48 asks for the first), so that a torrent cannot press buttons of other services.
 pub fn tracker_allowed(url: &Url, ip: IpAddr) -> bool {
     let last = url.path().rsplit('/').next().unwrap_or_default();
-    !ip.to_canonical().is_loopback() || last.starts_with("announce") || last.starts_with("scrape")
+    let is_tracker = url.scheme() == Scheme::Udp // A packet of BEP 15 means nothing to other services.
+        || last.starts_with("announce")
+        || last.starts_with("scrape");
+    match reach(ip) {
+        None => false,
+        Some(Reach::Global) => true,
+        Some(Reach::Host | Reach::Network) => is_tracker,
+    }
 }
 
-fn is_global_v4(ip: Ipv4Addr) -> bool {
+fn is_allocated_v4(ip: Ipv4Addr) -> bool {
     let [a, b, c, _] = ip.octets();
-    let special = ip.is_loopback()
-        || ip.is_private()
-        || ip.is_link_local()
-        || ip.is_documentation()
-        || ip.is_multicast()
-        || a == 0
-        || a >= 240
-        || (a == 100 && (64..128).contains(&b))
+    let special = ip.is_documentation()
         || (a == 192 && b == 0 && c == 0)
         || (a == 198 && (b == 18 || b == 19));
     !special
 }
 
-fn is_global_v6(ip: Ipv6Addr) -> bool {
-    // The IPv4 address inside a NAT64 or 6to4 address is the one that is reached.
-    let [first, second, third, mid @ .., high, low] = ip.segments();
-    let [a, b] = high.to_be_bytes();
-    let [c, d] = low.to_be_bytes();
-    if first == 0x64 && second == 0xff9b && third == 0 && mid == [0; 3] {
-        return is_global_v4(Ipv4Addr::new(a, b, c, d));
-    }
-    if first == 0x2002 {
-        let [a, b] = second.to_be_bytes();
-        let [c, d] = third.to_be_bytes();
-        return is_global_v4(Ipv4Addr::new(a, b, c, d));
-    }
+fn is_allocated_v6(ip: Ipv6Addr) -> bool {
+    let [first, second, third, ..] = ip.segments();
     // 2000::/3 is all that is allocated as global unicast, minus documentation and benchmarking.
     first & 0xe000 == 0x2000
         && !(first == 0x2001 && (second == 0x0db8 || (second == 2 && third == 0)))
@@ -117,6 +108,30 @@ mod tests {
         assert!(redirect_allowed(ip("1.1.1.1"), ip("2.2.2.2")));
         assert!(redirect_allowed(ip("192.168.0.1"), ip("192.168.0.2")));
         assert!(redirect_allowed(ip("127.0.0.1"), ip("1.1.1.1")));
+        assert!(!redirect_allowed(ip("192.168.0.1"), ip("127.0.0.1")));
+        assert!(!redirect_allowed(ip("127.0.0.1"), ip("0.0.0.0")));
+    }
+
+    #[test]
+    fn tracker_that_a_torrent_names_here_or_in_our_network_needs_an_announce_path() {
+        let allowed = |url: &str, at: &str| tracker_allowed(&Url::parse(url).unwrap(), ip(at));
+        let here = [
+            "0.0.0.0",
+            "::",
+            "::ffff:127.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "192.168.1.1",
+            "169.254.169.254",
+            "fe80::1",
+        ];
+        for at in here {
+            assert!(!allowed("http://x:631/any/path?x=1", at), "{at}");
+        }
+        assert!(!allowed("http://x/announce", "0.0.0.0") && !allowed("udp://x:1", "::"));
+        assert!(allowed("http://x/announce", "192.168.1.1") && allowed("udp://x:1", "10.0.0.1"));
+        assert!(allowed("http://x/any", "64:ff9b::101:101"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Scheme, Url, origin};
+use super::{Url, origin};
 use crate::event::ResolveError;
 use crate::family::{Families, Family};
 
@@ -72,8 +72,7 @@ impl Reach {
             Some(from) => origin::redirect_allowed(from, ip),
         };
         let to_there = match self.purpose {
-            // A packet of BEP 15 means nothing to other services.
-            Purpose::Tracker => url.scheme() == Scheme::Udp || origin::tracker_allowed(url, ip),
+            Purpose::Tracker => origin::tracker_allowed(url, ip),
         };
         from_here && to_there
     }

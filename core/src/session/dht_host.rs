@@ -22,6 +22,7 @@ use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
 use crate::event::{Datagram, ResolveError};
 use crate::id::{Slab, TorrentId};
 use crate::packet::Packet;
+use crate::reach::{Namer, may_name};
 use crate::session::Session;
 use crate::session::op::{DhtOp, OpOwner};
 use crate::timer::TimerId;
@@ -264,7 +265,7 @@ impl DhtHost {
                 self.routers.extend(addrs.into_iter().map(|ip| SocketAddr::new(ip, port)));
             }
             DhtOp::Named(port) => {
-                for ip in addrs {
+                for ip in addrs.into_iter().filter(|ip| may_name(*ip, Namer::Torrent)) {
                     self.meet(session, SocketAddr::new(ip, port));
                 }
             }

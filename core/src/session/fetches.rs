@@ -60,6 +60,11 @@ impl Fetches {
         id
     }
 
+    /// The address that the last complete response of a fetch came from.
+    pub(crate) fn answered_by(&self, id: FetchId) -> Option<IpAddr> {
+        self.running.get(id)?.fetch.answered_by()
+    }
+
     /// What there is for the owner of a fetch.
     pub(crate) fn poll(&mut self, id: FetchId) -> Option<Output> {
         self.running.get_mut(id)?.fetch.poll_output()

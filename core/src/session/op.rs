@@ -3,6 +3,7 @@
 use crate::id::{AnnounceId, FetchId, PeerSlot, TorrentId};
 use crate::peer_source::PeerSource;
 use crate::piece::{BlockRun, InfoHash, PieceIndex};
+use crate::reach::Namer;
 
 /// Who waits for an operation. The owner may be gone when it completes; then the answer is dropped.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct NamedPeer {
     pub(crate) port: u16,
     /// Who names it.
     pub(crate) source: PeerSource,
+    /// The same, as it decides which of the name's addresses may be dialled.
+    pub(crate) namer: Namer,
     /// By which infohash it knows the torrent.
     pub(crate) infohash: InfoHash,
 }

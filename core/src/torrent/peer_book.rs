@@ -19,6 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use super::peer_priority::peer_priority;
 use crate::random::PolicyRng;
+use crate::reach::is_dialable;
 use crate::time::{Duration, Instant};
 
 pub use crate::peer_source::PeerSource;
@@ -30,7 +31,7 @@ pub enum Added {
     New,
     /// It was known.
     Known,
-    /// Nobody can be reached there: port 0, or not a unicast address.
+    /// Nobody can be reached there: port 0, a port of the system, or not a unicast address.
     Invalid,
     /// It is our own.
     Own,
@@ -201,7 +202,7 @@ impl PeerBook {
     /// from other sources, naming an address again does not shorten its wait.
     pub fn add(&mut self, addr: SocketAddr, source: PeerSource, now: Instant) -> Added {
         let addr = canonical(addr);
-        if !is_dialable(addr) {
+        if !is_dialable(addr, source.may_name_system_ports()) {
             return Added::Invalid;
         }
         if self.own.contains(&addr) {
@@ -581,16 +582,6 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
             IpAddr::V6(ip) => SocketAddrV6::new(ip, v6.port(), 0, v6.scope_id()).into(),
         },
     }
-}
-
-/// Whether a connection to a canonical address can make sense.
-fn is_dialable(addr: SocketAddr) -> bool {
-    let ip_fits = match addr.ip() {
-        // 0.0.0.0/8 is "this network", 240.0.0.0/4 is reserved and ends in the broadcast address.
-        IpAddr::V4(v4) => !v4.is_multicast() && !matches!(v4.octets()[0], 0 | 240..),
-        IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unspecified(),
-    };
-    addr.port() != 0 && ip_fits
 }
 
 #[cfg(test)]

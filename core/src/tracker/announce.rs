@@ -96,6 +96,8 @@ pub struct AnnounceResponse {
     pub warning: Option<String>,
     /// Our address as the tracker sees it (BEP 24).
     pub external_ip: Option<IpAddr>,
+    /// Where the tracker answered, if that is known: peers that are nearer are not believed.
+    pub answered_by: Option<IpAddr>,
 }
 
 impl AnnounceRequest {
@@ -156,6 +158,7 @@ impl AnnounceResponse {
             named_peers: Vec::new(),
             warning: None,
             external_ip: None,
+            answered_by: None,
         }
     }
 

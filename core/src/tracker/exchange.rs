@@ -23,6 +23,7 @@ use crate::http::client::Limits;
 use crate::http::fetch::{Body, FetchError, FetchRequest};
 use crate::http::reach::{Purpose, Reach, Unreachable};
 use crate::http::{Host, Response, Scheme, Url};
+use crate::reach::{Namer, may_dial};
 use crate::time::{Duration, Instant};
 
 /// Time for one address to react before the next is tried (chosen).
@@ -68,7 +69,7 @@ enum State {
     /// The answer is fetched over HTTP. With what was wrong with the last response.
     Fetching(Option<TrackerError>),
     Resolving,
-    Asking,
+    Asking { at: IpAddr },
     Done,
 }
 
@@ -117,19 +118,20 @@ impl Exchange {
     /// When to call [`Exchange::handle_timeout`]. A fetch has a deadline of its own.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Resolving | State::Asking => Some(self.deadline),
+            State::Resolving | State::Asking { .. } => Some(self.deadline),
             State::Fetching(_) | State::Done => None,
         }
     }
 
     // Over HTTP.
 
-    /// A response was fetched.
-    pub fn handle_response(&mut self, response: &Response) {
+    /// A response was fetched, from this address.
+    pub fn handle_response(&mut self, response: &Response, from: Option<IpAddr>) {
         let State::Fetching(problem) = &mut self.state else { return };
         match read(&self.question, response) {
+            Ok(answer) => self.end(Ok(believed(answer, from))),
             // A tracker's own words count for each of its addresses.
-            result @ (Ok(_) | Err(TrackerError::Refused { .. })) => self.end(result),
+            result @ Err(TrackerError::Refused { .. }) => self.end(result),
             Err(why) => {
                 *problem = Some(why);
                 self.steps.push_back(Step::TryNext);
@@ -181,12 +183,11 @@ impl Exchange {
 
     /// The UDP client is done with the question.
     pub fn handle_answer(&mut self, now: Instant, result: Result<Answer, TrackerError>) {
-        if !matches!(self.state, State::Asking) {
-            return;
-        }
+        let State::Asking { at } = self.state else { return };
         match result {
             Err(TrackerError::TimedOut) => self.ask_next(now, TrackerError::TimedOut),
-            result => self.end(result),
+            Ok(answer) => self.end(Ok(believed(answer, Some(at)))),
+            Err(why) => self.end(Err(why)),
         }
     }
 
@@ -222,7 +223,7 @@ impl Exchange {
         let others = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX);
         let share = left / others.saturating_add(1);
         let patience = if others == 0 { share } else { share.min(ADDRESS_TIMEOUT) };
-        self.state = State::Asking;
+        self.state = State::Asking { at: to.ip() };
         self.steps.push_back(Step::Ask { to, patience });
     }
 
@@ -230,6 +231,15 @@ impl Exchange {
         self.state = State::Done;
         self.steps.push_back(Step::Done(result));
     }
+}
+
+/// What may be believed of an answer from this address: no peers that are nearer than the tracker.
+fn believed(mut answer: Answer, from: Option<IpAddr>) -> Answer {
+    if let (Answer::Announce(announce), Some(from)) = (&mut answer, from) {
+        announce.answered_by = Some(from);
+        announce.peers.retain(|peer| may_dial(*peer, Namer::Tracker(from)));
+    }
+    answer
 }
 
 /// The answer to a question in a response.

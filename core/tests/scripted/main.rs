@@ -2,7 +2,9 @@
 
 mod claims;
 mod padding;
+mod reach;
 mod redial;
 mod scene;
 mod selection;
+
 mod wasteful;

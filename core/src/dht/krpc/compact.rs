@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::dht::node_id::{ID_LEN, NodeId};
+use crate::reach::{Namer, may_name};
 
 /// A node: its id, and where it is reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
@@ -73,30 +74,9 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
 }
 
 /// Whether a node or peer can be at this address, if whoever named it is at `teller`: a port that
-/// is not 0 and a unicast address, and nothing local from a stranger who is not (so that nobody is
-/// sent to the services of their own machine or network).
+/// is not 0 and an address that reaches as far as the teller's own.
 pub fn is_plausible(addr: SocketAddr, teller: SocketAddr) -> bool {
-    if addr.port() == 0 {
-        return false;
-    }
-    let (ip, teller) = (addr.ip(), teller.ip());
-    if ip.is_loopback() {
-        return teller.is_loopback();
-    }
-    match ip {
-        IpAddr::V4(v4) => {
-            let [first, ..] = v4.octets();
-            first != 0
-                && first < 224
-                && (!(v4.is_private() || v4.is_link_local()) || super::super::is_exempt(teller))
-        }
-        IpAddr::V6(v6) => {
-            let local = v6.is_unicast_link_local() || v6.is_unique_local();
-            !v6.is_unspecified()
-                && !v6.is_multicast()
-                && (!local || super::super::is_exempt(teller))
-        }
-    }
+    addr.port() != 0 && may_name(addr.ip(), Namer::Dht(teller.ip()))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::family::Family;
 use crate::notice::TorrentNotice;
 use crate::piece::{BLOCK_LEN, InfoHash};
 use crate::random::PolicyRng;
+use crate::reach::{Namer, may_dial, may_name};
 use crate::session::Session;
 use crate::session::announces::{AnnounceResult, Errand};
 use crate::session::op::{NamedPeer, OpOwner};
@@ -103,8 +104,9 @@ impl Torrent {
     ) {
         if infohash != self.identity.primary() {
             if let Ok(answer) = result {
+                let tracker_ip = answer.answered_by;
                 self.found_peers(session, infohash, PeerSource::Tracker, &answer.peers);
-                self.look_up_listed_peers(session, infohash, answer.named_peers);
+                self.look_up_listed_peers(session, infohash, answer.named_peers, tracker_ip);
             }
             return;
         }
@@ -112,13 +114,14 @@ impl Torrent {
         match (answered, result) {
             (Answer::Late, _) => return,
             (Answer::Heard { url }, Ok(answer)) => {
+                let tracker_ip = answer.answered_by;
                 self.swarm.book.recall_unreachable(session.now);
                 self.found_peers(session, infohash, PeerSource::Tracker, &answer.peers);
                 if let Some(ip) = answer.external_ip {
                     self.learn_address(session, ip);
                 }
                 let peers = answer.peers.len() + answer.named_peers.len();
-                self.look_up_listed_peers(session, infohash, answer.named_peers);
+                self.look_up_listed_peers(session, infohash, answer.named_peers, tracker_ip);
                 let warning = answer.warning;
                 session.notify(self.id, TorrentNotice::TrackerAnswered { url, peers, warning });
             }
@@ -169,11 +172,11 @@ impl Torrent {
     pub(super) fn look_up_peer(
         &self,
         session: &mut Session,
-        source: PeerSource,
+        (source, namer): (PeerSource, Namer),
         infohash: InfoHash,
         (host, port): (&str, u16),
     ) {
-        let peer = NamedPeer { port, source, infohash };
+        let peer = NamedPeer { port, source, namer, infohash };
         session.resolve(OpOwner::Peer(self.id, peer), host);
     }
 
@@ -182,12 +185,14 @@ impl Torrent {
         session: &mut Session,
         infohash: InfoHash,
         names: Vec<(String, u16)>,
+        tracker: Option<IpAddr>,
     ) {
         if !self.welcomes_peers() {
             return;
         }
+        let by = (PeerSource::Tracker, tracker.map_or(Namer::Torrent, Namer::Tracker));
         for (host, port) in names_to_look_up(names, &mut self.policy) {
-            self.look_up_peer(session, PeerSource::Tracker, infohash, (&host, port));
+            self.look_up_peer(session, by, infohash, (&host, port));
         }
     }
 
@@ -198,8 +203,8 @@ impl Torrent {
         peer: NamedPeer,
         result: Result<Vec<IpAddr>, ResolveError>,
     ) {
-        let NamedPeer { port, source, infohash } = peer;
-        let addrs = result.unwrap_or_default().into_iter();
+        let NamedPeer { port, source, namer, infohash } = peer;
+        let addrs = result.unwrap_or_default().into_iter().filter(|ip| may_name(*ip, namer));
         let peers: Vec<SocketAddr> = addrs.map(|ip| SocketAddr::new(ip, port)).collect();
         self.found_peers(session, infohash, source, &peers);
     }
@@ -216,8 +221,9 @@ impl Torrent {
 
     /// A peer says that it has a node (BEP 5, `port` message).
     pub(super) fn peer_has_node(&self, session: &mut Session, remote: SocketAddr, port: u16) {
-        if self.discovery_allowed() && port != 0 {
-            session.dht.met.push(SocketAddr::new(remote.ip(), port));
+        let addr = SocketAddr::new(remote.ip(), port);
+        if self.discovery_allowed() && may_dial(addr, Namer::Itself) {
+            session.dht.met.push(addr);
         }
     }
 

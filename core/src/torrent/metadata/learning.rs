@@ -17,6 +17,7 @@ use crate::peer::PeerSlot;
 use crate::peer::early::EarlyPieces;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::piece_hash::PieceHash;
+use crate::reach::Namer;
 use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
@@ -53,12 +54,8 @@ impl Torrent {
                     self.swarm.book.add(*addr, PeerSource::User, session.now);
                 }
                 PeerAddress::Name(host, port) => {
-                    self.look_up_peer(
-                        session,
-                        PeerSource::User,
-                        self.identity.primary(),
-                        (host, *port),
-                    );
+                    let by = (PeerSource::User, Namer::Torrent);
+                    self.look_up_peer(session, by, self.identity.primary(), (host, *port));
                 }
             }
         }

@@ -222,10 +222,21 @@ fn addresses_that_nobody_has_are_refused() {
 }
 
 #[test]
+fn ports_of_the_system_are_named_by_the_user_and_trackers_alone() {
+    let mut book = book(10);
+    let system: SocketAddr = "1.2.3.4:22".parse().unwrap();
+    for source in [PeerSource::Lsd, PeerSource::Dht, PeerSource::Pex, PeerSource::Incoming] {
+        assert_eq!(book.add(system, source, NOW), Added::Invalid, "{source:?}");
+    }
+    assert_eq!(book.add(system, PeerSource::Tracker, NOW), Added::New);
+    assert_eq!(book.add(system, PeerSource::User, NOW), Added::Known);
+}
+
+#[test]
 fn one_address_in_two_forms_is_one_peer() {
     let mut book = book(10);
-    book.add("[::ffff:1.2.3.4]:5".parse().unwrap(), PeerSource::Pex, NOW);
-    assert_eq!(book.add("1.2.3.4:5".parse().unwrap(), PeerSource::Pex, NOW), Added::Known);
+    book.add("[::ffff:1.2.3.4]:5005".parse().unwrap(), PeerSource::Pex, NOW);
+    assert_eq!(book.add("1.2.3.4:5005".parse().unwrap(), PeerSource::Pex, NOW), Added::Known);
 }
 
 #[test]

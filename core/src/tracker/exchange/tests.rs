@@ -78,9 +78,10 @@ impl Ladder {
                     fetch::Step::Close => Step::Close,
                 });
             } else if let Some(output) = self.fetch.as_mut().and_then(Fetch::poll_output) {
+                let from = self.fetch.as_ref().and_then(Fetch::answered_by);
                 match output {
                     Output::Requested => {}
-                    Output::Response(response) => self.exchange.handle_response(&response),
+                    Output::Response(response) => self.exchange.handle_response(&response, from),
                     Output::Failed(why) => self.exchange.handle_failed(why),
                     other => panic!("{other:?}"),
                 }
@@ -383,9 +384,14 @@ fn udp_tracker_is_asked_at_each_address() {
     ladder.expect(&ask("127.0.0.1:6969", 10));
     ladder.exchange.handle_answer(Instant::from_secs(10), Err(TrackerError::TimedOut));
     ladder.expect(&ask("1.1.1.1:6969", 20));
-    let answer = Answer::Announce(AnnounceResponse::new(Duration::from_secs(900)));
-    ladder.exchange.handle_answer(Instant::from_secs(11), Ok(answer.clone()));
-    assert_eq!(ladder.expect_done(), Ok(answer));
+    let mut answer = AnnounceResponse::new(Duration::from_secs(900));
+    let near = ["127.0.0.1:22", "192.168.1.1:80", "[::ffff:10.0.0.1]:5", "2.2.2.2:5"];
+    answer.peers = near.map(|peer| peer.parse().unwrap()).to_vec();
+    ladder.exchange.handle_answer(Instant::from_secs(11), Ok(Answer::Announce(answer.clone())));
+    // What is nearer than the tracker is not believed.
+    answer.peers = vec!["2.2.2.2:5".parse().unwrap()];
+    answer.answered_by = Some("1.1.1.1".parse().unwrap());
+    assert_eq!(ladder.expect_done(), Ok(Answer::Announce(answer)));
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn ask_http(
     }
     while let Some(output) = fetch.poll_output() {
         if let Output::Response(response) = output {
-            exchange.handle_response(&response);
+            exchange.handle_response(&response, fetch.answered_by());
         }
     }
     match exchange.poll_step() {
