@@ -185,7 +185,7 @@ impl Torrent {
 
     /// Whether it fetches pieces now.
     fn is_downloading(&self) -> bool {
-        let waits = self.files.retry.is_failing() || self.files.claims.is_undecided();
+        let waits = self.files.retry.stops_all() || self.files.claims.is_undecided();
         self.is_active() && !self.is_finished() && !waits
     }
 

@@ -42,8 +42,8 @@ impl Torrent {
     ) -> Result<(), Violation> {
         let geometry = self.content.as_ref().map(|content| content.geometry());
         let checked = upload::check_request(geometry, block);
-        let has =
-            self.download.picker.have().has(block.piece) && self.is_active() && !self.cannot_read();
+        let is_refused = self.files.retry.refuses(block.piece);
+        let has = self.download.picker.have().has(block.piece) && self.is_active() && !is_refused;
         let bound = session.config.bounds.peer_requests;
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return checked };
         let is_queued =
@@ -118,6 +118,7 @@ impl Torrent {
         session.read_ahead -= run.length as usize;
         match result {
             Ok(DiskDone::Read(data)) if data.len() == run.length as usize => {
+                self.files.retry.other_was_read();
                 if let Some(peer) = self.swarm.peers.get_mut(slot) {
                     let held = peer.upload.uploads.ready_bytes();
                     peer.upload.uploads.run_read(run, &data);
@@ -131,8 +132,7 @@ impl Torrent {
             Err(error) => {
                 self.read_failed(session, slot, run);
                 if error.kind != DiskErrorKind::UnknownStore {
-                    self.files.retry.read_failed(run.piece);
-                    self.disk_failed(session, *error);
+                    self.piece_unreadable(session, run.piece, *error);
                 }
             }
         }

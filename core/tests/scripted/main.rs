@@ -6,5 +6,5 @@ mod reach;
 mod redial;
 mod scene;
 mod selection;
-
+mod unreadable;
 mod wasteful;

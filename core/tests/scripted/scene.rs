@@ -156,6 +156,10 @@ impl Scene {
         &self.host.nodes[0].env
     }
 
+    pub(crate) fn disk_mut(&mut self) -> &mut MemoryDisk {
+        &mut self.host.nodes[0].env
+    }
+
     pub(crate) fn into_disk(mut self) -> MemoryDisk {
         std::mem::take(&mut self.host.nodes[0].env)
     }
@@ -254,6 +258,11 @@ impl Scene {
         let conn = self.accept(from)?;
         self.receive(conn, &hello(sample.infohash(), peer_id(peer), true));
         Some(conn)
+    }
+
+    /// A peer dials the engine and says nothing yet.
+    pub(crate) fn connect_in(&mut self, from: &str) -> Option<ConnId> {
+        self.accept(from)
     }
 
     fn accept(&mut self, from: &str) -> Option<ConnId> {

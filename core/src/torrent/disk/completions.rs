@@ -3,6 +3,7 @@
 
 use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest, StateName};
 use crate::notice::TorrentNotice;
+use crate::piece::PieceIndex;
 use crate::session::Session;
 use crate::session::op::{OpOwner, TorrentOp};
 use crate::storage::resume::Resume;
@@ -179,6 +180,27 @@ impl Torrent {
         }
     }
 
+    /// A piece could not be read for a peer: say so, refuse it, and try it again by and by. The rest
+    /// goes on, unless nothing can be read.
+    pub(in crate::torrent) fn piece_unreadable(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        error: DiskError,
+    ) {
+        self.files.retry.read_failed(piece);
+        self.part_unreadable(session, error);
+    }
+
+    fn part_unreadable(&mut self, session: &mut Session, error: DiskError) {
+        if error.kind == DiskErrorKind::Foreign || self.files.retry.cannot_read() {
+            return self.disk_failed(session, error);
+        }
+        if self.files.retry.part_failed(error.clone(), session.now) {
+            session.notify(self.id, TorrentNotice::DiskFailed { error });
+        }
+    }
+
     /// Tries whether the disk works again, with what failed.
     pub(in crate::torrent) fn probe_disk(&mut self, session: &mut Session) {
         match self.files.retry.probe(self.life.phase()) {
@@ -201,10 +223,10 @@ impl Torrent {
             }
             Ok(_) => {
                 if let Some(error) = self.files.retry.error().cloned() {
-                    self.disk_failed(session, error);
+                    self.part_unreadable(session, error);
                 }
             }
-            Err(error) => self.disk_failed(session, *error),
+            Err(error) => self.part_unreadable(session, *error),
         }
     }
 

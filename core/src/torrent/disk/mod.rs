@@ -7,6 +7,7 @@
 //! | `padding_pieces` | which pieces of padding are hashed for all |
 //! | `claims` | whose the files are that are to be written, and what is to be made |
 //! | `retry` | what waits for a disk that fails, and when it is tried again |
+//! | `unreadable` | which pieces are refused because they cannot be read |
 //! | `saving` | when all is recorded, and whether it may be said to be complete |
 //! | `resume_saver` | the rhythm of flushing and recording |
 //!
@@ -22,6 +23,7 @@ mod retry;
 mod reuse;
 mod saving;
 mod startup;
+mod unreadable;
 
 use crate::torrent::disk::checker::Checker;
 use crate::torrent::disk::claims::Claims;

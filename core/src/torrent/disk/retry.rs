@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use crate::disk::DiskError;
 use crate::piece::PieceIndex;
 use crate::time::{Duration, Instant};
+use crate::torrent::disk::unreadable::Unreadable;
 use crate::torrent::lifecycle::Phase;
 
 /// First wait before the disk is tried again (chosen).
@@ -21,8 +22,8 @@ pub(crate) struct Retry {
     failure: Option<Box<Failure>>,
     /// Verified pieces whose write failed: they wait in memory for the disk to recover.
     failed_writes: BTreeSet<PieceIndex>,
-    /// A piece that could not be read for a peer: the disk works again when it can.
-    failed_read: Option<PieceIndex>,
+    /// Pieces that could not be read for a peer: the disk works again when they can.
+    failed_reads: Option<Box<Unreadable>>,
 }
 
 #[derive(Debug)]
@@ -31,6 +32,8 @@ struct Failure {
     wait: Duration,
     /// `None` while a probe is under way, or if only the user can help.
     retry_at: Option<Instant>,
+    /// Whether nothing is fetched meanwhile: more than some pieces is concerned.
+    stops_all: bool,
 }
 
 /// With what a failing disk is tried.
@@ -53,6 +56,15 @@ pub(crate) enum Probe {
 impl Retry {
     /// The disk failed; whether it worked until now.
     pub(crate) fn failed(&mut self, error: DiskError, now: Instant) -> bool {
+        let is_new = self.part_failed(error, now);
+        if let Some(failure) = &mut self.failure {
+            failure.stops_all = true;
+        }
+        is_new
+    }
+
+    /// Some pieces could not be read, and the rest goes on; whether the disk worked until now.
+    pub(crate) fn part_failed(&mut self, error: DiskError, now: Instant) -> bool {
         if let Some(failure) = &mut self.failure {
             failure.error = error;
             if failure.retry_at.is_none() {
@@ -62,13 +74,15 @@ impl Retry {
             return false;
         }
         let retry_at = Some(now + FIRST_WAIT);
-        self.failure = Some(Box::new(Failure { error, wait: FIRST_WAIT, retry_at }));
+        let stops_all = false;
+        self.failure = Some(Box::new(Failure { error, wait: FIRST_WAIT, retry_at, stops_all }));
         true
     }
 
     /// Only the user can help: it is not tried again.
     pub(crate) fn refused(&mut self, error: DiskError) {
-        self.failure = Some(Box::new(Failure { error, wait: FIRST_WAIT, retry_at: None }));
+        let (retry_at, stops_all) = (None, true);
+        self.failure = Some(Box::new(Failure { error, wait: FIRST_WAIT, retry_at, stops_all }));
     }
 
     /// The files are looked at anew: nothing is known to fail.
@@ -86,6 +100,11 @@ impl Retry {
         self.failure.is_some()
     }
 
+    /// Whether nothing is to be fetched because of it.
+    pub(crate) fn stops_all(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.stops_all)
+    }
+
     /// When the disk is to be tried.
     pub(crate) fn due_at(&self) -> Option<Instant> {
         self.failure.as_ref()?.retry_at
@@ -98,9 +117,9 @@ impl Retry {
             Phase::Opening => Probe::Open,
             Phase::Checking => Probe::Check,
             Phase::Claiming => Probe::Save,
-            _ => match (self.failed_writes.first(), self.failed_read) {
+            _ => match (self.failed_writes.first(), &mut self.failed_reads) {
                 (Some(&piece), _) => Probe::Write(piece),
-                (None, Some(piece)) => Probe::Read(piece),
+                (None, Some(reads)) => reads.next_to_try().map_or(Probe::Prepare, Probe::Read),
                 (None, None) => Probe::Prepare,
             },
         })
@@ -109,9 +128,10 @@ impl Retry {
     /// Something that failed has worked. What waits to be written, if everything works again.
     pub(crate) fn worked(&mut self, now: Instant) -> Option<Vec<PieceIndex>> {
         let failure = self.failure.as_mut()?;
-        if self.failed_read.is_some() {
+        if let Some(reads) = &self.failed_reads {
             // It can be written to; whether it can be read is to be tried as well.
             failure.retry_at.get_or_insert(now + FIRST_WAIT);
+            failure.stops_all = reads.is_whole();
             return None;
         }
         self.failure = None;
@@ -140,17 +160,29 @@ impl Retry {
 
     /// A piece could not be read for a peer.
     pub(crate) fn read_failed(&mut self, piece: PieceIndex) {
-        self.failed_read = Some(piece);
+        self.failed_reads.get_or_insert_default().failed(piece);
     }
 
-    /// It could be read again.
+    /// One of those could be read again.
     pub(crate) fn read(&mut self) {
-        self.failed_read = None;
+        self.failed_reads = None;
     }
 
-    /// Whether the disk does not give what we have.
+    /// Another piece was read for a peer.
+    pub(crate) fn other_was_read(&mut self) {
+        if let Some(reads) = &mut self.failed_reads {
+            reads.other_was_read();
+        }
+    }
+
+    /// Whether the disk gives nothing of what we have.
     pub(crate) fn cannot_read(&self) -> bool {
-        self.failed_read.is_some()
+        self.failed_reads.as_ref().is_some_and(|reads| reads.is_whole())
+    }
+
+    /// Whether the disk does not give this piece.
+    pub(crate) fn refuses(&self, piece: PieceIndex) -> bool {
+        self.failed_reads.as_ref().is_some_and(|reads| reads.refuses(piece))
     }
 }
 
@@ -218,6 +250,22 @@ mod tests {
         assert!(!retry.is_failing() && retry.has_failed_writes());
         retry.written(PieceIndex(1));
         assert!(!retry.has_failed_writes());
+    }
+
+    #[test]
+    fn pieces_that_cannot_be_read_stop_nothing_else_until_they_are_many() {
+        let mut retry = Retry::default();
+        retry.read_failed(PieceIndex(2));
+        assert!(retry.part_failed(full(), Instant::ZERO));
+        assert!(retry.is_failing() && !retry.stops_all() && !retry.cannot_read());
+        assert!(retry.refuses(PieceIndex(2)) && !retry.refuses(PieceIndex(3)));
+        assert!(!retry.failed(full(), Instant::ZERO));
+        assert!(retry.stops_all(), "something could not be written");
+        retry.probe(Phase::Running);
+        assert_eq!(retry.worked(Instant::ZERO), None);
+        assert!(!retry.stops_all() && retry.is_failing());
+        (3..5).for_each(|piece| retry.read_failed(PieceIndex(piece)));
+        assert!(retry.cannot_read() && retry.refuses(PieceIndex(9)));
     }
 
     #[test]
