@@ -6,12 +6,13 @@
 //! all pieces alone, several at once: the honest one ends the fetch, a liar is proved one. Who is
 //! late or rejects waits, longer each time, while others are asked; nobody is given up.
 //!
-//! Peers that claim different sizes are of different attempts. Invariants: no more than
-//! `2 * limit` bytes are held, whatever is claimed; what is complete has the infohash, and both if both
-//! are known. A piece is
-//! hashed when all before it are here, so the work per piece is bounded by what was received.
+//! Peers that claim different sizes are of different attempts, all of them under way at once: however
+//! many claim another size, and however slowly they send, whoever claims the right one is asked at once
+//! (defence 44). A claim costs a few bytes; if what has come of all exceeds `2 * limit` bytes, the
+//! attempt that holds most gives way. Invariants: no more than that is held, whatever is claimed; what is
+//! complete has the infohash, and both if both are known. A piece is hashed when all before it are
+//! here, so the work per piece is bounded by what was received.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -32,10 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// Longest wait (chosen).
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Sizes that are tried at once (chosen).
-const SHARED_ATTEMPTS: usize = 2;
-/// Suspects that are tried at once (chosen).
-const ALONE_ATTEMPTS: usize = 4;
+/// Attempts kept that no peer goes on with, those that came furthest (chosen).
+const LEFT_ATTEMPTS: usize = 2;
 /// After this many shared attempts that failed everybody is tried alone (chosen).
 const SHARED_FAILURES: u32 = 3;
 
@@ -93,16 +92,19 @@ struct Source {
     suspect: bool,
 }
 
+/// A size, and whose pieces only, if it is a suspect's attempt.
+type AttemptKey = (u32, Option<SocketAddr>);
+
 /// Pieces that are put together.
 #[derive(Debug)]
 struct Attempt {
     size: u32,
     /// Whose pieces only, if it is a suspect's.
     alone: Option<SocketAddr>,
-    pieces: Vec<Option<Piece>>,
+    pieces: BTreeMap<u32, Piece>,
     hasher: InfoHasher,
     /// Pieces hashed: all before this one.
-    hashed: usize,
+    hashed: u32,
     received_bytes: u32,
 }
 
@@ -132,11 +134,16 @@ impl MetadataFetch {
             self.remove(peer);
             return false;
         }
-        if self.sources.get(&peer).is_some_and(|source| source.size == size) {
-            return true;
+        match self.sources.get(&peer) {
+            None => _ = self.sources.insert(peer, Source::new(size)),
+            Some(source) if source.size == size => {}
+            // Another size makes it no other peer.
+            Some(&Source { strikes, not_before, suspect, .. }) => {
+                let source = Source { strikes, not_before, suspect, ..Source::new(size) };
+                self.attempts.retain(|attempt| attempt.alone != Some(peer));
+                self.sources.insert(peer, source);
+            }
         }
-        self.remove(peer);
-        self.sources.insert(peer, Source::new(size));
         true
     }
 
@@ -148,7 +155,7 @@ impl MetadataFetch {
 
     /// The next piece to ask a peer for; to be called until there is none.
     pub fn next_request(&mut self, now: Instant) -> Option<(SocketAddr, u32)> {
-        self.begin_attempts(now);
+        self.begin_attempts();
         let mut idle: Vec<_> = self
             .sources
             .iter()
@@ -186,6 +193,7 @@ impl MetadataFetch {
             return Received::Accepted;
         }
         source.delivered(now);
+        self.make_room(data.len());
         let Some(at) = self.attempt_of(peer) else { return Received::Accepted };
         let Some(attempt) = self.attempts.get_mut(at) else { return Received::Accepted };
         attempt.insert(piece, peer, data);
@@ -240,53 +248,50 @@ impl MetadataFetch {
         self.attempts.iter().position(|a| a.alone == alone && a.size == source.size)
     }
 
-    /// Begins the attempts that there are willing peers and room for.
-    fn begin_attempts(&mut self, now: Instant) {
-        let mut votes: BTreeMap<u32, usize> = BTreeMap::new();
-        let mut suspects = Vec::new();
-        for (&peer, source) in self.sources.iter().filter(|(_, source)| source.is_willing(now)) {
-            if self.is_alone(source) {
-                suspects.push((source.strikes, peer, source.size));
-            } else {
-                *votes.entry(source.size).or_default() += 1;
+    /// Begins an attempt for each claim that there is none for, and forgets those that nobody makes.
+    fn begin_attempts(&mut self) {
+        let keys = self.sources.iter().map(|(&peer, source)| self.key_of(peer, source));
+        let mut missing: BTreeSet<AttemptKey> = keys.collect();
+        let mut left = Vec::new();
+        for (at, attempt) in self.attempts.iter().enumerate() {
+            if !missing.remove(&attempt.key()) {
+                left.push((attempt.received_bytes, at));
             }
         }
-        let mut sizes: Vec<_> = votes.into_iter().map(|(size, n)| (Reverse(n), size)).collect();
-        sizes.sort_unstable();
-        suspects.sort_unstable();
-        let shared = sizes.into_iter().take(SHARED_ATTEMPTS).map(|(_, size)| (size, None));
-        let alone = suspects.into_iter().map(|(_, peer, size)| (size, Some(peer)));
-        let wanted: Vec<_> = shared.chain(alone.take(ALONE_ATTEMPTS)).collect();
-        for (size, alone) in wanted {
-            let is_same = |a: &Attempt| a.alone == alone && a.size == size;
-            if !self.attempts.iter().any(is_same) && self.make_room(size, alone.is_some(), now) {
-                self.attempts.push(Attempt::new(size, alone, &self.expected));
-            }
+        // The claims of those that are here begin at nothing. What was left is gone on with when
+        // somebody comes who claims the same.
+        left.sort_unstable();
+        let forgotten = left.len().saturating_sub(LEFT_ATTEMPTS);
+        let mut forgotten: Vec<usize> =
+            left.into_iter().take(forgotten).map(|(_, at)| at).collect();
+        forgotten.sort_unstable();
+        for at in forgotten.into_iter().rev() {
+            self.attempts.swap_remove(at);
+        }
+        for key in missing {
+            self.attempts.push(Attempt::new(key, &self.expected));
         }
     }
 
-    /// Whether there is room for an attempt, if need be after giving up some that nobody goes on
-    /// with.
-    fn make_room(&mut self, size: u32, alone: bool, now: Instant) -> bool {
-        loop {
-            let of_kind = self.attempts.iter().filter(|a| a.alone.is_some() == alone).count();
-            let bytes: u64 = self.attempts.iter().map(|attempt| u64::from(attempt.size)).sum();
-            let most = if alone { ALONE_ATTEMPTS } else { SHARED_ATTEMPTS };
-            if of_kind < most && bytes + u64::from(size) <= 2 * u64::from(self.limit) {
-                return true;
-            }
-            let given_up = self.attempts.iter().position(|attempt| {
-                !self.sources.iter().any(|(&peer, source)| {
-                    source.is_willing(now) && self.belongs(peer, source, attempt)
-                })
-            });
-            let Some(at) = given_up else { return false };
+    /// Makes room for so many bytes: the attempts that hold most give way.
+    fn make_room(&mut self, bytes: usize) {
+        let held = |attempts: &[Attempt]| -> u64 {
+            attempts.iter().map(|attempt| u64::from(attempt.received_bytes)).sum()
+        };
+        while held(&self.attempts) + bytes as u64 > 2 * u64::from(self.limit) {
+            let all = self.attempts.iter().enumerate();
+            let most = all.max_by_key(|(_, attempt)| attempt.received_bytes).map(|(at, _)| at);
+            let Some(at) = most else { return };
             self.drop_attempt(at);
         }
     }
 
+    fn key_of(&self, peer: SocketAddr, source: &Source) -> AttemptKey {
+        (source.size, self.is_alone(source).then_some(peer))
+    }
+
     fn belongs(&self, peer: SocketAddr, source: &Source, attempt: &Attempt) -> bool {
-        attempt.size == source.size && attempt.alone == self.is_alone(source).then_some(peer)
+        attempt.key() == self.key_of(peer, source)
     }
 
     /// Takes an attempt out; its peers owe nothing any more.
@@ -311,7 +316,7 @@ impl MetadataFetch {
     fn choose_piece(&self, peer: SocketAddr) -> Option<u32> {
         let attempt = self.attempts.get(self.attempt_of(peer)?)?;
         let source = self.sources.get(&peer)?;
-        let mut requesters = vec![0_usize; attempt.pieces.len()];
+        let mut requesters = vec![0_usize; attempt.piece_count() as usize];
         for (&other, source) in &self.sources {
             if self.belongs(other, source, attempt) {
                 for &piece in &source.asked {
@@ -323,9 +328,8 @@ impl MetadataFetch {
         }
         let missing = || {
             (0_u32..)
-                .zip(attempt.pieces.iter().zip(&requesters))
-                .filter(|(_, (piece, _))| piece.is_none())
-                .map(|(index, (_, &count))| (index, count))
+                .zip(requesters.iter().copied())
+                .filter(|(index, _)| !attempt.pieces.contains_key(index))
         };
         let unasked = missing().find(|(_, count)| *count == 0);
         let owed_elsewhere = || {
@@ -341,7 +345,7 @@ impl MetadataFetch {
     fn finish(&mut self, at: usize) -> Received {
         let attempt = self.drop_attempt(at);
         let givers: BTreeSet<SocketAddr> =
-            attempt.pieces.iter().flatten().map(|piece| piece.from).collect();
+            attempt.pieces.values().map(|piece| piece.from).collect();
         match attempt.hasher.clone().finish() {
             Match::All => return Received::Complete(attempt.joined()),
             Match::One => return Received::TwoTorrents,
@@ -426,12 +430,11 @@ impl Source {
 }
 
 impl Attempt {
-    fn new(size: u32, alone: Option<SocketAddr>, expected: &InfoHashes) -> Self {
-        let pieces = size.div_ceil(METADATA_PIECE_LEN);
+    fn new((size, alone): AttemptKey, expected: &InfoHashes) -> Self {
         Attempt {
             size,
             alone,
-            pieces: (0..pieces).map(|_| None).collect(),
+            pieces: BTreeMap::new(),
             hasher: InfoHasher::new(expected),
             hashed: 0,
             received_bytes: 0,
@@ -439,26 +442,33 @@ impl Attempt {
     }
 
     fn insert(&mut self, index: u32, from: SocketAddr, data: &[u8]) {
-        let Some(place) = self.pieces.get_mut(index as usize) else { return };
-        if place.is_some() {
+        if index >= self.piece_count() || self.pieces.contains_key(&index) {
             return;
         }
         // A copy: the read buffer it came in is larger.
-        *place = Some(Piece { data: Bytes::copy_from_slice(data), from });
+        self.pieces.insert(index, Piece { data: Bytes::copy_from_slice(data), from });
         self.received_bytes += data.len() as u32;
-        while let Some(Some(piece)) = self.pieces.get(self.hashed) {
+        while let Some(piece) = self.pieces.get(&self.hashed) {
             self.hasher.update(&piece.data);
             self.hashed += 1;
         }
     }
 
+    fn key(&self) -> AttemptKey {
+        (self.size, self.alone)
+    }
+
+    fn piece_count(&self) -> u32 {
+        self.size.div_ceil(METADATA_PIECE_LEN)
+    }
+
     fn is_complete(&self) -> bool {
-        self.hashed == self.pieces.len()
+        self.hashed == self.piece_count()
     }
 
     fn joined(self) -> Bytes {
         let mut bytes = BytesMut::with_capacity(self.size as usize);
-        for piece in self.pieces.into_iter().flatten() {
+        for piece in self.pieces.into_values() {
             bytes.extend_from_slice(&piece.data);
         }
         bytes.freeze()

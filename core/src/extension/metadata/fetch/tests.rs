@@ -187,17 +187,73 @@ fn what_was_not_asked_for_and_what_does_not_fit_is_not_kept() {
 }
 
 #[test]
-fn what_is_held_is_bounded_whatever_is_claimed() {
+fn what_is_held_is_bounded_whatever_is_claimed_and_sent() {
     let (_, mut fetch) = fetch(100);
-    for number in 1..=200 {
-        fetch.offered(peer(number), LIMIT - u32::from(number));
-    }
-    for second in 1..100 {
-        requests(&mut fetch, at(second));
+    let claim = |number: u8| LIMIT - u32::from(number);
+    for second in 1..40 {
+        for number in 1..=30 {
+            // Some change what they claim all the time.
+            let other = if number > 15 { second as u8 } else { 0 };
+            fetch.offered(peer(number), claim(number.wrapping_add(other)));
+        }
+        for (who, piece) in requests(&mut fetch, at(second)) {
+            let size = fetch.sources[&who].size;
+            // The last piece never comes.
+            if piece < 60 {
+                let data = vec![1; piece_len(size, piece).expect("asked") as usize];
+                fetch.received(at(second), who, piece, None, &data);
+            }
+        }
         fetch.handle_timeout(at(second));
-        let held: u64 = fetch.attempts.iter().map(|attempt| u64::from(attempt.size)).sum();
-        assert!(held <= 2 * u64::from(LIMIT));
+        let held: usize =
+            fetch.attempts.iter().flat_map(|a| a.pieces.values()).map(|p| p.data.len()).sum();
+        assert!(held <= 2 * LIMIT as usize, "{held}");
+        assert!(fetch.attempts.len() <= 30 + LEFT_ATTEMPTS);
     }
+}
+
+#[test]
+fn however_many_liars_drip_the_honest_peer_is_asked_at_once() {
+    let (metadata, mut fetch) = fetch(100_000);
+    for number in 1..=40 {
+        // Of two sizes, of many sizes, and of the right one.
+        let size = [200_000, 300_000, 400_000 + u32::from(number), 100_000][number as usize % 4];
+        fetch.offered(peer(number), size);
+    }
+    let mut owed = Vec::new();
+    for second in 1..120 {
+        if second == 30 {
+            fetch.offered(peer(250), 100_000);
+        }
+        let asked = requests(&mut fetch, at(second));
+        let (of_honest, of_liars): (Vec<_>, Vec<_>) =
+            asked.into_iter().partition(|(who, _)| *who == peer(250));
+        owed.extend(of_liars);
+        for request in of_honest {
+            if let Received::Complete(bytes) = honest(&mut fetch, &metadata, at(second), request) {
+                assert_eq!(bytes, metadata);
+                assert!(second <= 90, "after {second} s");
+                return;
+            }
+        }
+        // Each liar sends a piece just in time.
+        if second % 4 == 0 {
+            let mut served = BTreeSet::new();
+            owed.retain(|&(who, piece)| {
+                if !served.insert(who) {
+                    return true;
+                }
+                let Some(size) = fetch.sources.get(&who).map(|source| source.size) else {
+                    return false;
+                };
+                let Some(len) = piece_len(size, piece) else { return false };
+                fetch.received(at(second), who, piece, None, &vec![9; len as usize]);
+                false
+            });
+        }
+        fetch.handle_timeout(at(second));
+    }
+    panic!("the honest peer was not asked for all");
 }
 
 /// How a peer behaves.
