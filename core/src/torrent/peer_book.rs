@@ -9,7 +9,7 @@
 //! is in ordered indexes: no operation scans all peers, but for the two that re-order them.
 //!
 //! Invariants: at most `capacity` addresses, and of each source at most its share; addresses that
-//! nobody can have, and our own, are never in it; what is connecting or connected is no candidate
+//! nobody can have, and those that answered with our own peer id, are never in it; what is connecting or connected is no candidate
 //! and is not evicted; an address named by the user is not evicted. Bans are the session's: the
 //! book asks. How many connections there may be is the caller's to know.
 
@@ -377,11 +377,11 @@ impl PeerBook {
     }
 
     /// Our addresses as others see them, with the port we listen on, at most one of each family:
-    /// what BEP 40's priorities depend on. Goes through all addresses if that changes.
+    /// what BEP 40's priorities depend on. They may be wrong, and are dialled like any other: what is
+    /// ourselves, our peer id tells alone (defence 44). Goes through all addresses if that changes.
     pub fn set_external(&mut self, external: &[SocketAddr]) {
         if self.external != external {
             self.external = external.to_vec();
-            external.iter().for_each(|&addr| self.add_own(addr));
             self.reindex();
         }
     }

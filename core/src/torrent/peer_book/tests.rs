@@ -243,9 +243,21 @@ fn one_address_in_two_forms_is_one_peer() {
 fn our_own_address_is_never_in_it() {
     let mut book = book(10);
     book.add(addr(1), PeerSource::Tracker, NOW);
-    book.set_external(&[addr(1)]);
+    book.add_own(addr(1));
     assert!(book.is_empty());
     assert_eq!(book.add(addr(1), PeerSource::Tracker, NOW), Added::Own);
+}
+
+/// Of a tracker that says an honest peer's address is ours.
+#[test]
+fn address_that_others_say_is_ours_is_dialled_like_any_other() {
+    let mut book = book(10);
+    book.add(addr(1), PeerSource::Tracker, NOW);
+    book.set_external(&[addr(1), addr(2)]);
+    assert_eq!(book.add(addr(2), PeerSource::Tracker, NOW), Added::New);
+    let mut dialled = [next(&mut book, NOW), next(&mut book, NOW)];
+    dialled.sort();
+    assert_eq!(dialled, [Some(addr(1)), Some(addr(2))]);
 }
 
 #[test]
