@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::peer::claims::WholeClaims;
 use crate::peer::early::EarlyPieces;
 use crate::peer::pipeline::Pipeline;
+use crate::peer::refusals::Refusals;
 use crate::piece::{Block, PieceIndex};
 use crate::rate::RateMeter;
 
@@ -35,6 +36,8 @@ pub(crate) struct PeerDownload {
     pub(crate) interesting: u32,
 
     pub(crate) pipeline: Pipeline,
+    /// What the peer rejected lately.
+    pub(crate) refusals: Refusals,
     /// Pieces the peer lets us fetch while it chokes us.
     pub(crate) allowed_to_us: SmallVec<[PieceIndex; 4]>,
     pub(crate) suggested: SmallVec<[PieceIndex; 4]>,
@@ -63,6 +66,7 @@ impl PeerDownload {
             counted_as_seed: false,
             interesting: 0,
             pipeline: Pipeline::new(config.bounds.own_requests, config.timeouts.snub),
+            refusals: Refusals::default(),
             allowed_to_us: SmallVec::new(),
             suggested: SmallVec::new(),
             suggests: false,

@@ -12,6 +12,7 @@ mod gossip;
 pub(crate) mod hash_uploads;
 pub(crate) mod offences;
 pub mod pipeline;
+pub(crate) mod refusals;
 mod reqq;
 mod upload;
 pub(crate) mod upload_queue;

@@ -13,7 +13,8 @@
 //! failure tells who lied, and a torrent of one piece ends among peers that corrupt.
 //!
 //! When every missing block that can be had is requested, the end game begins: a block may then be
-//! requested of [`MAX_REQUESTERS`] peers.
+//! requested of [`MAX_REQUESTERS`] peers. Where it is, a peer that has sent us blocks takes the place of
+//! one that has not, which may never (defence 42).
 //!
 //! A new piece is found by walking the buckets from the rarest piece, which ends soon for a peer
 //! that has much; after as many steps as its bitfield has words, by reading that.
@@ -46,6 +47,9 @@ impl Picker {
     /// them as requested. They come from as few pieces as possible.
     ///
     /// Each must come back through [`Picker::received`] or [`Picker::release`].
+    ///
+    /// Returns requests that others gave up for these, in the end game: they are forgotten here;
+    /// cancel them.
     pub fn pick(
         &mut self,
         peer: PeerKey,
@@ -53,7 +57,8 @@ impl Picker {
         count: usize,
         hints: PickHints<'_>,
         out: &mut Vec<Block>,
-    ) {
+    ) -> Vec<(PeerKey, Block)> {
+        let mut yielded = Vec::new();
         let end = out.len().saturating_add(count);
         while out.len() < end {
             let Some(piece) = self.choose(peer, has, hints) else { break };
@@ -65,7 +70,11 @@ impl Picker {
         }
         if out.len() < end && self.is_end_game() {
             self.pick_again(peer, has, end, hints, out);
+            if out.len() < end {
+                self.pick_instead(peer, has, end, hints, out, &mut yielded);
+            }
         }
+        yielded
     }
 
     /// Whether every missing block that some peer has is requested.
@@ -331,6 +340,37 @@ impl Picker {
                     let left = end - out.len();
                     partial.request_again(&self.geometry, peer, left, most, out);
                 }
+            }
+        }
+    }
+}
+
+impl Picker {
+    /// End game: blocks of which as many as may be were asked, one of whom has sent nothing yet, for a
+    /// peer that has.
+    fn pick_instead(
+        &mut self,
+        peer: PeerKey,
+        has: &Bitfield,
+        end: usize,
+        hints: PickHints<'_>,
+        out: &mut Vec<Block>,
+        yielded: &mut Vec<(PeerKey, Block)>,
+    ) {
+        let at_peers = &self.at_peers;
+        let delivers =
+            |peer: PeerKey| at_peers.get(peer.0 as usize).is_some_and(|at| at.has_delivered);
+        if !delivers(peer) || hints.allowed.is_some() {
+            return;
+        }
+        for partial in self.partials.iter_mut() {
+            let may = reserved_for(&self.failed, partial).is_none_or(|owner| owner == peer)
+                && has.has(partial.piece)
+                && self.missing.has(partial.piece);
+            let left = end - out.len();
+            if may && left > 0 {
+                let yields = |other| !delivers(other);
+                partial.request_instead(&self.geometry, peer, left, yields, out, yielded);
             }
         }
     }

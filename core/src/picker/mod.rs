@@ -122,10 +122,19 @@ pub struct Picker {
     wanted: u32,
     buckets: Buckets,
     partials: Partials,
-    /// Per peer, the piece that it goes on with.
-    current: Vec<Option<PieceIndex>>,
+    /// Per peer.
+    at_peers: Vec<AtPeer>,
     seeds: u32,
     peers: u32,
+}
+
+/// How things stand with a peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct AtPeer {
+    /// The piece that it goes on with.
+    current: Option<PieceIndex>,
+    /// Whether it has sent a block since it came, or since it choked us.
+    has_delivered: bool,
 }
 
 impl Picker {
@@ -151,7 +160,7 @@ impl Picker {
             wanted: pieces,
             buckets,
             partials: Partials::new(pieces),
-            current: Vec::new(),
+            at_peers: Vec::new(),
             seeds: 0,
             peers: 0,
         }
@@ -235,7 +244,8 @@ impl Picker {
         if !self.failed.is_none() {
             self.partials.disown(peer);
         }
-        self.current.get_mut(peer.0 as usize).and_then(Option::take).is_some()
+        let at_peer = self.at_peers.get_mut(peer.0 as usize).map(std::mem::take);
+        at_peer.is_some_and(|at_peer| at_peer.current.is_some())
     }
 }
 
@@ -442,7 +452,10 @@ impl Picker {
             Some(Received::Accepted { piece_complete, also_requested_by })
         });
         match received {
-            Some(Some(accepted)) => accepted,
+            Some(Some(accepted)) => {
+                self.at_peer(peer).has_delivered = true;
+                accepted
+            }
             Some(None) => Received::Duplicate,
             None => Received::NotWanted,
         }
@@ -458,7 +471,7 @@ impl Picker {
             }
         });
         if self.current(peer) == Some(piece) {
-            self.current[peer.0 as usize] = None;
+            self.at_peer(peer).current = None;
         }
         self.put_back(peer, block);
     }
@@ -514,15 +527,19 @@ impl Picker {
 
     /// The piece that a peer goes on with.
     fn current(&self, peer: PeerKey) -> Option<PieceIndex> {
-        self.current.get(peer.0 as usize).copied().flatten()
+        self.at_peers.get(peer.0 as usize).and_then(|at_peer| at_peer.current)
+    }
+
+    fn at_peer(&mut self, peer: PeerKey) -> &mut AtPeer {
+        let at = peer.0 as usize;
+        if self.at_peers.len() <= at {
+            self.at_peers.resize(at + 1, AtPeer::default());
+        }
+        &mut self.at_peers[at]
     }
 
     fn set_current(&mut self, peer: PeerKey, piece: PieceIndex) {
-        let at = peer.0 as usize;
-        if self.current.len() <= at {
-            self.current.resize(at + 1, None);
-        }
-        self.current[at] = Some(piece);
+        self.at_peer(peer).current = Some(piece);
     }
 }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::{Pace, PeerKey};
+use super::{MAX_REQUESTERS, Pace, PeerKey};
 use crate::piece::{Block, Geometry, PieceIndex};
 
 /// Not in progress.
@@ -233,6 +233,47 @@ impl Partial {
                 self.doubles.insert(at, (number, peer));
                 out.push(geometry.block(self.piece, number));
             }
+        }
+    }
+
+    /// Takes up to `count` blocks, in order, from requesters that yield, where there are as many as
+    /// there may be: they are requested of this peer instead. Appends who yielded what.
+    pub(super) fn request_instead(
+        &mut self,
+        geometry: &Geometry,
+        peer: PeerKey,
+        count: usize,
+        yields: impl Fn(PeerKey) -> bool,
+        out: &mut Vec<Block>,
+        yielded: &mut Vec<(PeerKey, Block)>,
+    ) {
+        let end = out.len() + count;
+        for number in 0..self.blocks.len() as u32 {
+            if out.len() >= end {
+                return;
+            }
+            let doubles = self.doubles_of(number);
+            let Some(BlockState::Requested(first)) = self.blocks.get_mut(number as usize) else {
+                continue;
+            };
+            let others = self.doubles.get(doubles.clone()).unwrap_or_default();
+            let is_asked = *first == peer || others.iter().any(|(_, other)| *other == peer);
+            if is_asked || others.len() + 1 < MAX_REQUESTERS {
+                continue;
+            }
+            let who = if let Some(at) = others.iter().position(|(_, other)| yields(*other)) {
+                let place = &mut self.doubles[doubles.start + at];
+                let (_, who) = std::mem::replace(place, (number, peer));
+                self.doubles[doubles].sort_unstable();
+                who
+            } else if yields(*first) {
+                std::mem::replace(first, peer)
+            } else {
+                continue;
+            };
+            let block = geometry.block(self.piece, number);
+            out.push(block);
+            yielded.push((who, block));
         }
     }
 

@@ -244,7 +244,8 @@ impl Torrent {
         let keep_alive_at = peer.wire.last_spoke + timeouts.keep_alive;
         let silent_at = silent_since + timeouts.silence;
         let late_at = peer.download.pipeline.deadline().unwrap_or(Instant::FAR_FUTURE);
-        let at = keep_alive_at.min(silent_at).min(late_at);
+        let again_at = peer.download.refusals.waits_until(now).unwrap_or(Instant::FAR_FUTURE);
+        let at = keep_alive_at.min(silent_at).min(late_at).min(again_at);
         session.set_deadline(conn, at.max(now + AFTER_TIMEOUT));
     }
 

@@ -443,7 +443,8 @@ impl Torrent {
 
     fn may_read_leaves(&self, pieces: PieceRun) -> bool {
         let have = self.download.picker.have();
-        self.is_active() && !self.cannot_read() && pieces.iter().all(|piece| have.has(piece))
+        let gives = |piece| have.has(piece) && !self.files.retry.refuses(piece);
+        self.is_active() && pieces.iter().all(gives)
     }
 
     /// Tries again what could not be read yet.

@@ -35,12 +35,27 @@ impl Torrent {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         let (now, traffic) = (session.now, &self.traffic);
         let rate = || traffic.down_rate(now);
-        if self.download.want(now, slot.into(), &mut peer.download, terms, rate) > 0 {
+        let (source, mut yielded) = (&mut peer.download, Vec::new());
+        if self.download.want(now, slot.into(), source, terms, rate, &mut yielded) > 0 {
             let (conn, deadline) = (peer.wire.conn, peer.download.pipeline.deadline());
             session.ask_send(conn);
             if let Some(deadline) = deadline {
                 session.set_deadline_sooner(conn, deadline);
             }
+        }
+        for (source, block) in yielded {
+            self.cancel_request(session, source, block);
+        }
+    }
+
+    /// Another source sends a block, or has sent it: the request for it ends.
+    fn cancel_request(&mut self, session: &mut Session, source: Source, block: Block) {
+        if let Some(slot) = self.swarm.peers.key_at(source.index())
+            && let Some(peer) = self.swarm.peers.get_mut(slot)
+            && self.download.cancel(source, &mut peer.download, block, peer.wire.fast)
+        {
+            peer.send(Message::Cancel(block));
+            session.ask_send(peer.wire.conn);
         }
     }
 
@@ -80,7 +95,11 @@ impl Torrent {
     /// The peer will not serve a request.
     pub(super) fn rejected(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
-        if self.download.rejected(slot.into(), &mut peer.download, block) {
+        let free = self.download.rejected(session.now, slot.into(), &mut peer.download, block);
+        if let Some(at) = peer.download.refusals.waits_until(session.now) {
+            session.set_deadline_sooner(peer.wire.conn, at);
+        }
+        if free {
             self.fill_pipelines(session, Some(slot));
         }
     }
@@ -138,13 +157,7 @@ impl Torrent {
     pub(super) fn block_kept(&mut self, session: &mut Session, block: Block, kept: &Kept) {
         session.assembly_bytes += kept.added;
         for source in kept.cancel() {
-            if let Some(slot) = self.swarm.peers.key_at(source.index())
-                && let Some(peer) = self.swarm.peers.get_mut(slot)
-                && self.download.cancel(source, &mut peer.download, block, peer.wire.fast)
-            {
-                peer.send(Message::Cancel(block));
-                session.ask_send(peer.wire.conn);
-            }
+            self.cancel_request(session, source, block);
         }
         if kept.completes_piece {
             self.piece_complete(session, block.piece);

@@ -86,6 +86,8 @@ struct Model {
     priority: Vec<FilePriority>,
     blocks: BTreeMap<Block, ModelBlock>,
     sequential: bool,
+    /// Peers that have sent a block that was missing.
+    delivered: BTreeSet<PeerKey>,
 }
 
 impl Model {
@@ -114,6 +116,7 @@ impl Model {
             priority: vec![FilePriority::Normal; pieces as usize],
             blocks: all.map(|block| (block, ModelBlock::default())).collect(),
             sequential: false,
+            delivered: BTreeSet::new(),
         }
     }
 
@@ -331,6 +334,7 @@ impl Model {
             self.release(peer, block);
         }
         self.picker.peer_gone(peer);
+        self.delivered.remove(&peer);
         match self.peers.remove(&peer) {
             Some(ModelPeer { has, counted_as_seed: true }) => self.picker.remove_seed(&has),
             Some(ModelPeer { has, .. }) => self.picker.remove_peer_bitfield(&has),
@@ -359,6 +363,7 @@ impl Model {
                 Received::Duplicate
             } else {
                 state.received = true;
+                self.delivered.insert(peer);
                 state.asked.remove(&peer);
                 let also_requested_by = std::mem::take(&mut state.asked).into_iter().collect();
                 let piece_complete = self.complete_now(block.piece);
@@ -375,7 +380,13 @@ impl Model {
     fn pick(&mut self, peer: PeerKey, count: usize, hints: PickHints<'_>) {
         let Some(has) = self.peers.get(&peer).map(|peer| peer.has.clone()) else { return };
         let mut out = Vec::new();
-        self.picker.pick(peer, &has, count, hints, &mut out);
+        let yielded = self.picker.pick(peer, &has, count, hints, &mut out);
+        for (other, block) in yielded {
+            assert!(self.is_end_game() && out.contains(&block));
+            assert!(self.delivered.contains(&peer) && !self.delivered.contains(&other));
+            let asked = &mut self.blocks.get_mut(&block).unwrap().asked;
+            assert!(asked.len() == MAX_REQUESTERS && asked.remove(&other));
+        }
         assert!(out.len() <= count);
         let may =
             |piece| has.has(piece) && hints.allowed.is_none_or(|allowed| allowed.contains(&piece));
@@ -403,7 +414,10 @@ impl Model {
                     && self.interesting(block.piece)
                     && !b.asked.is_empty()
                     && !b.asked.contains(&peer)
-                    && b.asked.len() < MAX_REQUESTERS
+                    && (b.asked.len() < MAX_REQUESTERS
+                        || hints.allowed.is_none()
+                            && self.delivered.contains(&peer)
+                            && b.asked.iter().any(|other| !self.delivered.contains(other)))
             };
             assert!(!self.is_end_game() || !self.blocks.iter().any(again), "end game left some");
         }

@@ -125,6 +125,7 @@ impl Download {
         }
         state.down.add(now, counted);
         state.downloaded += counted;
+        state.refusals.delivered();
         self.keep(source, Some(sender), block, data).map_or(Arrival::Redundant, Arrival::Kept)
     }
 

@@ -169,7 +169,8 @@ impl Download {
     // Requests.
 
     /// Requests as many blocks of a source as its pipeline has room for; how many. `torrent_rate` is
-    /// asked for the rate of the whole torrent, in bytes per second.
+    /// asked for the rate of the whole torrent, in bytes per second. Requests of others for the same
+    /// blocks that are to be [cancelled](Self::cancel) are appended to `yielded`.
     pub(in crate::torrent) fn want(
         &mut self,
         now: Instant,
@@ -177,6 +178,7 @@ impl Download {
         state: &mut SourceState,
         terms: Terms,
         torrent_rate: impl FnOnce() -> u64,
+        yielded: &mut Vec<(Source, Block)>,
     ) -> usize {
         if !state.can_request() {
             self.underfilled.remove(&source);
@@ -191,6 +193,7 @@ impl Download {
         if terms.is_wasteful {
             limit = limit.min(WASTEFUL_REQUESTS);
         }
+        limit = limit.min(state.refusals.most_requests(now));
         let want = state.pipeline.want(now).min(limit.saturating_sub(state.pipeline.len()));
         if want == 0 {
             return 0;
@@ -208,7 +211,8 @@ impl Download {
         let mut given_up = Vec::new();
         let mut sent = 0;
         loop {
-            self.picker.pick(source.key(), &state.has, want - sent, hints, &mut picked);
+            let others = self.picker.pick(source.key(), &state.has, want - sent, hints, &mut picked);
+            yielded.extend(others.into_iter().map(|(key, block)| (Source::of(key), block)));
             let last_round = picked.is_empty() || !state.pipeline.has_given_up();
             for block in picked.drain(..) {
                 // What the source is late with is not requested of it twice.
@@ -252,12 +256,18 @@ impl Download {
     /// A source will not serve a request; whether its block is free for others.
     pub(in crate::torrent) fn rejected(
         &mut self,
+        now: Instant,
         source: Source,
         state: &mut SourceState,
         block: Block,
     ) -> bool {
         let standing = state.pipeline.rejected(block);
         state.request_ended(block);
+        // While it chokes us, rejects are how it says so (BEP 6).
+        let let_us = !state.peer_choking || state.allowed_to_us.contains(&block.piece);
+        if let_us && standing.is_some_and(|standing| standing != Standing::Cancelled) {
+            state.refusals.rejected(now);
+        }
         state.allowed_to_us.retain(|piece| *piece != block.piece);
         if standing != Some(Standing::Awaited) {
             self.late.remove(block, source);
@@ -291,10 +301,11 @@ impl Download {
                 Overdue::Forgotten(block) => self.late.remove(block, source),
             }
         }
-        if free {
+        let is_asked_again = state.refusals.most_requests(now) == 1 && state.pipeline.is_empty();
+        if free || is_asked_again {
             self.underfilled.insert(source);
         }
-        free
+        free || is_asked_again
     }
 
     /// A block has come from another source: ends the request for it. Whether the source has heard of

@@ -46,7 +46,7 @@ impl Plain {
 
     /// Requests what the pipeline takes; the blocks that go out.
     fn request(&mut self, download: &mut Download, now: Instant) -> Vec<Block> {
-        let sent = download.want(now, self.key, &mut self.state, TERMS, || 0);
+        let sent = download.want(now, self.key, &mut self.state, TERMS, || 0, &mut Vec::new());
         let asking = std::mem::take(&mut self.state.asking);
         assert_eq!(asking.len(), sent);
         self.state.pipeline.gathered(now);
@@ -163,7 +163,7 @@ fn choke_with_the_fast_extension_leaves_requests_that_were_sent() {
     let sent = seed.request(&mut download, NOW);
     download.choked(seed.key, &mut seed.state, true);
     assert_eq!(seed.state.pipeline.len(), sent.len(), "each will be answered");
-    assert!(download.rejected(seed.key, &mut seed.state, sent[0]));
+    assert!(download.rejected(NOW, seed.key, &mut seed.state, sent[0]));
     assert_eq!(seed.state.pipeline.len(), sent.len() - 1);
     assert!(seed.request(&mut download, NOW).is_empty(), "while choked");
 }
@@ -211,8 +211,8 @@ fn wasteful_source_gets_one_request_at_a_time() {
     let mut download = download();
     let mut seed = Plain::seed(0, &mut download);
     let terms = Terms { limit: usize::MAX, is_wasteful: true };
-    assert_eq!(download.want(NOW, seed.key, &mut seed.state, terms, || 0), 1);
-    assert_eq!(download.want(NOW, seed.key, &mut seed.state, terms, || 0), 0);
+    assert_eq!(download.want(NOW, seed.key, &mut seed.state, terms, || 0, &mut Vec::new()), 1);
+    assert_eq!(download.want(NOW, seed.key, &mut seed.state, terms, || 0, &mut Vec::new()), 0);
 }
 
 #[test]
