@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use bitswarm_core::piece::InfoHash;
 
 use crate::args::parse_hex;
-use crate::exit::Failure;
+use crate::exit::{Code, Failure};
 
 /// Most sessions in one data directory at once (chosen).
 pub(crate) const MOST_SESSIONS: usize = 100;
@@ -120,7 +120,12 @@ fn place(explicit: Option<&Path>, data: &Path) -> Result<PathBuf, Failure> {
         return Ok(dir.to_owned());
     }
     let data = data.canonicalize().map_err(|e| Failure::file("cannot use", data, &e))?;
-    Ok(default_directory(env_dir("XDG_STATE_HOME"), env_dir("HOME"), &data))
+    let home = env::home_dir().filter(|home| home.is_absolute());
+    default_directory(env_dir("XDG_STATE_HOME"), home, &data).ok_or_else(|| {
+        // Never in the data directory: what a torrent can write there would be believed.
+        let why = "cannot keep state: there is neither HOME nor XDG_STATE_HOME; name --state-dir";
+        Failure::new(Code::File, why)
+    })
 }
 
 /// An absolute path from the environment; the XDG specification has relative ones ignored.
@@ -128,12 +133,14 @@ fn env_dir(name: &str) -> Option<PathBuf> {
     env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
-fn default_directory(xdg_state: Option<PathBuf>, home: Option<PathBuf>, data: &Path) -> PathBuf {
-    let Some(base) = xdg_state.or_else(|| home.map(|home| home.join(".local/state"))) else {
-        return data.join(".bitswarm");
-    };
+fn default_directory(
+    xdg_state: Option<PathBuf>,
+    home: Option<PathBuf>,
+    data: &Path,
+) -> Option<PathBuf> {
+    let base = xdg_state.or_else(|| home.map(|home| home.join(".local/state")))?;
     let below_root = data.components().filter(|part| matches!(part, Component::Normal(_)));
-    base.join("bitswarm").join(below_root.collect::<PathBuf>())
+    Some(base.join("bitswarm").join(below_root.collect::<PathBuf>()))
 }
 
 #[cfg(test)]
@@ -146,13 +153,13 @@ mod tests {
         let home = Some(PathBuf::from("/home/me"));
         assert_eq!(
             default_directory(Some("/state".into()), home.clone(), data),
-            Path::new("/state/bitswarm/home/me/Downloads")
+            Some("/state/bitswarm/home/me/Downloads".into())
         );
         assert_eq!(
             default_directory(None, home, data),
-            Path::new("/home/me/.local/state/bitswarm/home/me/Downloads")
+            Some("/home/me/.local/state/bitswarm/home/me/Downloads".into())
         );
-        assert_eq!(default_directory(None, None, data), Path::new("/home/me/Downloads/.bitswarm"));
+        assert_eq!(default_directory(None, None, data), None, "not among the data");
     }
 
     #[test]

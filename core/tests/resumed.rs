@@ -1,8 +1,9 @@
 //! A torrent that is whole and unchanged since an earlier session: nothing is written for it.
 
-use bitswarm_core::disk::{DiskRequest, MemoryDisk};
+use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat, MemoryDisk, StateName};
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Creator;
+use bitswarm_core::storage::resume::Resume;
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::{
     Action, Commands, Config, Engine, Event, Instant, Notice, TorrentNotice, UnixTime,
@@ -26,7 +27,11 @@ struct Did {
 
 /// A session in which nobody comes, until the torrent is saved.
 fn session(disk: &mut MemoryDisk) -> Did {
-    let mut engine = Engine::new(Config::default(), [1; 32], Instant::ZERO, UnixTime(1));
+    session_at(disk, UnixTime(1))
+}
+
+fn session_at(disk: &mut MemoryDisk, wall: UnixTime) -> Did {
+    let mut engine = Engine::new(Config::default(), [1; 32], Instant::ZERO, wall);
     let add = AddTorrent::new(metainfo(), "/data");
     // Whatever is there may be made what it should be.
     let add = AddTorrent { overwrite: true, ..add };
@@ -92,4 +97,38 @@ fn changed_torrent_is_hashed_and_saved_again() {
     let again = session(&mut disk);
     assert!(again.hashed > 0 && again.saved > 0, "the file is longer than it was");
     assert_eq!(disk.file("/data/file"), Some(CONTENT), "and is not any more");
+}
+
+#[test]
+fn what_was_saved_in_the_future_is_hashed() {
+    let mut disk = MemoryDisk::new();
+    disk.insert("/data/file", CONTENT);
+    session_at(&mut disk, UnixTime(1_000_000));
+    assert!(session_at(&mut disk, UnixTime(1)).hashed > 0);
+    // What this one has saved is of its own time.
+    assert_eq!(session_at(&mut disk, UnixTime(1)).hashed, 0);
+}
+
+/// Forged resume data: everything is there, and the file is as short as it is.
+#[test]
+fn pieces_that_lie_beyond_the_end_of_their_file_are_not_believed() {
+    let mut disk = MemoryDisk::new();
+    disk.insert("/data/file", CONTENT);
+    session(&mut disk);
+    let infohash = metainfo().infohash();
+    let name = StateName::Resume(infohash);
+    let Ok(DiskDone::Loaded(Some(kept))) = disk.perform(DiskRequest::Load { name }) else {
+        panic!("it was saved");
+    };
+    let resume = Resume::decode(&kept, infohash).expect("valid");
+    let short = FileStat { length: 100, ..resume.files[0].expect("it is there") };
+    disk.insert("/data/file", &CONTENT[..100]);
+    let forged = Resume { files: vec![Some(short)], ..resume };
+    let data = forged.encode(infohash);
+    disk.perform(DiskRequest::Save { name, data }).expect("saved");
+    let mut engine = Engine::new(Config::default(), [1; 32], Instant::ZERO, UnixTime(1));
+    let id = engine.add_torrent(Instant::ZERO, AddTorrent::new(metainfo(), "/data")).expect("new");
+    perform(&mut engine, &mut disk, Instant::ZERO, &mut Did::default());
+    let status = engine.status(Instant::ZERO, id).expect("it is there");
+    assert_eq!(status.pieces_have, 0, "{status:?}");
 }

@@ -37,6 +37,8 @@ const HEADER_LEN: usize = 8 + 2 + 4 + 20;
 /// After the body of a torrent that was complete at some time; absent otherwise, as in what earlier
 /// versions wrote.
 const WAS_COMPLETE: u8 = 1;
+/// How far a clock is set back in daily life (chosen).
+const CLOCK_STEP_SECS: u64 = 3600;
 /// How long after the last save a file may have been written by us before we died (chosen: a save
 /// follows within seconds of a write, but a disk may be slow).
 const LAST_WRITES_SECS: u64 = 60;
@@ -207,6 +209,12 @@ impl Resume {
             _ => Self::from_body(body),
         };
         resume.ok_or(ResumeError::Damaged)
+    }
+
+    /// Whether it was saved later than it is now: by a clock that was wrong, or by a forger. What it
+    /// says is there is to be hashed (defence 48).
+    pub fn is_from_the_future(&self, now: UnixTime) -> bool {
+        self.saved_at.0 > now.0.saturating_add(CLOCK_STEP_SECS)
     }
 
     /// What can be believed, given the files as they are now (in the store's order), a torrent of
@@ -410,6 +418,15 @@ mod tests {
         assert_eq!(trust(&resume(true), 1, Some(kept)).1, [3, 4, 5, 6]);
         let linked = FileStat { links: 2, id: 9, ..stat(90, 40).unwrap() };
         assert_eq!(trust(&resume(true), 1, Some(linked)).1, [], "its content is the same");
+    }
+
+    #[test]
+    fn data_that_was_saved_hours_from_now_is_from_the_future() {
+        let resume = resume(true);
+        assert!(!resume.is_from_the_future(SAVED_AT));
+        assert!(!resume.is_from_the_future(UnixTime(SAVED_AT.0 - CLOCK_STEP_SECS)));
+        assert!(resume.is_from_the_future(UnixTime(SAVED_AT.0 - CLOCK_STEP_SECS - 1)));
+        assert!(!resume.is_from_the_future(UnixTime(u64::MAX)));
     }
 
     #[test]

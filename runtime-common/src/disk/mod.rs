@@ -10,6 +10,7 @@ mod beneath;
 mod error;
 mod files;
 mod pool;
+mod private_dirs;
 mod queue;
 mod read_buffers;
 mod relocate;
@@ -36,6 +37,7 @@ pub use top_link::follow_top_link;
 use crate::lanes::{PieceHashing, update_all};
 
 pub(crate) use files::FileCache;
+use private_dirs::PrivateDirs;
 use queue::Batch;
 use read_buffers::ReadBuffers;
 pub(crate) use store::Store;
@@ -50,11 +52,16 @@ pub(crate) struct Disk {
     buffers: ReadBuffers,
     /// Without one, nothing is kept and nothing is found.
     state: Option<StateDir>,
+    /// Where that and other sessions' state is: out of reach for torrents.
+    private: PrivateDirs,
 }
 
 impl Disk {
     pub(crate) fn new(open_files: usize, state: Option<StateDir>) -> Self {
+        let private =
+            state.as_ref().map_or_else(Default::default, |dir| PrivateDirs::of_session(dir.path()));
         Disk {
+            private,
             stores: RwLock::default(),
             files: FileCache::new(open_files),
             buffers: ReadBuffers::default(),
@@ -110,6 +117,7 @@ impl Disk {
                 let store = self.store(store)?;
                 let mut place = store.enter_alone()?;
                 if place.root != root {
+                    self.private.refuse(&root, store.spec())?;
                     self.files.forget(store.id());
                     relocate::relocate(&place.root, &root, store.spec())?;
                     place.root = root;
@@ -172,11 +180,18 @@ impl Disk {
     }
 
     fn open(&self, id: StoreId, spec: Arc<StoreSpec>) -> Result<DiskDone, DiskError> {
-        let store = Arc::new(Store::new(id, follow_top_link(spec)));
+        let spec = follow_top_link(spec);
+        let refused = self.private.refuse(&spec.root, &spec);
+        // A store that is refused has no files: nothing of them is read, written or deleted.
+        let without_files =
+            || StoreSpec { files: Vec::new(), links: Vec::new(), ..StoreSpec::clone(&spec) };
+        let spec = if refused.is_ok() { spec } else { Arc::new(without_files()) };
+        let store = Arc::new(Store::new(id, spec));
         let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
         // Known from here on, also if looking at its files fails.
         stores.insert(id, Arc::clone(&store));
         drop(stores);
+        refused?;
         let place = store.enter()?;
         store.look(&place).map(DiskDone::Files)
     }

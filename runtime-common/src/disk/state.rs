@@ -5,8 +5,9 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -60,9 +61,11 @@ impl StateDir {
     /// Makes the directory if it is missing, and locks it.
     pub fn open(path: &Path) -> Result<Self, StateDirError> {
         let failed = |error| StateDirError::Io(path.to_owned(), error);
-        std::fs::create_dir_all(path).map_err(failed)?;
+        // What is kept tells what the user has: nobody else reads it (defence 48).
+        let mut make = DirBuilder::new();
+        make.recursive(true).mode(0o700).create(path).map_err(failed)?;
         let mut options = File::options();
-        options.create(true).write(true).truncate(false);
+        options.create(true).write(true).truncate(false).mode(0o600);
         let lock = options.open(path.join("lock")).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -72,6 +75,10 @@ impl StateDir {
         let dir = StateDir { path: path.to_owned(), _lock: lock, saves: AtomicU64::new(0) };
         dir.remove_leftovers();
         Ok(dir)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Writes a file whole.
@@ -131,7 +138,8 @@ fn file_name(name: StateName) -> String {
 }
 
 fn write_synced(path: &Path, data: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    let mut options = File::options();
+    let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(data)?;
     file.sync_all()
 }
@@ -159,6 +167,20 @@ mod tests {
         dir.forget(NAME).unwrap();
         dir.forget(NAME).unwrap();
         assert_eq!(dir.load(NAME), Ok(None));
+    }
+
+    #[test]
+    fn nobody_else_reads_what_is_kept() {
+        use std::os::unix::fs::PermissionsExt;
+        let outer = tempfile::tempdir().unwrap();
+        let path = outer.path().join("for/us");
+        let dir = StateDir::open(&path).unwrap();
+        dir.save(NAME, b"secret").unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        for file in std::fs::read_dir(&path).unwrap() {
+            assert_eq!(mode(&file.unwrap().path()), 0o600);
+        }
     }
 
     #[test]

@@ -630,6 +630,33 @@ fn open_without_descriptors_left_closes_files_and_tries_again() {
 }
 
 #[test]
+fn torrent_named_like_the_state_directory_neither_writes_nor_deletes_there() {
+    let mut bench = Bench::unopened();
+    let state = bench.dir.path().join("root/T");
+    bench.disk = Disk::new(8, Some(StateDir::open(&state).unwrap()));
+    let name = StateName::Resume(InfoHash([1; 20]));
+    bench.run(DiskRequest::Save { name, data: Bytes::from_static(b"ours") }).unwrap();
+    std::fs::write(state.join("a"), b"ours").unwrap();
+    let spec = StoreSpec {
+        root: bench.dir.path().join("root"),
+        files: vec![StoreFile { path: "T/a".into(), length: 10, executable: false }],
+        links: Vec::new(),
+        follow_top_link: true,
+    };
+    let store = bench.store;
+    let refused = bench.run(DiskRequest::Open { store, spec: Arc::new(spec) }).unwrap_err();
+    assert_eq!(refused.kind, DiskErrorKind::Denied);
+    let files = vec![FileIndex(0)];
+    let allocation = Allocation::Sparse;
+    bench.run(DiskRequest::Prepare { store, files, allocation, links: true }).unwrap_err();
+    let delete = Some(vec![FileIndex(0)]);
+    bench.run(DiskRequest::Close { store, delete }).unwrap_err();
+    assert_eq!(std::fs::read(state.join("a")).unwrap(), b"ours");
+    let kept = bench.run(DiskRequest::Load { name });
+    assert_eq!(kept, Ok(DiskDone::Loaded(Some(Bytes::from_static(b"ours")))));
+}
+
+#[test]
 fn session_without_state_directory_finds_nothing_and_keeps_nothing() {
     let mut bench = Bench::unopened();
     let name = StateName::Resume(InfoHash([1; 20]));

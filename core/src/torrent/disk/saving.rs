@@ -7,7 +7,7 @@ use crate::bitfield::Bitfield;
 use crate::disk::FileStat;
 use crate::piece::InfoHash;
 use crate::storage::resume::{Resume, Trust};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, UnixTime};
 use crate::torrent::content::Content;
 use crate::torrent::disk::resume_saver::ResumeSaver;
 use crate::torrent::lifecycle::Phase;
@@ -67,6 +67,12 @@ impl Saving {
         if let Some(resume) = &self.recorded {
             self.was_complete = resume.was_complete || resume.pieces.is_all();
         }
+    }
+
+    /// What was recorded later than now means a check of all; whose the files are, it tells all the same.
+    pub(crate) fn distrust_the_future(&mut self, now: UnixTime) {
+        let recorded = self.recorded.as_ref();
+        self.is_all_hashed |= recorded.is_some_and(|resume| resume.is_from_the_future(now));
     }
 
     /// What was recorded last, while it is compared with the files.
@@ -229,7 +235,6 @@ mod tests {
     use super::*;
     use crate::piece::PieceIndex;
     use crate::storage::file_set::FileSet;
-    use crate::time::UnixTime;
     use crate::torrent::content::tests::content;
 
     const INTERVAL: Duration = Duration::from_secs(30);

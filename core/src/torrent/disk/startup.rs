@@ -47,6 +47,7 @@ impl Torrent {
         if let (Ok(DiskDone::Loaded(Some(data))), Some(content)) = (result, &self.content) {
             self.files.saving.recall(&data, key, content);
         }
+        self.files.saving.distrust_the_future(session.wall());
         if let Some(resume) = self.files.saving.recorded() {
             self.traffic.recall(resume.uploaded_bytes, resume.downloaded_bytes);
             self.files.claims.recall(&resume.ours);
@@ -93,6 +94,8 @@ impl Torrent {
         let mut trust = self.files.saving.trust(content, &stats);
         let resume = self.files.saving.recorded();
         self.files.claims.found(content, stats, resume);
+        // Whatever the resume data says.
+        self.files.claims.skip_short(content, &mut trust.have);
         self.files.claims.distrust(content, &mut trust);
         let lost: Vec<PieceIndex> =
             self.download.picker.have().iter().filter(|piece| !trust.have.has(*piece)).collect();
