@@ -46,6 +46,16 @@ impl PieceHash {
         }
     }
 
+    /// Whether data proves that the two hashes of a hybrid's piece are of different content: it has one
+    /// of them and not the other.
+    pub fn is_contradicted_by<'a>(&self, data: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        let PieceHash::Both(..) = self else { return false };
+        let mut hasher = self.hasher();
+        data.into_iter().for_each(|part| hasher.update(part));
+        let (v1, v2) = hasher.verdicts();
+        v1 != v2
+    }
+
     /// Whether data, cut anywhere, has this hash.
     pub fn is_of<'a>(&self, data: impl IntoIterator<Item = &'a [u8]>) -> bool {
         let mut hasher = self.hasher();
@@ -77,11 +87,17 @@ impl PieceHasher {
 
     /// Whether it was the piece.
     pub fn matches(self) -> bool {
+        let (v1, v2) = self.verdicts();
+        v1 && v2
+    }
+
+    /// Whether it was the piece of v1, and that of v2, as far as it is one.
+    fn verdicts(self) -> (bool, bool) {
         let v1 = self.v1.is_none_or(|(hash, sha1)| hash == <Sha1Hash>::from(sha1.finalize()));
         let v2 = self.v2.is_none_or(|(root, blocks, left)| {
             left == 0 && blocks.finish(root.layer) == Some(root.hash)
         });
-        v1 && v2
+        (v1, v2)
     }
 }
 
@@ -110,6 +126,21 @@ mod tests {
             }
         }
         assert!(PieceHash::V2(root).is_of([&data[..40_000]]), "v2 does not need the padding");
+    }
+
+    #[test]
+    fn only_data_that_has_one_hash_of_two_contradicts_them() {
+        let (data, sha1, root) = piece();
+        let (other_sha1, other_root) = ([7; 20], PieceRoot { hash: [7; 32], ..root });
+        let contradicts = |hash: PieceHash| hash.is_contradicted_by(data.chunks(9_999));
+        assert!(contradicts(PieceHash::Both(sha1, other_root)));
+        assert!(contradicts(PieceHash::Both(other_sha1, root)));
+        assert!(!contradicts(PieceHash::Both(sha1, root)));
+        assert!(
+            !contradicts(PieceHash::Both(other_sha1, other_root)),
+            "it may be the sender's fault"
+        );
+        assert!(!contradicts(PieceHash::V1(other_sha1)) && !contradicts(PieceHash::V2(other_root)));
     }
 
     #[test]

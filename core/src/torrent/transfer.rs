@@ -22,6 +22,9 @@ use crate::wire::{BlockData, HashRequest, Message, Violation};
 /// from holding more than the limit lets through soon).
 const REQUEST_AHEAD_S: u64 = 3;
 
+/// What is said of a hybrid whose two kinds of hashes no content has.
+const CONTRADICTION: &str = "its hashes of v1 and of v2 are of different content; nobody can have it";
+
 impl Torrent {
     // Requests.
 
@@ -323,10 +326,23 @@ impl Torrent {
         self.local_piece_settled(session, piece);
     }
 
+    /// Whether a piece that failed has one of its two hashes: then the other is of other content.
+    fn contradicts_itself(&self, piece: PieceIndex) -> bool {
+        let data = self.download.bytes_of(piece);
+        self.piece_hash(piece)
+            .is_some_and(|expect| expect.is_contradicted_by(data.iter().map(AsRef::as_ref)))
+    }
+
     /// A piece does not have its hash: its blocks are fetched again, as soon as it is known which or
     /// that this will not be known; a peer that is proven to have sent a wrong one is banned, no
     /// other.
     fn piece_failed(&mut self, session: &mut Session, piece: PieceIndex) {
+        if self.contradicts_itself(piece) {
+            // Nobody can send what has both hashes: nobody is to blame but who made the torrent.
+            self.piece_lost(session, piece);
+            let why = format!("{CONTRADICTION} (piece {})", piece.0);
+            return self.metadata_unusable(session, why);
+        }
         let failed = self.download.failed(piece);
         if let Some(liar) = failed.liar {
             self.ban(session, liar, BanReason::WrongData);

@@ -1,6 +1,7 @@
 //! One engine among peers and trackers that are played by hand, message by message.
 
 mod claims;
+mod contradiction;
 mod padding;
 mod reach;
 mod redial;

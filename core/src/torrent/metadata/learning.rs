@@ -260,7 +260,7 @@ impl Torrent {
     // It is known.
 
     /// Nothing can be done with what the link describes: every peer would give the same.
-    fn metadata_unusable(&mut self, session: &mut Session, why: String) {
+    pub(in crate::torrent) fn metadata_unusable(&mut self, session: &mut Session, why: String) {
         self.acquisition.stop();
         session.notify(self.id, TorrentNotice::MetadataUnusable { why });
         self.pause(session);
