@@ -124,7 +124,12 @@ impl Peer {
 
     /// Whether anything waits to be gathered.
     pub(crate) fn has_to_send(&self) -> bool {
-        self.has_words() || self.gossip.metadata_uploads.is_ready() || self.upload.has_uploads()
+        self.has_words() || self.has_uploads()
+    }
+
+    /// Whether metadata, hashes or blocks wait to be gathered, which a rate limit may hold up.
+    pub(crate) fn has_uploads(&self) -> bool {
+        self.gossip.metadata_uploads.is_ready() || self.upload.has_uploads()
     }
 
     /// Whether messages or requests wait to be gathered.

@@ -64,6 +64,15 @@ impl TokenBucket {
         }
     }
 
+    /// Takes bytes that nobody could hold back. They make no more debt than a burst.
+    pub fn take_within_bounds(&mut self, now: Instant, bytes: usize) {
+        if self.limit_bytes_per_s.is_some() {
+            self.settle(now);
+            let deepest = self.level.min(-self.burst());
+            self.level = self.level.saturating_sub(bytes as i128 * PARTS).max(deepest);
+        }
+    }
+
     /// When something is available: `now` if it is already, `None` if it never will be.
     pub fn ready_at(&self, now: Instant) -> Option<Instant> {
         let missing = PARTS.saturating_sub(self.level_at(now)).max(0);
@@ -173,6 +182,17 @@ mod tests {
             bucket.take(Instant::from_nanos(nanos), 0);
         }
         assert_eq!(bucket.available(secs(2)), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_held_back_makes_no_debt_of_hours() {
+        let mut bucket = TokenBucket::new(Some(50_000), secs(0));
+        (0..1000).for_each(|_| bucket.take_within_bounds(secs(0), 1 << 20));
+        assert!(bucket.ready_at(secs(0)).is_some_and(|at| at <= secs(1)));
+        bucket.take(secs(0), 1 << 20);
+        let owed = bucket.ready_at(secs(0));
+        bucket.take_within_bounds(secs(0), 1 << 20);
+        assert_eq!(bucket.ready_at(secs(0)), owed, "nor is debt forgiven");
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 mod allowance;
 mod bucket;
+mod by_group;
 mod fair_line;
 mod meter;
 
 pub use allowance::Allowance;
 pub use bucket::TokenBucket;
+pub use by_group::GroupAllowances;
 pub use fair_line::FairLine;
 pub use meter::RateMeter;

@@ -7,6 +7,7 @@ mod announce_queue;
 pub(crate) mod announces;
 pub mod bans;
 pub(crate) mod dht_host;
+mod dials;
 pub(crate) mod fetches;
 pub(crate) mod lsd_host;
 pub(crate) mod op;
@@ -20,6 +21,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::action::{Action, Close};
+use crate::choke::AddressGroup;
 use crate::config::Config;
 use crate::deadline::TimerKey;
 use crate::disk::DiskRequest;
@@ -30,8 +32,10 @@ use crate::map::HashKeys;
 use crate::notice::{Notice, TorrentNotice};
 use crate::piece::PeerId;
 use crate::random::{PolicyRng, SecretRng};
+use crate::rate::GroupAllowances;
 use crate::session::bans::{BanReason, Bans};
 use crate::session::dht_host::DhtLink;
+use crate::session::dials::Dials;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;
 use crate::session::whole_files::WholeFiles;
@@ -78,6 +82,11 @@ pub(crate) struct Session {
     /// Download allowance and those who wait for it.
     pub(crate) download: RateGate,
 
+    /// How often we have dialled lately, and whom.
+    pub(crate) dials: Dials,
+    /// Pieces of metadata that addresses were sent lately, of each torrent.
+    pub(crate) metadata_served: GroupAllowances<(TorrentId, AddressGroup)>,
+
     /// Bytes handed to the disk and not yet written.
     pub(crate) write_backlog: usize,
     /// Connections not read from until the disk has caught up.
@@ -108,6 +117,9 @@ pub(crate) struct Session {
     /// What torrents know of the DHT, and want it to do.
     pub(crate) dht: DhtLink,
 }
+
+/// Addresses, of each torrent, whose share of its metadata is counted (chosen; others share one).
+const GROUPS_SERVED: usize = 4096;
 
 impl Session {
     pub(crate) fn new(config: Config, seed: [u8; 32], now: Instant, wall: UnixTime) -> Self {
@@ -142,6 +154,8 @@ impl Session {
             upload: RateGate::new(config.limits.up_bytes_per_s, now, upload_timer),
             download: RateGate::new(config.limits.down_bytes_per_s, now, download_timer),
             timers,
+            dials: Dials::default(),
+            metadata_served: GroupAllowances::new(GROUPS_SERVED),
             write_backlog: 0,
             waiting_for_disk: Vec::new(),
             read_ahead: 0,

@@ -65,6 +65,16 @@ impl RateGate {
         }
     }
 
+    /// Takes bytes that pass in any case, such as messages about pieces: they slow down what waits, and
+    /// do not hold it up for long.
+    pub(crate) fn charge_words(&mut self, now: Instant, torrent: TorrentId, bytes: usize) {
+        if self.bucket.limit().is_some() && bytes > 0 {
+            self.bucket.take_within_bounds(now, bytes);
+            self.passed.add(now, bytes as u64);
+            self.line.charge(torrent, bytes as u64);
+        }
+    }
+
     /// A connection of a torrent joins the line.
     pub(crate) fn wait(&mut self, torrent: TorrentId, conn: ConnId) {
         self.line.wait(torrent, conn);

@@ -31,6 +31,7 @@ mod content;
 mod disk;
 mod download;
 mod end;
+mod failed_dials;
 mod handshake;
 mod identity;
 mod lifecycle;

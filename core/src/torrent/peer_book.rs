@@ -4,7 +4,7 @@
 //! the user named, then local peers, then the least failures, then canonical priority (BEP 40);
 //! what failed often comes last, whoever named it.
 //! A failed address waits, twice as long each time, so that a source cannot use us to bombard a
-//! victim (defence 22). An address whose connection we closed for reasons of our own is a candidate at
+//! victim (defence 22); also when it was evicted meanwhile (defence 39). An address whose connection we closed for reasons of our own is a candidate at
 //! once, and one held back for another reason than a failure is recalled when the reason ends. Everything
 //! is in ordered indexes: no operation scans all peers, but for the two that re-order them.
 //!
@@ -17,6 +17,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use super::failed_dials::{FailedDials, Failure};
 use super::peer_priority::peer_priority;
 use crate::random::PolicyRng;
 use crate::reach::is_dialable;
@@ -115,6 +116,8 @@ pub struct PeerBook {
     held_back: BTreeSet<(Ended, SocketAddr)>,
     /// When those that could not be reached were last recalled.
     recalled_at: Option<Instant>,
+    /// What failed and was evicted, once something was.
+    failed: Option<Box<FailedDials>>,
     seeding: bool,
     rng: PolicyRng,
 }
@@ -167,6 +170,7 @@ impl PeerBook {
             external: Vec::new(),
             held_back: BTreeSet::new(),
             recalled_at: None,
+            failed: None,
             seeding: false,
             rng,
         }
@@ -213,10 +217,15 @@ impl PeerBook {
             return Added::Known;
         }
         let lot = self.rng.next_u64() as u32;
+        // The user knows better than what was before.
+        let known = self.failed.as_mut().and_then(|failed| failed.take(addr));
+        let failure = known.filter(|_| source != PeerSource::User);
+        let failures = failure.map_or(0, |failure| failure.failures);
+        let retry_at = failure.map_or(now, |failure| failure.retry_at.max(now));
         let peer = Peer {
             source,
             standing: Standing::Idle,
-            failures: 0,
+            failures,
             is_seed: false,
             of_v2: false,
             is_wasteful: false,
@@ -224,10 +233,13 @@ impl PeerBook {
             held_back: None,
             priority: self.priority_of(addr).unwrap_or(lot),
             lot,
-            retry_at: now,
+            retry_at,
             seen_at: now,
         };
         if !self.make_room_for(&peer) {
+            if let (Some(failed), Some(failure)) = (&mut self.failed, failure) {
+                failed.keep(now, addr, failure);
+            }
             return Added::Full;
         }
         self.insert(addr, peer);
@@ -459,11 +471,25 @@ impl PeerBook {
     fn evict_for(&mut self, new: &Peer, worst: Option<(EvictRank, SocketAddr)>) -> bool {
         match worst {
             Some((rank, addr)) if new.source == PeerSource::User || rank > new.evict_rank() => {
+                if !self.keep_failure(addr, new.seen_at) && new.source != PeerSource::User {
+                    return false;
+                }
                 self.forget(addr);
                 true
             }
             _ => false,
         }
+    }
+
+    /// Remembers how an address has failed that is about to be evicted; false if that is not to be.
+    fn keep_failure(&mut self, addr: SocketAddr, now: Instant) -> bool {
+        let Some(peer) = self.peers.get(&addr).filter(|peer| peer.failures > 0) else {
+            return true;
+        };
+        let failure = Failure { failures: peer.failures, retry_at: peer.retry_at };
+        let capacity = self.capacity;
+        let failed = self.failed.get_or_insert_with(|| FailedDials::new(capacity).into());
+        failed.keep(now, addr, failure)
     }
 
     /// The least promising idle address of a source.

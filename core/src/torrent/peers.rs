@@ -59,6 +59,11 @@ impl Torrent {
             self.swarm.book.ended(remote, session.now, Ended::Busy);
             return true;
         }
+        let is_users = self.book.source(remote) == Some(PeerSource::User);
+        if !is_users && !session.dials.admit(session.now, remote.ip()) {
+            self.book.ended(remote, session.now, Ended::Busy);
+            return true;
+        }
         let now = session.now;
         let pieces = self.content.is_some().then(|| self.pieces());
         let id = self.id;

@@ -150,8 +150,8 @@ impl Torrent {
 
     // Sending.
 
-    /// Hands out what a peer is to be sent: messages first, then hashes and blocks as the limits
-    /// allow.
+    /// Hands out what a peer is to be sent: messages first, then metadata, hashes and blocks as the
+    /// limits allow.
     pub(crate) fn gather(
         &mut self,
         session: &mut Session,
@@ -164,6 +164,10 @@ impl Torrent {
         let before = out.len();
         let conn = peer.wire.conn;
         out.append(&mut peer.wire.outbox);
+        // These are sent in any case; what they are counts all the same, in bounds.
+        let words = out.len() - before;
+        session.upload.charge_words(now, self.id, words);
+        self.traffic.charge_words(now, self.id, words);
         peer.upload.choke_waits = false;
         for block in peer.download.asking.drain(..) {
             Message::Request(block).encode(out);
@@ -174,11 +178,8 @@ impl Torrent {
         }
         let held = peer.upload.uploads.ready_bytes();
         let (mut payload, mut padding) = (0, 0);
-        if let Some(content) = &self.content {
-            let sent = gather_metadata(peer, &content.metainfo, before + limit, out);
-            session.upload.charge(now, self.id, sent);
-        }
-        while out.len() - before < limit && peer.upload.has_uploads() {
+        let metainfo = self.content.as_ref().map(|content| &*content.metainfo);
+        while out.len() - before < limit && peer.has_uploads() {
             let gate = match self.traffic.upload_brake(now) {
                 None => Some(&mut session.upload).filter(|gate| gate.is_used_up(now)),
                 own => own,
@@ -191,8 +192,9 @@ impl Torrent {
                 session.arm(timer, at);
                 break;
             }
-            let len = if let Some(request) = peer.upload.hash_uploads.pop() {
-                let metainfo = self.content.as_ref().map(|content| &*content.metainfo);
+            let len = if let Some(len) = gather_metadata(peer, metainfo, out) {
+                len
+            } else if let Some(request) = peer.upload.hash_uploads.pop() {
                 let message = self.upload.hashes(now, metainfo, request);
                 let len = message.encoded_len();
                 message.encode(out);
@@ -230,8 +232,8 @@ impl Torrent {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         peer.wire.last_spoke = session.now;
         let waits = session.streams.is_send_paused(peer.wire.conn);
-        let uploads = peer.upload.has_uploads() && !waits;
-        if all && (peer.has_words() || peer.gossip.metadata_uploads.is_ready() || uploads) {
+        let uploads = peer.has_uploads() && !waits;
+        if all && (peer.has_words() || uploads) {
             session.ask_send(peer.wire.conn);
         }
     }

@@ -181,6 +181,13 @@ impl Traffic {
         self.limits.as_mut().map(|gates| &mut gates.up).filter(|gate| gate.is_used_up(now))
     }
 
+    /// Messages are sent to a peer, which nothing holds up.
+    pub(super) fn charge_words(&mut self, now: Instant, torrent: TorrentId, bytes: usize) {
+        if let Some(gates) = &mut self.limits {
+            gates.up.charge_words(now, torrent, bytes);
+        }
+    }
+
     /// Bytes are sent to a peer.
     pub(super) fn charge_upload(&mut self, now: Instant, torrent: TorrentId, bytes: usize) {
         if let Some(gates) = &mut self.limits {

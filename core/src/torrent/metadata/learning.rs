@@ -194,7 +194,9 @@ impl Torrent {
             MetadataMessage::Request { piece } => {
                 let metainfo = self.content.as_ref().map(|content| &*content.metainfo);
                 if let Some(peer) = self.swarm.peers.get_mut(slot) {
-                    serve::requested(peer, session.now, metainfo, piece);
+                    let (id, now, served) = (self.id, session.now, &mut session.metadata_served);
+                    let allows = |group, most| served.take(now, (id, group), 1, most);
+                    serve::requested(peer, now, metainfo, piece, allows);
                     session.ask_send(peer.wire.conn);
                 }
             }

@@ -239,6 +239,28 @@ fn one_address_in_two_forms_is_one_peer() {
     assert_eq!(book.add("1.2.3.4:5005".parse().unwrap(), PeerSource::Pex, NOW), Added::Known);
 }
 
+/// One who names many addresses again and again does not have us dial a victim without pause.
+#[test]
+fn address_that_failed_waits_though_it_was_evicted_and_is_named_again() {
+    let mut book = book(16);
+    let victim = addr(200);
+    let mut dialled = Vec::new();
+    for second in 0..3600 {
+        let now = after(second);
+        book.add(victim, PeerSource::Pex, now);
+        (0..40)
+            .for_each(|n| _ = book.add(addr((second * 7 + n) as u8 % 199), PeerSource::Pex, now));
+        while let Some(to) = next(&mut book, now) {
+            if to == victim {
+                dialled.push(second);
+            }
+            book.ended(to, now, Ended::Failed);
+        }
+    }
+    let waits: Vec<u64> = dialled.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(dialled.len() > 1 && waits.iter().all(|wait| *wait >= 15), "{dialled:?}");
+}
+
 #[test]
 fn our_own_address_is_never_in_it() {
     let mut book = book(10);

@@ -1,0 +1,121 @@
+//! How often we dial, and whom: no stranger makes us a scanner or a flood (defences 22 and 39).
+//!
+//! Attempts are counted for the session as a whole in a second, and for each host, whichever of its ports
+//! they go to, in ten. An attempt may be a race of transports and a redial: it counts once. What the user
+//! names is not counted. Loopback is no host: there, everybody has the same address.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::time::{Duration, Instant};
+
+/// Attempts in a second (chosen: above what opening connections to a large swarm takes).
+const IN_A_SECOND: u32 = 200;
+/// Attempts at one host in [`HOST_PERIOD`] (chosen: some peers behind one address, and no scan).
+const AT_A_HOST: u32 = 8;
+const HOST_PERIOD: Duration = Duration::from_secs(10);
+/// Hosts counted one by one; attempts at any others count together (chosen: [`IN_A_SECOND`] for
+/// [`HOST_PERIOD`]).
+const HOSTS: usize = 2000;
+
+/// The attempts of the last seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Dials {
+    second: Count,
+    hosts: BTreeMap<IpAddr, Count>,
+    /// By when they were first counted.
+    order: BTreeSet<(Instant, IpAddr)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    began: Instant,
+    attempts: u32,
+}
+
+impl Dials {
+    /// Whether an attempt at this host may be made now; if so, it is counted. O(log n).
+    pub(crate) fn admit(&mut self, now: Instant, host: IpAddr) -> bool {
+        let host = host.to_canonical();
+        if host.is_loopback() {
+            return true;
+        }
+        while let Some(&(began, oldest)) = self.order.first()
+            && now - began >= HOST_PERIOD
+        {
+            self.order.pop_first();
+            self.hosts.remove(&oldest);
+        }
+        if now - self.second.began >= Duration::from_secs(1) {
+            self.second = Count { began: now, attempts: 0 };
+        }
+        if self.second.attempts >= IN_A_SECOND {
+            return false;
+        }
+        let has_room = self.hosts.len() < HOSTS;
+        match self.hosts.get_mut(&host) {
+            Some(count) if count.attempts >= AT_A_HOST => return false,
+            Some(count) => count.attempts += 1,
+            None if !has_room => return false,
+            None => {
+                self.hosts.insert(host, Count { began: now, attempts: 1 });
+                self.order.insert((now, host));
+            }
+        }
+        self.second.attempts += 1;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use quickcheck::quickcheck;
+
+    use super::*;
+
+    fn host(number: u32) -> IpAddr {
+        Ipv4Addr::from(0x0100_0000 + number).into()
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_secs(100) + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_host_is_not_scanned_and_others_are_dialled_meanwhile() {
+        let mut dials = Dials::default();
+        let scan = (0..10_000).filter(|at_ms| dials.admit(at(*at_ms), host(1))).count();
+        assert_eq!(scan, AT_A_HOST as usize);
+        assert!(dials.admit(at(9_999), host(2)));
+        assert!(dials.admit(at(10_000), host(1)));
+    }
+
+    #[test]
+    fn everybody_on_loopback_has_one_address() {
+        let mut dials = Dials::default();
+        assert!((0..10_000).all(|_| dials.admit(at(0), "127.0.0.1".parse().unwrap())));
+    }
+
+    quickcheck! {
+        fn no_second_has_more_than_twice_the_most_and_memory_is_bounded(steps: Vec<(u16, u8)>) -> bool {
+            let mut dials = Dials::default();
+            let (mut millis, mut made) = (0, Vec::new());
+            for (number, wait) in steps {
+                millis += u64::from(wait);
+                for more in 0..40 {
+                    if dials.admit(at(millis), host(u32::from(number) + more)) {
+                        made.push(millis);
+                    }
+                }
+            }
+            dials.hosts.len() <= HOSTS
+                && dials.hosts.len() == dials.order.len()
+                && made.iter().all(|end| {
+                    let of_second = made.iter().filter(|at| **at <= *end && **at + 1000 > *end);
+                    of_second.count() <= 2 * IN_A_SECOND as usize
+                })
+        }
+    }
+}
