@@ -119,6 +119,7 @@ pub mod peer_source;
 pub mod picker;
 pub mod piece;
 pub mod piece_hash;
+pub mod places;
 pub mod priority;
 pub mod random;
 pub mod rate;

@@ -21,6 +21,8 @@ pub(crate) struct PeerWire {
     /// Where the peer can be dialled, once that is known; its name in the peer book.
     pub(crate) listens_at: Option<SocketAddr>,
     pub(crate) connected_at: Instant,
+    /// When blocks, hashes or metadata last passed, either way; at first, when it came.
+    pub(crate) useful_at: Instant,
     pub(crate) phase: Phase,
     pub(crate) id: Option<PeerId>,
     /// The peer's name for itself (BEP 10, `v`), made safe to show.
@@ -75,6 +77,7 @@ impl PeerWire {
             incoming,
             listens_at: (!incoming).then_some(remote),
             connected_at: now,
+            useful_at: now,
             phase,
             id: None,
             client: None,

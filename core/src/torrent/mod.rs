@@ -15,6 +15,7 @@
 //! | `peers` | peers come and go: between `swarm` and the connections |
 //! | `handshake` | the first words of a connection |
 //! | `messages` | a peer's bytes become messages, each for a part below |
+//! | `places` | who yields a place to a newcomer |
 //! | `peer_pieces` | what peers have, and whether it interests us |
 //! | `download` | which blocks to request of which source, what becomes of blocks and pieces |
 //! | `transfer` | requests out, blocks in, pieces to disk: between `download`, peers and files |
@@ -43,6 +44,7 @@ pub mod peer_book;
 mod peer_pieces;
 pub mod peer_priority;
 mod peers;
+mod places;
 mod rare;
 mod report;
 pub(crate) mod selection;

@@ -101,10 +101,11 @@ impl Torrent {
         if !self.welcomes_peers() || session.is_banned(remote) {
             return None;
         }
-        if !self.wants_peers(session) {
+        if !self.has_place_for_incoming(session) {
             let patience = session.config.timeouts.useless;
-            let useless = self.swarm.useless_peer(session.now, patience)?;
-            self.drop_peer(session, useless, Ended::Useless);
+            let yields = self.who_yields(session, remote.ip());
+            let yields = yields.or_else(|| self.swarm.useless_peer(session.now, patience))?;
+            self.drop_peer(session, yields, Ended::Useless);
         }
         let pieces = self.content.is_some().then(|| self.pieces());
         let phase = Phase::Handshaking(handshake);

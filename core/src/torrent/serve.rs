@@ -209,6 +209,7 @@ impl Torrent {
                 payload += len as u64;
                 len
             };
+            peer.wire.useful_at = now;
             session.upload.charge(now, self.id, len);
             self.traffic.charge_upload(now, self.id, len);
         }

@@ -142,6 +142,7 @@ impl Torrent {
         let arrival = self.download.block(now, slot.into(), sender, source, (block, counted), data);
         if !matches!(arrival, Arrival::Unrequested) {
             self.traffic.received(now, counted);
+            peer.wire.useful_at = now;
         }
         match arrival {
             Arrival::Kept(kept) => self.block_kept(session, block, &kept),

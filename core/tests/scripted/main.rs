@@ -3,6 +3,7 @@
 mod claims;
 mod contradiction;
 mod padding;
+mod places;
 mod reach;
 mod redial;
 mod scene;

@@ -231,7 +231,8 @@ impl Torrent {
             None => Received::Unasked,
         };
         match received {
-            Received::Accepted | Received::Failed(None) => {}
+            Received::Accepted => peer.wire.useful_at = session.now,
+            Received::Failed(None) => {}
             Received::Unasked => {
                 peer.download.unasked_bytes += data.len() as u64;
                 if self.swarm.wastes_too_much(slot) {
