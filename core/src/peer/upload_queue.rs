@@ -105,12 +105,13 @@ impl UploadQueue {
         }
         let first = self.queue.iter().position(|upload| matches!(upload.state, State::Waiting))?;
         let start = self.queue[first].block;
+        let longest = u32::try_from(limit).unwrap_or(u32::MAX).min(RUN_LEN);
         let mut run = BlockRun { piece: start.piece, begin: start.begin, length: 0 };
         for upload in self.queue.range_mut(first..) {
             let block = upload.block;
             let adjacent =
                 block.piece == run.piece && block.begin == run.begin.saturating_add(run.length);
-            let fits = run.length == 0 || run.length.saturating_add(block.length) <= RUN_LEN;
+            let fits = run.length == 0 || run.length.saturating_add(block.length) <= longest;
             if !matches!(upload.state, State::Waiting) || !adjacent || !fits {
                 break;
             }

@@ -23,6 +23,8 @@ pub(crate) struct PeerWire {
     pub(crate) connected_at: Instant,
     /// When blocks, hashes or metadata last passed, either way; at first, when it came.
     pub(crate) useful_at: Instant,
+    /// Bytes of a message that has not come whole.
+    pub(crate) half_message: usize,
     pub(crate) phase: Phase,
     pub(crate) id: Option<PeerId>,
     /// The peer's name for itself (BEP 10, `v`), made safe to show.
@@ -78,6 +80,7 @@ impl PeerWire {
             listens_at: (!incoming).then_some(remote),
             connected_at: now,
             useful_at: now,
+            half_message: 0,
             phase,
             id: None,
             client: None,

@@ -86,6 +86,8 @@ pub(crate) struct Session {
     pub(crate) dials: Dials,
     /// Pieces of metadata that addresses were sent lately, of each torrent.
     pub(crate) metadata_served: GroupAllowances<(TorrentId, AddressGroup)>,
+    /// Bytes of peers' messages that have not come whole.
+    pub(crate) half_messages: usize,
 
     /// Bytes handed to the disk and not yet written.
     pub(crate) write_backlog: usize,
@@ -117,6 +119,9 @@ pub(crate) struct Session {
     /// What torrents know of the DHT, and want it to do.
     pub(crate) dht: DhtLink,
 }
+
+/// Of what may be read ahead, this part is for choked peers (chosen).
+const CHOKED_PART: usize = 4;
 
 /// Addresses, of each torrent, whose share of its metadata is counted (chosen; others share one).
 const GROUPS_SERVED: usize = 4096;
@@ -156,6 +161,7 @@ impl Session {
             timers,
             dials: Dials::default(),
             metadata_served: GroupAllowances::new(GROUPS_SERVED),
+            half_messages: 0,
             write_backlog: 0,
             waiting_for_disk: Vec::new(),
             read_ahead: 0,
@@ -310,6 +316,12 @@ impl Session {
     /// Whether more may be read for peers.
     pub(crate) fn may_read_ahead(&self) -> bool {
         self.read_ahead < self.config.bounds.read_ahead_bytes
+    }
+
+    /// Whether more may be read for peers that we choke: they have a small part of what may be read ahead,
+    /// so that those who do not take it hold up nobody (defence 45).
+    pub(crate) fn may_read_for_choked(&self) -> bool {
+        self.read_ahead < self.config.bounds.read_ahead_bytes / CHOKED_PART
     }
 
     /// Whether the disk holds up the transfer.

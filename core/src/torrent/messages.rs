@@ -58,6 +58,7 @@ impl Torrent {
                 return self.violated(session, slot, violation);
             }
         }
+        self.count_half_message(session, slot);
         self.charge_download(session, conn, len);
         session.hold_for_disk(conn);
         self.after_input(session, slot);

@@ -15,6 +15,7 @@
 //! | `peers` | peers come and go: between `swarm` and the connections |
 //! | `handshake` | the first words of a connection |
 //! | `messages` | a peer's bytes become messages, each for a part below |
+//! | `half_messages` | what has come of messages is bounded for all peers together |
 //! | `places` | who yields a place to a newcomer |
 //! | `peer_pieces` | what peers have, and whether it interests us |
 //! | `download` | which blocks to request of which source, what becomes of blocks and pieces |
@@ -33,6 +34,7 @@ mod disk;
 mod download;
 mod end;
 mod failed_dials;
+mod half_messages;
 mod handshake;
 mod identity;
 mod lifecycle;

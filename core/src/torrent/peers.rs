@@ -185,6 +185,7 @@ impl Torrent {
     /// Takes a peer out of the books and gives back everything it held.
     fn remove_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         let Some(mut peer) = self.swarm.peers.remove(slot) else { return };
+        session.half_messages -= peer.wire.half_message;
         self.acquisition.source_gone(slot, peer.wire.remote);
         match self.acquisition.layers {
             Some(_) => self.poll_acquisition(session),

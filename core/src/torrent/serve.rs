@@ -24,7 +24,7 @@ use crate::torrent::Torrent;
 use crate::torrent::content::Content;
 use crate::torrent::metadata::serve::gather_metadata;
 use crate::torrent::upload::{
-    self, PieceRun, READ_AHEAD_PER_PEER, ReadBudget, Request, Situation, leaf_hashes,
+    self, PieceRun, READ_AHEAD_CHOKED, READ_AHEAD_PER_PEER, ReadBudget, Request, Situation, leaf_hashes,
 };
 use crate::transport::ReadPause;
 use crate::wire::message::id;
@@ -46,8 +46,9 @@ impl Torrent {
         let has = self.download.picker.have().has(block.piece) && self.is_active() && !is_refused;
         let bound = session.config.bounds.peer_requests;
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return checked };
-        let is_queued =
-            checked.is_ok() && has && upload::queue_request(&mut peer.upload, block, bound);
+        let may_be_read = !peer.upload.am_choking || session.may_read_for_choked();
+        let is_served = checked.is_ok() && has && may_be_read;
+        let is_queued = is_served && upload::queue_request(&mut peer.upload, block, bound);
         if !is_queued && peer.wire.fast {
             peer.send(Message::Reject(block));
         }
@@ -77,7 +78,9 @@ impl Torrent {
                 }
                 return;
             }
-            let Some(run) = peer.upload.uploads.next_run(READ_AHEAD_PER_PEER) else { return };
+            let ahead =
+                if peer.upload.am_choking { READ_AHEAD_CHOKED } else { READ_AHEAD_PER_PEER };
+            let Some(run) = peer.upload.uploads.next_run(ahead) else { return };
             let Some(content) = &self.content else { return };
             session.read_ahead += run.length as usize;
             let spans = content.layout.spans(run.as_block());

@@ -2,6 +2,7 @@
 
 mod claims;
 mod contradiction;
+mod memory;
 mod padding;
 mod places;
 mod reach;

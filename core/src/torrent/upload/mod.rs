@@ -29,6 +29,8 @@ pub(super) use suggestions::Suggestions;
 const LONGEST_REQUEST: u32 = 128 * 1024;
 /// Bytes read ahead for one peer (chosen: two runs, one being sent while the other is read).
 pub(super) const READ_AHEAD_PER_PEER: usize = 512 * 1024;
+/// The same for one that we choke (chosen: two blocks).
+pub(super) const READ_AHEAD_CHOKED: usize = 32 * 1024;
 
 /// The upload of one torrent.
 #[derive(Debug)]
