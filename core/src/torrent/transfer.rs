@@ -23,7 +23,8 @@ use crate::wire::{BlockData, HashRequest, Message, Violation};
 const REQUEST_AHEAD_S: u64 = 3;
 
 /// What is said of a hybrid whose two kinds of hashes no content has.
-const CONTRADICTION: &str = "its hashes of v1 and of v2 are of different content; nobody can have it";
+const CONTRADICTION: &str =
+    "its hashes of v1 and of v2 are of different content; nobody can have it";
 
 impl Torrent {
     // Requests.
