@@ -62,6 +62,12 @@ pub const MAX_REQUESTERS: usize = 3;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PeerKey(pub u32);
 
+impl PeerKey {
+    /// No peer: what is received from elsewhere, such as a file of another torrent. It is never picked
+    /// for.
+    pub const NO_PEER: PeerKey = PeerKey(u32::MAX);
+}
+
 /// How fast a peer sends, compared with the torrent's others.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Pace {
@@ -453,7 +459,9 @@ impl Picker {
         });
         match received {
             Some(Some(accepted)) => {
-                self.at_peer(peer).has_delivered = true;
+                if peer != PeerKey::NO_PEER {
+                    self.at_peer(peer).has_delivered = true;
+                }
                 accepted
             }
             Some(None) => Received::Duplicate,

@@ -297,7 +297,9 @@ impl Announces {
             let from = running.fetch.and_then(|fetch| fetches.answered_by(fetch));
             match running.fetch.and_then(|fetch| fetches.poll(fetch)) {
                 Some(Output::Requested) => self.note_sent(id),
-                Some(Output::Response(response)) => running.exchange.handle_response(&response, from),
+                Some(Output::Response(response)) => {
+                    running.exchange.handle_response(&response, from)
+                }
                 Some(Output::Failed(why)) => running.exchange.handle_failed(why),
                 // Of a range, which no tracker is asked for.
                 Some(Output::Head { .. } | Output::Body(_) | Output::End) => {}

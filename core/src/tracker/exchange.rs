@@ -69,7 +69,9 @@ enum State {
     /// The answer is fetched over HTTP. With what was wrong with the last response.
     Fetching(Option<TrackerError>),
     Resolving,
-    Asking { at: IpAddr },
+    Asking {
+        at: IpAddr,
+    },
     Done,
 }
 

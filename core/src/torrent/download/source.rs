@@ -16,7 +16,7 @@ pub(in crate::torrent) struct Source(PeerKey);
 
 impl Source {
     /// Files of other torrents, which are read without being picked for.
-    pub(in crate::torrent) const LOCAL: Source = Source(PeerKey(u32::MAX));
+    pub(in crate::torrent) const LOCAL: Source = Source(PeerKey::NO_PEER);
 
     /// The source with this key.
     pub(super) fn of(key: PeerKey) -> Self {
