@@ -298,7 +298,7 @@ impl Announces {
             match running.fetch.and_then(|fetch| fetches.poll(fetch)) {
                 Some(Output::Requested) => self.note_sent(id),
                 Some(Output::Response(response)) => {
-                    running.exchange.handle_response(&response, from)
+                    running.exchange.handle_response(&response, from);
                 }
                 Some(Output::Failed(why)) => running.exchange.handle_failed(why),
                 // Of a range, which no tracker is asked for.
