@@ -185,7 +185,9 @@ impl Asker {
             } else if let Some(output) = self.fetch.as_mut().and_then(Fetch::poll_output) {
                 match output {
                     Output::Requested => {}
-                    Output::Response(response) => self.exchange.handle_response(&response),
+                    Output::Response(response) => {
+                        self.exchange.handle_response(&response, None);
+                    }
                     Output::Failed(why) => self.exchange.handle_failed(why),
                     other => panic!("{other:?} of a whole body"),
                 }
