@@ -24,7 +24,8 @@ use crate::torrent::Torrent;
 use crate::torrent::content::Content;
 use crate::torrent::metadata::serve::gather_metadata;
 use crate::torrent::upload::{
-    self, PieceRun, READ_AHEAD_CHOKED, READ_AHEAD_PER_PEER, ReadBudget, Request, Situation, leaf_hashes,
+    self, PieceRun, READ_AHEAD_CHOKED, READ_AHEAD_PER_PEER, ReadBudget, Request, Situation,
+    leaf_hashes,
 };
 use crate::transport::ReadPause;
 use crate::wire::message::id;

@@ -211,7 +211,8 @@ impl Download {
         let mut given_up = Vec::new();
         let mut sent = 0;
         loop {
-            let others = self.picker.pick(source.key(), &state.has, want - sent, hints, &mut picked);
+            let others =
+                self.picker.pick(source.key(), &state.has, want - sent, hints, &mut picked);
             yielded.extend(others.into_iter().map(|(key, block)| (Source::of(key), block)));
             let last_round = picked.is_empty() || !state.pipeline.has_given_up();
             for block in picked.drain(..) {
