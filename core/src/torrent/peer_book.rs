@@ -107,7 +107,7 @@ pub struct PeerBook {
     /// What may be evicted, by source, the least promising last.
     evictable: BTreeSet<(PeerSource, EvictRank, SocketAddr)>,
     /// Addresses per source.
-    counts: [usize; 6],
+    counts: [u32; 6],
     capacity: usize,
     /// At most [`OWN_ADDRESSES`]; mostly one, and every torrent knows it.
     own: Vec<SocketAddr>,
@@ -450,7 +450,7 @@ impl PeerBook {
     /// Evicts what is less promising than a new peer, if there is no room for that.
     fn make_room_for(&mut self, new: &Peer) -> bool {
         let share = self.share_of(new.source);
-        if self.counts[new.source as usize] >= share {
+        if self.counts[new.source as usize] as usize >= share {
             let worst = self.worst_of(new.source);
             return self.evict_for(new, worst);
         }
