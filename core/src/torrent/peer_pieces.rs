@@ -94,7 +94,7 @@ impl Torrent {
         slot: PeerSlot,
         claim: WholeClaim,
     ) -> Result<(), Violation> {
-        let Some(peer) = self.peers.get_mut(slot) else { return Ok(()) };
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
         if !peer.download.whole_claims.make(claim) {
             return Ok(());
         }

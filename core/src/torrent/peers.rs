@@ -59,9 +59,9 @@ impl Torrent {
             self.swarm.book.ended(remote, session.now, Ended::Busy);
             return true;
         }
-        let is_users = self.book.source(remote) == Some(PeerSource::User);
+        let is_users = self.swarm.book.source(remote) == Some(PeerSource::User);
         if !is_users && !session.dials.admit(session.now, remote.ip()) {
-            self.book.ended(remote, session.now, Ended::Busy);
+            self.swarm.book.ended(remote, session.now, Ended::Busy);
             return true;
         }
         let now = session.now;
