@@ -4,7 +4,7 @@ use bitswarm_core::config::ConnectionLimits;
 use bitswarm_core::disk::MemoryDisk;
 use bitswarm_core::time::Duration;
 use bitswarm_core::wire::Message;
-use bitswarm_core::{Config, ConnId};
+use bitswarm_core::{Commands, Config, ConnId};
 
 use crate::scene::{PEER, Sample, Scene, addr, full_disk};
 
