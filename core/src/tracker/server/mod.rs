@@ -10,6 +10,7 @@
 //! kept on disk: after a restart the swarms fill up again within an interval.
 
 mod heard;
+mod hosts;
 mod http;
 mod query;
 mod swarms;

@@ -1,6 +1,7 @@
 //! Who is in which swarm, and whom to name to whom.
 //!
-//! A peer is its address and port. Each swarm keeps its peers in four pools, by family and by
+//! A peer is its address and port; a host that announces with one peer id and key from an address of
+//! each family counts once, and is not named to itself (BEP 7, `hosts`). Each swarm keeps its peers in four pools, by family and by
 //! whether they are seeds, from which answers are drawn at random; and in the order in which they
 //! will expire, which is the order of their last announces. Announcing, expiring and evicting are
 //! O(log n), drawing k peers is O(k log k). An empty swarm is forgotten, with its count of
@@ -10,7 +11,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use super::hosts::{HostId, Hosts};
 use super::{HeardAnnounce, ServerConfig};
+use crate::family::Family;
 use crate::http::origin::is_global;
 use crate::map::{HashKeys, Map};
 use crate::piece::{InfoHash, PeerId};
@@ -85,7 +88,8 @@ pub struct Stats {
 struct Swarm {
     members: Map<SocketAddr, Member>,
     /// In the order of [`pool_of`].
-    pools: [Vec<ListedPeer>; 4],
+    pools: [Vec<PoolPeer>; 4],
+    hosts: Hosts,
     by_expiry: BTreeSet<(Instant, SocketAddr)>,
     downloaded: u64,
 }
@@ -96,6 +100,19 @@ struct Member {
     pool: Pool,
     /// Where it stands in its pool.
     position: usize,
+}
+
+/// A peer as a pool has it.
+#[derive(Clone, Copy, Debug)]
+struct PoolPeer {
+    listed: ListedPeer,
+    key: u32,
+}
+
+impl PoolPeer {
+    fn host(&self) -> Option<HostId> {
+        HostId::of(self.listed.peer_id, self.key)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,8 +182,8 @@ impl Swarms {
         let swarm = self.swarms.get(&infohash)?;
         Some(ScrapeEntry {
             infohash,
-            complete: swarm.seeds() as u64,
-            incomplete: swarm.leeches() as u64,
+            complete: swarm.hosts.seeds() as u64,
+            incomplete: swarm.hosts.leeches() as u64,
             downloaded: swarm.downloaded,
         })
     }
@@ -202,12 +219,11 @@ impl Swarms {
         AnnounceReply {
             interval: self.config.interval,
             min_interval: self.config.min_interval,
-            complete: swarm.map_or(0, |swarm| count(swarm.seeds())),
-            incomplete: swarm.map_or(0, |swarm| count(swarm.leeches())),
+            complete: swarm.map_or(0, |swarm| count(swarm.hosts.seeds())),
+            incomplete: swarm.map_or(0, |swarm| count(swarm.hosts.leeches())),
             downloaded: swarm.map_or(0, |swarm| swarm.downloaded),
-            peers: swarm.map_or_else(Vec::new, |swarm| {
-                swarm.draw(&mut self.rng, addr, request.left == 0, wanted)
-            }),
+            peers: swarm
+                .map_or_else(Vec::new, |swarm| swarm.draw(&mut self.rng, addr, request, wanted)),
         }
     }
 
@@ -297,6 +313,7 @@ impl Swarm {
         Swarm {
             members: Map::with_hasher(keys),
             pools: Default::default(),
+            hosts: Hosts::new(keys),
             by_expiry: BTreeSet::new(),
             downloaded: 0,
         }
@@ -307,15 +324,7 @@ impl Swarm {
         self.by_expiry.first().copied()
     }
 
-    fn seeds(&self) -> usize {
-        self.pool(Pool::SeedsV4).len() + self.pool(Pool::SeedsV6).len()
-    }
-
-    fn leeches(&self) -> usize {
-        self.pool(Pool::LeechesV4).len() + self.pool(Pool::LeechesV6).len()
-    }
-
-    fn pool(&self, pool: Pool) -> &[ListedPeer] {
+    fn pool(&self, pool: Pool) -> &[PoolPeer] {
         &self.pools[pool as usize]
     }
 
@@ -323,14 +332,18 @@ impl Swarm {
         let seed = request.left == 0;
         let was = self.members.get(&addr).map(|member| member.pool);
         let leeched = matches!(was, Some(Pool::LeechesV4 | Pool::LeechesV6));
-        if leeched && seed && request.event == Some(AnnounceEvent::Completed) {
+        self.remove(addr);
+        let peer =
+            PoolPeer { listed: ListedPeer { addr, peer_id: request.peer_id }, key: request.key };
+        let is_known = peer.host().is_some_and(|host| self.hosts.is_seed(host));
+        if leeched && seed && !is_known && request.event == Some(AnnounceEvent::Completed) {
             self.downloaded += 1;
         }
-        self.remove(addr);
         let pool = pool_of(addr, seed);
         let peers = &mut self.pools[pool as usize];
         self.members.insert(addr, Member { expires, pool, position: peers.len() });
-        peers.push(ListedPeer { addr, peer_id: request.peer_id });
+        peers.push(peer);
+        self.hosts.add(peer.host(), Family::of(addr.ip()), seed);
         self.by_expiry.insert((expires, addr));
     }
 
@@ -340,9 +353,11 @@ impl Swarm {
         };
         self.by_expiry.remove(&(expires, addr));
         let peers = &mut self.pools[pool as usize];
-        peers.swap_remove(position);
+        let gone = peers.swap_remove(position);
+        let is_seed = matches!(pool, Pool::SeedsV4 | Pool::SeedsV6);
+        self.hosts.remove(gone.host(), Family::of(addr.ip()), is_seed);
         if let Some(moved) = peers.get(position)
-            && let Some(member) = self.members.get_mut(&moved.addr)
+            && let Some(member) = self.members.get_mut(&moved.listed.addr)
         {
             member.position = position;
         }
@@ -355,21 +370,26 @@ impl Swarm {
         &self,
         rng: &mut PolicyRng,
         asker: SocketAddr,
-        is_seed: bool,
+        request: &AnnounceRequest,
         wanted: usize,
     ) -> Vec<ListedPeer> {
         let v4 = [self.pool(Pool::LeechesV4), self.pool(Pool::SeedsV4)];
         let v6 = [self.pool(Pool::LeechesV6), self.pool(Pool::SeedsV6)];
         let families = if asker.is_ipv4() { [v4, v6] } else { [v6, v4] };
+        let host = HostId::of(request.peer_id, request.key);
+        let is_asker = |peer: &PoolPeer| {
+            let is_its_other = peer.listed.addr.is_ipv4() != asker.is_ipv4();
+            peer.listed.addr == asker || (is_its_other && host.is_some() && peer.host() == host)
+        };
         let mut peers = Vec::new();
         for [leeches, seeds] in families {
-            let seeds = if is_seed { &[] } else { seeds };
+            let seeds = if request.left == 0 { &[] } else { seeds };
             let left = wanted - peers.len();
             // One more, in case the asker is among them.
             let drawn = draw_indices(rng, leeches.len() + seeds.len(), left.saturating_add(1));
             let at = |index: usize| leeches.get(index).or_else(|| seeds.get(index - leeches.len()));
-            let others = drawn.into_iter().filter_map(at).filter(|peer| peer.addr != asker);
-            peers.extend(others.copied().take(left));
+            let others = drawn.into_iter().filter_map(at).filter(|peer| !is_asker(peer));
+            peers.extend(others.map(|peer| peer.listed).take(left));
         }
         peers
     }

@@ -61,6 +61,29 @@ fn peers_hear_of_each_other_but_not_of_themselves() {
 }
 
 #[test]
+fn a_host_that_announces_in_both_families_is_one_peer_and_not_its_own() {
+    let mut swarms = swarms(ServerConfig::default());
+    let keyed = |request| AnnounceRequest { key: 9, peer_id: PeerId([3; 20]), ..request };
+    announce(&mut swarms, 0, "1.1.1.1", &keyed(leech(1)));
+    let reply = announce(&mut swarms, 0, "2001:db8::1", &keyed(leech(1)));
+    assert_eq!(named(&reply), [""; 0]);
+    assert_eq!((reply.complete, reply.incomplete), (0, 1));
+    // Others hear of both its addresses, and it is one seed that completed once.
+    let other = announce(&mut swarms, 1, "1.1.1.2", &leech(2));
+    assert_eq!(named(&other), ["1.1.1.1:1", "[2001:db8::1]:1"]);
+    for from in ["1.1.1.1", "2001:db8::1"] {
+        let completed = keyed(request(1, 0, Some(AnnounceEvent::Completed)));
+        let reply = announce(&mut swarms, 2, from, &completed);
+        assert_eq!((reply.complete, reply.incomplete, reply.downloaded), (1, 1, 1));
+    }
+    let stopped = keyed(request(1, 0, Some(AnnounceEvent::Stopped)));
+    let reply = announce(&mut swarms, 3, "2001:db8::1", &stopped);
+    assert_eq!((reply.complete, reply.incomplete), (1, 1));
+    let reply = announce(&mut swarms, 3, "1.1.1.1", &stopped);
+    assert_eq!((reply.complete, reply.incomplete), (0, 1));
+}
+
+#[test]
 fn seeds_are_not_named_to_seeds() {
     let mut swarms = swarms(ServerConfig::default());
     announce(&mut swarms, 0, "1.1.1.1", &seed(1));
