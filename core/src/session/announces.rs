@@ -145,7 +145,8 @@ impl Announces {
         self.start_waiting(session, fetches);
     }
 
-    /// A torrent does not wait for its announces any more, except to take its leave.
+    /// A torrent does not wait for its announces any more, except to say that it is complete and that it
+    /// leaves.
     pub(crate) fn abandon(
         &mut self,
         session: &mut Session,
@@ -170,7 +171,7 @@ impl Announces {
         fetches: &mut Fetches,
         is_given_up: impl Fn(Asker) -> bool,
     ) {
-        let stays = |asker, question: &Question| !is_given_up(asker) || question.is_farewell();
+        let stays = |asker, question: &Question| !is_given_up(asker) || question.outlives_torrent();
         self.waiting.retain(|waiting| stays(waiting.asker, &waiting.question));
         let running = self.running.iter();
         let given_up: Vec<AnnounceId> = running

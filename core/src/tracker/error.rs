@@ -76,6 +76,16 @@ impl TrackerError {
         )
     }
 
+    /// Whether nothing was sent to the tracker: there is no way to it from here now, or nobody to ask for
+    /// its address.
+    pub fn is_unsent(&self) -> bool {
+        matches!(
+            self,
+            TrackerError::Resolve(ResolveError::Unavailable)
+                | TrackerError::Connect(NetError::Unreachable | NetError::AddrNotAvailable)
+        )
+    }
+
     /// How long the tracker wants to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -49,6 +49,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(15);
 /// Longest pause after failures (chosen).
 const MAX_RETRY: Duration = Duration::from_secs(60 * 60);
 
+/// Longest pause after failures of which no tracker heard, as without a network (chosen: they cost a
+/// tracker nothing, and a network that is back is not waited for much longer).
+const MAX_UNSENT_RETRY: Duration = Duration::from_secs(60);
+
 /// Longest pause that a tracker can ask for (BEP 31); past it, it is asked again (chosen).
 const MAX_WANTED_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -63,6 +67,8 @@ pub struct TrackerList {
     tiers: Vec<Tier>,
     rng: PolicyRng,
     stopping: bool,
+    /// While it stops, until when trackers may hear `completed` first.
+    completed_until: Instant,
     need_peers: bool,
     /// Families that we can be reached in.
     families: Families,
@@ -98,6 +104,10 @@ pub struct Announce {
     /// The tracker id to repeat.
     pub tracker_id: Option<Bytes>,
 }
+
+/// How long `stopped` waits for a tracker to have heard `completed` (chosen: all of stopping takes less
+/// than a second).
+const COMPLETED_PATIENCE: Duration = Duration::from_millis(300);
 
 /// What is in the list already.
 #[derive(Default)]
@@ -144,6 +154,7 @@ impl TrackerList {
             tiers: Vec::new(),
             rng,
             stopping: false,
+            completed_until: Instant::ZERO,
             need_peers: false,
             families: Families::BOTH,
             serial: 0,
@@ -191,7 +202,7 @@ impl TrackerList {
         if self.due? > now {
             return None;
         }
-        let next = if self.stopping { self.next_to_leave() } else { self.next_due(now) };
+        let next = if self.stopping { self.next_to_leave(now) } else { self.next_due(now) };
         let announce = next.and_then(|(index, family)| self.begin(now, index, family));
         self.refresh(now);
         announce
@@ -225,6 +236,10 @@ impl TrackerList {
         else {
             return Heard::Late;
         };
+        if self.stopping && event == Some(AnnounceEvent::Completed) {
+            // There is no second try.
+            tracker.owes_completed = false;
+        }
         if event == Some(AnnounceEvent::Stopped) {
             // There is no second farewell, whatever came of this one.
             (standing.registered, standing.may_know_us) = (false, false);
@@ -251,10 +266,16 @@ impl TrackerList {
 
     /// The torrent stops: the announces due are now those that tell trackers so. Announces under
     /// way are not awaited any more and may be cancelled.
+    ///
+    /// A tracker that is owed `completed` hears that first, but is not waited for longer than
+    /// [`COMPLETED_PATIENCE`].
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
+        self.completed_until = now + COMPLETED_PATIENCE;
         self.lanes_mut().for_each(|lane| lane.early = 0);
-        self.standings_mut().for_each(|standing| standing.in_flight = None);
+        for standing in self.standings_mut() {
+            standing.in_flight = standing.in_flight.filter(InFlight::is_completed);
+        }
         self.refresh(now);
     }
 
@@ -377,13 +398,16 @@ impl TrackerList {
     }
 
     /// A tracker that does not know yet that we leave.
-    fn next_to_leave(&self) -> Option<(usize, Family)> {
+    fn next_to_leave(&self, now: Instant) -> Option<(usize, Family)> {
         let trackers = self.trackers.iter().enumerate();
         let mut each = trackers
             .flat_map(|(index, tracker)| Family::ALL.map(|family| (index, tracker, family)));
         let (index, _, family) = each.find(|(_, tracker, family)| {
             let standing = tracker.standing.get(*family);
-            standing.may_know_us && standing.in_flight.is_none()
+            let waits = standing
+                .in_flight
+                .is_some_and(|in_flight| !in_flight.is_completed() || now < self.completed_until);
+            standing.may_know_us && !waits
         })?;
         Some((index, family))
     }
@@ -421,7 +445,10 @@ impl TrackerList {
         self.serial = self.serial.wrapping_add(1);
         let serial = self.serial;
         let tracker = self.trackers.get_mut(index)?;
-        let event = if self.stopping {
+        let is_owed = tracker.standing.get(family).registered && tracker.tells_completed(family);
+        let event = if self.stopping && is_owed && now < self.completed_until {
+            Some(AnnounceEvent::Completed)
+        } else if self.stopping {
             Some(AnnounceEvent::Stopped)
         } else if !tracker.standing.get(family).registered {
             // It learns from `left` whether we are complete already.
@@ -490,7 +517,11 @@ impl TrackerList {
         let works_otherwise = tracker.standing.get(key.family.other()).registered;
         let standing = tracker.standing.get_mut(key.family);
         let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(standing.failures));
-        let doubled = if is_of_family && works_otherwise { MAX_RETRY } else { doubled };
+        let doubled = match is_of_family && works_otherwise {
+            true => MAX_RETRY,
+            false if error.is_unsent() => doubled.min(MAX_UNSENT_RETRY),
+            false => doubled,
+        };
         // A quarter more or less, so that the peers of a swarm do not come back all at once.
         let percent = 75 + self.rng.below(51);
         let pause = doubled.min(MAX_RETRY) * u32::try_from(percent).unwrap_or(100) / 100;
@@ -508,7 +539,13 @@ impl TrackerList {
     /// Computes again when the next announce is due.
     fn refresh(&mut self, now: Instant) {
         self.due = if self.stopping {
-            self.next_to_leave().map(|_| now)
+            let waits =
+                |standing: &Standing| standing.in_flight.is_some_and(|it| it.is_completed());
+            let each = || self.trackers.iter().flat_map(|tracker| tracker.standing.both());
+            match self.next_to_leave(now) {
+                Some(_) => Some(now),
+                None => each().any(waits).then_some(self.completed_until),
+            }
         } else {
             self.all_due(now).map(|(at, ..)| at).min()
         };

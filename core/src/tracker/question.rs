@@ -47,7 +47,19 @@ impl Question {
 
     /// Whether it tells a tracker that we leave.
     pub fn is_farewell(&self) -> bool {
-        matches!(self, Question::Announce(request) if request.event == Some(AnnounceEvent::Stopped))
+        self.event() == Some(AnnounceEvent::Stopped)
+    }
+
+    /// Whether the tracker is to hear it though the torrent stops: that it is complete, that we leave.
+    pub fn outlives_torrent(&self) -> bool {
+        matches!(self.event(), Some(AnnounceEvent::Stopped | AnnounceEvent::Completed))
+    }
+
+    fn event(&self) -> Option<AnnounceEvent> {
+        match self {
+            Question::Announce(request) => request.event,
+            Question::Scrape(_) => None,
+        }
     }
 }
 

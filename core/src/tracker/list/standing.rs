@@ -55,6 +55,12 @@ pub(super) struct InFlight {
     pub(super) event: Option<AnnounceEvent>,
 }
 
+impl InFlight {
+    pub(super) fn is_completed(&self) -> bool {
+        self.event == Some(AnnounceEvent::Completed)
+    }
+}
+
 impl Tracker {
     pub(super) fn new(tier: usize, shown: String, url: Option<Url>) -> Self {
         Tracker {

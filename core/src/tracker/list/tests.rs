@@ -487,6 +487,72 @@ fn completed_is_told_in_one_family_and_stopped_in_each() {
 }
 
 #[test]
+fn without_a_network_pauses_stay_short_for_when_it_is_back() {
+    use crate::event::{NetError, ResolveError};
+    let errors = [
+        TrackerError::Connect(NetError::Unreachable),
+        TrackerError::Resolve(ResolveError::Unavailable),
+    ];
+    for error in errors {
+        let mut ladder = ladder(&[&["a"]]);
+        let mut at = 0;
+        for _ in 0..20 {
+            let key = ladder.expect(at, "a", Some(AnnounceEvent::Started));
+            ladder.result(at, key, &Err(error.clone()));
+            let next = ladder.list.poll_timeout().unwrap();
+            let next = next.as_nanos().div_ceil(1_000_000_000);
+            assert!(next > at && next - at <= 75, "{error}: {}", next - at);
+            at = next;
+        }
+        // One that does not answer may be there.
+        let key = ladder.expect(at, "a", Some(AnnounceEvent::Started));
+        ladder.result(at, key, &Err(TrackerError::TimedOut));
+        let next = ladder.list.poll_timeout().unwrap();
+        assert!(next > Instant::from_secs(at) + Duration::from_secs(1000));
+    }
+}
+
+#[test]
+fn one_that_is_owed_completed_when_we_stop_hears_it_first_but_is_not_waited_for_long() {
+    let [completed, stopped] = [AnnounceEvent::Completed, AnnounceEvent::Stopped].map(Some);
+    let begun = || {
+        let mut ladder = ladder(&[&["a"], &["b"]]);
+        ladder.started("a");
+        ladder.started("b");
+        ladder.list.complete(Instant::from_secs(5));
+        ladder
+    };
+    // `a` is being told when the torrent stops, `b` not yet: neither hears it twice.
+    let mut ladder = begun();
+    let a = ladder.expect(5, "a", completed);
+    ladder.list.stop(Instant::from_secs(5));
+    let b = ladder.expect(5, "b", completed);
+    assert_eq!(ladder.poll(5), None);
+    ladder.result(5, a, &answer(1800, None));
+    let a = ladder.expect(5, "a", stopped);
+    // What fails is not tried again.
+    ladder.result(5, b, &Err(TrackerError::TimedOut));
+    let b = ladder.expect(5, "b", stopped);
+    ladder.result(5, a, &answer(1800, None));
+    ladder.result(5, b, &answer(1800, None));
+    assert!(ladder.list.is_stopped());
+
+    let mut ladder = begun();
+    ladder.list.stop(Instant::from_secs(5));
+    let a = ladder.expect(5, "a", completed);
+    ladder.expect(5, "b", completed);
+    assert_eq!(ladder.poll(5), None);
+    let until = Instant::from_secs(5) + COMPLETED_PATIENCE;
+    assert_eq!(ladder.list.poll_timeout(), Some(until));
+    let told = |ladder: &mut Ladder| ladder.list.poll(until, false, V4).unwrap();
+    for host in ["a", "b"] {
+        let announce = told(&mut ladder);
+        assert_eq!((&*announce.url.authority(), announce.event), (host, stopped));
+    }
+    assert_eq!(ladder.heard(6, a, &answer(1800, None)), Heard::Late);
+}
+
+#[test]
 fn who_is_first_told_of_us_when_all_is_here_is_told_of_no_completion() {
     let mut ladder = dual(&[&["a"]]);
     let v4 = ladder.expect_in(0, ("a", Family::V4), Some(AnnounceEvent::Started));
