@@ -31,7 +31,7 @@ pub(crate) struct Download {
     /// Write over files that are not known to be the torrent's
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Only these files, numbered as --list shows them, such as 1,3-5
+    /// Only these files, numbered as --list shows them, such as 1,3-5 or 4-
     #[arg(long, value_name = "NUMBERS", value_parser = Selection::parse)]
     pub(crate) files: Option<Selection>,
     /// List the files of the torrents and exit

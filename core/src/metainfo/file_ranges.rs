@@ -63,6 +63,7 @@ impl FileRanges {
         let one_more = |number: &u32| u64::from(*number) + 1;
         let ranges = self.0.iter().map(|range| match (range.start(), range.end()) {
             (first, last) if first == last => one_more(first).to_string(),
+            (first, &u32::MAX) => format!("{}-", one_more(first)),
             (first, last) => format!("{}-{}", one_more(first), one_more(last)),
         });
         ranges.collect::<Vec<_>>().join(",")
@@ -71,6 +72,14 @@ impl FileRanges {
     /// The largest index chosen.
     pub fn largest(&self) -> u32 {
         self.0.last().map_or(0, |range| *range.end())
+    }
+
+    /// The largest index that has to be there: of a range without an end its first.
+    pub fn largest_named(&self) -> u32 {
+        self.0.last().map_or(0, |range| match *range.end() {
+            u32::MAX => *range.start(),
+            end => end,
+        })
     }
 }
 
@@ -135,7 +144,7 @@ mod tests {
         assert_eq!(chosen, [0, 2, 3, 4, 5, 6, 7]);
         let all: FileRanges = "0-4294967295,3".parse().unwrap();
         assert!(all.contains(4_000_000_000) && !all.contains(5_000_000_000));
-        assert_eq!((ranges.from_one(), all.from_one()), ("1,3-8".into(), "1-4294967296".into()));
+        assert_eq!((ranges.from_one(), all.from_one()), ("1,3-8".into(), "1-".into()));
     }
 
     #[test]
