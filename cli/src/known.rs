@@ -10,7 +10,9 @@ use bitswarm_core::disk::FileIndex;
 use bitswarm_core::infohashes::InfoHashes;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::piece::{InfoHash, PieceIndex};
+use bitswarm_core::storage::foreign::{self, Origin};
 use bitswarm_core::storage::resume::Resume;
+use bitswarm_runtime_common::disk::stat_file;
 
 use crate::exit::Failure;
 use crate::replace::{self, Existing};
@@ -85,9 +87,12 @@ impl Known {
         known.map_or(Found::Nothing, |known| Found::Known(known.into()))
     }
 
-    /// Whether a file is one that downloads of this torrent made, or were allowed to write.
-    pub(crate) fn is_ours(&self, file: FileIndex) -> bool {
-        self.resume.ours.has(file)
+    /// Whether the file that lies at `place` is one that downloads of this torrent made, or were allowed
+    /// to write; not one that has taken its place since.
+    pub(crate) fn is_ours(&self, file: FileIndex, place: &Path) -> bool {
+        let Resume { ours, .. } = &self.resume;
+        let is_ours = |now| foreign::origin(ours, Some(&self.resume), file, &now) == Origin::Ours;
+        stat_file(place).is_none_or(is_ours)
     }
 
     /// Notes that these pieces are not on disk; whether that is news.

@@ -5,6 +5,7 @@
 //! when that is done: soon, since the engine never blocks.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
@@ -26,7 +27,7 @@ use crate::config::{ClientConfig, StartError};
 use crate::events::{Events, Listeners};
 use crate::host::Host;
 use crate::inbox::{Inbox, Input, Wake};
-use crate::session::Session;
+use crate::session::{LogFailure, Session};
 
 /// How long [`Client::stop`] usually waits (chosen: trackers get that long to hear of it).
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
     pub(crate) listeners: Listeners,
     pub(crate) turns: AtomicU64,
+    pub(crate) log_failure: LogFailure,
     thread: Mutex<Option<JoinHandle<()>>>,
     ended: Mutex<bool>,
     ended_changed: Condvar,
@@ -167,6 +169,11 @@ impl Client {
         self.shared().turns.load(Ordering::Relaxed)
     }
 
+    /// Why the recording ended before the session, if it did: what was written until then stays.
+    pub fn recording_failure(&self) -> Option<&io::Error> {
+        self.shared().log_failure.get()
+    }
+
     /// Whether the session is over.
     pub fn is_stopped(&self) -> bool {
         *self.shared().ended.lock().unwrap_or_else(PoisonError::into_inner)
@@ -230,6 +237,7 @@ pub fn launch(
         inbox: Inbox::new(wake),
         listeners: Listeners::default(),
         turns: AtomicU64::new(0),
+        log_failure: LogFailure::default(),
         thread: Mutex::new(None),
         ended: Mutex::new(false),
         ended_changed: Condvar::new(),

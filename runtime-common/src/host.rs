@@ -77,7 +77,8 @@ impl Host {
         };
         let clock = Clock::start();
         let now = clock.now();
-        let mut session = Session::new(config, seed, now, clock::wall())?;
+        let mut session =
+            Session::new(config, seed, now, clock::wall(), Arc::clone(&shared.log_failure))?;
         session.engine.handle(now, Event::Network(Box::new(interfaces::network())));
         Ok(Host {
             session,

@@ -3,8 +3,9 @@
 //! The recorder is the one way to the engine's state, and this stores what it has recorded.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use bitswarm_core::record::Recorder;
 use bitswarm_core::torrent::TorrentStatus;
@@ -18,7 +19,11 @@ pub(crate) struct Session {
     pub(crate) engine: Recorder,
     /// Where the recording goes.
     log: Option<Log>,
+    log_failure: LogFailure,
 }
+
+/// Why the recording ended before the session, if it did.
+pub(crate) type LogFailure = Arc<OnceLock<io::Error>>;
 
 #[derive(Debug)]
 struct Log {
@@ -32,16 +37,17 @@ impl Session {
         seed: [u8; 32],
         now: Instant,
         wall: UnixTime,
+        log_failure: LogFailure,
     ) -> Result<Self, StartError> {
         let core = config.core.clone();
         let Some(path) = config.record.clone() else {
             let engine = Recorder::passing(Engine::new(core, seed, now, wall));
-            return Ok(Session { engine, log: None });
+            return Ok(Session { engine, log: None, log_failure });
         };
         match File::create(&path) {
             Ok(file) => {
                 let engine = Recorder::recording(core, seed, now, wall);
-                Ok(Session { engine, log: Some(Log { path, file }) })
+                Ok(Session { engine, log: Some(Log { path, file }), log_failure })
             }
             Err(error) => Err(StartError::Record(path, error)),
         }
@@ -57,6 +63,7 @@ impl Session {
         if let Err(error) = log.file.write_all(&written) {
             tracing::warn!(path = %log.path.display(), %error, "the recording ends here");
             self.log = None;
+            let _ = self.log_failure.set(error);
         }
     }
 

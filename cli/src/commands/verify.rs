@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bitswarm_core::disk::{DiskError, DiskErrorKind, FileIndex, StoreFile, StoreSpec};
 use bitswarm_core::metainfo::Metainfo;
@@ -44,15 +45,13 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
 
     let made = known::links_of_torrents(args.state_dir.as_deref(), data);
     let follow_top_link = !made.contains(OsStr::new(metainfo.name()));
-    let spec = StoreSpec { follow_top_link, ..metainfo.store_spec(data) };
-    let spec = (*disk::follow_top_link(spec.into())).clone();
+    let named = Arc::new(StoreSpec { follow_top_link, ..metainfo.store_spec(data) });
+    let spec = (*disk::follow_top_link(named.clone())).clone();
     let layout = metainfo.layout();
-    let mut files = look_at_files(&metainfo, &spec);
+    let mut files = look_at_files(&metainfo, &named, &spec);
     let hashes = hash(metainfo.name(), spec, &layout, protocol, &progress, &interrupt)?;
     let Wrong { pieces, contradictions, unreadable } = wrong_pieces(&metainfo, hashes);
-    for found in
-        files.iter_mut().filter(|found| unreadable.contains_key(&data.join(&found.file.path)))
-    {
+    for found in files.iter_mut().filter(|found| unreadable.contains_key(&found.place)) {
         found.shape = Shape::Unreadable;
     }
     blame(&mut files, &layout, &pieces);
@@ -60,7 +59,7 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     if contradictions > 0 {
         progress.say(&format!(
             "{}: the hashes of v1 and v2 disagree about {}: the torrent contradicts itself",
-            args.torrent.display(),
+            input::shown(&args.torrent),
             count_of(contradictions),
         ));
     }
@@ -84,7 +83,9 @@ fn tell_resume_data(
     let data = dir.display();
     let is_bad = |found: &&Found| found.word() != "ok";
     if let Some(found) = files.iter().filter(is_bad).find(|found| found.is_in_the_way()) {
-        let path = found.file.path.display();
+        let barrier = barrier(dir, &found.place);
+        let path = barrier.as_deref().and_then(|barrier| barrier.strip_prefix(dir).ok());
+        let path = path.unwrap_or(&found.file.path).display();
         return format!(
             "move {path} away, then bitswarm download -o {data} fetches what is missing"
         );
@@ -104,7 +105,7 @@ fn tell_resume_data(
         known::Found::Nothing => format!("{download} fetches what is missing"),
         known::Found::Known(mut known) => {
             let is_strange = |(index, found): (u32, &Found)| {
-                is_bad(&found) && found.is_there() && !known.is_ours(FileIndex(index))
+                is_bad(&found) && found.is_there() && !known.is_ours(FileIndex(index), &found.place)
             };
             // Links come after the files.
             let overwrites = (0..).zip(files).any(is_strange);
@@ -125,7 +126,8 @@ fn tell_resume_data(
 /// Which hashes to compare with: those that the torrent has, unless the user wants fewer.
 fn protocol(args: &Verify, metainfo: &Metainfo) -> Result<Protocol, Failure> {
     let lacks = |what: &str| {
-        let message = format!("{} has no {what}; leave out --protocol", args.torrent.display());
+        let message =
+            format!("{} has no {what}; leave out --protocol", input::shown(&args.torrent));
         Err(Failure::new(Code::BadInput, message))
     };
     match args.protocol {
@@ -187,6 +189,8 @@ struct Found {
     /// Its path inside the torrent.
     name: String,
     file: StoreFile,
+    /// Where it lies: elsewhere than its path says, behind a link of the user's.
+    place: PathBuf,
     shape: Shape,
     /// Wrong pieces that have bytes of this file only.
     own_wrong: u32,
@@ -211,13 +215,16 @@ enum Shape {
     Unreadable,
 }
 
-fn look_at_files(metainfo: &Metainfo, spec: &StoreSpec) -> Vec<Found> {
+/// `named` is where the files are by their names, `spec` where they are behind the top link.
+fn look_at_files(metainfo: &Metainfo, named: &StoreSpec, spec: &StoreSpec) -> Vec<Found> {
     // As `info` has them: the files on disk are those, in the same order.
     let names = metainfo.numbered_files().map(|file| file.path().to_owned());
-    let found = |(name, file): (String, &StoreFile)| {
-        Found::new(name, file.clone(), shape(&spec.root.join(&file.path), file.length))
+    let found = |((name, file), real): ((String, &StoreFile), &StoreFile)| {
+        let place = spec.root.join(&real.path);
+        let shape = shape(&spec.root, &place, file.length);
+        Found::new(name, file.clone(), place, shape)
     };
-    names.zip(&spec.files).map(found).collect()
+    names.zip(&named.files).zip(&spec.files).map(found).collect()
 }
 
 /// The links that should be there. Whatever way they say it, they have to lead to their target.
@@ -232,8 +239,9 @@ fn look_at_links(metainfo: &Metainfo, data: &Path) -> Vec<Found> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Shape::Missing,
                 _ => Shape::WrongLink,
             };
-            let path = Path::new(metainfo.name()).join(name);
-            Found::new(name.to_owned(), StoreFile { path, length: 0, executable: false }, shape)
+            let file = Path::new(metainfo.name()).join(name);
+            let file = StoreFile { path: file, length: 0, executable: false };
+            Found::new(name.to_owned(), file, path, shape)
         })
         .collect()
 }
@@ -242,16 +250,26 @@ fn leads_to(folder: &Path, link: &Path, target: &str) -> bool {
     content::target_below(folder, link).is_some_and(|found| found.join("/") == target)
 }
 
-fn shape(path: &Path, length: u64) -> Shape {
+fn shape(root: &Path, path: &Path, length: u64) -> Shape {
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.is_file() => Shape::InTheWay,
         Ok(metadata) if metadata.len() != length => Shape::Length(metadata.len()),
         Ok(_) => Shape::Right,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Shape::Missing,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match barrier(root, path) {
+            Some(_) => Shape::InTheWay,
+            None => Shape::Missing,
+        },
         // A file where a directory should be. What cannot be read shows when it is hashed.
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Shape::InTheWay,
         Err(_) => Shape::Right,
     }
+}
+
+/// What lies where one of a path's directories should be: a file, or a link that leads nowhere.
+fn barrier(root: &Path, path: &Path) -> Option<PathBuf> {
+    let mut above = path.ancestors().skip(1).take_while(|dir| *dir != root);
+    let (dir, found) = above.find_map(|dir| Some((dir, fs::symlink_metadata(dir).ok()?)))?;
+    (!found.is_dir()).then(|| dir.to_owned())
 }
 
 /// Counts the wrong pieces of each file.
@@ -293,8 +311,8 @@ fn runs_in_words(runs: &[(u32, u32)]) -> String {
 }
 
 impl Found {
-    fn new(name: String, file: StoreFile, shape: Shape) -> Self {
-        Found { name, file, shape, own_wrong: 0, shared_wrong: 0, wrong: Vec::new() }
+    fn new(name: String, file: StoreFile, place: PathBuf, shape: Shape) -> Self {
+        Found { name, file, place, shape, own_wrong: 0, shared_wrong: 0, wrong: Vec::new() }
     }
 
     /// Whether something is there that a download would have to write over.
@@ -415,7 +433,7 @@ mod tests {
 
     fn found(length: u64) -> Found {
         let file = StoreFile { path: "f".into(), length, executable: false };
-        Found::new("f".into(), file, Shape::Right)
+        Found::new("f".into(), file, "f".into(), Shape::Right)
     }
 
     #[test]
@@ -448,6 +466,19 @@ mod tests {
         let mut unreadable = found(5);
         unreadable.shape = Shape::Unreadable;
         assert_eq!(unreadable.word(), "unreadable");
+    }
+
+    #[test]
+    fn files_behind_the_top_link_go_by_the_torrents_names() {
+        let creator = bitswarm_core::metainfo::Creator::single_file("f", 5);
+        let metainfo = creator.finish_with_content(&[7; 5]).unwrap();
+        let named = metainfo.store_spec(Path::new("data"));
+        let mut real = named.clone();
+        real.root = "elsewhere".into();
+        real.files[0].path = "other".into();
+        let found = look_at_files(&metainfo, &named, &real);
+        assert_eq!(found[0].place, Path::new("elsewhere/other"), "as a disk error names it");
+        assert_eq!((&*found[0].name, &*found[0].file.path), ("f", Path::new("f")));
     }
 
     #[test]

@@ -416,3 +416,41 @@ fn every_file_that_create_takes_is_found_again() {
         assert_eq!(checked["pieces_have"], checked["pieces"], "{protocol}");
     }
 }
+
+#[test]
+fn verify_names_the_way_that_repairs_what_it_complains_about() {
+    let scene = Scene::seeded("");
+    let album = scene.sandbox.path("d/album");
+    let notes = album.join("notes.txt");
+    let says = |code: i32, word: &str, not: &str| {
+        let ended = scene.verify();
+        assert_eq!(ended.code, code, "{}", ended.stderr);
+        assert!(ended.stderr.contains(word) && !ended.stderr.contains(not), "{}", ended.stderr);
+    };
+    assert_eq!(scene.download("").code, 0);
+    // One of ours was changed in its place.
+    fs::write(&notes, vec![7; 70_000]).unwrap();
+    says(13, "download -o d fetches", "--overwrite");
+    assert_eq!(scene.download("").code, 0);
+    scene.is_whole();
+    // Another has taken its place, as editors save files.
+    fs::write(album.join("new"), vec![7; 70_000]).unwrap();
+    fs::rename(album.join("new"), &notes).unwrap();
+    says(13, "--overwrite", "--check");
+    scene.download("").fails(11, &["notes.txt"]);
+    assert_eq!(scene.download("--overwrite").code, 0);
+    scene.is_whole();
+    // A directory in its place, and a link that leads nowhere in the place of all.
+    fs::remove_file(&notes).unwrap();
+    fs::create_dir(&notes).unwrap();
+    says(13, "move album/notes.txt away", "--overwrite");
+    scene.download("").fails(11, &["notes.txt"]);
+    fs::rename(&album, scene.sandbox.path("moved")).unwrap();
+    symlink("nowhere", &album).unwrap();
+    says(13, "move album away", "--overwrite");
+    scene.download("").fails(11, &["d/album"]);
+    fs::remove_file(&album).unwrap();
+    says(13, "download -o d fetches what is missing", "--overwrite");
+    assert_eq!(scene.download("").code, 0);
+    scene.is_whole();
+}

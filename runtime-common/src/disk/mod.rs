@@ -31,6 +31,7 @@ use bitswarm_core::disk::{
 use bitswarm_core::{OpId, StoreId};
 
 pub use pool::{Completion, DiskOptions, DiskPool};
+pub use stat::stat_file;
 pub use state::{StateDir, StateDirError};
 pub use top_link::follow_top_link;
 

@@ -1,10 +1,20 @@
 //! What the system says of a file, as [`FileStat`] has it.
 
-use std::os::fd::BorrowedFd;
+use std::fs::File;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
 use bitswarm_core::disk::FileStat;
-use rustix::fs::Stat;
+use rustix::fs::{AtFlags, FileType, Stat, statat};
+
+/// How a plain file lies there now, as [`FileStat`] records it; `None` if there is none.
+pub fn stat_file(path: &Path) -> Option<FileStat> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let (dir, name) = (File::open(parent.unwrap_or(Path::new("."))).ok()?, path.file_name()?);
+    let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let is_plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    is_plain.then(|| file_stat(dir.as_fd(), name.as_ref(), &stat))
+}
 
 /// What is known of a plain file whose `stat` this is.
 pub(crate) fn file_stat(dir: BorrowedFd<'_>, name: &Path, stat: &Stat) -> FileStat {
@@ -51,17 +61,12 @@ fn born_ns(_: BorrowedFd<'_>, _: &Path) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
-    use std::os::fd::AsFd;
-
-    use rustix::fs::{AtFlags, statat};
+    use std::fs;
 
     use super::*;
 
     fn look(dir: &Path, name: &str) -> FileStat {
-        let dir = File::open(dir).unwrap();
-        let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).unwrap();
-        file_stat(dir.as_fd(), Path::new(name), &stat)
+        stat_file(&dir.join(name)).unwrap()
     }
 
     #[test]
