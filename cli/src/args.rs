@@ -21,13 +21,13 @@ use clap::{CommandFactory, Parser, Subcommand, ValueHint};
 pub(crate) use create::{Create, Edit};
 pub(crate) use dht::{Dht, DhtAsking, DhtCommand, DhtOptions, DhtPut};
 pub(crate) use inspect::{Diff, Info, Lint, Magnet, Verify};
-pub(crate) use network::{Runtime, dht_config, listen_at};
+pub(crate) use network::{Runtime, dht_config, listen_at, to_connect_from};
 pub(crate) use pages::{below, page_names};
 pub(crate) use reporting::{Colour, Reporting};
 pub(crate) use services::{Demo, Metadata, Scrape, Tracker};
 pub(crate) use transfer::{Download, Inputs, Seed, Share, Transfer};
 pub(crate) use upkeep::{Completions, Forget, Man, Replay, ShowConfig};
-pub(crate) use values::{CreationDate, PeerName, Tier, Version, parse_hex};
+pub(crate) use values::{CreationDate, Given, PeerName, Tier, Version, parse_hex};
 
 /// A BitTorrent client.
 #[derive(Parser, Debug)]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bitswarm_core::TorrentId;
 use bitswarm_core::disk::{DiskError, DiskErrorKind};
 use bitswarm_core::notice::TorrentNotice;
+use bitswarm_core::storage::foreign::Refusal;
 use bitswarm_core::torrent::{TorrentState, TorrentStatus};
 
 use crate::exit::{Code, Failure};
@@ -245,6 +246,10 @@ pub(crate) fn disk_failure(error: &DiskError) -> Failure {
         DiskErrorKind::Full => (Code::DiskFull, "free some space and run this again to go on"),
         DiskErrorKind::Denied => (Code::File, "check who owns it and its mode"),
         DiskErrorKind::InTheWay => (Code::File, "move it away or choose another directory"),
+        // Overwriting is no way out of that.
+        DiskErrorKind::Foreign if error.cause.starts_with(&Refusal::OtherTorrent.to_string()) => {
+            (Code::File, "give each its own directory")
+        }
         DiskErrorKind::Foreign => (
             Code::File,
             "move it away, choose another directory, or write over it with --overwrite",

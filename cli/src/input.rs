@@ -175,7 +175,7 @@ pub(crate) fn is_file(input: &Path) -> bool {
 }
 
 /// The name for messages.
-fn shown(input: &Path) -> String {
+pub(crate) fn shown(input: &Path) -> String {
     match Named::of(input) {
         Named::Stdin => "standard input".to_owned(),
         Named::Web(address) => bitswarm_core::http::Url::parse(address)
@@ -208,6 +208,12 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     if is_number && !path.exists() {
         let message = format!(
             "{text} is no infohash, which has 40 or 64 hexadecimal digits, and no file; see --help"
+        );
+        return Err(Failure::new(Code::Usage, message));
+    }
+    if let Some((scheme, _)) = text.split_once("://").filter(|_| !path.exists()) {
+        let message = format!(
+            "nothing is got over {scheme}://; give an http:// or https:// address, a magnet link or a file"
         );
         return Err(Failure::new(Code::Usage, message));
     }

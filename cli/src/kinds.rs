@@ -12,6 +12,9 @@ pub(crate) fn describe(bytes: &[u8]) -> Option<String> {
     if bytes.get(4..8) == Some(b"ftyp") {
         return Some(format!("a video, no torrent; {CONTENT}"));
     }
+    if bytes.get(257..262) == Some(b"ustar") {
+        return Some(format!("a tar archive, no torrent; {UNPACK}"));
+    }
     describe_text(bytes)
 }
 

@@ -1,5 +1,6 @@
 //! The torrents of one run of download or seed: loaded, and checked against each other.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -15,28 +16,40 @@ use crate::left_out::LeftOut;
 use crate::output::{Object, print};
 use crate::selection::Selection;
 
-/// Loads every input of a download, whatever names a torrent. What is named twice counts once; two
-/// different torrents of one name would write over each other and are refused, as far as their
-/// names are known. An input that cannot be used is left out.
+/// Loads every input of a download, whatever names a torrent. What is named twice counts once; of two
+/// different torrents of one name, which would write over each other, the second is left out, as far as
+/// their names are known. So is an input that cannot be used.
 pub(crate) fn load_sources(
     inputs: &[PathBuf],
     reach: &Reach,
     left_out: &mut LeftOut,
-) -> Result<Vec<TorrentSource>, Failure> {
+) -> Vec<TorrentSource> {
     let loaded = load_each(inputs, reach, left_out);
     let mut names = BTreeMap::new();
-    for (input, source) in &loaded {
-        let Some(metainfo) = source.metainfo() else { continue };
+    let mut is_free = |input: &PathBuf, source: &TorrentSource| {
+        let Some(metainfo) = source.metainfo() else { return true };
         // As file systems compare that do not tell case apart.
-        if let Some(other) = names.insert(metainfo.name().to_lowercase(), *input) {
-            let (a, b, name) = (other.display(), input.display(), metainfo.name());
-            return Err(Failure::new(
-                Code::Usage,
-                format!("{a} and {b} are both called {name}; give each its own directory"),
-            ));
+        match names.entry(metainfo.name().to_lowercase()) {
+            Entry::Vacant(entry) => {
+                entry.insert(input.clone());
+                true
+            }
+            Entry::Occupied(entry) => {
+                let (a, b, name) = (entry.get().display(), input.display(), metainfo.name());
+                let message = format!(
+                    "{b} is called {name} as {a} is, and would be written over it; leaving it out, \
+                     give it another directory"
+                );
+                left_out.add(Failure::new(Code::Usage, message).about(source.infohash()));
+                false
+            }
         }
-    }
-    Ok(loaded.into_iter().map(|(_, source)| source).collect())
+    };
+    loaded
+        .into_iter()
+        .filter(|(input, source)| is_free(input, source))
+        .map(|(_, source)| source)
+        .collect()
 }
 
 /// Loads every input of which the data is only read, so that torrents may share it. Each has to be known

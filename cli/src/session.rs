@@ -25,9 +25,9 @@ use bitswarm_runtime_common::{Client, ClientConfig, Events, STOP_TIMEOUT, StartE
 
 use crate::args::{PeerName, Runtime, Transfer};
 use crate::exit::{Code, Failure};
+use crate::left_out::LeftOut;
 use crate::output;
 use crate::replace::{self, Existing};
-use crate::report::report;
 use crate::signals::Interrupt;
 use crate::state::{MOST_SESSIONS, State};
 
@@ -47,6 +47,7 @@ pub(crate) struct Session {
     /// others.
     failed: RefCell<BTreeSet<IpAddr>>,
     named: usize,
+    record: Option<PathBuf>,
 }
 
 /// Why a session of download or seed did not start.
@@ -151,9 +152,11 @@ impl Session {
         must_listen: MustListen,
     ) -> Self {
         output::outlives_its_reader();
-        let named: BTreeSet<&IpAddr> = config.core.bind.iter().collect();
-        let (failed, named) = (RefCell::default(), named.len());
-        Session { client, events, must_listen, failed, named }
+        let listens: BTreeSet<IpAddr> = config.core.listen.iter().map(SocketAddr::ip).collect();
+        let named = if config.core.bind.is_empty() { 0 } else { listens.len() };
+        let failed = RefCell::default();
+        let record = config.record.clone();
+        Session { client, events, must_listen, failed, named, record }
     }
 
     /// Waits for the next notice; `None` if none came in time, or none worth telling. A socket that had to be opened and
@@ -255,6 +258,15 @@ impl Session {
         let _ = self.client.remove_torrent(id, false);
     }
 
+    /// Ends the session in order, and says what became of the recording if that is not whole.
+    pub(crate) fn end(&self) -> Result<(), Failure> {
+        let _ = self.client.stop(STOP_TIMEOUT);
+        match (self.client.recording_failure(), &self.record) {
+            (Some(error), Some(path)) => Err(Failure::file("cannot record to", path, error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Ends the session in order: tells the trackers, flushes, saves resume data.
     pub(crate) fn stop(self) {
         drop(self);
@@ -316,27 +328,21 @@ fn gone() -> Failure {
     Failure::new(Code::Unknown, "the session ended by itself; run with -v and report this")
 }
 
-/// The addresses of the peers that the user named. One that is not found is said and left out, unless
-/// none is found at all.
+/// The addresses of the peers that the user named. One that is not found is left out; that ends the
+/// run if none is found and nothing else would give peers (`are_all`).
 pub(crate) fn resolve_peers(
     names: &[PeerName],
+    are_all: bool,
+    left_out: &mut LeftOut,
     interrupt: &Interrupt,
 ) -> Result<Vec<SocketAddr>, Failure> {
     let mut addrs = Vec::new();
-    let mut failures = Vec::new();
     for name in names {
-        match resolve(name, interrupt)? {
-            Ok(found) => addrs.extend(found),
-            Err(failure) => failures.push(failure),
-        }
+        addrs.extend(left_out.keep(resolve(name, interrupt)?).into_iter().flatten());
     }
-    if addrs.is_empty()
-        && let Some(failure) = failures.pop()
-    {
-        failures.iter().for_each(report);
-        return Err(failure);
+    if addrs.is_empty() && are_all && !names.is_empty() {
+        left_out.verdict()?;
     }
-    failures.iter().for_each(report);
     Ok(addrs)
 }
 

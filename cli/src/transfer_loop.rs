@@ -152,8 +152,8 @@ impl TransferLoop {
         let verdict = self.until_over(interrupt);
         let farewell = self.say_farewell();
         // The lock on the session's directory is held until nothing is written any more.
-        self.session.stop();
-        verdict.and(farewell)
+        let ended = self.session.end();
+        verdict.and(farewell).and(ended)
     }
 
     fn until_over(&mut self, interrupt: &Interrupt) -> Result<(), Failure> {
@@ -389,10 +389,11 @@ impl Torrent {
         }
         let count = metainfo.file_count();
         match self.selection.take() {
-            Some(chosen) if chosen.largest() as usize >= count => Err(Failure::new(
-                Code::Usage,
-                format!("there is no file {} in {name}, which has {count}", chosen.largest() + 1),
-            )),
+            Some(chosen) if chosen.largest_named() as usize >= count => {
+                let number = u64::from(chosen.largest_named()) + 1;
+                let message = format!("there is no file {number} in {name}, which has {count}");
+                Err(Failure::new(Code::Usage, message))
+            }
             _ => Ok(()),
         }
     }

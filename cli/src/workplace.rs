@@ -66,7 +66,7 @@ fn with_state(
     let gate = Gate::enter(&state).map_err(TransferFailure::State)?;
     let (session, dir) = Session::for_transfer(transfer, down, Some(&state))?;
     let dir = dir.expect("a session with state has a directory");
-    let lock = gate.lock(&dir, torrents, how).map_err(TransferFailure::Other)?;
+    let lock = gate.lock(&dir, torrents, how).map_err(TransferFailure::State)?;
     let kept = Some(state.fetcher(&dir));
     Ok(Workplace { session, lock, kept })
 }

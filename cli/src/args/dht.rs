@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::network::Driven;
 use super::reporting::Reporting;
-use super::values::{PeerName, parse_hex};
+use super::values::{Given, PeerName, bootstrap, parse_hex};
 use crate::units::parse_duration;
 
 /// `bitswarm dht`
@@ -63,7 +63,7 @@ pub(crate) enum DhtCommand {
 }
 
 impl DhtCommand {
-    pub(super) fn options(&self) -> &DhtOptions {
+    pub(crate) fn options(&self) -> &DhtOptions {
         match self {
             DhtCommand::Lookup { asking, .. }
             | DhtCommand::Get { asking, .. }
@@ -110,8 +110,8 @@ pub(crate) struct DhtAsking {
 #[derive(Args, Debug)]
 pub(crate) struct DhtOptions {
     /// A node to begin with instead of the well-known ones (may be repeated)
-    #[arg(long = "dht-bootstrap", value_name = "HOST:PORT", value_parser = PeerName::parse)]
-    pub(crate) bootstrap: Vec<PeerName>,
+    #[arg(long = "dht-bootstrap", value_name = "HOST:PORT", value_parser = bootstrap)]
+    pub(crate) bootstrap: Vec<Given<PeerName>>,
     /// UDP port to use [default: any; for node 6881, or another when that is taken]
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,

@@ -1,12 +1,13 @@
 //! How a command reaches peers: what is shared by all that do.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use bitswarm_core::config::{Config, DhtConfig};
 use bitswarm_runtime_common::{Client, ClientConfig, Events, StartError};
 use clap::{Args, ValueEnum};
 
-use super::values::{PeerName, parse_tracker};
+use super::values::{self, Given, PeerName};
+use crate::exit::Failure;
 
 /// Where to listen and whom to ask for peers.
 #[derive(Args, Debug)]
@@ -18,17 +19,17 @@ pub(crate) struct Network {
     #[arg(long, value_name = "ADDR")]
     pub(crate) bind: Vec<IpAddr>,
     /// A peer to connect to (may be repeated)
-    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = PeerName::parse)]
-    pub(crate) peers: Vec<PeerName>,
+    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = values::peer)]
+    peers: Vec<Given<PeerName>>,
     /// A tracker to ask besides those of the torrent or link (may be repeated)
-    #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
-    pub(crate) trackers: Vec<String>,
+    #[arg(long = "tracker", value_name = "URL", value_parser = values::tracker)]
+    trackers: Vec<Given<String>>,
     /// Do not use the distributed hash table
     #[arg(long)]
     pub(crate) no_dht: bool,
     /// A DHT node to begin with instead of the well-known ones (may be repeated)
-    #[arg(long = "dht-bootstrap", value_name = "HOST:PORT", value_parser = PeerName::parse)]
-    pub(crate) dht_bootstrap: Vec<PeerName>,
+    #[arg(long = "dht-bootstrap", value_name = "HOST:PORT", value_parser = values::bootstrap)]
+    dht_bootstrap: Vec<Given<PeerName>>,
 }
 
 impl Network {
@@ -37,11 +38,27 @@ impl Network {
         self.port.is_some() || !self.bind.is_empty()
     }
 
+    /// The peers to connect to.
+    pub(crate) fn peers(&self) -> Vec<PeerName> {
+        Given::usable(&self.peers)
+    }
+
+    /// The trackers to ask besides those of the torrent.
+    pub(crate) fn trackers(&self) -> Vec<String> {
+        Given::usable(&self.trackers)
+    }
+
+    /// What was named and is no peer, tracker or node.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = Failure> {
+        let (peers, trackers) = (Given::failures(&self.peers), Given::failures(&self.trackers));
+        peers.chain(trackers).chain(Given::failures(&self.dht_bootstrap))
+    }
+
     /// An engine that listens there and uses the DHT as is wanted: to ask only if `read_only`.
     pub(crate) fn core_config(&self, read_only: bool) -> Config {
         Config {
             listen: listen_at(&self.bind, self.port.unwrap_or(6881)),
-            bind: self.bind.clone(),
+            bind: to_connect_from(&self.bind),
             listen_fallback: self.port.is_none(),
             dht: (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, read_only)),
             ..Config::default()
@@ -89,12 +106,20 @@ pub(crate) fn listen_at(bind: &[IpAddr], port: u16) -> Vec<SocketAddr> {
     addrs
 }
 
+/// Those of the addresses to listen on that connections can come from: one that this machine does not
+/// have would leave all connections without a way. All of them if that is none.
+pub(crate) fn to_connect_from(bind: &[IpAddr]) -> Vec<IpAddr> {
+    let is_here = |ip: &&IpAddr| UdpSocket::bind((**ip, 0)).is_ok();
+    let here: Vec<IpAddr> = bind.iter().filter(is_here).copied().collect();
+    if here.is_empty() { bind.to_vec() } else { here }
+}
+
 /// The DHT as the options want it.
-pub(crate) fn dht_config(bootstrap: &[PeerName], read_only: bool) -> DhtConfig {
+pub(crate) fn dht_config(bootstrap: &[Given<PeerName>], read_only: bool) -> DhtConfig {
     let mut config = DhtConfig { read_only, ..DhtConfig::default() };
-    if !bootstrap.is_empty() {
-        let pair = |name: &PeerName| (name.host.clone(), name.port);
-        config.bootstrap = bootstrap.iter().map(pair).collect();
+    let usable = Given::usable(bootstrap);
+    if !usable.is_empty() {
+        config.bootstrap = usable.into_iter().map(|name| (name.host, name.port)).collect();
     }
     config
 }

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::network::{Driven, Network};
 use super::reporting::Reporting;
-use super::values::{ListenAt, parse_demo_size, parse_host, parse_listen, parse_tracker};
+use super::values::{Given, ListenAt, parse_demo_size, parse_host, parse_listen, tracker};
 use crate::units::parse_duration;
 
 /// `bitswarm tracker`
@@ -32,8 +32,8 @@ pub(crate) struct Scrape {
     /// with --tracker
     pub(crate) torrent: PathBuf,
     /// A further tracker to ask (may be repeated)
-    #[arg(long = "tracker", value_name = "URL", value_parser = parse_tracker)]
-    pub(crate) trackers: Vec<String>,
+    #[arg(long = "tracker", value_name = "URL", value_parser = tracker)]
+    pub(crate) trackers: Vec<Given<String>>,
     /// An HTTPS tracker's host whose certificate is not to be checked (may be repeated)
     #[arg(long = "tracker-insecure", value_name = "HOST", value_parser = parse_host)]
     pub(crate) insecure_trackers: Vec<String>,

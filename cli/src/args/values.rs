@@ -6,7 +6,63 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use bitswarm_core::metainfo::create::Protocol;
 use clap::ValueEnum;
 
+use crate::exit::{Code, Failure};
 use crate::units::{parse_size, refuse_negative};
+
+/// One of several values that an option may have: what it stands for, or why it cannot be used. A bad one
+/// ends no run that has others; it is left out with its line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Given<T> {
+    Usable(T),
+    Unusable(Failure),
+}
+
+impl<T> Given<T> {
+    /// Parses what an option was given, and never fails.
+    fn of(option: &str, text: &str, parsed: Result<T, String>) -> Result<Self, String> {
+        Ok(parsed.map_or_else(
+            |why| {
+                let message = format!("{option} {text:?}: {why}; going on without it");
+                Given::Unusable(Failure::new(Code::Usage, message))
+            },
+            Given::Usable,
+        ))
+    }
+}
+
+impl<T: Clone> Given<T> {
+    /// Those that can be used.
+    pub(crate) fn usable(all: &[Self]) -> Vec<T> {
+        let usable = |given: &Self| match given {
+            Given::Usable(value) => Some(value.clone()),
+            Given::Unusable(_) => None,
+        };
+        all.iter().filter_map(usable).collect()
+    }
+
+    /// Why the others cannot.
+    pub(crate) fn failures(all: &[Self]) -> impl Iterator<Item = Failure> {
+        all.iter().filter_map(|given| match given {
+            Given::Usable(_) => None,
+            Given::Unusable(failure) => Some(failure.clone()),
+        })
+    }
+}
+
+/// A tracker, of several.
+pub(crate) fn tracker(text: &str) -> Result<Given<String>, String> {
+    Given::of("--tracker", text, parse_tracker(text))
+}
+
+/// A peer, of several.
+pub(crate) fn peer(text: &str) -> Result<Given<PeerName>, String> {
+    Given::of("--peer", text, PeerName::parse(text))
+}
+
+/// A DHT node to begin with, of several.
+pub(crate) fn bootstrap(text: &str) -> Result<Given<PeerName>, String> {
+    Given::of("--dht-bootstrap", text, PeerName::parse(text))
+}
 
 /// A peer as the user names it: a host name or address, and a port.
 #[derive(Clone, PartialEq, Eq, Debug)]

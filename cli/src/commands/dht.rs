@@ -13,12 +13,15 @@ use bitswarm_core::dht::{NodeId, Outcome, Wish};
 use bitswarm_core::notice::{Notice, Service};
 use bitswarm_runtime_common::ClientConfig;
 
-use crate::args::{Dht, DhtAsking, DhtCommand, DhtOptions, DhtPut, dht_config, listen_at};
+use crate::args::{
+    Dht, DhtAsking, DhtCommand, DhtOptions, DhtPut, Given, dht_config, listen_at, to_connect_from,
+};
 use crate::exit::{Code, Failure};
 use crate::input;
+use crate::left_out::LeftOut;
 use crate::output::{Object, print, say};
 use crate::report::report;
-use crate::session::{MustListen, PATIENCE, Session};
+use crate::session::{MustListen, PATIENCE, Session, TransferFailure};
 use crate::signals::Interrupt;
 use crate::state::State;
 use crate::units::counted;
@@ -28,7 +31,14 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Carries out one of the commands below `dht`.
 pub(crate) fn run(args: &Dht) -> Result<(), Failure> {
-    match &args.command {
+    let mut left_out = LeftOut::default();
+    Given::failures(&args.command.options().bootstrap).for_each(|failure| left_out.add(failure));
+    carry_out(&args.command)?;
+    left_out.verdict()
+}
+
+fn carry_out(command: &DhtCommand) -> Result<(), Failure> {
+    match command {
         DhtCommand::Lookup { torrent, asking } => {
             let infohash = input::infohash(torrent)?.into();
             let wish = Wish::Peers { infohash, no_seeds: false, announce: None, enough: None };
@@ -61,7 +71,7 @@ fn config(options: &DhtOptions, read_only: bool) -> ClientConfig {
     let port = options.port.unwrap_or(default);
     let core = Config {
         listen: listen_at(&options.bind, port),
-        bind: options.bind.clone(),
+        bind: to_connect_from(&options.bind),
         listen_fallback: options.port.is_none(),
         dht: Some(dht_config(&options.bootstrap, read_only)),
         ..Config::default()
@@ -244,10 +254,7 @@ fn read_secret(path: &Path) -> Result<[u8; 32], Failure> {
 /// are kept from run to run: it is the same node, and need not look for others anew (BEP 5).
 fn node(options: &DhtOptions, state_dir: Option<&Path>) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
-    let (config, must_listen) = (config(options, false), must_listen(options));
-    // It works on no directory: its state is that of all of them.
-    let state = State::open(state_dir, Path::new("/"))?;
-    let (session, _) = Session::in_state(options.driven.runtime, config, must_listen, &state)?;
+    let session = start_node(options, state_dir)?;
     let mut tell_at = Instant::now() + TELL_EVERY;
     while !interrupt.is_set() {
         match session.next_notice(PATIENCE)? {
@@ -271,6 +278,28 @@ fn node(options: &DhtOptions, state_dir: Option<&Path>) -> Result<(), Failure> {
     }
     session.stop();
     Ok(())
+}
+
+/// A session that keeps the node's state; without, where none can be kept and the user named no place.
+fn start_node(options: &DhtOptions, state_dir: Option<&Path>) -> Result<Session, Failure> {
+    let (config, must_listen) = (config(options, false), must_listen(options));
+    let runtime = options.driven.runtime;
+    // It works on no directory: its state is that of all of them.
+    let state = State::open(state_dir, Path::new("/")).map_err(TransferFailure::State);
+    let keep = |state| Session::in_state(runtime, config.clone(), must_listen, &state);
+    match state.and_then(keep) {
+        Ok((session, _)) => Ok(session),
+        Err(TransferFailure::State(failure)) if state_dir.is_none() => {
+            if !options.reporting.quiet {
+                say(&format!(
+                    "{failure}; going on without: the next run has another id and begins anew \
+                     (--state-dir names another place)"
+                ));
+            }
+            Session::start(runtime, &config, must_listen)
+        }
+        Err(failure) => Err(failure.into()),
+    }
 }
 
 fn tell_node(

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Diff) -> Result<(), Failure> {
     if fields.is_empty() && files.is_empty() {
         return Ok(());
     }
-    let (a, b) = (args.a.display(), args.b.display());
+    let (a, b) = (input::shown(&args.a), input::shown(&args.b));
     let fields = counted(fields.len(), "field", "fields");
     let files = counted(files.len(), "file", "files");
     let message = format!("{a} and {b} differ in {fields} and {files}");

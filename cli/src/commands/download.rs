@@ -28,7 +28,8 @@ use crate::workplace::Workplace;
 pub(crate) fn run(args: &Download) -> Result<(), Failure> {
     let transfer = &args.transfer;
     let mut left_out = LeftOut::default();
-    let torrents = load_sources(&input::named(&args.inputs)?, &Reach::of(transfer), &mut left_out)?;
+    transfer.network.failures().for_each(|failure| left_out.add(failure));
+    let torrents = load_sources(&input::named(&args.inputs)?, &Reach::of(transfer), &mut left_out);
     if args.list {
         let known: Vec<_> =
             torrents.iter().filter_map(|source| left_out.keep(known(source))).collect();
@@ -49,7 +50,8 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
         .into_iter()
         .map(|source| add(args, &made, source))
         .collect::<Result<Vec<_>, _>>()?;
-    let peers = resolve_peers(&transfer.network.peers, &interrupt)?;
+    let names = transfer.network.peers();
+    let peers = resolve_peers(&names, are_all(args, &adds), &mut left_out, &interrupt)?;
     let progress = Progress::new(transfer.reporting);
     let locked = adds.iter().map(|add| add.source.infohash());
     let place = Workplace::enter(transfer, args.down, &args.output, locked, Use::Write, &progress)?;
@@ -61,6 +63,19 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
         transfers.add(AddTorrent { peers: peers.clone(), ..add }, kept.as_ref())?;
     }
     transfers.run(&interrupt)
+}
+
+/// Whether peers come from nowhere but the command line.
+fn are_all(args: &Download, adds: &[AddTorrent]) -> bool {
+    let has_trackers = |add: &AddTorrent| {
+        !add.trackers.is_empty()
+            || match &add.source {
+                TorrentSource::Metainfo(metainfo) => !metainfo.trackers().is_empty(),
+                TorrentSource::Magnet(magnet) => !magnet.trackers.is_empty(),
+            }
+    };
+    let transfer = &args.transfer;
+    transfer.network.no_dht && transfer.no_lsd && !adds.iter().any(has_trackers)
 }
 
 /// What a torrent is, to list its files.
@@ -94,7 +109,7 @@ fn add(
     };
     Ok(AddTorrent {
         follow_top_link,
-        trackers: transfer.network.trackers.clone(),
+        trackers: transfer.network.trackers(),
         files,
         only,
         order: if *sequential { PieceOrder::Sequential } else { PieceOrder::RarestFirst },

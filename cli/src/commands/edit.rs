@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Edit) -> Result<(), Failure> {
         return Err(Failure::new(Code::Usage, message));
     }
     let changed = torrent.edited(&edit).map_err(|error| {
-        let path = args.torrent.display();
+        let path = input::shown(&args.torrent);
         Failure::new(Code::BadInput, format!("{path} cannot be changed like this: {error}"))
     })?;
     let output = args.output.as_ref().unwrap_or(&args.torrent);
@@ -108,6 +108,6 @@ fn no_such_tracker(args: &Edit, unwanted: &str, there: &[&String]) -> Failure {
         count if count > SHOWN => format!("it has {} and others", shown.join(", ")),
         _ => format!("it has {}", shown.join(", ")),
     };
-    let path = args.torrent.display();
+    let path = input::shown(&args.torrent);
     Failure::new(Code::Usage, format!("{path} has no tracker {unwanted} to remove; {there}"))
 }

@@ -34,10 +34,14 @@ pub(crate) fn run(args: &Lint) -> Result<(), Failure> {
             continue;
         }
         for finding in &findings {
-            print(&format!("{}: {}: {finding}", path.display(), severity(finding.is_harmful())))?;
+            print(&format!(
+                "{}: {}: {finding}",
+                input::shown(path),
+                severity(finding.is_harmful())
+            ))?;
         }
         if findings.is_empty() {
-            print(&format!("{}: nothing to complain about", path.display()))?;
+            print(&format!("{}: nothing to complain about", input::shown(path)))?;
         }
     }
     if harmful > 0 {

@@ -15,6 +15,7 @@ use crate::destination::Destination;
 use crate::exit::{Code, Failure};
 use crate::fetch::Reach;
 use crate::input;
+use crate::left_out::LeftOut;
 use crate::output::{print, print_raw};
 use crate::progress::Progress;
 use crate::replace::{self, Existing};
@@ -32,34 +33,46 @@ pub(crate) fn run(args: &args::Metadata) -> Result<(), Failure> {
     let reach = Reach { bind: network.bind.clone(), insecure: Vec::new() };
     let existing = Existing::by_force(args.force);
     let output = Destination::of(args.output.clone(), args.reporting.json, existing)?;
+    let mut left_out = LeftOut::default();
+    network.failures().for_each(|failure| left_out.add(failure));
     let source = input::load_any_within(&args.torrent, &reach)?;
     let metainfo = match source {
         TorrentSource::Metainfo(metainfo) => metainfo,
-        TorrentSource::Magnet(magnet) => ask(args, *magnet)?,
+        TorrentSource::Magnet(magnet) => ask(args, *magnet, &mut left_out)?,
     };
     let bytes = metainfo.to_bytes();
-    let Some(path) = output.path() else { return print_raw(&bytes) };
+    let Some(path) = output.path() else {
+        print_raw(&bytes)?;
+        return left_out.verdict();
+    };
     replace::write(path, &bytes, existing)?;
     let path = path.display().to_string();
     if args.reporting.json {
-        return describe::object(&metainfo).with("path", path).print();
+        describe::object(&metainfo).with("path", path).print()?;
+    } else {
+        print(&format!("{path}: {}, {}", metainfo.name(), describe::infohashes(&metainfo)))?;
     }
-    print(&format!("{path}: {}, {}", metainfo.name(), describe::infohashes(&metainfo)))
+    left_out.verdict()
 }
 
 /// Starts a session to ask peers in.
-fn ask(args: &args::Metadata, magnet: Magnet) -> Result<Arc<Metainfo>, Failure> {
+fn ask(
+    args: &args::Metadata,
+    magnet: Magnet,
+    left_out: &mut LeftOut,
+) -> Result<Arc<Metainfo>, Failure> {
     let network = &args.network;
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(args.reporting);
-    let peers = resolve_peers(&network.peers, &interrupt)?;
+    let are_all = network.no_dht && magnet.trackers.is_empty() && network.trackers().is_empty();
+    let peers = resolve_peers(&network.peers(), are_all, left_out, &interrupt)?;
     let core = network.core_config(true);
     let config = ClientConfig { core, ..ClientConfig::default() };
     let must_listen = MustListen::if_named(network.port.is_some());
     let session = Session::start(args.driven.runtime, &config, must_listen)?;
     let add = AddTorrent {
         peers,
-        trackers: network.trackers.clone(),
+        trackers: network.trackers(),
         metadata_only: true,
         ..AddTorrent::new(magnet, ".")
     };

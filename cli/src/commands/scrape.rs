@@ -3,6 +3,7 @@
 //! A line for each tracker that answers; why another does not is said on stderr. That none answers
 //! is exit code 6.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use bitswarm_core::config::Config;
@@ -12,10 +13,11 @@ use bitswarm_core::piece::InfoHash;
 use bitswarm_core::tracker::{ScrapeEntry, ScrapeId};
 use bitswarm_runtime_common::ClientConfig;
 
-use crate::args::{Scrape, listen_at};
+use crate::args::{Given, Scrape, listen_at};
 use crate::exit::{Code, Failure};
 use crate::fetch::Reach;
 use crate::input;
+use crate::left_out::LeftOut;
 use crate::output::{Object, print, say};
 use crate::session::{MustListen, PATIENCE, Session};
 use crate::signals::Interrupt;
@@ -26,7 +28,11 @@ pub(crate) fn run(args: &Scrape) -> Result<(), Failure> {
     let bind = args.bind.into_iter().collect();
     let reach = Reach { bind, insecure: args.insecure_trackers.clone() };
     let (infohash, mut trackers) = input::infohash_and_trackers(&args.torrent, &reach)?;
-    trackers.extend(args.trackers.iter().cloned());
+    let mut left_out = LeftOut::default();
+    Given::failures(&args.trackers).for_each(|failure| left_out.add(failure));
+    let mut known: BTreeSet<Url> = trackers.iter().filter_map(|url| Url::parse(url).ok()).collect();
+    let is_news = |url: &String| Url::parse(url).map_or(true, |url| known.insert(url));
+    trackers.extend(Given::usable(&args.trackers).into_iter().filter(is_news));
     if trackers.is_empty() {
         let message = "the torrent names no tracker; name one with --tracker";
         return Err(Failure::new(Code::Usage, message));
@@ -37,7 +43,7 @@ pub(crate) fn run(args: &Scrape) -> Result<(), Failure> {
     session.stop();
     match answered? {
         0 => Err(Failure::new(Code::NoPeers, "no tracker said how many peers there are")),
-        _ => Ok(()),
+        _ => left_out.verdict(),
     }
 }
 

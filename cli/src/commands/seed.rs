@@ -29,6 +29,7 @@ use crate::workplace::Workplace;
 pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     let transfer = &args.transfer;
     let mut left_out = LeftOut::default();
+    transfer.network.failures().for_each(|failure| left_out.add(failure));
     let torrents = load_all(&input::named(&args.inputs)?, &Reach::of(transfer), &mut left_out);
     if args.list {
         list(&torrents, transfer.reporting.json)?;
@@ -42,7 +43,7 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     if here.is_empty() {
         return left_out.verdict();
     }
-    let peers = resolve_peers(&transfer.network.peers, &interrupt)?;
+    let peers = resolve_peers(&transfer.network.peers(), false, &mut left_out, &interrupt)?;
     let progress = Progress::new(transfer.reporting);
     let data = root_of_all(args, &here);
     let locked = here.iter().map(Metainfo::infohash);
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
     for metainfo in here {
         let root = root_of(&metainfo, &args.data);
         let add = AddTorrent {
-            trackers: transfer.network.trackers.clone(),
+            trackers: transfer.network.trackers(),
             peers: peers.clone(),
             share_only: true,
             recheck: transfer.check,

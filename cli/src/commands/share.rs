@@ -27,6 +27,8 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
     let transfer = &args.transfer;
     let interrupt = Interrupt::catch()?;
     let progress = Progress::new(transfer.reporting);
+    let mut left_out = LeftOut::default();
+    transfer.network.failures().for_each(|failure| left_out.add(failure));
     let unreadable = |error| Failure::file("cannot read", &args.path, &error);
     // As the file system names it: the data is looked for under the torrent's name.
     let path = args.path.canonicalize().map_err(unreadable)?;
@@ -40,19 +42,19 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
     content.creator = content.creator.with_protocol(Protocol::Hybrid);
     content.creator.private = args.private;
     content.creator.trackers =
-        transfer.network.trackers.iter().map(|url| vec![url.clone()]).collect();
+        transfer.network.trackers().into_iter().map(|url| vec![url]).collect();
     let metainfo = hashed(&path, content, &progress, &interrupt)?;
-    let peers = resolve_peers(&transfer.network.peers, &interrupt)?;
+    let peers = resolve_peers(&transfer.network.peers(), false, &mut left_out, &interrupt)?;
     let locked = [metainfo.infohash()].into_iter();
     let place = Workplace::enter(transfer, None, root, locked, Use::Read, &progress)?;
     place.lock.check(&metainfo.infohash(), metainfo.name())?;
     tell(args, &metainfo)?;
-    let (kept, left_out) = (place.kept, LeftOut::default());
+    let kept = place.kept;
     let mut transfers =
         TransferLoop::new(place.session, Purpose::Seed, transfer, progress, place.lock, left_out);
     let add = AddTorrent {
         // They are in the torrent too, but it is the user who names them.
-        trackers: transfer.network.trackers.clone(),
+        trackers: transfer.network.trackers(),
         peers,
         share_only: true,
         recheck: transfer.check,

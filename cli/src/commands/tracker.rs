@@ -1,7 +1,8 @@
 //! `tracker`: a tracker over HTTP and UDP, in both address families, until stopped.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 use bitswarm_core::action::SocketKind;
 use bitswarm_core::config::Config;
@@ -22,7 +23,7 @@ pub(crate) fn run(args: &Tracker) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     let core = Config {
         listen: Vec::new(),
-        tracker_listen: args.listen.iter().flat_map(|at| at.0.iter().copied()).collect(),
+        tracker_listen: args.listen.iter().flat_map(|at| with_one_port(&at.0)).collect(),
         tracker_notices: args.reporting.verbose > 0,
         ..Config::default()
     };
@@ -47,6 +48,28 @@ pub(crate) fn run(args: &Tracker) -> Result<(), Failure> {
     }
     session.stop();
     Ok(())
+}
+
+/// Where the system is to choose the port of both families, one that is free in both: others know a
+/// tracker by a name and one port.
+fn with_one_port(listen: &[SocketAddr]) -> Vec<SocketAddr> {
+    const TRIES: usize = 16;
+    let at = |port: u16| listen.iter().map(move |addr| SocketAddr::new(addr.ip(), port));
+    if listen.len() < 2 || listen.iter().any(|addr| addr.port() != 0) {
+        return listen.to_vec();
+    }
+    let is_free = |port: &u16| {
+        // A family that this machine does not have takes no port.
+        let is_taken = |error: io::Error| error.kind() == io::ErrorKind::AddrInUse;
+        at(*port).all(|addr| {
+            let tcp = TcpListener::bind(addr).map(drop);
+            let udp = UdpSocket::bind(addr).map(drop);
+            !tcp.is_err_and(is_taken) && !udp.is_err_and(is_taken)
+        })
+    };
+    let chosen = |_| Some(TcpListener::bind(listen.first()?).ok()?.local_addr().ok()?.port());
+    let port = (0..TRIES).filter_map(chosen).find(is_free);
+    port.map_or_else(|| listen.to_vec(), |port| at(port).collect())
 }
 
 /// How others reach a socket: of one that listens everywhere, at each address of this machine that
@@ -85,6 +108,16 @@ fn tell(announce: &HeardAnnounce) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_the_system_chooses_is_the_same_in_both_families() {
+        let any = |port| ["0.0.0.0", "::"].map(|ip| SocketAddr::new(ip.parse().unwrap(), port));
+        let ports: BTreeSet<u16> = with_one_port(&any(0)).iter().map(SocketAddr::port).collect();
+        assert!(ports.len() == 1 && !ports.contains(&0), "{ports:?}");
+        // What the user names stays as it is.
+        assert_eq!(with_one_port(&any(6969)), any(6969));
+        assert_eq!(with_one_port(&any(0)[..1]), any(0)[..1]);
+    }
 
     #[test]
     fn urls_name_addresses_that_others_can_use() {

@@ -164,12 +164,12 @@ mod tests {
         assert_eq!(args.down, Some(2 << 20));
         assert_eq!(args.output.to_str(), Some("/here"));
         assert!(args.transfer.network.no_dht && !args.transfer.no_lsd);
-        assert_eq!(args.transfer.network.peers.len(), 2);
+        assert_eq!(args.transfer.network.peers().len(), 2);
         let line = "bitswarm download x --down 1K -o . --peer c:3";
         let Ours::Download(args) = parsed(&config, line) else { panic!() };
         assert_eq!(args.down, Some(1024));
         assert_eq!(args.output.to_str(), Some("."));
-        assert_eq!(args.transfer.network.peers.len(), 1, "what is given replaces");
+        assert_eq!(args.transfer.network.peers().len(), 1, "what is given replaces");
         let Ours::Create(args) = parsed(&config, "bitswarm create x") else { panic!() };
         assert_eq!(args.protocol, crate::args::Version::V1);
         assert_eq!(args.output, None);

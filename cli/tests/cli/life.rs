@@ -385,3 +385,40 @@ fn a_process_in_the_background_draws_no_bars() {
     let behind = drawn("& wait").unwrap();
     assert!(!behind.contains('\x1b') && behind.contains("pieces are right"), "{behind:?}");
 }
+
+#[test]
+fn a_download_that_ends_at_once_is_counted_as_completed() {
+    let sandbox = with_v1_content(100_000);
+    let mut tracker = sandbox.start("tracker --listen 127.0.0.1:0 -v");
+    let url = tracker.line();
+    let line = format!("seed content.torrent --data data --json --tracker {url} {LOCAL}");
+    let mut seed = sandbox.start(&line);
+    seed.wait_for("tracker_answered");
+    const RUNS: usize = 5;
+    for run in 0..RUNS {
+        let line = format!("download content.torrent -o {run} -q --tracker {url} {LOCAL}");
+        let ended = sandbox.run(&format!("{line} --stall-timeout 20s"));
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+    }
+    let counted = sandbox.run(&format!("scrape content.torrent --tracker {url} --json"));
+    assert_eq!(counted.json()["completed"], RUNS, "{}", counted.stdout);
+    assert_eq!(counted.json()["seeds"], 1, "the others said that they left");
+    tracker.signal("TERM");
+    assert_eq!(tracker.end(), 0);
+    let log = tracker.stderr();
+    for event in ["completed", "stopped"] {
+        let heard = log.matches(&format!(" {event} ")).count();
+        assert_eq!(heard, RUNS, "{event}: {log}");
+    }
+}
+
+#[test]
+fn a_recording_that_cannot_be_written_is_said_at_the_end() {
+    let sandbox = with_v1_content(100_000);
+    let mut seed = sandbox.start(&format!("seed content.torrent --data data --json {LOCAL}"));
+    let addr = address(&mut seed);
+    let line = format!("download content.torrent -o out -q --peer {addr} {LOCAL}");
+    let ended = sandbox.run(&format!("{line} --record /dev/full --force"));
+    ended.fails(9, &["cannot record to /dev/full", "disk is full"]);
+    assert!(same(&sandbox.path("data/content"), &sandbox.path("out/content")));
+}

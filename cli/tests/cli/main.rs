@@ -7,9 +7,11 @@ mod config;
 #[cfg(unix)]
 mod data;
 mod demo;
+mod dht_node;
 mod files;
 mod forget;
 mod hints;
+mod https;
 mod inputs;
 mod life;
 mod links;
@@ -20,6 +22,7 @@ mod progress;
 mod quiet_tracker;
 mod replay;
 mod sandbox;
+mod selection;
 mod shells;
 mod swarm;
 #[cfg(target_os = "linux")]

@@ -51,10 +51,21 @@ fn of_several_downloads_one_that_fails_does_not_end_the_others() {
     other.wait_for("checked");
     tells(&download("download a.torrent b.torrent -o three -q"), 11, &["a ("]);
     assert!(fetched("three"));
-    // A peer that is not found is no torrent that fails.
+    // Peers that are not found, values that name no peer and no tracker.
     let line = "download b.torrent -o four -q --peer no-such-host.invalid:1";
-    tells(&download(line), 0, &["no-such-host.invalid"]);
+    tells(&download(line), 6, &["no-such-host.invalid"]);
     assert!(fetched("four"));
+    let line = "download b.torrent -o six -q --peer nowhere --peer ::1:5 --tracker ftp://x \
+                --tracker http:/y --dht-bootstrap z";
+    let named = ["\"nowhere\"", "\"::1:5\"", "\"ftp://x\"", "\"http:/y\"", "\"z\""];
+    tells(&download(line), 2, &named);
+    assert!(fetched("six"));
+    // Two torrents of one name: the first is fetched.
+    sandbox.write("more/b", 100_000, 3);
+    assert_eq!(sandbox.run("create more/b -o c.torrent -q").code, 0);
+    let line = "download b.torrent c.torrent a.torrent -o seven -q";
+    tells(&download(line), 2, &["c.torrent is called b as b.torrent is"]);
+    assert!(fetched("seven") && sandbox.path("seven/a").exists());
     // With --json it is an event, which names the torrent.
     fs::create_dir_all(sandbox.path("five/a")).unwrap();
     let ended = download("download a.torrent b.torrent missing.torrent -o five --json");
@@ -108,6 +119,12 @@ fn of_several_addresses_one_that_cannot_be_used_leaves_the_others() {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     seed.signal("TERM");
     assert_eq!(seed.end(), 15);
+    // Connections are made from the other one.
+    let mut seed = sandbox.start(&format!("seed a.torrent --data data --json {LOCAL}"));
+    let addr = address(&mut seed);
+    let line = format!("download a.torrent -o two -q --peer {addr} --stall-timeout 20s {binds}");
+    tells(&sandbox.run(&line), 15, &["203.0.113.1"]);
+    assert!(same(&sandbox.path("data/a"), &sandbox.path("two/a")));
     let binds = "--bind 203.0.113.1 --bind 198.51.100.1 --port 0 --no-dht --no-lsd -q";
     let ended = sandbox.run(&format!("seed a.torrent --data data {binds}"));
     assert_eq!(ended.code, 15, "{}", ended.stderr);
