@@ -23,7 +23,7 @@ pub(crate) use crate::id::PeerSlot;
 pub(crate) use download::PeerDownload;
 pub(crate) use gossip::PeerGossip;
 pub(crate) use upload::PeerUpload;
-pub(crate) use wire::{PeerWire, Phase};
+pub(crate) use wire::{Backlog, PeerWire, Phase};
 
 use crate::choke::accounts::Account;
 use crate::choke::{AddressGroup, PeerSnapshot};

@@ -12,6 +12,12 @@ use crate::wire::extension::ExtensionIds;
 use crate::wire::handshake::HandshakeDecoder;
 use crate::wire::{Decoder, Message};
 
+/// Messages waiting for a peer that does not read, in bytes: from here on we do not read from it
+/// either (chosen).
+const OUTBOX_FULL: usize = 256 * 1024;
+/// From here on the peer is dropped (chosen).
+const OUTBOX_STUCK: usize = 4 * 1024 * 1024;
+
 /// One peer's connection and what was agreed on it.
 #[derive(Debug)]
 pub(crate) struct PeerWire {
@@ -59,6 +65,17 @@ pub(crate) enum Phase {
     Handshaking(HandshakeDecoder),
     /// Messages flow.
     Open,
+}
+
+/// What the messages that wait for a peer call for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Backlog {
+    /// Nothing.
+    Fits,
+    /// The peer does not read: no more is read from it.
+    Full,
+    /// The peer will not read any more: it is dropped.
+    Stuck,
 }
 
 impl PeerWire {
@@ -110,5 +127,35 @@ impl PeerWire {
     /// Queues a message.
     pub(crate) fn send(&mut self, message: Message) {
         message.encode(&mut self.outbox);
+    }
+
+    /// Whether too much waits to be sent.
+    pub(crate) fn backlog(&self) -> Backlog {
+        match self.outbox.len() {
+            0..=OUTBOX_FULL => Backlog::Fits,
+            ..=OUTBOX_STUCK => Backlog::Full,
+            _ => Backlog::Stuck,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Id;
+
+    #[test]
+    fn peer_that_does_not_read_is_not_read_from_and_dropped_in_the_end() {
+        let remote = SocketAddr::from(([10, 0, 0, 1], 6881));
+        let conn = ConnId::new(0, 0);
+        let mut wire = PeerWire::new(conn, remote, true, Phase::Open, None, Instant::ZERO);
+        let mut reached = Vec::new();
+        while reached.last() != Some(&Backlog::Stuck) {
+            wire.outbox.put(&[0; 65536]);
+            reached.push(wire.backlog());
+            reached.dedup();
+        }
+        assert_eq!(reached, [Backlog::Fits, Backlog::Full, Backlog::Stuck]);
+        assert!(wire.outbox.len() <= OUTBOX_STUCK + 65536);
     }
 }

@@ -6,19 +6,13 @@ use crate::bitfield::Bitfield;
 use crate::extension::dont_have;
 use crate::id::ConnId;
 use crate::peer::claims::WholeClaim;
-use crate::peer::{PeerSlot, Phase};
+use crate::peer::{Backlog, PeerSlot, Phase};
 use crate::session::Session;
 use crate::torrent::Torrent;
 use crate::torrent::peer_book::Ended;
 use crate::transport::ReadPause;
 use crate::wire::extension::{Extension, ExtensionHandshake};
 use crate::wire::{Message, Violation};
-
-/// Messages waiting for a peer that does not read, in bytes: from here on we do not read from it
-/// either (chosen).
-const OUTBOX_FULL: usize = 256 * 1024;
-/// From here on it is dropped (chosen).
-const OUTBOX_STUCK: usize = 4 * 1024 * 1024;
 
 impl Torrent {
     /// Bytes of a peer have come.
@@ -90,11 +84,10 @@ impl Torrent {
     pub(super) fn flush_outbox(&mut self, session: &mut Session, slot: PeerSlot) {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         let conn = peer.wire.conn;
-        if peer.wire.outbox.len() > OUTBOX_STUCK {
-            return self.drop_peer(session, slot, Ended::Useless);
-        }
-        if peer.wire.outbox.len() > OUTBOX_FULL {
-            session.pause_reading(conn, ReadPause::Output);
+        match peer.wire.backlog() {
+            Backlog::Fits => {}
+            Backlog::Full => session.pause_reading(conn, ReadPause::Output),
+            Backlog::Stuck => return self.drop_peer(session, slot, Ended::Useless),
         }
         if peer.has_to_send() {
             session.ask_send(conn);

@@ -8,19 +8,15 @@ use crate::disk::{DiskDone, DiskError, DiskRequest, WriteRequest};
 use crate::notice::BanReason;
 use crate::notice::TorrentNotice;
 use crate::peer::PeerSlot;
-use crate::piece::{BLOCK_LEN, Block, PieceIndex};
+use crate::piece::{Block, PieceIndex};
 use crate::piece_hash::{PieceHash, PieceRoot};
 use crate::session::Session;
 use crate::session::op::TorrentOp;
 use crate::torrent::Torrent;
 use crate::torrent::content::Content;
 use crate::torrent::download::leaf_hashes;
-use crate::torrent::download::{Arrival, Kept, Source, Terms};
+use crate::torrent::download::{Arrival, Kept, Share, Source, Terms};
 use crate::wire::{BlockData, HashRequest, Message, Violation};
-
-/// Seconds of a rate limit's worth that may be requested ahead (chosen: keeps the kernel's buffers
-/// from holding more than the limit lets through soon).
-const REQUEST_AHEAD_S: u64 = 3;
 
 /// What is said of a hybrid whose two kinds of hashes no content has.
 const CONTRADICTION: &str =
@@ -34,8 +30,12 @@ impl Torrent {
         if !self.is_downloading() {
             return;
         }
-        let terms =
-            Terms { limit: self.request_limit(session), is_wasteful: self.swarm.gives_way(slot) };
+        let limit = match (self.traffic.down_limit(), session.download.limit()) {
+            (Some(own), Some(all)) => Some(own.min(all)),
+            (own, all) => own.or(all),
+        };
+        let share = Share { limit, of: self.swarm.peers.len() };
+        let terms = Terms::new(share, self.swarm.gives_way(slot));
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         let (now, traffic) = (session.now, &self.traffic);
         let rate = || traffic.down_rate(now);
@@ -61,18 +61,6 @@ impl Torrent {
             peer.send(Message::Cancel(block));
             session.ask_send(peer.wire.conn);
         }
-    }
-
-    /// Most requests outstanding at one peer under the rate limits in force.
-    fn request_limit(&self, session: &Session) -> usize {
-        let own = self.traffic.down_limit();
-        let limit = [own, session.download.limit()].into_iter().flatten().min();
-        limit.map_or(usize::MAX, |limit| {
-            let blocks = limit.saturating_mul(REQUEST_AHEAD_S) / u64::from(BLOCK_LEN);
-            usize::try_from(blocks / self.swarm.peers.len().max(1) as u64)
-                .unwrap_or(usize::MAX)
-                .max(1)
-        })
     }
 
     /// Something can be picked again: requests it of the peers that had nothing to give, but for the

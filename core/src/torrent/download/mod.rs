@@ -39,7 +39,7 @@ use crate::torrent::rare::Rare;
 use crate::wire::BlockData;
 
 pub(super) use local_source::{LocalFile, LocalSource};
-pub(super) use requests::Terms;
+pub(super) use requests::{Share, Terms};
 pub(super) use source::{Source, SourceState};
 
 /// The download of one torrent.

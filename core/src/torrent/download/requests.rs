@@ -4,10 +4,13 @@
 use crate::bitfield::Bitfield;
 use crate::peer::pipeline::{Overdue, Standing};
 use crate::picker::{Pace, PickHints};
-use crate::piece::{Block, PieceIndex};
+use crate::piece::{BLOCK_LEN, Block, PieceIndex};
 use crate::time::Instant;
 use crate::torrent::download::{Download, Source, SourceState};
 
+/// Seconds of a rate limit's worth that may be requested ahead (chosen: keeps the kernel's buffers
+/// from holding more than the limit lets through soon).
+const REQUEST_AHEAD_S: u64 = 3;
 /// Requests outstanding at one source up to which it joins the end game (chosen).
 const END_GAME_REQUESTS: usize = 8;
 /// Requests outstanding at a source that wastes what others would not (chosen).
@@ -24,6 +27,25 @@ pub(in crate::torrent) struct Terms {
     pub(in crate::torrent) limit: usize,
     /// Whether the source wastes what others would send without waste.
     pub(in crate::torrent) is_wasteful: bool,
+}
+
+/// The rate limit in force, in bytes per second, and how many sources share it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::torrent) struct Share {
+    pub(in crate::torrent) limit: Option<u64>,
+    pub(in crate::torrent) of: usize,
+}
+
+impl Terms {
+    /// For a source that has a share of what the rate limit allows; `is_wasteful` if it wastes what
+    /// others would not.
+    pub(in crate::torrent) fn new(share: Share, is_wasteful: bool) -> Self {
+        let limit = share.limit.map_or(usize::MAX, |limit| {
+            let blocks = limit.saturating_mul(REQUEST_AHEAD_S) / u64::from(BLOCK_LEN);
+            usize::try_from(blocks / share.of.max(1) as u64).unwrap_or(usize::MAX).max(1)
+        });
+        Terms { limit, is_wasteful }
+    }
 }
 
 impl Download {

@@ -317,3 +317,11 @@ fn when_memory_is_short_the_largest_piece_is_written_and_hashed_on_disk() {
     assert!(download.early_write_done(PIECE, runs[0].attempt));
     assert!(!download.early_write_done(PIECE, runs[0].attempt + 1), "of another attempt");
 }
+
+#[test]
+fn rate_limit_bounds_the_requests_at_each_source_and_leaves_one_to_each() {
+    let limit = |limit, of| Terms::new(Share { limit, of }, false).limit;
+    assert_eq!(limit(None, 5), usize::MAX);
+    assert_eq!(limit(Some(1 << 20), 2), 96, "three seconds' worth for both");
+    assert_eq!(limit(Some(10), 40), 1);
+}
