@@ -59,9 +59,9 @@ pub(crate) struct DhtHost {
     under_way: BTreeMap<(usize, WishId), WishId>,
     /// Whose turn it is to look for something.
     turn: usize,
-    /// The remotes whose datagrams came in since packets were last sent, and the local addresses that
-    /// they came to.
-    heard: Vec<(SocketAddr, IpAddr)>,
+    /// The datagrams that came in since packets were last sent: at which node's socket, from where, and
+    /// the local address that they came to.
+    heard: Vec<(IpAddr, SocketAddr, IpAddr)>,
 }
 
 /// A packet of one of our nodes.
@@ -225,7 +225,7 @@ impl DhtHost {
     pub(crate) fn datagram(&mut self, session: &Session, at: IpAddr, datagram: &Datagram) {
         let node = self.nodes.iter_mut().find(|node| node.is_at(at));
         if let Some(node) = node.filter(|_| self.stage != Stage::Stopped) {
-            self.heard.extend(datagram.local.map(|local| (datagram.remote, local)));
+            self.heard.extend(datagram.local.map(|local| (at, datagram.remote, local)));
             node.dht.handle_datagram(session.now, datagram.remote, &datagram.data);
         }
     }
@@ -395,8 +395,11 @@ impl DhtHost {
             self.heard.clear();
             return None;
         };
-        let heard = self.heard.iter().find(|(remote, _)| *remote == packet.remote);
-        let source = heard.map(|(_, local)| *local);
+        // What a node sends to another remote, or another node to this one, is no answer.
+        let is_answer =
+            |&(to, from, _): &(IpAddr, SocketAddr, IpAddr)| to == at && from == packet.remote;
+        let heard = self.heard.iter().position(is_answer);
+        let source = heard.map(|place| self.heard.remove(place).2);
         Some(Outgoing { at, packet, source })
     }
 
