@@ -14,6 +14,7 @@ use crate::id::TorrentId;
 use crate::socket::SocketKind;
 use crate::tracker::server::HeardAnnounce;
 use crate::tracker::{ScrapeEntry, ScrapeId};
+use crate::wire::Violation;
 
 /// Something the application may want to know.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -131,6 +132,18 @@ pub enum TorrentNotice {
         addr: SocketAddr,
         /// What it did.
         why: BanReason,
+    },
+    /// A peer broke the protocol. Of each connection the first breach that is left out is told of, and
+    /// the one that ends it; in a session at most 20 a minute.
+    PeerViolated {
+        /// Its address.
+        addr: SocketAddr,
+        /// What it did.
+        violation: Violation,
+        /// Whether the connection was ended for it. If not, the message was left out.
+        disconnected: bool,
+        /// How many more there were, of any peer, since this was last told.
+        untold: u32,
     },
     /// A tracker answered.
     TrackerAnswered {

@@ -24,7 +24,9 @@ use bitswarm_core::disk::DiskRequest;
 use bitswarm_core::event::ResolveError;
 use bitswarm_core::packet::Transmit;
 use bitswarm_core::socket::Names;
-use bitswarm_core::{Action, Command, ConnId, Event, Instant, Notice, OpId, Segments, SocketId};
+use bitswarm_core::{
+    Action, Command, ConnId, Event, Instant, Notice, OpId, Segments, SocketId, TorrentNotice,
+};
 use bytes::BytesMut;
 
 use crate::client::Shared;
@@ -207,6 +209,11 @@ impl Host {
     /// Performs `Action::Notify`.
     pub fn notify(&mut self, notice: &Notice) {
         self.finished |= *notice == Notice::Stopped;
+        if let Notice::Torrent { what, .. } = notice
+            && let TorrentNotice::PeerViolated { addr, violation, disconnected, untold } = what
+        {
+            tracing::info!(%addr, disconnected, untold, "peer broke the protocol: {violation}");
+        }
         self.shared.listeners.tell(notice);
     }
 

@@ -25,6 +25,11 @@ impl Offences {
         self.ignored += 1;
         true
     }
+
+    /// Whether one message was left out so far.
+    pub(crate) fn is_first(&self) -> bool {
+        self.ignored == 1
+    }
 }
 
 /// Whether nothing but one message is lost by it.

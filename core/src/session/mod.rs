@@ -14,6 +14,7 @@ pub(crate) mod op;
 pub(crate) mod rates;
 pub(crate) mod sockets;
 pub(crate) mod tracker_host;
+pub(crate) mod violations;
 pub(crate) mod whole_files;
 pub(crate) mod writers;
 
@@ -38,11 +39,13 @@ use crate::session::dht_host::DhtLink;
 use crate::session::dials::Dials;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;
+use crate::session::violations::Violations;
 use crate::session::whole_files::WholeFiles;
 use crate::session::writers::Writers;
 use crate::time::{Instant, UnixTime};
 use crate::timer::{TimerId, TimerWheel};
 use crate::transport::{Dial, ReadPause, Streams, Transport};
+use crate::wire::Violation;
 
 /// What all torrents of an engine share.
 #[derive(Debug)]
@@ -112,6 +115,7 @@ pub(crate) struct Session {
     pub(crate) stopping: bool,
     /// Whether the application was told so: it hears nothing more.
     pub(crate) told_stopped: bool,
+    violations: Violations,
     /// Files that torrents have whole, for others that lack them.
     pub(crate) whole_files: WholeFiles,
     /// Files that torrents write.
@@ -174,6 +178,7 @@ impl Session {
             touched: Vec::new(),
             stopping: false,
             told_stopped: false,
+            violations: Violations::default(),
             whole_files: WholeFiles::default(),
             writers: Writers::default(),
             dht: DhtLink::default(),
@@ -226,6 +231,20 @@ impl Session {
 
     pub(crate) fn notify(&mut self, id: TorrentId, what: TorrentNotice) {
         self.act(Action::Notify(Box::new(Notice::Torrent { id, what })));
+    }
+
+    /// A peer broke the protocol.
+    pub(crate) fn notify_violation(
+        &mut self,
+        id: TorrentId,
+        addr: SocketAddr,
+        violation: Violation,
+        disconnected: bool,
+    ) {
+        if let Some(untold) = self.violations.tell(self.now) {
+            let what = TorrentNotice::PeerViolated { addr, violation, disconnected, untold };
+            self.notify(id, what);
+        }
     }
 
     /// Starts a disk request.

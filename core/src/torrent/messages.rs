@@ -47,7 +47,7 @@ impl Torrent {
                 Err(violation) => return self.violated(session, slot, violation),
             };
             if let Err(violation) = self.handle_message(session, slot, message)
-                && !self.forgives(slot, violation)
+                && !self.forgives(session, slot, violation)
             {
                 return self.violated(session, slot, violation);
             }
@@ -201,7 +201,12 @@ impl Torrent {
     }
 
     /// Whether a message is left out and the peer stays.
-    fn forgives(&mut self, slot: PeerSlot, violation: Violation) -> bool {
-        self.swarm.peers.get_mut(slot).is_some_and(|peer| peer.wire.offences.forgives(violation))
+    fn forgives(&mut self, session: &mut Session, slot: PeerSlot, violation: Violation) -> bool {
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return false };
+        let forgives = peer.wire.offences.forgives(violation);
+        if forgives && peer.wire.offences.is_first() {
+            session.notify_violation(self.id, peer.wire.remote, violation, false);
+        }
+        forgives
     }
 }

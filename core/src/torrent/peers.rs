@@ -133,6 +133,9 @@ impl Torrent {
             Violation::UnrequestedBlock(_) => Ended::Wasteful,
             _ => Ended::Misbehaved,
         };
+        if let Some(peer) = self.swarm.peers.get(slot) {
+            session.notify_violation(self.id, peer.wire.remote, violation, true);
+        }
         self.drop_peer(session, slot, how);
     }
 

@@ -6,10 +6,12 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::piece::{Block, PieceIndex};
 
 /// How a peer broke the protocol.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 pub enum Violation {
     /// The stream does not begin with the protocol's name (BEP 3).
     BadProtocolName,

@@ -10,4 +10,5 @@ mod redial;
 mod scene;
 mod selection;
 mod unreadable;
+mod violations;
 mod wasteful;
