@@ -7,18 +7,23 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use bitswarm_core::action::SocketKind;
+use bitswarm_core::config::DhtConfig;
 use bitswarm_core::dht::store::item::Item;
 use bitswarm_core::dht::{NodeId, Outcome, Wish, WishId};
 use bitswarm_core::disk::StateName;
+use bitswarm_core::event::Datagram;
 use bitswarm_core::lsd::GROUPS;
 use bitswarm_core::lsd::message::Announce;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Creator;
-use bitswarm_core::testing::Flight;
+use bitswarm_core::testing::{Flight, Loopback};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Commands, Notice, TorrentNotice};
+use bitswarm_core::{
+    Commands, Config, Duration, Engine, Event, Instant, Notice, TorrentNotice, UnixTime,
+};
 
-use host::{Means, Net, addr, node, other_addr, replays, within};
+use host::{Machine, Means, Net, addr, node, other_addr, replays, within};
 
 fn content() -> Vec<u8> {
     (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
@@ -222,6 +227,32 @@ fn a_host_with_two_addresses_is_two_nodes() {
     let tables = [0, 1].map(|node| net.nodes[2].env.has_saved(StateName::Dht(node)));
     assert!(tables[0].is_some() && tables[1].is_some() && tables[0] != tables[1]);
     replays(&mut net.nodes[2]);
+}
+
+/// A socket on all addresses of a machine: an answer leaves from the one that was asked, and what is no
+/// answer from wherever the system likes.
+#[test]
+fn an_answer_leaves_from_the_address_that_was_asked() {
+    let listen = vec![SocketAddr::from(([0, 0, 0, 0], 6881))];
+    let dht = Some(DhtConfig { bootstrap: Vec::new(), ..DhtConfig::default() });
+    let config = Config { listen, dht, ..Config::default() };
+    let engine = Engine::new(config, [1; 32], Instant::ZERO, UnixTime(1));
+    let mut net = Loopback::alone(engine, Machine::default());
+    net.run_until(Duration::from_secs(5), |_| false);
+    let mut sockets = net.nodes[0].sockets.iter();
+    let socket = *sockets.find(|(_, socket)| socket.kind == SocketKind::Udp).expect("bound").0;
+    let remote = SocketAddr::from(([20, 0, 0, 1], 5000));
+    for asked in [addr(3).ip(), addr(4).ip()] {
+        net.nodes[0].env.sent.clear();
+        let data = b"d1:ad2:id20:aaaaaaaaaaaaaaaaaaaae1:q4:ping1:t2:xx1:y1:qe"[..].into();
+        let (local, received) = (Some(asked), net.now);
+        let batch = vec![Datagram { remote, local, received, data }];
+        net.happen(0, Event::Datagrams { socket, batch });
+        net.settle();
+        let answers = net.nodes[0].env.sent.iter().filter(|sent| says(sent, "1:y1:r"));
+        let from: Vec<SocketAddr> = answers.map(|sent| sent.from).collect();
+        assert_eq!(from, [SocketAddr::new(asked, 6881)]);
+    }
 }
 
 /// The announces that a node sent: when is not known here.
