@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::bitfield::Bitfield;
+use crate::disk::DiskErrorKind;
 use crate::piece::{Geometry, PieceIndex};
 
 /// The check of one torrent.
@@ -73,6 +74,12 @@ impl Checker {
     pub(crate) fn abandon(&mut self) {
         self.queue.clear();
     }
+}
+
+/// Whether a file that cannot be read is simply not there, or not all of it: so is the piece then. What
+/// else the disk fails with says nothing of the piece, which is tried again.
+pub(crate) fn is_absence(kind: DiskErrorKind) -> bool {
+    matches!(kind, DiskErrorKind::NotFound | DiskErrorKind::Short | DiskErrorKind::InTheWay)
 }
 
 #[cfg(test)]

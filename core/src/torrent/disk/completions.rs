@@ -10,7 +10,7 @@ use crate::storage::resume::Resume;
 use crate::time::Instant;
 use crate::torrent::Torrent;
 use crate::torrent::disk::retry::Probe;
-use crate::torrent::disk::saving::AfterSave;
+use crate::torrent::disk::saving::{AfterSave, Saving};
 use crate::torrent::lifecycle::{Farewell, Phase, Removal};
 
 impl Torrent {
@@ -91,12 +91,8 @@ impl Torrent {
         let (Some(have), Some(content)) = (self.files.saving.synced(), &self.content) else {
             return;
         };
-        let stopped_cleanly = match self.life.phase() {
-            // Nothing is written after what is recorded now.
-            Phase::Ending { .. } => true,
-            Phase::Running => self.is_finished() && !self.files.claims.is_preparing(),
-            _ => false,
-        };
+        let is_done = self.is_finished() && !self.files.claims.is_preparing();
+        let stopped_cleanly = Saving::is_last(self.life.phase(), is_done);
         let totals = self.traffic.totals();
         let resume = Resume {
             pieces: have,

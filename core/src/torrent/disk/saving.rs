@@ -130,6 +130,16 @@ impl Saving {
         self.saver.synced()
     }
 
+    /// Whether nothing is written after what is recorded now; `is_done`: everything wanted is written
+    /// and made.
+    pub(crate) fn is_last(phase: Phase, is_done: bool) -> bool {
+        match phase {
+            Phase::Ending { .. } => true,
+            Phase::Running => is_done,
+            _ => false,
+        }
+    }
+
     /// This is being recorded. It is kept if it is to be compared with the files once more.
     pub(crate) fn records(&mut self, resume: &Resume) {
         if self.saved_pending {
@@ -329,6 +339,13 @@ mod tests {
         assert_eq!(saving.due_at(Phase::Running, INTERVAL), None);
         saving.resumed(true, true);
         assert!(!saving.is_as_saved(false), "its check hashed something");
+    }
+
+    #[test]
+    fn resume_data_says_whether_more_may_have_been_written_since() {
+        assert!(!Saving::is_last(Phase::Running, false) && Saving::is_last(Phase::Running, true));
+        assert!(!Saving::is_last(Phase::Claiming, true), "files are about to be made");
+        assert!(Saving::is_last(Phase::Ending { remove: None, closing: false }, false));
     }
 
     #[test]

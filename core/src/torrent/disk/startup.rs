@@ -1,13 +1,13 @@
 //! The way of a torrent to running: resume data, the files' sizes, the check, what may be written.
 
 use crate::bitfield::Bitfield;
-use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest, FileStat, StateName};
+use crate::disk::{DiskDone, DiskError, DiskRequest, FileStat, StateName};
 use crate::notice::TorrentNotice;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::session::Session;
 use crate::session::op::TorrentOp;
 use crate::torrent::Torrent;
-use crate::torrent::disk::checker::Checker;
+use crate::torrent::disk::checker::{Checker, is_absence};
 use crate::torrent::disk::claims::Verdict;
 use crate::torrent::disk::padding_pieces;
 use crate::torrent::lifecycle::Phase;
@@ -383,9 +383,4 @@ impl Torrent {
             }
         }
     }
-}
-
-/// Whether a file that cannot be read is simply not there, or not all of it.
-fn is_absence(kind: DiskErrorKind) -> bool {
-    matches!(kind, DiskErrorKind::NotFound | DiskErrorKind::Short | DiskErrorKind::InTheWay)
 }
