@@ -6,7 +6,7 @@
 //! the resume data was lost: each piece that lies wholly inside it is right or all zeros, and at least
 //! one that is not all zeros is right. Padding (BEP 47, BEP 52) belongs to the file before it.
 //!
-//! Pure: who looks at the files, hashes them and asks is `torrent::permission`. A file that needs not
+//! Pure: who looks at the files, hashes them and asks is `torrent::disk::claims`. A file that needs not
 //! be written is never judged, whatever it is.
 
 use std::fmt;

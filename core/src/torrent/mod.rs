@@ -20,25 +20,26 @@
 //! | `peer_pieces` | what peers have, and whether it interests us |
 //! | `download` | which blocks to request of which source, what becomes of blocks and pieces |
 //! | `transfer` | requests out, blocks in, pieces to disk: between `download`, peers and files |
-//! | `local_files` | files that another torrent gets whole meanwhile |
+//! | `similar` | files that another torrent has whole, or gets whole meanwhile |
 //! | `upload` | which requests are served, when peers are unchoked, what is suggested, hashes for peers |
 //! | `serve` | requests in, blocks and hashes out: between `upload`, peers and files |
 //! | `traffic` | what is moved, how fast, under which limits |
-//! | `end` | pause, resume, removal, the session's stop |
-//! | `report` | how it stands |
-//! | `rare` | what an idle torrent does without |
+//! | `bottleneck` | what keeps it from being faster |
+//! | `lazy` | what an idle torrent does without |
+//!
+//! Here is what holds of the whole: how it begins, is paused and ends, its one timer, its status.
 
 mod announcing;
+mod bottleneck;
 mod content;
 mod disk;
 mod download;
-mod end;
 mod failed_dials;
 mod half_messages;
 mod handshake;
 mod identity;
+mod lazy;
 mod lifecycle;
-mod local_files;
 mod messages;
 pub mod metadata;
 pub mod options;
@@ -47,11 +48,9 @@ mod peer_pieces;
 pub mod peer_priority;
 mod peers;
 mod places;
-mod rare;
-mod report;
 pub(crate) mod selection;
 mod serve;
-mod start;
+mod similar;
 pub mod status;
 mod swarm;
 mod traffic;
@@ -65,22 +64,28 @@ use crate::deadline::TimerKey;
 use crate::disk::{DiskRequest, VerifyRequest};
 use crate::id::{StoreId, TorrentId};
 use crate::metainfo::Metainfo;
-use crate::piece::{InfoHash, PieceIndex};
+use crate::notice::TorrentNotice;
+use crate::peer::Peer;
+use crate::picker::Picker;
+use crate::piece::{Geometry, InfoHash, PieceIndex};
 use crate::random::PolicyRng;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::timer::TimerId;
 use crate::torrent::announcing::Announcing;
+use crate::torrent::bottleneck::{Facts, bottleneck};
 use crate::torrent::content::{Choices, Content};
 use crate::torrent::disk::Files;
 use crate::torrent::download::Download;
 use crate::torrent::identity::Identity;
-use crate::torrent::lifecycle::{Lifecycle, Phase};
+use crate::torrent::lifecycle::{Lifecycle, Phase, Removal};
 use crate::torrent::metadata::Acquisition;
+use crate::torrent::peer_book::{Ended, PeerBook, PeerSource};
 use crate::torrent::swarm::Swarm;
 use crate::torrent::traffic::{Released, Traffic};
 use crate::torrent::upload::{LeafHashes, Upload};
+use crate::tracker::NamedBy;
 use crate::transport::ReadPause;
 
 pub use crate::priority::{FilePriority, PieceOrder};
@@ -112,6 +117,96 @@ pub(crate) struct Torrent {
 }
 
 impl Torrent {
+    // It begins.
+
+    /// A torrent that has done nothing yet; [`Torrent::start`] follows.
+    pub(crate) fn new(
+        session: &mut Session,
+        id: TorrentId,
+        store: StoreId,
+        mut add: AddTorrent,
+    ) -> Self {
+        let choices = Choices::of(&mut add);
+        let identity = Identity::of(&add.source);
+        let mut policy = session.policy.fork();
+        let (metainfo, magnet) = match add.source {
+            TorrentSource::Metainfo(metainfo) => (Some(metainfo), None),
+            TorrentSource::Magnet(magnet) => (None, Some(magnet)),
+        };
+        let mut book = PeerBook::new(session.config.bounds.known_peers, policy.fork());
+        for peer in add.peers {
+            book.add(peer, PeerSource::User, session.now);
+        }
+        let acquisition = Acquisition::new(magnet, add.metadata_only);
+        let mut torrent = Torrent {
+            id,
+            identity,
+            content: None,
+            choices: Some(Box::new(choices)),
+            store,
+            acquisition,
+            life: Lifecycle::new(add.paused),
+            files: Files::new(add.recheck),
+            download: Download::new(Picker::new(Geometry::NOTHING, policy.fork())),
+            upload: Upload::new(session.now),
+            swarm: Swarm::new(book),
+            announcing: Announcing::new(policy.fork()),
+            traffic: Traffic::default(),
+            policy,
+            timer: session.timers.register(TimerKey::Torrent(id)),
+        };
+        torrent.set_limits(session, add.limits);
+        // Those that the user adds are each a tier of its own, and come first.
+        let users: Vec<Vec<String>> = add.trackers.into_iter().map(|url| vec![url]).collect();
+        torrent.announcing.trackers.add(&users, NamedBy::User, session.now);
+        if let Some(metainfo) = metainfo {
+            torrent.announcing.trackers.add(metainfo.trackers(), NamedBy::Torrent, session.now);
+            torrent.adopt(metainfo);
+            torrent.meet_named_nodes(session);
+        }
+        if let Some(magnet) = torrent.acquisition.magnet().cloned() {
+            torrent.take_hints(session, &magnet);
+        }
+        torrent
+    }
+
+    /// It is known what the torrent is: how it is cut, which files it has, which of them are wanted.
+    fn adopt(&mut self, metainfo: Arc<Metainfo>) {
+        let Some(choices) = self.choices.take() else { return };
+        self.identity.learn(&metainfo);
+        let by_link = self.acquisition.chosen_by_link();
+        let order = choices.order;
+        let content = Content::new(metainfo, *choices, by_link);
+        self.download.picker = Picker::new(content.geometry().clone(), self.policy.fork());
+        self.download.picker.set_order(order);
+        for (piece, priority) in content.piece_priorities() {
+            self.download.picker.set_priority(piece, priority);
+        }
+        for piece in self.acquisition.find_layers(&content) {
+            self.download.picker.hold(piece);
+        }
+        self.content = Some(Box::new(content));
+    }
+
+    /// Begins by finding out what the torrent is, if only a magnet link is known.
+    pub(crate) fn start(&mut self, session: &mut Session) {
+        if self.content.is_some() {
+            self.find_resume_data(session);
+        } else {
+            self.load_metadata(session, self.identity.resume_key());
+        }
+    }
+
+    /// Fetches pieces in this order from now on.
+    pub(crate) fn set_order(&mut self, order: PieceOrder) {
+        if let Some(choices) = &mut self.choices {
+            choices.order = order;
+        }
+        self.download.picker.set_order(order);
+    }
+
+    // What holds of it.
+
     /// Whether pieces may go to and fro.
     fn is_active(&self) -> bool {
         self.life.is_active()
@@ -204,6 +299,8 @@ impl Torrent {
         self.store
     }
 
+    // Time and limits.
+
     /// Sets the torrent's timer to the earliest of its deadlines.
     pub(crate) fn rearm(&mut self, session: &mut Session) {
         let mut next = self.upload.choking.due_at();
@@ -279,11 +376,147 @@ impl Torrent {
             session.arm(timer, at);
         }
     }
-}
 
-/// Registers what the parts of a torrent need at its birth.
-pub(crate) fn register_timer(session: &mut Session, id: TorrentId) -> TimerId {
-    session.timers.register(TimerKey::Torrent(id))
+    // It is paused, resumed, and ends.
+
+    /// Stops transfers and closes connections, until [`Torrent::unpause`].
+    pub(crate) fn pause(&mut self, session: &mut Session) {
+        if !self.life.set_paused(true) {
+            return;
+        }
+        self.fall_silent(session);
+        self.upload.choking.stop();
+        session.notify(self.id, TorrentNotice::Paused);
+    }
+
+    /// Undoes [`Torrent::pause`].
+    pub(crate) fn unpause(&mut self, session: &mut Session) {
+        if !self.life.set_paused(false) {
+            return;
+        }
+        session.notify(self.id, TorrentNotice::Resumed);
+        match self.life.phase() {
+            Phase::Running => {
+                self.open_for_peers(session);
+                self.files_found(session);
+            }
+            // What was learnt while it was to learn no more than the metadata.
+            Phase::Metadata if self.is_fetching_metadata() => self.open_for_peers(session),
+            Phase::Metadata if self.content.is_some() => self.find_resume_data(session),
+            Phase::Refused => self.look_again(session),
+            _ => {}
+        }
+    }
+
+    /// Takes the torrent out of the session for good.
+    pub(crate) fn remove(&mut self, session: &mut Session, delete_files: bool) {
+        let removal = if delete_files { Removal::DeleteFiles } else { Removal::KeepFiles };
+        self.end(session, Some(removal));
+    }
+
+    /// The session stops: the torrent is kept for the next.
+    pub(crate) fn stop(&mut self, session: &mut Session) {
+        self.end(session, None);
+    }
+
+    fn end(&mut self, session: &mut Session, remove: Option<Removal>) {
+        let Some(phase) = self.life.end(remove) else { return };
+        if phase == Phase::Refused {
+            self.files.retry.clear();
+        }
+        self.files.checker.abandon();
+        self.withdraw_files(session);
+        self.acquisition.stop();
+        self.fall_silent(session);
+        self.upload.choking.stop();
+        let is_as_saved = self.files.saving.is_as_saved(!self.traffic.is_none());
+        if phase == Phase::Running && remove.is_none() && !is_as_saved {
+            self.files.saving.mark_dirty(session.now);
+        }
+        if remove.is_none() {
+            self.keep_layers(session);
+        }
+        self.end_if_idle(session);
+    }
+
+    /// Closes all connections, for reasons that are no peer's.
+    fn drop_all_peers(&mut self, session: &mut Session) {
+        for slot in self.swarm.slots() {
+            self.drop_peer(session, slot, Ended::LetGo);
+        }
+    }
+
+    /// Leaves everybody who knows of it: peers, trackers, the DHT.
+    fn fall_silent(&mut self, session: &mut Session) {
+        self.drop_all_peers(session);
+        self.stop_announcing(session);
+    }
+
+    /// Whether the check of this torrent has more to hash.
+    pub(crate) fn is_checking(&self) -> bool {
+        self.life.phase() == Phase::Checking
+    }
+
+    // How it stands.
+
+    /// A snapshot.
+    pub(crate) fn status(&self, session: &Session, now: Instant) -> TorrentStatus {
+        let (down, totals) = (self.traffic.down_rate(now), self.traffic.totals());
+        let content = self.content.as_deref();
+        let total_bytes = content.map_or(0, |content| content.geometry().data_len());
+        let wanted_bytes = match content {
+            Some(content) if content.wants_all() => total_bytes,
+            _ => self.download.picker.wanted_bytes(),
+        };
+        let have = self.download.picker.have().count();
+        let left = self.download.picker.missing_bytes();
+        let done_bytes = match (self.life.phase(), content) {
+            (Phase::Checking, Some(content)) => {
+                self.files.checker.bytes_checked(content.geometry(), have)
+            }
+            _ => wanted_bytes.saturating_sub(left),
+        };
+        let open = || self.swarm.peers.iter().map(|(_, peer)| peer).filter(|peer| peer.is_open());
+        let state = self.life.state(self.files.retry.is_failing(), self.is_finished());
+        let metadata = self.acquisition.fetch.as_ref().map(|fetch| fetch.progress());
+        let is_held_up = |peer: &Peer| peer.download.interesting == 0 || peer.download.peer_choking;
+        let bottleneck = bottleneck(&Facts {
+            state,
+            has_peers: open().next().is_some(),
+            metadata_sources: metadata.map(|progress| progress.sources),
+            is_offered_some: open().any(|peer| peer.download.interesting > 0),
+            is_choked: open().all(is_held_up),
+            down,
+            is_limited: self.traffic.is_limited(now) || session.download.is_the_brake(now),
+            disk_is_behind: session.disk_is_behind(),
+        });
+        TorrentStatus {
+            id: self.id,
+            name: self.name(),
+            infohash: self.identity.primary(),
+            state,
+            bottleneck,
+            pieces: self.pieces(),
+            pieces_have: have,
+            total_bytes,
+            wanted_bytes,
+            done_bytes,
+            down_bytes_per_s: down,
+            up_bytes_per_s: self.traffic.up_rate(now),
+            downloaded_bytes: totals.downloaded,
+            uploaded_bytes: totals.uploaded,
+            failed_bytes: totals.failed,
+            redundant_bytes: totals.redundant,
+            peers: open().count(),
+            seeds: open().filter(|peer| peer.download.has_everything()).count(),
+            known_peers: self.swarm.book.len(),
+            unchoked_us: open().filter(|peer| !peer.download.peer_choking).count(),
+            eta: left.checked_div(down).filter(|_| left > 0).map(Duration::from_secs),
+            trackers: self.announcing.trackers.status(now),
+            metadata,
+            disk_error: self.files.retry.error().cloned(),
+        }
+    }
 }
 
 #[cfg(test)]

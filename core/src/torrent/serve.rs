@@ -24,8 +24,8 @@ use crate::torrent::Torrent;
 use crate::torrent::content::Content;
 use crate::torrent::metadata::serve::gather_metadata;
 use crate::torrent::upload::{
-    self, PieceRun, READ_AHEAD_CHOKED, READ_AHEAD_PER_PEER, ReadBudget, Request, Situation,
-    leaf_hashes,
+    self, LeafHashes, PieceRun, READ_AHEAD_CHOKED, READ_AHEAD_PER_PEER, ReadBudget, Request,
+    Situation, leaf_hashes,
 };
 use crate::transport::ReadPause;
 use crate::wire::message::id;
@@ -493,7 +493,7 @@ impl Torrent {
 
     /// Reads the next part.
     fn read_more_leaves(&mut self, session: &mut Session) {
-        let part = self.upload.leaf_hashes.get().and_then(|leaves| leaves.next_part());
+        let part = self.upload.leaf_hashes.get().and_then(LeafHashes::next_part);
         let (Some(part), Some(content)) = (part, &self.content) else { return };
         let spans = content.layout.spans(part);
         let read = DiskRequest::Read { store: self.store, spans };

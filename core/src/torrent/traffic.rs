@@ -6,14 +6,14 @@ use crate::rate::RateMeter;
 use crate::session::rates::RateGate;
 use crate::time::Instant;
 use crate::timer::TimerId;
-use crate::torrent::rare::Rare;
+use crate::torrent::lazy::Lazy;
 
 /// Meters, limits and counters of one torrent. Blocks alone are metered and counted.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     limits: Option<Box<Limits>>,
-    down: Rare<RateMeter>,
-    up: Rare<RateMeter>,
+    down: Lazy<RateMeter>,
+    up: Lazy<RateMeter>,
     totals: Totals,
 }
 

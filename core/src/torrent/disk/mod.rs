@@ -12,7 +12,7 @@
 //! | `resume_saver` | the rhythm of flushing and recording |
 //!
 //! The machines know neither each other nor session and torrent. `completions` hands them what the
-//! disk has answered, and does what they ask for; `reuse` copies what other torrents have.
+//! disk has answered, and does what they ask for; `startup` is the way to running.
 
 mod checker;
 mod claims;
@@ -20,7 +20,6 @@ mod completions;
 mod padding_pieces;
 mod resume_saver;
 mod retry;
-mod reuse;
 mod saving;
 mod startup;
 mod unreadable;

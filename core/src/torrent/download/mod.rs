@@ -35,7 +35,7 @@ use crate::torrent::download::late_blocks::LateBlocks;
 use crate::torrent::download::leaf_hashes::LeafHashes;
 use crate::torrent::download::smart_ban::SmartBan;
 use crate::torrent::download::suspect_pieces::SuspectPieces;
-use crate::torrent::rare::Rare;
+use crate::torrent::lazy::Lazy;
 use crate::wire::BlockData;
 
 pub(super) use local_source::{LocalFile, LocalSource};
@@ -47,7 +47,7 @@ pub(super) use source::{Source, SourceState};
 pub(super) struct Download {
     pub(super) picker: Picker,
     assembly: Assembly,
-    smart_ban: Rare<SmartBan<SocketAddr>>,
+    smart_ban: Lazy<SmartBan<SocketAddr>>,
     /// Failed pieces whose blocks are held until leaf hashes show which are wrong.
     suspects: SuspectPieces,
     leaf_hashes: LeafHashes,
@@ -55,7 +55,7 @@ pub(super) struct Download {
     /// Sources that could be asked for more than there was to pick.
     underfilled: BTreeSet<Source>,
     /// What is read from files of other torrents.
-    pub(super) local: Rare<LocalSource>,
+    pub(super) local: Lazy<LocalSource>,
 }
 
 /// What a block that arrived is good for.
@@ -94,12 +94,12 @@ impl Download {
         Download {
             picker,
             assembly: Assembly::default(),
-            smart_ban: Rare::default(),
+            smart_ban: Lazy::default(),
             suspects: SuspectPieces::default(),
             leaf_hashes: LeafHashes::default(),
             late: LateBlocks::default(),
             underfilled: BTreeSet::new(),
-            local: Rare::default(),
+            local: Lazy::default(),
         }
     }
 

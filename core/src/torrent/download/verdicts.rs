@@ -10,7 +10,7 @@ use crate::piece_hash::PieceRoot;
 use crate::time::Instant;
 use crate::torrent::download::assembly::EarlyRun;
 use crate::torrent::download::{Download, Source, leaf_hashes, smart_ban};
-use crate::torrent::rare::Rare;
+use crate::torrent::lazy::Lazy;
 use crate::wire::HashRequest;
 
 /// A piece is verified and written.
@@ -128,7 +128,7 @@ impl Download {
 
     /// Forgets who sent what: from now on only what is received counts.
     pub(in crate::torrent) fn forget_senders(&mut self) {
-        self.smart_ban = Rare::default();
+        self.smart_ban = Lazy::default();
     }
 
     fn drop_blocks(&mut self, piece: PieceIndex) -> usize {

@@ -29,8 +29,8 @@ use crate::piece::{InfoHash, PieceIndex};
 use crate::piece_hash::PieceHash;
 use crate::time::Instant;
 use crate::torrent::content::Content;
+use crate::torrent::lazy::Lazy;
 use crate::torrent::metadata::layers::{Due, LateChecks, Layers};
-use crate::torrent::rare::Rare;
 
 /// What is known of a torrent before all of it is, and how the rest is learnt.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(super) struct Acquisition {
     /// What an earlier session knew of these layers, until it is looked at.
     kept_hashes: Bytes,
     /// The pieces that wait for their hashes.
-    pub(super) late: Rare<LateChecks>,
+    pub(super) late: Lazy<LateChecks>,
     metadata_only: bool,
 }
 
@@ -67,7 +67,7 @@ impl Acquisition {
             fetch: None,
             layers: None,
             kept_hashes: Bytes::new(),
-            late: Rare::default(),
+            late: Lazy::default(),
             metadata_only,
         }
     }

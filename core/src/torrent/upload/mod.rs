@@ -15,7 +15,7 @@ use crate::metainfo::Metainfo;
 use crate::peer::PeerUpload;
 use crate::piece::{Block, Geometry};
 use crate::time::Instant;
-use crate::torrent::rare::Rare;
+use crate::torrent::lazy::Lazy;
 use crate::wire::message::id;
 use crate::wire::{HashRequest, Message, Violation};
 
@@ -39,9 +39,9 @@ pub(super) struct Upload {
     /// What a lone seed suggests to which peer.
     pub(super) suggestions: Suggestions,
     /// The hashes that peers may ask for; empty while there are no peers.
-    pub(super) hash_trees: Rare<HashTrees>,
+    pub(super) hash_trees: Lazy<HashTrees>,
     /// Requests for hashes of single blocks.
-    pub(super) leaf_hashes: Rare<LeafHashes>,
+    pub(super) leaf_hashes: Lazy<LeafHashes>,
 }
 
 impl Upload {
@@ -50,14 +50,14 @@ impl Upload {
         Upload {
             choking: Choking::new(now),
             suggestions: Suggestions::default(),
-            hash_trees: Rare::default(),
-            leaf_hashes: Rare::default(),
+            hash_trees: Lazy::default(),
+            leaf_hashes: Lazy::default(),
         }
     }
 
     /// No peer is left that could ask for hashes, or the layers they are computed from have changed.
     pub(super) fn drop_trees(&mut self) {
-        self.hash_trees = Rare::default();
+        self.hash_trees = Lazy::default();
     }
 
     /// The answer to a hash request that was admitted.

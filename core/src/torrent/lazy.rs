@@ -4,15 +4,15 @@
 
 /// A value that is made, as its default, when it is first needed.
 #[derive(Clone, Debug)]
-pub(super) struct Rare<T>(Option<Box<T>>);
+pub(super) struct Lazy<T>(Option<Box<T>>);
 
-impl<T> Default for Rare<T> {
+impl<T> Default for Lazy<T> {
     fn default() -> Self {
-        Rare(None)
+        Lazy(None)
     }
 }
 
-impl<T: Default> Rare<T> {
+impl<T: Default> Lazy<T> {
     /// The value, made now if it was not there.
     pub(super) fn make(&mut self) -> &mut T {
         self.0.get_or_insert_default()
