@@ -139,7 +139,7 @@ pub struct Picker {
 struct AtPeer {
     /// The piece that it goes on with.
     current: Option<PieceIndex>,
-    /// Whether it has sent a block since it came, or since it choked us.
+    /// Whether it has sent a block since it came.
     has_delivered: bool,
 }
 
@@ -250,8 +250,15 @@ impl Picker {
         if !self.failed.is_none() {
             self.partials.disown(peer);
         }
-        let at_peer = self.at_peers.get_mut(peer.0 as usize).map(std::mem::take);
-        at_peer.is_some_and(|at_peer| at_peer.current.is_some())
+        let at_peer = self.at_peers.get_mut(peer.0 as usize);
+        at_peer.and_then(|at_peer| at_peer.current.take()).is_some()
+    }
+
+    /// A peer has left: its key may be another's from now on.
+    pub fn forget_peer(&mut self, peer: PeerKey) {
+        if let Some(at_peer) = self.at_peers.get_mut(peer.0 as usize) {
+            *at_peer = AtPeer::default();
+        }
     }
 }
 

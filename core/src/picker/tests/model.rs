@@ -334,6 +334,7 @@ impl Model {
             self.release(peer, block);
         }
         self.picker.peer_gone(peer);
+        self.picker.forget_peer(peer);
         self.delivered.remove(&peer);
         match self.peers.remove(&peer) {
             Some(ModelPeer { has, counted_as_seed: true }) => self.picker.remove_seed(&has),

@@ -72,6 +72,7 @@ impl Download {
             self.picker.remove_peer_bitfield(&state.has);
         }
         let left_a_piece = self.picker.peer_gone(source.key());
+        self.picker.forget_peer(source.key());
         released || left_a_piece
     }
 
