@@ -12,6 +12,7 @@
 //! [`Limits`]; no allocation is sized by a number that the input declares.
 
 mod document;
+mod item;
 mod parse;
 mod write;
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
-use super::document::{Item, Items, Shape};
+use super::item::{Item, Items, Shape};
 
 /// How much structure is accepted. Past it, parsing fails; the input's length is for the caller to
 /// bound, but never more than 4 GiB are read.

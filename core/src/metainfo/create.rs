@@ -8,12 +8,14 @@
 
 mod error;
 mod hashes;
+mod protocol;
 mod write;
 
 use bytes::Bytes;
 
+use self::error::MAX_DEPTH;
 use super::links::{Kind, Places};
-use super::{Attributes, Metainfo, MetainfoError, PathRules};
+use super::{Attributes, Metainfo, MetainfoError, PathRules, tiers};
 use crate::merkle::is_piece_len;
 use crate::padding::Padding;
 use crate::piece::{BLOCK_LEN, Geometry, InfoHash, MAX_PIECE_LEN, MAX_PIECES};
@@ -21,34 +23,7 @@ use crate::storage::layout::Layout;
 
 pub use error::CreateError;
 pub use hashes::PieceHashes;
-
-/// Most components of a path (chosen: with what surrounds it, a file tree stays within the depth
-/// of bencoding that is read).
-const MAX_DEPTH: usize = 90;
-
-/// Which versions of the protocol a torrent is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Protocol {
-    /// BitTorrent v1 (BEP 3).
-    #[default]
-    V1,
-    /// BitTorrent v2 (BEP 52).
-    V2,
-    /// Both: two infohashes, one content.
-    Hybrid,
-}
-
-impl Protocol {
-    /// Whether pieces have SHA-1 hashes.
-    pub const fn has_v1(self) -> bool {
-        matches!(self, Protocol::V1 | Protocol::Hybrid)
-    }
-
-    /// Whether files have merkle trees, and each begins with a piece.
-    pub const fn has_v2(self) -> bool {
-        matches!(self, Protocol::V2 | Protocol::Hybrid)
-    }
-}
+pub use protocol::Protocol;
 
 /// A torrent to be made.
 #[derive(Clone, Debug)]
@@ -323,7 +298,7 @@ impl Creator {
     /// again, and its names are the ones asked for.
     pub fn finish_with_hashes(&self, hashes: &PieceHashes) -> Result<Metainfo, CreateError> {
         let layout = self.layout()?;
-        super::writable_tiers(&self.trackers).map_err(CreateError::Unreadable)?;
+        tiers::writable(&self.trackers).map_err(CreateError::Unreadable)?;
         hashes.check(self.protocol, layout.geometry())?;
         let bytes = Bytes::from(self.encode(&layout, hashes));
         let metainfo =
@@ -336,7 +311,23 @@ impl Creator {
     /// [`Creator::files`], padding among them included. For tests and simulations.
     pub fn finish_with_content(&self, content: &[u8]) -> Result<Metainfo, CreateError> {
         let layout = self.layout()?;
-        self.finish_with_hashes(&PieceHashes::of_content(self, &layout, content))
+        self.finish_with_hashes(&PieceHashes::of_content(
+            self.protocol,
+            &self.stored_starts(),
+            &layout,
+            content,
+        ))
+    }
+
+    /// Where each stored file begins in content that has all files one after the other.
+    fn stored_starts(&self) -> Vec<usize> {
+        let mut offset = 0;
+        let mut starts = Vec::new();
+        for file in self.files() {
+            starts.extend(file.is_stored().then_some(offset));
+            offset += file.length as usize;
+        }
+        starts
     }
 
     /// Fails if a name was changed to make it safe.

@@ -5,7 +5,11 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Metainfo, MetainfoError, Outer, PathRules, V2};
+use super::error::MetainfoError;
+use super::limits::MAX_METAINFO_LEN;
+use super::magnet::Magnet;
+use super::path::PathRules;
+use super::{Metainfo, Outer, V2, tiers};
 use crate::bencode::{DictWriter, Document, Limits, Value, encode_dict};
 use crate::piece::{InfoHash, Sha256Hash};
 
@@ -47,8 +51,8 @@ impl Edit {
         let mut replaced: Vec<&[u8]> = Vec::new();
         if let Some(tiers) = &self.trackers {
             replaced.extend([&b"announce"[..], b"announce-list"]);
-            let tiers = super::tiers(tiers.iter().map(|tier| tier.iter().map(String::as_str)));
-            write_trackers(root, &tiers);
+            let used = tiers::used(tiers.iter().map(|tier| tier.iter().map(String::as_str)));
+            write_trackers(root, &used);
         }
         if let Some(urls) = &self.web_seeds {
             replaced.push(b"url-list");
@@ -100,9 +104,65 @@ impl Edit {
     }
 }
 
+impl Metainfo {
+    /// A torrent of an info dictionary that peers gave (BEP 9), with the trackers and web seeds of
+    /// its magnet link. That it has the link's infohash is for the caller to have seen. It has no
+    /// piece layers: [`Metainfo::with_layers`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Metainfo::parse`]; and if with its piece layers it would be longer than
+    /// [`MAX_METAINFO_LEN`].
+    pub fn from_info(info: Bytes, magnet: &Magnet) -> Result<Self, MetainfoError> {
+        let tiers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
+        let bytes = encode_dict(|root| {
+            write_trackers(root, &tiers);
+            root.raw("info", &info);
+            if !magnet.web_seeds.is_empty() {
+                root.list("url-list", |list| {
+                    magnet.web_seeds.iter().for_each(|url| list.bytes(url));
+                });
+            }
+        });
+        let len = bytes.len();
+        let metainfo = Self::from_kept(bytes.into(), PathRules::HOST)?;
+        if metainfo.has_piece_layers() {
+            // BEP 52: "a torrent is not valid if this field is absent", though nothing belongs in it.
+            return metainfo.with_layers([]);
+        }
+        let pieces = metainfo.geometry.pieces() as usize;
+        let len = len.saturating_add(pieces.saturating_mul(32));
+        match metainfo.has_v2() && len > MAX_METAINFO_LEN {
+            true => Err(MetainfoError::TooLong { len }),
+            false => Ok(metainfo),
+        }
+    }
+
+    /// The same torrent with further piece layers, each under its file's root and cut anywhere.
+    /// They are checked against their roots.
+    pub fn with_layers<'a>(
+        &self,
+        layers: impl IntoIterator<Item = (Sha256Hash, Vec<&'a [u8]>)>,
+    ) -> Result<Self, MetainfoError> {
+        with_layers(self, layers)
+    }
+
+    /// The same torrent with other trackers, in tiers (BEP 12); no tiers, no trackers. All other
+    /// keys keep their bytes and their order; what followed the end of the file is dropped.
+    pub fn with_trackers(&self, tiers: &[Vec<String>]) -> Self {
+        with_trackers(self, tiers)
+    }
+
+    /// The same torrent with some of it changed; what the edit does not name keeps its bytes and
+    /// its order. Only what stands in `info` changes the infohash: [`Edit::changes_infohash`].
+    pub fn edited(&self, edit: &Edit) -> Result<Self, MetainfoError> {
+        edited(self, edit)
+    }
+}
+
 /// See [`Metainfo::edited`].
-pub(super) fn edited(metainfo: &Metainfo, edit: &Edit) -> Result<Metainfo, MetainfoError> {
-    edit.trackers.as_deref().map(super::writable_tiers).transpose()?;
+fn edited(metainfo: &Metainfo, edit: &Edit) -> Result<Metainfo, MetainfoError> {
+    edit.trackers.as_deref().map(tiers::writable).transpose()?;
     let document = parsed(&metainfo.bytes);
     let mut replaced = Vec::new();
     let fresh = encode_dict(|root| {
@@ -119,7 +179,7 @@ pub(super) fn edited(metainfo: &Metainfo, edit: &Edit) -> Result<Metainfo, Metai
 }
 
 /// See [`Metainfo::with_layers`].
-pub(super) fn with_layers<'a>(
+fn with_layers<'a>(
     metainfo: &Metainfo,
     learnt: impl IntoIterator<Item = (Sha256Hash, Vec<&'a [u8]>)>,
 ) -> Result<Metainfo, MetainfoError> {
@@ -141,8 +201,8 @@ pub(super) fn with_layers<'a>(
 }
 
 /// See [`Metainfo::with_trackers`].
-pub(super) fn with_trackers(metainfo: &Metainfo, tiers: &[Vec<String>]) -> Metainfo {
-    let trackers = super::tiers(tiers.iter().map(|tier| tier.iter().map(String::as_str)));
+fn with_trackers(metainfo: &Metainfo, tiers: &[Vec<String>]) -> Metainfo {
+    let trackers = tiers::used(tiers.iter().map(|tier| tier.iter().map(String::as_str)));
     let Rewritten { bytes, info, layers } = rewritten(&metainfo.bytes, &trackers);
     let in_info = |at: usize| at - metainfo.info.start + info;
     let moved = |range: Range<usize>| in_info(range.start)..in_info(range.end);

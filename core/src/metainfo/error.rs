@@ -2,11 +2,8 @@
 
 use std::fmt;
 
-use super::hybrid::HybridError;
-use super::layers::LayerError;
-use super::links::LinkError;
-use super::tree::TreeError;
-use super::{MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, MAX_TRACKERS};
+use super::limits::{MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, MAX_TRACKERS};
+use super::part_error::{HybridError, LayerError, LinkError, TreeError};
 use crate::bencode::ParseError;
 use crate::piece::{BLOCK_LEN, MAX_PIECE_LEN, MAX_PIECES};
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::MAX_FILES;
+use super::limits::MAX_FILES;
 
 /// Most ranges accepted in a choice: no torrent has more files.
 const MAX_RANGES: usize = MAX_FILES;

@@ -4,43 +4,13 @@
 //! What differs in what stands for nothing but looks (attributes, names of pad files) is let pass.
 //! That the hashes of both kinds agree shows only when there is data.
 
-use std::fmt;
-
-use super::parse::{Content, raw_path};
+use super::error::MetainfoError;
+use super::fields::{Content, raw_path};
+use super::file::File;
+use super::part_error::HybridError;
 use super::tree::{Leaf, align, walk};
-use super::{File, MetainfoError};
 use crate::bencode::Value;
 use crate::merkle::is_piece_len;
-
-/// What differs between the two parts of a hybrid.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum HybridError {
-    /// One has more files than the other.
-    Count,
-    /// Their paths.
-    Path,
-    /// Their lengths.
-    Length,
-    /// One has a link where the other has a file, or one that leads elsewhere.
-    Link,
-    /// The file of v1 does not begin where that of v2 does.
-    Offset,
-    /// v1 has padding past the end of the last piece.
-    Padding,
-}
-
-impl fmt::Display for HybridError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            HybridError::Count => "one has more files than the other",
-            HybridError::Path => "the paths differ",
-            HybridError::Length => "the lengths differ",
-            HybridError::Link => "one has a link where the other has a file or leads elsewhere",
-            HybridError::Offset => "v1 is not padded so that it begins with its piece of v2",
-            HybridError::Padding => "v1 is padded past the last piece of v2",
-        })
-    }
-}
 
 /// Compares the tree with the files of v1, which learn their roots from it.
 pub(super) fn check(

@@ -9,43 +9,16 @@
 //! learnt of them may have any part ([`Known::Partly`]).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use super::parse::Content;
-use super::{File, MetainfoError};
+use super::error::MetainfoError;
+use super::fields::Content;
+use super::file::File;
+use super::part_error::LayerError;
 use crate::bencode::Value;
 use crate::merkle::{Accumulator, TreeShape};
 use crate::piece::Sha256Hash;
-
-/// What is wrong with the piece layer of a file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LayerError {
-    /// There is none under the file's root.
-    Missing,
-    /// It has not one hash a piece.
-    Length {
-        /// Its length in bytes.
-        len: usize,
-        /// Pieces of the file.
-        pieces: u32,
-    },
-    /// Its hashes make another root than the file's.
-    Root,
-}
-
-impl fmt::Display for LayerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LayerError::Missing => f.write_str("there is no layer for its root"),
-            LayerError::Length { len, pieces } => {
-                write!(f, "a layer of {len} bytes, where {pieces} pieces take 32 each")
-            }
-            LayerError::Root => f.write_str("the hashes do not make its root"),
-        }
-    }
-}
 
 /// How many of the layers there must be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,12 +8,15 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::error::MetainfoError;
+use super::fields::attributes;
+use super::file::File;
+use super::limits::MAX_PATH_LEN;
+use super::part_error::LinkError;
 use super::path::{self, PathRules, folded};
 use super::tree::walk;
-use super::{File, MAX_PATH_LEN, MetainfoError};
 use crate::bencode::Value;
 
 /// Most links followed from one to the next: as Linux has it (`path_resolution(7)`).
@@ -21,27 +24,6 @@ const MAX_HOPS: usize = 40;
 
 /// Most names looked up for all links of a torrent together (chosen); links after that lead nowhere.
 const MAX_STEPS: usize = 4_000_000;
-
-/// Why a link makes a torrent useless.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LinkError {
-    /// `symlink path` is missing, empty, or no list of strings.
-    NoTarget,
-    /// It leads out of the torrent: its target has `..` or a separator in it.
-    Outside,
-    /// Its place is that of a file, a folder or another link, or a file lies beneath it.
-    Taken,
-}
-
-impl fmt::Display for LinkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            LinkError::NoTarget => "a symbolic link without a usable `symlink path`",
-            LinkError::Outside => "a symbolic link that leads out of the torrent; do not trust it",
-            LinkError::Taken => "a symbolic link where another file is or has its folder",
-        })
-    }
-}
 
 /// The targets of the links that lead somewhere, by their index in `files`, in its order. Targets
 /// are paths inside the torrent, as those of files.
@@ -80,7 +62,7 @@ fn targets(
     tree: Option<Value<'_>>,
     rules: PathRules,
 ) -> Vec<Result<String, LinkError>> {
-    let is_link = |entry: Value<'_>| super::parse::attributes(entry).is_link();
+    let is_link = |entry: Value<'_>| attributes(entry).is_link();
     let mut targets = Vec::new();
     match (info.get("files").and_then(Value::as_list), tree) {
         (Some(list), _) if info.get("pieces").is_some() => {

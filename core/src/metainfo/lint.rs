@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::parse::raw_path;
+use super::fields::raw_path;
 use super::path::{PathRules, component};
 use super::{File, MAX_TRACKERS, Metainfo, tree};
 use crate::bencode::{Document, Limits, Value};

@@ -15,28 +15,30 @@
 pub mod create;
 mod edit;
 mod error;
+mod fields;
 mod file;
 pub mod file_ranges;
 mod hints;
 mod hybrid;
 mod layers;
+mod limits;
 mod links;
 pub mod lint;
 pub mod magnet;
 mod numbering;
 mod parse;
+mod part_error;
 pub mod path;
 pub mod text;
+mod tiers;
 mod tree;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::bencode::encode_dict;
 use crate::disk::{StoreFile, StoreLink, StoreSpec};
 use crate::merkle::TreeShape;
 use crate::piece::{Geometry, InfoHash, InfoHashV2, PieceIndex, Sha1Hash, Sha256Hash};
@@ -48,27 +50,10 @@ pub use edit::Edit;
 pub use error::MetainfoError;
 pub use file::{Attributes, File};
 pub use file_ranges::{FileRanges, FileRangesError};
-pub use hybrid::HybridError;
-pub use layers::LayerError;
-pub use links::LinkError;
+pub use limits::{MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, MAX_TRACKERS};
 pub use magnet::Magnet;
+pub use part_error::{HybridError, LayerError, LinkError, TreeError};
 pub use path::PathRules;
-pub use tree::TreeError;
-
-/// Longest metainfo accepted, in bytes (chosen: the hashes of the most pieces allowed take 40 MiB,
-/// the rest is for names).
-pub const MAX_METAINFO_LEN: usize = 64 * 1024 * 1024;
-
-/// Most files accepted in a torrent (chosen; the bound on bencoded items allows little more).
-pub const MAX_FILES: usize = 400_000;
-
-/// Longest path of a file inside a torrent, in bytes: PATH_MAX of Linux, so no longer one could be
-/// opened.
-pub const MAX_PATH_LEN: usize = 4096;
-
-/// Most trackers kept of a torrent that is read, and most in one that is made (chosen; defences 22 and
-/// 33). [`Metainfo::lint`] tells of further ones.
-pub const MAX_TRACKERS: usize = 4096;
 
 /// What a .torrent file says.
 ///
@@ -123,80 +108,9 @@ struct Outer {
 }
 
 impl Metainfo {
-    /// Reads a metainfo file, copying it once. Bytes after its end are ignored, as other clients
-    /// do; [`Metainfo::to_bytes`] still has them.
-    pub fn parse(bytes: &[u8]) -> Result<Self, MetainfoError> {
-        Self::from_bytes(Bytes::copy_from_slice(bytes), PathRules::HOST)
-    }
-
-    /// Reads a metainfo file without copying it, for a file system with the given rules.
-    pub fn from_bytes(bytes: Bytes, rules: PathRules) -> Result<Self, MetainfoError> {
-        parse::metainfo(bytes, rules, layers::Known::Wholly)
-    }
-
-    /// Reads what [`Metainfo::to_bytes`] gave of a torrent whose metadata came from peers: any part
-    /// of its piece layers may be missing.
-    pub fn from_kept(bytes: Bytes, rules: PathRules) -> Result<Self, MetainfoError> {
-        parse::metainfo(bytes, rules, layers::Known::Partly)
-    }
-
-    /// A torrent of an info dictionary that peers gave (BEP 9), with the trackers and web seeds of
-    /// its magnet link. That it has the link's infohash is for the caller to have seen. It has no
-    /// piece layers: [`Metainfo::with_layers`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Metainfo::parse`]; and if with its piece layers it would be longer than
-    /// [`MAX_METAINFO_LEN`].
-    pub fn from_info(info: Bytes, magnet: &Magnet) -> Result<Self, MetainfoError> {
-        let tiers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
-        let bytes = encode_dict(|root| {
-            edit::write_trackers(root, &tiers);
-            root.raw("info", &info);
-            if !magnet.web_seeds.is_empty() {
-                root.list("url-list", |list| {
-                    magnet.web_seeds.iter().for_each(|url| list.bytes(url));
-                });
-            }
-        });
-        let len = bytes.len();
-        let metainfo = Self::from_kept(bytes.into(), PathRules::HOST)?;
-        if metainfo.has_piece_layers() {
-            // BEP 52: "a torrent is not valid if this field is absent", though nothing belongs in it.
-            return metainfo.with_layers([]);
-        }
-        let pieces = metainfo.geometry.pieces() as usize;
-        let len = len.saturating_add(pieces.saturating_mul(32));
-        match metainfo.has_v2() && len > MAX_METAINFO_LEN {
-            true => Err(MetainfoError::TooLong { len }),
-            false => Ok(metainfo),
-        }
-    }
-
-    /// The same torrent with further piece layers, each under its file's root and cut anywhere.
-    /// They are checked against their roots.
-    pub fn with_layers<'a>(
-        &self,
-        layers: impl IntoIterator<Item = (Sha256Hash, Vec<&'a [u8]>)>,
-    ) -> Result<Self, MetainfoError> {
-        edit::with_layers(self, layers)
-    }
-
     /// The file as it was read.
     pub fn to_bytes(&self) -> Bytes {
         self.bytes.clone()
-    }
-
-    /// The same torrent with other trackers, in tiers (BEP 12); no tiers, no trackers. All other
-    /// keys keep their bytes and their order; what followed the end of the file is dropped.
-    pub fn with_trackers(&self, tiers: &[Vec<String>]) -> Self {
-        edit::with_trackers(self, tiers)
-    }
-
-    /// The same torrent with some of it changed; what the edit does not name keeps its bytes and
-    /// its order. Only what stands in `info` changes the infohash: [`Edit::changes_infohash`].
-    pub fn edited(&self, edit: &Edit) -> Result<Self, MetainfoError> {
-        edit::edited(self, edit)
     }
 
     /// By which peers, trackers and the DHT know it: that of v1 if there is a v1 part, otherwise
@@ -438,42 +352,6 @@ impl Metainfo {
         Layout::from_parts(self.geometry().clone(), files)
             .expect("a Metainfo has checked that its files make up its content")
     }
-}
-
-/// Tiers as they are used: each URL once, trimmed, no empty tier, not too many.
-fn tiers<'a>(
-    tiers: impl IntoIterator<Item = impl IntoIterator<Item = &'a str>>,
-) -> Vec<Vec<String>> {
-    tiers_up_to(MAX_TRACKERS, tiers)
-}
-
-/// Tiers as they are written: as [`tiers`], if they are not too many to be read again.
-fn writable_tiers(of: &[Vec<String>]) -> Result<Vec<Vec<String>>, MetainfoError> {
-    let tiers = tiers_up_to(usize::MAX, of.iter().map(|tier| tier.iter().map(String::as_str)));
-    match tiers.iter().map(Vec::len).sum() {
-        0..=MAX_TRACKERS => Ok(tiers),
-        trackers => Err(MetainfoError::TooManyTrackers { trackers }),
-    }
-}
-
-fn tiers_up_to<'a>(
-    most: usize,
-    tiers: impl IntoIterator<Item = impl IntoIterator<Item = &'a str>>,
-) -> Vec<Vec<String>> {
-    let mut seen = BTreeSet::new();
-    let mut kept = Vec::new();
-    for tier in tiers {
-        let urls = tier.into_iter().map(str::trim).filter(|url| !url.is_empty());
-        let fresh = urls.filter(|url| seen.len() < most && seen.insert(*url));
-        let mut tier: Vec<String> = fresh.map(str::to_owned).collect();
-        // Most torrents have one tracker, and a session may have thousands of torrents.
-        tier.shrink_to_fit();
-        if !tier.is_empty() {
-            kept.push(tier);
-        }
-    }
-    kept.shrink_to_fit();
-    kept
 }
 
 impl fmt::Debug for Metainfo {

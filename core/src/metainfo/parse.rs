@@ -6,19 +6,39 @@ use bytes::Bytes;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
+use super::error::MetainfoError;
+use super::fields::{Content, attributes, raw_path};
+use super::file::{Attributes, File};
+use super::limits::{MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN};
 use super::path::{self, PathRules};
 use super::text::printable;
-use super::{
-    Attributes, File, MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, Metainfo, MetainfoError, Outer,
-    V2, hints, hybrid, layers, links, tree,
-};
+use super::{Metainfo, Outer, V2, hints, hybrid, layers, links, tiers, tree};
 use crate::bencode::{Document, Limits, Value};
 use crate::merkle::is_piece_len;
 use crate::padding::Padding;
 use crate::piece::{Geometry, InfoHash, InfoHashV2, MAX_PIECE_LEN, MAX_PIECES};
 
+impl Metainfo {
+    /// Reads a metainfo file, copying it once. Bytes after its end are ignored, as other clients
+    /// do; [`Metainfo::to_bytes`] still has them.
+    pub fn parse(bytes: &[u8]) -> Result<Self, MetainfoError> {
+        Self::from_bytes(Bytes::copy_from_slice(bytes), PathRules::HOST)
+    }
+
+    /// Reads a metainfo file without copying it, for a file system with the given rules.
+    pub fn from_bytes(bytes: Bytes, rules: PathRules) -> Result<Self, MetainfoError> {
+        metainfo(bytes, rules, layers::Known::Wholly)
+    }
+
+    /// Reads what [`Metainfo::to_bytes`] gave of a torrent whose metadata came from peers: any part
+    /// of its piece layers may be missing.
+    pub fn from_kept(bytes: Bytes, rules: PathRules) -> Result<Self, MetainfoError> {
+        metainfo(bytes, rules, layers::Known::Partly)
+    }
+}
+
 /// Reads a metainfo file, of which so much of the piece layers must be known.
-pub(super) fn metainfo(
+fn metainfo(
     bytes: Bytes,
     rules: PathRules,
     known: layers::Known,
@@ -80,16 +100,6 @@ pub(super) fn metainfo(
         outer: outer(root),
         bytes: bytes.clone(),
     })
-}
-
-/// What a torrent's content is, according to its v1 or its v2 part.
-pub(super) struct Content {
-    pub(super) name: String,
-    pub(super) geometry: Geometry,
-    /// Those of v1.
-    pub(super) piece_hashes: Option<Range<usize>>,
-    pub(super) files: Vec<File>,
-    pub(super) is_multi_file: bool,
 }
 
 /// The file tree, if this is a torrent of v2. BEP 52 wants `meta version` to be looked at first.
@@ -240,16 +250,6 @@ fn listed_path(entry: Value<'_>, file: usize, rules: PathRules) -> Result<String
     if path.is_empty() { Err(MetainfoError::FilePath { file }) } else { Ok(path) }
 }
 
-/// The list of components that counts as the path of a file of v1.
-pub(super) fn raw_path(entry: Value<'_>) -> Option<Value<'_>> {
-    let list = entry.get("path.utf-8").filter(|path| path.as_list().is_some());
-    list.or_else(|| entry.get("path"))
-}
-
-pub(super) fn attributes(entry: Value<'_>) -> Attributes {
-    entry.get("attr").and_then(Value::as_bytes).map(Attributes::from_letters).unwrap_or_default()
-}
-
 /// How the content is cut, and where the hashes of the pieces lie.
 fn pieces(info: Value<'_>, files: &[File]) -> Result<(Geometry, Range<usize>), MetainfoError> {
     let piece_len = piece_len(info)?;
@@ -303,7 +303,7 @@ fn text(dict: Value<'_>, key: &str) -> Option<String> {
 
 fn trackers(root: Value<'_>) -> Vec<Vec<String>> {
     let list = root.get("announce-list").and_then(Value::as_list).into_iter().flatten();
-    let tiers = super::tiers(list.map(|tier| match tier.as_list() {
+    let tiers = tiers::used(list.map(|tier| match tier.as_list() {
         Some(urls) => urls.filter_map(Value::as_str).collect(),
         // Some write a list of URLs instead of a list of tiers: each is a tier.
         None => tier.as_str().into_iter().collect::<Vec<_>>(),
@@ -312,7 +312,7 @@ fn trackers(root: Value<'_>) -> Vec<Vec<String>> {
         return tiers;
     }
     // BEP 12: `announce` counts only without a list.
-    super::tiers(root.get("announce").and_then(Value::as_str).map(|url| [url]))
+    tiers::used(root.get("announce").and_then(Value::as_str).map(|url| [url]))
 }
 
 fn url(value: Value<'_>) -> Option<&str> {

@@ -6,56 +6,20 @@
 //! [`files`] makes the list of files of a torrent of v2 alone, with padding between them, so that
 //! from there on a v2 torrent is laid out like any other.
 
-use std::fmt;
 use std::num::NonZeroU32;
 
+use super::error::MetainfoError;
+use super::fields;
+use super::file::{Attributes, File};
+use super::limits::{MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN};
+use super::part_error::TreeError;
 use super::path::{self, PathRules};
-use super::{Attributes, File, MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, MetainfoError, parse};
 use crate::bencode::Value;
 use crate::piece::Sha256Hash;
 
 /// Most bytes of all paths together (chosen; as much as the longest metainfo has). Of v2 they are
 /// not bounded by the input, because files in one directory share its path there.
 const MAX_PATHS_LEN: usize = MAX_METAINFO_LEN;
-
-/// What is wrong in a file tree.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TreeError {
-    /// The tree itself is a file: it has an empty name in it.
-    RootIsFile,
-    /// An entry is not a dictionary.
-    NotADictionary,
-    /// Names are not sorted, or one is there twice.
-    NotSorted,
-    /// A file is also a directory: something stands beside its empty name.
-    FileAndDirectory,
-    /// The length is missing, negative or no integer.
-    Length,
-    /// The pieces root is missing, or has not 32 bytes.
-    Root,
-    /// The pieces root is zeros, which no content has.
-    ZeroRoot,
-    /// It is marked as padding, which v2 has none of.
-    Padding,
-    /// All paths together are too long.
-    PathsTooLong,
-}
-
-impl fmt::Display for TreeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TreeError::RootIsFile => "the tree itself is a file",
-            TreeError::NotADictionary => "an entry is not a dictionary",
-            TreeError::NotSorted => "names are not sorted, or one is there twice",
-            TreeError::FileAndDirectory => "a file is a directory too",
-            TreeError::Length => "the length is missing or negative",
-            TreeError::Root => "`pieces root` is missing or has not 32 bytes",
-            TreeError::ZeroRoot => "`pieces root` is zeros, which no content has",
-            TreeError::Padding => "it is marked as padding, which v2 has none of",
-            TreeError::PathsTooLong => "all paths together are longer than 64 MiB",
-        })
-    }
-}
 
 /// What a file tree says of one file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +38,7 @@ impl Leaf {
         file: usize,
     ) -> Result<Self, MetainfoError> {
         let error = |why| MetainfoError::Tree { file, why };
-        let attributes = parse::attributes(properties);
+        let attributes = fields::attributes(properties);
         if attributes.pad {
             return Err(error(TreeError::Padding));
         }

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::{MAX_REQUESTERS, Pace, PeerKey};
+use super::peer::{MAX_REQUESTERS, Pace, PeerKey};
 use crate::piece::{Block, Geometry, PieceIndex};
 
 /// Not in progress.

@@ -6,7 +6,7 @@ use std::hash::Hasher;
 use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::log::append;
+use super::encode::append;
 use crate::action::Action;
 use crate::segments::Segments;
 

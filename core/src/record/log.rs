@@ -3,10 +3,10 @@
 //! The first frame is the header; all others are inputs or checkpoints. Everything is in postcard's
 //! encoding. A frame that is cut off ends the log.
 
-use postcard::ser_flavors::Flavor;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::encode::append;
 use super::fingerprint::Fingerprint;
 use crate::config::Config;
 use crate::time::{Instant, UnixTime};
@@ -79,29 +79,4 @@ pub(super) fn next<'a>(log: &mut &'a [u8]) -> Option<&'a [u8]> {
 /// Reads the content of a frame.
 pub(super) fn read<T: DeserializeOwned>(content: &[u8]) -> Option<T> {
     postcard::take_from_bytes(content).ok().filter(|(_, rest)| rest.is_empty()).map(|(it, _)| it)
-}
-
-/// Appends a value in postcard's encoding; on an error, as far as it got.
-pub(super) fn append<T: Serialize + ?Sized>(to: &mut Vec<u8>, value: &T) -> postcard::Result<()> {
-    postcard::serialize_with_flavor(value, Append(to))
-}
-
-struct Append<'a>(&'a mut Vec<u8>);
-
-impl Flavor for Append<'_> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
 }

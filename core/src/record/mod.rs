@@ -9,6 +9,7 @@
 //! A log holds everything: the seed and with it all keys, payload, tracker URLs with passkeys.
 //! It is for whoever recorded it. The core does no I/O: the host drains the log and stores it.
 
+mod encode;
 mod fingerprint;
 mod input;
 mod log;

@@ -2,14 +2,9 @@
 
 use bitswarm_core::piece::{Sha1Hash, Sha256Hash};
 
+use super::block::Block;
 #[cfg(target_arch = "x86_64")]
 use super::x86::ShaInstructions;
-
-/// What both take at once, in bytes.
-pub(super) const BLOCK_LEN: usize = 64;
-
-/// The bytes of a block.
-pub(super) type Block = [u8; BLOCK_LEN];
 
 /// A hash function over blocks of 64 bytes (FIPS 180-4).
 pub(super) trait Function {

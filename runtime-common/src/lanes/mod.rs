@@ -8,6 +8,7 @@
 //! rounds for processors that know them. Elsewhere messages are hashed one by one, by the crates
 //! `sha1` and `sha2`.
 
+mod block;
 mod function;
 mod stream;
 #[cfg(target_arch = "x86_64")]

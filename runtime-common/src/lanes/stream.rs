@@ -9,7 +9,8 @@ use std::mem;
 
 use smallvec::SmallVec;
 
-use super::function::{BLOCK_LEN, Block, Function, LANES, lane_count};
+use super::block::{BLOCK_LEN, Block};
+use super::function::{Function, LANES, lane_count};
 
 /// A message that is being hashed.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use std::arch::x86_64::{
 };
 use std::array;
 
-use super::function::Block;
+use super::block::Block;
 
 /// A proof that the processor has these instructions.
 #[derive(Clone, Copy, Debug)]

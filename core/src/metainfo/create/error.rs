@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use super::MAX_DEPTH;
 use crate::metainfo::MetainfoError;
 use crate::piece::{BLOCK_LEN, MAX_PIECE_LEN, MAX_PIECES};
+
+/// Most components of a path (chosen: with what surrounds it, a file tree stays within the depth
+/// of bencoding that is read).
+pub(super) const MAX_DEPTH: usize = 90;
 
 /// Why a torrent cannot be made.
 #[derive(Clone, PartialEq, Eq, Debug)]

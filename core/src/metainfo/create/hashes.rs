@@ -2,7 +2,8 @@
 
 use sha1::{Digest, Sha1};
 
-use super::{CreateError, Creator, Protocol};
+use super::error::CreateError;
+use super::protocol::Protocol;
 use crate::merkle::{Accumulator, BlockHasher, TreeShape};
 use crate::piece::{Geometry, Sha256Hash};
 use crate::storage::layout::Layout;
@@ -39,9 +40,13 @@ impl PieceHashes {
     }
 
     /// Of content that is in memory; what is missing at its end counts as zeros.
-    pub(super) fn of_content(creator: &Creator, layout: &Layout, content: &[u8]) -> Self {
-        let protocol = creator.protocol;
-        let starts = stored_starts(creator);
+    /// `starts` has where each stored file begins in it.
+    pub(super) fn of_content(
+        protocol: Protocol,
+        starts: &[usize],
+        layout: &Layout,
+        content: &[u8],
+    ) -> Self {
         let mut hashes = PieceHashes::default();
         for piece in layout.geometry().iter() {
             let (mut sha1, mut blocks) = (Sha1::new(), BlockHasher::default());
@@ -83,15 +88,4 @@ pub(super) fn root(hashes: &[Sha256Hash], file_len: u64, piece_len: u32) -> Opti
     let mut above = Accumulator::new(shape.piece_layer());
     hashes.iter().for_each(|hash| above.push(*hash));
     above.finish(shape.height())
-}
-
-/// Where each stored file begins in content that has all files one after the other.
-fn stored_starts(creator: &Creator) -> Vec<usize> {
-    let mut offset = 0;
-    let mut starts = Vec::new();
-    for file in creator.files() {
-        starts.extend(file.is_stored().then_some(offset));
-        offset += file.length as usize;
-    }
-    starts
 }

@@ -19,7 +19,7 @@ struct TreeFile<'a> {
 impl Creator {
     /// The whole file. The hashes are as many as the layout's pieces need.
     pub(super) fn encode(&self, layout: &Layout, hashes: &PieceHashes) -> Vec<u8> {
-        let tiers = tiers(self.trackers.iter().map(|tier| tier.iter().map(String::as_str)));
+        let tiers = tiers::used(self.trackers.iter().map(|tier| tier.iter().map(String::as_str)));
         let parts = self.parts();
         let tree = if self.protocol.has_v2() {
             self.tree_files(&parts, layout, hashes)

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::{AnnounceReply, Refusal};
+use super::reply::{AnnounceReply, Refusal};
 use crate::piece::InfoHash;
 use crate::tracker::announce::{AnnounceEvent, AnnounceRequest};
 

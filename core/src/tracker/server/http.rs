@@ -7,7 +7,8 @@
 
 use std::net::SocketAddr;
 
-use super::swarms::{AnnounceReply, ListedPeer, Swarms};
+use super::reply::{AnnounceReply, ListedPeer};
+use super::swarms::Swarms;
 use super::{query, udp};
 use crate::bencode;
 use crate::http::server::{IncomingRequest, RequestParser, Status, write_response};

@@ -9,10 +9,12 @@
 //! host into a swarm, except from the tracker's own network (BEP 7 on IP parameters). Nothing is
 //! kept on disk: after a restart the swarms fill up again within an interval.
 
+mod config;
 mod heard;
 mod hosts;
 mod http;
 mod query;
+mod reply;
 mod swarms;
 mod udp;
 
@@ -20,54 +22,24 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
+pub use config::ServerConfig;
 pub use heard::HeardAnnounce;
 pub use http::{HttpConn, Next};
-pub use swarms::{AnnounceReply, ListedPeer, Refusal, Stats};
+pub use reply::{AnnounceReply, ListedPeer, Refusal};
+pub use swarms::Stats;
 
 use super::announce::AnnounceRequest;
 use crate::map::HashKeys;
 use crate::random::SecretRng;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use swarms::Swarms;
 use udp::ConnectionIds;
-
-/// Settings and bounds of a tracker.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ServerConfig {
-    /// Swarms held. Past it, announces for others are refused.
-    pub max_swarms: usize,
-    /// Peers held per swarm. Past it, the one that was silent for longest is forgotten.
-    pub max_peers_per_swarm: usize,
-    /// Peers held in all. Past it, the one that was silent for longest is forgotten.
-    pub max_peers: usize,
-    /// Peers named in one answer, however many are asked for.
-    pub max_numwant: u32,
-    /// Time between announces that peers are told to keep. Twice that without one, and a peer is
-    /// forgotten.
-    pub interval: Duration,
-    /// Time between announces that peers are told not to go below.
-    pub min_interval: Duration,
-}
 
 /// A tracker.
 #[derive(Debug)]
 pub struct TrackerServer {
     swarms: Swarms,
     connection_ids: ConnectionIds,
-}
-
-impl Default for ServerConfig {
-    /// Chosen; a peer takes about 150 bytes.
-    fn default() -> Self {
-        ServerConfig {
-            max_swarms: 100_000,
-            max_peers_per_swarm: 10_000,
-            max_peers: 1_000_000,
-            max_numwant: 200,
-            interval: Duration::from_secs(30 * 60),
-            min_interval: Duration::from_secs(60),
-        }
-    }
 }
 
 impl TrackerServer {

@@ -8,17 +8,18 @@
 //! downloads.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use super::config::ServerConfig;
+use super::heard::HeardAnnounce;
 use super::hosts::{HostId, Hosts};
-use super::{HeardAnnounce, ServerConfig};
+use super::reply::{AnnounceReply, ListedPeer, Refusal};
 use crate::family::Family;
 use crate::http::origin::is_global;
 use crate::map::{HashKeys, Map};
-use crate::piece::{InfoHash, PeerId};
+use crate::piece::InfoHash;
 use crate::random::PolicyRng;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::tracker::announce::{AnnounceEvent, AnnounceRequest};
 use crate::tracker::scrape::ScrapeEntry;
 
@@ -38,39 +39,6 @@ pub(super) struct Swarms {
     announces: u64,
     /// The announces since they were asked for, if they are noted.
     log: Option<Vec<HeardAnnounce>>,
-}
-
-/// The answer to an announce.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AnnounceReply {
-    /// Time to keep between announces.
-    pub interval: Duration,
-    /// Time not to go below.
-    pub min_interval: Duration,
-    /// Seeds in the swarm.
-    pub complete: u32,
-    /// Leeches in the swarm.
-    pub incomplete: u32,
-    /// How many became seeds in it.
-    pub downloaded: u64,
-    /// Some of its peers, those of the asker's family first; the asker is not among them.
-    pub peers: Vec<ListedPeer>,
-}
-
-/// A peer as others are told of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ListedPeer {
-    /// Where it accepts connections.
-    pub addr: SocketAddr,
-    /// What it calls itself.
-    pub peer_id: PeerId,
-}
-
-/// Why an announce is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Refusal {
-    /// The tracker holds as many swarms as it may.
-    Full,
 }
 
 /// How much a tracker holds.
@@ -392,14 +360,6 @@ impl Swarm {
             peers.extend(others.map(|peer| peer.listed).take(left));
         }
         peers
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::Full => f.write_str("the tracker is full; try another one"),
-        }
     }
 }
 

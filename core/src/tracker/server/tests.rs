@@ -8,6 +8,7 @@ use super::*;
 use crate::family::Families;
 use crate::http::fetch::{self, Fetch, Output};
 use crate::piece::{InfoHash, PeerId};
+use crate::time::Duration;
 use crate::tracker::exchange::{Exchange, Step};
 use crate::tracker::packet::{RequestPacket, ResponsePacket};
 use crate::tracker::{Announce, Heard, NamedBy, TrackerList};

@@ -1,7 +1,9 @@
 //! Swarms, by example and against a naive model.
 
 use super::*;
+use crate::piece::PeerId;
 use crate::random::SecretRng;
+use crate::time::Duration;
 use quickcheck::quickcheck;
 
 const HASH: InfoHash = InfoHash([1; 20]);

@@ -1,0 +1,16 @@
+//! Bounds on what is accepted of a metainfo file.
+
+/// Longest metainfo accepted, in bytes (chosen: the hashes of the most pieces allowed take 40 MiB,
+/// the rest is for names).
+pub const MAX_METAINFO_LEN: usize = 64 * 1024 * 1024;
+
+/// Most files accepted in a torrent (chosen; the bound on bencoded items allows little more).
+pub const MAX_FILES: usize = 400_000;
+
+/// Longest path of a file inside a torrent, in bytes: PATH_MAX of Linux, so no longer one could be
+/// opened.
+pub const MAX_PATH_LEN: usize = 4096;
+
+/// Most trackers kept of a torrent that is read, and most in one that is made (chosen; defences 22 and
+/// 33). [`Metainfo::lint`](super::Metainfo::lint) tells of further ones.
+pub const MAX_TRACKERS: usize = 4096;
