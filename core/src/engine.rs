@@ -4,6 +4,7 @@
 //! Torrents live in `torrent/`, what they share in `session/`, announces in `session/announces`,
 //! the embedded tracker in `session/tracker_host`.
 
+mod accept;
 mod commands;
 mod dht;
 mod error;

@@ -110,6 +110,7 @@ pub mod lsd;
 pub mod map;
 pub mod merkle;
 pub mod metainfo;
+pub mod net_error;
 pub mod network;
 pub mod notice;
 pub mod packet;

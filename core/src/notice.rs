@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::dht::{Outcome, WishId};
 use crate::disk::DiskError;
-use crate::event::NetError;
 use crate::id::TorrentId;
+use crate::net_error::NetError;
 use crate::socket::SocketKind;
 use crate::tracker::server::HeardAnnounce;
 use crate::tracker::{ScrapeEntry, ScrapeId};

@@ -1,10 +1,13 @@
 //! What an application has to know of signals and no well-kept crate tells.
 
+#[cfg(unix)]
+use crate::sys;
+
 /// Whether a signal (its number, such as `SIGHUP`) is ignored in this process now. A process that
 /// `nohup` starts, for one, begins with `SIGHUP` ignored, and should leave it so.
 #[cfg(unix)]
 pub fn is_ignored(signal: i32) -> bool {
-    crate::sys::is_ignored(signal)
+    sys::is_ignored(signal)
 }
 
 /// Nothing is ignored where there are no signals.

@@ -22,6 +22,7 @@
 //! Everything is bounded; what does not fit is refused or forgotten, as the parts say. That a
 //! torrent may be looked for at all (BEP 27) is for the caller to know.
 
+mod due;
 mod input;
 pub mod krpc;
 mod limiter;
@@ -43,6 +44,7 @@ mod wish;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
+use self::due::Upkeep;
 use self::krpc::{Contact, Message, Method, Query, Want, canonical};
 use self::lookup::Ask;
 use self::search::{Purpose, Search, Stage};
@@ -136,7 +138,7 @@ pub struct Dht {
     routers: Vec<SocketAddr>,
     /// Nodes of an earlier session.
     saved: Vec<Contact>,
-    upkeep: upkeep::Upkeep,
+    upkeep: Upkeep,
     pings: usize,
     transmits: VecDeque<Packet>,
     outputs: VecDeque<Output>,
@@ -222,7 +224,7 @@ impl Dht {
             server: Server::new(now, &mut rng),
             routers: Vec::new(),
             saved: Vec::new(),
-            upkeep: upkeep::Upkeep::default(),
+            upkeep: Upkeep::default(),
             pings: 0,
             transmits: VecDeque::new(),
             outputs: VecDeque::new(),

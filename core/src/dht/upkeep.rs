@@ -24,25 +24,6 @@ const SAVE_EVERY: Duration = Duration::from_secs(10 * 60);
 /// Places looked up besides our own at the start, so that the far buckets fill (chosen).
 const FAR_LOOKUPS: usize = 3;
 
-/// What is due when.
-#[derive(Debug, Default)]
-pub(super) struct Upkeep {
-    /// Whether the first look around is over.
-    ready: bool,
-    /// Lookups of a look around that are not done.
-    looking: usize,
-    tick_at: Option<Instant>,
-    retry_at: Option<Instant>,
-    retries: u32,
-    save_at: Option<Instant>,
-}
-
-impl Upkeep {
-    pub(super) fn is_ready(&self) -> bool {
-        self.ready
-    }
-}
-
 impl Dht {
     /// When to call [`Dht::handle_timeout`]; changes with every other call.
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -1,121 +1,25 @@
-//! Incoming peer connections, until their handshake names a torrent of ours.
-//!
-//! The session has one listener for all torrents. A connection stays here while its handshake comes
-//! in, for a bounded time, and goes to the torrent as soon as the infohash is known.
+//! The handshakes of incoming connections that have not named a torrent.
 
-use std::net::{IpAddr, SocketAddr};
-
-use bytes::BytesMut;
-
-use super::Engine;
-use crate::action::Close;
-use crate::choke::AddressGroup;
 use crate::id::ConnId;
 use crate::map::{HashKeys, Map};
-use crate::places::{Holder, Stage, who_yields};
 use crate::time::Instant;
-use crate::transport::{Role, StreamEvent};
 use crate::wire::handshake::HandshakeDecoder;
 
 /// The handshakes that come in.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    handshakes: Map<ConnId, Handshake>,
+    pub(super) handshakes: Map<ConnId, Handshake>,
 }
 
 /// A handshake of which a part may have come.
 #[derive(Debug)]
-struct Handshake {
-    decoder: HandshakeDecoder,
-    since: Instant,
+pub(super) struct Handshake {
+    pub(super) decoder: HandshakeDecoder,
+    pub(super) since: Instant,
 }
 
 impl Incoming {
     pub(super) fn new(hash_keys: HashKeys) -> Self {
         Incoming { handshakes: Map::with_hasher(hash_keys) }
-    }
-}
-
-impl Engine {
-    /// A remote peer connects; `None` if it is refused.
-    pub(super) fn accept_peer(&mut self, from: SocketAddr) -> Option<ConnId> {
-        let is_refused = self.session.stopping
-            || self.torrents.is_empty()
-            || self.session.streams.is_full_at(from.ip())
-            || self.session.is_banned(from);
-        if is_refused {
-            return None;
-        }
-        if !self.session.streams.may_accept(from.ip()) {
-            let yields = self.incoming_who_yields(from.ip())?;
-            self.close_incoming_conn(yields);
-        }
-        let deadline = self.session.now + self.session.config.timeouts.handshake;
-        let mut transport = self.session.transport();
-        let conn = transport.accept(from, Role::Incoming);
-        transport.set_deadline(conn, deadline);
-        let handshake = Handshake { decoder: HandshakeDecoder::new(), since: self.session.now };
-        self.incoming.handshakes.insert(conn, handshake);
-        Some(conn)
-    }
-
-    /// Of the connections that have not named a torrent, the one whose place a newcomer may have
-    /// (defence 41). O(connections), when there is no place.
-    fn incoming_who_yields(&self, newcomer: IpAddr) -> Option<ConnId> {
-        let streams = &self.session.streams;
-        let holders = streams.incoming().filter_map(|key| {
-            let group = AddressGroup::of(streams.remote(key)?.ip());
-            let since = self.incoming.handshakes.get(&key)?.since;
-            Some(Holder { key, group, stage: Stage::Handshake(since) })
-        });
-        let holders: Vec<_> = holders.collect();
-        who_yields(&holders, AddressGroup::of(newcomer), self.session.now)
-    }
-
-    /// Something happened on a connection that has not named a torrent.
-    pub(super) fn incoming_event(&mut self, conn: ConnId, event: StreamEvent) {
-        match event {
-            StreamEvent::Received(data) => self.handshake_received(conn, data),
-            // The handshake timed out.
-            StreamEvent::TimedOut => self.close_incoming_conn(conn),
-            StreamEvent::Closed(_) => drop(self.incoming.handshakes.remove(&conn)),
-            StreamEvent::Opened | StreamEvent::Sent { .. } => {}
-        }
-    }
-
-    /// Closes all connections that have not named a torrent.
-    pub(super) fn close_incoming(&mut self) {
-        let all: Vec<ConnId> = self.session.streams.incoming().collect();
-        for conn in all {
-            self.close_incoming_conn(conn);
-        }
-    }
-
-    fn close_incoming_conn(&mut self, conn: ConnId) {
-        self.incoming.handshakes.remove(&conn);
-        self.session.transport().close(conn, Close::Abort);
-    }
-
-    fn handshake_received(&mut self, conn: ConnId, mut data: BytesMut) {
-        let Some(handshake) = self.incoming.handshakes.get_mut(&conn) else { return };
-        let handshake = &mut handshake.decoder;
-        if handshake.push(&mut data).is_err() {
-            return self.close_incoming_conn(conn);
-        }
-        let Some((_, infohash)) = handshake.head() else { return };
-        let Some(&id) = self.by_infohash.get(&infohash) else {
-            return self.close_incoming_conn(conn);
-        };
-        let handshake = self.incoming.handshakes.remove(&conn);
-        let (Some(handshake), Some(remote)) = (handshake, self.session.streams.remote(conn)) else {
-            return;
-        };
-        let session = &mut self.session;
-        let Some(torrent) = self.torrents.get_mut(id) else { return };
-        match torrent.peer_arrived(session, conn, remote, handshake.decoder) {
-            Some(slot) => torrent.peer_received(session, slot, data),
-            None => session.transport().close(conn, Close::Abort),
-        }
-        session.touched.push(id);
     }
 }

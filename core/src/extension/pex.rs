@@ -14,6 +14,7 @@ use crate::bencode::{Document, Limits, Value, encode_dict};
 use crate::time::{Duration, Instant};
 use crate::wire::Violation;
 use crate::wire::extension::Extension;
+use crate::wire::message::id;
 
 /// Structure accepted in a message (chosen: real ones have some thirteen items).
 const LIMITS: Limits = Limits { depth: 4, items: 64 };
@@ -237,7 +238,7 @@ impl PexIn {
             return Ok(true);
         }
         self.ignored += 1;
-        let flood = Violation::Flood { id: crate::wire::message::id::EXTENDED };
+        let flood = Violation::Flood { id: id::EXTENDED };
         if self.ignored >= FLOOD { Err(flood) } else { Ok(false) }
     }
 

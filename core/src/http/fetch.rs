@@ -18,7 +18,7 @@ use super::range::{self, Served};
 use super::reach::{Reach, Unreachable};
 use super::response::{Head, Part, ResponseDecoder, decompress, is_plain};
 use super::{Host, HttpError, Request, Response, Scheme, Url, UrlError};
-use crate::event::{NetError, ResolveError};
+use crate::net_error::{NetError, ResolveError};
 use crate::time::{Duration, Instant};
 
 /// Time for one address to react before the next is tried (chosen).

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Url, origin};
-use crate::event::ResolveError;
 use crate::family::{Families, Family};
+use crate::net_error::ResolveError;
 
 /// What a host is asked for, which decides where that may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

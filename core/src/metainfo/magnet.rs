@@ -144,23 +144,9 @@ impl Magnet {
         query(text).is_some()
     }
 
-    /// What a link that can be used says besides, and is left out: each a phrase that names it and
-    /// says why.
-    pub fn left_out(text: &str) -> Vec<String> {
-        reader::read(text).map(|(_, left_out)| left_out).unwrap_or_default()
-    }
-
     /// The name to show: its own, or the infohash in hexadecimal.
     pub fn shown_name(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.infohash.to_string())
-    }
-}
-
-impl FromStr for Magnet {
-    type Err = MagnetError;
-
-    fn from_str(text: &str) -> Result<Self, MagnetError> {
-        reader::read(text).map(|(magnet, _)| magnet)
     }
 }
 

@@ -1,8 +1,8 @@
 use quickcheck::quickcheck;
 
 use super::*;
-use crate::bencode::{DictWriter, Limits, encode_dict};
-use crate::disk::StoreFile;
+use crate::bencode::{DictWriter, Document, Limits, encode_dict};
+use crate::disk::{FileIndex, StoreFile};
 
 /// A file of the torrents made here: its path with `/`, its length, its `attr`.
 type Entry<'a> = (&'a str, i64, &'a str);
@@ -424,7 +424,7 @@ fn the_layout_agrees_with_the_store() {
     let store = torrent.store_spec(Path::new("")).files;
     assert_eq!(layout.stored_files(), store.len());
     for (at, file) in store.iter().enumerate() {
-        let index = layout.file_of_store(crate::disk::FileIndex(at as u32)).unwrap();
+        let index = layout.file_of_store(FileIndex(at as u32)).unwrap();
         let listed = &torrent.files()[index];
         assert_eq!(file.path, Path::new("top").join(listed.path()));
         assert_eq!(file.length, listed.length());
@@ -571,7 +571,7 @@ fn trackers_are_put_where_their_keys_belong() {
         let torrent = Metainfo::parse(format!("d{before}{info}{after}e").as_bytes()).unwrap();
         let edited = torrent.with_trackers(&tiers([&["t/1", "t/2"][..]]));
         let bytes = edited.to_bytes();
-        let document = crate::bencode::Document::parse(&bytes, Limits::METAINFO).unwrap();
+        let document = Document::parse(&bytes, Limits::METAINFO).unwrap();
         let keys: Vec<_> = document.root().as_dict().unwrap().map(|(key, _)| key).collect();
         assert!(keys.is_sorted(), "{}", bytes.escape_ascii());
         assert_eq!(edited.infohash(), torrent.infohash());

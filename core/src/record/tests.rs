@@ -6,16 +6,16 @@ use bytes::BytesMut;
 use super::log::{self, Frame};
 use super::*;
 use crate::command::{Command, Commands};
-use crate::config::Config;
+use crate::config::{Config, RateLimits};
 use crate::disk::{DiskDone, DiskRequest};
 use crate::event::{Event, NetError};
 use crate::http::Url;
-use crate::id::ConnId;
+use crate::id::{ConnId, Id};
 use crate::metainfo::create::Creator;
 use crate::piece::InfoHash;
 use crate::priority::PieceOrder;
 use crate::torrent::AddTorrent;
-use crate::{Action, Engine, Instant, Segments, UnixTime};
+use crate::{Action, Duration, Engine, Instant, Segments, UnixTime};
 
 const PEER: &str = "10.0.0.9:6881";
 
@@ -72,7 +72,7 @@ impl Host {
 
     /// Runs from deadline to deadline.
     fn pass(&mut self, secs: u64) {
-        let until = self.now + crate::Duration::from_secs(secs);
+        let until = self.now + Duration::from_secs(secs);
         self.drain();
         while let Some(at) = self.recorder.poll_timeout().filter(|at| *at <= until) {
             self.now = at;
@@ -103,11 +103,11 @@ fn session(seed: u8) -> (Vec<u8>, Fingerprint) {
     let data = BytesMut::from(&b"\x13BitTorrent protocol and so on"[..]);
     host.recorder.handle(host.now, Event::Received { conn, data });
     host.recorder.handle(host.now, Event::Closed { conn, why: Some(NetError::Reset) });
-    let listener = crate::id::Id::new(0, 0);
+    let listener = Id::new(0, 0);
     host.recorder.accept(host.now, listener, "10.0.0.8:777".parse().unwrap()).expect("has room");
-    let socket = crate::id::Id::new(1, 0);
+    let socket = Id::new(1, 0);
     host.recorder.gather_datagrams(host.now, socket, 1, &mut BytesMut::new());
-    let limits = crate::config::RateLimits { down_bytes_per_s: Some(5), up_bytes_per_s: None };
+    let limits = RateLimits { down_bytes_per_s: Some(5), up_bytes_per_s: None };
     host.recorder.set_limits(host.now, limits);
     host.recorder.set_torrent_limits(host.now, id, limits).expect("it lives");
     host.recorder.set_order(host.now, id, PieceOrder::Sequential).expect("it lives");

@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use crate::config::DhtConfig;
 use crate::deadline::TimerKey;
+use crate::dht::table::K;
 use crate::dht::{Dht, Outcome, Output, Saved, Settings, Stats, Wish, WishId};
 use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
 use crate::event::{Datagram, ResolveError};
@@ -473,4 +474,4 @@ fn local_addresses(listen: &[SocketAddr]) -> Vec<[Option<IpAddr>; 2]> {
 
 /// Nodes up to which each more is worth announcing to again (BEP 5: K, the nodes that keep a
 /// peer).
-const GROWING: usize = crate::dht::table::K;
+const GROWING: usize = K;

@@ -4,12 +4,13 @@
 //! let go as it lasts for, of the torrents in turn, so that each torrent gets its share.
 
 use crate::id::{ConnId, TorrentId};
+use crate::piece::BLOCK_LEN;
 use crate::rate::{FairLine, RateMeter, TokenBucket};
 use crate::time::{Duration, Instant};
 use crate::timer::TimerId;
 
 /// Bytes that one who is let go is expected to use.
-const SHARE: usize = crate::piece::BLOCK_LEN as usize;
+const SHARE: usize = BLOCK_LEN as usize;
 
 /// Shortest time between two releases (chosen: the resolution of timers).
 const PAUSE: Duration = Duration::from_millis(1);
@@ -100,13 +101,14 @@ impl RateGate {
 mod tests {
     use super::*;
     use crate::id::Id as _;
+    use crate::timer::TimerWheel;
 
     fn torrent() -> TorrentId {
         TorrentId::new(0, 0)
     }
 
     fn gate(limit: Option<u64>) -> RateGate {
-        let mut timers = crate::timer::TimerWheel::new();
+        let mut timers = TimerWheel::new();
         RateGate::new(limit, Instant::ZERO, timers.register(()))
     }
 

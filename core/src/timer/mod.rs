@@ -10,10 +10,10 @@
 //! of one tick in the order in which they were set; every timer lies ahead of the position, or at
 //! it if it is due. The wheel does not know what its keys mean.
 
-use crate::id::Id;
+use crate::id::{Id, id_type};
 use crate::time::Instant;
 
-crate::id::id_type!(
+id_type!(
     /// One owner's timer, from `register` until `unregister`.
     pub TimerId
 );

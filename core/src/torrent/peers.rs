@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use crate::action::Close;
 use crate::event::NetError;
-use crate::id::ConnId;
+use crate::id::{ConnId, Id};
 use crate::notice::TorrentNotice;
 use crate::peer::{Peer, PeerSlot, PeerWire, Phase};
 use crate::piece::InfoHash;
@@ -68,7 +68,7 @@ impl Torrent {
         let pieces = self.content.is_some().then(|| self.pieces());
         let id = self.id;
         let config = &session.config;
-        let placeholder = crate::id::Id::new(u32::MAX, u32::MAX);
+        let placeholder = Id::new(u32::MAX, u32::MAX);
         let wire = PeerWire::new(placeholder, remote, false, Phase::Connecting, pieces, now);
         let peer = Peer::new(wire, pieces, config);
         let slot = self.swarm.insert(peer);

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::event::{NetError, ResolveError};
 use crate::family::Family;
 use crate::http::{HttpError, UrlError};
+use crate::net_error::{NetError, ResolveError};
 
 /// Longest text of a tracker that is kept, in characters (chosen).
 const MAX_TEXT_LEN: usize = 300;

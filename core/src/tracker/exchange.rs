@@ -17,12 +17,12 @@ use super::announce::AnnounceResponse;
 use super::error::TrackerError;
 use super::question::{Answer, NamedBy, Question};
 use super::scrape::{ScrapeResponse, scrape_url};
-use crate::event::ResolveError;
 use crate::family::Families;
 use crate::http::client::Limits;
 use crate::http::fetch::{Body, FetchError, FetchRequest};
 use crate::http::reach::{Purpose, Reach, Unreachable};
 use crate::http::{Host, Response, Scheme, Url};
+use crate::net_error::ResolveError;
 use crate::reach::{Namer, may_dial};
 use crate::time::{Duration, Instant};
 

@@ -18,9 +18,9 @@ use super::stream::{Carrier, Cipher, ReadPause, Role, Stage, Stream};
 use crate::action::{Action, Close};
 use crate::config::ConnectionLimits;
 use crate::deadline::TimerKey;
-use crate::event::NetError;
 use crate::id::{ConnId, Slab};
 use crate::map::{HashKeys, Map};
+use crate::net_error::NetError;
 use crate::time::{Duration, Instant};
 use crate::timer::TimerWheel;
 

@@ -13,6 +13,7 @@ use super::sample::Sample;
 use super::scripted::{become_unchoked, connect, fetch_block};
 use super::session::Session;
 use crate::interop::mount::Tmpfs;
+use crate::interop::wire::Message;
 
 /// 3 MiB of room for 8 MiB, then room for all.
 pub fn full_disk_is_told_and_recovers(runtime: Runtime) {
@@ -80,7 +81,7 @@ pub fn file_deleted_while_seeding_is_told_and_recovers(runtime: Runtime) {
 
     let path = seed.root().join(&sample.name);
     fs::remove_file(&path).unwrap();
-    peer.send(&crate::interop::wire::Message::Request(1, 0, BLOCK)).unwrap();
+    peer.send(&Message::Request(1, 0, BLOCK)).unwrap();
     let error = seed.wait_for_disk_failure();
     assert_eq!(error.kind, DiskErrorKind::NotFound, "{error}");
     assert!(!path.exists(), "it was made again, empty");

@@ -8,6 +8,8 @@ use sha1::{Digest, Sha1};
 use super::*;
 use crate::bencode::{Document, Limits, encode_dict};
 use crate::disk::{FileIndex, Span};
+use crate::merkle::leaf;
+use crate::metainfo::File;
 use crate::piece::PieceIndex;
 
 fn folder() -> Creator {
@@ -53,7 +55,7 @@ fn the_order_in_which_files_are_named_does_not_matter() {
     let content = vec![7; 20_005];
     let torrent = creator.finish_with_content(&content).unwrap();
     assert_eq!(torrent, backwards.finish_with_content(&content).unwrap());
-    let paths: Vec<_> = torrent.files().iter().map(super::super::File::path).collect();
+    let paths: Vec<_> = torrent.files().iter().map(File::path).collect();
     assert_eq!(paths, ["B/x", "a/y", "b/z"]);
 }
 
@@ -108,9 +110,9 @@ fn a_hybrid_is_padded_and_both_its_parts_are_read() {
     let mut last = content[5 + 16_384..].to_vec();
     last.resize(16_384, 0);
     assert_eq!(torrent.piece_hash(PieceIndex(2)), Some(Sha1::digest(&last).into()));
-    let leaf = crate::merkle::leaf(&content[5 + 16_384..]);
-    assert_eq!(torrent.piece_hash_v2(PieceIndex(2)), Some(leaf));
-    assert_eq!(torrent.pieces_root(0), Some(crate::merkle::leaf(&content[..5])));
+    let hash = leaf(&content[5 + 16_384..]);
+    assert_eq!(torrent.piece_hash_v2(PieceIndex(2)), Some(hash));
+    assert_eq!(torrent.pieces_root(0), Some(leaf(&content[..5])));
     assert!(lies_as_planned(&torrent, &creator));
 }
 

@@ -1,6 +1,7 @@
 //! Reading a magnet link, and what of it is left out.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 
 use super::{
     MAX_ENTRIES, MAX_MAGNET_LEN, MAX_NAME_CHARS, Magnet, MagnetError, PeerAddress, SHA2_256, hex,
@@ -11,8 +12,24 @@ use crate::metainfo::text::printable;
 use crate::metainfo::{FileRanges, FileRangesError};
 use crate::piece::{InfoHash, InfoHashV2};
 
+impl Magnet {
+    /// What a link that can be used says besides, and is left out: each a phrase that names it and
+    /// says why.
+    pub fn left_out(text: &str) -> Vec<String> {
+        read(text).map(|(_, left_out)| left_out).unwrap_or_default()
+    }
+}
+
+impl FromStr for Magnet {
+    type Err = MagnetError;
+
+    fn from_str(text: &str) -> Result<Self, MagnetError> {
+        read(text).map(|(magnet, _)| magnet)
+    }
+}
+
 /// Reads a link; and what it says that is left out.
-pub(super) fn read(text: &str) -> Result<(Magnet, Vec<String>), MagnetError> {
+fn read(text: &str) -> Result<(Magnet, Vec<String>), MagnetError> {
     let text = text.trim();
     let query = query(text).ok_or(MagnetError::NotMagnet)?;
     if text.len() > MAX_MAGNET_LEN {

@@ -225,6 +225,7 @@ fn push_zeros(data: &mut Vec<Bytes>, mut count: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::padding::Padding;
 
     fn geometry() -> Geometry {
         Geometry::new(200_000, 65_536).expect("within limits")
@@ -274,7 +275,7 @@ mod tests {
     fn padded() -> Geometry {
         let files = [(10, false), (40_000, true), (25_526, false), (8, true)];
         let geometry = Geometry::new(65_544, 65_536).expect("within limits");
-        geometry.with_padding(crate::padding::Padding::of_files(files))
+        geometry.with_padding(Padding::of_files(files))
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Where blocks come from.
 
-use crate::peer::PeerSlot;
+use crate::peer::{PeerDownload, PeerSlot};
 use crate::picker::PeerKey;
 
 /// What a source has, what was requested of it and what came of that. A peer on the wire keeps it as
 /// the download half of [`Peer`](crate::peer::Peer).
-pub(in crate::torrent) type SourceState = crate::peer::PeerDownload;
+pub(in crate::torrent) type SourceState = PeerDownload;
 
 /// A source of blocks: a peer on the wire, or files of other torrents.
 ///

@@ -162,6 +162,7 @@ impl Index {
 mod tests {
     use super::*;
     use crate::merkle::Accumulator;
+    use crate::metainfo::Magnet;
     use crate::metainfo::create::{Creator, NewFile, Protocol};
     use crate::time::Duration;
 
@@ -236,7 +237,7 @@ mod tests {
     fn without_piece_layers_nothing_is_held() {
         let hybrid = Creator::single_file("f", 1 << 17).with_protocol(Protocol::Hybrid);
         let whole = hybrid.finish_with_content(&[7; 1 << 17]).expect("valid");
-        let link = crate::metainfo::Magnet::new(whole.infohash());
+        let link = Magnet::new(whole.infohash());
         let bare = Metainfo::from_info(whole.info_bytes(), &link).expect("valid");
         let root = whole.pieces_root(0).expect("of v2");
         let range = HashRange { base_layer: 0, index: 0, length: 8, proof_layers: 2 };

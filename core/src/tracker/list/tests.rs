@@ -1,6 +1,7 @@
 //! The list of trackers, on ladders of announces and results.
 
 use super::*;
+use crate::net_error::NetError;
 use quickcheck::quickcheck;
 
 /// A list and the engine's side of a ladder. Times are in seconds.
@@ -195,7 +196,7 @@ fn stopped_is_told_to_those_that_may_have_heard_of_us() {
         ladder.list.handle_sent(key);
     }
     ladder.result(0, d, &Err(TrackerError::TimedOut));
-    ladder.result(0, e, &Err(TrackerError::Connect(crate::event::NetError::Refused)));
+    ladder.result(0, e, &Err(TrackerError::Connect(NetError::Refused)));
     ladder.result(0, f, &Err(TrackerError::Refused { reason: String::new(), retry: None }));
     ladder.list.stop(Instant::from_secs(5));
     assert!(!ladder.list.is_stopped());
