@@ -329,6 +329,7 @@ impl Engine {
         if self.session.stopping && !self.session.told_stopped {
             self.session.timers.cancel(self.stop_timer);
             self.announces.abandon_all(&mut self.session, &mut self.fetches);
+            self.fetches.close_kept(&mut self.session);
             self.session.act(Action::Notify(Box::new(Notice::Stopped)));
             self.session.told_stopped = true;
         }

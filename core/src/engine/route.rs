@@ -23,7 +23,7 @@ impl Engine {
                 StreamEvent::TimedOut => torrent.peer_timeout(session, slot),
             }),
             Role::Fetch(id) => {
-                let owner = self.fetches.handle_stream(&mut self.session, id, event);
+                let owner = self.fetches.handle_stream(&mut self.session, id, conn, event);
                 self.fetched(owner);
             }
             Role::TrackerClient(id) => {

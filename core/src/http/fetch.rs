@@ -6,6 +6,10 @@
 //! time until one gives a response; an owner that cannot use the response has the next address
 //! tried. Where a request may go is decided by its [`Reach`], for each address and again after each
 //! redirect (defence 29). The host of the engine speaks TLS.
+//!
+//! A connection that can carry another request is given back to be kept ([`Step::Keep`]), and a fetch
+//! may begin on one that was ([`Fetch::handle_kept`]). That is a short cut only: if what comes of
+//! it is anything but a response the owner wants, the fetch begins anew without it.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -66,6 +70,8 @@ pub enum Step {
     Send(Bytes),
     /// Close the connection, or stop connecting. No more is wanted of it.
     Close,
+    /// Keep the connection for further requests, or close it. No more is wanted of it now.
+    Keep,
 }
 
 /// What a [`Fetch`] has for the one who wants it.
@@ -116,6 +122,8 @@ pub struct Fetch {
     /// Differs from that of the request after a redirect.
     url: Url,
     redirects: u32,
+    /// Whether a connection that was kept may be used.
+    may_use_kept: bool,
     deadline: Instant,
     /// Addresses not tried yet.
     addresses: VecDeque<SocketAddr>,
@@ -134,8 +142,10 @@ enum State {
         until: Instant,
     },
     Exchanging(Box<Exchanging>),
-    /// A response was given, and there is no connection.
-    Answered,
+    /// A response was given, and there is no connection; whether it came on one that was kept.
+    Answered {
+        on_kept: bool,
+    },
     Done,
 }
 
@@ -143,6 +153,8 @@ enum State {
 #[derive(Debug)]
 struct Exchanging {
     with: IpAddr,
+    /// Whether the connection was kept from an earlier request.
+    on_kept: bool,
     until: Instant,
     decoder: ResponseDecoder,
     head: Option<Head>,
@@ -162,6 +174,7 @@ impl Fetch {
             deadline: now + request.patience,
             request,
             redirects: 0,
+            may_use_kept: true,
             addresses: VecDeque::new(),
             state: State::Resolving,
             answered_by: None,
@@ -193,7 +206,7 @@ impl Fetch {
             State::Resolving => Some(self.deadline),
             State::Connecting { until, .. } => Some(self.deadline.min(*until)),
             State::Exchanging(exchange) => Some(self.deadline.min(exchange.until)),
-            State::Answered | State::Done => None,
+            State::Answered { .. } | State::Done => None,
         }
     }
 
@@ -208,19 +221,45 @@ impl Fetch {
         }
     }
 
+    /// The URL that is fetched now: differs from that of the request after a redirect.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Whether the fetch may begin on a kept connection to this address of the host, instead of
+    /// what it has just said to do: to look up the host, or to connect.
+    pub fn may_use_kept(&self, ip: IpAddr) -> bool {
+        let begins = matches!(self.state, State::Resolving | State::Connecting { .. });
+        self.may_use_kept && begins && self.request.reach.fits(&self.url, ip)
+    }
+
+    /// There is a connection to this address that was kept, and the fetch may use it.
+    pub fn handle_kept(&mut self, now: Instant, with: IpAddr) {
+        self.may_use_kept = false;
+        // If it is broken without a sign of it, there must be time left for another.
+        let half = self.deadline.saturating_duration_since(now) / 2;
+        self.send_request(with, now + half, true);
+    }
+
     /// The connection is there.
     pub fn handle_connected(&mut self, now: Instant) {
         let State::Connecting { to, .. } = self.state else { return };
         let until = if self.addresses.is_empty() { self.deadline } else { now + self.share(now) };
-        let mut request =
-            Request::get(self.url.clone()).header("User-Agent", &self.request.user_agent);
+        self.send_request(to.ip(), until, false);
+    }
+
+    fn send_request(&mut self, with: IpAddr, until: Instant, on_kept: bool) {
+        let mut request = Request::get(self.url.clone())
+            .header("User-Agent", &self.request.user_agent)
+            .keep_alive();
         if let Body::Range(range) = &self.request.body {
             request = request.range(range.clone());
         }
         self.steps.push_back(Step::Send(request.to_bytes()));
         self.outputs.push_back(Output::Requested);
         self.state = State::Exchanging(Box::new(Exchanging {
-            with: to.ip(),
+            with,
+            on_kept,
             until,
             decoder: ResponseDecoder::new(self.request.limits.head),
             head: None,
@@ -248,8 +287,8 @@ impl Fetch {
                     part.advance(framing);
                     self.handle_body(now, part)
                 }
-                Ok(Some(Part::End { .. })) => {
-                    self.steps.push_back(Step::Close);
+                Ok(Some(Part::End { keep_alive })) => {
+                    self.steps.push_back(if keep_alive { Step::Keep } else { Step::Close });
                     self.complete(now);
                     Ok(())
                 }
@@ -276,14 +315,14 @@ impl Fetch {
                 Ok(()) => self.complete(now),
                 Err(why) => self.give_up_address(now, FetchError::Http(why)),
             },
-            (State::Resolving | State::Answered | State::Done, _) => {}
+            (State::Resolving | State::Answered { .. } | State::Done, _) => {}
         }
     }
 
     /// The time of [`Fetch::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         let (until, error) = match &self.state {
-            State::Answered | State::Done => return,
+            State::Answered { .. } | State::Done => return,
             State::Resolving => (self.deadline, FetchError::TimedOut),
             State::Connecting { until, .. } => (*until, FetchError::Connect(NetError::TimedOut)),
             State::Exchanging(exchange) => (exchange.until, FetchError::TimedOut),
@@ -303,8 +342,12 @@ impl Fetch {
 
     /// The owner cannot use the response: has the next address tried.
     pub fn try_next(&mut self, now: Instant) {
-        if matches!(self.state, State::Answered) {
-            self.connect_next(now, FetchError::NoMoreAddresses);
+        match self.state {
+            State::Answered { on_kept: true } => self.begin(now),
+            State::Answered { on_kept: false } => {
+                self.connect_next(now, FetchError::NoMoreAddresses);
+            }
+            _ => {}
         }
     }
 
@@ -345,13 +388,16 @@ impl Fetch {
     /// Nothing comes of the address that was tried; there is no connection. Once a part of the body
     /// was given out, no other address can take its place.
     fn give_up_address(&mut self, now: Instant, error: FetchError) {
-        let has_begun = match &self.state {
-            State::Exchanging(exchange) => self.gives_parts() && exchange.head.is_some(),
-            _ => false,
+        let (has_begun, on_kept) = match &self.state {
+            State::Exchanging(exchange) => {
+                (self.gives_parts() && exchange.head.is_some(), exchange.on_kept)
+            }
+            _ => (false, false),
         };
-        match has_begun {
-            true => self.fail(error),
-            false => self.connect_next(now, error),
+        match (has_begun, on_kept) {
+            (true, _) => self.fail(error),
+            (false, true) => self.begin(now),
+            (false, false) => self.connect_next(now, error),
         }
     }
 
@@ -415,6 +461,7 @@ impl Fetch {
             _ if self.redirects > MAX_REDIRECTS => self.fail(FetchError::TooManyRedirects),
             Scheme::Http | Scheme::Https => {
                 self.url = to;
+                self.may_use_kept = true;
                 self.begin(now);
             }
             Scheme::Udp => {
@@ -426,11 +473,14 @@ impl Fetch {
 
     /// The response is complete, and there is no connection any more.
     fn complete(&mut self, now: Instant) {
-        let State::Exchanging(exchange) = std::mem::replace(&mut self.state, State::Answered)
-        else {
+        let answered = match &self.state {
+            State::Exchanging(exchange) => State::Answered { on_kept: exchange.on_kept },
+            _ => return,
+        };
+        let State::Exchanging(exchange) = std::mem::replace(&mut self.state, answered) else {
             return;
         };
-        let Exchanging { with, head, body, received, promised, .. } = *exchange;
+        let Exchanging { with, head, body, received, promised, on_kept, .. } = *exchange;
         self.answered_by = Some(with);
         let Some(Head { status, headers, .. }) = head else { return };
         if self.gives_parts() {
@@ -446,6 +496,7 @@ impl Fetch {
                 let response = Response { status, headers, body, keep_alive: false };
                 self.outputs.push_back(Output::Response(response));
             }
+            Err(_) if on_kept => self.begin(now),
             Err(why) => self.connect_next(now, FetchError::Http(why)),
         }
     }

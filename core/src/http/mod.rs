@@ -2,6 +2,7 @@
 //!
 //! - [`url`]: addresses of trackers and web seeds, parsed, joined and shown without secrets.
 //! - [`fetch`]: a resource from its URL to its bytes: names, addresses, redirects, ranges.
+//! - [`kept`]: connections that wait for further requests.
 //! - [`client`]: one exchange on one connection, from the client's side; [`server`]: requests and
 //!   responses from the server's.
 //! - [`response`]: a response in parts, as they come; [`range`]: which part of a file it holds.
@@ -19,6 +20,7 @@ pub mod client;
 pub mod error;
 pub mod fetch;
 mod head;
+pub mod kept;
 pub mod origin;
 pub mod percent;
 pub mod range;

@@ -47,6 +47,11 @@ impl Reach {
         self.redirected_by = Some(by);
     }
 
+    /// Whether a request for `url` may go to this address, and is meant for its family.
+    pub fn fits(&self, url: &Url, ip: IpAddr) -> bool {
+        self.families.contains(Family::of(ip)) && self.allows(url, ip)
+    }
+
     /// Those of a host's addresses that a request for `url` may go to, in their order.
     pub fn choose(&self, url: &Url, found: &[IpAddr]) -> Result<Vec<SocketAddr>, Unreachable> {
         let of_family = |ip: &&IpAddr| self.families.contains(Family::of(**ip));

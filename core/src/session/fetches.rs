@@ -3,6 +3,9 @@
 //! What a fetch does next is decided by [`Fetch`]; here its steps are performed and the events of its
 //! connection find their way to it. Every input returns the owner of the fetch, which then takes
 //! the outputs with [`Fetches::poll`]. A fetch stays until its owner ends it.
+//!
+//! Connections that can carry further requests are kept here, whoever's they were: all requests of
+//! the session come from the same address and name the same client.
 
 use std::net::IpAddr;
 
@@ -12,6 +15,7 @@ use crate::action::Close;
 use crate::deadline::TimerKey;
 use crate::event::ResolveError;
 use crate::http::fetch::{Fetch, FetchRequest, Output, Step};
+use crate::http::kept::{KEEP, Kept, Origin};
 use crate::id::{AnnounceId, ConnId, FetchId, Slab};
 use crate::segments::Segments;
 use crate::session::Session;
@@ -30,6 +34,7 @@ pub(crate) enum FetchOwner {
 #[derive(Debug, Default)]
 pub(crate) struct Fetches {
     running: Slab<FetchId, Running>,
+    kept: Kept<ConnId>,
 }
 
 #[derive(Debug)]
@@ -88,6 +93,13 @@ impl Fetches {
         }
     }
 
+    /// Closes the connections that are kept.
+    pub(crate) fn close_kept(&mut self, session: &mut Session) {
+        for conn in self.kept.take_all() {
+            session.transport().close(conn, Close::Abort);
+        }
+    }
+
     /// Hands out what a fetch sends.
     pub(crate) fn gather(&mut self, id: FetchId, out: &mut Segments) {
         if let Some(running) = self.running.get_mut(id) {
@@ -111,9 +123,17 @@ impl Fetches {
         &mut self,
         session: &mut Session,
         id: FetchId,
+        conn: ConnId,
         event: StreamEvent,
     ) -> Option<FetchOwner> {
-        let running = self.running.get_mut(id)?;
+        let running = self.running.get_mut(id).filter(|running| running.conn == Some(conn));
+        let Some(running) = running else {
+            // Kept: it has ended, was idle for long enough, or the server sends what is no response.
+            if self.kept.forget(conn) {
+                session.transport().close(conn, Close::Abort);
+            }
+            return None;
+        };
         let now = session.now;
         match event {
             StreamEvent::Opened => running.fetch.handle_connected(now),
@@ -139,8 +159,20 @@ impl Fetches {
 
     /// Performs the steps of a fetch.
     fn advance(&mut self, session: &mut Session, id: FetchId) -> Option<FetchOwner> {
-        let running = self.running.get_mut(id)?;
+        let Fetches { running, kept } = self;
+        let running = running.get_mut(id)?;
+        let now = session.now;
         while let Some(step) = running.fetch.poll_step() {
+            if matches!(step, Step::Resolve(_) | Step::Connect { .. }) {
+                let origin = Origin::of(running.fetch.url());
+                let found = kept.take(&origin, |ip| running.fetch.may_use_kept(ip));
+                if let Some((remote, conn)) = found {
+                    session.transport().assign(conn, Role::Fetch(id));
+                    running.conn = Some(conn);
+                    running.fetch.handle_kept(now, remote.ip());
+                    continue;
+                }
+            }
             match step {
                 Step::Resolve(host) => {
                     session.resolve(OpOwner::Fetch(id), &host);
@@ -156,6 +188,20 @@ impl Fetches {
                 }
                 Step::Close => {
                     if let Some(conn) = running.conn.take() {
+                        session.transport().close(conn, Close::Abort);
+                    }
+                }
+                Step::Keep => {
+                    let Some(conn) = running.conn.take() else { continue };
+                    let is_sent = running.request.is_empty() && !session.streams.is_sending(conn);
+                    let closed = match session.streams.remote(conn).filter(|_| is_sent) {
+                        None => Some(conn),
+                        Some(remote) => {
+                            session.transport().set_deadline(conn, now + KEEP);
+                            kept.keep(Origin::of(running.fetch.url()), remote, conn)
+                        }
+                    };
+                    if let Some(conn) = closed {
                         session.transport().close(conn, Close::Abort);
                     }
                 }

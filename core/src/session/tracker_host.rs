@@ -112,10 +112,15 @@ impl TrackerHost {
     }
 
     fn received(&mut self, session: &mut Session, id: ClientId, data: &[u8]) {
+        // Those who keep their connections leave room for others.
+        let is_crowded = self.clients.len() > MOST_CLIENTS / 2;
         let Some(client) = self.clients.get_mut(id).filter(|client| !client.closing) else {
             return;
         };
         let conn = client.conn;
+        if is_crowded {
+            client.http.close_after_next();
+        }
         let next =
             self.server.handle_received(session.now, &mut client.http, data, &mut client.out);
         client.closing = next == Next::Close;

@@ -1,7 +1,7 @@
 //! Fetches, on ladders of steps and what came of them.
 
 use super::*;
-use crate::family::Families;
+use crate::family::{Families, Family};
 use crate::http::reach::Purpose;
 
 /// A fetch and the world's side of a ladder. Times are in seconds.
@@ -106,7 +106,7 @@ fn a_range_is_given_as_it_comes() {
     assert_eq!(ladder.body(), (b"4567".to_vec(), None));
     ladder.recv("89");
     assert_eq!(ladder.body(), (b"89".to_vec(), Some(Output::End)));
-    ladder.expect(&Step::Close);
+    ladder.expect(&Step::Keep);
     assert_eq!(ladder.fetch.poll_timeout(), None);
 }
 
@@ -238,9 +238,113 @@ fn the_owner_may_refuse_a_response_and_have_the_next_address_tried() {
         ladder.connected();
         ladder.expect_send();
         ladder.recv("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
-        ladder.expect(&Step::Close);
+        ladder.expect(&Step::Keep);
         assert!(matches!(ladder.fetch.poll_output(), Some(Output::Response(_))));
         ladder.fetch.try_next(ladder.now);
     }
     ladder.expect_failed(FetchError::NoMoreAddresses);
+}
+
+/// A fetch that would look its host up, and is given a kept connection instead.
+fn on_kept() -> Ladder {
+    let mut ladder = fetch("http://s.example/announce", Body::Whole);
+    ladder.expect(&Step::Resolve("s.example".into()));
+    let ip = [1, 1, 1, 1].into();
+    assert!(ladder.fetch.may_use_kept(ip));
+    ladder.fetch.handle_kept(ladder.now, ip);
+    assert_eq!(ladder.fetch.poll_output(), Some(Output::Requested));
+    ladder.expect_send();
+    assert!(!ladder.fetch.may_use_kept(ip));
+    ladder
+}
+
+impl Ladder {
+    /// It looks the host up and connects, and does not begin on a kept connection again.
+    fn expect_anew(&mut self) {
+        self.expect(&Step::Resolve("s.example".into()));
+        assert!(!self.fetch.may_use_kept([1, 1, 1, 1].into()));
+        self.resolved(&["1.1.1.1"]);
+        self.expect_connect("1.1.1.1:80");
+        self.connected();
+        self.expect_send();
+        self.recv("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
+        assert!(matches!(self.fetch.poll_output(), Some(Output::Response(_))));
+        self.expect(&Step::Keep);
+        self.fetch.try_next(self.now);
+        self.expect_failed(FetchError::NoMoreAddresses);
+    }
+}
+
+#[test]
+fn a_response_on_a_kept_connection_is_one_and_the_connection_is_kept_again() {
+    let mut ladder = on_kept();
+    ladder.recv("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+    ladder.expect(&Step::Keep);
+    assert!(matches!(ladder.fetch.poll_output(), Some(Output::Response(_))));
+    assert_eq!(ladder.fetch.poll_timeout(), None);
+}
+
+#[test]
+fn without_a_response_on_a_kept_connection_the_fetch_begins_anew() {
+    for why in [None, Some(NetError::Reset)] {
+        let mut ended = on_kept();
+        ended.closed(why);
+        ended.expect_anew();
+    }
+    let mut silent = on_kept();
+    silent.now = Instant::from_secs(15);
+    assert_eq!(silent.fetch.poll_timeout(), Some(silent.now));
+    silent.fetch.handle_timeout(silent.now);
+    silent.expect(&Step::Close);
+    silent.expect_anew();
+    let mut garbage = on_kept();
+    garbage.recv("SSH-2.0-OpenSSH\r\n");
+    garbage.expect(&Step::Close);
+    garbage.expect_anew();
+    let mut refused = on_kept();
+    refused.recv("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
+    refused.expect(&Step::Keep);
+    assert!(matches!(refused.fetch.poll_output(), Some(Output::Response(_))));
+    refused.fetch.try_next(refused.now);
+    refused.expect_anew();
+}
+
+#[test]
+fn a_range_that_breaks_off_on_a_kept_connection_has_failed() {
+    let mut ladder = fetch("http://1.1.1.1/f", Body::Range(100..110));
+    ladder.expect_connect("1.1.1.1:80");
+    ladder.fetch.handle_kept(ladder.now, [1, 1, 1, 1].into());
+    ladder.recv(PART);
+    ladder.recv("\r\n0123");
+    ladder.closed(None);
+    assert_eq!(ladder.fetch.poll_output(), Some(Output::Requested));
+    ladder.expect_served();
+    ladder.expect_send();
+    ladder.expect_failed(FetchError::Http(HttpError::UnexpectedEnd));
+}
+
+#[test]
+fn a_kept_connection_is_used_only_where_the_fetch_may_go() {
+    let kept = |families, url: &str, ip: IpAddr| {
+        let mut ladder = fetch(url, Body::Whole);
+        ladder.fetch.request.reach = Reach::new(Purpose::Tracker, families, false);
+        ladder.fetch.may_use_kept(ip)
+    };
+    let (v4, v6): (IpAddr, IpAddr) = ([1, 1, 1, 1].into(), "2606:4700::1".parse().unwrap());
+    let announce = "http://s.example/announce";
+    assert!(kept(Families::only(Family::V4), announce, v4));
+    assert!(!kept(Families::only(Family::V4), announce, v6));
+    assert!(kept(Families::BOTH, announce, [127, 0, 0, 1].into()));
+    assert!(!kept(Families::BOTH, "http://s.example/jobs", [127, 0, 0, 1].into()));
+}
+
+#[test]
+fn a_redirect_may_lead_to_a_kept_connection_but_not_into_the_network() {
+    let mut ladder = on_kept();
+    ladder.recv("HTTP/1.1 302 Found\r\nLocation: http://t.example/announce\r\n\r\n");
+    ladder.expect(&Step::Close);
+    ladder.expect(&Step::Resolve("t.example".into()));
+    assert_eq!(ladder.fetch.url().host().to_tls_name(), "t.example".into());
+    assert!(ladder.fetch.may_use_kept([1, 1, 1, 2].into()));
+    assert!(!ladder.fetch.may_use_kept([10, 0, 0, 1].into()));
 }

@@ -24,6 +24,7 @@ enum Step {
     Connect { to: SocketAddr, tls: Option<Box<str>> },
     Send(Bytes),
     Close,
+    Keep,
     Ask { to: SocketAddr, patience: Duration },
     Done(Result<Answer, TrackerError>),
 }
@@ -76,6 +77,7 @@ impl Ladder {
                     fetch::Step::Connect { to, tls } => Step::Connect { to, tls },
                     fetch::Step::Send(data) => Step::Send(data),
                     fetch::Step::Close => Step::Close,
+                    fetch::Step::Keep => Step::Keep,
                 });
             } else if let Some(output) = self.fetch.as_mut().and_then(Fetch::poll_output) {
                 let from = self.fetch.as_ref().and_then(Fetch::answered_by);
@@ -208,12 +210,18 @@ fn announce_goes_from_the_name_to_the_answer() {
 }
 
 #[test]
-fn complete_answer_closes_the_connection() {
+fn connection_is_kept_after_a_complete_answer_if_the_tracker_allows_it() {
     let mut ladder = announce("http://1.1.1.1/announce");
     ladder.up_to_request("1.1.1.1:80");
     ladder.recv("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nde");
-    ladder.expect(&Step::Close);
+    ladder.expect(&Step::Keep);
     assert!(ladder.expect_done().is_ok());
+    let mut closing = announce("http://1.1.1.1/announce");
+    let request = closing.up_to_request("1.1.1.1:80");
+    assert!(!request.contains("Connection:"), "{request}");
+    closing.recv("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nde");
+    closing.expect(&Step::Close);
+    assert!(closing.expect_done().is_ok());
 }
 
 #[test]
@@ -448,17 +456,17 @@ fn redirect_to_the_other_family_alone_is_followed_there() {
 #[test]
 fn an_address_that_gives_no_trackers_answer_leaves_the_next_its_turn() {
     let bad = [
-        "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n<p>",
-        "SSH-2.0-OpenSSH\r\n\r\n",
+        ("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", Step::Keep),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n<p>", Step::Keep),
+        ("SSH-2.0-OpenSSH\r\n\r\n", Step::Close),
     ];
-    for answer in bad {
+    for (answer, what_then) in bad {
         let mut ladder = announce("http://t.example/announce");
         ladder.expect_resolve("t.example");
         ladder.resolved(&["1.1.1.1", "1.1.1.2"]);
         ladder.up_to_request("1.1.1.1:80");
         ladder.recv(answer);
-        ladder.expect(&Step::Close);
+        ladder.expect(&what_then);
         ladder.up_to_request("1.1.1.2:80");
         ladder.recv(ANSWER);
         ladder.closed(None);

@@ -29,6 +29,8 @@ pub struct HttpConn {
     parser: RequestParser,
     requests: u32,
     deadline: Instant,
+    /// Whether the next response is the last.
+    is_last: bool,
     closing: bool,
 }
 
@@ -45,7 +47,13 @@ impl HttpConn {
     /// A connection accepted from `from`.
     pub fn new(now: Instant, from: SocketAddr) -> Self {
         let parser = RequestParser::default();
-        HttpConn { from, parser, requests: 0, deadline: now + REQUEST_TIMEOUT, closing: false }
+        let deadline = now + REQUEST_TIMEOUT;
+        HttpConn { from, parser, requests: 0, deadline, is_last: false, closing: false }
+    }
+
+    /// Closes the connection after the next response, whatever the client wants.
+    pub fn close_after_next(&mut self) {
+        self.is_last = true;
     }
 
     /// When to close the connection, unless bytes come in before.
@@ -66,7 +74,8 @@ impl HttpConn {
                 Ok(Some(request)) => {
                     self.requests += 1;
                     self.deadline = now + REQUEST_TIMEOUT;
-                    self.closing = !request.keep_alive || self.requests >= MAX_REQUESTS;
+                    let is_last = self.is_last || self.requests >= MAX_REQUESTS;
+                    self.closing = is_last || !request.keep_alive;
                     let (status, body) = answer(now, swarms, self.from, &request);
                     write_response(out, status, &body, !self.closing);
                 }

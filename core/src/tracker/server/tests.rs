@@ -80,7 +80,7 @@ fn ask_http(
                     fetch.handle_received(now, part.into());
                 }
             }
-            fetch::Step::Close => {}
+            fetch::Step::Close | fetch::Step::Keep => {}
             other => panic!("{other:?}"),
         }
     }
@@ -93,6 +93,21 @@ fn ask_http(
         Some(Step::Done(result)) => result,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_connection_may_be_closed_after_its_next_response() {
+    let mut server = server(ServerConfig::default());
+    let mut conn = HttpConn::new(Instant::ZERO, addr("10.0.0.1:5000"));
+    let mut ask = |conn: &mut HttpConn| {
+        let mut out = Vec::new();
+        let data = b"GET /scrape HTTP/1.1\r\nHost: t\r\n\r\n";
+        let next = server.handle_received(Instant::ZERO, conn, data, &mut out);
+        (next, String::from_utf8_lossy(&out).to_ascii_lowercase().contains("connection: close"))
+    };
+    assert_eq!(ask(&mut conn), (Next::Keep, false));
+    conn.close_after_next();
+    assert_eq!(ask(&mut conn), (Next::Close, true));
 }
 
 /// Asks over UDP with the real client.

@@ -131,12 +131,17 @@ impl Tracker {
                 (200, answer(&others, *interval))
             }
         };
-        let head = format!(
-            "HTTP/1.1 {status} Word\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            body.len()
-        );
+        // In turn: says that it closes, keeps the connection, closes it without having said so.
+        let turn = self.announces % 3;
+        let connection = if turn == 0 { "Connection: close\r\n" } else { "" };
+        let length = body.len();
+        let head =
+            format!("HTTP/1.1 {status} Word\r\nContent-Length: {length}\r\n{connection}\r\n");
         io.write(end, [head.into_bytes(), body].concat());
-        io.close(end);
+        match turn {
+            1 => drop(self.requests.insert(end, Request { from: request.from, bytes: Vec::new() })),
+            _ => io.close(end),
+        }
     }
 }
 
