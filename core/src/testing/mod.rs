@@ -49,6 +49,8 @@ pub struct Loopback<E> {
     pub names: BTreeMap<String, Vec<IpAddr>>,
     /// Whether connections to where no engine is are refused; otherwise the test plays who is there.
     pub refuses_strangers: bool,
+    /// An engine has taken a connection of another since all were asked what they want done.
+    has_accepted: bool,
     events: VecDeque<(usize, Event)>,
 }
 
@@ -61,6 +63,7 @@ impl<E: Environment> Loopback<E> {
             now: Instant::ZERO,
             names: BTreeMap::new(),
             refuses_strangers: false,
+            has_accepted: false,
             events: networks.enumerate().collect(),
             nodes,
         }
@@ -76,15 +79,13 @@ impl<E: Environment> Loopback<E> {
     /// Does what the engines want done and hands in one event. `false`: nothing is left to do now.
     pub fn step(&mut self) -> bool {
         self.perform_actions();
-        let Some((at, event)) = self.events.pop_front() else { return false };
-        self.hand_in(at, event);
-        self.perform_actions();
-        true
+        self.advance()
     }
 
     /// Lets everything happen that is to happen now.
     pub fn settle(&mut self) {
-        while self.step() {}
+        self.perform_actions();
+        while self.advance() {}
     }
 
     /// As many steps as there are events on their way: what they cause is not among them. `false`:
@@ -93,7 +94,7 @@ impl<E: Environment> Loopback<E> {
         self.perform_actions();
         let events = self.events.len();
         for _ in 0..events {
-            self.step();
+            self.advance();
         }
         events > 0
     }
@@ -242,11 +243,28 @@ impl<E: Environment> Loopback<E> {
         node.call(|engine| engine.handle(now, event));
     }
 
+    /// A step, where only the engine that handled the last event, or took a connection of it, can
+    /// want anything done.
+    fn advance(&mut self) -> bool {
+        if std::mem::take(&mut self.has_accepted) {
+            self.perform_actions();
+        }
+        let Some((at, event)) = self.events.pop_front() else { return false };
+        self.hand_in(at, event);
+        self.perform_actions_of(at);
+        true
+    }
+
     fn perform_actions(&mut self) {
+        self.has_accepted = false;
         for at in 0..self.nodes.len() {
-            while let Some(action) = self.nodes[at].call(Recorder::poll_action) {
-                self.perform(at, action);
-            }
+            self.perform_actions_of(at);
+        }
+    }
+
+    fn perform_actions_of(&mut self, at: usize) {
+        while let Some(action) = self.nodes[at].call(Recorder::poll_action) {
+            self.perform(at, action);
         }
     }
 
@@ -308,6 +326,7 @@ impl<E: Environment> Loopback<E> {
         let listener = node.listener(to);
         let accepted =
             listener.and_then(|listener| node.call(|engine| engine.accept(now, listener, from)));
+        self.has_accepted = true;
         let Some(theirs) = accepted else { return self.refuse(at, conn) };
         node.streams.insert(theirs, Stream::to(Remote::Node(at, conn)));
         self.nodes[at].streams.insert(conn, Stream::to(Remote::Node(other, theirs)));
