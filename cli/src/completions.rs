@@ -170,10 +170,11 @@ complete -F _bitswarm bitswarm
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args;
 
     #[test]
     fn every_command_and_every_value_has_an_offer() {
-        let mut command = crate::args::command();
+        let mut command = args::command();
         command.build();
         let all = commands(&command);
         let offer = |path: &str| {

@@ -379,15 +379,15 @@ fn contents(name: &str) -> (&'static [&'static str], List, List, List) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::page_names;
+    use crate::args::{self, page_names};
 
     fn text(name: Option<&str>) -> String {
-        String::from_utf8(page(crate::args::command(), name).unwrap()).unwrap().replace("\\-", "-")
+        String::from_utf8(page(args::command(), name).unwrap()).unwrap().replace("\\-", "-")
     }
 
     #[test]
     fn every_page_has_its_sections_and_names_only_pages_that_there_are() {
-        let mut command = crate::args::command();
+        let mut command = args::command();
         command.build();
         let names = page_names(&command);
         assert!(names.contains(&"dht-lookup".to_owned()) && names.len() > 20);
@@ -410,8 +410,8 @@ mod tests {
         }
         let download = text(Some("download"));
         assert!(download.contains("XDG_STATE_HOME") && download.contains(".SH FILES"));
-        assert!(page(crate::args::command(), Some("no-such")).is_none());
-        assert!(page(crate::args::command(), Some("downloads")).is_none());
+        assert!(page(args::command(), Some("no-such")).is_none());
+        assert!(page(args::command(), Some("downloads")).is_none());
         assert_eq!(text(Some("dht lookup")), text(Some("dht-lookup")));
     }
 }

@@ -7,10 +7,10 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use bitswarm_core::TorrentId;
 use bitswarm_core::command::{Command, Reply};
@@ -24,10 +24,11 @@ use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
 use bitswarm_core::tracker::ScrapeId;
 
 use crate::config::{ClientConfig, StartError};
-use crate::events::{Events, Listeners};
+use crate::events::Events;
 use crate::host::Host;
-use crate::inbox::{Inbox, Input, Wake};
-use crate::session::{LogFailure, Session};
+use crate::inbox::{Input, Wake};
+use crate::session::Session;
+use crate::shared::{End, Shared};
 
 /// How long [`Client::stop`] usually waits (chosen: trackers get that long to hear of it).
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -46,18 +47,6 @@ pub struct Client(Arc<Handle>);
 /// Ends the session when the last client is gone.
 #[derive(Debug)]
 struct Handle(Arc<Shared>);
-
-/// What the clients of a session share with its thread.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) inbox: Inbox,
-    pub(crate) listeners: Listeners,
-    pub(crate) turns: AtomicU64,
-    pub(crate) log_failure: LogFailure,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    ended: Mutex<bool>,
-    ended_changed: Condvar,
-}
 
 /// Why a call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -176,7 +165,7 @@ impl Client {
 
     /// Whether the session is over.
     pub fn is_stopped(&self) -> bool {
-        *self.shared().ended.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared().has_ended()
     }
 
     /// Ends the session in order: trackers are told, data is flushed, resume data is saved. After
@@ -233,15 +222,7 @@ pub fn launch(
     wake: Arc<dyn Wake>,
     run: impl FnOnce(Host) + Send + 'static,
 ) -> Result<(Client, Events), StartError> {
-    let shared = Arc::new(Shared {
-        inbox: Inbox::new(wake),
-        listeners: Listeners::default(),
-        turns: AtomicU64::new(0),
-        log_failure: LogFailure::default(),
-        thread: Mutex::new(None),
-        ended: Mutex::new(false),
-        ended_changed: Condvar::new(),
-    });
+    let shared = Arc::new(Shared::new(wake));
     let host = Host::new(config, Arc::clone(&shared))?;
     let events = shared.listeners.listen();
     let end = End(Arc::clone(&shared));
@@ -251,56 +232,13 @@ pub fn launch(
     };
     let thread = thread::Builder::new().name("bitswarm".to_owned());
     let thread = thread.spawn(body).map_err(StartError::System)?;
-    *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+    shared.runs_on(thread);
     Ok((Client(Arc::new(Handle(shared))), events))
-}
-
-/// Tells everyone that the session is over, also when its thread panics.
-struct End(Arc<Shared>);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.0.inbox.close();
-        self.0.listeners.end();
-        *self.0.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.0.ended_changed.notify_all();
-    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         self.0.inbox.push(Input::Stop);
-    }
-}
-
-impl Shared {
-    /// Whether the session ended within `timeout`.
-    fn wait_for_end(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now().checked_add(timeout);
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*ended {
-            let left = match deadline {
-                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-                None => timeout,
-            };
-            if left.is_zero() {
-                return false;
-            }
-            let waited = self.ended_changed.wait_timeout(ended, left);
-            ended = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
-    }
-
-    /// Waits for the thread's last instructions, if the session is over.
-    fn join(&self) {
-        if !*self.ended.lock().unwrap_or_else(PoisonError::into_inner) {
-            return;
-        }
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Err(_)) = thread.map(JoinHandle::join) {
-            tracing::error!("the session's thread panicked");
-        }
     }
 }
 

@@ -29,7 +29,6 @@ use bitswarm_core::{
 };
 use bytes::BytesMut;
 
-use crate::client::Shared;
 use crate::clock::{self, Clock};
 use crate::config::{ClientConfig, StartError};
 use crate::disk::{DiskOptions, DiskPool, StateDir};
@@ -37,6 +36,7 @@ use crate::inbox::Input;
 use crate::interfaces;
 use crate::resolve::Resolver;
 use crate::session::Session;
+use crate::shared::Shared;
 use crate::tls::Trust;
 
 /// How long the end of a session waits for writes that are under way (chosen: a session is to end

@@ -25,6 +25,7 @@ pub mod multicast;
 pub mod net;
 pub mod resolve;
 mod session;
+mod shared;
 pub mod signals;
 pub mod sockets;
 mod sys;

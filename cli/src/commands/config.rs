@@ -1,6 +1,6 @@
 //! `config`: shows each setting, its value and where that comes from.
 
-use crate::args::ShowConfig;
+use crate::args::{ShowConfig, command};
 use crate::config::{Config, Options, Place, Setting, Source, variable};
 use crate::exit::Failure;
 use crate::output::{Object, print};
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &ShowConfig, config: &Config) -> Result<(), Failure> {
 }
 
 fn rows(config: &Config) -> Vec<Row> {
-    let options = Options::of(&crate::args::command());
+    let options = Options::of(&command());
     let general = options.general().map(|option| {
         let place = Place { command: "", long: &option.long, is_general: true };
         match config.setting(&place) {

@@ -23,6 +23,7 @@ use bitswarm_runtime_common::ClientConfig;
 use crate::args::{Demo, Runtime};
 use crate::commands::demo_place::Temporary;
 use crate::exit::{Code, Failure};
+use crate::goals::disk_failure;
 use crate::hashing::hash;
 use crate::output::{Object, print};
 use crate::progress::{Activity, Facts, Progress, Task};
@@ -270,7 +271,7 @@ impl Node {
             match notice {
                 Notice::Torrent { what: TorrentNotice::Saved, .. } => self.is_complete = true,
                 Notice::Torrent { what: TorrentNotice::DiskFailed { error }, .. } => {
-                    return Err(crate::goals::disk_failure(&error));
+                    return Err(disk_failure(&error));
                 }
                 _ => {}
             }

@@ -14,10 +14,12 @@ use bitswarm_core::notice::{Notice, Service};
 use bitswarm_runtime_common::ClientConfig;
 
 use crate::args::{
-    Dht, DhtAsking, DhtCommand, DhtOptions, DhtPut, Given, dht_config, listen_at, to_connect_from,
+    Dht, DhtAsking, DhtCommand, DhtOptions, DhtPut, Given, dht_config, listen_at, parse_hex,
+    to_connect_from,
 };
 use crate::exit::{Code, Failure};
 use crate::input;
+use crate::json::listening;
 use crate::left_out::LeftOut;
 use crate::output::{Object, print, say};
 use crate::report::report;
@@ -241,7 +243,7 @@ fn newest(args: &DhtPut, secret: &[u8; 32], salt: &[u8]) -> Result<Option<i64>, 
 fn read_secret(path: &Path) -> Result<[u8; 32], Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::file("cannot read the secret key", path, &error))?;
-    crate::args::parse_hex::<32>(text.trim()).map_err(|_| {
+    parse_hex::<32>(text.trim()).map_err(|_| {
         let message = format!(
             "{} is no secret key; write 64 random hexadecimal digits into it",
             path.display()
@@ -262,7 +264,7 @@ fn node(options: &DhtOptions, state_dir: Option<&Path>) -> Result<(), Failure> {
                 if kind == bitswarm_core::action::SocketKind::Udp =>
             {
                 match options.reporting.json {
-                    true => crate::json::listening(kind, addr).print()?,
+                    true => listening(kind, addr).print()?,
                     false => print(&format!("udp://{addr}"))?,
                 }
             }

@@ -129,9 +129,9 @@ fn is_on(setting: &Setting) -> bool {
 mod tests {
     use clap::FromArgMatches as _;
 
-    use super::super::Source;
     use super::*;
-    use crate::args::{Cli, Command as Ours, DhtCommand};
+    use crate::args::{self, Cli, Command as Ours, DhtCommand, Version};
+    use crate::config::Source;
 
     fn config(settings: &[(Option<&str>, &str, &[&str], Source)]) -> Config {
         let settings = settings.iter().map(|(table, key, values, source)| Setting {
@@ -145,7 +145,7 @@ mod tests {
 
     fn parsed(config: &Config, line: &str) -> Ours {
         let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        let matches = config.parse(&crate::args::command(), &args).unwrap();
+        let matches = config.parse(&args::command(), &args).unwrap();
         Cli::from_arg_matches(&matches).unwrap().command
     }
 
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(args.output.to_str(), Some("."));
         assert_eq!(args.transfer.network.peers().len(), 1, "what is given replaces");
         let Ours::Create(args) = parsed(&config, "bitswarm create x") else { panic!() };
-        assert_eq!(args.protocol, crate::args::Version::V1);
+        assert_eq!(args.protocol, Version::V1);
         assert_eq!(args.output, None);
     }
 
@@ -193,7 +193,7 @@ mod tests {
             (None, "verbose", &["1"], Source::File),
         ]);
         let args = ["bitswarm", "download", "x"].map(OsString::from);
-        let refused = equal.parse(&crate::args::command(), &args).unwrap_err();
+        let refused = equal.parse(&args::command(), &args).unwrap_err();
         assert!(matches!(refused, Refused::Settings(_)), "{refused:?}");
     }
 

@@ -4,7 +4,7 @@
 use toml::{Table, Value};
 
 use super::options::Options;
-use super::{Setting, Source};
+use super::setting::{Setting, Source};
 
 /// The settings of a file, or what is wrong with it and where.
 pub(super) fn parse(text: &str, options: &Options) -> Result<Vec<Setting>, String> {
@@ -63,9 +63,10 @@ fn in_line(text: &str, error: &toml::de::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args;
 
     fn parsed(text: &str) -> Result<Vec<Setting>, String> {
-        parse(text, &Options::of(&crate::args::command()))
+        parse(text, &Options::of(&args::command()))
     }
 
     #[test]

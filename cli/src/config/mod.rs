@@ -6,46 +6,25 @@
 //! checks a torrent; what only one command has, or what means something else in others, stands in a
 //! table of that command's name.
 //!
-//! - `options`: which options there are, and of which commands a setting holds;
+//! - `setting`: one of them; `options`: which options there are, and of which commands a setting holds;
 //! - `file`: the file's form; `apply`: settings as defaults of the parser.
 
 mod apply;
 mod file;
 mod options;
+mod setting;
 
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bitswarm_core::http::Url;
-
+use crate::args;
 use crate::exit::{Code, Failure};
 
 pub(crate) use apply::Refused;
 pub(crate) use options::{Options, Place};
-
-/// Before the name of an option, in the environment.
-const PREFIX: &str = "BITSWARM_";
-
-/// An option's value that is not given on the command line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Setting {
-    /// The command whose table it stands in; `None` holds for all.
-    pub(crate) table: Option<String>,
-    /// The option's long name.
-    pub(crate) key: String,
-    /// One value, or those of an option that may be repeated.
-    pub(crate) values: Vec<String>,
-    pub(crate) source: Source,
-}
-
-/// Where a setting comes from. A greater one outranks a lesser one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Source {
-    File,
-    Variable,
-}
+pub(crate) use setting::{Setting, Source, variable};
 
 /// All settings.
 #[derive(Clone, Debug, Default)]
@@ -57,26 +36,10 @@ pub(crate) struct Config {
     pub(crate) settings: Vec<Setting>,
 }
 
-impl Setting {
-    /// Whether it has something that is not to be shown: a password, or what may be a passkey.
-    pub(crate) fn is_secret(&self) -> bool {
-        self.values.iter().any(|value| holds_credentials(value))
-    }
-
-    /// The name that the user gave it.
-    pub(crate) fn name(&self) -> String {
-        match (self.source, &self.table) {
-            (Source::Variable, _) => variable(&self.key),
-            (Source::File, Some(table)) => format!("{table}.{}", self.key),
-            (Source::File, None) => self.key.clone(),
-        }
-    }
-}
-
 impl Config {
     /// Reads the file and the environment.
     pub(crate) fn load() -> Result<Self, Failure> {
-        let options = Options::of(&crate::args::command());
+        let options = Options::of(&args::command());
         let mut config = Config { path: path(), ..Config::default() };
         if let Some(path) = config.path.clone() {
             config.read(&path, &options)?;
@@ -158,11 +121,6 @@ impl Config {
     }
 }
 
-/// The variable of an option.
-pub(crate) fn variable(long: &str) -> String {
-    format!("{PREFIX}{}", long.to_ascii_uppercase().replace('-', "_"))
-}
-
 fn from_variable(option: &options::Opt, text: &OsString) -> Result<Setting, Failure> {
     let name = variable(&option.long);
     let text = text.to_str().ok_or_else(|| {
@@ -193,12 +151,6 @@ fn mode(_: &Path) -> Option<u32> {
     None
 }
 
-/// Whether a value is a URL of which a part must not be shown.
-fn holds_credentials(value: &str) -> bool {
-    let is_hidden = |url: Url| url.authorization().is_some() || url.to_string().contains("***");
-    Url::parse(value).is_ok_and(is_hidden)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,15 +178,5 @@ mod tests {
         assert_eq!(value("seed", "up", true).as_deref(), Some("4"));
         assert_eq!(value("create", "up", false), None);
         assert_eq!(value("seed", "port", true), None);
-    }
-
-    #[test]
-    fn passwords_and_passkeys_are_credentials() {
-        assert!(holds_credentials("http://me:pw@t.example/announce"));
-        assert!(holds_credentials("http://t.example/announce?passkey=1"));
-        assert!(holds_credentials("https://t.example/0123456789abcdef0123/announce"));
-        assert!(!holds_credentials("udp://t.example:80"));
-        assert!(!holds_credentials("http://t.example/announce"));
-        assert!(!holds_credentials("2MiB"));
     }
 }

@@ -3,7 +3,8 @@
 use clap::error::ErrorKind;
 use clap::{ArgAction, Command};
 
-use super::Setting;
+use super::setting::Setting;
+use crate::args;
 
 /// Commands that transfer or check torrents: a setting without a table holds for them.
 const GENERAL: [&str; 8] =
@@ -148,7 +149,7 @@ impl Opt {
         values.iter().try_for_each(|value| {
             let argument = format!("--{}={value}", self.long);
             let line = self.path.iter().cloned().chain([argument]);
-            let parsed = crate::args::command().no_binary_name(true).try_get_matches_from(line);
+            let parsed = args::command().no_binary_name(true).try_get_matches_from(line);
             match parsed {
                 Err(error)
                     if matches!(
@@ -156,7 +157,7 @@ impl Opt {
                         ErrorKind::InvalidValue | ErrorKind::ValueValidation
                     ) =>
                 {
-                    Err(crate::args::in_one_line(&error))
+                    Err(args::in_one_line(&error))
                 }
                 // That something else is missing is no fault of this one.
                 _ => Ok(()),
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_options_are_those_of_the_command_line() {
-        let options = Options::of(&crate::args::command());
+        let options = Options::of(&args::command());
         let general: Vec<&str> = options.general().map(|opt| &*opt.long).collect();
         for long in ["down", "no-dht", "bind", "color", "output", "seed-ratio", "listen", "data"] {
             assert!(general.contains(&long), "{long}: {general:?}");

@@ -132,8 +132,8 @@ impl PeerWire {
     /// Whether too much waits to be sent.
     pub(crate) fn backlog(&self) -> Backlog {
         match self.outbox.len() {
-            0..=OUTBOX_FULL => Backlog::Fits,
-            ..=OUTBOX_STUCK => Backlog::Full,
+            bytes if bytes <= OUTBOX_FULL => Backlog::Fits,
+            bytes if bytes <= OUTBOX_STUCK => Backlog::Full,
             _ => Backlog::Stuck,
         }
     }

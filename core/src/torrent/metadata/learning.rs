@@ -30,6 +30,7 @@ use crate::torrent::metadata::{Recalled, serve};
 use crate::torrent::peer_book::PeerSource;
 use crate::tracker::NamedBy;
 use crate::wire::extension::Extension;
+use crate::wire::message::id;
 use crate::wire::{HashRequest, Message, Violation};
 
 /// Pieces found on disk up to which connected peers are told of each; with more they are connected
@@ -236,7 +237,7 @@ impl Torrent {
             Received::Unasked => {
                 peer.download.unasked_bytes += data.len() as u64;
                 if self.swarm.wastes_too_much(slot) {
-                    return Err(Violation::Flood { id: crate::wire::message::id::EXTENDED });
+                    return Err(Violation::Flood { id: id::EXTENDED });
                 }
             }
             Received::Failed(Some(liar)) => self.ban(session, liar, BanReason::WrongData),

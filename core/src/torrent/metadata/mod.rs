@@ -197,6 +197,8 @@ impl Acquisition {
 mod tests {
     use super::*;
     use crate::metainfo::create::{Creator, Protocol};
+    use crate::torrent::content::Choices;
+    use crate::torrent::{AddTorrent, TorrentSource};
 
     fn of_v2() -> Metainfo {
         let torrent = Creator::single_file("name", 100_000).with_protocol(Protocol::V2);
@@ -249,11 +251,9 @@ mod tests {
         let known = of_v2();
         let mut acquisition = of_link(&known);
         let learnt = acquisition.complete(known.info_bytes().clone(), known.infohash());
-        let mut add = crate::torrent::AddTorrent::new(learnt.expect("valid"), "root");
-        let crate::torrent::TorrentSource::Metainfo(metainfo) = add.source.clone() else {
-            panic!("a metainfo")
-        };
-        let choices = crate::torrent::content::Choices::of(&mut add);
+        let mut add = AddTorrent::new(learnt.expect("valid"), "root");
+        let TorrentSource::Metainfo(metainfo) = add.source.clone() else { panic!("a metainfo") };
+        let choices = Choices::of(&mut add);
         let content = Content::new(metainfo, choices, None);
         let pieces = content.geometry().pieces();
         assert_eq!(acquisition.find_layers(&content).len(), pieces as usize);

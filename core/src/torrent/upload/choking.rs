@@ -83,6 +83,7 @@ impl Choking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     const SITUATION: Situation = Situation {
         is_seeding: true,
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn decisions_keep_a_rhythm_while_peers_are_interested_and_an_event_hastens_the_next() {
-        let (config, now) = (crate::config::Config::default().choking, Instant::from_secs(100));
+        let (config, now) = (config::Config::default().choking, Instant::from_secs(100));
         let mut choking = Choking::new(now);
         assert_eq!(choking.due_at(), None);
         choking.interested(now, &config);
