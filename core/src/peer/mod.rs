@@ -1,6 +1,5 @@
-//! One peer of a torrent, in four parts: the [wire](PeerWire) with its handshake and outbox, what is
-//! [downloaded](PeerDownload) from it, what is [uploaded](PeerUpload) to it, and messages about
-//! [metadata and other peers](PeerGossip).
+//! One peer of a torrent, in four parts: the wire with its handshake and outbox, what is downloaded
+//! from it, what is uploaded to it, and messages about metadata and other peers.
 //!
 //! Holds state and keeps it consistent; which blocks to request, which peers to unchoke and what a
 //! block is good for is decided by the torrent's picker, choker and assembly.

@@ -346,8 +346,8 @@ impl Picker {
 }
 
 impl Picker {
-    /// End game: blocks of which as many as may be were asked, one of whom has sent nothing yet, for a
-    /// peer that has.
+    /// End game: blocks of which as many peers as may be were asked, one of which only rejects, for a
+    /// peer that does not.
     fn pick_instead(
         &mut self,
         peer: PeerKey,
@@ -358,9 +358,9 @@ impl Picker {
         yielded: &mut Vec<(PeerKey, Block)>,
     ) {
         let at_peers = &self.at_peers;
-        let delivers =
-            |peer: PeerKey| at_peers.get(peer.0 as usize).is_some_and(|at| at.has_delivered);
-        if !delivers(peer) || hints.allowed.is_some() {
+        let refuses = |peer: PeerKey| at_peers.get(peer.0 as usize).is_some_and(|at| at.refuses);
+        let is_any = at_peers.iter().any(|at| at.refuses);
+        if !is_any || refuses(peer) || hints.allowed.is_some() {
             return;
         }
         for partial in self.partials.iter_mut() {
@@ -369,8 +369,7 @@ impl Picker {
                 && self.missing.has(partial.piece);
             let left = end - out.len();
             if may && left > 0 {
-                let yields = |other| !delivers(other);
-                partial.request_instead(&self.geometry, peer, left, yields, out, yielded);
+                partial.request_instead(&self.geometry, peer, left, refuses, out, yielded);
             }
         }
     }

@@ -116,8 +116,8 @@ pub struct Picker {
 struct AtPeer {
     /// The piece that it goes on with.
     current: Option<PieceIndex>,
-    /// Whether it has sent a block since it came.
-    has_delivered: bool,
+    /// Whether it rejects what it is asked for.
+    refuses: bool,
 }
 
 impl Picker {
@@ -229,6 +229,12 @@ impl Picker {
         }
         let at_peer = self.at_peers.get_mut(peer.0 as usize);
         at_peer.and_then(|at_peer| at_peer.current.take()).is_some()
+    }
+
+    /// A peer rejects what it is asked for, again and again: until it sends a block others may have its
+    /// place in the end game.
+    pub fn peer_refuses(&mut self, peer: PeerKey) {
+        self.at_peer(peer).refuses = true;
     }
 
     /// A peer has left: its key may be another's from now on.
@@ -443,8 +449,8 @@ impl Picker {
         });
         match received {
             Some(Some(accepted)) => {
-                if peer != PeerKey::NO_PEER {
-                    self.at_peer(peer).has_delivered = true;
+                if let Some(at_peer) = self.at_peers.get_mut(peer.0 as usize) {
+                    at_peer.refuses = false;
                 }
                 accepted
             }

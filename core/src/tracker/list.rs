@@ -268,7 +268,7 @@ impl TrackerList {
     /// way are not awaited any more and may be cancelled.
     ///
     /// A tracker that is owed `completed` hears that first, but is not waited for longer than
-    /// [`COMPLETED_PATIENCE`].
+    /// `COMPLETED_PATIENCE`.
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
         self.completed_until = now + COMPLETED_PATIENCE;

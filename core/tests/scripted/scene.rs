@@ -342,7 +342,10 @@ impl Scene {
         let conn = self.take_dialled(tracker).expect("the engine announces");
         self.connected(conn);
         let asked = String::from_utf8_lossy(&self.sent(conn)).into_owned();
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
         self.receive(conn, &[head.as_bytes(), body].concat());
         asked
     }

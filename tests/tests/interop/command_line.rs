@@ -83,7 +83,7 @@ fn usage_errors(lab: &Lab) -> Outcome {
     for arguments in [
         &["download"][..],
         &["download", "x.torrent", "--down", "fast"],
-        &["download", "x.torrent", "--peer", "nowhere"],
+        &["download", "x.torrent", "--up", "1 furlong"],
         &["download", "x.torrent", "--files", "0"],
         &["seed"],
         &["frobnicate"],

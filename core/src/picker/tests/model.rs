@@ -16,6 +16,7 @@ enum Op {
     Join(u32, u64, u64),
     JoinSeed(u32),
     Leave(u32),
+    Refuse(u32),
     Have(u32, u32),
     Lost(u32, u32),
     Priority(u32, u8),
@@ -53,7 +54,8 @@ impl Arbitrary for Op {
             19..24 => Op::Receive(peer, usize::arbitrary(g)),
             24 => Op::ReceiveAny(peer, piece, u32::arbitrary(g) % 3),
             25 => Op::Release(peer, usize::arbitrary(g)),
-            26..28 => Op::Pass,
+            26 => Op::Pass,
+            27 => Op::Refuse(peer),
             28 => Op::Fail,
             29 => Op::FailBlocks(u64::arbitrary(g)),
             30 => Op::MarkHave(piece),
@@ -87,7 +89,7 @@ struct Model {
     blocks: BTreeMap<Block, ModelBlock>,
     sequential: bool,
     /// Peers that have sent a block that was missing.
-    delivered: BTreeSet<PeerKey>,
+    refusing: BTreeSet<PeerKey>,
 }
 
 impl Model {
@@ -116,7 +118,7 @@ impl Model {
             priority: vec![FilePriority::Normal; pieces as usize],
             blocks: all.map(|block| (block, ModelBlock::default())).collect(),
             sequential: false,
-            delivered: BTreeSet::new(),
+            refusing: BTreeSet::new(),
         }
     }
 
@@ -201,6 +203,12 @@ impl Model {
                 self.join(PeerKey(peer), Bitfield::full(self.geometry.pieces()), true);
             }
             Op::Leave(peer) => self.leave(PeerKey(peer)),
+            Op::Refuse(peer) => {
+                if self.peers.contains_key(&PeerKey(peer)) {
+                    self.picker.peer_refuses(PeerKey(peer));
+                    self.refusing.insert(PeerKey(peer));
+                }
+            }
             Op::Have(peer, piece) => {
                 let piece = self.piece(piece);
                 if let Some(peer) = self.peers.get_mut(&PeerKey(peer))
@@ -335,7 +343,7 @@ impl Model {
         }
         self.picker.peer_gone(peer);
         self.picker.forget_peer(peer);
-        self.delivered.remove(&peer);
+        self.refusing.remove(&peer);
         match self.peers.remove(&peer) {
             Some(ModelPeer { has, counted_as_seed: true }) => self.picker.remove_seed(&has),
             Some(ModelPeer { has, .. }) => self.picker.remove_peer_bitfield(&has),
@@ -364,7 +372,7 @@ impl Model {
                 Received::Duplicate
             } else {
                 state.received = true;
-                self.delivered.insert(peer);
+                self.refusing.remove(&peer);
                 state.asked.remove(&peer);
                 let also_requested_by = std::mem::take(&mut state.asked).into_iter().collect();
                 let piece_complete = self.complete_now(block.piece);
@@ -384,7 +392,7 @@ impl Model {
         let yielded = self.picker.pick(peer, &has, count, hints, &mut out);
         for (other, block) in yielded {
             assert!(self.is_end_game() && out.contains(&block));
-            assert!(self.delivered.contains(&peer) && !self.delivered.contains(&other));
+            assert!(!self.refusing.contains(&peer) && self.refusing.contains(&other));
             let asked = &mut self.blocks.get_mut(&block).unwrap().asked;
             assert!(asked.len() == MAX_REQUESTERS && asked.remove(&other));
         }
@@ -417,8 +425,8 @@ impl Model {
                     && !b.asked.contains(&peer)
                     && (b.asked.len() < MAX_REQUESTERS
                         || hints.allowed.is_none()
-                            && self.delivered.contains(&peer)
-                            && b.asked.iter().any(|other| !self.delivered.contains(other)))
+                            && !self.refusing.contains(&peer)
+                            && b.asked.iter().any(|other| self.refusing.contains(other)))
             };
             assert!(!self.is_end_game() || !self.blocks.iter().any(again), "end game left some");
         }

@@ -291,6 +291,9 @@ impl Download {
         let let_us = !state.peer_choking || state.allowed_to_us.contains(&block.piece);
         if let_us && standing.is_some_and(|standing| standing != Standing::Cancelled) {
             state.refusals.rejected(now);
+            if state.refusals.waits_until(now).is_some() {
+                self.picker.peer_refuses(source.key());
+            }
         }
         state.allowed_to_us.retain(|piece| *piece != block.piece);
         if standing != Some(Standing::Awaited) {
