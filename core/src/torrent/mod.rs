@@ -24,6 +24,10 @@
 //! | `upload` | which requests are served, when peers are unchoked, what is suggested, hashes for peers |
 //! | `serve` | requests in, blocks and hashes out: between `upload`, peers and files |
 //! | `traffic` | what is moved, how fast, under which limits |
+//! | `peer_book`, `peer_priority` | whom to connect to next, and when again |
+//! | `failed_dials` | failures of addresses that the peer list has no room for |
+//! | `options`, `selection` | what the user asks for: a torrent to add, which files of it |
+//! | `status` | how it stands, as a snapshot |
 //! | `bottleneck` | what keeps it from being faster |
 //! | `lazy` | what an idle torrent does without |
 //!
