@@ -1,8 +1,8 @@
 //! The engine: one session of many torrents, driven by events, speaking in actions.
 //!
 //! This file is the face and the switchboard: it finds out whom an input concerns and hands it on.
-//! Torrents live in `torrent/`, what they share in `session/`, announces in `session/announces`,
-//! the embedded tracker in `session/tracker_host`.
+//! Torrents live in `torrent/`, what they share in `session/`; trackers, DHT, local discovery and the
+//! embedded tracker in `services/`.
 
 mod accept;
 mod commands;
@@ -28,22 +28,21 @@ use crate::id::{ConnId, OpId, Slab, SocketId, StoreId, TorrentId};
 use crate::map::Map;
 use crate::metainfo::Metainfo;
 use crate::network::NetworkState;
-use crate::notice::Notice;
 use crate::packet::Transmit;
 use crate::piece::InfoHash;
 use crate::segments::Segments;
+use crate::services::dht::DhtService;
+use crate::services::fetches::Fetches;
+use crate::services::lsd::LsdService;
+use crate::services::tracker_server::TrackerService;
+use crate::services::trackers::Trackers;
 use crate::session::Session;
-use crate::session::announces::Announces;
-use crate::session::dht_host::DhtHost;
-use crate::session::fetches::Fetches;
-use crate::session::lsd_host::LsdHost;
 use crate::session::op::OpOwner;
-use crate::session::sockets::{Purpose, Sockets};
-use crate::session::tracker_host::TrackerHost;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::timer::TimerId;
 use crate::torrent::{Torrent, TorrentStatus};
 use crate::tracker::server::Stats as TrackerStats;
+use crate::transport::sockets::SocketRole;
 
 use incoming::Incoming;
 
@@ -62,12 +61,11 @@ pub struct Engine {
     torrents: Slab<TorrentId, Torrent>,
     by_infohash: Map<InfoHash, TorrentId>,
     stores: Slab<StoreId, ()>,
-    sockets: Sockets,
-    announces: Announces,
+    trackers: Trackers,
     fetches: Fetches,
-    tracker: Option<TrackerHost>,
-    dht: Option<DhtHost>,
-    lsd: Option<LsdHost>,
+    tracker: Option<TrackerService>,
+    dht: Option<DhtService>,
+    lsd: Option<LsdService>,
     incoming: Incoming,
     stop_timer: TimerId,
     network: Option<Box<NetworkState>>,
@@ -79,18 +77,16 @@ impl Engine {
     /// `seed` decides everything that is random in it; `wall` is the time of day at `now`.
     pub fn new(config: Config, seed: [u8; 32], now: Instant, wall: UnixTime) -> Self {
         let mut session = Session::new(config, seed, now, wall);
-        let sockets = Sockets::open(&mut session);
-        let tracker = TrackerHost::open(&mut session);
-        let dht = DhtHost::open(&mut session);
-        let lsd = LsdHost::open(&mut session);
+        let tracker = TrackerService::open(&mut session);
+        let dht = DhtService::open(&mut session);
+        let lsd = LsdService::open(&mut session);
         let stop_timer = session.timers.register(TimerKey::Stop);
         Engine {
             torrents: Slab::new(),
             by_infohash: Map::with_hasher(session.hash_keys),
             stores: Slab::new(),
-            announces: Announces::new(&mut session),
+            trackers: Trackers::new(&mut session),
             fetches: Fetches::default(),
-            sockets,
             tracker,
             dht,
             lsd,
@@ -111,7 +107,7 @@ impl Engine {
             Event::Network(state) => self.network = Some(state),
             Event::Bound { socket, result } => self.bound(socket, result),
             Event::SocketLost { socket, why } => {
-                self.sockets.lost(&mut self.session, socket, why);
+                self.session.sockets.lost(&mut self.session.outbox, socket, why);
             }
             Event::Connected { conn, local: _ } => {
                 let delivery = self.session.transport().handle_connected(conn);
@@ -134,7 +130,9 @@ impl Engine {
                 self.deliver(delivery);
             }
             Event::Datagrams { socket, batch } => self.datagrams(socket, batch),
-            Event::DatagramReady { socket } => self.sockets.ready(&mut self.session, socket),
+            Event::DatagramReady { socket } => {
+                self.session.sockets.ready(&mut self.session.outbox, socket);
+            }
             Event::Disk { op, result } => self.disk(op, result),
             Event::Resolved { op, result } => self.resolved(op, result),
         }
@@ -144,10 +142,10 @@ impl Engine {
     /// A listener has accepted a connection. `None`: it is not wanted, close it.
     pub fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
         self.advance(now);
-        match self.sockets.purpose(socket)? {
-            Purpose::Peers => self.accept_peer(from),
-            Purpose::Tracker => self.tracker.as_mut()?.accept(&mut self.session, from),
-            Purpose::PeersUdp | Purpose::TrackerUdp | Purpose::LocalDiscovery => None,
+        match self.session.sockets.role(socket)? {
+            SocketRole::Peers => self.accept_peer(from),
+            SocketRole::Tracker => self.tracker.as_mut()?.accept(&mut self.session, from),
+            SocketRole::PeersUdp | SocketRole::TrackerUdp | SocketRole::LocalDiscovery => None,
         }
     }
 
@@ -173,12 +171,12 @@ impl Engine {
         out: &mut BytesMut,
     ) -> Option<Transmit> {
         self.advance(now);
-        self.sockets.gather(socket, segments, out)
+        self.session.sockets.gather(socket, segments, out)
     }
 
     /// What to do: one FIFO, O(1), to be drained after each input.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.session.outbox.pop_front()
+        self.session.outbox.pop()
     }
 
     /// When to hand in `Event::Timeout`. May change with every input.
@@ -205,7 +203,7 @@ impl Engine {
 
     /// How much the embedded tracker holds, if there is one.
     pub fn tracker_stats(&self) -> Option<TrackerStats> {
-        self.tracker.as_ref().map(TrackerHost::stats)
+        self.tracker.as_ref().map(TrackerService::stats)
     }
 
     /// What the machine's network was like when the host said so.
@@ -247,14 +245,14 @@ impl Engine {
                 TimerKey::Torrent(id) => self.route(id, Torrent::handle_timeout),
                 TimerKey::TorrentRates(id) => self.route(id, Torrent::release_limited),
                 TimerKey::Announce(id) => {
-                    self.announces.timeout(&mut self.session, &mut self.fetches, id);
+                    self.trackers.timeout(&mut self.session, &mut self.fetches, id);
                 }
                 TimerKey::Fetch(id) => {
                     let owner = self.fetches.handle_timeout(&mut self.session, id);
                     self.fetched(owner);
                 }
                 TimerKey::UdpTrackers => {
-                    self.announces.udp_timeout(&mut self.session, &mut self.fetches);
+                    self.trackers.udp_timeout(&mut self.session, &mut self.fetches);
                 }
                 TimerKey::UploadRate => self.session.wake_uploads(),
                 TimerKey::DownloadRate => self.session.wake_downloads(),
@@ -270,15 +268,16 @@ impl Engine {
                 }
                 // Settling sends what is due.
                 TimerKey::Lsd => {}
-                TimerKey::Stop => self.tell_stopped(),
+                TimerKey::Stop => self.finish_stop(),
             }
         }
     }
 
     fn bound(&mut self, socket: SocketId, result: Result<SocketAddr, NetError>) {
-        self.sockets.bound(&mut self.session, socket, result);
-        if self.session.listeners_pending == 0 {
-            self.announces.start_waiting(&mut self.session, &mut self.fetches);
+        let Session { sockets, outbox, .. } = &mut self.session;
+        sockets.bound(outbox, socket, result);
+        if self.session.sockets.are_listeners_known() {
+            self.trackers.start_waiting(&mut self.session, &mut self.fetches);
             // Announces have waited for the port.
             self.touch_all();
         }
@@ -293,7 +292,7 @@ impl Engine {
     fn resolved(&mut self, op: OpId, result: Result<Vec<IpAddr>, ResolveError>) {
         match self.session.ops.remove(op) {
             Some(OpOwner::Announce(id)) => {
-                self.announces.resolved(&mut self.session, &mut self.fetches, id, result);
+                self.trackers.resolved(&mut self.session, &mut self.fetches, id, result);
             }
             Some(OpOwner::Fetch(id)) => {
                 let owner = self.fetches.handle_resolved(&mut self.session, id, result);
@@ -325,13 +324,12 @@ impl Engine {
         }
     }
 
-    fn tell_stopped(&mut self) {
-        if self.session.stopping && !self.session.told_stopped {
+    fn finish_stop(&mut self) {
+        if self.session.stopping && !self.session.outbox.has_ended() {
             self.session.timers.cancel(self.stop_timer);
-            self.announces.abandon_all(&mut self.session, &mut self.fetches);
+            self.trackers.abandon_all(&mut self.session, &mut self.fetches);
             self.fetches.close_kept(&mut self.session);
-            self.session.act(Action::Notify(Box::new(Notice::Stopped)));
-            self.session.told_stopped = true;
+            self.session.outbox.notify_stopped();
         }
     }
 }
@@ -340,6 +338,7 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::command::Command;
+    use crate::notice::Notice;
 
     #[test]
     fn socket_that_is_lost_is_told_of_once_and_not_used() {

@@ -109,7 +109,7 @@ impl Engine {
         if self.session.stopping {
             return Err(Stopping);
         }
-        let id = self.announces.scrape(&mut self.session, &mut self.fetches, tracker, infohashes);
+        let id = self.trackers.scrape(&mut self.session, &mut self.fetches, tracker, infohashes);
         self.settle();
         Ok(id)
     }
@@ -128,7 +128,7 @@ impl Engine {
         if let Some(dht) = &mut self.dht {
             dht.stop(&mut self.session);
         }
-        self.announces.abandon_scrapes(&mut self.session, &mut self.fetches);
+        self.trackers.abandon_scrapes(&mut self.session, &mut self.fetches);
         self.touch_all();
         self.settle();
     }

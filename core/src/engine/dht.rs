@@ -1,10 +1,10 @@
 //! The DHT in the engine: what torrents ask of it, and what it found.
 
 use super::Engine;
-use crate::action::Action;
 use crate::dht::Stats;
 use crate::notice::Notice;
-use crate::session::dht_host::{Found, Outgoing};
+use crate::services::dht::{Found, Outgoing};
+use crate::session::Session;
 
 impl Engine {
     /// How much the DHT node holds, if there is one. Goes through its tables.
@@ -14,7 +14,7 @@ impl Engine {
 
     /// Passes on what the DHT found, and what torrents want of it.
     pub(super) fn settle_dht(&mut self) {
-        let sockets = &self.sockets;
+        let sockets = &self.session.sockets;
         let Some(dht) = &mut self.dht else { return };
         dht.begin_if_ready(&self.session, |ip| sockets.udp_at(ip).is_some());
         loop {
@@ -33,8 +33,9 @@ impl Engine {
         }
         let Some(dht) = &mut self.dht else { return };
         while let Some(Outgoing { at, packet, source }) = dht.next_packet() {
-            if let Some(socket) = self.sockets.udp_at(at) {
-                self.sockets.send_from(&mut self.session, socket, packet, source);
+            let Session { sockets, outbox, .. } = &mut self.session;
+            if let Some(socket) = sockets.udp_at(at) {
+                sockets.send_from(outbox, socket, packet, source);
             }
         }
     }
@@ -48,10 +49,10 @@ impl Engine {
                 self.route(id, |torrent, session| torrent.dht_done(session, &outcome));
             }
             Found::UserDone(wish, outcome) => {
-                self.session.act(Action::Notify(Box::new(Notice::DhtDone { wish, outcome })));
+                self.session.outbox.notify(Notice::DhtDone { wish, outcome });
             }
             Found::Ready { nodes } => {
-                self.session.act(Action::Notify(Box::new(Notice::DhtReady { nodes })));
+                self.session.outbox.notify(Notice::DhtReady { nodes });
                 self.touch_all();
             }
             Found::ExternalAddress(ip) => {

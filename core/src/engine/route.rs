@@ -4,9 +4,10 @@ use super::Engine;
 use crate::event::Datagram;
 use crate::id::SocketId;
 use crate::segments::Segments;
-use crate::session::fetches::FetchOwner;
-use crate::session::sockets::Purpose;
+use crate::services::fetches::FetchOwner;
+use crate::session::Session;
 use crate::transport::demux::{self, Protocol};
+use crate::transport::sockets::SocketRole;
 use crate::transport::{Delivery, Role, StreamEvent};
 
 impl Engine {
@@ -56,7 +57,7 @@ impl Engine {
     pub(super) fn fetched(&mut self, owner: Option<FetchOwner>) {
         match owner {
             Some(FetchOwner::Tracker(id)) => {
-                self.announces.fetched(&mut self.session, &mut self.fetches, id);
+                self.trackers.fetched(&mut self.session, &mut self.fetches, id);
             }
             None => {}
         }
@@ -64,9 +65,9 @@ impl Engine {
 
     /// Hands datagrams to those whose protocol they speak.
     pub(super) fn datagrams(&mut self, socket: SocketId, batch: Vec<Datagram>) {
-        match self.sockets.purpose(socket) {
-            Some(Purpose::PeersUdp) => {
-                let at = self.sockets.node_address(socket);
+        match self.session.sockets.role(socket) {
+            Some(SocketRole::PeersUdp) => {
+                let at = self.session.sockets.node_address(socket);
                 for datagram in batch {
                     match (demux::protocol(&datagram.data), &mut self.dht, at) {
                         (Protocol::Dht, Some(dht), Some(at)) => {
@@ -74,28 +75,25 @@ impl Engine {
                         }
                         (Protocol::Dht, ..) => {}
                         (Protocol::Tracker, ..) => {
-                            self.announces.datagram(
-                                &mut self.session,
-                                &mut self.fetches,
-                                &datagram,
-                            );
+                            self.trackers.datagram(&mut self.session, &mut self.fetches, &datagram);
                         }
                     }
                 }
             }
-            Some(Purpose::TrackerUdp) => {
+            Some(SocketRole::TrackerUdp) => {
                 if let Some(tracker) = &mut self.tracker {
                     for datagram in batch {
                         let Some(answer) = tracker.datagram(&mut self.session, &datagram) else {
                             continue;
                         };
                         let source = datagram.local;
-                        self.sockets.send_from(&mut self.session, socket, answer, source);
+                        let Session { sockets, outbox, .. } = &mut self.session;
+                        sockets.send_from(outbox, socket, answer, source);
                     }
                 }
             }
-            Some(Purpose::LocalDiscovery) => self.heard_in_network(&batch),
-            Some(Purpose::Peers | Purpose::Tracker) | None => {}
+            Some(SocketRole::LocalDiscovery) => self.heard_in_network(&batch),
+            Some(SocketRole::Peers | SocketRole::Tracker) | None => {}
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Engine;
 use crate::id::TorrentId;
-use crate::session::announces::Finished;
-use crate::session::dht_host::DhtHost;
+use crate::services::dht::DhtService;
+use crate::services::trackers::Finished;
 
 impl Engine {
     /// What follows from an input beyond whom it concerned: announces that are due, checks and
@@ -25,10 +25,10 @@ impl Engine {
         self.open_connections();
         self.settle_touched();
         while let Some(id) = self.session.leaving.pop() {
-            self.announces.abandon(&mut self.session, &mut self.fetches, id);
+            self.trackers.abandon(&mut self.session, &mut self.fetches, id);
         }
         self.settle_sent();
-        for done in self.announces.take_finished() {
+        for done in self.trackers.take_finished() {
             if let Some(torrent) = self.torrents.get_mut(done.torrent) {
                 let Finished { tracker, infohash, result, .. } = done;
                 torrent.announced(&mut self.session, tracker, infohash, result);
@@ -39,21 +39,21 @@ impl Engine {
         self.open_connections();
         self.settle_touched();
         self.settle_sent();
-        self.sockets.send_all(&mut self.session, self.announces.take_datagrams());
+        self.session.send_datagrams(self.trackers.take_datagrams());
         if let Some(lsd) = &mut self.lsd {
             let datagrams = lsd.take_datagrams(&mut self.session);
-            self.sockets.send_all(&mut self.session, datagrams);
+            self.session.send_datagrams(datagrams);
         }
-        let dht_idle = self.dht.as_ref().is_none_or(DhtHost::is_idle);
-        let idle = self.torrents.is_empty() && self.announces.is_empty() && dht_idle;
+        let dht_idle = self.dht.as_ref().is_none_or(DhtService::is_idle);
+        let idle = self.torrents.is_empty() && self.trackers.is_empty() && dht_idle;
         if self.session.stopping && idle {
-            self.tell_stopped();
+            self.finish_stop();
         }
     }
 
     /// Torrents learn which trackers may have heard of them, before the next input ends them.
     fn settle_sent(&mut self) {
-        for (id, tracker) in self.announces.take_sent() {
+        for (id, tracker) in self.trackers.take_sent() {
             if let Some(torrent) = self.torrents.get_mut(id) {
                 torrent.announce_sent(tracker);
             }
@@ -69,7 +69,7 @@ impl Engine {
     fn settle_torrent(&mut self, id: TorrentId) {
         let Some(torrent) = self.torrents.get_mut(id) else { return };
         while let Some(announce) = torrent.next_announce(&mut self.session) {
-            self.announces.start(&mut self.session, &mut self.fetches, id, announce);
+            self.trackers.start(&mut self.session, &mut self.fetches, id, announce);
         }
         if let (Some(dht), Some(wish)) = (&mut self.dht, torrent.next_dht_wish(&self.session)) {
             let wish = dht.wish_of_torrent(&self.session, id, wish);

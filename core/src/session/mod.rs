@@ -1,19 +1,13 @@
 //! What all torrents of an engine share: identity, outbox, connections, operations, timers, limits.
 //!
-//! Torrents and trackers are handed `&mut Session` and push what they want done into its outbox at
+//! Torrents and services are handed `&mut Session` and push what they want done into its outbox at
 //! the moment they want it, so the order of actions is the order of causes.
 
-mod announce_queue;
-pub(crate) mod announces;
 pub mod bans;
-pub(crate) mod dht_host;
+pub(crate) mod dht_link;
 mod dials;
-pub(crate) mod fetches;
-pub(crate) mod lsd_host;
 pub(crate) mod op;
 pub(crate) mod rates;
-pub(crate) mod sockets;
-pub(crate) mod tracker_host;
 pub(crate) mod violations;
 pub(crate) mod whole_files;
 pub(crate) mod writers;
@@ -21,21 +15,22 @@ pub(crate) mod writers;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::action::{Action, Close};
+use crate::action::Action;
 use crate::choke::AddressGroup;
 use crate::config::Config;
 use crate::deadline::TimerKey;
 use crate::disk::DiskRequest;
-use crate::family::{Families, Family, PerFamily};
 use crate::id::PeerSlot;
 use crate::id::{ConnId, OpId, Slab, TorrentId};
 use crate::map::HashKeys;
 use crate::notice::{Notice, TorrentNotice};
+use crate::outbox::Outbox;
+use crate::packet::Packet;
 use crate::piece::PeerId;
 use crate::random::{PolicyRng, SecretRng};
 use crate::rate::GroupAllowances;
 use crate::session::bans::{BanReason, Bans};
-use crate::session::dht_host::DhtLink;
+use crate::session::dht_link::DhtLink;
 use crate::session::dials::Dials;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;
@@ -44,6 +39,7 @@ use crate::session::whole_files::WholeFiles;
 use crate::session::writers::Writers;
 use crate::time::{Instant, UnixTime};
 use crate::timer::{TimerId, TimerWheel};
+use crate::transport::sockets::Sockets;
 use crate::transport::{Dial, ReadPause, Streams, Transport};
 use crate::wire::Violation;
 
@@ -58,24 +54,19 @@ pub(crate) struct Session {
     pub(crate) peer_id: PeerId,
     /// Tells our announces apart from others' behind the same address (BEP 7, `key`).
     pub(crate) announce_key: u32,
-    /// Listeners whose port is not known yet.
-    pub(crate) listeners_pending: usize,
     /// Torrents that stop announcing: what they have under way is given up.
     pub(crate) leaving: Vec<TorrentId>,
-    /// The TCP ports peers reach us at, in each family; 0 without a listener that is open.
-    pub(crate) listen_ports: PerFamily<u16>,
-    /// Families that we have no address of: a listener could not be opened there for that.
-    pub(crate) missing_families: Families,
     /// Our IPv4 and IPv6 address as trackers see them (BEP 24).
     pub(crate) external: [Option<IpAddr>; 2],
     pub(crate) policy: PolicyRng,
     pub(crate) secret: SecretRng,
     pub(crate) hash_keys: HashKeys,
 
-    pub(crate) outbox: VecDeque<Action>,
+    pub(crate) outbox: Outbox,
     pub(crate) timers: TimerWheel<TimerKey>,
     pub(crate) ops: Slab<OpId, OpOwner>,
     pub(crate) streams: Streams,
+    pub(crate) sockets: Sockets,
     pub(crate) bans: Bans,
     /// Banned addresses of this machine: they all have the same IP address.
     loopback_bans: BTreeSet<SocketAddr>,
@@ -113,8 +104,6 @@ pub(crate) struct Session {
     pub(crate) touched: Vec<TorrentId>,
     /// Whether [`Command::Stop`](crate::Command::Stop) was given.
     pub(crate) stopping: bool,
-    /// Whether the application was told so: it hears nothing more.
-    pub(crate) told_stopped: bool,
     violations: Violations,
     /// Files that torrents have whole, for others that lack them.
     pub(crate) whole_files: WholeFiles,
@@ -138,6 +127,7 @@ impl Session {
         let mut id = [0; 20];
         id[..8].copy_from_slice(&config.peer_id_prefix);
         id[8..].copy_from_slice(&secret.bytes::<12>());
+        let mut outbox = Outbox::default();
         let announce_key = secret.next_u32();
         let mut timers = TimerWheel::new();
         let upload_timer = timers.register(TimerKey::UploadRate);
@@ -147,15 +137,13 @@ impl Session {
             born: UnixTime(wall.0.saturating_sub(now.as_nanos() / 1_000_000_000)),
             peer_id: PeerId(id),
             announce_key,
-            listeners_pending: 0,
             leaving: Vec::new(),
-            listen_ports: PerFamily::default(),
-            missing_families: Families::NONE,
             external: [None; 2],
             policy,
             secret,
             hash_keys,
-            outbox: VecDeque::new(),
+            sockets: Sockets::open(&config, &mut outbox),
+            outbox,
             ops: Slab::new(),
             streams: Streams::new(config.connections, Dial::new(&config), hash_keys),
             bans: Bans::new(config.bounds.bans),
@@ -177,7 +165,6 @@ impl Session {
             connect_queued: BTreeSet::new(),
             touched: Vec::new(),
             stopping: false,
-            told_stopped: false,
             violations: Violations::default(),
             whole_files: WholeFiles::default(),
             writers: Writers::default(),
@@ -191,46 +178,8 @@ impl Session {
         UnixTime(self.born.0.saturating_add(self.now.as_nanos() / 1_000_000_000))
     }
 
-    /// The families that peers and trackers are spoken with in: those of our listeners; without
-    /// any, both.
-    pub(crate) fn families(&self) -> Families {
-        let mut families = Families::of(self.config.listen.iter().copied());
-        if families.is_empty() {
-            return Families::BOTH;
-        }
-        for family in Family::ALL {
-            if self.missing_families.contains(family) {
-                families.remove(family);
-            }
-        }
-        if families.is_empty() { Families::BOTH } else { families }
-    }
-
-    /// The TCP port that peers of a family reach us at, if there is one.
-    pub(crate) fn listen_port(&self, family: Family) -> Option<u16> {
-        Some(*self.listen_ports.get(family)).filter(|port| *port != 0)
-    }
-
-    /// The TCP port that peers of any family reach us at.
-    pub(crate) fn any_listen_port(&self) -> Option<u16> {
-        Family::ALL.into_iter().find_map(|family| self.listen_port(family))
-    }
-
-    /// Whether peers of each family reach us at the same port, as far as they do.
-    pub(crate) fn has_one_port(&self) -> bool {
-        let PerFamily { v4, v6 } = self.listen_ports;
-        v4 == 0 || v6 == 0 || v4 == v6
-    }
-
-    pub(crate) fn act(&mut self, action: Action) {
-        if self.told_stopped && matches!(action, Action::Notify(_)) {
-            return;
-        }
-        self.outbox.push_back(action);
-    }
-
     pub(crate) fn notify(&mut self, id: TorrentId, what: TorrentNotice) {
-        self.act(Action::Notify(Box::new(Notice::Torrent { id, what })));
+        self.outbox.notify(Notice::Torrent { id, what });
     }
 
     /// A peer broke the protocol.
@@ -250,7 +199,7 @@ impl Session {
     /// Starts a disk request.
     pub(crate) fn disk(&mut self, owner: OpOwner, request: DiskRequest) -> OpId {
         let op = self.ops.insert(owner);
-        self.act(Action::Disk { op, request });
+        self.outbox.push(Action::Disk { op, request });
         op
     }
 
@@ -258,7 +207,7 @@ impl Session {
     pub(crate) fn resolve(&mut self, owner: OpOwner, host: &str) -> OpId {
         let op = self.ops.insert(owner);
         let via = self.config.names;
-        self.act(Action::Resolve { op, host: host.into(), via });
+        self.outbox.push(Action::Resolve { op, host: host.into(), via });
         op
     }
 
@@ -274,28 +223,9 @@ impl Session {
         }
     }
 
-    pub(crate) fn close(&mut self, conn: ConnId, how: Close) {
-        self.transport().close(conn, how);
-    }
-
-    pub(crate) fn ask_send(&mut self, conn: ConnId) {
-        self.transport().ask_send(conn);
-    }
-
-    pub(crate) fn set_deadline(&mut self, conn: ConnId, at: Instant) {
-        self.transport().set_deadline(conn, at);
-    }
-
-    pub(crate) fn set_deadline_sooner(&mut self, conn: ConnId, at: Instant) {
-        self.transport().set_deadline_sooner(conn, at);
-    }
-
-    pub(crate) fn pause_reading(&mut self, conn: ConnId, why: ReadPause) {
-        self.transport().pause_reading(conn, why);
-    }
-
-    pub(crate) fn resume_reading(&mut self, conn: ConnId, why: ReadPause) {
-        self.transport().resume_reading(conn, why);
+    /// Queues packets of ours, each for the socket of its address family.
+    pub(crate) fn send_datagrams(&mut self, packets: impl IntoIterator<Item = Packet>) {
+        self.sockets.send_all(&mut self.outbox, packets);
     }
 
     /// Bans an address: all of its ports, but for loopback, which everybody here shares.
@@ -318,7 +248,7 @@ impl Session {
     pub(crate) fn hold_for_disk(&mut self, id: ConnId) {
         if self.write_backlog > self.config.bounds.write_backlog_bytes {
             self.waiting_for_disk.push(id);
-            self.pause_reading(id, ReadPause::Disk);
+            self.transport().pause_reading(id, ReadPause::Disk);
         }
     }
 
@@ -327,7 +257,7 @@ impl Session {
         self.write_backlog -= bytes;
         if self.write_backlog <= self.config.bounds.write_backlog_bytes / 2 {
             for id in std::mem::take(&mut self.waiting_for_disk) {
-                self.resume_reading(id, ReadPause::Disk);
+                self.transport().resume_reading(id, ReadPause::Disk);
             }
         }
     }
@@ -358,15 +288,10 @@ impl Session {
         }
     }
 
-    /// A connection that waited for upload allowance may send.
-    pub(crate) fn let_upload(&mut self, conn: ConnId) {
-        self.transport().resume_sending(conn);
-    }
-
     /// Lets those go who wait for the session's upload allowance.
     pub(crate) fn wake_uploads(&mut self) {
         for id in self.upload.let_go(self.now) {
-            self.let_upload(id);
+            self.transport().resume_sending(id);
         }
         self.arm(self.upload.timer, self.upload.next_at(self.now));
     }
@@ -374,7 +299,7 @@ impl Session {
     /// Lets those go who wait for the session's download allowance.
     pub(crate) fn wake_downloads(&mut self) {
         for id in self.download.let_go(self.now) {
-            self.resume_reading(id, ReadPause::Rate);
+            self.transport().resume_reading(id, ReadPause::Rate);
         }
         self.arm(self.download.timer, self.download.next_at(self.now));
     }

@@ -43,7 +43,7 @@ impl Torrent {
         peer.wire.of_v2 = self.identity.is_v2(infohash);
         let handshake = Handshake { reserved, infohash, peer_id: session.peer_id };
         peer.wire.outbox.put(&handshake.encode());
-        session.ask_send(peer.wire.conn);
+        session.transport().ask_send(peer.wire.conn);
     }
 
     /// A peer's handshake is complete; whether the connection goes on.
@@ -99,7 +99,8 @@ impl Torrent {
         {
             peer.send(Message::Port(port));
         }
-        session.set_deadline(conn, now + session.config.timeouts.keep_alive);
+        let deadline = now + session.config.timeouts.keep_alive;
+        session.transport().set_deadline(conn, deadline);
         true
     }
 
@@ -130,7 +131,7 @@ impl Torrent {
             ids,
             metadata_size: info.and_then(|len| u32::try_from(len).ok()),
             client: Some(session.config.client_name.clone()),
-            port: session.listen_port(Family::of(peer.wire.remote.ip())),
+            port: session.sockets.listen_port(Family::of(peer.wire.remote.ip())),
             max_requests: u32::try_from(session.config.bounds.peer_requests).ok(),
             your_ip: Some(peer.wire.remote.ip()),
             upload_only: Some(upload_only),

@@ -64,11 +64,11 @@ impl Torrent {
         session.download.charge(now, self.id, bytes);
         if session.download.is_used_up(now) {
             session.download.wait(self.id, conn);
-            session.pause_reading(conn, ReadPause::Rate);
+            session.transport().pause_reading(conn, ReadPause::Rate);
             session.arm(session.download.timer, session.download.next_at(now));
         }
         if let Some((timer, at)) = self.traffic.charge_read(now, (self.id, conn), bytes) {
-            session.pause_reading(conn, ReadPause::TorrentRate);
+            session.transport().pause_reading(conn, ReadPause::TorrentRate);
             session.arm(timer, at);
         }
     }
@@ -86,11 +86,11 @@ impl Torrent {
         let conn = peer.wire.conn;
         match peer.wire.backlog() {
             Backlog::Fits => {}
-            Backlog::Full => session.pause_reading(conn, ReadPause::Output),
+            Backlog::Full => session.transport().pause_reading(conn, ReadPause::Output),
             Backlog::Stuck => return self.drop_peer(session, slot, Ended::Useless),
         }
         if peer.has_to_send() {
-            session.ask_send(conn);
+            session.transport().ask_send(conn);
         }
     }
 

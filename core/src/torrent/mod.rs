@@ -371,10 +371,10 @@ impl Torrent {
     pub(crate) fn release_limited(&mut self, session: &mut Session) {
         let Released { uploads, reads } = self.traffic.release(session.now);
         for conn in uploads {
-            session.let_upload(conn);
+            session.transport().resume_sending(conn);
         }
         for conn in reads {
-            session.resume_reading(conn, ReadPause::TorrentRate);
+            session.transport().resume_reading(conn, ReadPause::TorrentRate);
         }
         for (timer, at) in self.traffic.timers(session.now) {
             session.arm(timer, at);

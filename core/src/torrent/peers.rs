@@ -77,7 +77,7 @@ impl Torrent {
         if let Some(peer) = self.swarm.peers.get_mut(slot) {
             peer.wire.conn = conn;
         }
-        session.set_deadline(conn, deadline);
+        session.transport().set_deadline(conn, deadline);
         true
     }
 
@@ -86,7 +86,8 @@ impl Torrent {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         peer.wire.phase = Phase::Handshaking(HandshakeDecoder::new());
         let conn = peer.wire.conn;
-        session.set_deadline(conn, session.now + session.config.timeouts.handshake);
+        let deadline = session.now + session.config.timeouts.handshake;
+        session.transport().set_deadline(conn, deadline);
         self.send_handshake(session, slot);
     }
 
@@ -162,7 +163,7 @@ impl Torrent {
     /// Closes the connection to a peer.
     pub(super) fn drop_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         if let Some(peer) = self.swarm.peers.get(slot) {
-            session.close(peer.wire.conn, Close::Abort);
+            session.transport().close(peer.wire.conn, Close::Abort);
             self.remove_peer(session, slot, why);
         }
     }
@@ -247,7 +248,7 @@ impl Torrent {
         if now >= peer.wire.last_spoke + timeouts.keep_alive && !sending {
             peer.send(Message::KeepAlive);
             peer.wire.last_spoke = now;
-            session.ask_send(conn);
+            session.transport().ask_send(conn);
         }
         self.handle_late_requests(session, slot, reading);
         let Some(peer) = self.swarm.peers.get(slot) else { return };
@@ -256,7 +257,7 @@ impl Torrent {
         let late_at = peer.download.pipeline.deadline().unwrap_or(Instant::FAR_FUTURE);
         let again_at = peer.download.refusals.waits_until(now).unwrap_or(Instant::FAR_FUTURE);
         let at = keep_alive_at.min(silent_at).min(late_at).min(again_at);
-        session.set_deadline(conn, at.max(now + AFTER_TIMEOUT));
+        session.transport().set_deadline(conn, at.max(now + AFTER_TIMEOUT));
     }
 
     // Peer exchange and local discovery.
@@ -276,7 +277,7 @@ impl Torrent {
     /// Tells every peer what is news to it, if it may be told already.
     pub(super) fn send_pex(&mut self, session: &mut Session) {
         let exchanges = self.exchanges_peers(session);
-        self.swarm.send_pex(session.now, exchanges, |conn| session.ask_send(conn));
+        self.swarm.send_pex(session.now, exchanges, |conn| session.transport().ask_send(conn));
     }
 
     /// A peer tells which others it is connected to.

@@ -128,7 +128,7 @@ impl Torrent {
                     peer.upload.uploads.run_read(run, &data);
                     session.read_ahead += peer.upload.uploads.ready_bytes() - held;
                     if peer.upload.uploads.is_ready() {
-                        session.ask_send(peer.wire.conn);
+                        session.transport().ask_send(peer.wire.conn);
                     }
                 }
             }
@@ -178,7 +178,7 @@ impl Torrent {
         }
         peer.download.pipeline.gathered(now);
         if let Some(deadline) = peer.download.pipeline.deadline() {
-            session.set_deadline_sooner(conn, deadline);
+            session.transport().set_deadline_sooner(conn, deadline);
         }
         let held = peer.upload.uploads.ready_bytes();
         let (mut payload, mut padding) = (0, 0);
@@ -229,7 +229,7 @@ impl Torrent {
             self.traffic.sent(now, payload - padding);
             self.read_for(session, slot);
         }
-        session.resume_reading(conn, ReadPause::Output);
+        session.transport().resume_reading(conn, ReadPause::Output);
     }
 
     /// All that was gathered is sent: more, if there is more.
@@ -239,7 +239,7 @@ impl Torrent {
         let waits = session.streams.is_send_paused(peer.wire.conn);
         let uploads = peer.has_uploads() && !waits;
         if all && (peer.has_words() || uploads) {
-            session.ask_send(peer.wire.conn);
+            session.transport().ask_send(peer.wire.conn);
         }
     }
 
@@ -286,7 +286,7 @@ impl Torrent {
     fn unchoke(&mut self, session: &mut Session, slot: PeerSlot) {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         peer.unchoke(session.now);
-        session.ask_send(peer.wire.conn);
+        session.transport().ask_send(peer.wire.conn);
         self.begin_suggesting();
         self.suggest(slot);
     }
@@ -302,7 +302,7 @@ impl Torrent {
         let held = peer.upload.uploads.ready_bytes();
         peer.choke();
         session.read_ahead -= held - peer.upload.uploads.ready_bytes();
-        session.ask_send(peer.wire.conn);
+        session.transport().ask_send(peer.wire.conn);
     }
 
     /// A seed begins to suggest what no leech has, if there is any of that.

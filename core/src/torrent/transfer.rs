@@ -42,9 +42,9 @@ impl Torrent {
         let (source, mut yielded) = (&mut peer.download, Vec::new());
         if self.download.want(now, slot.into(), source, terms, rate, &mut yielded) > 0 {
             let (conn, deadline) = (peer.wire.conn, peer.download.pipeline.deadline());
-            session.ask_send(conn);
+            session.transport().ask_send(conn);
             if let Some(deadline) = deadline {
-                session.set_deadline_sooner(conn, deadline);
+                session.transport().set_deadline_sooner(conn, deadline);
             }
         }
         for (source, block) in yielded {
@@ -59,7 +59,7 @@ impl Torrent {
             && self.download.cancel(source, &mut peer.download, block, peer.wire.fast)
         {
             peer.send(Message::Cancel(block));
-            session.ask_send(peer.wire.conn);
+            session.transport().ask_send(peer.wire.conn);
         }
     }
 
@@ -89,7 +89,7 @@ impl Torrent {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         let free = self.download.rejected(session.now, slot.into(), &mut peer.download, block);
         if let Some(at) = peer.download.refusals.waits_until(session.now) {
-            session.set_deadline_sooner(peer.wire.conn, at);
+            session.transport().set_deadline_sooner(peer.wire.conn, at);
         }
         if free {
             self.fill_pipelines(session, Some(slot));
@@ -351,7 +351,7 @@ impl Torrent {
                 && let Some(peer) = self.swarm.peers.get_mut(slot)
             {
                 peer.send(Message::HashRequest(request));
-                session.ask_send(peer.wire.conn);
+                session.transport().ask_send(peer.wire.conn);
             }
         }
         if !suspected.is_held {
@@ -390,7 +390,7 @@ impl Torrent {
                 peer.send(Message::Have(piece));
             }
             if !peer.wire.outbox.is_empty() {
-                session.ask_send(peer.wire.conn);
+                session.transport().ask_send(peer.wire.conn);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Trackers: asking them for peers, and being one.
 //!
 //! - [`announce`]: what is asked and answered, and its form in HTTP (BEP 3, 7, 23, 24, 31).
+//! - `announce_job`: an announce on its way from its torrent to a tracker and back.
 //! - [`scrape`]: a swarm's numbers without taking part in it (BEP 48).
 //! - [`error`]: why a tracker gave no answer.
 //! - [`list`]: the trackers of a torrent: when to announce, to whom, with which event (BEP 12).
@@ -12,6 +13,7 @@
 //! The machines decide and speak; connecting, resolving and sending are for their owner.
 
 pub mod announce;
+pub(crate) mod announce_job;
 pub mod error;
 pub mod exchange;
 pub mod list;

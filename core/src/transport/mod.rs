@@ -4,6 +4,7 @@
 //!   `Send`, `Read` and `Close`.
 //! - [`stream`]: one stream: what carries it, how far it is set up, how it flows, what it is for.
 //! - [`dial`]: where connections are dialled from.
+//! - [`sockets`]: the sockets that are listened on, and the datagrams that wait for them.
 //! - [`demux`]: which protocol a datagram belongs to.
 //!
 //! Nothing here knows torrents, trackers or the session: streams carry ids of their owners, and
@@ -11,6 +12,7 @@
 
 pub(crate) mod demux;
 pub(crate) mod dial;
+pub(crate) mod sockets;
 pub(crate) mod stream;
 pub(crate) mod streams;
 

@@ -8,7 +8,6 @@
 //! [`Streams`] is the state. To act on it one borrows a [`Transport`], which has the session's
 //! timers and outbox beside it. An id of a stream that is gone is harmless everywhere.
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
@@ -21,6 +20,7 @@ use crate::deadline::TimerKey;
 use crate::id::{ConnId, Slab};
 use crate::map::{HashKeys, Map};
 use crate::net_error::NetError;
+use crate::outbox::Outbox;
 use crate::time::{Duration, Instant};
 use crate::timer::TimerWheel;
 
@@ -48,7 +48,7 @@ pub(crate) struct Streams {
 pub(crate) struct Transport<'a> {
     pub(crate) streams: &'a mut Streams,
     pub(crate) timers: &'a mut TimerWheel<TimerKey>,
-    pub(crate) outbox: &'a mut VecDeque<Action>,
+    pub(crate) outbox: &'a mut Outbox,
     pub(crate) now: Instant,
 }
 
@@ -204,7 +204,7 @@ impl Transport<'_> {
     pub(crate) fn connect(&mut self, to: SocketAddr, tls: Option<Box<str>>, role: Role) -> ConnId {
         let conn = self.insert(to, role, Stage::Dialling { secure: tls });
         let from = self.streams.dial.local(to);
-        self.outbox.push_back(Action::Connect { conn, to, from });
+        self.outbox.push(Action::Connect { conn, to, from });
         conn
     }
 
@@ -216,7 +216,7 @@ impl Transport<'_> {
         if let Stage::Dialling { secure: Some(host) } = &mut stream.stage {
             let host = std::mem::take(host);
             stream.stage = Stage::Tls;
-            self.outbox.push_back(Action::Secure { conn, host });
+            self.outbox.push(Action::Secure { conn, host });
             return None;
         }
         stream.stage = Stage::Open;
@@ -256,7 +256,7 @@ impl Transport<'_> {
     /// Closes a stream. No event follows.
     pub(crate) fn close(&mut self, conn: ConnId, how: Close) {
         if self.remove(conn).is_some() {
-            self.outbox.push_back(Action::Close { conn, how });
+            self.outbox.push(Action::Close { conn, how });
         }
     }
 
@@ -300,7 +300,7 @@ impl Transport<'_> {
         {
             stream.send_asked = true;
             match stream.carrier {
-                Carrier::Tcp => self.outbox.push_back(Action::Send { conn }),
+                Carrier::Tcp => self.outbox.push(Action::Send { conn }),
             }
         }
     }
@@ -321,7 +321,7 @@ impl Transport<'_> {
             && stream.pause_reading(why)
         {
             match stream.carrier {
-                Carrier::Tcp => self.outbox.push_back(Action::Read { conn, on: false }),
+                Carrier::Tcp => self.outbox.push(Action::Read { conn, on: false }),
             }
         }
     }
@@ -332,7 +332,7 @@ impl Transport<'_> {
             && stream.resume_reading(why)
         {
             match stream.carrier {
-                Carrier::Tcp => self.outbox.push_back(Action::Read { conn, on: true }),
+                Carrier::Tcp => self.outbox.push(Action::Read { conn, on: true }),
             }
         }
     }

@@ -16,7 +16,6 @@ use crate::piece::{BLOCK_LEN, InfoHash};
 use crate::random::PolicyRng;
 use crate::reach::{Namer, may_dial, may_name};
 use crate::session::Session;
-use crate::session::announces::{AnnounceResult, Errand};
 use crate::session::op::{NamedPeer, OpOwner};
 use crate::time::Instant;
 use crate::torrent::Torrent;
@@ -24,6 +23,7 @@ use crate::torrent::announcing::dht::{DhtLookups, nodes_to_meet};
 use crate::torrent::announcing::trackers::{Answer, Trackers, names_to_look_up};
 use crate::torrent::peer_book::{Added, PeerSource};
 use crate::tracker::AnnounceRequest;
+use crate::tracker::announce_job::{AnnounceJob, AnnounceResult};
 use crate::tracker::list::TrackerKey;
 
 /// Where a torrent is made known.
@@ -53,11 +53,11 @@ impl Torrent {
 
     /// When the next announce is due. None is before it is known where peers reach us.
     pub(super) fn announce_due_at(&self, session: &Session) -> Option<Instant> {
-        if session.listeners_pending > 0 { None } else { self.announcing.trackers.due_at() }
+        session.sockets.are_listeners_known().then(|| self.announcing.trackers.due_at())?
     }
 
     /// The next announce that is due.
-    pub(crate) fn next_announce(&mut self, session: &mut Session) -> Option<Errand> {
+    pub(crate) fn next_announce(&mut self, session: &mut Session) -> Option<AnnounceJob> {
         if let Some(second) = self.announcing.trackers.take_second() {
             return Some(second);
         }
@@ -66,7 +66,7 @@ impl Torrent {
             fetches: self.is_downloading() || self.is_fetching_metadata(),
             peers: self.swarm.peers.len(),
             is_partial_seed: self.is_partial_seed(),
-            families: session.families(),
+            families: session.sockets.families(),
             other: self.identity.other(),
         };
         let totals = self.traffic.totals();
@@ -74,7 +74,7 @@ impl Torrent {
         self.announcing.trackers.next(session.now, standing, |announce| AnnounceRequest {
             infohash: self.identity.primary(),
             peer_id: session.peer_id,
-            port: session.listen_port(announce.family).unwrap_or(0),
+            port: session.sockets.listen_port(announce.family).unwrap_or(0),
             uploaded: totals.uploaded,
             downloaded: totals.downloaded,
             // Not known, but not 0: that would be a seed.
@@ -140,7 +140,7 @@ impl Torrent {
             session.notify(self.id, TorrentNotice::ExternalAddress { ip });
         }
         let ours = session.external.iter().flatten().map(|&ip| {
-            let port = session.listen_port(Family::of(ip)).unwrap_or(0);
+            let port = session.sockets.listen_port(Family::of(ip)).unwrap_or(0);
             SocketAddr::new(ip, port)
         });
         let ours: Vec<SocketAddr> = ours.collect();
@@ -229,13 +229,13 @@ impl Torrent {
 
     /// The port to tell a peer who has a node too.
     pub(super) fn told_dht_port(&self, session: &Session, remote: SocketAddr) -> Option<u16> {
-        let port = session.listen_port(Family::of(remote.ip()));
+        let port = session.sockets.listen_port(Family::of(remote.ip()));
         port.filter(|_| self.tells_dht_port(session))
     }
 
     /// Whether peers are told that we have a node.
     pub(super) fn tells_dht_port(&self, session: &Session) -> bool {
-        session.dht.told && self.discovery_allowed() && session.any_listen_port().is_some()
+        session.dht.told && self.discovery_allowed() && session.sockets.any_listen_port().is_some()
     }
 
     /// When it is to be looked for again.
@@ -250,7 +250,7 @@ impl Torrent {
         // Who wants nothing more looks for nobody who does not either; but it is no seed.
         let (done, seed) = (self.is_finished(), self.has_everything());
         // Where the families have different ports, each is that of our datagrams there.
-        let port = session.any_listen_port().filter(|_| session.has_one_port());
+        let port = session.sockets.any_listen_port().filter(|_| session.sockets.has_one_port());
         Some(Wish::Peers {
             infohash: NodeId::from(self.looked_for()),
             no_seeds: done,

@@ -9,8 +9,8 @@ use crate::family::Families;
 use crate::http::Scheme;
 use crate::piece::InfoHash;
 use crate::random::PolicyRng;
-use crate::session::announces::{AnnounceResult, Errand};
 use crate::time::Instant;
+use crate::tracker::announce_job::{AnnounceJob, AnnounceResult};
 use crate::tracker::list::{Announce, Heard, TrackerKey, TrackerList};
 use crate::tracker::{AnnounceEvent, AnnounceRequest, NamedBy, TrackerStatus};
 
@@ -26,7 +26,7 @@ pub(crate) struct Trackers {
     list: TrackerList,
     state: State,
     /// The announce just made, with the other infohash of a hybrid.
-    second: Option<Box<Errand>>,
+    second: Option<Box<AnnounceJob>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,7 +121,7 @@ impl Trackers {
     }
 
     /// The second announce of a hybrid, if the first was just made.
-    pub(crate) fn take_second(&mut self) -> Option<Errand> {
+    pub(crate) fn take_second(&mut self) -> Option<AnnounceJob> {
         self.second.take().map(|second| *second)
     }
 
@@ -131,7 +131,7 @@ impl Trackers {
         now: Instant,
         standing: Standing,
         request: impl FnOnce(&Announce) -> AnnounceRequest,
-    ) -> Option<Errand> {
+    ) -> Option<AnnounceJob> {
         let need_peers = standing.fetches && standing.peers < ENOUGH_PEERS;
         let announce = self.list.poll(now, need_peers, standing.families)?;
         let request = AnnounceRequest {
@@ -142,9 +142,9 @@ impl Trackers {
         };
         self.second = standing.other.map(|infohash| {
             let request = AnnounceRequest { infohash, ..request.clone() };
-            Errand { announce: announce.clone(), request }.into()
+            AnnounceJob { announce: announce.clone(), request }.into()
         });
-        Some(Errand { announce, request })
+        Some(AnnounceJob { announce, request })
     }
 
     /// An announce, with either infohash, is on its way to this tracker.

@@ -156,7 +156,7 @@ impl Torrent {
             match peer {
                 Some((_, peer)) if peer.is_open() => {
                     serve::send(peer, &MetadataMessage::Request { piece });
-                    session.ask_send(peer.wire.conn);
+                    session.transport().ask_send(peer.wire.conn);
                 }
                 _ => fetch.remove(remote),
             }
@@ -167,7 +167,7 @@ impl Torrent {
             match self.swarm.peers.get_mut(slot).filter(|peer| peer.is_open()) {
                 Some(peer) => {
                     peer.send(Message::HashRequest(request));
-                    session.ask_send(peer.wire.conn);
+                    session.transport().ask_send(peer.wire.conn);
                 }
                 None => layers.remove_source(slot),
             }
@@ -198,7 +198,7 @@ impl Torrent {
                     let (id, now, served) = (self.id, session.now, &mut session.metadata_served);
                     let allows = |group, most| served.take(now, (id, group), 1, most);
                     serve::requested(peer, now, metainfo, piece, allows);
-                    session.ask_send(peer.wire.conn);
+                    session.transport().ask_send(peer.wire.conn);
                 }
             }
             MetadataMessage::Reject { piece } => {

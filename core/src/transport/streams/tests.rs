@@ -10,7 +10,7 @@ use crate::random::SecretRng;
 struct World {
     streams: Streams,
     timers: TimerWheel<TimerKey>,
-    outbox: VecDeque<Action>,
+    outbox: Outbox,
     now: Instant,
 }
 
@@ -31,7 +31,7 @@ impl World {
         World {
             streams: Streams::new(limits, Dial::new(&Config::default()), hash_keys),
             timers: TimerWheel::new(),
-            outbox: VecDeque::new(),
+            outbox: Outbox::default(),
             now: Instant::from_secs(1),
         }
     }
@@ -63,7 +63,7 @@ impl World {
             Action::Close { how, .. } => format!("close {how:?}"),
             other => panic!("{other:?}"),
         };
-        self.outbox.drain(..).map(short).collect()
+        std::iter::from_fn(|| self.outbox.pop()).map(short).collect()
     }
 }
 

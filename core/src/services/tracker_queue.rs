@@ -11,7 +11,7 @@ pub(crate) const PER_HOST: usize = 8;
 
 /// What waits, by host.
 #[derive(Debug)]
-pub(crate) struct AnnounceQueue<T> {
+pub(crate) struct TrackerQueue<T> {
     hosts: BTreeMap<Box<str>, AtHost<T>>,
     turns: VecDeque<Box<str>>,
 }
@@ -22,9 +22,9 @@ struct AtHost<T> {
     waiting: VecDeque<T>,
 }
 
-impl<T> AnnounceQueue<T> {
+impl<T> TrackerQueue<T> {
     pub(crate) fn new() -> Self {
-        AnnounceQueue { hosts: BTreeMap::new(), turns: VecDeque::new() }
+        TrackerQueue { hosts: BTreeMap::new(), turns: VecDeque::new() }
     }
 
     /// Whether nothing waits.
@@ -48,7 +48,7 @@ impl<T> AnnounceQueue<T> {
         }
     }
 
-    /// What to start next, and where; [`AnnounceQueue::done`] is to follow.
+    /// What to start next, and where; [`TrackerQueue::done`] is to follow.
     pub(crate) fn next(&mut self) -> Option<(Box<str>, T)> {
         let host = self.turns.pop_front()?;
         let at = self.hosts.get_mut(&host)?;
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn hosts_take_turns_and_none_has_more_than_its_share() {
-        let mut queue = AnnounceQueue::new();
+        let mut queue = TrackerQueue::new();
         (0..2000).for_each(|n| queue.push("slow".into(), n, false));
         (0..3).for_each(|n| queue.push("quick".into(), n, false));
         let started: Vec<_> = std::iter::from_fn(|| queue.next()).collect();
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_is_in_front_goes_first() {
-        let mut queue = AnnounceQueue::new();
+        let mut queue = TrackerQueue::new();
         queue.push("a".into(), 1, false);
         queue.push("a".into(), 2, false);
         queue.push("b".into(), 3, true);
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn hosts_that_nobody_asks_are_forgotten() {
-        let mut queue = AnnounceQueue::new();
+        let mut queue = TrackerQueue::new();
         queue.push("a".into(), 1, false);
         queue.push("b".into(), 2, false);
         queue.retain(|item| *item == 2);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::action::{Action, Close};
+use crate::action::Close;
 use crate::deadline::TimerKey;
 use crate::event::Datagram;
 use crate::id::{ClientId, ConnId, Slab};
@@ -20,7 +20,7 @@ use crate::transport::{Role, StreamEvent};
 
 /// The embedded tracker.
 #[derive(Debug)]
-pub(crate) struct TrackerHost {
+pub(crate) struct TrackerService {
     server: TrackerServer,
     timer: TimerId,
     clients: Slab<ClientId, Client>,
@@ -42,11 +42,11 @@ struct Client {
 /// Tells of the announces that were heard.
 fn tell(session: &mut Session, heard: Vec<HeardAnnounce>) {
     for announce in heard {
-        session.act(Action::Notify(Box::new(Notice::TrackerHeard(announce))));
+        session.outbox.notify(Notice::TrackerHeard(announce));
     }
 }
 
-impl TrackerHost {
+impl TrackerService {
     /// A tracker, if the session is to run one.
     pub(crate) fn open(session: &mut Session) -> Option<Self> {
         if session.config.tracker_listen.is_empty() {
@@ -63,7 +63,7 @@ impl TrackerHost {
         let mut server = TrackerServer::new(config, session.secret.fork(), session.hash_keys);
         server.set_log(session.config.tracker_notices);
         let timer = session.timers.register(TimerKey::TrackerServer);
-        Some(TrackerHost { server, timer, clients: Slab::new() })
+        Some(TrackerService { server, timer, clients: Slab::new() })
     }
 
     /// How much the tracker holds.

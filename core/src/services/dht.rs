@@ -28,26 +28,9 @@ use crate::session::Session;
 use crate::session::op::{DhtOp, OpOwner};
 use crate::timer::TimerId;
 
-/// What torrents need to know of the DHT, and want it to do.
-#[derive(Debug, Default)]
-pub(crate) struct DhtLink {
-    /// Whether there is one, and it has looked around.
-    pub(crate) ready: bool,
-    /// Whether peers are told of our node (BEP 5, `port` message).
-    pub(crate) told: bool,
-    /// Grows with the number of nodes while these are few: it is worth announcing again.
-    pub(crate) growth: usize,
-    /// Addresses where peers say that they have a node.
-    pub(crate) met: Vec<SocketAddr>,
-    /// Hosts that torrents name as nodes.
-    pub(crate) hosts: Vec<(String, u16)>,
-    /// Wishes nobody waits for any more.
-    pub(crate) forgotten: Vec<WishId>,
-}
-
 /// Our nodes and their errands.
 #[derive(Debug)]
-pub(crate) struct DhtHost {
+pub(crate) struct DhtService {
     /// At least one.
     nodes: Vec<Node>,
     timer: TimerId,
@@ -129,7 +112,7 @@ pub(crate) enum Found {
     ExternalAddress(IpAddr),
 }
 
-impl DhtHost {
+impl DhtService {
     /// A node, if the session is to run one.
     pub(crate) fn open(session: &mut Session) -> Option<Self> {
         let config: DhtConfig = session.config.dht.clone()?;
@@ -144,7 +127,7 @@ impl DhtHost {
             let request = DiskRequest::Load { name: StateName::Dht(index) };
             session.disk(OpOwner::Dht(DhtOp::Load(index)), request);
         }
-        let mut host = DhtHost {
+        let mut host = DhtService {
             nodes,
             timer: session.timers.register(TimerKey::Dht),
             stage: Stage::Preparing,
@@ -278,7 +261,7 @@ impl DhtHost {
 
     /// Begins if everything is there; `open` says at which addresses a socket is.
     pub(crate) fn begin_if_ready(&mut self, session: &Session, open: impl Fn(IpAddr) -> bool) {
-        let waits = session.listeners_pending > 0 || !self.is_idle() || self.resolving > 0;
+        let waits = !session.sockets.are_listeners_known() || !self.is_idle() || self.resolving > 0;
         if self.stage != Stage::Preparing || waits {
             return;
         }

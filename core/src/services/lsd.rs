@@ -18,12 +18,12 @@ use crate::timer::TimerId;
 
 /// Local discovery and its timer.
 #[derive(Debug)]
-pub(crate) struct LsdHost {
+pub(crate) struct LsdService {
     lsd: Lsd,
     timer: TimerId,
 }
 
-impl LsdHost {
+impl LsdService {
     /// Local discovery, if the session is to have it.
     pub(crate) fn open(session: &mut Session) -> Option<Self> {
         if !session.config.local_discovery {
@@ -31,7 +31,7 @@ impl LsdHost {
         }
         let cookie = u64::from_be_bytes(session.secret.bytes());
         let timer = session.timers.register(TimerKey::Lsd);
-        Some(LsdHost { lsd: Lsd::new(cookie, session.now), timer })
+        Some(LsdService { lsd: Lsd::new(cookie, session.now), timer })
     }
 
     /// A torrent takes part, or does not any more.
@@ -53,8 +53,9 @@ impl LsdHost {
 
     /// What is to be told now, each group of it; sets the timer.
     pub(crate) fn take_datagrams(&mut self, session: &mut Session) -> Vec<Packet> {
-        let port = session.any_listen_port();
-        let Some(port) = port.filter(|_| session.listeners_pending == 0 && !session.stopping)
+        let port = session.sockets.any_listen_port();
+        let Some(port) =
+            port.filter(|_| session.sockets.are_listeners_known() && !session.stopping)
         else {
             session.timers.cancel(self.timer);
             return Vec::new();
@@ -62,7 +63,8 @@ impl LsdHost {
         let mut datagrams = Vec::new();
         while let Some(mut announce) = self.lsd.announce(session.now, port) {
             for remote in GROUPS {
-                announce.port = session.listen_port(Family::of(remote.ip())).unwrap_or(port);
+                announce.port =
+                    session.sockets.listen_port(Family::of(remote.ip())).unwrap_or(port);
                 let data = BytesMut::from(&announce.encode(remote)[..]);
                 datagrams.push(Packet { remote, data });
             }

@@ -1,13 +1,12 @@
 //! Exchanges with trackers under way: the announces of torrents, and what the user asks.
 //!
-//! A torrent says whom to ask what ([`Errand`]); here names are looked up, connections opened and
+//! A torrent says whom to ask what ([`AnnounceJob`]); here names are looked up, connections opened and
 //! datagrams passed on until there is a result, which goes back to the torrent. A bounded number
 //! runs at once, in all and at one host; the others wait in the order in which they came, hosts in
 //! turn; who leaves a swarm goes first. A scrape is the user's, and waits like everyone.
 
 use std::net::IpAddr;
 
-use crate::action::Action;
 use crate::deadline::TimerKey;
 use crate::event::{Datagram, ResolveError};
 use crate::family::Families;
@@ -17,27 +16,16 @@ use crate::id::{AnnounceId, FetchId, Slab, TorrentId};
 use crate::notice::Notice;
 use crate::packet::Packet;
 use crate::piece::InfoHash;
+use crate::services::fetches::{FetchOwner, Fetches};
+use crate::services::tracker_queue::TrackerQueue;
 use crate::session::Session;
-use crate::session::announce_queue::AnnounceQueue;
-use crate::session::fetches::{FetchOwner, Fetches};
 use crate::session::op::OpOwner;
 use crate::timer::TimerId;
+use crate::tracker::announce_job::{AnnounceJob, AnnounceResult};
 use crate::tracker::exchange::{Exchange, Step};
 use crate::tracker::list::{Announce, TrackerKey};
 use crate::tracker::udp::UdpTracker;
-use crate::tracker::{
-    AnnounceRequest, AnnounceResponse, Answer, NamedBy, Question, ScrapeId, TrackerError,
-};
-
-/// What came of an announce.
-pub(crate) type AnnounceResult = Result<AnnounceResponse, TrackerError>;
-
-/// An announce that a torrent wants made.
-#[derive(Debug)]
-pub(crate) struct Errand {
-    pub(crate) announce: Announce,
-    pub(crate) request: AnnounceRequest,
-}
+use crate::tracker::{Answer, NamedBy, Question, ScrapeId, TrackerError};
 
 /// An announce that is done, for its torrent.
 #[derive(Debug)]
@@ -50,9 +38,9 @@ pub(crate) struct Finished {
 
 /// All announces of a session.
 #[derive(Debug)]
-pub(crate) struct Announces {
+pub(crate) struct Trackers {
     running: Slab<AnnounceId, Running>,
-    waiting: AnnounceQueue<Waiting>,
+    waiting: TrackerQueue<Waiting>,
     scrapes: u64,
     udp: UdpTracker<AnnounceId>,
     udp_timer: TimerId,
@@ -86,11 +74,11 @@ struct Running {
     timer: TimerId,
 }
 
-impl Announces {
+impl Trackers {
     pub(crate) fn new(session: &mut Session) -> Self {
-        Announces {
+        Trackers {
             running: Slab::new(),
-            waiting: AnnounceQueue::new(),
+            waiting: TrackerQueue::new(),
             scrapes: 0,
             udp: UdpTracker::new(session.secret.fork()),
             udp_timer: session.timers.register(TimerKey::UdpTrackers),
@@ -110,9 +98,9 @@ impl Announces {
         session: &mut Session,
         fetches: &mut Fetches,
         torrent: TorrentId,
-        errand: Errand,
+        job: AnnounceJob,
     ) {
-        let Errand { announce, request } = errand;
+        let AnnounceJob { announce, request } = job;
         let infohash = request.infohash;
         let asker = Asker::Torrent { id: torrent, infohash, tracker: announce.tracker };
         let Announce { url, family, named_by, .. } = announce;
@@ -131,7 +119,7 @@ impl Announces {
         let id = ScrapeId(self.scrapes);
         self.scrapes += 1;
         let question = Question::Scrape(infohashes);
-        let (asker, families) = (Asker::User(id), session.families());
+        let (asker, families) = (Asker::User(id), session.sockets.families());
         // Torrents' trackers come here too; and a scrape's path is always one that may be asked.
         let named_by = NamedBy::Torrent;
         self.ask(session, fetches, Waiting { asker, url, families, named_by, question });
@@ -198,7 +186,7 @@ impl Announces {
     /// Begins what waits and may run; nothing before it is known what we can listen on, since
     /// that is what datagrams leave by.
     pub(crate) fn start_waiting(&mut self, session: &mut Session, fetches: &mut Fetches) {
-        if session.listeners_pending > 0 {
+        if !session.sockets.are_listeners_known() {
             return;
         }
         while self.running.len() < session.config.bounds.announces {
@@ -369,7 +357,7 @@ impl Announces {
                 let result = result.and_then(Answer::into_scrape);
                 let swarms = result.map(|response| response.entries);
                 let notice = Notice::Scraped { scrape, swarms: swarms.map_err(|e| e.to_string()) };
-                session.act(Action::Notify(Box::new(notice)));
+                session.outbox.notify(notice);
             }
         }
     }
