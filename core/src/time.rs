@@ -53,7 +53,8 @@ impl Instant {
 
 /// Nanoseconds of a duration, saturating at 584 years.
 fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    let nanos = duration.as_secs().saturating_mul(1_000_000_000);
+    nanos.saturating_add(duration.subsec_nanos().into())
 }
 
 impl Add<Duration> for Instant {

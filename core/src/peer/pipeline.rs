@@ -36,6 +36,8 @@ const PROBE_TRIPS: u32 = 50;
 const PROBE_SAMPLES: u8 = 4;
 /// The rate is the best of this time and of what is begun of the next (chosen).
 const RATE_WINDOW: Duration = Duration::from_secs(3);
+/// What came is spread over this time at least, in nanoseconds (chosen: what clocks resolve).
+const LEAST_FLIGHT: u64 = 1_000_000;
 /// A request is late at the earliest after this (chosen).
 const SOONEST_LATE: Duration = Duration::from_secs(3);
 /// A request is late after this while no round trip was measured (chosen).
@@ -225,7 +227,7 @@ impl Pipeline {
         }
         let request = request?;
         self.reqq.answered(self.queue.len() + 1);
-        self.trip.add(now, now - request.sent_at, request.probe);
+        self.trip.add(now, request.sent_at, request.probe);
         self.rate.add(now, block.length, request.delivered);
         Some(request.standing)
     }
@@ -349,6 +351,10 @@ impl Pipeline {
     }
 
     fn position(&self, block: Block) -> Option<usize> {
+        // Peers answer in order: mostly it is the first.
+        if self.queue.front().is_some_and(|request| request.block == block) {
+            return Some(0);
+        }
         self.queue.iter().position(|request| request.block == block)
     }
 
@@ -363,7 +369,10 @@ impl Pipeline {
         if at >= self.on_the_way() {
             self.unsent -= 1;
         }
-        let request = self.queue.remove(at)?;
+        let request = match at {
+            0 => self.queue.pop_front(),
+            _ => self.queue.remove(at),
+        }?;
         self.given_up -= usize::from(request.standing != Standing::Awaited);
         Some(request)
     }
@@ -408,9 +417,9 @@ impl Patience {
 struct RoundTrip {
     /// Shortest since the last probe: the path.
     least: Option<Duration>,
-    /// Smoothed, and its variation (RFC 6298), queues included: what to expect.
-    smooth: Duration,
-    variation: Duration,
+    /// Smoothed, and its variation (RFC 6298), queues included: what to expect. In nanoseconds.
+    smooth: u64,
+    variation: u64,
     probing: bool,
     probe_samples: u8,
     probe_least: Duration,
@@ -418,15 +427,18 @@ struct RoundTrip {
 }
 
 impl RoundTrip {
-    fn add(&mut self, now: Instant, trip: Duration, probe: bool) {
+    fn add(&mut self, now: Instant, sent_at: Instant, probe: bool) {
+        let nanos = now.as_nanos().saturating_sub(sent_at.as_nanos());
+        let trip = Duration::from_nanos(nanos);
         let Some(least) = self.least else {
-            (self.smooth, self.variation) = (trip, trip / 2);
+            (self.smooth, self.variation) = (nanos, nanos / 2);
             (self.least, self.probed_at) = (Some(trip), now);
             return;
         };
         self.least = Some(least.min(trip));
-        self.variation = (self.variation * 3 + self.smooth.abs_diff(trip)) / 4;
-        self.smooth = (self.smooth * 7 + trip) / 8;
+        let differs_by = self.smooth.abs_diff(nanos);
+        self.variation = self.variation.saturating_mul(3).saturating_add(differs_by) / 4;
+        self.smooth = self.smooth.saturating_mul(7).saturating_add(nanos) / 8;
         if !(probe && self.probing) {
             return;
         }
@@ -449,7 +461,9 @@ impl RoundTrip {
 
     fn late_after(&self) -> Duration {
         match self.least {
-            Some(_) => self.smooth + self.variation * 4,
+            Some(_) => {
+                Duration::from_nanos(self.variation.saturating_mul(4).saturating_add(self.smooth))
+            }
             None => FIRST_LATE,
         }
     }
@@ -481,22 +495,26 @@ impl DeliveryRate {
     fn add(&mut self, now: Instant, bytes: u32, when_sent: Delivered) {
         self.delivered.bytes = self.delivered.bytes.saturating_add(bytes.into());
         self.delivered.at = now;
-        let over = (now - when_sent.at).max(Duration::from_millis(1)).as_nanos();
+        let over = now.as_nanos().saturating_sub(when_sent.at.as_nanos()).max(LEAST_FLIGHT);
         let came = self.delivered.bytes.saturating_sub(when_sent.bytes);
-        let per_s = u128::from(came) * 1_000_000_000 / over;
-        self.best_before = self.best_of_window_before(now);
-        self.best = if self.window == window_of(now) { self.best } else { 0 };
-        self.window = window_of(now);
-        self.best = self.best.max(u64::try_from(per_s).unwrap_or(u64::MAX));
+        let bytes_per_s = came.saturating_mul(1_000_000_000) / over;
+        let window = window_of(now);
+        if window != self.window {
+            self.best_before = self.best_before(window);
+            (self.best, self.window) = (0, window);
+        }
+        self.best = self.best.max(bytes_per_s);
     }
 
     fn best(&self, now: Instant) -> u64 {
-        let this = if self.window == window_of(now) { self.best } else { 0 };
-        this.max(self.best_of_window_before(now))
+        let window = window_of(now);
+        let this = if self.window == window { self.best } else { 0 };
+        this.max(self.best_before(window))
     }
 
-    fn best_of_window_before(&self, now: Instant) -> u64 {
-        match window_of(now).saturating_sub(self.window) {
+    /// The best of the window before this one.
+    fn best_before(&self, window: u64) -> u64 {
+        match window.saturating_sub(self.window) {
             0 => self.best_before,
             1 => self.best,
             _ => 0,

@@ -19,6 +19,8 @@ const RUN_LEN: u32 = 256 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct UploadQueue {
     queue: VecDeque<Upload>,
+    /// How many of them are being read or are ready: the first of the queue. The others wait.
+    begun: usize,
     /// Bytes being read, for requests that stand or were dropped since.
     reading: usize,
     /// Bytes ready to be sent.
@@ -81,6 +83,7 @@ impl UploadQueue {
         let Some(at) = self.queue.iter().position(|upload| upload.block == block) else {
             return false;
         };
+        self.begun -= usize::from(at < self.begun);
         if let Some(Upload { state: State::Ready(data), .. }) = self.queue.remove(at) {
             self.ready -= data.len();
         }
@@ -89,13 +92,13 @@ impl UploadQueue {
 
     /// Drops all requests and returns them in order.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = Block> + '_ {
-        self.ready = 0;
+        (self.begun, self.ready) = (0, 0);
         self.queue.drain(..).map(|upload| upload.block)
     }
 
     /// Whether a request has not begun to be read.
     pub(crate) fn has_waiting(&self) -> bool {
-        self.queue.iter().any(|upload| matches!(upload.state, State::Waiting))
+        self.begun < self.queue.len()
     }
 
     /// The next adjacent requests to read, if less than `limit` bytes are being read or ready.
@@ -103,19 +106,19 @@ impl UploadQueue {
         if self.reading + self.ready >= limit {
             return None;
         }
-        let first = self.queue.iter().position(|upload| matches!(upload.state, State::Waiting))?;
-        let start = self.queue[first].block;
+        let start = self.queue.get(self.begun)?.block;
         let longest = u32::try_from(limit).unwrap_or(u32::MAX).min(RUN_LEN);
         let mut run = BlockRun { piece: start.piece, begin: start.begin, length: 0 };
-        for upload in self.queue.range_mut(first..) {
+        for upload in self.queue.range_mut(self.begun..) {
             let block = upload.block;
             let adjacent =
                 block.piece == run.piece && block.begin == run.begin.saturating_add(run.length);
             let fits = run.length == 0 || run.length.saturating_add(block.length) <= longest;
-            if !matches!(upload.state, State::Waiting) || !adjacent || !fits {
+            if !adjacent || !fits {
                 break;
             }
             upload.state = State::Reading;
+            self.begun += 1;
             run.length += block.length;
         }
         self.reading += run.length as usize;
@@ -125,7 +128,7 @@ impl UploadQueue {
     /// A run was read: its blocks are ready, those of them that were not cancelled.
     pub(crate) fn run_read(&mut self, run: BlockRun, data: &Bytes) {
         self.reading = self.reading.saturating_sub(run.length as usize);
-        for upload in &mut self.queue {
+        for upload in self.queue.iter_mut().take(self.begun) {
             if matches!(upload.state, State::Reading) && run.covers(upload.block) {
                 let from = (upload.block.begin - run.begin) as usize;
                 let to = from + upload.block.length as usize;
@@ -141,10 +144,12 @@ impl UploadQueue {
     pub(crate) fn run_failed(&mut self, run: BlockRun) -> Vec<Block> {
         self.reading = self.reading.saturating_sub(run.length as usize);
         let mut failed = Vec::new();
+        let begun = &mut self.begun;
         self.queue.retain(|upload| {
             let dropped = matches!(upload.state, State::Reading) && run.covers(upload.block);
             if dropped {
                 failed.push(upload.block);
+                *begun -= 1;
             }
             !dropped
         });
@@ -164,6 +169,7 @@ impl UploadQueue {
         match self.queue.pop_front()? {
             Upload { block, state: State::Ready(data) } => {
                 self.ready -= data.len();
+                self.begun -= 1;
                 Some((block, data))
             }
             _ => None,
@@ -244,5 +250,26 @@ mod tests {
         assert!(queue.run_failed(run).is_empty());
         assert_eq!((queue.reading, queue.ready), (0, 0));
         assert_eq!(queue.len(), 1);
+    }
+
+    #[test]
+    fn what_waits_stays_behind_what_was_begun_whatever_is_cancelled_or_fails() {
+        let mut queue = UploadQueue::default();
+        for number in [0, 1, 2, 5, 6, 8] {
+            queue.push(block(0, number));
+        }
+        let first = queue.next_run(1 << 20).unwrap();
+        assert!(queue.cancel(block(0, 1)) && queue.cancel(block(0, 8)));
+        let second = queue.next_run(1 << 20).unwrap();
+        assert_eq!((second.begin, second.length), (5 * 16_384, 2 * 16_384));
+        assert!(!queue.has_waiting());
+        queue.push(block(0, 9));
+        assert_eq!(queue.run_failed(first), [block(0, 0), block(0, 2)]);
+        assert!(queue.has_waiting());
+        queue.run_read(second, &Bytes::from(vec![0; 2 * 16_384]));
+        assert_eq!(queue.pop_ready().map(|(block, _)| block), Some(block(0, 5)));
+        assert_eq!(queue.next_run(1 << 20).map(|run| run.begin), Some(9 * 16_384));
+        assert!(queue.clear().eq([block(0, 6), block(0, 9)]));
+        assert!(!queue.has_waiting() && queue.next_run(1 << 20).is_none());
     }
 }

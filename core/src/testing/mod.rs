@@ -52,6 +52,8 @@ pub struct Loopback<E> {
     /// An engine has taken a connection of another since all were asked what they want done.
     has_accepted: bool,
     events: VecDeque<(usize, Event)>,
+    /// What is gathered goes through here; empty in between.
+    gathered: Segments,
 }
 
 impl<E: Environment> Loopback<E> {
@@ -65,6 +67,7 @@ impl<E: Environment> Loopback<E> {
             refuses_strangers: false,
             has_accepted: false,
             events: networks.enumerate().collect(),
+            gathered: Segments::new(),
             nodes,
         }
     }
@@ -356,8 +359,8 @@ impl<E: Environment> Loopback<E> {
     }
 
     fn gather(&mut self, at: usize, conn: ConnId) -> BytesMut {
-        let (now, mut out) = (self.now, Segments::new());
-        self.nodes[at].call(|engine| engine.gather(now, conn, GATHERED, &mut out));
+        let (now, out) = (self.now, &mut self.gathered);
+        self.nodes[at].call(|engine| engine.gather(now, conn, GATHERED, out));
         out.take_all()
     }
 

@@ -28,7 +28,7 @@ use crate::torrent::upload::{
     Situation, leaf_hashes,
 };
 use crate::transport::ReadPause;
-use crate::wire::message::id;
+use crate::wire::message::{encode_block, encode_request, id};
 use crate::wire::{HashRequest, Message, Violation};
 
 impl Torrent {
@@ -174,7 +174,7 @@ impl Torrent {
         self.traffic.charge_words(now, self.id, words);
         peer.upload.choke_waits = false;
         for block in peer.download.asking.drain(..) {
-            Message::Request(block).encode(out);
+            encode_request(block, out);
         }
         peer.download.pipeline.gathered(now);
         if let Some(deadline) = peer.download.pipeline.deadline() {
@@ -208,8 +208,7 @@ impl Torrent {
                 let len = data.len();
                 let inside = |content: &Content| u64::from(content.geometry().padding_in(block));
                 padding += self.content.as_deref().map_or(0, inside);
-                Message::Piece { piece: block.piece, begin: block.begin, data: data.into() }
-                    .encode(out);
+                encode_block(block, data, out);
                 payload += len as u64;
                 len
             };

@@ -250,7 +250,7 @@ impl Torrent {
             }
             let bytes = data.split_to(block.length as usize);
             if let Some(kept) = self.download.keep(Source::LOCAL, None, block, bytes.into()) {
-                self.block_kept(session, block, &kept);
+                self.block_kept(session, block, kept);
             }
         }
     }

@@ -134,7 +134,7 @@ impl Torrent {
             peer.wire.useful_at = now;
         }
         match arrival {
-            Arrival::Kept(kept) => self.block_kept(session, block, &kept),
+            Arrival::Kept(kept) => self.block_kept(session, block, kept),
             Arrival::Redundant => self.traffic.was_redundant(counted),
             Arrival::Unrequested => {
                 self.traffic.was_redundant(counted);
@@ -147,9 +147,9 @@ impl Torrent {
     }
 
     /// A block that was missing is held: no other source needs to send it any more.
-    pub(super) fn block_kept(&mut self, session: &mut Session, block: Block, kept: &Kept) {
+    pub(super) fn block_kept(&mut self, session: &mut Session, block: Block, kept: Kept) {
         session.assembly_bytes += kept.added;
-        for source in kept.cancel() {
+        for source in kept.cancel {
             self.cancel_request(session, source, block);
         }
         if kept.completes_piece {

@@ -228,6 +228,20 @@ impl Message {
     }
 }
 
+/// Appends a piece message whose content is in one run: as [`Message::Piece`] is encoded.
+pub(crate) fn encode_block(block: Block, data: Bytes, out: &mut Segments) {
+    let numbers = [block.piece.0, block.begin];
+    let length = prefix(PIECE_HEADER_LEN - 4 + data.len());
+    out.put(&header::<PIECE_HEADER_LEN>(length, id::PIECE, &numbers));
+    out.push(data);
+}
+
+/// Appends a request: as [`Message::Request`] is encoded.
+pub(crate) fn encode_request(block: Block, out: &mut Segments) {
+    let numbers = [block.piece.0, block.begin, block.length];
+    out.put(&header::<17>(prefix(13), id::REQUEST, &numbers));
+}
+
 /// Length prefix, id and numbers, in that order; what remains of `N` is zero.
 fn header<const N: usize>(length: [u8; 4], id: u8, numbers: &[u32]) -> [u8; N] {
     let mut bytes = [0; N];
@@ -323,6 +337,19 @@ pub(super) mod tests {
         message.encode(&mut out);
         assert_eq!(out.len(), expected);
         out.take_all().to_vec()
+    }
+
+    #[test]
+    fn blocks_and_requests_are_written_as_their_messages_are() {
+        let block = Block { piece: PieceIndex(7), begin: 32_768, length: 5 };
+        let data = Bytes::from_static(b"block");
+        let (mut direct, mut by_message) = (Segments::new(), Segments::new());
+        encode_block(block, data.clone(), &mut direct);
+        encode_request(block, &mut direct);
+        Message::Piece { piece: block.piece, begin: block.begin, data: data.into() }
+            .encode(&mut by_message);
+        Message::Request(block).encode(&mut by_message);
+        assert_eq!(direct.take_all(), by_message.take_all());
     }
 
     #[test]

@@ -36,9 +36,12 @@ impl LateBlocks {
         }
     }
 
-    /// The block is here: all sources that are late with it, in the order in which they became so.
-    pub(super) fn take(&mut self, block: Block) -> SmallVec<[Source; 2]> {
-        self.0.remove(&block).unwrap_or_default()
+    /// The block is here: appends all sources that are late with it, in the order in which they became
+    /// so.
+    pub(super) fn take(&mut self, block: Block, to: &mut SmallVec<[Source; 2]>) {
+        if let Some(sources) = self.0.remove(&block) {
+            to.extend(sources);
+        }
     }
 }
 
@@ -57,8 +60,11 @@ mod tests {
             late.add(block(number), source(who));
         }
         late.remove(block(1), source(1));
-        assert!(late.take(block(1)).is_empty());
-        assert_eq!(late.take(block(0)).as_slice(), [source(2), source(1)]);
+        let mut taken = SmallVec::new();
+        late.take(block(1), &mut taken);
+        assert!(taken.is_empty());
+        late.take(block(0), &mut taken);
+        assert_eq!(taken.as_slice(), [source(2), source(1)]);
         assert!(late.0.is_empty());
     }
 }

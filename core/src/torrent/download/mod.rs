@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 
 use crate::peer::pipeline::Standing;
-use crate::picker::{PeerKey, Picker, Received};
+use crate::picker::{Picker, Received};
 use crate::piece::Block;
 use crate::time::Instant;
 use crate::torrent::download::assembly::Assembly;
@@ -76,16 +76,9 @@ pub(super) struct Kept {
     pub(super) added: usize,
     /// Whether the piece is complete: verify and write it.
     pub(super) completes_piece: bool,
-    also_requested_of: SmallVec<[PeerKey; 2]>,
-    late: SmallVec<[Source; 2]>,
-}
-
-impl Kept {
     /// The other sources of which the block was requested: these requests are to be
     /// [cancelled](Download::cancel).
-    pub(super) fn cancel(&self) -> impl Iterator<Item = Source> + '_ {
-        self.also_requested_of.iter().map(|key| Source::of(*key)).chain(self.late.iter().copied())
-    }
+    pub(super) cancel: SmallVec<[Source; 2]>,
 }
 
 impl Download {
@@ -152,11 +145,12 @@ impl Download {
         }
         let held = self.assembly.held_bytes();
         self.assembly.insert(self.picker.geometry(), block, data);
-        Some(Kept {
-            added: self.assembly.held_bytes() - held,
-            completes_piece: piece_complete,
-            also_requested_of: also_requested_by,
-            late: self.late.take(block),
-        })
+        let mut cancel = SmallVec::new();
+        if !also_requested_by.is_empty() {
+            cancel.extend(also_requested_by.into_iter().map(Source::of));
+        }
+        self.late.take(block, &mut cancel);
+        let added = self.assembly.held_bytes() - held;
+        Some(Kept { added, completes_piece: piece_complete, cancel })
     }
 }

@@ -7,6 +7,7 @@ use crate::bitfield::Bitfield;
 use crate::config::Config;
 use crate::merkle::HashRange;
 use crate::peer::PeerDownload;
+use crate::picker::PeerKey;
 use crate::piece::{BLOCK_LEN, Geometry, PieceIndex};
 use crate::piece_hash::PieceRoot;
 use crate::random::PolicyRng;
@@ -187,7 +188,7 @@ fn late_block_goes_to_another_source_and_is_cancelled_when_it_comes_from_there()
         }
     }
     let kept = kept(fast.send(&mut download, late, later));
-    assert_eq!(kept.cancel().collect::<Vec<_>>(), [slow.key]);
+    assert_eq!(kept.cancel.as_slice(), [slow.key]);
     assert!(download.cancel(slow.key, &mut slow.state, late, false), "it was sent to the source");
     assert!(!slow.state.pipeline.contains(late));
     assert!(download.underfilled(None).contains(&slow.key));
