@@ -2,8 +2,8 @@
 //! session over bytes.
 //!
 //! Trusted is what the platform trusts (or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name); where a
-//! platform has no roots, those of Mozilla that are compiled in. A host may be excepted by name,
-//! never all of them. Roots are read when the first connection needs them: most sessions have no
+//! platform has no roots, those of Mozilla that are compiled in. A server's own certificate may stand
+//! among them, as one that signed itself does. A host may be excepted by name, never all of them. Roots are read when the first connection needs them: most sessions have no
 //! HTTPS tracker.
 //!
 //! The end of a stream without TLS's own farewell is an ordinary end here: how long an answer is,
@@ -16,12 +16,14 @@ use std::sync::Arc;
 use bitswarm_core::Segments;
 use bitswarm_core::event::NetError;
 use bytes::{Bytes, BytesMut};
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, OtherError,
+    RootCertStore, SignatureScheme,
 };
 
 /// What is trusted, and for which hosts nothing is checked.
@@ -62,28 +64,101 @@ impl Trust {
             let verifier = Arc::new(AnyCertificate(provider));
             builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
         } else {
-            let verifier = WebPkiServerVerifier::builder_with_provider(roots(), provider)
+            let (roots, known) = trusted();
+            let by_chain = WebPkiServerVerifier::builder_with_provider(roots, provider)
                 .build()
                 .map_err(|error| Error::General(error.to_string()))?;
-            builder.with_webpki_verifier(verifier).with_no_client_auth()
+            let verifier = Arc::new(ChainOrItself { by_chain, known });
+            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
         };
         Ok(Arc::clone(kept.insert(Arc::new(config))))
     }
 }
 
-/// The platform's roots; those compiled in if it has none.
-fn roots() -> Arc<RootCertStore> {
+/// The platform's roots, or those compiled in if it has none; and the platform's certificates as they
+/// are.
+fn trusted() -> (Arc<RootCertStore>, Vec<CertificateDer<'static>>) {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "cannot read some of the platform's certificates");
     }
-    let (used, ignored) = roots.add_parsable_certificates(found.certs);
+    let (used, ignored) = roots.add_parsable_certificates(found.certs.iter().cloned());
     tracing::debug!(used, ignored, "the platform's certificates");
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    Arc::new(roots)
+    (Arc::new(roots), found.certs)
+}
+
+/// Takes a certificate that an authority stands for, or that is trusted itself.
+#[derive(Debug)]
+struct ChainOrItself {
+    by_chain: Arc<WebPkiServerVerifier>,
+    /// Certificates that are trusted, whatever they are of.
+    known: Vec<CertificateDer<'static>>,
+}
+
+impl ChainOrItself {
+    /// Whether nothing but its issuer speaks against a certificate that is trusted itself: nobody stands
+    /// for it, or it says that it is an authority's, as `openssl req -x509` makes them.
+    fn is_trusted_itself(&self, end_entity: &CertificateDer<'_>, why: &Error) -> bool {
+        let is_about_issuer = match why {
+            Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
+            // One that is called as its issuer is counts as that.
+            Error::InvalidCertificate(CertificateError::BadSignature) => true,
+            Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => {
+                matches!(why.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+            }
+            _ => false,
+        };
+        is_about_issuer && self.known.iter().any(|known| known == end_entity)
+    }
+}
+
+impl ServerCertVerifier for ChainOrItself {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain = &self.by_chain;
+        let verified =
+            chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            // Its dates were looked at before its issuer; its name was not.
+            Err(why) if self.is_trusted_itself(end_entity, &why) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.by_chain.verify_tls12_signature(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.by_chain.verify_tls13_signature(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.by_chain.supported_verify_schemes()
+    }
 }
 
 /// Takes every certificate, for hosts that the user excepts by name.

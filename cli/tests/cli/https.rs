@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd,
+};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -22,29 +24,62 @@ struct Server {
     authority: PathBuf,
 }
 
+/// A certificate of the server, and what to trust.
+struct Certified {
+    certificate: Certificate,
+    key: KeyPair,
+    trusted: String,
+}
+
+/// What stands in a server's certificate.
+fn params() -> CertificateParams {
+    CertificateParams::new(vec!["localhost".to_owned()]).unwrap()
+}
+
+/// The same, of one that says that it is an authority's, as `openssl req -x509` has it.
+fn as_authority() -> CertificateParams {
+    let mut params = params();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+}
+
+/// Signed by an authority.
+fn by_authority() -> Certified {
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let trusted = authority.self_signed(&authority_key).unwrap().pem();
+    let key = KeyPair::generate().unwrap();
+    let certificate = params().signed_by(&key, &Issuer::new(authority, authority_key)).unwrap();
+    Certified { certificate, key, trusted }
+}
+
+/// Signed by itself.
+fn by_itself(params: CertificateParams) -> Certified {
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    Certified { trusted: certificate.pem(), certificate, key }
+}
+
 impl Server {
     fn start() -> Self {
+        Server::with(by_authority())
+    }
+
+    fn with(certified: Certified) -> Self {
         let sandbox = Sandbox::new();
         sandbox.write("content", 50_000, 1);
         let torrent = fs::read(sandbox.torrent("content", "")).unwrap();
-
-        let authority_key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = sandbox.path("authority.pem");
-        fs::write(&authority, params.self_signed(&authority_key).unwrap().pem()).unwrap();
-        let issuer = Issuer::new(params, authority_key);
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &issuer).unwrap();
+        fs::write(&authority, certified.trusted).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+                vec![certified.certificate.der().clone()],
+                PrivateKeyDer::try_from(certified.key.serialize_der()).unwrap(),
             )
             .unwrap();
         let config = Arc::new(config);
@@ -97,6 +132,36 @@ fn a_torrent_comes_over_https_if_its_servers_certificate_is_trusted() {
     // The certificate names the host, not its address.
     let other = format!("info https://127.0.0.1:{}/content.torrent", server.port);
     server.run(&other, true).fails(6, &["127.0.0.1 is not trusted"]);
+}
+
+#[test]
+fn a_servers_own_certificate_may_be_what_is_trusted() {
+    let of_nobody = by_authority();
+    let of_nobody = Certified { trusted: of_nobody.certificate.pem(), ..of_nobody };
+    for certified in [by_itself(as_authority()), by_itself(params()), of_nobody] {
+        let server = Server::with(certified);
+        let url = |host: &str| format!("info https://{host}:{}/content.torrent", server.port);
+        let ended = server.run(&url("localhost"), true);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        // It stands for its own name alone, and only where it is trusted.
+        server.run(&url("127.0.0.1"), true).fails(6, &["127.0.0.1 is not trusted"]);
+        server.run(&url("localhost"), false).fails(6, &["localhost is not trusted"]);
+    }
+}
+
+#[test]
+fn a_trusted_certificate_stands_for_no_other_and_not_for_ever() {
+    let refused = |certified| {
+        let server = Server::with(certified);
+        let line = format!("info https://localhost:{}/content.torrent", server.port);
+        server.run(&line, true).fails(6, &["localhost is not trusted"]);
+    };
+    refused(Certified { trusted: by_itself(as_authority()).trusted, ..by_itself(as_authority()) });
+    for mut expired in [as_authority(), params()] {
+        (expired.not_before, expired.not_after) =
+            (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
+        refused(by_itself(expired));
+    }
 }
 
 #[test]
