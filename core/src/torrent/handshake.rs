@@ -73,7 +73,7 @@ impl Torrent {
             }
             return false;
         }
-        if let Some(crossed) = self.swarm.crossed(slot, theirs.peer_id, session.peer_id) {
+        if let Some(crossed) = self.swarm.crossed(slot, theirs.peer_id, session.peer_id, now) {
             let listens_at =
                 self.swarm.peers.get(crossed.loser).and_then(|peer| peer.wire.listens_at);
             self.drop_peer(session, crossed.loser, Ended::Useless);

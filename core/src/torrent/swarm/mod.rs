@@ -22,6 +22,10 @@ use crate::torrent::swarm::pex::Pex;
 /// Addresses whose history is kept (chosen: twenty times as many peers as a torrent has).
 const MOST_HISTORIES: usize = 1000;
 
+/// A connection that is so old did not cross one that begins now (chosen: longer than connecting and
+/// shaking hands take).
+const SETTLED: Duration = Duration::from_secs(30);
+
 /// The peers of one torrent.
 #[derive(Debug)]
 pub(super) struct Swarm {
@@ -67,17 +71,37 @@ impl Swarm {
     /// A second connection with the peer of `slot`, which has just said that it is `theirs`: which of
     /// the two to close.
     ///
-    /// Both sides must close the same one of two connections that crossed: the one that the peer with
-    /// the larger id opened. Of two in one direction the older stays.
-    pub(super) fn crossed(&self, slot: PeerSlot, theirs: PeerId, ours: PeerId) -> Option<Crossed> {
-        let peer = self.peers.get(slot)?;
-        let ip = peer.wire.remote.ip();
-        let (other, twin) = self.peers.iter().find(|(other, peer)| {
-            *other != slot && peer.wire.id == Some(theirs) && peer.wire.remote.ip() == ip
-        })?;
-        let incoming = peer.wire.incoming;
-        let we_are_smaller = ours.0 < theirs.0;
-        let new_stays = twin.wire.incoming != incoming && incoming != we_are_smaller;
+    /// Both sides must keep the same one of two connections that crossed: the one that the peer with
+    /// the smaller id opened. Of two in one direction the older stays.
+    ///
+    /// A peer may be connected by IPv4 and by IPv6. Of two that one side opened it closes the younger
+    /// itself: the other may have heard of them in another order. An id can be copied, an address
+    /// cannot: a connection that has lasted does not yield to one from elsewhere.
+    pub(super) fn crossed(
+        &self,
+        slot: PeerSlot,
+        theirs: PeerId,
+        ours: PeerId,
+        now: Instant,
+    ) -> Option<Crossed> {
+        let wire = &self.peers.get(slot)?.wire;
+        let ip = wire.remote.ip().to_canonical();
+        let is_at_other_family = |other: IpAddr| other.is_ipv4() != ip.is_ipv4();
+        let is_twin = |peer: &Peer| {
+            let other = peer.wire.remote.ip().to_canonical();
+            peer.wire.id == Some(theirs) && (other == ip || is_at_other_family(other))
+        };
+        let (other, twin) =
+            self.peers.iter().find(|(other, peer)| *other != slot && is_twin(peer))?;
+        let twin = &twin.wire;
+        let have_crossed = twin.incoming != wire.incoming;
+        let mut new_stays = have_crossed && wire.incoming != (ours.0 < theirs.0);
+        if is_at_other_family(twin.remote.ip().to_canonical()) {
+            if wire.incoming && !have_crossed {
+                return None;
+            }
+            new_stays &= now - twin.connected_at < SETTLED;
+        }
         Some(match new_stays {
             true => Crossed { loser: other, winner: slot },
             false => Crossed { loser: slot, winner: other },

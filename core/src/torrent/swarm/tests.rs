@@ -20,11 +20,20 @@ fn addr(host: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, host], 6881))
 }
 
+/// The same host by IPv6.
+fn addr_v6(host: u8) -> SocketAddr {
+    SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(host)], 6881))
+}
+
 /// A peer whose handshake is done.
 fn join(swarm: &mut Swarm, host: u8, incoming: bool, id: u8) -> PeerSlot {
-    let conn = ConnId::new(u32::from(host), 0);
+    join_from(swarm, addr(host), incoming, id)
+}
+
+fn join_from(swarm: &mut Swarm, remote: SocketAddr, incoming: bool, id: u8) -> PeerSlot {
+    let conn = ConnId::new(u32::from(remote.is_ipv6()), u32::from(id));
     let pieces = Some(PIECES);
-    let mut wire = PeerWire::new(conn, addr(host), incoming, Phase::Open, pieces, NOW);
+    let mut wire = PeerWire::new(conn, remote, incoming, Phase::Open, pieces, NOW);
     wire.id = Some(PeerId([id; 20]));
     let slot = swarm.insert(Peer::new(wire, pieces, &Config::default()));
     swarm.opened(slot, NOW);
@@ -48,10 +57,10 @@ fn of_two_connections_that_crossed_both_ends_close_the_same() {
         let mut swarm = swarm();
         let dialled = join(&mut swarm, 1, false, theirs);
         let came = join(&mut swarm, 1, true, theirs);
-        let crossed = swarm.crossed(came, PeerId([theirs; 20]), OURS);
+        let crossed = swarm.crossed(came, PeerId([theirs; 20]), OURS, NOW);
         let (winner, loser) = if ours_stays { (dialled, came) } else { (came, dialled) };
         assert_eq!(crossed, Some(Crossed { loser, winner }));
-        assert_eq!(swarm.crossed(dialled, PeerId([theirs; 20]), OURS), crossed);
+        assert_eq!(swarm.crossed(dialled, PeerId([theirs; 20]), OURS, NOW), crossed);
     }
 }
 
@@ -60,9 +69,51 @@ fn of_two_connections_in_one_direction_the_older_stays() {
     let mut swarm = swarm();
     let older = join(&mut swarm, 1, true, 9);
     let newer = join(&mut swarm, 1, true, 9);
-    let crossed = swarm.crossed(newer, PeerId([9; 20]), OURS);
+    let crossed = swarm.crossed(newer, PeerId([9; 20]), OURS, NOW);
     assert_eq!(crossed, Some(Crossed { loser: newer, winner: older }));
-    assert_eq!(swarm.crossed(newer, PeerId([8; 20]), OURS), None, "another peer");
+    assert_eq!(swarm.crossed(newer, PeerId([8; 20]), OURS, NOW), None, "another peer");
+}
+
+#[test]
+fn of_two_connections_by_two_families_both_ends_close_the_same() {
+    // Crossed: that of the peer with the smaller id stays, in whichever order they came.
+    for (theirs, ours_stays) in [(9, true), (2, false)] {
+        for first_is_v4 in [true, false] {
+            let mut swarm = swarm();
+            let (a, b) = if first_is_v4 { (addr(1), addr_v6(1)) } else { (addr_v6(1), addr(1)) };
+            let dialled = join_from(&mut swarm, a, false, theirs);
+            let came = join_from(&mut swarm, b, true, theirs);
+            let (winner, loser) = if ours_stays { (dialled, came) } else { (came, dialled) };
+            for newer in [dialled, came] {
+                let crossed = swarm.crossed(newer, PeerId([theirs; 20]), OURS, NOW);
+                assert_eq!(crossed, Some(Crossed { loser, winner }));
+            }
+        }
+    }
+    // Opened by one side: that one closes the younger, the other leaves it to it.
+    let mut swarm = swarm();
+    let older = join_from(&mut swarm, addr(1), false, 9);
+    let newer = join_from(&mut swarm, addr_v6(1), false, 9);
+    let crossed = swarm.crossed(newer, PeerId([9; 20]), OURS, NOW);
+    assert_eq!(crossed, Some(Crossed { loser: newer, winner: older }));
+    let mut swarm = self::swarm();
+    join_from(&mut swarm, addr(1), true, 9);
+    let newer = join_from(&mut swarm, addr_v6(1), true, 9);
+    assert_eq!(swarm.crossed(newer, PeerId([9; 20]), OURS, NOW), None);
+}
+
+#[test]
+fn who_copies_an_id_drives_out_nobody() {
+    let mut swarm = swarm();
+    let peer = join_from(&mut swarm, addr(1), false, 2);
+    let later = NOW + SETTLED;
+    let copy = join_from(&mut swarm, addr_v6(66), true, 2);
+    let crossed = swarm.crossed(copy, PeerId([2; 20]), OURS, later);
+    assert_eq!(crossed, Some(Crossed { loser: copy, winner: peer }));
+    // Two hosts of one family are two peers, whatever they call themselves.
+    let other = join(&mut swarm, 77, true, 2);
+    swarm.peers.remove(copy);
+    assert_eq!(swarm.crossed(other, PeerId([2; 20]), OURS, NOW), None);
 }
 
 #[test]
