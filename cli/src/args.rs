@@ -22,7 +22,9 @@ pub(crate) use create::{Create, Edit};
 pub(crate) use dht::{Dht, DhtAsking, DhtCommand, DhtOptions, DhtPut};
 pub(crate) use inspect::{Diff, Info, Lint, Magnet, Verify};
 pub(crate) use network::{Runtime, dht_config, listen_at, to_connect_from};
-pub(crate) use pages::{below, page_names};
+pub(crate) use pages::below;
+#[cfg(test)]
+pub(crate) use pages::page_names;
 pub(crate) use reporting::{Colour, Reporting};
 pub(crate) use services::{Demo, Metadata, Scrape, Tracker};
 pub(crate) use transfer::{Download, Inputs, Seed, Share, Transfer};
@@ -149,7 +151,7 @@ pub(crate) fn in_one_line(error: &clap::Error) -> String {
 
 /// The whole command, for manual pages and completions too.
 pub(crate) fn command() -> clap::Command {
-    let pages = page_names(&Cli::command());
+    let pages = pages::page_words(&Cli::command());
     with_hints(Cli::command()).mut_subcommand("man", |man| {
         man.mut_arg("command", |arg| arg.value_parser(PossibleValuesParser::new(pages)))
     })

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use clap::builder::PossibleValue;
 use clap::{Arg, Command, ValueHint};
 
 use crate::args::below;
@@ -21,8 +22,10 @@ enum Offer {
 
 impl Offer {
     fn of(arg: &Arg) -> Self {
+        let (values, name) =
+            (arg.get_possible_values(), |value: &PossibleValue| value.get_name().to_owned());
         let words: Vec<String> =
-            arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+            values.iter().filter(|value| !value.is_hide_set()).map(name).collect();
         match arg.get_value_hint() {
             _ if !words.is_empty() => Offer::Words(words),
             ValueHint::DirPath => Offer::Directories,

@@ -46,13 +46,14 @@ const HOMES: [(&str, &str); 2] = [
 const TRANSFER_CODES: &[&str] = &["0", "1", "2", "4", "6", "7", "8", "9", "11", "13", "15"];
 const READ_CODES: &[&str] = &["0", "1", "2", "4", "11"];
 
-/// The manual page with this name, or the overview; `None` if there is no such command.
-pub(crate) fn page(mut command: Command, name: Option<&str>) -> Option<Vec<u8>> {
+/// The manual page with this name, such as `dht lookup` or `dht-lookup`; the overview if it is empty.
+/// `None` if there is no such command.
+pub(crate) fn page(mut command: Command, name: &str) -> Option<Vec<u8>> {
     // Built, so that the pages of commands know their full name.
     command.build();
     let mut found = &command;
     let mut path = Vec::new();
-    let mut rest = name.unwrap_or_default();
+    let mut rest = name;
     while !rest.is_empty() {
         let fits = |sub: &&Command| {
             let after = rest.strip_prefix(sub.get_name());
@@ -382,7 +383,9 @@ mod tests {
     use crate::args::{self, page_names};
 
     fn text(name: Option<&str>) -> String {
-        String::from_utf8(page(args::command(), name).unwrap()).unwrap().replace("\\-", "-")
+        String::from_utf8(page(args::command(), name.unwrap_or_default()).unwrap())
+            .unwrap()
+            .replace("\\-", "-")
     }
 
     #[test]
@@ -410,8 +413,11 @@ mod tests {
         }
         let download = text(Some("download"));
         assert!(download.contains("XDG_STATE_HOME") && download.contains(".SH FILES"));
-        assert!(page(args::command(), Some("no-such")).is_none());
-        assert!(page(args::command(), Some("downloads")).is_none());
+        assert!(page(args::command(), "no-such").is_none());
+        assert!(page(args::command(), "downloads").is_none());
         assert_eq!(text(Some("dht lookup")), text(Some("dht-lookup")));
+        assert!(
+            page(args::command(), "lookup").is_none() && page(args::command(), "dht x").is_none()
+        );
     }
 }

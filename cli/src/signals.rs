@@ -24,9 +24,19 @@ const ECHO: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
+/// Whether interrupts were ignored when they were taken over, as a shell without job control has it for
+/// what it puts into the background.
+static WERE_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the process began with interrupts ignored.
+pub(crate) fn began_uninterruptible() -> bool {
+    WERE_IGNORED.load(Ordering::Relaxed) || is_ignored(SIGINT)
+}
+
 impl Interrupt {
     /// Takes the signals over from the system, which would end the process in the middle.
     pub(crate) fn catch() -> Result<Self, Failure> {
+        WERE_IGNORED.store(is_ignored(SIGINT), Ordering::Relaxed);
         let interrupt = Interrupt::default();
         interrupt.watch().map_err(|error| {
             Failure::new(Code::Unknown, format!("cannot watch for Ctrl-C: {error}"))

@@ -53,6 +53,6 @@ pub(crate) struct Completions {
 /// `bitswarm man`
 #[derive(Args, Debug)]
 pub(crate) struct Man {
-    /// The page of one command instead of the overview
-    pub(crate) command: Option<String>,
+    /// The page of one command, such as download or dht lookup, instead of the overview
+    pub(crate) command: Vec<String>,
 }

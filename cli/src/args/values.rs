@@ -18,15 +18,27 @@ pub(crate) enum Given<T> {
 }
 
 impl<T> Given<T> {
-    /// Parses what an option was given, and never fails.
-    fn of(option: &str, text: &str, parsed: Result<T, String>) -> Result<Self, String> {
-        Ok(parsed.map_or_else(
+    /// `name` is what the user calls the place where it stands: an option, or a setting.
+    fn of(name: &str, text: &str, parsed: Result<T, String>) -> Self {
+        parsed.map_or_else(
             |why| {
-                let message = format!("{option} {text:?}: {why}; going on without it");
+                let message = format!("{name} {text:?}: {why}; going on without it");
                 Given::Unusable(Failure::new(Code::Usage, message))
             },
             Given::Usable,
-        ))
+        )
+    }
+}
+
+impl Given<PeerName> {
+    pub(crate) fn peer(name: &str, text: &str) -> Self {
+        Given::of(name, text, PeerName::parse(text))
+    }
+}
+
+impl Given<String> {
+    pub(crate) fn tracker(name: &str, text: &str) -> Self {
+        Given::of(name, text, parse_tracker(text))
     }
 }
 
@@ -51,17 +63,17 @@ impl<T: Clone> Given<T> {
 
 /// A tracker, of several.
 pub(crate) fn tracker(text: &str) -> Result<Given<String>, String> {
-    Given::of("--tracker", text, parse_tracker(text))
+    Ok(Given::tracker("--tracker", text))
 }
 
 /// A peer, of several.
 pub(crate) fn peer(text: &str) -> Result<Given<PeerName>, String> {
-    Given::of("--peer", text, PeerName::parse(text))
+    Ok(Given::peer("--peer", text))
 }
 
 /// A DHT node to begin with, of several.
 pub(crate) fn bootstrap(text: &str) -> Result<Given<PeerName>, String> {
-    Given::of("--dht-bootstrap", text, PeerName::parse(text))
+    Ok(Given::peer("--dht-bootstrap", text))
 }
 
 /// A peer as the user names it: a host name or address, and a port.

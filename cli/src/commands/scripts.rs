@@ -27,9 +27,8 @@ pub(crate) fn completions(args: &Completions) -> Result<(), Failure> {
 
 /// Prints the manual page of bitswarm, or of one of its commands.
 pub(crate) fn man(args: &args::Man) -> Result<(), Failure> {
-    let name = args.command.as_deref();
-    let page = manual::page(args::command(), name).ok_or_else(|| {
-        let name = name.unwrap_or_default();
+    let name = args.command.join(" ");
+    let page = manual::page(args::command(), &name).ok_or_else(|| {
         Failure::new(Code::Usage, format!("there is no command {name}; see bitswarm --help"))
     })?;
     print_raw(&page)

@@ -1,12 +1,14 @@
 //! Settings as defaults of the parser: what the command line says outranks them by itself.
 
+use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 
 use super::{Config, Place, Setting};
+use crate::args::{Given, PeerName};
 use crate::exit::{Code, Failure};
 
 /// Settings that do not count in this run, by command and option.
@@ -50,11 +52,13 @@ impl Config {
             command.mut_subcommand(&name, |below| self.applied_to(below, top, without))
         });
         command.mut_args(|arg| {
-            let Some(long) = arg.get_long() else { return arg };
-            let is_out = without.contains(&(top.to_owned(), long.to_owned()));
+            let Some(long) = arg.get_long().map(str::to_owned) else { return arg };
+            let long = &long;
+            let is_out = without.contains(&(top.to_owned(), long.clone()));
             match self.setting(&Place::new(top, long)).filter(|_| !is_out) {
                 Some(setting) => {
                     let takes_values = arg.get_action().takes_values();
+                    let arg = self.traced(arg, long.as_str(), setting);
                     let arg = arg.default_values(setting.values.clone()).required(false);
                     // Help shows what everybody may see.
                     if takes_values { arg.hide_default_value(true) } else { arg }
@@ -62,6 +66,26 @@ impl Config {
                 None => arg,
             }
         })
+    }
+
+    /// Has an option whose bad values are left out say of those of a setting where they stand.
+    fn traced(&self, arg: Arg, long: &str, setting: &Setting) -> Arg {
+        let (option, origin) = (format!("--{long}"), self.origin(setting));
+        let values = setting.values.clone();
+        let name = move |text: &str| match values.iter().any(|value| value == text) {
+            true => origin.clone(),
+            false => option.clone(),
+        };
+        let kind = arg.get_value_parser().type_id();
+        if kind == TypeId::of::<Given<PeerName>>() {
+            let parse = move |text: &str| Ok::<_, String>(Given::peer(&name(text), text));
+            arg.value_parser(parse)
+        } else if kind == TypeId::of::<Given<String>>() {
+            let parse = move |text: &str| Ok::<_, String>(Given::tracker(&name(text), text));
+            arg.value_parser(parse)
+        } else {
+            arg
+        }
     }
 
     /// Settings that exclude what the command line says, or what a setting of more weight says.

@@ -44,6 +44,11 @@ impl Config {
         if let Some(path) = config.path.clone() {
             config.read(&path, &options)?;
         }
+        for (name, _) in env::vars_os().filter(|(_, value)| !value.is_empty()) {
+            options.find_variable(&name.to_string_lossy()).map_err(|why| {
+                Failure::new(Code::Usage, format!("{why}; unset {}", name.display()))
+            })?;
+        }
         config.settings.extend(
             options
                 .general()
@@ -75,14 +80,18 @@ impl Config {
     fn check(&self, options: &Options) -> Result<(), Failure> {
         self.settings.iter().try_for_each(|setting| {
             options.check(setting).map_err(|why| {
-                let name = setting.name();
-                let place = match (setting.source, &self.path) {
-                    (Source::File, Some(path)) => format!("{}: {name}", path.display()),
-                    _ => name,
-                };
-                Failure::new(Code::Usage, format!("{place}: {why}"))
+                Failure::new(Code::Usage, format!("{}: {why}", self.origin(setting)))
             })
         })
+    }
+
+    /// Where a setting stands, and its name there.
+    fn origin(&self, setting: &Setting) -> String {
+        let name = setting.name();
+        match (setting.source, &self.path) {
+            (Source::File, Some(path)) => format!("{}: {name}", path.display()),
+            _ => name,
+        }
     }
 
     /// What is to be said when others may read what is secret.

@@ -3,7 +3,7 @@
 use clap::error::ErrorKind;
 use clap::{ArgAction, Command};
 
-use super::setting::Setting;
+use super::setting::{PREFIX, Setting, variable};
 use crate::args;
 
 /// Commands that transfer or check torrents: a setting without a table holds for them.
@@ -22,6 +22,15 @@ const OF_ONE: [(&str, &str); 7] = [
     ("dht", "salt"),
     ("dht", "secret"),
     ("dht", "seq"),
+];
+
+/// Variables of this project's own tests, which run the binary: whole names, and beginnings.
+const OF_TESTS: [(&str, bool); 5] = [
+    ("BITSWARM_BIN", true),
+    ("BITSWARM_PEERS", true),
+    ("BITSWARM_INTEROP", false),
+    ("BITSWARM_CONFORMANCE_", false),
+    ("BITSWARM_TEST_", false),
 ];
 
 /// What only ever is meant for one run. A table can have it, if somebody insists.
@@ -118,6 +127,30 @@ impl Options {
         Err(format!("there is no option {long}; the nearest is {nearest}"))
     }
 
+    /// Whether a variable of the environment is a setting, or none of ours.
+    pub(super) fn find_variable(&self, name: &str) -> Result<(), String> {
+        let is_of_tests = |&(begin, is_whole): &(&str, bool)| match is_whole {
+            true => name == begin,
+            false => name.starts_with(begin),
+        };
+        if !name.starts_with(PREFIX) || OF_TESTS.iter().any(is_of_tests) {
+            return Ok(());
+        }
+        if self.general().any(|opt| variable(&opt.long) == name) {
+            return Ok(());
+        }
+        if let Some(owner) = self.0.iter().find(|opt| variable(&opt.long) == name) {
+            let (long, table) = (&owner.long, &owner.command);
+            return Err(format!(
+                "{name} sets nothing: {long} is an option of {table}; write it below [{table}] in \
+                 the file, see bitswarm config"
+            ));
+        }
+        let variables: Vec<String> = self.general().map(|opt| variable(&opt.long)).collect();
+        let nearest = nearest(name, variables.iter().map(String::as_str));
+        Err(format!("{name} sets nothing: there is no such option; the nearest is {nearest}"))
+    }
+
     /// Whether the option takes the value: what the parser would say of it.
     pub(super) fn check(&self, setting: &Setting) -> Result<(), String> {
         let is_meant = |opt: &&Opt| {
@@ -136,11 +169,13 @@ impl Opt {
         match values {
             [value] if self.is_flag => {
                 let is_flag = matches!(value.as_str(), "true" | "false");
-                return is_flag.then_some(()).ok_or_else(|| "write true or false".to_owned());
+                return is_flag
+                    .then_some(())
+                    .ok_or_else(|| format!("{value:?}: write true or false"));
             }
             [value] if self.long == "verbose" => {
                 let is_count = value.parse::<u8>().is_ok();
-                return is_count.then_some(()).ok_or_else(|| "write 0, 1 or 2".to_owned());
+                return is_count.then_some(()).ok_or_else(|| format!("{value:?}: write 0, 1 or 2"));
             }
             [_] => {}
             _ if !self.is_repeated => return Err("write one value".to_owned()),

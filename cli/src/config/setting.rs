@@ -3,7 +3,7 @@
 use bitswarm_core::http::Url;
 
 /// Before the name of an option, in the environment.
-const PREFIX: &str = "BITSWARM_";
+pub(super) const PREFIX: &str = "BITSWARM_";
 
 /// An option's value that is not given on the command line.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,8 +1,8 @@
 //! stderr: progress and messages.
 //!
 //! On a terminal each task has one line with a bar, redrawn in place at its end. Elsewhere (a log, a
-//! pipe, a terminal that cannot move its cursor or that belongs to another process now) each task
-//! writes one plain line every few seconds. With `--quiet` there is neither; with `--verbose` lines
+//! pipe, a terminal that cannot move its cursor or that the shell has now) each task writes one plain
+//! line every few seconds; while another program has the terminal, only when it ends. With `--quiet` there is neither; with `--verbose` lines
 //! are plain, so that bars and log lines do not overwrite each other.
 //!
 //! - `facts`: what is known of a task; `line`: how that is laid out, a pure function;
@@ -31,7 +31,7 @@ pub(crate) use facts::{Activity, Facts, Tone};
 use board::Board;
 use line::sentence;
 use screen::Screen;
-use terminal::Terminal;
+use terminal::{Holder, Terminal};
 
 /// Between two plain lines of one task (chosen: a log of an hour stays readable).
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -202,10 +202,13 @@ impl Inner {
                     self.draw();
                 }
             }
-            Form::Terminal(_) => {
+            Form::Terminal(terminal) => {
+                let is_free = terminal.holder() == Holder::Shell;
                 // What was drawn is somewhere above the shell's prompt.
                 self.screen.let_go();
-                self.write_plain();
+                if is_free {
+                    self.write_plain();
+                }
             }
             Form::Lines => self.write_plain(),
             Form::Silent => {}

@@ -3,13 +3,19 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+#[cfg(unix)]
+use rustix::process::{getpgid, getpgrp, getppid, getsid};
+#[cfg(unix)]
+use rustix::termios::tcgetpgrp;
 
 use super::screen::Dimensions;
 use crate::args::Colour;
 use crate::output::stderr_to_ask;
+use crate::signals::began_uninterruptible;
 
 /// Of a terminal that does not say how large it is.
 const USUAL: Dimensions = Dimensions { width: 80, rows: 24 };
@@ -28,11 +34,24 @@ fn decide(colour: Colour, no_color: bool, is_terminal: bool) -> bool {
     }
 }
 
+/// Who has the terminal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Holder {
+    /// It is ours to draw on.
+    Us,
+    /// The shell that put this process into the background: lines come between its prompts.
+    Shell,
+    /// A program in the foreground, which may draw on it: what is not asked for would be in its way.
+    Another,
+}
+
 /// A terminal on stderr.
 #[derive(Debug)]
 pub(super) struct Terminal {
     /// Set when the process goes on after it was stopped (Ctrl-Z).
     continued: Arc<AtomicBool>,
+    /// A shell without job control started it with `&`: it shares the foreground with what follows.
+    is_behind: bool,
 }
 
 impl Terminal {
@@ -45,7 +64,7 @@ impl Terminal {
         #[cfg(unix)]
         // Without it, lines may be drawn in the wrong place after Ctrl-Z: no reason to fail.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGCONT, Arc::clone(&continued));
-        Some(Terminal { continued })
+        Some(Terminal { continued, is_behind: is_behind() })
     }
 
     pub(super) fn size(&self) -> Dimensions {
@@ -56,10 +75,16 @@ impl Terminal {
         }
     }
 
-    /// Whether the terminal is ours to draw on: the shell may have put this process into the
-    /// background.
+    pub(super) fn holder(&self) -> Holder {
+        match holder() {
+            Holder::Us if self.is_behind => Holder::Another,
+            holder => holder,
+        }
+    }
+
+    /// Whether the terminal is ours to draw on.
     pub(super) fn is_ours(&self) -> bool {
-        is_foreground()
+        self.holder() == Holder::Us
     }
 
     /// Whether somebody else may have written since the last time: the process was stopped.
@@ -96,16 +121,29 @@ fn set(variable: &str) -> bool {
     env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
+/// Whether this is what a shell without job control makes of `command &`: interrupts are ignored, and
+/// stdin is not the terminal (POSIX, asynchronous lists).
+fn is_behind() -> bool {
+    cfg!(unix) && began_uninterruptible() && !io::stdin().is_terminal()
+}
+
 #[cfg(unix)]
-fn is_foreground() -> bool {
+fn holder() -> Holder {
     // A terminal that is not the one that controls this process has no foreground to be in.
-    rustix::termios::tcgetpgrp(stderr_to_ask())
-        .map_or(true, |group| group == rustix::process::getpgrp())
+    let Ok(foreground) = tcgetpgrp(stderr_to_ask()) else { return Holder::Us };
+    if foreground == getpgrp() {
+        return Holder::Us;
+    }
+    let is_parents = getppid().is_some_and(|parent| getpgid(Some(parent)) == Ok(foreground));
+    match is_parents || getsid(None) == Ok(foreground) {
+        true => Holder::Shell,
+        false => Holder::Another,
+    }
 }
 
 #[cfg(not(unix))]
-fn is_foreground() -> bool {
-    true
+fn holder() -> Holder {
+    Holder::Us
 }
 
 #[cfg(test)]

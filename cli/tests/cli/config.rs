@@ -146,8 +146,102 @@ fn what_is_wrong_with_settings_is_one_line_that_names_them() {
     let mut command = sandbox.command(["info", "t.torrent"]);
     command.env("BITSWARM_DOWN", "fast");
     ended(command).fails(2, &["BITSWARM_DOWN", "fast"]);
-    // Variables of others are none of ours.
-    let mut command = sandbox.command(["info", "t.torrent"]);
-    command.env("BITSWARM_PEERS", "/x").env("BITSWARM_NONSENSE", "1");
-    assert_eq!(ended(command).code, 0);
+    // A variable that is no setting is an error as a key is.
+    let with = |name: &str, value: &str| {
+        let mut command = sandbox.command(["info", "t.torrent"]);
+        command.env(name, value);
+        ended(command)
+    };
+    with("BITSWARM_DWON", "1M").fails(2, &["BITSWARM_DWON", "nearest is BITSWARM_DOWN", "unset"]);
+    with("BITSWARM_NODHT", "1").fails(2, &["BITSWARM_NODHT", "BITSWARM_NO_DHT"]);
+    with("BITSWARM_PIECE_LENGTH", "1M").fails(2, &["BITSWARM_PIECE_LENGTH", "[create]"]);
+    assert_eq!(with("BITSWARM_DWON", "").code, 0, "empty is unset");
+    // Those of our tests, and of others, are none.
+    for name in ["BITSWARM_PEERS", "BITSWARM_INTEROP", "BITSWARM_INTEROP_KEEP", "MY_BITSWARM"] {
+        assert_eq!(with(name, "/x").code, 0, "{name}");
+    }
+}
+
+/// Of each option that settings may give: a value that it does not take. The others take any text.
+const WRONG: [(&str, &str); 36] = [
+    ("bind", "999.1.1.1"),
+    ("check", "perhaps"),
+    ("color", "blue"),
+    ("dht-bootstrap", "no-port"),
+    ("down", "fast"),
+    ("files", "x-y"),
+    ("force", "perhaps"),
+    ("json", "perhaps"),
+    ("listen", "nowhere"),
+    ("max-peers", "0"),
+    ("no-dht", "perhaps"),
+    ("no-lsd", "perhaps"),
+    ("no-pex", "perhaps"),
+    ("overwrite", "perhaps"),
+    ("peer", "no-port"),
+    ("port", "70000"),
+    ("preallocate", "perhaps"),
+    ("quiet", "perhaps"),
+    ("runtime", "tokio"),
+    ("seed", "perhaps"),
+    ("seed-ratio", "much"),
+    ("seed-time", "long"),
+    ("sequential", "perhaps"),
+    ("stall-timeout", "soon"),
+    ("timeout", "soon"),
+    ("tracker", "t.example/announce"),
+    ("tracker-insecure", "https://t.example"),
+    ("up", "-1"),
+    ("verbose", "loud"),
+    ("create.piece-length", "1000"),
+    ("create.protocol", "v3"),
+    ("create.tracker", "t.example"),
+    ("demo.size", "0"),
+    ("demo.peers", "-1"),
+    ("dht.key", "xyz"),
+    ("edit.private", "perhaps"),
+];
+
+/// Options whose values are names of files and directories.
+const ANY_TEXT: [&str; 4] = ["data", "output", "record", "state-dir"];
+
+#[test]
+fn every_wrong_value_is_traced_to_where_it_stands() {
+    let sandbox = with_torrent();
+    let known = sandbox.run("config --json").json();
+    for value in known["values"].as_array().unwrap() {
+        let key = value["key"].as_str().unwrap();
+        let is_tried = WRONG.iter().any(|(tried, _)| *tried == key);
+        assert!(is_tried || ANY_TEXT.contains(&key), "{key} is not tried");
+    }
+    // What may be repeated is left out, where it is used; all else is refused at once.
+    let line = |key: &str| match key {
+        "peer" | "tracker" | "dht-bootstrap" => format!("download t.torrent -o data -q {LOCAL}"),
+        _ => "info t.torrent".to_owned(),
+    };
+    for (key, value) in WRONG {
+        let (table, name) = key.split_once('.').unwrap_or(("", key));
+        let table = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
+        write(&sandbox, &format!("{table}{name} = \"{value}\"\n"));
+        sandbox.run(&line(key)).fails(2, &["config.toml: ", name, value]);
+        write(&sandbox, "");
+        if !table.is_empty() {
+            continue;
+        }
+        let variable = format!("BITSWARM_{}", key.to_uppercase().replace('-', "_"));
+        let mut command = sandbox.command(line(key).split_whitespace());
+        command.env(&variable, value);
+        ended(command).fails(2, &[&variable, value]);
+    }
+    // The same words on the command line are not the file's.
+    write(&sandbox, "peer = \"here\"\n");
+    let line = format!("download t.torrent -o data -q {LOCAL}");
+    let ended = sandbox.run(&format!("{line} --peer there"));
+    ended.fails(2, &["--peer \"there\""]);
+    assert!(!ended.stderr.contains("config.toml"), "{}", ended.stderr);
+    // Others of a list are used.
+    write(&sandbox, "peer = [\"here\", \"127.0.0.1:1\"]\n");
+    let ended = sandbox.run(&line);
+    ended.fails(2, &["config.toml: peer \"here\"", "going on without it"]);
+    assert!(ended.stdout.contains("was complete already"), "{}", ended.stdout);
 }

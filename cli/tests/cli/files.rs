@@ -408,6 +408,10 @@ fn scripts_and_manual_pages_are_printed() {
         assert!(script.stdout.contains("download"), "{shell}");
     }
     assert!(sandbox.run("man").stdout.contains(".TH bitswarm 1"));
+    assert_eq!(sandbox.run("man dht lookup").stdout, sandbox.run("man dht-lookup").stdout);
+    assert!(sandbox.run("man dht lookup").stdout.contains("dht\\-lookup"));
+    sandbox.run("man lookup").fails(2, &["lookup"]);
+    sandbox.run("man dht download").fails(2, &["dht download"]);
     assert!(sandbox.run("man download").stdout.contains("stall"));
 }
 

@@ -96,6 +96,47 @@ fn a_terminal_without_a_movable_cursor_gets_plain_lines() {
     assert!(terminal.written().contains("seeding\r\n"), "{:?}", terminal.written());
 }
 
+/// A shell that a terminal of its own controls.
+fn shell(sandbox: &Sandbox, options: &str, script: &str) -> Terminal {
+    let mut shell = Command::new("bash");
+    let ours = command(sandbox, "xterm", "");
+    shell.args([options, script]).current_dir(ours.get_current_dir().unwrap());
+    for (name, value) in ours.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    Terminal::start(Terminal::controlled(&shell), 80, 24)
+}
+
+#[test]
+fn a_process_in_the_background_leaves_the_screen_to_the_foreground() {
+    // With job control, and as a script has it.
+    for options in ["-mc", "-c"] {
+        let sandbox = with_torrent("content");
+        let binary = env!("CARGO_BIN_EXE_bitswarm");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let local = "--bind 127.0.0.1 --no-dht --no-lsd";
+        let script = format!(
+            "{binary} seed t.torrent --data data {local} --port {port} & \
+             {binary} download t.torrent -o out {local} --port 0 --peer 127.0.0.1:{port} \
+             --down 40KiB; echo ended with $?; kill $!; wait"
+        );
+        let mut terminal = shell(&sandbox, options, &script);
+        terminal.wait_for("ended with 0");
+        terminal.end();
+        let written = terminal.written();
+        assert!(written.contains("[rate limit]"), "it took some time: {written:?}");
+        let front = written.split("ended with").next().unwrap();
+        assert!(!front.contains("seeding") && !front.contains("\ncontent: "), "{front:?}");
+        let rows = terminal.rows();
+        let bars = rows.iter().filter(|row| row.starts_with("content ")).count();
+        assert_eq!(bars, 1, "{rows:#?}");
+        assert!(rows.iter().any(|row| row.starts_with("out/content: complete")), "{rows:#?}");
+    }
+}
+
 #[test]
 fn a_process_in_the_background_draws_nothing_over_the_foreground() {
     let sandbox = with_torrent("content");
@@ -104,16 +145,7 @@ fn a_process_in_the_background_draws_nothing_over_the_foreground() {
         "{binary} seed t.torrent --data data {LOCAL} & \
          sleep 4; kill -TERM $!; wait $!; echo ended with $?"
     );
-    let mut shell = Command::new("bash");
-    let ours = command(&sandbox, "xterm", "");
-    shell.args(["-mc", &script]).current_dir(ours.get_current_dir().unwrap());
-    for (name, value) in ours.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    let mut terminal = Terminal::start(Terminal::controlled(&shell), 80, 24);
+    let mut terminal = shell(&sandbox, "-mc", &script);
     terminal.wait_for("ended with 0");
     assert_eq!(terminal.end(), 0);
     let written = terminal.written();
