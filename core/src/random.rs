@@ -76,6 +76,11 @@ impl SecretRng {
         bytes
     }
 
+    /// Fills a buffer with random bytes.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        self.0.fill_bytes(bytes);
+    }
+
     /// 32 random bits.
     pub fn next_u32(&mut self) -> u32 {
         self.0.next_u32()

@@ -5,6 +5,7 @@
 //! - [`stream`]: one stream: what carries it, how far it is set up, how it flows, what it is for.
 //! - [`dial`]: where connections are dialled from.
 //! - [`sockets`]: the sockets that are listened on, and the datagrams that wait for them.
+//! - [`mse`]: message stream encryption.
 //! - [`demux`]: which protocol a datagram belongs to.
 //!
 //! Nothing here knows torrents, trackers or the session: streams carry ids of their owners, and
@@ -13,6 +14,7 @@
 pub(crate) mod demux;
 pub(crate) mod dial;
 pub(crate) mod sockets;
+pub mod mse;
 pub(crate) mod stream;
 pub(crate) mod streams;
 
