@@ -13,8 +13,8 @@
 
 pub(crate) mod demux;
 pub(crate) mod dial;
-pub(crate) mod sockets;
 pub mod mse;
+pub(crate) mod sockets;
 pub(crate) mod stream;
 pub(crate) mod streams;
 
