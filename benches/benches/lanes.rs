@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::iter;
 
-use bitswarm_runtime_common::lanes::{PieceHashing, update_all};
+use bitswarm_runtime_common::multi_buffer::{PieceHashing, update_all};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sha1::{Digest, Sha1};
 

@@ -10,7 +10,7 @@ use bitswarm_core::Segments;
 use bitswarm_core::event::NetError;
 use bitswarm_core::http::client::Limits;
 use bitswarm_core::http::{
-    ClientExchange, Host, MAX_REDIRECTS, Progress, Request, Response, Scheme, Url, origin,
+    ClientExchange, MAX_REDIRECTS, Progress, Request, Response, Scheme, Url, UrlHost, origin,
 };
 use bitswarm_core::metainfo::MAX_METAINFO_LEN;
 use bitswarm_core::socket::Local;
@@ -136,8 +136,8 @@ impl Fetch<'_> {
     /// Where a connection to the host may go; at least one.
     fn addresses(&self, url: &Url) -> Result<Vec<SocketAddr>, Failure> {
         let found: Vec<SocketAddr> = match url.host() {
-            Host::Ip(ip) => vec![SocketAddr::new(*ip, url.port())],
-            Host::Name(name) => (&**name, url.port())
+            UrlHost::Ip(ip) => vec![SocketAddr::new(*ip, url.port())],
+            UrlHost::Name(name) => (&**name, url.port())
                 .to_socket_addrs()
                 .map_err(|error| {
                     let advice = "check its spelling and the network";

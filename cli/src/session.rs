@@ -12,7 +12,7 @@ use std::time::Duration;
 use bitswarm_core::TorrentId;
 use bitswarm_core::action::SocketKind;
 use bitswarm_core::config::{Config, RateLimits};
-use bitswarm_core::dht::{Stats, Wish, WishId};
+use bitswarm_core::dht::{DhtRequest, DhtRequestId, Stats};
 use bitswarm_core::event::NetError;
 use bitswarm_core::http::Url;
 use bitswarm_core::metainfo::Metainfo;
@@ -21,7 +21,7 @@ use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_core::tracker::ScrapeId;
 use bitswarm_runtime_common::disk::StateDirError;
-use bitswarm_runtime_common::{Client, ClientConfig, Events, STOP_TIMEOUT, StartError};
+use bitswarm_runtime_common::{Client, ClientConfig, Notices, STOP_TIMEOUT, StartError};
 
 use crate::args::{PeerName, Runtime, Transfer};
 use crate::exit::{Code, Failure};
@@ -41,7 +41,7 @@ const STATUSES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
-    events: Events,
+    notices: Notices,
     must_listen: MustListen,
     /// The addresses that the user named and that cannot be listened on. It goes on while there are
     /// others.
@@ -148,7 +148,7 @@ impl Session {
 
     fn begun(
         config: &ClientConfig,
-        (client, events): (Client, Events),
+        (client, notices): (Client, Notices),
         must_listen: MustListen,
     ) -> Self {
         output::outlives_its_reader();
@@ -156,13 +156,13 @@ impl Session {
         let named = if config.core.bind.is_empty() { 0 } else { listens.len() };
         let failed = RefCell::default();
         let record = config.record.clone();
-        Session { client, events, must_listen, failed, named, record }
+        Session { client, notices, must_listen, failed, named, record }
     }
 
     /// Waits for the next notice; `None` if none came in time, or none worth telling. A socket that had to be opened and
     /// could not be is a failure.
     pub(crate) fn next_notice(&self, timeout: Duration) -> Result<Option<Notice>, Failure> {
-        match self.events.next_timeout(timeout) {
+        match self.notices.next_timeout(timeout) {
             Ok(Notice::ListenFailed { addr, why, .. }) if is_missing_ipv6(addr, why) => Ok(None),
             Ok(Notice::ListenFailed { kind, addr, why, .. })
                 if self.must_listen == MustListen::Yes && self.is_last(addr.ip()) =>
@@ -201,10 +201,10 @@ impl Session {
         self.client.add_torrent(add).map_err(failed)
     }
 
-    /// Wishes for something in the DHT.
-    pub(crate) fn dht_wish(&self, wish: Wish) -> Result<WishId, Failure> {
+    /// Requests something in the DHT.
+    pub(crate) fn dht_request(&self, request: DhtRequest) -> Result<DhtRequestId, Failure> {
         let failed = |error| Failure::new(Code::Unknown, format!("cannot ask the DHT: {error}"));
-        self.client.dht_wish(wish).map_err(failed)
+        self.client.dht_request(request).map_err(failed)
     }
 
     /// Asks a tracker for the numbers of a swarm.

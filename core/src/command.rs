@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::RateLimits;
-use crate::dht::{Wish, WishId};
+use crate::dht::{DhtRequest, DhtRequestId};
 use crate::engine::{AddTorrentError, DhtError, NoSuchTorrent, Stopping};
 use crate::http::Url;
 use crate::id::TorrentId;
@@ -58,7 +58,7 @@ pub enum Command {
     },
     /// Look for something in the DHT, or have it stored there; `Notice::DhtDone` follows. It waits
     /// until the DHT has looked around (`Notice::DhtReady`). Answered by [`Reply::Dht`].
-    Dht(Box<Wish>),
+    Dht(Box<DhtRequest>),
     /// Ask a tracker for the numbers of swarms, of the first
     /// [`MAX_SCRAPE`](crate::tracker::MAX_SCRAPE) of these at most; `Notice::Scraped` follows.
     /// Answered by [`Reply::Scrape`].
@@ -91,7 +91,7 @@ pub enum Reply {
     /// It is done, if there is such a torrent.
     Torrent(Result<(), NoSuchTorrent>),
     /// Under which id the answer will come.
-    Dht(Result<WishId, DhtError>),
+    Dht(Result<DhtRequestId, DhtError>),
     /// Under which id the answer will come.
     Scrape(Result<ScrapeId, Stopping>),
 }
@@ -113,7 +113,7 @@ impl Reply {
     }
 
     /// The answer to `Dht`.
-    pub fn dht(self) -> Result<WishId, DhtError> {
+    pub fn dht(self) -> Result<DhtRequestId, DhtError> {
         let Reply::Dht(result) = self else { unreachable!("{self:?} from the DHT") };
         result
     }
@@ -192,8 +192,8 @@ pub trait Commands {
     }
 
     /// [`Command::Dht`]
-    fn dht_wish(&mut self, now: Instant, wish: Wish) -> Result<WishId, DhtError> {
-        self.command(now, Command::Dht(Box::new(wish))).dht()
+    fn dht_request(&mut self, now: Instant, request: DhtRequest) -> Result<DhtRequestId, DhtError> {
+        self.command(now, Command::Dht(Box::new(request))).dht()
     }
 
     /// [`Command::Scrape`]

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
-use crate::dht::{Outcome, WishId};
+use crate::dht::{DhtRequestId, DhtResult};
 use crate::disk::DiskError;
 use crate::id::TorrentId;
 use crate::net_error::NetError;
@@ -46,17 +46,17 @@ pub enum Notice {
         /// What.
         what: TorrentNotice,
     },
-    /// The DHT node has looked around: what is wished for is looked for from now on.
+    /// The DHT node has looked around: what is asked for is looked for from now on.
     DhtReady {
         /// Nodes that it knows.
         nodes: usize,
     },
-    /// Something that the user wished for in the DHT is done.
+    /// Something that the user asked for in the DHT is done.
     DhtDone {
-        /// Which wish.
-        wish: WishId,
+        /// Which request.
+        request: DhtRequestId,
         /// What came of it.
-        outcome: Box<Outcome>,
+        result: Box<DhtResult>,
     },
     /// A tracker was asked for the numbers of swarms.
     Scraped {

@@ -24,20 +24,20 @@
 //! let mut config = ClientConfig::default();
 //! config.core.listen = vec!["127.0.0.1:0".parse()?];
 //!
-//! let (seed, mut events) = start(&config)?;
-//! let listening = events.find_map(|notice| match notice {
+//! let (seed, mut notices) = start(&config)?;
+//! let listening = notices.find_map(|notice| match notice {
 //!     Notice::Listening { addr, .. } => Some(addr),
 //!     _ => None,
 //! });
 //! seed.add_torrent(AddTorrent::new(torrent.clone(), here))?;
 //!
-//! let (leech, mut events) = start(&config)?;
+//! let (leech, mut notices) = start(&config)?;
 //! let id = leech.add_torrent(AddTorrent::new(torrent, &there))?;
 //! leech.add_peers(id, listening.into_iter().collect())?;
 //! let finished = |notice: &Notice| {
 //!     matches!(notice, Notice::Torrent { what: TorrentNotice::Finished, .. })
 //! };
-//! events.find(finished).ok_or("the session ended early")?;
+//! notices.find(finished).ok_or("the session ended early")?;
 //! assert_eq!(std::fs::read(there.join("hello"))?, content);
 //! leech.stop(STOP_TIMEOUT)?;
 //! seed.stop(STOP_TIMEOUT)?;
@@ -54,7 +54,7 @@ use std::sync::Arc;
 
 use bitswarm_runtime_common::launch;
 pub use bitswarm_runtime_common::{
-    Client, ClientConfig, ClientError, Events, STOP_TIMEOUT, StartError, StoppedEarly,
+    Client, ClientConfig, ClientError, Notices, STOP_TIMEOUT, StartError, StoppedEarly,
 };
 
 use crate::ready::Ready;
@@ -63,7 +63,7 @@ use crate::task::Driving;
 /// Starts a session: a driver task of async-std on a thread of its own.
 ///
 /// The stream of notices that is returned misses nothing, the sockets' opening included.
-pub fn start(config: &ClientConfig) -> Result<(Client, Events), StartError> {
+pub fn start(config: &ClientConfig) -> Result<(Client, Notices), StartError> {
     let ready = Arc::new(Ready::default());
     let wake = Arc::clone(&ready);
     launch(config, wake, |host| rt::block_on_async_std(Driving::new(host, ready).run()))
@@ -71,7 +71,7 @@ pub fn start(config: &ClientConfig) -> Result<(Client, Events), StartError> {
 
 /// Starts a session as [`start`] does, with a driver task of smol.
 #[cfg(feature = "smol")]
-pub fn start_on_smol(config: &ClientConfig) -> Result<(Client, Events), StartError> {
+pub fn start_on_smol(config: &ClientConfig) -> Result<(Client, Notices), StartError> {
     let ready = Arc::new(Ready::default());
     let wake = Arc::clone(&ready);
     launch(config, wake, |host| rt::block_on_smol(Driving::new(host, ready).run()))

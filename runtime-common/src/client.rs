@@ -15,7 +15,7 @@ use std::time::Duration;
 use bitswarm_core::TorrentId;
 use bitswarm_core::command::{Command, Reply};
 use bitswarm_core::config::RateLimits;
-use bitswarm_core::dht::{Stats, Wish, WishId};
+use bitswarm_core::dht::{DhtRequest, DhtRequestId, Stats};
 use bitswarm_core::engine::{AddTorrentError, DhtError, NoSuchTorrent, Stopping};
 use bitswarm_core::http::Url;
 use bitswarm_core::metainfo::Metainfo;
@@ -24,10 +24,10 @@ use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
 use bitswarm_core::tracker::ScrapeId;
 
 use crate::config::{ClientConfig, StartError};
-use crate::events::Events;
 use crate::host::Host;
 use crate::inbox::{Input, Wake};
-use crate::session::Session;
+use crate::notices::Notices;
+use crate::recorded::Recorded;
 use crate::shared::{End, Shared};
 
 /// How long [`Client::stop`] usually waits (chosen: trackers get that long to hear of it).
@@ -110,8 +110,8 @@ impl Client {
 
     /// Looks for something in the DHT, or has it stored there. `Notice::DhtDone` follows with the
     /// id returned here.
-    pub fn dht_wish(&self, wish: Wish) -> Result<WishId, ClientError> {
-        self.command(Command::Dht(Box::new(wish)))?.dht().map_err(ClientError::Dht)
+    pub fn dht_request(&self, request: DhtRequest) -> Result<DhtRequestId, ClientError> {
+        self.command(Command::Dht(Box::new(request)))?.dht().map_err(ClientError::Dht)
     }
 
     /// Asks the tracker with this announce URL for the numbers of swarms; see `Command::Scrape`.
@@ -123,33 +123,33 @@ impl Client {
 
     /// How much the DHT node holds. `None`: there is none, or the session is over.
     pub fn dht_stats(&self) -> Option<Stats> {
-        self.call(|session, _| session.engine.engine().dht_stats()).ok().flatten()
+        self.call(|recorded, _| recorded.engine.engine().dht_stats()).ok().flatten()
     }
 
     /// How a torrent stands. `None`: it is not in the session, or the session is over.
     pub fn status(&self, id: TorrentId) -> Option<TorrentStatus> {
-        self.call(move |session, now| session.engine.engine().status(now, id)).ok().flatten()
+        self.call(move |recorded, now| recorded.engine.engine().status(now, id)).ok().flatten()
     }
 
     /// What a torrent is. `None`: only a magnet link is known of it, or it is not in the session.
     pub fn metainfo(&self, id: TorrentId) -> Option<Arc<Metainfo>> {
-        self.call(move |session, _| session.engine.engine().metainfo(id)).ok().flatten()
+        self.call(move |recorded, _| recorded.engine.engine().metainfo(id)).ok().flatten()
     }
 
     /// How every torrent stands, in a fixed order. Empty when the session is over.
     pub fn statuses(&self) -> Vec<TorrentStatus> {
-        self.call(|session, now| session.statuses(now, None, usize::MAX)).unwrap_or_default()
+        self.call(|recorded, now| recorded.statuses(now, None, usize::MAX)).unwrap_or_default()
     }
 
     /// The same of at most `most` torrents that come after one, or of the first: a session may have
     /// thousands, and a status takes more memory than an idle torrent should.
     pub fn statuses_after(&self, after: Option<TorrentId>, most: usize) -> Vec<TorrentStatus> {
-        self.call(move |session, now| session.statuses(now, after, most)).unwrap_or_default()
+        self.call(move |recorded, now| recorded.statuses(now, after, most)).unwrap_or_default()
     }
 
     /// Another stream of notices, of what happens from now on. The stream that the session was
     /// started with misses nothing.
-    pub fn events(&self) -> Events {
+    pub fn notices(&self) -> Notices {
         self.shared().listeners.listen()
     }
 
@@ -186,12 +186,12 @@ impl Client {
 
     fn call<R: Send + 'static>(
         &self,
-        run: impl FnOnce(&mut Session, bitswarm_core::Instant) -> R + Send + 'static,
+        run: impl FnOnce(&mut Recorded, bitswarm_core::Instant) -> R + Send + 'static,
     ) -> Result<R, ClientError> {
         let (sender, answer) = mpsc::sync_channel(1);
-        let call = Box::new(move |session: &mut Session, now| {
+        let call = Box::new(move |recorded: &mut Recorded, now| {
             // Nobody waits if the caller's thread is gone.
-            let _ = sender.send(run(session, now));
+            let _ = sender.send(run(recorded, now));
         });
         self.shared().inbox.push(Input::Call(call));
         // A call that will not be run is dropped, and its sender with it.
@@ -199,7 +199,7 @@ impl Client {
     }
 
     fn command(&self, command: Command) -> Result<Reply, ClientError> {
-        self.call(move |session, now| session.engine.command(now, command))
+        self.call(move |recorded, now| recorded.engine.command(now, command))
     }
 
     fn command_torrent(&self, command: Command) -> Result<(), ClientError> {
@@ -221,10 +221,10 @@ pub fn launch(
     config: &ClientConfig,
     wake: Arc<dyn Wake>,
     run: impl FnOnce(Host) + Send + 'static,
-) -> Result<(Client, Events), StartError> {
+) -> Result<(Client, Notices), StartError> {
     let shared = Arc::new(Shared::new(wake));
     let host = Host::new(config, Arc::clone(&shared))?;
-    let events = shared.listeners.listen();
+    let notices = shared.listeners.listen();
     let end = End(Arc::clone(&shared));
     let body = move || {
         let _end = end;
@@ -233,7 +233,7 @@ pub fn launch(
     let thread = thread::Builder::new().name("bitswarm".to_owned());
     let thread = thread.spawn(body).map_err(StartError::System)?;
     shared.runs_on(thread);
-    Ok((Client(Arc::new(Handle(shared))), events))
+    Ok((Client(Arc::new(Handle(shared))), notices))
 }
 
 impl Drop for Handle {

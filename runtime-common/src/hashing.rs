@@ -1,7 +1,7 @@
 //! Hashing the pieces of files with all processors, for tools that create or verify a torrent.
 //!
 //! Each thread takes the next few pieces, reads them in large chunks and hashes as it reads, several
-//! pieces side by side ([`crate::lanes`]) and for v1 and v2 at once. Memory is some chunks a thread and
+//! pieces side by side ([`crate::multi_buffer`]) and for v1 and v2 at once. Memory is some chunks a thread and
 //! the hashes, whatever the size of the files and pieces.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::piece::{Sha1Hash, Sha256Hash};
 
 use crate::disk::{FileCache, PieceReading, Scratch, Store, read_all};
-use crate::lanes::{PieceHashing, pieces_at_once};
+use crate::multi_buffer::{PieceHashing, pieces_at_once};
 
 /// A thread takes pieces of about this many bytes at once (chosen: neighbours on disk are read by
 /// one thread, and the threads end together).

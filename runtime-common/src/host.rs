@@ -34,8 +34,8 @@ use crate::config::{ClientConfig, StartError};
 use crate::disk::{DiskOptions, DiskPool, StateDir};
 use crate::inbox::Input;
 use crate::interfaces;
+use crate::recorded::Recorded;
 use crate::resolve::Resolver;
-use crate::session::Session;
 use crate::shared::Shared;
 use crate::tls::Trust;
 
@@ -46,7 +46,7 @@ const DISK_PATIENCE: Duration = Duration::from_millis(500);
 /// The engine, its clock, its disk and its resolver.
 #[derive(Debug)]
 pub struct Host {
-    session: Session,
+    recorded: Recorded,
     clock: Clock,
     /// When this turn began, or when the loop last said that time has passed.
     now: Instant,
@@ -79,11 +79,11 @@ impl Host {
         };
         let clock = Clock::start();
         let now = clock.now();
-        let mut session =
-            Session::new(config, seed, now, clock::wall(), Arc::clone(&shared.log_failure))?;
-        session.engine.handle(now, Event::Network(Box::new(interfaces::network())));
+        let mut recorded =
+            Recorded::new(config, seed, now, clock::wall(), Arc::clone(&shared.log_failure))?;
+        recorded.engine.handle(now, Event::Network(Box::new(interfaces::network())));
         Ok(Host {
-            session,
+            recorded,
             clock,
             now,
             disk: DiskPool::start(options, Box::new(disk_done)).map_err(StartError::System)?,
@@ -120,7 +120,7 @@ impl Host {
     /// Begins a turn: the clock is read and what applications and workers have put in is taken.
     pub fn begin_turn(&mut self) {
         self.refresh_now();
-        self.session.store_log();
+        self.recorded.store_log();
         self.shared.turns.fetch_add(1, Ordering::Relaxed);
         let halted = self.shared.inbox.take(&mut self.batch);
         self.finished |= halted;
@@ -130,45 +130,45 @@ impl Host {
     pub fn handle_next_input(&mut self) -> bool {
         let Some(input) = self.batch.pop_front() else { return false };
         match input {
-            Input::Event(event) => self.session.engine.handle(self.now, event),
-            Input::Call(call) => call(&mut self.session, self.now),
-            Input::Stop => drop(self.session.engine.command(self.now, Command::Stop)),
+            Input::Event(event) => self.recorded.engine.handle(self.now, event),
+            Input::Call(call) => call(&mut self.recorded, self.now),
+            Input::Stop => drop(self.recorded.engine.command(self.now, Command::Stop)),
         }
         true
     }
 
     /// Hands in something that happened to a socket.
     pub fn handle(&mut self, event: Event) {
-        self.session.engine.handle(self.now, event);
+        self.recorded.engine.handle(self.now, event);
     }
 
     /// Hands in `Timeout` if the deadline has come; whether it had.
     pub fn handle_timeout(&mut self) -> bool {
-        let due = self.session.engine.poll_timeout().is_some_and(|deadline| deadline <= self.now);
+        let due = self.recorded.engine.poll_timeout().is_some_and(|deadline| deadline <= self.now);
         if due {
-            self.session.engine.handle(self.now, Event::Timeout);
+            self.recorded.engine.handle(self.now, Event::Timeout);
         }
         due
     }
 
     /// Offers a connection that was accepted. `None`: it is not wanted, close it.
     pub fn accept(&mut self, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
-        self.session.engine.accept(self.now, socket, from)
+        self.recorded.engine.accept(self.now, socket, from)
     }
 
     /// What to do next.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.session.engine.poll_action()
+        self.recorded.engine.poll_action()
     }
 
     /// How long the engine can be left alone. `None`: until something happens.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.session.engine.poll_timeout()
+        self.recorded.engine.poll_timeout()
     }
 
     /// Bytes for a connection, in answer to `Action::Send`.
     pub fn gather(&mut self, conn: ConnId, limit: usize, out: &mut Segments) {
-        self.session.engine.gather(self.now, conn, limit, out);
+        self.recorded.engine.gather(self.now, conn, limit, out);
     }
 
     /// The next datagrams, at most so many, in answer to `Action::SendDatagrams`. `out` is empty.
@@ -178,7 +178,7 @@ impl Host {
         segments: usize,
         out: &mut BytesMut,
     ) -> Option<Transmit> {
-        self.session.engine.gather_datagrams(self.now, socket, segments, out)
+        self.recorded.engine.gather_datagrams(self.now, socket, segments, out)
     }
 
     /// Performs `Action::Disk`. What it returns has happened at once.
@@ -224,8 +224,8 @@ impl Host {
 
     /// Ends the workers. To be called last, after the sockets are closed.
     pub fn finish(self) {
-        let Host { mut session, disk, .. } = self;
-        session.finish_log();
+        let Host { mut recorded, disk, .. } = self;
+        recorded.finish_log();
         if !disk.shutdown(DISK_PATIENCE) {
             tracing::warn!("the disk is still busy with the session that ended");
         }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitswarm_core::{Event, Instant};
 
-use crate::session::Session;
+use crate::recorded::Recorded;
 
 /// Wakes an event loop from another thread. Each runtime brings its own.
 pub trait Wake: Send + Sync + 'static {
@@ -38,7 +38,7 @@ impl fmt::Debug for Input {
 }
 
 /// Runs on the engine's thread. It is dropped unrun if the session ends first.
-pub(crate) type Call = Box<dyn FnOnce(&mut Session, Instant) + Send>;
+pub(crate) type Call = Box<dyn FnOnce(&mut Recorded, Instant) + Send>;
 
 /// The queue and its alarm.
 pub(crate) struct Inbox {

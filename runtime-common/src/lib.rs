@@ -1,6 +1,6 @@
 //! What every bitswarm runtime shares: the blocking parts, and the handle that applications see.
 //!
-//! Applications: [`ClientConfig`] and a runtime's `start` give a [`Client`] and its [`Events`].
+//! Applications: [`ClientConfig`] and a runtime's `start` give a [`Client`] and its [`Notices`].
 //!
 //! Runtimes: [`launch`] gives the loop a [`Host`], which holds the engine and everything that is not
 //! the network: clock, disk, resolver, inputs from other threads. A loop that waits until sockets
@@ -15,16 +15,16 @@ mod client;
 mod clock;
 mod config;
 pub mod disk;
-mod events;
 pub mod hashing;
 mod host;
 mod inbox;
 pub mod interfaces;
-pub mod lanes;
+pub mod multi_buffer;
 pub mod multicast;
 pub mod net;
+mod notices;
+mod recorded;
 pub mod resolve;
-mod session;
 mod shared;
 pub mod signals;
 pub mod sockets;
@@ -34,6 +34,6 @@ pub mod tls;
 
 pub use client::{Client, ClientError, STOP_TIMEOUT, StoppedEarly, launch};
 pub use config::{ClientConfig, StartError};
-pub use events::Events;
 pub use host::Host;
 pub use inbox::Wake;
+pub use notices::Notices;

@@ -5,9 +5,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::events::Listeners;
 use crate::inbox::{Inbox, Wake};
-use crate::session::LogFailure;
+use crate::notices::Listeners;
+use crate::recorded::LogFailure;
 
 /// What the clients of a session share with its thread.
 #[derive(Debug)]

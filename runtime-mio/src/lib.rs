@@ -20,20 +20,20 @@
 //! let mut config = ClientConfig::default();
 //! config.core.listen = vec!["127.0.0.1:0".parse()?];
 //!
-//! let (seed, mut events) = start(&config)?;
-//! let listening = events.find_map(|notice| match notice {
+//! let (seed, mut notices) = start(&config)?;
+//! let listening = notices.find_map(|notice| match notice {
 //!     Notice::Listening { addr, .. } => Some(addr),
 //!     _ => None,
 //! });
 //! seed.add_torrent(AddTorrent::new(torrent.clone(), here))?;
 //!
-//! let (leech, mut events) = start(&config)?;
+//! let (leech, mut notices) = start(&config)?;
 //! let id = leech.add_torrent(AddTorrent::new(torrent, &there))?;
 //! leech.add_peers(id, listening.into_iter().collect())?;
 //! let finished = |notice: &Notice| {
 //!     matches!(notice, Notice::Torrent { what: TorrentNotice::Finished, .. })
 //! };
-//! events.find(finished).ok_or("the session ended early")?;
+//! notices.find(finished).ok_or("the session ended early")?;
 //! assert_eq!(std::fs::read(there.join("hello"))?, content);
 //! leech.stop(STOP_TIMEOUT)?;
 //! seed.stop(STOP_TIMEOUT)?;
@@ -47,7 +47,7 @@ mod registry;
 use std::sync::Arc;
 
 pub use bitswarm_runtime_common::{
-    Client, ClientConfig, ClientError, Events, STOP_TIMEOUT, StartError, StoppedEarly,
+    Client, ClientConfig, ClientError, Notices, STOP_TIMEOUT, StartError, StoppedEarly,
 };
 use bitswarm_runtime_common::{Wake, launch};
 use mio::{Poll, Waker};
@@ -57,7 +57,7 @@ use crate::registry::{Sockets, WAKER};
 /// Starts a session on a thread of its own.
 ///
 /// The stream of notices that is returned misses nothing, the sockets' opening included.
-pub fn start(config: &ClientConfig) -> Result<(Client, Events), StartError> {
+pub fn start(config: &ClientConfig) -> Result<(Client, Notices), StartError> {
     let poll = Poll::new().map_err(StartError::System)?;
     let sockets = poll.registry().try_clone().map(Sockets).map_err(StartError::System)?;
     let waker = Waker::new(poll.registry(), WAKER).map_err(StartError::System)?;

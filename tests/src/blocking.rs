@@ -19,7 +19,7 @@ use std::time::Duration;
 use bitswarm_core::action::{Close, SocketKind, SocketSpec};
 use bitswarm_core::event::{Datagram, NetError};
 use bitswarm_core::{Action, ConnId, Event, Instant, Segments, SocketId};
-use bitswarm_runtime_common::{Client, ClientConfig, Events, Host, StartError, Wake, launch, net};
+use bitswarm_runtime_common::{Client, ClientConfig, Host, Notices, StartError, Wake, launch, net};
 use bytes::BytesMut;
 use socket2::{SockRef, Socket};
 
@@ -34,7 +34,7 @@ const LINGER: Duration = Duration::from_secs(3);
 const REST: Duration = Duration::from_millis(250);
 
 /// Starts a session.
-pub fn start(config: &ClientConfig) -> Result<(Client, Events), StartError> {
+pub fn start(config: &ClientConfig) -> Result<(Client, Notices), StartError> {
     let (teller, news) = mpsc::sync_channel(NEWS);
     let wake = Arc::new(Teller(teller.clone()));
     launch(config, wake, |host| {

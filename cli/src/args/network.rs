@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use bitswarm_core::config::{Config, DhtConfig};
-use bitswarm_runtime_common::{Client, ClientConfig, Events, StartError};
+use bitswarm_runtime_common::{Client, ClientConfig, Notices, StartError};
 use clap::{Args, ValueEnum};
 
 use super::values::{self, Given, PeerName};
@@ -84,7 +84,7 @@ pub(crate) enum Runtime {
 
 impl Runtime {
     /// Starts a session on this runtime.
-    pub(crate) fn start(self, config: &ClientConfig) -> Result<(Client, Events), StartError> {
+    pub(crate) fn start(self, config: &ClientConfig) -> Result<(Client, Notices), StartError> {
         match self {
             Runtime::Mio => bitswarm_runtime_mio::start(config),
             Runtime::AsyncStd => bitswarm_runtime_async_std::start(config),

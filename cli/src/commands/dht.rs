@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bitswarm_core::bencode::{Document, Limits};
 use bitswarm_core::config::Config;
 use bitswarm_core::dht::store::item::{Item, ItemError, mutable_target, public_key};
-use bitswarm_core::dht::{NodeId, Outcome, Wish};
+use bitswarm_core::dht::{DhtRequest, DhtResult, NodeId};
 use bitswarm_core::notice::{Notice, Service};
 use bitswarm_runtime_common::ClientConfig;
 
@@ -43,8 +43,9 @@ fn carry_out(command: &DhtCommand) -> Result<(), Failure> {
     match command {
         DhtCommand::Lookup { torrent, asking } => {
             let infohash = input::infohash(torrent)?.into();
-            let wish = Wish::Peers { infohash, no_seeds: false, announce: None, enough: None };
-            tell_peers(&ask(asking, wish)?, &asking.options)
+            let request =
+                DhtRequest::Peers { infohash, no_seeds: false, announce: None, enough: None };
+            tell_peers(&ask(asking, request)?, &asking.options)
         }
         DhtCommand::Get { target, key, salt, asking } => {
             let salt = salt.as_deref().unwrap_or_default().as_bytes().to_vec();
@@ -56,12 +57,12 @@ fn carry_out(command: &DhtCommand) -> Result<(), Failure> {
                     return Err(Failure::new(Code::Usage, message));
                 }
             };
-            tell_item(&ask(asking, Wish::Get { target, salt })?, target, &asking.options)
+            tell_item(&ask(asking, DhtRequest::Get { target, salt })?, target, &asking.options)
         }
         DhtCommand::Put(args) => put(args),
         DhtCommand::Scrape { torrent, asking } => {
             let infohash = input::infohash(torrent)?.into();
-            tell_swarm(&ask(asking, Wish::Scrape { infohash })?, &asking.options)
+            tell_swarm(&ask(asking, DhtRequest::Scrape { infohash })?, &asking.options)
         }
         DhtCommand::Node { options, state_dir } => node(options, state_dir.as_deref()),
     }
@@ -85,32 +86,32 @@ fn must_listen(options: &DhtOptions) -> MustListen {
     MustListen::if_named(options.port.is_some() || !options.bind.is_empty())
 }
 
-/// What comes of a wish; a failure if no node answered.
-fn ask(asking: &DhtAsking, wish: Wish) -> Result<Outcome, Failure> {
+/// What comes of a request; a failure if no node answered.
+fn ask(asking: &DhtAsking, request: DhtRequest) -> Result<DhtResult, Failure> {
     let options = &asking.options;
     let interrupt = Interrupt::catch()?;
     let (config, must_listen) = (config(options, true), must_listen(options));
     let session = Session::start(options.driven.runtime, &config, must_listen)?;
-    let outcome = wait_for(&session, asking.timeout, wish, &interrupt);
+    let result = wait_for(&session, asking.timeout, request, &interrupt);
     session.stop();
-    outcome
+    result
 }
 
 fn wait_for(
     session: &Session,
     timeout: Duration,
-    wish: Wish,
+    request: DhtRequest,
     interrupt: &Interrupt,
-) -> Result<Outcome, Failure> {
+) -> Result<DhtResult, Failure> {
     let deadline = Instant::now() + timeout;
-    let id = session.dht_wish(wish)?;
+    let id = session.dht_request(request)?;
     while Instant::now() < deadline {
         if interrupt.is_set() {
             return Err(Failure::interrupted("the lookup was not done"));
         }
         match session.next_notice(PATIENCE)? {
-            Some(Notice::DhtDone { wish, outcome }) if wish == id => {
-                return if outcome.answered > 0 { Ok(*outcome) } else { Err(nobody()) };
+            Some(Notice::DhtDone { request, result }) if request == id => {
+                return if result.answered > 0 { Ok(*result) } else { Err(nobody()) };
             }
             Some(notice) => tell_unheard(session, &notice),
             None => {}
@@ -133,31 +134,31 @@ fn nobody() -> Failure {
     Failure::new(Code::NoPeers, format!("no DHT node answered; {advice}"))
 }
 
-fn tell_peers(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
-    for peer in &outcome.peers {
+fn tell_peers(result: &DhtResult, options: &DhtOptions) -> Result<(), Failure> {
+    for peer in &result.peers {
         match options.reporting.json {
             true => Object::event("peer").with("addr", peer.to_string()).print()?,
             false => print(&peer.to_string())?,
         }
     }
     if options.reporting.json {
-        done(outcome).with("peers", outcome.peers.len()).print()?;
+        done(result).with("peers", result.peers.len()).print()?;
     }
-    if outcome.peers.is_empty() {
-        let message = format!("none of {} knows a peer of this torrent", nodes(outcome.answered));
+    if result.peers.is_empty() {
+        let message = format!("none of {} knows a peer of this torrent", nodes(result.answered));
         return Err(Failure::verdict(Code::NoPeers, message));
     }
     Ok(())
 }
 
-fn tell_swarm(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
-    let Some((seeds, peers)) = outcome.swarm else {
-        tell_nothing(outcome, options)?;
-        let message = format!("none of {} counts this torrent's peers", nodes(outcome.answered));
+fn tell_swarm(result: &DhtResult, options: &DhtOptions) -> Result<(), Failure> {
+    let Some((seeds, peers)) = result.swarm else {
+        tell_nothing(result, options)?;
+        let message = format!("none of {} counts this torrent's peers", nodes(result.answered));
         return Err(Failure::verdict(Code::NoPeers, message));
     };
     match options.reporting.json {
-        true => done(outcome).with("seeds", seeds).with("downloaders", peers).print(),
+        true => done(result).with("seeds", seeds).with("downloaders", peers).print(),
         false => print(&format!(
             "about {}, {}",
             counted(seeds, "seed", "seeds"),
@@ -166,10 +167,10 @@ fn tell_swarm(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
     }
 }
 
-fn tell_item(outcome: &Outcome, target: NodeId, options: &DhtOptions) -> Result<(), Failure> {
-    let Some(item) = &outcome.item else {
-        tell_nothing(outcome, options)?;
-        let message = format!("none of {} has the item {target}", nodes(outcome.answered));
+fn tell_item(result: &DhtResult, target: NodeId, options: &DhtOptions) -> Result<(), Failure> {
+    let Some(item) = &result.item else {
+        tell_nothing(result, options)?;
+        let message = format!("none of {} has the item {target}", nodes(result.answered));
         return Err(Failure::verdict(Code::NoPeers, message));
     };
     let value = item.value();
@@ -181,7 +182,7 @@ fn tell_item(outcome: &Outcome, target: NodeId, options: &DhtOptions) -> Result<
         return print(&text);
     }
     let key = item.signed().map(|signed| hex(&signed.key));
-    done(outcome)
+    done(result)
         .with("target", target.to_string())
         .with("value", text)
         .with("value_hex", hex(value))
@@ -212,21 +213,21 @@ fn put(args: &DhtPut) -> Result<(), Failure> {
         }
     };
     let item = item.map_err(|error: ItemError| Failure::new(Code::BadInput, error.to_string()))?;
-    let wish = Wish::Put { item: (&item).into(), cas };
-    let outcome = ask(&args.asking, wish)?;
-    if outcome.stored == 0 {
-        tell_nothing(&outcome, &args.asking.options)?;
-        let why = outcome.refused.map_or("no answer".to_owned(), |code| code.to_string());
-        let message = format!("none of {} stored it: {why}", nodes(outcome.answered));
+    let request = DhtRequest::Put { item: (&item).into(), cas };
+    let result = ask(&args.asking, request)?;
+    if result.stored == 0 {
+        tell_nothing(&result, &args.asking.options)?;
+        let why = result.refused.map_or("no answer".to_owned(), |code| code.to_string());
+        let message = format!("none of {} stored it: {why}", nodes(result.answered));
         return Err(Failure::verdict(Code::NoPeers, message));
     }
     if !args.asking.options.reporting.json {
         return print(&item.target().to_string());
     }
     let key = item.signed().map(|signed| hex(&signed.key));
-    done(&outcome)
+    done(&result)
         .with("target", item.target().to_string())
-        .with("stored", outcome.stored)
+        .with("stored", result.stored)
         .with("seq", item.seq())
         .with("key", key)
         .print()
@@ -235,8 +236,8 @@ fn put(args: &DhtPut) -> Result<(), Failure> {
 /// The number of the newest item under this key, if there is one.
 fn newest(args: &DhtPut, secret: &[u8; 32], salt: &[u8]) -> Result<Option<i64>, Failure> {
     let target = mutable_target(&public_key(secret), salt);
-    let outcome = ask(&args.asking, Wish::Get { target, salt: salt.to_vec() })?;
-    Ok(outcome.item.and_then(|item| item.seq()))
+    let result = ask(&args.asking, DhtRequest::Get { target, salt: salt.to_vec() })?;
+    Ok(result.item.and_then(|item| item.seq()))
 }
 
 /// A secret key: 64 hexadecimal digits in a file.
@@ -330,14 +331,12 @@ fn tell_node(
 }
 
 /// The end of a JSON stream that has nothing else in it; why is said on stderr.
-fn tell_nothing(outcome: &Outcome, options: &DhtOptions) -> Result<(), Failure> {
-    if options.reporting.json { done(outcome).print() } else { Ok(()) }
+fn tell_nothing(result: &DhtResult, options: &DhtOptions) -> Result<(), Failure> {
+    if options.reporting.json { done(result).print() } else { Ok(()) }
 }
 
-fn done(outcome: &Outcome) -> Object {
-    Object::event("done")
-        .with("nodes_asked", outcome.asked)
-        .with("nodes_answered", outcome.answered)
+fn done(result: &DhtResult) -> Object {
+    Object::event("done").with("nodes_asked", result.asked).with("nodes_answered", result.answered)
 }
 
 /// So many nodes, in words.

@@ -10,7 +10,7 @@ use super::node_id::NodeId;
 use super::server::{Identity, Question};
 use super::table::{K, Table};
 use super::transactions::Late;
-use super::{Dht, Errand, Output};
+use super::{Dht, Output, QueryPurpose};
 use crate::time::Instant;
 
 impl Dht {
@@ -45,12 +45,12 @@ impl Dht {
             }
             Body::Response(ref response) => self.handle_response(now, from, &message, response),
             Body::Error(code) => {
-                if let Some((errand, was_slow)) =
+                if let Some((purpose, was_slow)) =
                     self.transactions.finish(from, message.transaction)
                 {
-                    self.pings -= usize::from(errand.is_ping());
+                    self.pings -= usize::from(purpose.is_ping());
                     self.vote(now, from, &message);
-                    self.errand_failed(now, errand, was_slow, Some(code));
+                    self.query_failed(now, purpose, was_slow, Some(code));
                 }
             }
         }
@@ -124,27 +124,27 @@ impl Dht {
         message: &Message<'_>,
         response: &Response<'_>,
     ) {
-        let Some((errand, was_slow)) = self.transactions.finish(from, message.transaction) else {
+        let Some((purpose, was_slow)) = self.transactions.finish(from, message.transaction) else {
             return;
         };
-        self.pings -= usize::from(errand.is_ping());
+        self.pings -= usize::from(purpose.is_ping());
         let contact = Contact { id: response.id, addr: from };
         let Some(table) = self.table_mut(from.is_ipv6()) else { return };
-        let other = errand.contact().filter(|asked| asked.id != response.id);
+        let other = purpose.contact().filter(|asked| asked.id != response.id);
         if response.id == table.own() || other.is_some() {
             // One that goes by several names is not to be known by any (BEP 45).
             if let Some(other) = other {
                 table.remove(other);
             }
-            return self.errand_failed(now, errand, was_slow, None);
+            return self.query_failed(now, purpose, was_slow, None);
         }
         self.server.limiter.prove(now, from);
         let next = self.table_mut(from.is_ipv6()).and_then(|table| table.replied(now, contact));
         self.ping(now, next);
         self.vote(now, from, message);
-        match errand {
-            Errand::Ping(_) | Errand::Meet(_) => {}
-            Errand::Look(id, ask) => {
+        match purpose {
+            QueryPurpose::Ping(_) | QueryPurpose::Meet(_) => {}
+            QueryPurpose::Look(id, ask) => {
                 let named = self.named(now, from, response);
                 let Some(search) = self.searches.get_mut(id) else { return };
                 let lookup = &mut search.lookup;
@@ -156,7 +156,7 @@ impl Dht {
                 }
                 self.drive(now, id);
             }
-            Errand::Store(id, _) => {
+            QueryPurpose::Store(id, _) => {
                 let Some(search) = self.searches.get_mut(id) else { return };
                 search.handle_stored(Ok(()));
                 self.settled(now, id, was_slow);
@@ -181,11 +181,11 @@ impl Dht {
         same.iter().filter(usable).copied().collect()
     }
 
-    pub(super) fn tell_peers(&mut self, purpose: super::Purpose, peers: Vec<SocketAddr>) {
-        if let super::Purpose::Wish(wish) = purpose
+    pub(super) fn tell_peers(&mut self, purpose: super::SearchPurpose, peers: Vec<SocketAddr>) {
+        if let super::SearchPurpose::Request(request) = purpose
             && !peers.is_empty()
         {
-            self.outputs.push_back(Output::Peers { wish, peers });
+            self.outputs.push_back(Output::Peers { request, peers });
         }
     }
 
@@ -207,47 +207,47 @@ impl Dht {
 
     // Nobody answers.
 
-    pub(super) fn handle_late(&mut self, now: Instant, late: Late<Errand>) {
+    pub(super) fn handle_late(&mut self, now: Instant, late: Late<QueryPurpose>) {
         match late {
-            Late::Slow(Errand::Look(id, ask)) => {
+            Late::Slow(QueryPurpose::Look(id, ask)) => {
                 if let Some(search) = self.searches.get_mut(id) {
                     search.lookup.handle_slow(ask);
                 }
                 self.drive(now, id);
             }
-            Late::Slow(Errand::Store(id, _)) => {
+            Late::Slow(QueryPurpose::Store(id, _)) => {
                 self.settled(now, id, false);
             }
-            Late::Slow(Errand::Ping(_) | Errand::Meet(_)) => {}
-            Late::Lost(errand) => {
-                self.pings -= usize::from(errand.is_ping());
-                if let Some(contact) = errand.contact()
+            Late::Slow(QueryPurpose::Ping(_) | QueryPurpose::Meet(_)) => {}
+            Late::Lost(purpose) => {
+                self.pings -= usize::from(purpose.is_ping());
+                if let Some(contact) = purpose.contact()
                     && let Some(table) = self.table_mut(contact.addr.is_ipv6())
                 {
                     let next = table.failed(now, contact);
                     self.ping(now, next);
                 }
-                self.errand_failed(now, errand, true, None);
+                self.query_failed(now, purpose, true, None);
             }
         }
     }
 
-    fn errand_failed(
+    fn query_failed(
         &mut self,
         now: Instant,
-        errand: Errand,
+        purpose: QueryPurpose,
         was_slow: bool,
         code: Option<ErrorCode>,
     ) {
-        match errand {
-            Errand::Ping(_) | Errand::Meet(_) => {}
-            Errand::Look(id, ask) => {
+        match purpose {
+            QueryPurpose::Ping(_) | QueryPurpose::Meet(_) => {}
+            QueryPurpose::Look(id, ask) => {
                 if let Some(search) = self.searches.get_mut(id) {
                     search.lookup.handle_failed(ask, was_slow);
                 }
                 self.drive(now, id);
             }
-            Errand::Store(id, _) => {
+            QueryPurpose::Store(id, _) => {
                 if let (Some(search), Some(code)) = (self.searches.get_mut(id), code) {
                     search.handle_stored(Err(code));
                 }

@@ -1,7 +1,7 @@
 //! The distributed hash table: a node of it, and what can be asked of it (BEP 5, with BEP 32, 33,
 //! 42, 43, 44, 45 and 51).
 //!
-//! [`Dht`] is a machine of its own: datagrams, times and wishes go in; datagrams, one deadline and
+//! [`Dht`] is a machine of its own: datagrams, times and requests go in; datagrams, one deadline and
 //! what was found come out. It is one node in each address family, with a table and an id of its
 //! own. A host with several addresses of a family runs one of these for each (BEP 45, "node
 //! behavior"). The parts:
@@ -12,7 +12,7 @@
 //! | `node_id` | distance, and which ids an address may have |
 //! | `table` | which nodes are remembered |
 //! | `transactions` | which answers are believed to be answers |
-//! | `wish` | what is asked of us, and its result |
+//! | `request` | what is asked of us, and its result |
 //! | `lookup`, `search` | whom to ask next, when that is enough, what is taken out of answers |
 //! | `server`, `store/`, `token`, `limiter` | what others are told, what is kept for them |
 //! | `votes` | what our own address is |
@@ -28,6 +28,7 @@ pub mod krpc;
 mod limiter;
 mod lookup;
 pub mod node_id;
+mod request;
 mod save;
 mod search;
 mod server;
@@ -39,7 +40,6 @@ mod token;
 mod transactions;
 mod upkeep;
 mod votes;
-mod wish;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -47,7 +47,7 @@ use std::net::{IpAddr, SocketAddr};
 use self::due::Upkeep;
 use self::krpc::{Contact, Message, Method, Query, Want, canonical};
 use self::lookup::Ask;
-use self::search::{Purpose, Search, Stage};
+use self::search::{Search, SearchPurpose, Stage};
 use self::server::Server;
 use self::store::bloom::Bloom;
 use self::table::{K, Table};
@@ -59,20 +59,20 @@ use crate::random::SecretRng;
 use crate::time::Instant;
 
 pub use node_id::{NodeId, is_exempt};
+pub use request::{Announce, DhtRequest, DhtRequestId, DhtResult, PutItem};
 pub use save::Saved;
 pub use server::AMPLIFICATION;
-pub use wish::{Announce, Outcome, Wish, WishId, WishItem};
 
 id_type!(
     /// One lookup under way.
     SearchId
 );
 
-/// Searches for wishes under way at once; past it, wishes wait their turn (chosen).
+/// Searches for requests under way at once; past it, requests wait their turn (chosen).
 const MOST_SEARCHES: usize = 24;
 
-/// Wishes that may wait; past it, they are refused (chosen).
-const MOST_WISHES: usize = 2048;
+/// Requests that may wait; past it, they are refused (chosen).
+const MOST_REQUESTS: usize = 2048;
 
 /// Pings under way at once; past it, newcomers are not looked at (chosen).
 const MOST_PINGS: usize = 64;
@@ -96,24 +96,24 @@ pub struct Settings {
 /// What comes out besides datagrams.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
-    /// The first look around is over: wishes are looked after from now on.
+    /// The first look around is over: requests are looked after from now on.
     Ready {
         /// Nodes that are known.
         nodes: usize,
     },
-    /// Peers of a torrent that are new to this wish.
+    /// Peers of a torrent that are new to this request.
     Peers {
         /// Whose.
-        wish: WishId,
+        request: DhtRequestId,
         /// Their addresses.
         peers: Vec<SocketAddr>,
     },
-    /// A wish is done; its id is dead.
+    /// A request is done; its id is dead.
     Done {
         /// Which one.
-        wish: WishId,
+        request: DhtRequestId,
         /// What came of it.
-        outcome: Box<Outcome>,
+        result: Box<DhtResult>,
     },
     /// Others see us at this address.
     ExternalAddress(IpAddr),
@@ -129,10 +129,10 @@ pub struct Dht {
     /// IPv4 and IPv6.
     tables: [Option<Table>; 2],
     votes: [Votes; 2],
-    transactions: Transactions<Errand>,
+    transactions: Transactions<QueryPurpose>,
     searches: Slab<SearchId, Search>,
-    wishes: Slab<WishId, Pending>,
-    waiting: VecDeque<(WishId, Wish)>,
+    requests: Slab<DhtRequestId, OpenRequest>,
+    waiting: VecDeque<(DhtRequestId, DhtRequest)>,
     server: Server,
     /// Where to begin when nobody is known.
     routers: Vec<SocketAddr>,
@@ -144,18 +144,18 @@ pub struct Dht {
     outputs: VecDeque<Output>,
 }
 
-/// A wish under way.
+/// A request under way.
 #[derive(Debug, Default)]
-struct Pending {
+struct OpenRequest {
     /// Its searches that are not done.
     searches: usize,
-    outcome: Outcome,
+    result: DhtResult,
     filters: Option<Box<(Bloom, Bloom)>>,
 }
 
 /// What a query of ours is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Errand {
+enum QueryPurpose {
     /// Whether a node is there.
     Ping(Contact),
     /// Who is there.
@@ -175,8 +175,8 @@ pub struct Stats {
     pub good_nodes: usize,
     /// Lookups under way.
     pub searches: usize,
-    /// Wishes that are not done.
-    pub wishes: usize,
+    /// Requests that are not done.
+    pub requests: usize,
     /// Queries under way.
     pub queries: usize,
     /// Swarms that we keep peers of for others.
@@ -197,7 +197,7 @@ impl Stats {
             nodes: self.nodes + other.nodes,
             good_nodes: self.good_nodes + other.good_nodes,
             searches: self.searches + other.searches,
-            wishes: self.wishes + other.wishes,
+            requests: self.requests + other.requests,
             queries: self.queries + other.queries,
             swarms: self.swarms + other.swarms,
             peers: self.peers + other.peers,
@@ -219,7 +219,7 @@ impl Dht {
             votes: Default::default(),
             transactions: Transactions::new(),
             searches: Slab::new(),
-            wishes: Slab::new(),
+            requests: Slab::new(),
             waiting: VecDeque::new(),
             server: Server::new(now, &mut rng),
             routers: Vec::new(),
@@ -293,31 +293,32 @@ impl Dht {
     pub fn meet(&mut self, now: Instant, addr: SocketAddr) {
         let addr = canonical(addr);
         if addr.port() != 0 && self.pings < MOST_PINGS && self.table(addr.is_ipv6()).is_some() {
-            self.ask(now, addr, Errand::Meet(addr), None);
+            self.ask(now, addr, QueryPurpose::Meet(addr), None);
         }
     }
 
-    /// Wishes for something. `None`: too much was wished for already, or an item does not verify.
+    /// Requests something. `None`: too much was asked for already, or an item does not verify.
     /// It is looked for once the first look around is over.
-    pub fn wish(&mut self, now: Instant, wish: Wish) -> Option<WishId> {
-        if self.wishes.len() >= MOST_WISHES {
+    pub fn request(&mut self, now: Instant, request: DhtRequest) -> Option<DhtRequestId> {
+        if self.requests.len() >= MOST_REQUESTS {
             return None;
         }
         // What cannot be looked for is noticed here, not when its turn comes.
-        Search::new(Purpose::Upkeep, wish.clone(), false)?;
-        let id = self.wishes.insert(Pending::default());
-        self.waiting.push_back((id, wish));
+        Search::new(SearchPurpose::Upkeep, request.clone(), false)?;
+        let id = self.requests.insert(OpenRequest::default());
+        self.waiting.push_back((id, request));
         self.start_waiting(now);
         Some(id)
     }
 
-    /// Nobody waits for a wish any more; nothing comes out for it.
-    pub fn forget(&mut self, wish: WishId) {
-        self.wishes.remove(wish);
-        self.waiting.retain(|(id, _)| *id != wish);
-        let purpose = Purpose::Wish(wish);
-        let of_wish = |(id, search): (SearchId, &Search)| (search.purpose == purpose).then_some(id);
-        let searches: Vec<SearchId> = self.searches.iter().filter_map(of_wish).collect();
+    /// Nobody waits for a request any more; nothing comes out for it.
+    pub fn forget(&mut self, request: DhtRequestId) {
+        self.requests.remove(request);
+        self.waiting.retain(|(id, _)| *id != request);
+        let purpose = SearchPurpose::Request(request);
+        let of_request =
+            |(id, search): (SearchId, &Search)| (search.purpose == purpose).then_some(id);
+        let searches: Vec<SearchId> = self.searches.iter().filter_map(of_request).collect();
         for id in searches {
             self.searches.remove(id);
         }
@@ -345,7 +346,7 @@ impl Dht {
             nodes: tables().map(Table::len).sum(),
             good_nodes: tables().map(|table| table.good(now)).sum(),
             searches: self.searches.len(),
-            wishes: self.wishes.len(),
+            requests: self.requests.len(),
             queries: self.transactions.len(),
             swarms: self.server.peers.swarms(),
             peers: self.server.peers.len(),
@@ -356,27 +357,27 @@ impl Dht {
 
     // Searches.
 
-    /// Begins with wishes that wait, as many as may run at once.
+    /// Begins with requests that wait, as many as may run at once.
     fn start_waiting(&mut self, now: Instant) {
         while self.upkeep.is_ready() && self.searches.len() < MOST_SEARCHES {
-            let Some((id, wish)) = self.waiting.pop_front() else { return };
+            let Some((id, request)) = self.waiting.pop_front() else { return };
             for v6 in [false, true] {
                 if self.table(v6).is_some()
-                    && let Some(pending) = self.wishes.get_mut(id)
+                    && let Some(pending) = self.requests.get_mut(id)
                 {
                     pending.searches += 1;
-                    self.start(now, Purpose::Wish(id), wish.clone(), v6);
+                    self.start(now, SearchPurpose::Request(id), request.clone(), v6);
                 }
             }
-            if self.wishes.get(id).is_some_and(|pending| pending.searches == 0) {
-                self.wish_done(id);
+            if self.requests.get(id).is_some_and(|pending| pending.searches == 0) {
+                self.request_done(id);
             }
         }
     }
 
     /// Begins a search with the nodes that are known, and with whom to ask when these are too few.
-    fn start(&mut self, now: Instant, purpose: Purpose, wish: Wish, v6: bool) {
-        let Some(mut search) = Search::new(purpose, wish, v6) else { return };
+    fn start(&mut self, now: Instant, purpose: SearchPurpose, request: DhtRequest, v6: bool) {
+        let Some(mut search) = Search::new(purpose, request, v6) else { return };
         let target = search.lookup.target();
         let Some(table) = self.table(v6) else { return };
         let mut nodes = table.closest(&target, 2 * K, now);
@@ -421,7 +422,7 @@ impl Dht {
             Ask::Node(contact) => contact.addr,
             Ask::Stranger(addr) => addr,
         };
-        if !self.ask(now, to, Errand::Look(id, ask), Some(question))
+        if !self.ask(now, to, QueryPurpose::Look(id, ask), Some(question))
             && let Some(search) = self.searches.get_mut(id)
         {
             search.lookup.handle_failed(ask, false);
@@ -435,9 +436,9 @@ impl Dht {
             let contact = place.contact;
             let token = place.token.unwrap_or_default();
             let Some(method) = search.store_query(&contact, &token) else { continue };
-            let errand = Errand::Store(id, contact);
+            let purpose = QueryPurpose::Store(id, contact);
             let Some(transaction) =
-                self.transactions.begin(now, &mut self.rng, contact.addr, errand)
+                self.transactions.begin(now, &mut self.rng, contact.addr, purpose)
             else {
                 continue;
             };
@@ -455,29 +456,31 @@ impl Dht {
     fn search_done(&mut self, now: Instant, id: SearchId) {
         let Some(search) = self.searches.remove(id) else { return };
         match search.purpose {
-            Purpose::Upkeep => {}
-            Purpose::Bootstrap => self.looked_around(now),
-            Purpose::Wish(wish) => {
-                let Some(pending) = self.wishes.get_mut(wish) else { return };
-                search.finish(&mut pending.outcome, &mut pending.filters);
+            SearchPurpose::Upkeep => {}
+            SearchPurpose::Bootstrap => self.looked_around(now),
+            SearchPurpose::Request(request) => {
+                let Some(pending) = self.requests.get_mut(request) else { return };
+                search.finish(&mut pending.result, &mut pending.filters);
                 pending.searches = pending.searches.saturating_sub(1);
                 if pending.searches == 0 {
-                    self.wish_done(wish);
+                    self.request_done(request);
                 }
             }
         }
         self.start_waiting(now);
     }
 
-    fn wish_done(&mut self, wish: WishId) {
-        let Some(Pending { mut outcome, filters, .. }) = self.wishes.remove(wish) else { return };
-        outcome.swarm = filters.map(|filters| {
+    fn request_done(&mut self, request: DhtRequestId) {
+        let Some(OpenRequest { mut result, filters, .. }) = self.requests.remove(request) else {
+            return;
+        };
+        result.swarm = filters.map(|filters| {
             let count = |filter: &Bloom| filter.estimate().round() as u64;
             (count(&filters.0), count(&filters.1))
         });
-        outcome.samples.sort_unstable();
-        outcome.samples.dedup();
-        self.outputs.push_back(Output::Done { wish, outcome: Box::new(outcome) });
+        result.samples.sort_unstable();
+        result.samples.dedup();
+        self.outputs.push_back(Output::Done { request, result: Box::new(result) });
     }
 
     // Queries.
@@ -486,7 +489,7 @@ impl Dht {
         if let Some(contact) = contact
             && self.pings < MOST_PINGS
         {
-            self.ask(now, contact.addr, Errand::Ping(contact), None);
+            self.ask(now, contact.addr, QueryPurpose::Ping(contact), None);
         }
     }
 
@@ -495,13 +498,13 @@ impl Dht {
         &mut self,
         now: Instant,
         to: SocketAddr,
-        errand: Errand,
+        purpose: QueryPurpose,
         method: Option<Method<'_>>,
     ) -> bool {
-        let Some(transaction) = self.transactions.begin(now, &mut self.rng, to, errand) else {
+        let Some(transaction) = self.transactions.begin(now, &mut self.rng, to, purpose) else {
             return false;
         };
-        self.pings += usize::from(errand.is_ping());
+        self.pings += usize::from(purpose.is_ping());
         let data = self.query(to, &transaction, method.unwrap_or(Method::Ping));
         self.transmit(to, data);
         true
@@ -543,18 +546,18 @@ impl Dht {
     }
 }
 
-impl Errand {
+impl QueryPurpose {
     fn is_ping(self) -> bool {
-        matches!(self, Errand::Ping(_) | Errand::Meet(_))
+        matches!(self, QueryPurpose::Ping(_) | QueryPurpose::Meet(_))
     }
 
     /// Whom it was sent to, if that is known.
     fn contact(self) -> Option<Contact> {
         match self {
-            Errand::Ping(contact)
-            | Errand::Store(_, contact)
-            | Errand::Look(_, Ask::Node(contact)) => Some(contact),
-            Errand::Meet(_) | Errand::Look(_, Ask::Stranger(_)) => None,
+            QueryPurpose::Ping(contact)
+            | QueryPurpose::Store(_, contact)
+            | QueryPurpose::Look(_, Ask::Node(contact)) => Some(contact),
+            QueryPurpose::Meet(_) | QueryPurpose::Look(_, Ask::Stranger(_)) => None,
         }
     }
 }

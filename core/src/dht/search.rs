@@ -1,4 +1,4 @@
-//! What a search for a wish collects.
+//! What a search for a request collects.
 //!
 //! A [`Search`] is one lookup in one family with a purpose: it knows which query to send, takes
 //! what it looks for out of answers (and believes items only if they verify), and after the lookup
@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use super::krpc::{Contact, ErrorCode, Method, Response, is_plausible};
 use super::lookup::{Answered, Lookup};
 use super::node_id::NodeId;
+use super::request::{Announce, DhtRequest, DhtRequestId, DhtResult};
 use super::store::bloom::Bloom;
 use super::store::item::{Item, mutable_target};
-use super::wish::{Announce, Outcome, Wish, WishId};
 
 /// Peers that one search collects; past it, more are ignored (chosen).
 const MOST_PEERS: usize = 2000;
@@ -26,11 +26,11 @@ const MOST_SAMPLES: usize = 2000;
 /// One lookup and what it is for.
 #[derive(Debug)]
 pub(super) struct Search {
-    pub(super) purpose: Purpose,
+    pub(super) purpose: SearchPurpose,
     pub(super) v6: bool,
     pub(super) lookup: Lookup,
     pub(super) stage: Stage,
-    wish: Wish,
+    request: DhtRequest,
     item: Option<Item>,
     peers: Vec<SocketAddr>,
     known: BTreeSet<SocketAddr>,
@@ -45,13 +45,13 @@ pub(super) struct Search {
 
 /// For whom a search runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Purpose {
+pub(super) enum SearchPurpose {
     /// Our own table.
     Upkeep,
     /// Finding our place at the start.
     Bootstrap,
-    /// A user's wish.
-    Wish(WishId),
+    /// A user's request.
+    Request(DhtRequestId),
 }
 
 /// How far a search is.
@@ -67,26 +67,29 @@ pub(super) enum Stage {
 }
 
 impl Search {
-    /// A search for a wish. `None`: there is nothing to look for, an item does not verify.
-    pub(super) fn new(purpose: Purpose, wish: Wish, v6: bool) -> Option<Self> {
-        let item = match &wish {
-            Wish::Put { item, .. } => Some(item.verified()?),
+    /// A search for a request. `None`: there is nothing to look for, an item does not verify.
+    pub(super) fn new(purpose: SearchPurpose, request: DhtRequest, v6: bool) -> Option<Self> {
+        let item = match &request {
+            DhtRequest::Put { item, .. } => Some(item.verified()?),
             _ => None,
         };
-        let target = match (&wish, &item) {
-            (Wish::Put { .. }, Some(item)) => item.target(),
-            (Wish::Nodes { target } | Wish::Get { target, .. } | Wish::Sample { target }, _) => {
-                *target
-            }
-            (Wish::Peers { infohash, .. } | Wish::Scrape { infohash }, _) => *infohash,
-            (Wish::Put { .. }, None) => return None,
+        let target = match (&request, &item) {
+            (DhtRequest::Put { .. }, Some(item)) => item.target(),
+            (
+                DhtRequest::Nodes { target }
+                | DhtRequest::Get { target, .. }
+                | DhtRequest::Sample { target },
+                _,
+            ) => *target,
+            (DhtRequest::Peers { infohash, .. } | DhtRequest::Scrape { infohash }, _) => *infohash,
+            (DhtRequest::Put { .. }, None) => return None,
         };
         Some(Search {
             purpose,
             v6,
             lookup: Lookup::new(target, &[], Vec::new()),
             stage: Stage::Looking,
-            wish,
+            request,
             item,
             peers: Vec::new(),
             known: BTreeSet::new(),
@@ -102,16 +105,16 @@ impl Search {
     /// What to ask each node.
     pub(super) fn question(&self) -> Method<'static> {
         let target = self.lookup.target();
-        match self.wish {
-            Wish::Nodes { .. } => Method::FindNode { target },
-            Wish::Peers { no_seeds, .. } => {
+        match self.request {
+            DhtRequest::Nodes { .. } => Method::FindNode { target },
+            DhtRequest::Peers { no_seeds, .. } => {
                 Method::GetPeers { infohash: target, no_seeds, scrape: false }
             }
-            Wish::Scrape { .. } => {
+            DhtRequest::Scrape { .. } => {
                 Method::GetPeers { infohash: target, no_seeds: false, scrape: true }
             }
-            Wish::Get { .. } | Wish::Put { .. } => Method::Get { target, seq: None },
-            Wish::Sample { .. } => Method::SampleInfohashes { target },
+            DhtRequest::Get { .. } | DhtRequest::Put { .. } => Method::Get { target, seq: None },
+            DhtRequest::Sample { .. } => Method::SampleInfohashes { target },
         }
     }
 
@@ -122,22 +125,22 @@ impl Search {
         response: &Response<'_>,
         round: u32,
     ) -> Vec<SocketAddr> {
-        let found = match &self.wish {
-            Wish::Nodes { .. } => false,
-            Wish::Peers { .. } | Wish::Scrape { .. } => {
+        let found = match &self.request {
+            DhtRequest::Nodes { .. } => false,
+            DhtRequest::Peers { .. } | DhtRequest::Scrape { .. } => {
                 !response.values.is_empty() || response.blooms.is_some()
             }
-            Wish::Get { .. } | Wish::Put { .. } => self.collect_item(from, response),
-            Wish::Sample { .. } => self.collect_samples(response),
+            DhtRequest::Get { .. } | DhtRequest::Put { .. } => self.collect_item(from, response),
+            DhtRequest::Sample { .. } => self.collect_samples(response),
         };
         if found {
             self.found_in_round.get_or_insert(round);
         }
-        if matches!(self.wish, Wish::Scrape { .. }) {
+        if matches!(self.request, DhtRequest::Scrape { .. }) {
             self.collect_filters(response);
             return Vec::new();
         }
-        if !matches!(self.wish, Wish::Peers { .. }) {
+        if !matches!(self.request, DhtRequest::Peers { .. }) {
             return Vec::new();
         }
         let peers = response.values.iter().take(MOST_PEERS_OF_NODE).copied();
@@ -147,7 +150,7 @@ impl Search {
 
     /// Takes what we keep ourselves. Returns peers that are new.
     pub(super) fn collect_own(&mut self, peers: Vec<SocketAddr>) -> Vec<SocketAddr> {
-        if matches!(self.wish, Wish::Peers { .. }) {
+        if matches!(self.request, DhtRequest::Peers { .. }) {
             return self.add_peers(peers.into_iter());
         }
         Vec::new()
@@ -183,14 +186,14 @@ impl Search {
     }
 
     fn collect_item(&mut self, from: Contact, response: &Response<'_>) -> bool {
-        let salt = match &self.wish {
-            Wish::Get { salt, .. } => salt.clone(),
+        let salt = match &self.request {
+            DhtRequest::Get { salt, .. } => salt.clone(),
             _ => Vec::new(),
         };
         if response.seq.is_some() || response.item.is_some() {
             self.has_item.insert(from.id);
         }
-        let (Some(raw), Wish::Get { target, .. }) = (&response.item, &self.wish) else {
+        let (Some(raw), DhtRequest::Get { target, .. }) = (&response.item, &self.request) else {
             return false;
         };
         let lies_there = match raw.signed {
@@ -218,19 +221,21 @@ impl Search {
 
     /// Whether enough was found to stop before the closest nodes have answered.
     pub(super) fn has_enough(&self) -> bool {
-        match &self.wish {
-            Wish::Peers { enough: Some(enough), announce: None, .. } => self.peers.len() >= *enough,
+        match &self.request {
+            DhtRequest::Peers { enough: Some(enough), announce: None, .. } => {
+                self.peers.len() >= *enough
+            }
             // What has no number cannot be out of date.
-            Wish::Get { .. } => self.item.as_ref().is_some_and(|item| item.seq().is_none()),
+            DhtRequest::Get { .. } => self.item.as_ref().is_some_and(|item| item.seq().is_none()),
             _ => false,
         }
     }
 
     /// What to store, and where, when the lookup is over.
     pub(super) fn places(&self) -> Vec<Answered> {
-        let stores = match &self.wish {
-            Wish::Peers { announce, .. } => announce.is_some(),
-            Wish::Put { .. } => true,
+        let stores = match &self.request {
+            DhtRequest::Peers { announce, .. } => announce.is_some(),
+            DhtRequest::Put { .. } => true,
             _ => false,
         };
         if !stores {
@@ -242,12 +247,12 @@ impl Search {
 
     /// How to ask a node to store it.
     pub(super) fn store_query<'a>(&'a self, at: &Contact, token: &'a [u8]) -> Option<Method<'a>> {
-        match &self.wish {
-            Wish::Peers { infohash, announce: Some(announce), .. } => {
+        match &self.request {
+            DhtRequest::Peers { infohash, announce: Some(announce), .. } => {
                 let Announce { port, seed } = *announce;
                 Some(Method::AnnouncePeer { infohash: *infohash, port, seed, token })
             }
-            Wish::Put { cas, .. } => {
+            DhtRequest::Put { cas, .. } => {
                 let cas = cas.filter(|_| self.has_item.contains(&at.id));
                 Some(Method::Put { item: self.item.as_ref()?.raw(), cas, token })
             }
@@ -271,22 +276,22 @@ impl Search {
     }
 
     /// Adds what was found to what the search of the other family found.
-    pub(super) fn finish(self, outcome: &mut Outcome, filters: &mut Option<Box<(Bloom, Bloom)>>) {
-        outcome.asked += self.lookup.asked();
-        outcome.answered += self.lookup.answered();
-        outcome.found_in_round = match (outcome.found_in_round, self.found_in_round) {
+    pub(super) fn finish(self, result: &mut DhtResult, filters: &mut Option<Box<(Bloom, Bloom)>>) {
+        result.asked += self.lookup.asked();
+        result.answered += self.lookup.answered();
+        result.found_in_round = match (result.found_in_round, self.found_in_round) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
-        outcome.stored += self.stored;
-        outcome.refused = outcome.refused.or(self.refused);
-        outcome.closest.extend(self.lookup.closest().into_iter().map(|found| found.contact));
-        outcome.peers.extend(self.peers);
-        outcome.samples.extend(self.samples);
-        if matches!(self.wish, Wish::Get { .. })
-            && self.item.as_ref().map(Item::seq) > outcome.item.as_ref().map(Item::seq)
+        result.stored += self.stored;
+        result.refused = result.refused.or(self.refused);
+        result.closest.extend(self.lookup.closest().into_iter().map(|found| found.contact));
+        result.peers.extend(self.peers);
+        result.samples.extend(self.samples);
+        if matches!(self.request, DhtRequest::Get { .. })
+            && self.item.as_ref().map(Item::seq) > result.item.as_ref().map(Item::seq)
         {
-            outcome.item = self.item;
+            result.item = self.item;
         }
         if let Some(found) = self.filters {
             let all = filters.get_or_insert_default();

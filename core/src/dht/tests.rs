@@ -104,13 +104,13 @@ impl World {
         self.now = until;
     }
 
-    /// What comes of a wish.
-    fn fulfil(&mut self, n: u16, wish: Wish) -> Outcome {
-        let id = self.with(n, |dht, now| dht.wish(now, wish)).unwrap();
+    /// What comes of a request.
+    fn fulfil(&mut self, n: u16, request: DhtRequest) -> DhtResult {
+        let id = self.with(n, |dht, now| dht.request(now, request)).unwrap();
         self.pass(10);
         let done = |(addr, output): &(SocketAddr, Output)| match output {
-            Output::Done { wish, outcome } if *addr == at(n) && *wish == id => {
-                Some(*outcome.clone())
+            Output::Done { request, result } if *addr == at(n) && *request == id => {
+                Some(*result.clone())
             }
             _ => None,
         };
@@ -134,8 +134,8 @@ fn message(body: Body<'_>) -> Message<'_> {
     Message { transaction: b"tt", version: None, read_only: true, your_addr: None, body }
 }
 
-fn peers_wish(infohash: NodeId, announce: Option<Announce>) -> Wish {
-    Wish::Peers { infohash, no_seeds: false, announce, enough: None }
+fn peers_request(infohash: NodeId, announce: Option<Announce>) -> DhtRequest {
+    DhtRequest::Peers { infohash, no_seeds: false, announce, enough: None }
 }
 
 const INFOHASH: NodeId = NodeId([0x3c; 20]);
@@ -144,22 +144,22 @@ const INFOHASH: NodeId = NodeId([0x3c; 20]);
 fn an_announced_peer_is_found_by_another_node() {
     let mut world = World::of(40);
     let announce = Announce { port: Some(7777), seed: false };
-    let outcome = world.fulfil(3, peers_wish(INFOHASH, Some(announce)));
-    assert_eq!((outcome.stored, outcome.refused), (8, None));
-    let outcome = world.fulfil(17, peers_wish(INFOHASH, None));
-    assert_eq!(outcome.peers, ["127.0.0.1:7777".parse().unwrap()]);
-    assert!(outcome.found_in_round.is_some_and(|round| round <= 3), "{outcome:?}");
+    let result = world.fulfil(3, peers_request(INFOHASH, Some(announce)));
+    assert_eq!((result.stored, result.refused), (8, None));
+    let result = world.fulfil(17, peers_request(INFOHASH, None));
+    assert_eq!(result.peers, ["127.0.0.1:7777".parse().unwrap()]);
+    assert!(result.found_in_round.is_some_and(|round| round <= 3), "{result:?}");
 }
 
 #[test]
 fn two_nodes_are_a_network() {
     let mut world = World::of(2);
     let announce = Announce { port: None, seed: true };
-    assert_eq!(world.fulfil(1, peers_wish(INFOHASH, Some(announce))).stored, 1);
-    assert_eq!(world.fulfil(0, peers_wish(INFOHASH, None)).peers, [at(1)], "it keeps it itself");
+    assert_eq!(world.fulfil(1, peers_request(INFOHASH, Some(announce))).stored, 1);
+    assert_eq!(world.fulfil(0, peers_request(INFOHASH, None)).peers, [at(1)], "it keeps it itself");
     world.add(2, SETTINGS);
     world.with(2, |dht, now| dht.begin(now, vec![at(0)]));
-    assert_eq!(world.fulfil(2, peers_wish(INFOHASH, None)).peers, [at(1)], "the implied port");
+    assert_eq!(world.fulfil(2, peers_request(INFOHASH, None)).peers, [at(1)], "the implied port");
 }
 
 #[test]
@@ -167,10 +167,10 @@ fn a_swarm_is_counted() {
     let mut world = World::of(20);
     for n in 1..=10 {
         let announce = Announce { port: Some(n), seed: n <= 4 };
-        world.fulfil(n, peers_wish(INFOHASH, Some(announce)));
+        world.fulfil(n, peers_request(INFOHASH, Some(announce)));
     }
     // On loopback all have one address, which counts once.
-    assert_eq!(world.fulfil(15, Wish::Scrape { infohash: INFOHASH }).swarm, Some((1, 1)));
+    assert_eq!(world.fulfil(15, DhtRequest::Scrape { infohash: INFOHASH }).swarm, Some((1, 1)));
 }
 
 /// Nobody asks it anything, so nobody ever gets to know it.
@@ -178,24 +178,25 @@ fn a_swarm_is_counted() {
 fn a_read_only_node_is_told_what_is_long_too() {
     let mut world = World::of(20);
     for (n, seed) in [(1_u16, true), (2, false)] {
-        world.fulfil(n, peers_wish(INFOHASH, Some(Announce { port: Some(n), seed })));
+        world.fulfil(n, peers_request(INFOHASH, Some(Announce { port: Some(n), seed })));
     }
     let long = Item::mutable(&[1; 32], &b""[..], 1, [&b"996:"[..], &[7; 996]].concat()).unwrap();
-    assert_eq!(world.fulfil(3, Wish::Put { item: (&long).into(), cas: None }).stored, 8);
+    assert_eq!(world.fulfil(3, DhtRequest::Put { item: (&long).into(), cas: None }).stored, 8);
     world.add(20, Settings { read_only: true, ..SETTINGS });
     world.with(20, |dht, now| dht.begin(now, vec![at(0)]));
-    assert_eq!(world.fulfil(20, Wish::Scrape { infohash: INFOHASH }).swarm, Some((1, 1)));
-    let get = Wish::Get { target: long.target(), salt: Vec::new() };
+    assert_eq!(world.fulfil(20, DhtRequest::Scrape { infohash: INFOHASH }).swarm, Some((1, 1)));
+    let get = DhtRequest::Get { target: long.target(), salt: Vec::new() };
     assert_eq!(world.fulfil(20, get).item, Some(long));
 }
 
 #[test]
 fn items_are_put_and_got() {
     let mut world = World::of(20);
-    let put = |item: &Item, cas| Wish::Put { item: item.into(), cas };
+    let put = |item: &Item, cas| DhtRequest::Put { item: item.into(), cas };
     let immutable = Item::immutable(&b"5:hello"[..]).unwrap();
     assert_eq!(world.fulfil(1, put(&immutable, None)).stored, 8);
-    let get = |item: &Item, salt: &[u8]| Wish::Get { target: item.target(), salt: salt.to_vec() };
+    let get =
+        |item: &Item, salt: &[u8]| DhtRequest::Get { target: item.target(), salt: salt.to_vec() };
     assert_eq!(world.fulfil(9, get(&immutable, b"")).item, Some(immutable));
 
     let mutable = |seq, value: &'static [u8]| Item::mutable(&[1; 32], &b"salt"[..], seq, value);
@@ -215,10 +216,10 @@ fn infohashes_are_sampled() {
     let mut world = World::of(5);
     for n in 1..=4_u8 {
         let announce = Announce { port: Some(1), seed: false };
-        world.fulfil(0, peers_wish(NodeId([n; 20]), Some(announce)));
+        world.fulfil(0, peers_request(NodeId([n; 20]), Some(announce)));
     }
-    let outcome = world.fulfil(3, Wish::Sample { target: INFOHASH });
-    assert_eq!(outcome.samples, [1, 2, 3, 4].map(|n| NodeId([n; 20])));
+    let result = world.fulfil(3, DhtRequest::Sample { target: INFOHASH });
+    assert_eq!(result.samples, [1, 2, 3, 4].map(|n| NodeId([n; 20])));
 }
 
 #[test]
@@ -236,28 +237,28 @@ fn a_node_whose_router_is_away_tries_again_and_is_silent_in_between() {
 }
 
 #[test]
-fn wishes_wait_until_somebody_is_known_and_fail_if_nobody_is() {
+fn requests_wait_until_somebody_is_known_and_fail_if_nobody_is() {
     let mut world = World::new();
     world.add(1, SETTINGS);
-    world.with(1, |dht, now| dht.wish(now, peers_wish(INFOHASH, None))).unwrap();
+    world.with(1, |dht, now| dht.request(now, peers_request(INFOHASH, None))).unwrap();
     world.pass(5);
     assert!(world.outputs.is_empty());
     world.with(1, |dht, now| dht.begin(now, vec![]));
     let said: Vec<_> = world.outputs.iter().map(|(_, output)| output).collect();
     assert!(
-        matches!(said[..], [Output::Ready { nodes: 0 }, Output::Done { outcome, .. }] if outcome.asked == 0),
+        matches!(said[..], [Output::Ready { nodes: 0 }, Output::Done { result, .. }] if result.asked == 0),
         "{said:?}"
     );
 }
 
 #[test]
-fn a_forgotten_wish_is_never_heard_of_again() {
+fn a_forgotten_request_is_never_heard_of_again() {
     let mut world = World::of(10);
-    let id = world.nodes.get_mut(&at(1)).unwrap().wish(world.now, peers_wish(INFOHASH, None));
+    let id = world.nodes.get_mut(&at(1)).unwrap().request(world.now, peers_request(INFOHASH, None));
     world.nodes.get_mut(&at(1)).unwrap().forget(id.unwrap());
     world.pass(20);
     assert!(world.outputs.is_empty());
-    assert_eq!(world.nodes[&at(1)].stats(world.now).wishes, 0);
+    assert_eq!(world.nodes[&at(1)].stats(world.now).requests, 0);
 }
 
 #[test]
@@ -266,7 +267,7 @@ fn a_read_only_node_asks_and_is_not_asked() {
     world.add(50, Settings { read_only: true, ..SETTINGS });
     world.with(50, |dht, now| dht.begin(now, vec![at(0)]));
     let announce = Announce { port: Some(5), seed: false };
-    assert_eq!(world.fulfil(50, peers_wish(INFOHASH, Some(announce))).stored, 8);
+    assert_eq!(world.fulfil(50, peers_request(INFOHASH, Some(announce))).stored, 8);
     let asked = |world: &World| {
         let known = |dht: &Dht| {
             dht.tables[0].as_ref().is_some_and(|t| t.contacts().any(|c| c.addr == at(50)))
@@ -284,10 +285,10 @@ fn an_answer_to_a_stranger_is_never_much_longer_than_the_question() {
     let mut world = World::of(30);
     for n in 1..20 {
         let announce = Announce { port: Some(n), seed: n <= 4 };
-        world.fulfil(n, peers_wish(INFOHASH, Some(announce)));
+        world.fulfil(n, peers_request(INFOHASH, Some(announce)));
     }
     let item = Item::immutable([b"900:".to_vec(), vec![b'x'; 900]].concat()).unwrap();
-    world.fulfil(1, Wish::Put { item: (&item).into(), cas: None });
+    world.fulfil(1, DhtRequest::Put { item: (&item).into(), cas: None });
     let questions = [
         Method::Ping,
         Method::FindNode { target: INFOHASH },
@@ -456,7 +457,7 @@ fn both_families_are_searched() {
     for (addr, dht) in &mut world.nodes {
         if *addr == six(3) || *addr == at(3) {
             let announce = Announce { port: Some(99), seed: false };
-            dht.wish(world.now, peers_wish(INFOHASH, Some(announce)));
+            dht.request(world.now, peers_request(INFOHASH, Some(announce)));
         }
     }
     world.pass(10);
@@ -464,7 +465,7 @@ fn both_families_are_searched() {
     let mut both =
         Dht::new(Settings { v6: true, ..SETTINGS }, SecretRng::from_seed([99; 32]), world.now);
     both.begin(world.now, vec![at(0), six(1)]);
-    both.wish(world.now, peers_wish(INFOHASH, None));
+    both.request(world.now, peers_request(INFOHASH, None));
     let mut peers = Vec::new();
     for _ in 0..100 {
         while let Some(datagram) = both.poll_transmit() {
@@ -480,8 +481,8 @@ fn both_families_are_searched() {
             }
         }
         while let Some(output) = both.poll_output() {
-            if let Output::Done { outcome, .. } = output {
-                peers = outcome.peers;
+            if let Output::Done { result, .. } = output {
+                peers = result.peers;
             }
         }
     }

@@ -22,12 +22,12 @@ const MOST: usize = 1024;
 /// Queries under way; `T` is what each is for.
 #[derive(Debug)]
 pub(super) struct Transactions<T> {
-    pending: BTreeMap<u32, Pending<T>>,
+    pending: BTreeMap<u32, OpenQuery<T>>,
     deadlines: BTreeSet<(Instant, u32)>,
 }
 
 #[derive(Debug)]
-struct Pending<T> {
+struct OpenQuery<T> {
     to: SocketAddr,
     what: T,
     sent_at: Instant,
@@ -69,7 +69,7 @@ impl<T: Copy> Transactions<T> {
         while self.pending.contains_key(&id) {
             id = rng.next_u32();
         }
-        self.pending.insert(id, Pending { to, what, sent_at: now, slow: false });
+        self.pending.insert(id, OpenQuery { to, what, sent_at: now, slow: false });
         self.deadlines.insert((now + SLOW_AFTER, id));
         Some(id.to_be_bytes())
     }
@@ -106,7 +106,7 @@ impl<T: Copy> Transactions<T> {
     }
 }
 
-impl<T> Pending<T> {
+impl<T> OpenQuery<T> {
     fn deadline(&self) -> Instant {
         self.sent_at + if self.slow { LOST_AFTER } else { SLOW_AFTER }
     }

@@ -4,9 +4,9 @@
 //! minute or two; a node that knows nobody has no tick, but tries again after a while.
 
 use super::node_id::NodeId;
+use super::request::DhtRequest;
 use super::table::K;
-use super::wish::Wish;
-use super::{Dht, Output, Purpose};
+use super::{Dht, Output, SearchPurpose};
 use crate::time::{Duration, Instant};
 
 /// Between two looks at a bucket (chosen).
@@ -51,7 +51,7 @@ impl Dht {
         let families = [false, true].into_iter().filter(|v6| self.table(*v6).is_some());
         let families: Vec<bool> = families.collect();
         if families.is_empty() {
-            // There is nowhere to look: who wishes for something is told so, and does not wait.
+            // There is nowhere to look: requests end without a result instead of waiting.
             self.looked_around(now);
             return self.start_waiting(now);
         }
@@ -60,7 +60,7 @@ impl Dht {
         self.upkeep.looking += families.len();
         for v6 in families {
             if let Some(target) = self.id(v6) {
-                self.start(now, Purpose::Bootstrap, Wish::Nodes { target }, v6);
+                self.start(now, SearchPurpose::Bootstrap, DhtRequest::Nodes { target }, v6);
             }
         }
     }
@@ -86,7 +86,7 @@ impl Dht {
             if self.table(v6).is_some_and(|table| table.len() >= K) {
                 for _ in 0..FAR_LOOKUPS {
                     let target = NodeId::random(&mut self.rng);
-                    self.start(now, Purpose::Upkeep, Wish::Nodes { target }, v6);
+                    self.start(now, SearchPurpose::Upkeep, DhtRequest::Nodes { target }, v6);
                 }
             }
         }
@@ -95,7 +95,7 @@ impl Dht {
     /// Our id is a new one: finds those that are close to it.
     pub(super) fn find_neighbours(&mut self, now: Instant, v6: bool) {
         if let Some(target) = self.id(v6) {
-            self.start(now, Purpose::Upkeep, Wish::Nodes { target }, v6);
+            self.start(now, SearchPurpose::Upkeep, DhtRequest::Nodes { target }, v6);
         }
     }
 
@@ -110,7 +110,7 @@ impl Dht {
             let (ping, refresh) = table.look_after(now, &mut self.rng);
             self.ping(now, ping);
             if let Some(target) = refresh.filter(|_| known > 0) {
-                self.start(now, Purpose::Upkeep, Wish::Nodes { target }, v6);
+                self.start(now, SearchPurpose::Upkeep, DhtRequest::Nodes { target }, v6);
             }
         }
         self.save_if_due(now, known);

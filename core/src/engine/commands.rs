@@ -3,7 +3,7 @@
 use super::{AddTorrentError, DhtError, Engine, NoSuchTorrent, STOP_LIMIT, Stopping, selection};
 use crate::command::{Command, Commands, Reply};
 use crate::config::RateLimits;
-use crate::dht::{Wish, WishId};
+use crate::dht::{DhtRequest, DhtRequestId};
 use crate::http::Url;
 use crate::id::TorrentId;
 use crate::piece::InfoHash;
@@ -42,7 +42,7 @@ impl Engine {
             Command::SetTorrentLimits { id, limits } => {
                 self.change(id, |torrent, session| torrent.set_limits(session, limits))
             }
-            Command::Dht(wish) => Reply::Dht(self.ask_dht(*wish)),
+            Command::Dht(request) => Reply::Dht(self.ask_dht(*request)),
             Command::Scrape { tracker, infohashes } => {
                 Reply::Scrape(self.ask_tracker(tracker, infohashes))
             }
@@ -94,9 +94,9 @@ impl Engine {
         self.session.wake_downloads();
     }
 
-    fn ask_dht(&mut self, wish: Wish) -> Result<WishId, DhtError> {
+    fn ask_dht(&mut self, request: DhtRequest) -> Result<DhtRequestId, DhtError> {
         let dht = self.dht.as_mut().filter(|_| !self.session.stopping).ok_or(DhtError::Off)?;
-        let id = dht.wish_of_user(&self.session, wish).ok_or(DhtError::Refused);
+        let id = dht.request_of_user(&self.session, request).ok_or(DhtError::Refused);
         self.settle();
         id
     }

@@ -19,7 +19,7 @@ impl Engine {
         dht.begin_if_ready(&self.session, |ip| sockets.udp_at(ip).is_some());
         loop {
             let Some(dht) = &mut self.dht else { return };
-            dht.run_errands(&mut self.session);
+            dht.run_asks(&mut self.session);
             if let Some(found) = dht.poll_found(&mut self.session) {
                 self.found_in_dht(found);
             } else if dht.rearm(&mut self.session) {
@@ -45,11 +45,11 @@ impl Engine {
             Found::Peers(id, peers) => {
                 self.route(id, |torrent, session| torrent.dht_peers(session, &peers));
             }
-            Found::Done(id, outcome) => {
-                self.route(id, |torrent, session| torrent.dht_done(session, &outcome));
+            Found::Done(id, result) => {
+                self.route(id, |torrent, session| torrent.dht_done(session, &result));
             }
-            Found::UserDone(wish, outcome) => {
-                self.session.outbox.notify(Notice::DhtDone { wish, outcome });
+            Found::UserDone(request, result) => {
+                self.session.outbox.notify(Notice::DhtDone { request, result });
             }
             Found::Ready { nodes } => {
                 self.session.outbox.notify(Notice::DhtReady { nodes });

@@ -9,13 +9,13 @@ impl Engine {
     /// What follows from an input beyond whom it concerned: announces that are due, checks and
     /// connections that may begin, timers, farewells.
     pub(super) fn settle(&mut self) {
-        while let Some(id) = self.session.whole_files.pop_told() {
+        while let Some(id) = self.session.similar_files.pop_told() {
             if let Some(torrent) = self.torrents.get_mut(id) {
                 torrent.files_found(&mut self.session);
                 self.session.touched.push(id);
             }
         }
-        while let Some(id) = self.session.whole_files.pop_woken() {
+        while let Some(id) = self.session.similar_files.pop_woken() {
             if let Some(torrent) = self.torrents.get_mut(id) {
                 torrent.reuse_waited_for(&mut self.session);
             }
@@ -71,9 +71,10 @@ impl Engine {
         while let Some(announce) = torrent.next_announce(&mut self.session) {
             self.trackers.start(&mut self.session, &mut self.fetches, id, announce);
         }
-        if let (Some(dht), Some(wish)) = (&mut self.dht, torrent.next_dht_wish(&self.session)) {
-            let wish = dht.wish_of_torrent(&self.session, id, wish);
-            torrent.dht_wished(&self.session, wish);
+        if let (Some(dht), Some(request)) = (&mut self.dht, torrent.next_dht_request(&self.session))
+        {
+            let request = dht.request_of_torrent(&self.session, id, request);
+            torrent.dht_requested(&self.session, request);
         }
         self.settle_local_discovery(id);
         let Some(torrent) = self.torrents.get_mut(id) else { return };

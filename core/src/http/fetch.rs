@@ -21,7 +21,7 @@ use super::client::{Limits, MAX_REDIRECTS, redirect};
 use super::range::{self, Served};
 use super::reach::{Reach, Unreachable};
 use super::response::{Head, Part, ResponseDecoder, decompress, is_plain};
-use super::{Host, HttpError, Request, Response, Scheme, Url, UrlError};
+use super::{HttpError, Request, Response, Scheme, Url, UrlError, UrlHost};
 use crate::net_error::{NetError, ResolveError};
 use crate::time::{Duration, Instant};
 
@@ -355,8 +355,8 @@ impl Fetch {
     fn begin(&mut self, now: Instant) {
         self.state = State::Resolving;
         match self.url.host().clone() {
-            Host::Name(name) => self.steps.push_back(Step::Resolve(name)),
-            Host::Ip(ip) => self.choose_addresses(now, &[ip]),
+            UrlHost::Name(name) => self.steps.push_back(Step::Resolve(name)),
+            UrlHost::Ip(ip) => self.choose_addresses(now, &[ip]),
         }
     }
 

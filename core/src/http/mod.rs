@@ -32,4 +32,4 @@ pub mod url;
 pub use client::{ClientExchange, MAX_REDIRECTS, Progress, Request, Response};
 pub use error::HttpError;
 pub use head::Headers;
-pub use url::{Host, Scheme, Url, UrlError};
+pub use url::{Scheme, Url, UrlError, UrlHost};

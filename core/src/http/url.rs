@@ -27,7 +27,7 @@ pub struct Url {
     scheme: Scheme,
     /// `user:password` as written, without the `@`.
     userinfo: Option<Box<str>>,
-    host: Host,
+    host: UrlHost,
     port: u16,
     /// Path and query; begins with `/`.
     target: Box<str>,
@@ -46,19 +46,19 @@ pub enum Scheme {
 
 /// The host that a URL names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Host {
+pub enum UrlHost {
     /// A name, in lower case; to be resolved.
     Name(Box<str>),
     /// An address.
     Ip(IpAddr),
 }
 
-impl Host {
+impl UrlHost {
     /// As TLS names it: no brackets around an address.
     pub fn to_tls_name(&self) -> Box<str> {
         match self {
-            Host::Name(name) => name.clone(),
-            Host::Ip(ip) => ip.to_string().into(),
+            UrlHost::Name(name) => name.clone(),
+            UrlHost::Ip(ip) => ip.to_string().into(),
         }
     }
 }
@@ -139,7 +139,7 @@ impl Url {
     }
 
     /// The host, as a name or an address.
-    pub fn host(&self) -> &Host {
+    pub fn host(&self) -> &UrlHost {
         &self.host
     }
 
@@ -238,12 +238,12 @@ impl fmt::Display for Scheme {
     }
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for UrlHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Host::Name(name) => f.write_str(name),
-            Host::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
-            Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+            UrlHost::Name(name) => f.write_str(name),
+            UrlHost::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
+            UrlHost::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
         }
     }
 }
@@ -311,12 +311,12 @@ fn has_scheme(reference: &str) -> bool {
     reference.find(':').is_some_and(|colon| colon < end)
 }
 
-fn parse_host_port(text: &str) -> Result<(Host, Option<u16>), UrlError> {
+fn parse_host_port(text: &str) -> Result<(UrlHost, Option<u16>), UrlError> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']').ok_or(UrlError::BadHost)?;
             let address: Ipv6Addr = address.parse().map_err(|_| UrlError::BadHost)?;
-            (Host::Ip(address.into()), port)
+            (UrlHost::Ip(address.into()), port)
         }
         None => {
             let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
@@ -339,15 +339,15 @@ fn parse_port(digits: &str) -> Result<u16, UrlError> {
     }
 }
 
-fn parse_name(name: &str) -> Result<Host, UrlError> {
+fn parse_name(name: &str) -> Result<UrlHost, UrlError> {
     if let Ok(address) = name.parse::<Ipv4Addr>() {
-        return Ok(Host::Ip(address.into()));
+        return Ok(UrlHost::Ip(address.into()));
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     if name.is_empty() || name.len() > MAX_NAME_LEN || !name.bytes().all(allowed) {
         return Err(UrlError::BadHost);
     }
-    Ok(Host::Name(name.to_ascii_lowercase().into()))
+    Ok(UrlHost::Name(name.to_ascii_lowercase().into()))
 }
 
 /// A request target: without fragment and dot segments, begins with `/`, only visible ASCII.
@@ -434,7 +434,7 @@ mod tests {
     fn url_with_everything_is_taken_apart() {
         let url = url(" HTTP://us%65r:p%40ss@Tracker.Example:8080/a/announce?x=1&y#frag ");
         assert_eq!(url.scheme(), Scheme::Http);
-        assert_eq!(url.host(), &Host::Name("tracker.example".into()));
+        assert_eq!(url.host(), &UrlHost::Name("tracker.example".into()));
         assert_eq!(url.port(), 8080);
         assert_eq!(url.target(), "/a/announce?x=1&y");
         assert_eq!((url.path(), url.query()), ("/a/announce", Some("x=1&y")));
@@ -464,9 +464,9 @@ mod tests {
 
     #[test]
     fn url_with_an_address_as_host_needs_no_lookup() {
-        assert_eq!(url("udp://1.2.3.4:5").host(), &Host::Ip([1, 2, 3, 4].into()));
+        assert_eq!(url("udp://1.2.3.4:5").host(), &UrlHost::Ip([1, 2, 3, 4].into()));
         let v6 = url("http://[2001:db8::1]:6969/announce");
-        assert_eq!(v6.host(), &Host::Ip("2001:db8::1".parse().unwrap()));
+        assert_eq!(v6.host(), &UrlHost::Ip("2001:db8::1".parse().unwrap()));
         assert_eq!(v6.authority(), "[2001:db8::1]:6969");
     }
 

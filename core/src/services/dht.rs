@@ -1,13 +1,13 @@
-//! The DHT's place in a session: its datagrams, timer and saved tables, and whose wish is whose.
+//! The DHT's place in a session: its datagrams, timer and saved tables, and whose request is whose.
 //!
 //! What the DHT does is decided by [`Dht`]; here bytes and times find their way to it, host names
-//! are looked up for it, and what it finds goes to the torrent or the user who wished for it. It
+//! are looked up for it, and what it finds goes to the torrent or the user who asked for it. It
 //! begins when the sockets are open, the saved tables are read and the bootstrap hosts are looked up
 //! as far as that is possible.
 //!
 //! A session that listens at several addresses of a family is as many nodes, which know nothing of
 //! each other (BEP 45): each has an id and a table of its own, and answers and asks from its own
-//! socket only. One of them looks for a wish at a time; a torrent is announced from each in turn,
+//! socket only. One of them looks for a request at a time; a torrent is announced from each in turn,
 //! since a token is good for the address that asked for it.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::config::DhtConfig;
 use crate::deadline::TimerKey;
 use crate::dht::table::K;
-use crate::dht::{Dht, Outcome, Output, Saved, Settings, Stats, Wish, WishId};
+use crate::dht::{Dht, DhtRequest, DhtRequestId, DhtResult, Output, Saved, Settings, Stats};
 use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
 use crate::event::{Datagram, ResolveError};
 use crate::id::{Slab, TorrentId};
@@ -32,15 +32,15 @@ use crate::timer::TimerId;
 #[derive(Debug)]
 pub(crate) struct DhtService {
     /// At least one.
-    nodes: Vec<Node>,
+    nodes: Vec<OwnNode>,
     timer: TimerId,
     stage: Stage,
     routers: Vec<SocketAddr>,
     /// Host names being looked up.
     resolving: usize,
-    wishes: Slab<WishId, Pending>,
-    /// The wishes that nodes look after, by the node and its own name for it.
-    under_way: BTreeMap<(usize, WishId), WishId>,
+    requests: Slab<DhtRequestId, RoutedRequest>,
+    /// The requests that nodes look after, by the node and its own name for it.
+    under_way: BTreeMap<(usize, DhtRequestId), DhtRequestId>,
     /// Whose turn it is to look for something.
     turn: usize,
     /// The datagrams that came in since packets were last sent: at which node's socket, from where, and
@@ -60,7 +60,7 @@ pub(crate) struct Outgoing {
 
 /// One node, with an address in one family or in both.
 #[derive(Debug)]
-struct Node {
+struct OwnNode {
     dht: Dht,
     /// Where its sockets are, IPv4 and IPv6.
     local: [Option<IpAddr>; 2],
@@ -68,16 +68,16 @@ struct Node {
     disk_busy: bool,
 }
 
-/// A wish, and which nodes look for it.
+/// A request, and which nodes look for it.
 #[derive(Debug)]
-struct Pending {
+struct RoutedRequest {
     owner: Owner,
-    wish: Wish,
+    request: DhtRequest,
     /// The node that does, and its own name for it.
-    at: (usize, WishId),
+    at: (usize, DhtRequestId),
     /// How many are to do it after that.
     left: usize,
-    outcome: Outcome,
+    result: DhtResult,
 }
 
 /// How far it is.
@@ -90,7 +90,7 @@ enum Stage {
     Stopped,
 }
 
-/// Who wished for something.
+/// Who asked for something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Owner {
     Torrent(TorrentId),
@@ -102,11 +102,11 @@ enum Owner {
 pub(crate) enum Found {
     /// Peers for a torrent.
     Peers(TorrentId, Vec<SocketAddr>),
-    /// A torrent's wish is done.
-    Done(TorrentId, Box<Outcome>),
-    /// A user's wish is done.
-    UserDone(WishId, Box<Outcome>),
-    /// The DHT looks after wishes now.
+    /// A torrent's request is done.
+    Done(TorrentId, Box<DhtResult>),
+    /// A user's request is done.
+    UserDone(DhtRequestId, Box<DhtResult>),
+    /// The DHT looks after requests now.
     Ready { nodes: usize },
     /// Others see us at this address.
     ExternalAddress(IpAddr),
@@ -123,7 +123,7 @@ impl DhtService {
             let settings =
                 Settings { v4, v6, read_only: config.read_only, version: config.version };
             let dht = Dht::new(settings, session.secret.fork(), session.now);
-            nodes.push(Node { dht, local, disk_busy: true });
+            nodes.push(OwnNode { dht, local, disk_busy: true });
             let request = DiskRequest::Load { name: StateName::Dht(index) };
             session.disk(OpOwner::Dht(DhtOp::Load(index)), request);
         }
@@ -133,7 +133,7 @@ impl DhtService {
             stage: Stage::Preparing,
             routers: Vec::new(),
             resolving: 0,
-            wishes: Slab::new(),
+            requests: Slab::new(),
             under_way: BTreeMap::new(),
             turn: 0,
             heard: Vec::new(),
@@ -165,36 +165,45 @@ impl DhtService {
         session.timers.cancel(self.timer);
     }
 
-    /// A torrent wishes for something.
-    pub(crate) fn wish_of_torrent(
+    /// A torrent requests something.
+    pub(crate) fn request_of_torrent(
         &mut self,
         session: &Session,
         torrent: TorrentId,
-        wish: Wish,
-    ) -> Option<WishId> {
-        self.wish(session, Owner::Torrent(torrent), wish)
+        request: DhtRequest,
+    ) -> Option<DhtRequestId> {
+        self.request(session, Owner::Torrent(torrent), request)
     }
 
-    /// The user wishes for something.
-    pub(crate) fn wish_of_user(&mut self, session: &Session, wish: Wish) -> Option<WishId> {
+    /// The user requests something.
+    pub(crate) fn request_of_user(
+        &mut self,
+        session: &Session,
+        request: DhtRequest,
+    ) -> Option<DhtRequestId> {
         if self.stage == Stage::Stopped {
             return None;
         }
-        self.wish(session, Owner::User, wish)
+        self.request(session, Owner::User, request)
     }
 
-    fn wish(&mut self, session: &Session, owner: Owner, wish: Wish) -> Option<WishId> {
+    fn request(
+        &mut self,
+        session: &Session,
+        owner: Owner,
+        request: DhtRequest,
+    ) -> Option<DhtRequestId> {
         let node = self.next_node();
-        let at = (node, self.nodes[node].dht.wish(session.now, wish.clone())?);
-        let announces = matches!(wish, Wish::Peers { announce: Some(_), .. });
+        let at = (node, self.nodes[node].dht.request(session.now, request.clone())?);
+        let announces = matches!(request, DhtRequest::Peers { announce: Some(_), .. });
         let left = if announces { self.nodes.len() - 1 } else { 0 };
-        let pending = Pending { owner, wish, at, left, outcome: Outcome::default() };
-        let id = self.wishes.insert(pending);
+        let routed = RoutedRequest { owner, request, at, left, result: DhtResult::default() };
+        let id = self.requests.insert(routed);
         self.under_way.insert(at, id);
         Some(id)
     }
 
-    /// Who looks for the next wish: of those that know nodes in most families, each in turn.
+    /// Who looks for the next request: of those that know nodes in most families, each in turn.
     fn next_node(&mut self) -> usize {
         let count = self.nodes.len();
         self.turn = (self.turn + 1) % count;
@@ -267,7 +276,7 @@ impl DhtService {
         }
         self.stage = Stage::Running;
         let routers = std::mem::take(&mut self.routers);
-        for Node { dht, local, .. } in &mut self.nodes {
+        for OwnNode { dht, local, .. } in &mut self.nodes {
             for ip in local.iter().flatten().filter(|ip| !open(**ip)) {
                 dht.leave(ip.is_ipv6());
             }
@@ -276,15 +285,15 @@ impl DhtService {
     }
 
     /// Does what torrents want done.
-    pub(crate) fn run_errands(&mut self, session: &mut Session) {
+    pub(crate) fn run_asks(&mut self, session: &mut Session) {
         for addr in std::mem::take(&mut session.dht.met) {
             self.meet(session, addr);
         }
         for (name, port) in std::mem::take(&mut session.dht.hosts) {
             self.look_up(session, &name, DhtOp::Named(port));
         }
-        for wish in std::mem::take(&mut session.dht.forgotten) {
-            self.forget(wish);
+        for request in std::mem::take(&mut session.dht.forgotten) {
+            self.forget(request);
         }
     }
 
@@ -296,8 +305,8 @@ impl DhtService {
         }
     }
 
-    fn forget(&mut self, wish: WishId) {
-        let Some(Pending { at, .. }) = self.wishes.remove(wish) else { return };
+    fn forget(&mut self, request: DhtRequestId) {
+        let Some(RoutedRequest { at, .. }) = self.requests.remove(request) else { return };
         self.under_way.remove(&at);
         self.nodes[at.0].dht.forget(at.1);
     }
@@ -322,14 +331,14 @@ impl DhtService {
                 session.dht.ready = true;
                 Some(Found::Ready { nodes })
             }
-            Output::Peers { wish, peers } => {
-                let pending = self.wishes.get(*self.under_way.get(&(index, wish))?)?;
-                match pending.owner {
+            Output::Peers { request, peers } => {
+                let routed = self.requests.get(*self.under_way.get(&(index, request))?)?;
+                match routed.owner {
                     Owner::Torrent(id) => Some(Found::Peers(id, peers)),
                     Owner::User => None,
                 }
             }
-            Output::Done { wish, outcome } => self.looked(session, (index, wish), *outcome),
+            Output::Done { request, result } => self.looked(session, (index, request), *result),
             // One is all that torrents have use for.
             Output::ExternalAddress(ip) if index == 0 => Some(Found::ExternalAddress(ip)),
             Output::ExternalAddress(_) => None,
@@ -340,31 +349,31 @@ impl DhtService {
         }
     }
 
-    /// A node is done with a wish: the next has its turn, or it is done altogether.
+    /// A node is done with a request: the next has its turn, or it is done altogether.
     fn looked(
         &mut self,
         session: &Session,
-        by: (usize, WishId),
-        outcome: Outcome,
+        by: (usize, DhtRequestId),
+        result: DhtResult,
     ) -> Option<Found> {
         let id = self.under_way.remove(&by)?;
         let mut node = by.0;
-        let pending = self.wishes.get_mut(id)?;
-        pending.outcome.add(outcome);
-        while pending.left > 0 {
-            pending.left -= 1;
+        let routed = self.requests.get_mut(id)?;
+        routed.result.add(result);
+        while routed.left > 0 {
+            routed.left -= 1;
             node = (node + 1) % self.nodes.len();
-            if let Some(its) = self.nodes[node].dht.wish(session.now, pending.wish.clone()) {
-                pending.at = (node, its);
-                self.under_way.insert(pending.at, id);
+            if let Some(its) = self.nodes[node].dht.request(session.now, routed.request.clone()) {
+                routed.at = (node, its);
+                self.under_way.insert(routed.at, id);
                 return None;
             }
         }
-        let Pending { owner, outcome, .. } = self.wishes.remove(id)?;
-        let outcome = Box::new(outcome);
+        let RoutedRequest { owner, result, .. } = self.requests.remove(id)?;
+        let result = Box::new(result);
         Some(match owner {
-            Owner::Torrent(torrent) => Found::Done(torrent, outcome),
-            Owner::User => Found::UserDone(id, outcome),
+            Owner::Torrent(torrent) => Found::Done(torrent, result),
+            Owner::User => Found::UserDone(id, result),
         })
     }
 
@@ -425,7 +434,7 @@ impl DhtService {
     }
 }
 
-impl Node {
+impl OwnNode {
     fn is_at(&self, ip: IpAddr) -> bool {
         self.local.contains(&Some(ip))
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::dht::WishId;
+use crate::dht::DhtRequestId;
 
 /// What torrents need to know of the DHT, and want it to do.
 #[derive(Debug, Default)]
@@ -17,6 +17,6 @@ pub(crate) struct DhtLink {
     pub(crate) met: Vec<SocketAddr>,
     /// Hosts that torrents name as nodes.
     pub(crate) hosts: Vec<(String, u16)>,
-    /// Wishes nobody waits for any more.
-    pub(crate) forgotten: Vec<WishId>,
+    /// Requests nobody waits for any more.
+    pub(crate) forgotten: Vec<DhtRequestId>,
 }

@@ -8,8 +8,8 @@ pub(crate) mod dht_link;
 mod dials;
 pub(crate) mod op;
 pub(crate) mod rates;
+pub(crate) mod similar_files;
 pub(crate) mod violations;
-pub(crate) mod whole_files;
 pub(crate) mod writers;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -34,8 +34,8 @@ use crate::session::dht_link::DhtLink;
 use crate::session::dials::Dials;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;
+use crate::session::similar_files::SimilarFiles;
 use crate::session::violations::Violations;
-use crate::session::whole_files::WholeFiles;
 use crate::session::writers::Writers;
 use crate::time::{Instant, UnixTime};
 use crate::timer::{TimerId, TimerWheel};
@@ -106,7 +106,7 @@ pub(crate) struct Session {
     pub(crate) stopping: bool,
     violations: Violations,
     /// Files that torrents have whole, for others that lack them.
-    pub(crate) whole_files: WholeFiles,
+    pub(crate) similar_files: SimilarFiles,
     /// Files that torrents write.
     pub(crate) writers: Writers,
     /// What torrents know of the DHT, and want it to do.
@@ -166,7 +166,7 @@ impl Session {
             touched: Vec::new(),
             stopping: false,
             violations: Violations::default(),
-            whole_files: WholeFiles::default(),
+            similar_files: SimilarFiles::default(),
             writers: Writers::default(),
             dht: DhtLink::default(),
             config,

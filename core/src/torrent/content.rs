@@ -12,7 +12,7 @@ use crate::disk::{Allocation, FileIndex, StoreSpec};
 use crate::metainfo::{FileRanges, Metainfo};
 use crate::piece::{Geometry, PieceIndex};
 use crate::priority::{FilePriority, PieceOrder};
-use crate::session::whole_files::FileKey;
+use crate::session::similar_files::FileKey;
 use crate::storage::layout::Layout;
 use crate::torrent::AddTorrent;
 use crate::torrent::selection;

@@ -21,7 +21,7 @@ use crate::family::Families;
 use crate::http::client::Limits;
 use crate::http::fetch::{Body, FetchError, FetchRequest};
 use crate::http::reach::{Purpose, Reach, Unreachable};
-use crate::http::{Host, Response, Scheme, Url};
+use crate::http::{Response, Scheme, Url, UrlHost};
 use crate::net_error::ResolveError;
 use crate::reach::{Namer, may_dial};
 use crate::time::{Duration, Instant};
@@ -202,8 +202,8 @@ impl Exchange {
 
     fn resolve(&mut self, now: Instant) {
         match self.tracker.host().clone() {
-            Host::Name(name) => self.steps.push_back(Step::Resolve(name)),
-            Host::Ip(ip) => self.handle_addresses(now, &[ip]),
+            UrlHost::Name(name) => self.steps.push_back(Step::Resolve(name)),
+            UrlHost::Ip(ip) => self.handle_addresses(now, &[ip]),
         }
     }
 

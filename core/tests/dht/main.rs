@@ -7,7 +7,7 @@ mod network;
 use std::net::SocketAddr;
 
 use bitswarm_core::dht::krpc::Method;
-use bitswarm_core::dht::{Announce, NodeId, Outcome, Stats, Wish};
+use bitswarm_core::dht::{Announce, DhtRequest, DhtResult, NodeId, Stats};
 use bitswarm_core::time::Duration;
 
 use hostile::{Hostile, Trick, query};
@@ -16,13 +16,13 @@ use network::Network;
 const NODES: usize = 1000;
 const LOOKUPS: usize = 200;
 
-fn announce(infohash: NodeId) -> Wish {
+fn announce(infohash: NodeId) -> DhtRequest {
     let announce = Some(Announce { port: Some(5000), seed: false });
-    Wish::Peers { infohash, no_seeds: false, announce, enough: None }
+    DhtRequest::Peers { infohash, no_seeds: false, announce, enough: None }
 }
 
-fn find(infohash: NodeId) -> Wish {
-    Wish::Peers { infohash, no_seeds: false, announce: None, enough: None }
+fn find(infohash: NodeId) -> DhtRequest {
+    DhtRequest::Peers { infohash, no_seeds: false, announce: None, enough: None }
 }
 
 /// So many honest nodes that have joined one after the other.
@@ -46,13 +46,13 @@ struct Figures {
 }
 
 impl Figures {
-    fn add(&mut self, peer: SocketAddr, took: Duration, outcome: &Outcome) {
-        if outcome.peers.contains(&peer) {
+    fn add(&mut self, peer: SocketAddr, took: Duration, result: &DhtResult) {
+        if result.peers.contains(&peer) {
             self.found += 1;
-            self.rounds.push(u64::from(outcome.found_in_round.expect("it was found")));
+            self.rounds.push(u64::from(result.found_in_round.expect("it was found")));
         }
         self.millis.push(took.as_millis() as u64);
-        self.asked.push(outcome.asked as u64);
+        self.asked.push(result.asked as u64);
     }
 
     fn text(&mut self) -> String {
@@ -84,13 +84,13 @@ fn announce_vanish_look(network: &mut Network, vanish_per_cent: usize, lookups: 
         let infohash = NodeId::random(&mut network.secret);
         let honest = network.honest();
         let index = honest[network.rng.index(honest.len())];
-        let wish = network.wish(index, announce(infohash));
-        announced.push((infohash, index, wish));
+        let request = network.request(index, announce(infohash));
+        announced.push((infohash, index, request));
         network.pass(Duration::from_millis(100));
     }
-    for (_, index, wish) in &announced {
-        let (_, outcome) = network.outcome(*index, *wish);
-        assert!(outcome.stored > 0, "nobody took it: {outcome:?}");
+    for (_, index, request) in &announced {
+        let (_, result) = network.result(*index, *request);
+        assert!(result.stored > 0, "nobody took it: {result:?}");
     }
     for index in network.honest() {
         if network.rng.below(100) < vanish_per_cent as u64 {
@@ -102,9 +102,9 @@ fn announce_vanish_look(network: &mut Network, vanish_per_cent: usize, lookups: 
         let peer = SocketAddr::new(network.nodes[announcer].addr.ip(), 5000);
         let honest = network.honest();
         let index = honest[network.rng.index(honest.len())];
-        let wish = network.wish(index, find(infohash));
-        let (took, outcome) = network.outcome(index, wish);
-        figures.add(peer, took, &outcome);
+        let request = network.request(index, find(infohash));
+        let (took, result) = network.result(index, request);
+        figures.add(peer, took, &result);
     }
     figures
 }
@@ -174,11 +174,11 @@ fn a_flood_harms_neither_its_target_nor_those_in_whose_name_it_comes() {
     assert!(reflected <= asked, "{asked} bytes of questions brought {reflected} bytes");
     let now = network.now;
     assert_bounded(network.dht(5).stats(now));
-    let wish = network.wish(9, announce(infohash));
-    network.outcome(9, wish);
-    let wish = network.wish(5, find(infohash));
-    let (_, outcome) = network.outcome(5, wish);
-    assert_eq!(outcome.peers.len(), 1);
+    let request = network.request(9, announce(infohash));
+    network.result(9, request);
+    let request = network.request(5, find(infohash));
+    let (_, result) = network.result(5, request);
+    assert_eq!(result.peers.len(), 1);
 }
 
 #[test]

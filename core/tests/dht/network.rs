@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use bitswarm_core::dht::{Dht, NodeId, Outcome, Output, Settings, Wish, WishId};
+use bitswarm_core::dht::{Dht, DhtRequest, DhtRequestId, DhtResult, NodeId, Output, Settings};
 use bitswarm_core::packet::Packet;
 use bitswarm_core::random::{PolicyRng, SecretRng};
 use bitswarm_core::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub(crate) struct Network {
     pub(crate) sent: u64,
     /// Bytes that arrived where nobody is, by address: what spoofing brings its victims.
     pub(crate) astray: BTreeMap<SocketAddr, usize>,
-    done: BTreeMap<(usize, WishId), (Instant, Outcome)>,
+    done: BTreeMap<(usize, DhtRequestId), (Instant, DhtResult)>,
 }
 
 pub(crate) struct Node {
@@ -129,23 +129,23 @@ impl Network {
         }
     }
 
-    /// Has a node wish for something.
-    pub(crate) fn wish(&mut self, index: usize, wish: Wish) -> WishId {
+    /// Has a node request something.
+    pub(crate) fn request(&mut self, index: usize, request: DhtRequest) -> DhtRequestId {
         let now = self.now;
-        let id = self.dht(index).wish(now, wish).expect("there is room");
+        let id = self.dht(index).request(now, request).expect("there is room");
         self.drain(index);
         id
     }
 
-    /// Runs until a wish is done; how long that took and what came of it.
-    pub(crate) fn outcome(&mut self, index: usize, wish: WishId) -> (Duration, Outcome) {
+    /// Runs until a request is done; how long that took and what came of it.
+    pub(crate) fn result(&mut self, index: usize, request: DhtRequestId) -> (Duration, DhtResult) {
         let from = self.now;
-        while !self.done.contains_key(&(index, wish)) {
+        while !self.done.contains_key(&(index, request)) {
             assert!(self.now < from + Duration::from_secs(120), "a lookup does not end");
             self.step();
         }
-        let (at, outcome) = self.done.remove(&(index, wish)).expect("it is done");
-        (at - from, outcome)
+        let (at, result) = self.done.remove(&(index, request)).expect("it is done");
+        (at - from, result)
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
@@ -220,8 +220,8 @@ impl Network {
         let datagrams: Vec<Packet> = std::iter::from_fn(|| dht.poll_transmit()).collect();
         let outputs: Vec<Output> = std::iter::from_fn(|| dht.poll_output()).collect();
         for output in outputs {
-            if let Output::Done { wish, outcome } = output {
-                self.done.insert((index, wish), (now, *outcome));
+            if let Output::Done { request, result } = output {
+                self.done.insert((index, request), (now, *result));
             }
         }
         for datagram in datagrams {

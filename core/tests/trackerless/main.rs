@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bitswarm_core::action::SocketKind;
 use bitswarm_core::config::DhtConfig;
 use bitswarm_core::dht::store::item::Item;
-use bitswarm_core::dht::{NodeId, Outcome, Wish, WishId};
+use bitswarm_core::dht::{DhtRequest, DhtRequestId, DhtResult, NodeId};
 use bitswarm_core::disk::StateName;
 use bitswarm_core::event::Datagram;
 use bitswarm_core::lsd::GROUPS;
@@ -50,19 +50,19 @@ fn by(means: Means, metainfo: &Arc<Metainfo>) -> Net {
     net
 }
 
-fn outcome(net: &mut Net, at: usize, id: WishId) -> Outcome {
+fn result(net: &mut Net, at: usize, id: DhtRequestId) -> DhtResult {
     let done = |notice: &Notice| match notice {
-        Notice::DhtDone { wish, outcome } if *wish == id => Some(*outcome.clone()),
+        Notice::DhtDone { request, result } if *request == id => Some(*result.clone()),
         _ => None,
     };
     assert!(within(net, 60, |net| net.nodes[at].notices.iter().any(|n| done(n).is_some())));
     net.nodes[at].notices.iter().find_map(done).expect("it is done")
 }
 
-fn wish(net: &mut Net, at: usize, wish: Wish) -> Outcome {
+fn request(net: &mut Net, at: usize, request: DhtRequest) -> DhtResult {
     let now = net.now;
-    let id = net.nodes[at].engine.dht_wish(now, wish).expect("it is on");
-    outcome(net, at, id)
+    let id = net.nodes[at].engine.dht_request(now, request).expect("it is on");
+    result(net, at, id)
 }
 
 #[test]
@@ -125,15 +125,15 @@ fn users_put_get_and_look_up() {
     let mut net = host::net(4, Means::Dht);
     assert!(!within(&mut net, 20, |_| false));
     let item = Item::immutable(&b"5:hello"[..]).expect("a string");
-    let put = wish(&mut net, 1, Wish::Put { item: (&item).into(), cas: None });
+    let put = request(&mut net, 1, DhtRequest::Put { item: (&item).into(), cas: None });
     assert_eq!(put.stored, 3);
     let target = item.target();
-    let got = wish(&mut net, 2, Wish::Get { target, salt: Vec::new() });
+    let got = request(&mut net, 2, DhtRequest::Get { target, salt: Vec::new() });
     assert_eq!(got.item, Some(item));
     let infohash = NodeId([7; 20]);
     let (announce, enough) = (None, None);
-    let peers = Wish::Peers { infohash, no_seeds: false, announce, enough };
-    let looked_up = wish(&mut net, 3, peers);
+    let peers = DhtRequest::Peers { infohash, no_seeds: false, announce, enough };
+    let looked_up = request(&mut net, 3, peers);
     assert_eq!((looked_up.answered, looked_up.peers), (3, vec![]));
 }
 
@@ -216,7 +216,8 @@ fn a_host_with_two_addresses_is_two_nodes() {
     }
     let infohash = NodeId::from(infohash);
     let (announce, enough) = (None, None);
-    let found = wish(&mut net, 0, Wish::Peers { infohash, no_seeds: false, announce, enough });
+    let found =
+        request(&mut net, 0, DhtRequest::Peers { infohash, no_seeds: false, announce, enough });
     let stored: Vec<SocketAddr> = found.peers.into_iter().filter(|p| homes.contains(p)).collect();
     assert_eq!(stored.len(), 2, "{stored:?}");
 

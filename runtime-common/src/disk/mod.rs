@@ -1,14 +1,14 @@
 //! What the engine asks of the disk, done: the blocking half of `bitswarm_core::disk`.
 //!
 //! [`DiskPool`] runs requests on worker threads; each ends in exactly one completion. Below it:
-//! `store` knows a torrent's files, `beneath` opens them so that no link leads out of the root,
+//! `store` knows a torrent's files, `openat` opens them so that no link leads out of the root,
 //! `files` keeps a bounded number open, `transfer` moves bytes, `verify` hashes them, `relocate` moves
-//! files, `state` keeps resume data; `queue` says what a worker does next. Reads that find their bytes in memory need no worker: `at_once`.
+//! files, `state` keeps resume data; `queue` says what a worker does next. Reads that find their bytes in memory need no worker: `page_cache`.
 
-mod at_once;
-mod beneath;
 mod error;
 mod files;
+mod openat;
+mod page_cache;
 mod pool;
 mod private_dirs;
 mod queue;
@@ -35,7 +35,7 @@ pub use stat::stat_file;
 pub use state::{StateDir, StateDirError};
 pub use top_link::follow_top_link;
 
-use crate::lanes::{PieceHashing, update_all};
+use crate::multi_buffer::{PieceHashing, update_all};
 
 pub(crate) use files::FileCache;
 use private_dirs::PrivateDirs;

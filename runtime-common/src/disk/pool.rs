@@ -11,7 +11,7 @@ use bitswarm_core::disk::{DiskDone, DiskError, DiskRequest};
 
 use super::queue::{Next, Queue};
 use super::{Disk, Scratch, StateDir};
-use crate::lanes::pieces_at_once;
+use crate::multi_buffer::pieces_at_once;
 
 /// Called once for every request, on a worker's thread.
 pub type Completion = Box<dyn Fn(OpId, Result<DiskDone, Box<DiskError>>) + Send + Sync>;

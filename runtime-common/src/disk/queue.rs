@@ -6,7 +6,7 @@
 //! while a slow disk syncs. The engine bounds how much it asks for, so the lines have no bound of
 //! their own.
 //!
-//! Pieces are hashed with least work several at once ([`crate::lanes`]), so a worker takes as many. Of a
+//! Pieces are hashed with least work several at once ([`crate::multi_buffer`]), so a worker takes as many. Of a
 //! fast download one piece is not taken alone: it waits some milliseconds for others. After a pause it
 //! goes at once. And while one worker writes, another joins it only when as many wait as are worth
 //! taking, or for long: a file lets in one writer at a time, and the others would spin.

@@ -15,8 +15,8 @@ use bitswarm_core::disk::{DiskError, StoreFile, StoreSpec};
 use rustix::fs::{self, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::beneath;
 use super::error::disk_error;
+use super::openat;
 use super::store::{remove_all, sync_dir};
 
 /// How a file got to its new place.
@@ -28,7 +28,7 @@ enum Moved {
 
 /// Moves what a store has from beneath `from` to beneath `to`. On an error it is where it was.
 pub(crate) fn relocate(from: &Path, to: &Path, spec: &StoreSpec) -> Result<(), DiskError> {
-    let source = match beneath::open_root(from) {
+    let source = match openat::open_root(from) {
         Ok(source) => source,
         // Nothing was made yet.
         Err(Errno::NOENT) => return Ok(()),
@@ -47,9 +47,9 @@ pub(crate) fn relocate(from: &Path, to: &Path, spec: &StoreSpec) -> Result<(), D
         }
     }
     for link in &spec.links {
-        let was_made = beneath::is_link(source.as_fd(), &link.path, &link.target);
+        let was_made = openat::is_link(source.as_fd(), &link.path, &link.target);
         if was_made == Ok(true)
-            && let Err(errno) = beneath::make_link(target.as_fd(), &link.path, &link.target)
+            && let Err(errno) = openat::make_link(target.as_fd(), &link.path, &link.target)
         {
             tracing::warn!(path = %link.path.display(), %errno, "link not moved");
         }
@@ -64,7 +64,7 @@ pub(crate) fn relocate(from: &Path, to: &Path, spec: &StoreSpec) -> Result<(), D
 
 fn open_target(to: &Path) -> Result<OwnedFd, Errno> {
     std::fs::create_dir_all(to).map_err(|error| errno(&error))?;
-    beneath::open_root(to)
+    openat::open_root(to)
 }
 
 /// `None`: the file does not exist.
@@ -73,22 +73,22 @@ fn move_one(
     target: BorrowedFd<'_>,
     path: &Path,
 ) -> Result<Option<Moved>, Errno> {
-    let Some((from_dir, name)) = beneath::dir_of(source, path)? else { return Ok(None) };
-    let from = match beneath::open_file(source, path, OFlags::RDONLY, Mode::empty()) {
+    let Some((from_dir, name)) = openat::dir_of(source, path)? else { return Ok(None) };
+    let from = match openat::open_file(source, path, OFlags::RDONLY, Mode::empty()) {
         Ok(from) => from,
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(errno),
     };
     let parent = path.parent().unwrap_or(Path::new(""));
-    beneath::make_dirs(target, parent)?;
-    let to_dir = beneath::open_dir(target, parent)?;
+    openat::make_dirs(target, parent)?;
+    let to_dir = openat::open_dir(target, parent)?;
     match rename_new(&from_dir, &to_dir, name.as_ref()) {
         Ok(()) => Ok(Some(Moved::Renamed)),
         Err(Errno::XDEV) => {
             if let Err(errno) = copy(from, target, path) {
                 // `EXIST`: it is not ours.
                 if errno != Errno::EXIST {
-                    let _ = beneath::remove_file(target, path);
+                    let _ = openat::remove_file(target, path);
                 }
                 return Err(errno);
             }
@@ -117,7 +117,7 @@ fn copy(from: OwnedFd, target: BorrowedFd<'_>, path: &Path) -> Result<(), Errno>
     let stat = fs::fstat(&from)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
     let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
-    let mut to = File::from(beneath::open_file(target, path, flags, mode)?);
+    let mut to = File::from(openat::open_file(target, path, flags, mode)?);
     io::copy(&mut File::from(from), &mut to).map_err(|error| errno(&error))?;
     let times = Timestamps {
         last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: nanos(stat.st_atime_nsec) },
@@ -131,7 +131,7 @@ fn undo(source: BorrowedFd<'_>, target: BorrowedFd<'_>, done: &[(&StoreFile, Mov
     for (file, how) in done.iter().rev() {
         let undone = match how {
             Moved::Renamed => move_one(target, source, &file.path).map(drop),
-            Moved::Copied => beneath::remove_file(target, &file.path).map(drop),
+            Moved::Copied => openat::remove_file(target, &file.path).map(drop),
         };
         if let Err(errno) = undone {
             tracing::warn!(path = %file.path.display(), %errno, "file not moved back");

@@ -17,9 +17,9 @@ use bitswarm_core::disk::{
 use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::beneath;
 use super::error::{disk_error, told};
 use super::files::{Access, FileCache};
+use super::openat;
 
 /// More files than this are synced by one call for the whole file system (chosen: each sync of a
 /// file waits for the device at least once).
@@ -176,13 +176,13 @@ impl Store {
             return Ok(());
         }
         let failed = |errno| disk_error(&place.root, errno);
-        let root = match beneath::open_root(&place.root) {
+        let root = match openat::open_root(&place.root) {
             Err(Errno::NOENT) => self.make_root(&place.root).map_err(failed)?,
             opened => opened.map_err(failed)?,
         };
         for link in &self.spec.links {
             let path = place.root.join(&link.path);
-            match beneath::make_link(root.as_fd(), &link.path, &link.target) {
+            match openat::make_link(root.as_fd(), &link.path, &link.target) {
                 Ok(true) => {
                     self.unsynced().dirs.extend(path.parent().map(Path::to_owned));
                 }
@@ -220,8 +220,8 @@ impl Store {
             return Ok(());
         };
         if let Err(errno) = copy(source, File::from(file)) {
-            if let Ok(root) = beneath::open_root(&place.root) {
-                let _ = beneath::remove_file(root.as_fd(), &entry.path);
+            if let Ok(root) = openat::open_root(&place.root) {
+                let _ = openat::remove_file(root.as_fd(), &entry.path);
             }
             return Err(failed(errno));
         }
@@ -235,7 +235,7 @@ impl Store {
         place: &Place,
         files: &[FileIndex],
     ) -> Result<(), DiskError> {
-        let root = match beneath::open_root(&place.root) {
+        let root = match openat::open_root(&place.root) {
             Ok(root) => root,
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(disk_error(&place.root, errno)),
@@ -243,13 +243,13 @@ impl Store {
         for &index in files {
             let entry = self.entry(index)?;
             let failed = |errno| disk_error(&place.root.join(&entry.path), errno);
-            match beneath::look_at(root.as_fd(), &entry.path).map_err(failed)? {
-                beneath::Found::Nothing => {}
-                beneath::Found::File if self.is_strange(index) => {
+            match openat::look_at(root.as_fd(), &entry.path).map_err(failed)? {
+                openat::Found::Nothing => {}
+                openat::Found::File if self.is_strange(index) => {
                     return Err(self.strange(place, index));
                 }
-                beneath::Found::File => {}
-                beneath::Found::Other(why) => return Err(failed(why)),
+                openat::Found::File => {}
+                openat::Found::Other(why) => return Err(failed(why)),
             }
         }
         Ok(())
@@ -346,24 +346,24 @@ impl Store {
     }
 
     fn create(&self, root: &Path, index: FileIndex, entry: &StoreFile) -> Result<Created, Errno> {
-        let root_fd = match beneath::open_root(root) {
+        let root_fd = match openat::open_root(root) {
             Err(Errno::NOENT) => self.make_root(root)?,
             opened => opened?,
         };
         let (path, fd) = (entry.path.as_path(), root_fd.as_fd());
-        match beneath::open_file(fd, path, OFlags::RDWR, Mode::empty()) {
+        match openat::open_file(fd, path, OFlags::RDWR, Mode::empty()) {
             Err(Errno::NOENT) => {}
             opened => return opened.map(Created::Old),
         }
         let mode = Mode::from_raw_mode(if entry.executable { 0o777 } else { 0o666 });
         let create =
-            || beneath::open_file(fd, path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode);
+            || openat::open_file(fd, path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode);
         let parent = path.parent().unwrap_or(Path::new(""));
         // Held so that no other worker meets the file before it is known to be ours.
         let mut made = self.made();
         let created = match create() {
             Err(Errno::NOENT) => {
-                let changed = beneath::make_dirs(fd, parent)?;
+                let changed = openat::make_dirs(fd, parent)?;
                 self.unsynced().dirs.extend(changed.iter().map(|dir| root.join(dir)));
                 create()
             }
@@ -372,7 +372,7 @@ impl Store {
         match created {
             // Another worker was faster, or somebody else.
             Err(Errno::EXIST) => {
-                beneath::open_file(fd, path, OFlags::RDWR, Mode::empty()).map(Created::Old)
+                openat::open_file(fd, path, OFlags::RDWR, Mode::empty()).map(Created::Old)
             }
             Err(errno) => Err(errno),
             Ok(file) => {
@@ -389,7 +389,7 @@ impl Store {
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         let changed = missing.iter().filter_map(|dir| dir.parent()).map(Path::to_owned);
         self.unsynced().dirs.extend(changed);
-        beneath::open_root(root)
+        openat::open_root(root)
     }
 
     fn flush(&self, place: &Place, cache: &FileCache, todo: &Unsynced) -> Result<(), DiskError> {
@@ -416,7 +416,7 @@ impl Store {
         files: impl Iterator<Item = usize>,
     ) -> Result<Vec<Option<FileStat>>, DiskError> {
         let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        let root = match beneath::open_root(&place.root) {
+        let root = match openat::open_root(&place.root) {
             Ok(root) => root,
             Err(Errno::NOENT) => {
                 stats.fill(None);
@@ -430,7 +430,7 @@ impl Store {
             let path = self.spec.files[index].path.as_path();
             let parent = path.parent().unwrap_or(Path::new(""));
             if dir.as_ref().is_none_or(|(last, _)| *last != parent) {
-                let opened = beneath::dir_of(root.as_fd(), path)
+                let opened = openat::dir_of(root.as_fd(), path)
                     .map_err(|errno| disk_error(&place.root.join(parent), errno))?;
                 dir = Some((parent, opened.map(|(fd, _)| fd)));
             }
@@ -471,7 +471,7 @@ pub(crate) fn remove_all(
     files: &[&StoreFile],
     links: &[StoreLink],
 ) -> Result<(), DiskError> {
-    let root_fd = match beneath::open_root(root) {
+    let root_fd = match openat::open_root(root) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(()),
         Err(errno) => return Err(disk_error(root, errno)),
@@ -483,8 +483,8 @@ pub(crate) fn remove_all(
     let links = links.iter().map(|link| (&link.path, Some(&link.target)));
     for (path, target) in files.chain(links) {
         let removed = match target {
-            None => beneath::remove_file(fd, path).map(drop),
-            Some(target) => beneath::remove_link(fd, path, target),
+            None => openat::remove_file(fd, path).map(drop),
+            Some(target) => openat::remove_link(fd, path, target),
         };
         if let Err(errno) = removed {
             failed.get_or_insert_with(|| disk_error(&root.join(path), errno));
@@ -494,7 +494,7 @@ pub(crate) fn remove_all(
     }
     // A directory sorts before what lies in it.
     for dir in dirs.into_iter().rev() {
-        if let Err(errno) = beneath::remove_empty_dir(root_fd.as_fd(), dir) {
+        if let Err(errno) = openat::remove_empty_dir(root_fd.as_fd(), dir) {
             failed.get_or_insert_with(|| disk_error(&root.join(dir), errno));
         }
     }
@@ -543,8 +543,8 @@ fn allow_execution(file: &OwnedFd, path: &Path) -> (bool, u64) {
 }
 
 fn open_to_read(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
-    let root = beneath::open_root(root)?;
-    beneath::open_file(root.as_fd(), path, OFlags::RDONLY, Mode::empty())
+    let root = openat::open_root(root)?;
+    openat::open_file(root.as_fd(), path, OFlags::RDONLY, Mode::empty())
 }
 
 fn stat(dir: &OwnedFd, name: &Path) -> Result<Option<FileStat>, Errno> {

@@ -669,5 +669,5 @@ fn session_without_state_directory_finds_nothing_and_keeps_nothing() {
 #[test]
 fn relative_root_works_and_the_empty_one_is_here() {
     // No file is touched: the working directory is shared by all tests.
-    assert!(beneath::open_root(Path::new("")).is_ok());
+    assert!(openat::open_root(Path::new("")).is_ok());
 }

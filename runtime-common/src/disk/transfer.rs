@@ -11,9 +11,9 @@ use bitswarm_core::disk::{DiskDone, DiskError, DiskErrorKind, FileIndex, Span, W
 use bytes::{Buf, Bytes};
 use rustix::io::{self, Errno, retry_on_intr};
 
-use super::at_once;
 use super::error::{disk_error, told};
 use super::files::{Access, FileCache};
+use super::page_cache;
 use super::read_buffers::ReadBuffers;
 use super::store::{Place, Store};
 
@@ -47,7 +47,7 @@ impl Transfer<'_> {
         let read = |index: FileIndex, mut part: &mut [u8], mut at: u64| {
             let file = self.cache.get((self.store.id(), index.0), Access::Read)?;
             while !part.is_empty() {
-                let count = at_once::read(&file, part, at).filter(|&count| count > 0)?;
+                let count = page_cache::read(&file, part, at).filter(|&count| count > 0)?;
                 at += count as u64;
                 part = &mut part[count..];
             }

@@ -1,7 +1,7 @@
 //! Reading pieces from their files to hash them, several side by side.
 //!
 //! Each piece is read a chunk at a time into memory that stays in the processor's cache, and a chunk
-//! of each is hashed at once (see [`crate::lanes`]). A file that ends too soon, or cannot be read, is
+//! of each is hashed at once (see [`crate::multi_buffer`]). A file that ends too soon, or cannot be read, is
 //! an error of the pieces that lie in it and of no others.
 
 use bitswarm_core::disk::{DiskError, DiskErrorKind, FileIndex, Span, Spans};
@@ -13,7 +13,7 @@ use super::error::{disk_error, told};
 use super::files::{Access, FileCache};
 use super::store::Store;
 use crate::buffers::{ALIGNMENT, to_alignment};
-use crate::lanes::{PieceHashing, update_all};
+use crate::multi_buffer::{PieceHashing, update_all};
 
 /// What is read at once of all pieces together, in bytes (chosen: fits the second-level cache, and is
 /// large enough that system calls do not count).

@@ -49,19 +49,19 @@ pub fn calls_after_the_end_say_so(runtime: Runtime) {
     assert_eq!(client.pause(id), Err(ClientError::Stopped));
     assert!(client.status(id).is_none());
     assert!(client.statuses().is_empty());
-    assert_eq!(client.events().next_notice(), None);
+    assert_eq!(client.notices().next_notice(), None);
     assert_eq!(client.stop(STOP_TIMEOUT), Ok(()));
 }
 
 /// Handles are counted.
 pub fn session_ends_by_itself_when_the_last_handle_is_dropped(runtime: Runtime) {
     let _turn = beside_others();
-    let Session { client, events, .. } = Session::start(runtime);
+    let Session { client, notices, .. } = Session::start(runtime);
     let other = client.clone();
     drop(client);
     assert!(other.statuses().is_empty() && !other.is_stopped());
     drop(other);
-    assert_eq!(events.last(), Some(Notice::Stopped));
+    assert_eq!(notices.last(), Some(Notice::Stopped));
 }
 
 /// A state directory is for one session at a time.

@@ -46,10 +46,10 @@ pub mod smoke;
 pub mod stop;
 pub mod transfer;
 
-use bitswarm_runtime_common::{Client, ClientConfig, Events, StartError};
+use bitswarm_runtime_common::{Client, ClientConfig, Notices, StartError};
 
 /// How a session is started on a runtime.
-pub type Start = fn(&ClientConfig) -> Result<(Client, Events), StartError>;
+pub type Start = fn(&ClientConfig) -> Result<(Client, Notices), StartError>;
 
 /// A runtime, and which case it is to pass now.
 #[derive(Clone, Copy, Debug)]

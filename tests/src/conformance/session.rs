@@ -9,7 +9,7 @@ use bitswarm_core::action::SocketKind;
 use bitswarm_core::disk::DiskError;
 use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use bitswarm_core::{Notice, TorrentId, TorrentNotice};
-use bitswarm_runtime_common::{Client, ClientConfig, Events};
+use bitswarm_runtime_common::{Client, ClientConfig, Notices};
 use tempfile::TempDir;
 
 use super::Runtime;
@@ -21,7 +21,7 @@ pub(super) const LONG: Duration = Duration::from_secs(60);
 /// A session with a directory for its files, and one for its state.
 pub(super) struct Session {
     pub(super) client: Client,
-    pub(super) events: Events,
+    pub(super) notices: Notices,
     pub(super) dir: TempDir,
     /// Where it listens, in the order of its configuration.
     pub(super) addrs: Vec<SocketAddr>,
@@ -45,8 +45,8 @@ impl Session {
         let mut config = config(&dir);
         adjust(&mut config);
         let listeners = config.core.listen.len();
-        let (client, events) = (runtime.start)(&config).unwrap();
-        let mut session = Session { client, events, dir, addrs: Vec::new() };
+        let (client, notices) = (runtime.start)(&config).unwrap();
+        let mut session = Session { client, notices, dir, addrs: Vec::new() };
         for _ in 0..listeners {
             let addr = session.wait_for(|notice| match notice {
                 Notice::Listening { addr, kind: SocketKind::TcpListener, .. } => Some(*addr),
@@ -120,7 +120,7 @@ impl Session {
         let mut heard = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(notice) = self.events.next_timeout(left) else { panic!("only: {heard:#?}") };
+            let Ok(notice) = self.notices.next_timeout(left) else { panic!("only: {heard:#?}") };
             if let Some(found) = wanted(&notice) {
                 return found;
             }
@@ -152,7 +152,7 @@ impl Session {
         let began = Instant::now();
         assert_eq!(self.client.stop(LONG), Ok(()));
         let took = began.elapsed();
-        assert_eq!(self.events.last(), Some(Notice::Stopped));
+        assert_eq!(self.notices.last(), Some(Notice::Stopped));
         (self.dir, took)
     }
 

@@ -12,7 +12,7 @@ use bitswarm_core::Instant;
 use bitswarm_core::event::{NetError, ResolveError};
 use bitswarm_core::family::{Families, Family};
 use bitswarm_core::http::fetch::{self, Fetch, Output};
-use bitswarm_core::http::{Host, Url, origin};
+use bitswarm_core::http::{Url, UrlHost, origin};
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::tracker::{
     Answer, Exchange, NamedBy, Question, ScrapeResponse, Step, TrackerError,
@@ -236,7 +236,7 @@ impl Asker {
     /// Once in the life of an exchange there is a kept connection, if the tracker may be asked there.
     fn begins_on_kept(&mut self) -> bool {
         let (Some(to), Some(fetch)) = (self.kept, &mut self.fetch) else { return false };
-        let is_there = *fetch.url().host() == Host::Ip(to.ip());
+        let is_there = *fetch.url().host() == UrlHost::Ip(to.ip());
         if !is_there || !fetch.may_use_kept(to.ip()) {
             return false;
         }

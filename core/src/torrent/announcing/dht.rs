@@ -6,7 +6,7 @@
 //! [`Torrent::discovery_allowed`](crate::torrent::Torrent::discovery_allowed), which everything that
 //! concerns the DHT asks.
 
-use crate::dht::WishId;
+use crate::dht::DhtRequestId;
 use crate::random::PolicyRng;
 use crate::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ const NAMED_NODES: usize = 64;
 /// What a torrent remembers of its lookups.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DhtLookups {
-    wish: Option<WishId>,
+    request: Option<DhtRequestId>,
     /// Whether the present lookup, or the next, is that of a hybrid's other infohash.
     is_second: bool,
     /// When the last one ended; `None`: there was none since it started.
@@ -64,7 +64,7 @@ pub(crate) struct Found {
 impl DhtLookups {
     /// When it is to be looked for again, in a network that has grown so large.
     pub(crate) fn due_at(&self, now: Instant, growth: usize) -> Option<Instant> {
-        if self.wish.is_some() {
+        if self.request.is_some() {
             return None;
         }
         let Some(last_at) = self.last_at else { return Some(now) };
@@ -81,13 +81,13 @@ impl DhtLookups {
     }
 
     /// The lookup is under way; or it is not, since there are too many.
-    pub(crate) fn began(&mut self, now: Instant, growth: usize, wish: Option<WishId>) {
+    pub(crate) fn began(&mut self, now: Instant, growth: usize, request: Option<DhtRequestId>) {
         self.growth = growth;
-        self.wish = wish;
+        self.request = request;
         if !self.is_second {
             self.found = 0;
         }
-        if wish.is_none() {
+        if request.is_none() {
             self.is_second = false;
             self.last_at = Some(now);
             self.wait = BUSY_WAIT;
@@ -108,7 +108,7 @@ impl DhtLookups {
         standing: Standing,
         rng: &mut PolicyRng,
     ) -> Option<Found> {
-        self.wish.take()?;
+        self.request.take()?;
         self.last_at = Some(now);
         let is_first = !std::mem::take(&mut self.is_second);
         if is_first && standing.is_hybrid {
@@ -130,8 +130,8 @@ impl DhtLookups {
     }
 
     /// It is not to be looked for any more, until it is active again. The lookup to give up.
-    pub(crate) fn leave(&mut self) -> Option<WishId> {
-        std::mem::take(self).wish
+    pub(crate) fn leave(&mut self) -> Option<DhtRequestId> {
+        std::mem::take(self).request
     }
 }
 
@@ -153,13 +153,13 @@ mod tests {
 
     const ALONE: Standing = Standing { is_hybrid: false, peers: 0, is_finished: false };
 
-    fn wish() -> Option<WishId> {
-        Some(WishId::new(0, 0))
+    fn request() -> Option<DhtRequestId> {
+        Some(DhtRequestId::new(0, 0))
     }
 
     /// A lookup from its beginning to its end.
     fn look(dht: &mut DhtLookups, now: Instant, standing: Standing) -> Option<Found> {
-        dht.began(now, 0, wish());
+        dht.began(now, 0, request());
         assert_eq!(dht.due_at(now, 0), None, "one at a time");
         dht.done(now, 8, standing, &mut PolicyRng::from_seed([1; 32]))
     }
@@ -191,11 +191,11 @@ mod tests {
     fn a_hybrid_is_looked_for_twice_and_answers_once() {
         let mut dht = DhtLookups::default();
         let hybrid = Standing { is_hybrid: true, ..ALONE };
-        dht.began(Instant::ZERO, 0, wish());
+        dht.began(Instant::ZERO, 0, request());
         dht.found(3);
         assert_eq!(dht.done(Instant::ZERO, 8, hybrid, &mut PolicyRng::from_seed([1; 32])), None);
         assert!(dht.is_second() && dht.due_at(Instant::ZERO, 0) == Some(Instant::ZERO));
-        dht.began(Instant::ZERO, 0, wish());
+        dht.began(Instant::ZERO, 0, request());
         dht.found(4);
         let found = dht.done(Instant::ZERO, 5, hybrid, &mut PolicyRng::from_seed([1; 32]));
         assert_eq!(found, Some(Found { peers: 7, stored: 13 }));
@@ -205,8 +205,8 @@ mod tests {
     #[test]
     fn what_is_given_up_or_cannot_begin_is_over() {
         let mut dht = DhtLookups::default();
-        dht.began(Instant::ZERO, 0, wish());
-        assert_eq!(dht.leave(), wish());
+        dht.began(Instant::ZERO, 0, request());
+        assert_eq!(dht.leave(), request());
         assert_eq!(dht.done(Instant::ZERO, 1, ALONE, &mut PolicyRng::from_seed([1; 32])), None);
         dht.began(Instant::ZERO, 0, None);
         assert_eq!(dht.due_at(Instant::ZERO, 0), Some(Instant::ZERO + BUSY_WAIT));

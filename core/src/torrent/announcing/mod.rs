@@ -8,7 +8,7 @@ pub(super) mod trackers;
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::dht::{Announce, NodeId, Outcome, Wish, WishId};
+use crate::dht::{Announce, DhtRequest, DhtRequestId, DhtResult, NodeId};
 use crate::event::ResolveError;
 use crate::family::Family;
 use crate::notice::TorrentNotice;
@@ -245,13 +245,13 @@ impl Torrent {
     }
 
     /// What to look for, if that is due.
-    pub(crate) fn next_dht_wish(&mut self, session: &Session) -> Option<Wish> {
+    pub(crate) fn next_dht_request(&mut self, session: &Session) -> Option<DhtRequest> {
         self.dht_due_at(session).filter(|at| *at <= session.now)?;
         // Who wants nothing more looks for nobody who does not either; but it is no seed.
         let (done, seed) = (self.is_finished(), self.has_everything());
         // Where the families have different ports, each is that of our datagrams there.
         let port = session.sockets.any_listen_port().filter(|_| session.sockets.has_one_port());
-        Some(Wish::Peers {
+        Some(DhtRequest::Peers {
             infohash: NodeId::from(self.looked_for()),
             no_seeds: done,
             announce: Some(Announce { port, seed }),
@@ -266,8 +266,8 @@ impl Torrent {
     }
 
     /// The lookup is under way; or it is not, since there are too many.
-    pub(crate) fn dht_wished(&mut self, session: &Session, wish: Option<WishId>) {
-        self.announcing.dht.began(session.now, session.dht.growth, wish);
+    pub(crate) fn dht_requested(&mut self, session: &Session, request: Option<DhtRequestId>) {
+        self.announcing.dht.began(session.now, session.dht.growth, request);
     }
 
     /// The DHT knows peers.
@@ -277,14 +277,14 @@ impl Torrent {
     }
 
     /// The lookup is done.
-    pub(crate) fn dht_done(&mut self, session: &mut Session, outcome: &Outcome) {
+    pub(crate) fn dht_done(&mut self, session: &mut Session, result: &DhtResult) {
         let standing = dht::Standing {
             is_hybrid: self.identity.other().is_some(),
             peers: self.swarm.peers.len(),
             is_finished: self.is_finished(),
         };
         let (now, rng) = (session.now, &mut self.policy);
-        if let Some(found) = self.announcing.dht.done(now, outcome.stored, standing, rng) {
+        if let Some(found) = self.announcing.dht.done(now, result.stored, standing, rng) {
             let dht::Found { peers, stored } = found;
             session.notify(self.id, TorrentNotice::DhtAnswered { peers, stored });
         }

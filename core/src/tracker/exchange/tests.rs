@@ -283,7 +283,7 @@ fn redirect_from_public_to_private_is_not_followed() {
         ladder.recv(&format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n"));
         ladder.expect(&Step::Close);
         let ip = Url::parse(location).unwrap();
-        let Host::Ip(ip) = *ip.host() else { panic!() };
+        let UrlHost::Ip(ip) = *ip.host() else { panic!() };
         ladder.expect_error(&TrackerError::ForbiddenAddress(ip));
     }
     let mut ladder = announce("http://1.1.1.1/announce");

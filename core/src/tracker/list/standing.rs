@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::family::{Family, PerFamily};
-use crate::http::{Host, Url};
+use crate::http::{Url, UrlHost};
 use crate::time::Instant;
 use crate::tracker::announce::AnnounceEvent;
 use crate::tracker::question::NamedBy;
@@ -90,8 +90,8 @@ impl Tracker {
     /// The family of its address, if it is named by that.
     fn numeric(&self) -> Option<Family> {
         match self.url.as_ref()?.host() {
-            Host::Ip(ip) => Some(Family::of(*ip)),
-            Host::Name(_) => None,
+            UrlHost::Ip(ip) => Some(Family::of(*ip)),
+            UrlHost::Name(_) => None,
         }
     }
 

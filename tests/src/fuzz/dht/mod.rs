@@ -1,11 +1,11 @@
 //! A node of the DHT to which any datagrams come at any time, from strangers and from those whom it
-//! asks, while its user wishes for things.
+//! asks, while its user requests things.
 //!
 //! The input is a program: a byte that says what kind of node it is, then a byte an event with its
 //! arguments. Datagrams are any bytes, or queries and answers in their right form with right and
 //! wrong tokens, ids, addresses and transactions. The world ([`world`]) looks at each reaction: what
 //! is sent, to whom and how much of it, what is stored, whom it believes. In the end, with silence
-//! around it, the node is done with every wish.
+//! around it, the node is done with every request.
 
 mod world;
 
@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use bitswarm_core::dht::krpc::{Method, RawItem, Want};
 use bitswarm_core::dht::store::item::Item;
-use bitswarm_core::dht::{Announce, NodeId, Settings, Wish, WishItem};
+use bitswarm_core::dht::{Announce, DhtRequest, NodeId, PutItem, Settings};
 
 use super::input::Input;
 use world::World;
@@ -60,7 +60,7 @@ fn step(world: &mut World, input: &mut Input<'_>) {
         8 => world.answer_all(),
         9 => world.pass_millis(u64::from(input.u16())),
         10 => world.pass_to_timeout(),
-        11 | 12 => wish(world, input),
+        11 | 12 => request(world, input),
         13 => {
             let which = input.byte();
             world.forget(which);
@@ -137,22 +137,22 @@ fn answer(world: &mut World, input: &mut Input<'_>) {
     world.answer_fields(which, &body, &values);
 }
 
-fn wish(world: &mut World, input: &mut Input<'_>) {
+fn request(world: &mut World, input: &mut Input<'_>) {
     let (what, how) = (input.byte(), input.byte());
     let target = PLACES[usize::from(what >> 4) % PLACES.len()];
     let announce = (how & 1 != 0)
         .then_some(Announce { port: (how & 2 != 0).then_some(6881), seed: how & 4 != 0 });
-    world.wish(match what & 7 {
-        0 => Wish::Nodes { target },
-        1 => Wish::Scrape { infohash: target },
-        2 => Wish::Get { target, salt: Vec::new() },
-        3 => Wish::Sample { target },
+    world.request(match what & 7 {
+        0 => DhtRequest::Nodes { target },
+        1 => DhtRequest::Scrape { infohash: target },
+        2 => DhtRequest::Get { target, salt: Vec::new() },
+        3 => DhtRequest::Sample { target },
         4 => {
             let item = Item::mutable(&[how; 32], Vec::new(), i64::from(how), &b"1:x"[..]);
             let item = item.expect("it is a small item");
-            Wish::Put { item: WishItem::from(&item), cas: None }
+            DhtRequest::Put { item: PutItem::from(&item), cas: None }
         }
-        _ => Wish::Peers {
+        _ => DhtRequest::Peers {
             infohash: target,
             no_seeds: how & 8 != 0,
             announce,

@@ -4,7 +4,7 @@
 //! addresses have proven that they receive what is sent to them. Checked are: answers go to whoever
 //! asked, one a query, and to an address that has proven nothing no more than three times what it
 //! sent; nobody is asked who cannot be; nothing is kept without a token, and no more than the bounds
-//! say; each wish ends once; time moves on.
+//! say; each request ends once; time moves on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,9 @@ use bitswarm_core::Instant;
 use bitswarm_core::dht::krpc::{self, Body, Contact, Message, Method, Query, Want, write_contacts};
 use bitswarm_core::dht::store::items::{MAX_ITEMS, MAX_ITEMS_OF_ADDRESS};
 use bitswarm_core::dht::store::peers::{MAX_PEERS, MAX_SWARMS, MAX_SWARMS_OF_ADDRESS};
-use bitswarm_core::dht::{AMPLIFICATION, Dht, NodeId, Output, Saved, Settings, Wish, WishId};
+use bitswarm_core::dht::{
+    AMPLIFICATION, Dht, DhtRequest, DhtRequestId, NodeId, Output, Saved, Settings,
+};
 use bitswarm_core::random::SecretRng;
 
 use crate::sim::bencode::Value as Strict;
@@ -30,9 +32,9 @@ const MOST_SENT: usize = 500;
 /// Bytes of answers to addresses that have proven nothing: at once, and in a second.
 const UNPROVEN_BURST: u64 = 256 << 10;
 const UNPROVEN_PER_S: u64 = 64 << 10;
-/// Searches: those of wishes, and those of upkeep besides.
+/// Searches: those of requests, and those of upkeep besides.
 const MOST_SEARCHES: usize = 24 + 64;
-/// Peers that come of one wish, of both families.
+/// Peers that come of one request, of both families.
 const MOST_PEERS: usize = 2 * 2000;
 
 /// The nodes there are, each in a network of its own, with ids as their addresses demand.
@@ -59,7 +61,7 @@ pub(super) struct World {
     /// Who asks or answers now, and with how many bytes.
     event: Option<(SocketAddr, usize)>,
     unproven_bytes: u64,
-    wishes: BTreeMap<WishId, usize>,
+    requests: BTreeMap<DhtRequestId, usize>,
     /// What was asked to be stored with a token that is, or was, good: items and peers.
     stored: [BTreeMap<IpAddr, usize>; 2],
 }
@@ -81,7 +83,7 @@ impl World {
             proven: BTreeSet::new(),
             event: None,
             unproven_bytes: 0,
-            wishes: BTreeMap::new(),
+            requests: BTreeMap::new(),
             stored: Default::default(),
         };
         world.drain();
@@ -227,20 +229,20 @@ impl World {
         self.open.get(usize::from(which) % self.open.len().max(1)).cloned()
     }
 
-    pub(super) fn wish(&mut self, wish: Wish) {
-        if let Some(id) = self.dht.wish(self.now, wish) {
-            assert!(self.wishes.insert(id, 0).is_none(), "{id:?} is given out while it lives");
+    pub(super) fn request(&mut self, request: DhtRequest) {
+        if let Some(id) = self.dht.request(self.now, request) {
+            assert!(self.requests.insert(id, 0).is_none(), "{id:?} is given out while it lives");
         }
         self.drain();
     }
 
     pub(super) fn forget(&mut self, which: u8) {
-        let id = self.wishes.keys().nth(usize::from(which) % self.wishes.len().max(1)).copied();
+        let id = self.requests.keys().nth(usize::from(which) % self.requests.len().max(1)).copied();
         if let Some(id) = id {
             // What came out before is still told.
             self.drain();
             self.dht.forget(id);
-            self.wishes.remove(&id);
+            self.requests.remove(&id);
         }
         self.drain();
     }
@@ -275,14 +277,14 @@ impl World {
         self.drain();
     }
 
-    /// Nobody says anything any more: every wish ends, and what is saved is read again.
+    /// Nobody says anything any more: every request ends, and what is saved is read again.
     pub(super) fn finish(&mut self) {
         let until = self.now + Duration::from_secs(4 * 3600);
-        while !self.wishes.is_empty() && self.now < until {
-            assert!(self.dht.poll_timeout().is_some(), "a wish waits for nothing");
+        while !self.requests.is_empty() && self.now < until {
+            assert!(self.dht.poll_timeout().is_some(), "a request waits for nothing");
             self.pass_to_timeout();
         }
-        assert!(self.wishes.is_empty(), "{:?} do not end", self.wishes);
+        assert!(self.requests.is_empty(), "{:?} do not end", self.requests);
         let saved = self.dht.save();
         assert_eq!(Saved::decode(&saved.encode()), saved);
     }
@@ -346,17 +348,17 @@ impl World {
 
     fn check_output(&mut self, output: Output) {
         match output {
-            Output::Peers { wish, peers } => {
-                let told = self.wishes.get_mut(&wish).expect("it is wished for");
+            Output::Peers { request, peers } => {
+                let told = self.requests.get_mut(&request).expect("it is asked for");
                 *told += peers.len();
                 assert!(!peers.is_empty() && *told <= MOST_PEERS);
                 let can_be = |peer: &SocketAddr| peer.port() != 0 && !peer.ip().is_multicast();
                 assert!(peers.iter().all(can_be), "{peers:?}");
             }
-            Output::Done { wish, outcome } => {
-                assert!(self.wishes.remove(&wish).is_some(), "a wish ends once");
-                assert!(outcome.peers.len() <= MOST_PEERS && outcome.samples.is_sorted());
-                assert!(outcome.answered <= outcome.asked, "{outcome:?}");
+            Output::Done { request, result } => {
+                assert!(self.requests.remove(&request).is_some(), "a request ends once");
+                assert!(result.peers.len() <= MOST_PEERS && result.samples.is_sorted());
+                assert!(result.answered <= result.asked, "{result:?}");
             }
             Output::ExternalAddress(ip) => assert!(!ip.is_unspecified()),
             Output::Ready { .. } | Output::SaveDue => {}
@@ -372,7 +374,10 @@ impl World {
         assert!(stats.items <= MAX_ITEMS.min(most(items, MAX_ITEMS_OF_ADDRESS)), "{stats:?}");
         assert!(stats.peers <= MAX_PEERS.min(most(peers, usize::MAX)), "{stats:?}");
         assert!(stats.swarms <= MAX_SWARMS.min(most(peers, MAX_SWARMS_OF_ADDRESS)), "{stats:?}");
-        assert!(stats.wishes == self.wishes.len() && stats.searches <= MOST_SEARCHES, "{stats:?}");
+        assert!(
+            stats.requests == self.requests.len() && stats.searches <= MOST_SEARCHES,
+            "{stats:?}"
+        );
         assert!(stats.queries <= 1024 && stats.remembered <= 2 * 4096, "{stats:?}");
         assert!(stats.good_nodes <= stats.nodes && stats.nodes == self.dht.nodes());
     }

@@ -120,7 +120,7 @@ fn step(world: &mut World, input: &mut Input<'_>) {
             };
             world.resolved(which, result);
         }
-        18 => wish(world, input),
+        18 => request(world, input),
         19 => {
             let conn = world.pick_conn(input);
             let answer = TRACKER_ANSWERS[input.below(TRACKER_ANSWERS.len())];
@@ -219,7 +219,7 @@ fn datagram(world: &mut World, input: &mut Input<'_>) {
 }
 
 /// The user wants something.
-fn wish(world: &mut World, input: &mut Input<'_>) {
+fn request(world: &mut World, input: &mut Input<'_>) {
     let (what, which, number) = (input.below(9), input.below(TORRENTS), input.byte());
     let rate = [None, Some(0), Some(1000), Some(100_000)][usize::from(number & 3)];
     let other = [None, Some(0), Some(1000), Some(100_000)][usize::from(number >> 2 & 3)];

@@ -15,11 +15,11 @@ impl World {
     pub(super) fn with(
         &mut self,
         which: usize,
-        wish: impl FnOnce(&mut Recorder, Instant, TorrentId) -> Result<(), NoSuchTorrent>,
+        request: impl FnOnce(&mut Recorder, Instant, TorrentId) -> Result<(), NoSuchTorrent>,
     ) {
         if let Some(id) = self.torrents[which] {
             // One that was removed is still named by its id.
-            let _ = wish(&mut self.engine, self.now, id);
+            let _ = request(&mut self.engine, self.now, id);
             self.drain();
         }
     }

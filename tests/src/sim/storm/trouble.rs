@@ -162,7 +162,7 @@ impl Storm {
                 engine.set_torrent_limits(now, id, limits)
             })),
         }
-        self.note("user's wish");
+        self.note("user's request");
     }
 
     /// If the torrent is private, an engine now and then hears of strangers who are said to have it:

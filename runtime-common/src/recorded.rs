@@ -15,7 +15,7 @@ use crate::config::{ClientConfig, StartError};
 
 /// An engine, recorded or not.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct Recorded {
     pub(crate) engine: Recorder,
     /// Where the recording goes.
     log: Option<Log>,
@@ -31,7 +31,7 @@ struct Log {
     file: File,
 }
 
-impl Session {
+impl Recorded {
     pub(crate) fn new(
         config: &ClientConfig,
         seed: [u8; 32],
@@ -42,12 +42,12 @@ impl Session {
         let core = config.core.clone();
         let Some(path) = config.record.clone() else {
             let engine = Recorder::passing(Engine::new(core, seed, now, wall));
-            return Ok(Session { engine, log: None, log_failure });
+            return Ok(Recorded { engine, log: None, log_failure });
         };
         match File::create(&path) {
             Ok(file) => {
                 let engine = Recorder::recording(core, seed, now, wall);
-                Ok(Session { engine, log: Some(Log { path, file }), log_failure })
+                Ok(Recorded { engine, log: Some(Log { path, file }), log_failure })
             }
             Err(error) => Err(StartError::Record(path, error)),
         }

@@ -19,9 +19,9 @@ const BURST: usize = 256;
 /// A session's notices in order. It ends after [`Notice::Stopped`], or when the session ends
 /// otherwise.
 ///
-/// As an iterator it blocks for each notice, like [`Events::next_notice`].
+/// As an iterator it blocks for each notice, like [`Notices::next_notice`].
 #[derive(Debug)]
-pub struct Events(Arc<Queue>);
+pub struct Notices(Arc<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -36,7 +36,7 @@ struct State {
     ended: bool,
 }
 
-impl Events {
+impl Notices {
     /// Waits for the next notice. `None`: there will be none.
     pub fn next_notice(&self) -> Option<Notice> {
         let mut state = self.0.lock();
@@ -82,7 +82,7 @@ impl Events {
     }
 }
 
-impl Iterator for Events {
+impl Iterator for Notices {
     type Item = Notice;
 
     fn next(&mut self) -> Option<Notice> {
@@ -132,7 +132,7 @@ struct Registry {
 
 impl Listeners {
     /// Hears everything from now on.
-    pub(crate) fn listen(&self) -> Events {
+    pub(crate) fn listen(&self) -> Notices {
         let queue = Arc::new(Queue::default());
         let mut registry = self.lock();
         if registry.ended {
@@ -140,7 +140,7 @@ impl Listeners {
         } else {
             registry.queues.push(Arc::downgrade(&queue));
         }
-        Events(queue)
+        Notices(queue)
     }
 
     pub(crate) fn tell(&self, notice: &Notice) {
@@ -197,24 +197,24 @@ mod tests {
     #[test]
     fn listener_waits_no_longer_than_it_said() {
         let listeners = Listeners::default();
-        let events = listeners.listen();
-        let waited = events.next_timeout(Duration::from_millis(1));
+        let notices = listeners.listen();
+        let waited = notices.next_timeout(Duration::from_millis(1));
         assert_eq!(waited, Err(RecvTimeoutError::Timeout));
         listeners.end();
-        let waited = events.next_timeout(Duration::MAX);
+        let waited = notices.next_timeout(Duration::MAX);
         assert_eq!(waited, Err(RecvTimeoutError::Disconnected));
     }
 
     #[test]
     fn listener_that_sleeps_loses_the_oldest_and_is_told() {
         let listeners = Listeners::default();
-        let events = listeners.listen();
+        let notices = listeners.listen();
         for _ in 0..WAITING {
             listeners.tell(&notice(1));
         }
         listeners.tell(&Notice::Stopped);
         listeners.end();
-        assert_eq!(events.missed(), 1);
-        assert_eq!(events.last(), Some(Notice::Stopped));
+        assert_eq!(notices.missed(), 1);
+        assert_eq!(notices.last(), Some(Notice::Stopped));
     }
 }

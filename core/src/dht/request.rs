@@ -10,12 +10,12 @@ use super::store::item::Item;
 use crate::id::id_type;
 
 id_type!(
-    /// Something wished for, until it is done.
-    pub WishId
+    /// A request to the DHT, until it is done.
+    pub DhtRequestId
 );
 /// What is to be found, or stored.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Wish {
+pub enum DhtRequest {
     /// The nodes closest to a place.
     Nodes {
         /// The place.
@@ -47,7 +47,7 @@ pub enum Wish {
     /// That an item be kept (BEP 44).
     Put {
         /// The item, bencoded as it is sent, with its salt.
-        item: WishItem,
+        item: PutItem,
         /// The number of the item that it is to replace.
         cas: Option<i64>,
     },
@@ -69,13 +69,13 @@ pub struct Announce {
 
 /// An item to store, in a form that can be recorded.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct WishItem {
+pub struct PutItem {
     value: Vec<u8>,
-    signed: Option<WishSigned>,
+    signed: Option<PutSigned>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct WishSigned {
+struct PutSigned {
     key: [u8; 32],
     salt: Vec<u8>,
     seq: i64,
@@ -84,23 +84,23 @@ struct WishSigned {
 
 impl Serialize for Item {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        WishItem::from(self).serialize(serializer)
+        PutItem::from(self).serialize(serializer)
     }
 }
 
-impl From<&Item> for WishItem {
+impl From<&Item> for PutItem {
     fn from(item: &Item) -> Self {
-        let signed = item.signed().map(|signed| WishSigned {
+        let signed = item.signed().map(|signed| PutSigned {
             key: signed.key,
             salt: signed.salt.to_vec(),
             seq: signed.seq,
             signature: signed.signature.to_vec(),
         });
-        WishItem { value: item.value().to_vec(), signed }
+        PutItem { value: item.value().to_vec(), signed }
     }
 }
 
-impl WishItem {
+impl PutItem {
     /// The item, if it is one.
     pub(super) fn verified(&self) -> Option<Item> {
         let signed = match &self.signed {
@@ -117,9 +117,9 @@ impl WishItem {
     }
 }
 
-/// What came of a wish.
+/// What came of a request.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
-pub struct Outcome {
+pub struct DhtResult {
     /// Nodes that were asked.
     pub asked: usize,
     /// Nodes that answered.
@@ -142,9 +142,9 @@ pub struct Outcome {
     pub closest: Vec<Contact>,
 }
 
-impl Outcome {
-    /// Adds what another node of ours found for the same wish to announce peers.
-    pub(crate) fn add(&mut self, other: Outcome) {
+impl DhtResult {
+    /// Adds what another node of ours found for the same request to announce peers.
+    pub(crate) fn add(&mut self, other: DhtResult) {
         self.asked += other.asked;
         self.answered += other.answered;
         self.found_in_round = self.found_in_round.or(other.found_in_round);

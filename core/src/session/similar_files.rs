@@ -21,7 +21,7 @@ pub(crate) type FileKey = (Sha256Hash, u64);
 
 /// Whole files by their content, and stores that may turn out to have some.
 #[derive(Debug, Default)]
-pub(crate) struct WholeFiles {
+pub(crate) struct SimilarFiles {
     /// Of several copies one is known, the last noted.
     whole: BTreeMap<FileKey, FilePlace>,
     /// What stores may have whose files are still looked at.
@@ -34,7 +34,7 @@ pub(crate) struct WholeFiles {
     told: BTreeSet<TorrentId>,
 }
 
-impl WholeFiles {
+impl SimilarFiles {
     /// A store may turn out to have a file.
     pub(crate) fn expect(&mut self, key: FileKey, store: StoreId) {
         self.expected.insert((key, store));
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_file_is_found_until_its_own_store_takes_it_away() {
-        let mut files = WholeFiles::default();
+        let mut files = SimilarFiles::default();
         let content = ([1; 32], 5);
         files.add(content, (store(0), FileIndex(3)));
         assert_eq!(files.find(content), Some((store(0), FileIndex(3))));
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn who_lacks_a_file_is_told_when_another_has_it() {
-        let mut files = WholeFiles::default();
+        let mut files = SimilarFiles::default();
         let (content, who, other) = (([1; 32], 5), TorrentId::new(7, 0), TorrentId::new(0, 3));
         files.want(content, who);
         assert!(files.is_wanted(content, other) && !files.is_wanted(content, who));
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_woken_once_when_nothing_more_is_expected() {
-        let mut files = WholeFiles::default();
+        let mut files = SimilarFiles::default();
         let (content, who) = (([1; 32], 5), TorrentId::new(7, 0));
         files.expect(content, store(0));
         files.expect(content, store(1));
