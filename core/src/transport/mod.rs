@@ -7,6 +7,7 @@
 //! - [`sockets`]: the sockets that are listened on, and the datagrams that wait for them.
 //! - [`mse`]: message stream encryption.
 //! - [`demux`]: which protocol a datagram belongs to.
+//! - [`utp`]: streams over UDP.
 //!
 //! Nothing here knows torrents, trackers or the session: streams carry ids of their owners, and
 //! what the table needs of the session (timers, outbox, time) is lent to it for each call.
@@ -17,6 +18,8 @@ pub mod mse;
 pub(crate) mod sockets;
 pub(crate) mod stream;
 pub(crate) mod streams;
+#[allow(dead_code, unused_imports, reason = "no stream is carried by it yet")]
+pub(crate) mod utp;
 
 pub(crate) use dial::Dial;
 pub(crate) use stream::{ReadPause, Role};

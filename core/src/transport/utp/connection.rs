@@ -1,0 +1,927 @@
+//! One connection: its state, its two halves, and when it has to be looked at.
+//!
+//! Nothing is sent from here of its own accord: [`Connection::write`] is asked for packets, and makes
+//! them of bytes that were supplied before. So what is to be sent can be changed until the window opens.
+
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+
+use super::control::Control;
+use super::mtu::Mtu;
+use super::packet::{self, HEADER_LEN, Header, Kind, MAX_SACK, MIN_PADDED, Packet};
+use super::receive::{Receiver, Taken};
+use super::rtt::Rtt;
+use super::send::{Acknowledged, Losses, Sender, Tail};
+use super::seq::Seq;
+use crate::time::{Duration, Instant};
+
+/// When a SYN is sent again, and when it is given up, since it was sent last (chosen; libtorrent and libutp 3 s
+/// each).
+const SYN_WAITS: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];
+/// A connection that has sent nothing for so long sends something, so that routers remember it
+/// (libutp's number).
+const KEEP_ALIVE: Duration = Duration::from_secs(29);
+/// Time-outs without an acknowledgement after which a connection is dead, and the least time
+/// (chosen).
+const DEAD_TIMEOUTS: u32 = 5;
+const DEAD_TIME: Duration = Duration::from_secs(15);
+/// A peer without room is asked for news after this, then twice it, and so on (chosen).
+const ZERO_WINDOW: Duration = Duration::from_secs(1);
+/// How long bytes are sent that wait when a connection is closed (chosen).
+const FLUSH: Duration = Duration::from_secs(5);
+/// Payload of a packet that is filled up to a length that is tried (chosen).
+const PROBE_PAYLOAD: usize = 256;
+/// Longest run of packets that are written at once, in bytes.
+const MAX_RUN: usize = 65_000;
+
+/// Why a connection has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// The other side has ended it in order.
+    Finished,
+    /// The other side does not know it.
+    Reset,
+    /// The other side does not answer.
+    TimedOut,
+}
+
+/// Something that happened on a connection.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Event {
+    /// A remote peer has opened it, and proven its address.
+    Incoming,
+    /// The remote peer has answered: it is open.
+    Opened,
+    /// Bytes of the stream, in order.
+    Received(BytesMut),
+    /// So many bytes that were supplied have been sent for the first time.
+    Sent(usize),
+    /// It is over; the id is dead.
+    Closed(End),
+}
+
+/// Packets that were written: all of one length, but the last may be shorter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Written {
+    pub(super) segment_size: usize,
+    pub(super) may_fragment: bool,
+}
+
+/// Engine time as it stands in packets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock(pub(super) u32);
+
+impl Clock {
+    /// Microseconds, from a beginning that nobody else knows.
+    pub(super) fn micros(self, at: Instant) -> u32 {
+        ((at.as_nanos() / 1000) as u32).wrapping_add(self.0)
+    }
+}
+
+/// How many times something happened; for tests and whoever watches.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Counters {
+    /// Packets that were sent again.
+    pub(crate) resent: u32,
+    /// Of these, those that had arrived.
+    pub(crate) needless: u32,
+    /// Time-outs.
+    pub(crate) timeouts: u32,
+    /// Packets with new bytes.
+    pub(crate) packets: u32,
+}
+
+/// What a connection is about to send.
+enum Next {
+    Resend(usize),
+    New(usize),
+    Probe { payload: usize, length: usize },
+    Fin,
+    State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// A SYN with this number was sent so often, the last one then.
+    Dialling {
+        syn: Seq,
+        sent: usize,
+        at: Instant,
+    },
+    Open,
+    /// Dead.
+    Over,
+}
+
+/// How far the end of our stream is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
+enum Fin {
+    No,
+    Wanted,
+    Sent,
+    Acknowledged,
+}
+
+/// What the owner of a connection is to be told.
+#[derive(Debug, Default)]
+struct News {
+    is_incoming: bool,
+    is_opened: bool,
+    sent: usize,
+    end: Option<End>,
+}
+
+/// When things happened that deadlines count from.
+#[derive(Debug)]
+struct Times {
+    /// A packet of any kind was sent.
+    sent: Instant,
+    /// A packet of any kind came in.
+    heard: Instant,
+    /// What the time-out counts from: progress, or packets under way where none were, or the last time-out.
+    waiting: Instant,
+    /// The same without time-outs.
+    stalled: Instant,
+    /// Time shows then whether the oldest packet is lost.
+    lost_at: Option<Instant>,
+    /// The peer without room is asked then; and how long after the last time.
+    zero_window: Option<(Instant, Duration)>,
+    /// It ends then, whatever was sent.
+    flush_until: Option<Instant>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) remote: SocketAddr,
+    pub(super) receive_id: u16,
+    send_id: u16,
+    state: State,
+    sender: Sender,
+    receiver: Receiver,
+    control: Control,
+    rtt: Rtt,
+    mtu: Mtu,
+    times: Times,
+    news: News,
+    pub(super) counters: Counters,
+    peer_window: usize,
+    /// How long the last packet was under way to us, by both clocks; 0 before there was one.
+    difference: u32,
+    fin: Fin,
+    /// The newest packet that was not full: another waits until it is acknowledged.
+    small: Option<Seq>,
+    flags: Flags,
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    /// The owner has bytes to supply.
+    wants: bool,
+    /// The owner does not take bytes at present.
+    is_paused: bool,
+    /// Nobody owns it any more.
+    is_orphan: bool,
+    ack_due: bool,
+    /// The newest packet was sent again since the last progress.
+    tail_probed: bool,
+    /// Packets that go again may be cut on their way: full ones do not pass.
+    may_fragment: bool,
+    /// One packet may be sent though the peer has no room.
+    one_more: bool,
+    /// The SYN is to be sent.
+    syn_due: bool,
+    is_alive_due: bool,
+    /// It stands in the list of those that may send, or of those that have news.
+    pub(super) is_ready: bool,
+    pub(super) has_news: bool,
+}
+
+impl Connection {
+    fn new(
+        now: Instant,
+        remote: SocketAddr,
+        ids: (u16, u16),
+        state: State,
+        next: Seq,
+        expected: Seq,
+        proven: Option<u16>,
+    ) -> Self {
+        let mtu = Mtu::new(now, remote.is_ipv6(), proven);
+        Connection {
+            remote,
+            receive_id: ids.0,
+            send_id: ids.1,
+            state,
+            sender: Sender::new(next),
+            receiver: Receiver::new(expected, now),
+            control: Control::new(now, mtu.size() - HEADER_LEN),
+            rtt: Rtt::default(),
+            mtu,
+            times: Times {
+                sent: now,
+                heard: now,
+                waiting: now,
+                stalled: now,
+                lost_at: None,
+                zero_window: None,
+                flush_until: None,
+            },
+            news: News::default(),
+            counters: Counters::default(),
+            peer_window: 0,
+            difference: 0,
+            fin: Fin::No,
+            small: None,
+            flags: Flags::default(),
+        }
+    }
+
+    /// A connection that we open; its SYN is the first that it sends.
+    pub(super) fn dial(
+        now: Instant,
+        remote: SocketAddr,
+        receive_id: u16,
+        syn: Seq,
+        proven: Option<u16>,
+    ) -> Self {
+        let state = State::Dialling { syn, sent: 0, at: now };
+        let ids = (receive_id, receive_id.wrapping_add(1));
+        let mut connection = Self::new(now, remote, ids, state, syn.plus(1), Seq(0), proven);
+        connection.flags.syn_due = true;
+        connection
+    }
+
+    /// A connection that a remote peer has opened with the SYN `syn`, whose answer it has acknowledged: our first
+    /// packet will be `next`. What showed that comes in next.
+    pub(super) fn accept(
+        now: Instant,
+        remote: SocketAddr,
+        receive_id: u16,
+        syn: Seq,
+        next: Seq,
+        proven: Option<u16>,
+    ) -> Self {
+        let ids = (receive_id, receive_id.wrapping_sub(1));
+        let mut connection = Self::new(now, remote, ids, State::Open, next, syn.plus(1), proven);
+        connection.news.is_incoming = true;
+        connection
+    }
+
+    // Queries.
+
+    /// Whether it is dead: nothing more comes of it, and it has told its owner.
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::Over && (self.flags.is_orphan || self.news.end.is_none())
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Whether both sides have ended their streams.
+    pub(super) fn is_finished(&self) -> bool {
+        self.fin == Fin::Acknowledged && self.receiver.is_complete()
+    }
+
+    pub(super) fn is_orphan(&self) -> bool {
+        self.flags.is_orphan
+    }
+
+    /// The longest packet that is known to pass.
+    pub(super) fn proven(&self) -> u16 {
+        self.mtu.size() as u16
+    }
+
+    pub(super) fn rtt(&self) -> Duration {
+        self.rtt.smoothed()
+    }
+
+    pub(super) fn queueing(&self) -> Duration {
+        self.control.queueing().unwrap_or_default()
+    }
+
+    /// Bytes under way, and how many may be by congestion control and by the peer's room.
+    pub(super) fn flight(&self) -> (usize, usize, usize) {
+        (self.sender.flight(), self.control.window(), self.peer_window)
+    }
+
+    /// Bytes that were received and are held.
+    pub(super) fn held(&self) -> usize {
+        self.receiver.held()
+    }
+
+    /// When something was last heard of the peer.
+    pub(super) fn heard(&self) -> Instant {
+        self.times.heard
+    }
+
+    fn segment(&self) -> usize {
+        self.mtu.size() - HEADER_LEN
+    }
+
+    /// Bytes that may be sent beyond those under way.
+    fn room(&self) -> usize {
+        self.control.window().min(self.peer_window).saturating_sub(self.sender.flight())
+    }
+
+    // What the owner does.
+
+    /// The owner has bytes to send, to be pulled when there is room.
+    pub(super) fn want(&mut self, now: Instant) {
+        self.flags.wants = true;
+        self.watch_zero_window(now);
+    }
+
+    /// The owner hands over bytes that it was asked for.
+    pub(super) fn supply(&mut self, now: Instant, bytes: impl IntoIterator<Item = Bytes>) {
+        for bytes in bytes {
+            self.sender.supply(bytes);
+        }
+        self.watch_zero_window(now);
+    }
+
+    /// How many bytes the owner is to be asked for now.
+    pub(super) fn pull(&mut self) -> Option<usize> {
+        let is_wanted = self.flags.wants
+            && self.is_open()
+            && self.fin == Fin::No
+            && self.sender.unsent() < self.segment()
+            && self.sender.next_resend().is_none();
+        if !is_wanted {
+            return None;
+        }
+        let least = self.segment().min(self.peer_window.max(1));
+        let room = if self.flags.one_more { self.segment() } else { self.room() };
+        let room = room.checked_sub(self.sender.unsent()).filter(|&room| room >= least)?;
+        self.flags.wants = false;
+        Some(room)
+    }
+
+    /// The owner takes bytes, or takes none for now.
+    pub(super) fn set_reading(&mut self, on: bool) {
+        self.flags.is_paused = !on;
+    }
+
+    /// The owner is gone; what waits is sent, then the stream is ended.
+    pub(super) fn flush(&mut self, now: Instant) {
+        self.flags.is_orphan = true;
+        self.flags.wants = false;
+        self.receiver.discard();
+        self.times.flush_until = Some(now + FLUSH);
+        if self.fin == Fin::No {
+            self.fin = Fin::Wanted;
+        }
+        if !self.is_open() {
+            self.state = State::Over;
+        }
+    }
+
+    // News.
+
+    /// What the owner is to be told next.
+    pub(super) fn next_event(&mut self) -> Option<Event> {
+        if self.flags.is_orphan {
+            self.receiver.discard();
+            return None;
+        }
+        if std::mem::take(&mut self.news.is_incoming) {
+            return Some(Event::Incoming);
+        }
+        if std::mem::take(&mut self.news.is_opened) {
+            return Some(Event::Opened);
+        }
+        if self.news.sent > 0 {
+            return Some(Event::Sent(std::mem::take(&mut self.news.sent)));
+        }
+        if !self.flags.is_paused
+            && let Some(bytes) = self.receiver.take()
+        {
+            self.flags.ack_due |= self.receiver.has_news_of_window(self.segment());
+            return Some(Event::Received(bytes));
+        }
+        if self.receiver.is_complete()
+            && self.receiver.held() == 0
+            && self.news.end.is_none()
+            && self.is_open()
+        {
+            self.news.end = Some(End::Finished);
+        }
+        let end = self.news.end.take()?;
+        self.flags.is_orphan = true;
+        if self.is_open() {
+            // The rest happens without the owner: our end of the stream.
+            self.times.flush_until = Some(self.times.heard + FLUSH);
+            self.fin = if self.fin == Fin::No { Fin::Wanted } else { self.fin };
+        }
+        Some(Event::Closed(end))
+    }
+
+    fn end(&mut self, why: End) {
+        self.state = State::Over;
+        self.news.end = Some(why);
+    }
+
+    // Packets that come in.
+
+    /// A packet of this connection came in, at `at` by the system's word. `most`: by how much the room may grow.
+    /// By how much it has grown.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        at: Instant,
+        clock: Clock,
+        packet: &Packet<'_>,
+        most: usize,
+    ) -> usize {
+        let Header { kind, seq, ack, .. } = packet.header;
+        if kind == Kind::Reset {
+            self.receive_reset(ack);
+            return 0;
+        }
+        match self.state {
+            State::Over => return 0,
+            State::Dialling { syn, sent, at } => {
+                if ack != syn || sent == 0 || kind != Kind::State {
+                    return 0;
+                }
+                self.state = State::Open;
+                self.news.is_opened = true;
+                // The answer has the number of the first packet with bytes, which is still to come. The
+                // peer keeps nothing of us before it sees that we have it.
+                self.receiver = Receiver::new(seq, now);
+                self.flags.ack_due = true;
+                if sent == 1 {
+                    self.rtt.sample(now - at);
+                }
+            }
+            State::Open if kind == Kind::Syn => return 0,
+            State::Open => {
+                if !self.sender.is_possible(ack) {
+                    return 0;
+                }
+            }
+        }
+        self.times.heard = now;
+        self.learn(now, at, clock, &packet.header);
+        let is_bare = kind == Kind::State;
+        let acked = self.sender.acknowledge(now, ack, packet.sack, self.rtt.least(), is_bare);
+        if acked.packets > 0 {
+            self.progressed(now, &acked);
+        }
+        let (losses, lost_at) = self.sender.find_losses(now, self.rtt.least());
+        self.times.lost_at = lost_at;
+        self.lost(now, &losses);
+        let has_payload = kind == Kind::Fin || kind == Kind::Data && !packet.payload.is_empty();
+        let grown = if has_payload { self.receive_payload(now, packet, most) } else { 0 };
+        self.watch_zero_window(now);
+        grown
+    }
+
+    fn receive_reset(&mut self, ack: Seq) {
+        let is_ours = match self.state {
+            State::Dialling { syn, .. } => ack == syn,
+            State::Open => self.sender.is_possible(ack),
+            State::Over => false,
+        };
+        if is_ours {
+            self.end(End::Reset);
+        }
+    }
+
+    /// What the header says of clocks and room.
+    fn learn(&mut self, now: Instant, at: Instant, clock: Clock, header: &Header) {
+        if header.timestamp != 0 {
+            let difference = clock.micros(at).wrapping_sub(header.timestamp);
+            self.difference = difference.max(1);
+            self.control.on_packet(now, difference);
+        }
+        self.control.on_delay(now, header.timestamp_difference, self.rtt.smoothed());
+        let had_room = self.peer_window > 0;
+        self.peer_window = header.window as usize;
+        if self.peer_window > 0 && !had_room && self.times.zero_window.take().is_some() {
+            // What was sent to ask for room was not taken.
+            self.sender.lose_all();
+        }
+    }
+
+    fn progressed(&mut self, now: Instant, acked: &Acknowledged) {
+        if let Some(rtt) = acked.rtt {
+            self.rtt.sample(rtt);
+        }
+        self.rtt.progress();
+        self.times.waiting = now;
+        self.times.stalled = now;
+        self.flags.tail_probed = false;
+        self.counters.needless += acked.needless as u32;
+        if let Some(length) = acked.probe_passed {
+            self.mtu.probe_passed(length);
+        }
+        if acked.fin {
+            self.fin = Fin::Acknowledged;
+        }
+        if self.sender.is_idle() {
+            self.flags.may_fragment = false;
+        }
+        let segment = self.segment();
+        self.control.on_ack(now, acked, self.rtt.smoothed(), segment);
+        self.small = self.small.filter(|small| small.since(self.sender.first()) >= 0);
+    }
+
+    fn lost(&mut self, now: Instant, losses: &Losses) {
+        if let Some(length) = losses.probe {
+            self.mtu.probe_lost(length);
+        }
+        let (next, rtt, segment) = (self.sender.next_order(), self.rtt.smoothed(), self.segment());
+        self.control.on_losses(now, losses, next, rtt, segment);
+    }
+
+    fn receive_payload(&mut self, now: Instant, packet: &Packet<'_>, most: usize) -> usize {
+        let Header { kind, seq, .. } = packet.header;
+        // Who has hung up takes no more bytes, and says nothing of that.
+        let taken = self.receiver.receive(seq, packet.payload, kind == Kind::Fin);
+        if self.flags.is_orphan {
+            self.receiver.discard();
+        }
+        self.flags.ack_due = true;
+        match taken {
+            Taken::InOrder => self.receiver.grow(now, self.rtt.smoothed(), most),
+            Taken::Early | Taken::Again | Taken::Refused => 0,
+        }
+    }
+
+    // Time.
+
+    /// Whether the peer has no room for what is to be sent, and nothing under way will bring news of that.
+    fn watch_zero_window(&mut self, now: Instant) {
+        let has_more = self.sender.unsent() > 0 || self.flags.wants;
+        let is_stuck = self.is_open() && self.peer_window == 0 && has_more && self.sender.is_idle();
+        if !is_stuck {
+            if self.peer_window > 0 {
+                self.times.zero_window = None;
+                self.flags.one_more = false;
+            }
+        } else if self.times.zero_window.is_none() {
+            self.times.zero_window = Some((now + ZERO_WINDOW, ZERO_WINDOW));
+        }
+    }
+
+    /// When [`Connection::handle_timeout`] is to be called.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Over => return None,
+            State::Dialling { sent, at, .. } => {
+                return Some(at + SYN_WAITS[sent.saturating_sub(1).min(SYN_WAITS.len() - 1)]);
+            }
+            State::Open => {}
+        }
+        let mut next = self.times.sent + KEEP_ALIVE;
+        if !self.sender.is_idle() {
+            next = next.min(self.times.waiting + self.rtt.timeout());
+            if let Some(at) = self.tail_probe_at() {
+                next = next.min(at);
+            }
+        }
+        let zero_window =
+            self.times.zero_window.filter(|_| self.sender.is_idle()).map(|(at, _)| at);
+        for at in [self.times.lost_at, zero_window, self.times.flush_until].into_iter().flatten() {
+            next = next.min(at);
+        }
+        Some(next)
+    }
+
+    fn tail_probe_at(&self) -> Option<Instant> {
+        let has_tail =
+            self.sender.has_under_way() && !self.flags.tail_probed && self.rtt.timeouts() == 0;
+        has_tail.then(|| self.rtt.probe_timeout()).flatten().map(|wait| self.times.waiting + wait)
+    }
+
+    /// The deadline has come, or something like it.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        match self.state {
+            State::Over => return,
+            State::Dialling { syn, sent, at } => {
+                if sent > 0 && now >= at + SYN_WAITS[(sent - 1).min(SYN_WAITS.len() - 1)] {
+                    if sent == SYN_WAITS.len() {
+                        return self.end(End::TimedOut);
+                    }
+                    self.state = State::Dialling { syn, sent, at: now };
+                    self.flags.syn_due = true;
+                }
+                return;
+            }
+            State::Open => {}
+        }
+        if self.times.flush_until.is_some_and(|until| now >= until) {
+            self.state = State::Over;
+            return;
+        }
+        if self.times.lost_at.is_some_and(|at| now >= at) {
+            let (losses, lost_at) = self.sender.find_losses(now, self.rtt.least());
+            self.times.lost_at = lost_at;
+            self.lost(now, &losses);
+        }
+        if let Some((at, wait)) = self.times.zero_window
+            && now >= at
+            && self.sender.is_idle()
+        {
+            self.flags.one_more = true;
+            let wait = (wait * 2).min(ZERO_WINDOW * 15);
+            self.times.zero_window = Some((now + wait, wait));
+        }
+        if now >= self.times.sent + KEEP_ALIVE {
+            self.flags.is_alive_due = true;
+        }
+        if self.sender.is_idle() {
+            return;
+        }
+        if now >= self.times.waiting + self.rtt.timeout() {
+            self.timed_out(now);
+        }
+    }
+
+    /// Nothing was acknowledged for so long that everything under way is held lost.
+    fn timed_out(&mut self, now: Instant) {
+        let has_room = self.peer_window > 0 || now - self.times.heard > DEAD_TIME * 4;
+        if self.rtt.timeouts() >= DEAD_TIMEOUTS && now - self.times.stalled >= DEAD_TIME && has_room
+        {
+            return self.end(End::TimedOut);
+        }
+        let is_first = self.rtt.timeouts() == 0;
+        self.rtt.back_off();
+        self.counters.timeouts += 1;
+        self.times.waiting = now;
+        self.times.lost_at = None;
+        self.flags.tail_probed = false;
+        let losses = self.sender.lose_all();
+        if let Some(length) = losses.probe {
+            self.mtu.probe_lost(length);
+        }
+        if self.peer_window == 0 {
+            return;
+        }
+        let is_full =
+            self.sender.oldest_len().is_some_and(|len| len + HEADER_LEN >= self.mtu.size());
+        if self.rtt.timeouts() >= 2 && is_full {
+            // Nothing of this length passes, it seems.
+            self.flags.may_fragment = true;
+            self.mtu.shrink(now);
+        }
+        let (next, segment) = (self.sender.next_order(), self.segment());
+        self.control.on_timeout(now, is_first, next, segment);
+    }
+
+    // Packets that go out.
+
+    /// Writes the next packets, at most so many, all of one length but the last, which may be shorter.
+    pub(super) fn write(
+        &mut self,
+        now: Instant,
+        clock: Clock,
+        segments: usize,
+        out: &mut BytesMut,
+    ) -> Option<Written> {
+        if self.state == State::Over {
+            return None;
+        }
+        if let State::Dialling { syn, sent, .. } = self.state {
+            if !std::mem::take(&mut self.flags.syn_due) {
+                return None;
+            }
+            self.state = State::Dialling { syn, sent: sent + 1, at: now };
+            let header = Header {
+                connection_id: self.receive_id,
+                seq: syn,
+                ..self.header(now, clock, Kind::Syn)
+            };
+            packet::encode(out, &header, &[]);
+            return Some(Written { segment_size: out.len(), may_fragment: false });
+        }
+        let mut written: Option<Written> = None;
+        if self.tail_probe_at().is_some_and(|at| now >= at) {
+            written = self.write_tail_probe(now, clock, out);
+        }
+        let start = out.len();
+        for _ in usize::from(written.is_some())..segments.max(1) {
+            let Some(next) = self.next(now, written.is_some()) else { break };
+            let (length, may_fragment) = self.shape(&next);
+            if let Some(run) = written {
+                let is_full = out.len() + length > MAX_RUN;
+                if is_full || length > run.segment_size || may_fragment != run.may_fragment {
+                    break;
+                }
+            }
+            self.write_one(now, clock, next, out);
+            let run = *written.get_or_insert(Written { segment_size: length, may_fragment });
+            if length < run.segment_size {
+                break;
+            }
+        }
+        if out.len() > start || written.is_some() {
+            self.times.sent = now;
+            self.control.on_sent(now, self.sender.flight(), self.rtt.smoothed());
+        }
+        written
+    }
+
+    /// What is to be sent next, if anything may be. `is_run`: something is sent already, which acknowledges.
+    fn next(&mut self, now: Instant, is_run: bool) -> Option<Next> {
+        if let Some(next) = self.next_of_stream(now) {
+            // Of what has come out of order a packet of its own tells, first.
+            let is_told = is_run || !(self.flags.ack_due && self.receiver.has_gap());
+            return Some(if is_told { next } else { Next::State });
+        }
+        ((self.flags.ack_due || self.flags.is_alive_due) && !is_run).then_some(Next::State)
+    }
+
+    fn next_of_stream(&mut self, now: Instant) -> Option<Next> {
+        let flight = self.sender.flight();
+        if let Some(len) = self.sender.next_resend() {
+            let has_room = flight == 0 || flight + len <= self.control.window();
+            return has_room.then_some(Next::Resend(len));
+        }
+        let segment = self.segment();
+        let unsent = self.sender.unsent();
+        if unsent == 0 {
+            let is_fin_due = self.fin == Fin::Wanted && !self.sender.is_full();
+            return is_fin_due.then_some(Next::Fin);
+        }
+        if self.sender.is_full() {
+            return None;
+        }
+        if self.flags.one_more {
+            return Some(Next::New(unsent.min(segment)));
+        }
+        let room = self.room();
+        let mut len = unsent.min(segment);
+        if len > room {
+            // A peer with little room gets what fits, one packet at a time.
+            if flight > 0 || room == 0 {
+                return None;
+            }
+            len = room;
+        }
+        // Others follow it at once, which show soon whether it has arrived.
+        let is_probe_due = unsent >= segment + PROBE_PAYLOAD
+            && self.control.window() >= 4 * segment
+            && !self.receiver.has_gap();
+        if is_probe_due && let Some(length) = self.mtu.next_probe(now) {
+            let payload = PROBE_PAYLOAD.min(length - MIN_PADDED);
+            return Some(Next::Probe { payload, length });
+        }
+        if len < segment && self.small.is_some() && self.fin == Fin::No {
+            return None;
+        }
+        Some(Next::New(len))
+    }
+
+    /// How long the packet will be, and whether it may be cut on its way.
+    fn shape(&self, next: &Next) -> (usize, bool) {
+        match *next {
+            Next::Resend(len) => (HEADER_LEN + len, self.flags.may_fragment),
+            Next::New(len) => (HEADER_LEN + len, false),
+            Next::Probe { length, .. } => (length, false),
+            Next::Fin => (HEADER_LEN, false),
+            Next::State => (packet::overhead(self.receiver.sack(&mut [0; MAX_SACK])), false),
+        }
+    }
+
+    fn header(&mut self, now: Instant, clock: Clock, kind: Kind) -> Header {
+        Header {
+            kind,
+            connection_id: self.send_id,
+            timestamp: clock.micros(now),
+            timestamp_difference: self.difference,
+            window: self.receiver.tell_window(),
+            seq: self.sender.next(),
+            ack: self.receiver.acknowledged(),
+        }
+    }
+
+    fn write_one(&mut self, now: Instant, clock: Clock, next: Next, out: &mut BytesMut) {
+        let mut header = self.header(now, clock, Kind::Data);
+        if let Next::State = next {
+            header.kind = Kind::State;
+            // A packet that says less than is known provokes no answer but keeps routers awake.
+            if std::mem::take(&mut self.flags.is_alive_due) && !self.flags.ack_due {
+                header.ack = header.ack.minus(1);
+            }
+            self.flags.ack_due = false;
+            packet::encode(out, &header, self.receiver.sack(&mut [0; MAX_SACK]));
+            return;
+        }
+        if !self.receiver.has_gap() {
+            self.flags.ack_due = false;
+        }
+        self.flags.is_alive_due = false;
+        if !self.sender.has_under_way() {
+            self.begin_waiting(now);
+        }
+        let mut probe = None;
+        let (outgoing, new) = match next {
+            Next::Resend(_) => {
+                self.counters.resent += 1;
+                (self.sender.resend(now), 0)
+            }
+            Next::Fin => {
+                self.fin = Fin::Sent;
+                (Some(self.sender.send_fin(now)), 0)
+            }
+            Next::Probe { payload, length } => {
+                self.mtu.probe_sent();
+                self.counters.packets += 1;
+                probe = Some((length, payload));
+                (Some(self.sender.send_new(now, payload, Some(length))), payload)
+            }
+            Next::New(len) => {
+                if len < self.mtu.size() - HEADER_LEN {
+                    self.small = Some(self.sender.next());
+                }
+                self.flags.one_more = false;
+                self.counters.packets += 1;
+                (Some(self.sender.send_new(now, len, None)), len)
+            }
+            Next::State => (None, 0),
+        };
+        let Some(outgoing) = outgoing else { return };
+        header.kind = outgoing.kind;
+        header.seq = outgoing.seq;
+        match probe {
+            Some((length, payload)) => packet::encode_padded(out, &header, length, payload),
+            None => packet::encode(out, &header, &[]),
+        }
+        outgoing.payload.write(out);
+        self.news.sent += new;
+    }
+
+    /// Nothing was under way: what is sent now is what is waited for.
+    fn begin_waiting(&mut self, now: Instant) {
+        if self.rtt.timeouts() == 0 {
+            let idle = (now - self.times.waiting).as_millis();
+            let timeouts = idle / self.rtt.timeout().as_millis().max(1);
+            if self.sender.is_idle() {
+                self.control.on_idle(timeouts.min(32) as u32, self.mtu.size() - HEADER_LEN);
+                self.times.stalled = now;
+            }
+            self.times.waiting = now;
+        }
+    }
+
+    fn write_tail_probe(
+        &mut self,
+        now: Instant,
+        clock: Clock,
+        out: &mut BytesMut,
+    ) -> Option<Written> {
+        self.flags.tail_probed = true;
+        let mut header = self.header(now, clock, Kind::Data);
+        let Tail { len, probe, outgoing } = self.sender.resend_newest(now)?;
+        if let Some(length) = probe {
+            self.mtu.probe_lost(length);
+        }
+        header.kind = outgoing.kind;
+        header.seq = outgoing.seq;
+        packet::encode(out, &header, &[]);
+        outgoing.payload.write(out);
+        self.counters.resent += 1;
+        let may_fragment = self.flags.may_fragment;
+        Some(Written { segment_size: HEADER_LEN + len, may_fragment })
+    }
+
+    /// A packet that tells the other side that there is no such connection any more.
+    pub(super) fn write_reset(&mut self, now: Instant, clock: Clock, out: &mut BytesMut) {
+        let header = self.header(now, clock, Kind::Reset);
+        packet::encode(out, &header, &[]);
+    }
+
+    /// The numbers that the end of the stream is acknowledged with when it comes again.
+    pub(super) fn last_numbers(&self) -> (u16, Seq, Seq) {
+        (self.send_id, self.sender.next(), self.receiver.acknowledged())
+    }
+
+    // Lists of the endpoint.
+
+    /// Puts it in the list of those that may send; whether it was not there.
+    pub(super) fn mark_ready(&mut self) -> bool {
+        !std::mem::replace(&mut self.flags.is_ready, true)
+    }
+
+    pub(super) fn unmark_ready(&mut self) {
+        self.flags.is_ready = false;
+    }
+
+    /// Puts it in the list of those with news; whether it was not there.
+    pub(super) fn mark_news(&mut self) -> bool {
+        !std::mem::replace(&mut self.flags.has_news, true)
+    }
+
+    pub(super) fn unmark_news(&mut self) {
+        self.flags.has_news = false;
+    }
+}
