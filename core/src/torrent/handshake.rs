@@ -12,7 +12,7 @@ use crate::family::Family;
 use crate::peer::{PeerSlot, Phase};
 use crate::session::Session;
 use crate::torrent::Torrent;
-use crate::torrent::peer_book::Ended;
+use crate::torrent::swarm::Ended;
 use crate::wire::extension::{Extension, ExtensionHandshake, ExtensionIds};
 use crate::wire::handshake::{Handshake, Reserved};
 use crate::wire::{Message, Violation};
@@ -37,7 +37,7 @@ impl Torrent {
         };
         let by_v2 = match head {
             Some((theirs, infohash)) => theirs.v2() || self.identity.is_v2(infohash),
-            None => self.swarm.book.is_of_v2(peer.wire.remote),
+            None => self.swarm.addresses.is_of_v2(peer.wire.remote),
         };
         let infohash = self.identity.for_handshake(by_v2);
         peer.wire.of_v2 = self.identity.is_v2(infohash);
@@ -68,7 +68,7 @@ impl Torrent {
             // The end that connected closes: it knows then which address is our own. The other
             // must live until its handshake has told that.
             if !incoming {
-                self.swarm.book.add_own(remote);
+                self.swarm.addresses.add_own(remote);
                 self.drop_peer(session, slot, Ended::Failed);
             }
             return false;
@@ -171,7 +171,7 @@ impl Torrent {
             // Now it is known where this peer can be reached by others and after a break.
             let addr = SocketAddr::new(peer.wire.remote.ip(), port);
             peer.wire.listens_at = Some(addr);
-            self.swarm.book.connected(addr, session.now);
+            self.swarm.addresses.connected(addr, session.now);
         }
         peer.gossip.has_metadata |= theirs.metadata_size.is_some();
         self.metadata_offered(session, slot, theirs.metadata_size);

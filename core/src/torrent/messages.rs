@@ -9,7 +9,7 @@ use crate::peer::claims::WholeClaim;
 use crate::peer::{Backlog, PeerSlot, Phase};
 use crate::session::Session;
 use crate::torrent::Torrent;
-use crate::torrent::peer_book::Ended;
+use crate::torrent::swarm::Ended;
 use crate::transport::ReadPause;
 use crate::wire::extension::{Extension, ExtensionHandshake};
 use crate::wire::{Message, Violation};
@@ -52,7 +52,9 @@ impl Torrent {
                 return self.violated(session, slot, violation);
             }
         }
-        self.count_half_message(session, slot);
+        if let Some(largest) = self.swarm.count_half_message(slot, &mut session.half_messages) {
+            self.drop_peer(session, largest, Ended::Misbehaved);
+        }
         self.charge_download(session, conn, len);
         session.hold_for_disk(conn);
         self.after_input(session, slot);

@@ -15,8 +15,6 @@
 //! | `peers` | peers come and go: between `swarm` and the connections |
 //! | `handshake` | the first words of a connection |
 //! | `messages` | a peer's bytes become messages, each for a part below |
-//! | `half_messages` | what has come of messages is bounded for all peers together |
-//! | `places` | who yields a place to a newcomer |
 //! | `peer_pieces` | what peers have, and whether it interests us |
 //! | `download` | which blocks to request of which source, what becomes of blocks and pieces |
 //! | `transfer` | requests out, blocks in, pieces to disk: between `download`, peers and files |
@@ -24,8 +22,6 @@
 //! | `upload` | which requests are served, when peers are unchoked, what is suggested, hashes for peers |
 //! | `serve` | requests in, blocks and hashes out: between `upload`, peers and files |
 //! | `traffic` | what is moved, how fast, under which limits |
-//! | `peer_book`, `peer_priority` | whom to connect to next, and when again |
-//! | `failed_dials` | failures of addresses that the peer list has no room for |
 //! | `options`, `selection` | what the user asks for: a torrent to add, which files of it |
 //! | `status` | how it stands, as a snapshot |
 //! | `bottleneck` | what keeps it from being faster |
@@ -38,8 +34,6 @@ mod bottleneck;
 mod content;
 mod disk;
 mod download;
-mod failed_dials;
-mod half_messages;
 mod handshake;
 mod identity;
 mod lazy;
@@ -47,11 +41,8 @@ mod lifecycle;
 mod messages;
 pub mod metadata;
 pub mod options;
-pub mod peer_book;
 mod peer_pieces;
-pub mod peer_priority;
 mod peers;
-mod places;
 pub(crate) mod selection;
 mod serve;
 mod similar;
@@ -70,6 +61,7 @@ use crate::id::{StoreId, TorrentId};
 use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
 use crate::peer::Peer;
+use crate::peer_source::PeerSource;
 use crate::picker::Picker;
 use crate::piece::{Geometry, InfoHash, PieceIndex};
 use crate::random::PolicyRng;
@@ -85,8 +77,8 @@ use crate::torrent::download::Download;
 use crate::torrent::identity::Identity;
 use crate::torrent::lifecycle::{Lifecycle, Phase, Removal};
 use crate::torrent::metadata::Acquisition;
-use crate::torrent::peer_book::{Ended, PeerBook, PeerSource};
-use crate::torrent::swarm::Swarm;
+use crate::torrent::swarm::peer_list::PeerList;
+use crate::torrent::swarm::{Ended, Swarm};
 use crate::torrent::traffic::{Released, Traffic};
 use crate::torrent::upload::{LeafHashes, Upload};
 use crate::tracker::NamedBy;
@@ -137,9 +129,9 @@ impl Torrent {
             TorrentSource::Metainfo(metainfo) => (Some(metainfo), None),
             TorrentSource::Magnet(magnet) => (None, Some(magnet)),
         };
-        let mut book = PeerBook::new(session.config.bounds.known_peers, policy.fork());
+        let mut addresses = PeerList::new(session.config.bounds.known_peers, policy.fork());
         for peer in add.peers {
-            book.add(peer, PeerSource::User, session.now);
+            addresses.add(peer, PeerSource::User, session.now);
         }
         let acquisition = Acquisition::new(magnet, add.metadata_only);
         let mut torrent = Torrent {
@@ -153,7 +145,7 @@ impl Torrent {
             files: Files::new(add.recheck),
             download: Download::new(Picker::new(Geometry::NOTHING, policy.fork())),
             upload: Upload::new(session.now),
-            swarm: Swarm::new(book),
+            swarm: Swarm::new(addresses),
             announcing: Announcing::new(policy.fork()),
             traffic: Traffic::default(),
             policy,
@@ -513,7 +505,7 @@ impl Torrent {
             redundant_bytes: totals.redundant,
             peers: open().count(),
             seeds: open().filter(|peer| peer.download.has_everything()).count(),
-            known_peers: self.swarm.book.len(),
+            known_peers: self.swarm.addresses.len(),
             unchoked_us: open().filter(|peer| !peer.download.peer_choking).count(),
             eta: left.checked_div(down).filter(|_| left > 0).map(Duration::from_secs),
             trackers: self.announcing.trackers.status(now),

@@ -7,7 +7,7 @@ use crate::peer::{Peer, PeerSlot};
 use crate::piece::PieceIndex;
 use crate::session::Session;
 use crate::torrent::Torrent;
-use crate::torrent::peer_book::Ended;
+use crate::torrent::swarm::Ended;
 use crate::wire::allowed_fast::{ALLOWED_FAST_PIECES, allowed_fast_set};
 use crate::wire::message::id;
 use crate::wire::{Message, Violation};
@@ -46,7 +46,7 @@ impl Torrent {
         self.layers_offered(session, slot);
         if everything {
             if let Some(addr) = addr {
-                self.swarm.book.set_seed(addr, true);
+                self.swarm.addresses.set_seed(addr, true);
             }
             self.part_if_both_seed(session, slot);
         }
@@ -76,7 +76,7 @@ impl Torrent {
         if peer.download.has.is_all()
             && let Some(addr) = peer.wire.listens_at
         {
-            self.swarm.book.set_seed(addr, false);
+            self.swarm.addresses.set_seed(addr, false);
         }
         let answers_all = peer.wire.fast;
         let free = self.download.lost_piece(slot.into(), &mut peer.download, piece, answers_all);
@@ -125,7 +125,7 @@ impl Torrent {
         if field.is_all()
             && let Some(addr) = peer.wire.listens_at
         {
-            self.swarm.book.set_seed(addr, true);
+            self.swarm.addresses.set_seed(addr, true);
         }
         let free = self.download.has_pieces(slot.into(), &mut peer.download, field);
         self.mind_interest(slot);

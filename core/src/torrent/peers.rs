@@ -9,12 +9,13 @@ use crate::event::NetError;
 use crate::id::{ConnId, Id};
 use crate::notice::TorrentNotice;
 use crate::peer::{Peer, PeerSlot, PeerWire, Phase};
+use crate::peer_source::PeerSource;
 use crate::piece::InfoHash;
 use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::time::Instant;
 use crate::torrent::Torrent;
-use crate::torrent::peer_book::{Ended, PeerSource};
+use crate::torrent::swarm::Ended;
 use crate::transport::{AFTER_TIMEOUT, Role};
 use crate::wire::handshake::HandshakeDecoder;
 use crate::wire::{Message, Violation};
@@ -40,7 +41,7 @@ impl Torrent {
     /// connections: its turn comes when one is free.
     pub(super) fn connect_due_at(&self, session: &Session) -> Option<Instant> {
         let waits = session.connect_queued.contains(&self.id);
-        if self.wants_peers(session) && !waits { self.swarm.book.next_at() } else { None }
+        if self.wants_peers(session) && !waits { self.swarm.addresses.next_at() } else { None }
     }
 
     /// Opens one connection, to the best peer that is due; whether there was one.
@@ -49,19 +50,19 @@ impl Torrent {
             return false;
         }
         let bans = &session.bans;
-        let next = self.swarm.book.next_to_connect(session.now, |ip| bans.is_banned(ip));
+        let next = self.swarm.addresses.next_to_connect(session.now, |ip| bans.is_banned(ip));
         let Some(remote) = next else { return false };
         if session.is_banned(remote) {
-            self.swarm.book.forget(remote);
+            self.swarm.addresses.forget(remote);
             return true;
         }
         if session.streams.is_full_at(remote.ip()) {
-            self.swarm.book.ended(remote, session.now, Ended::Busy);
+            self.swarm.addresses.ended(remote, session.now, Ended::Busy);
             return true;
         }
-        let is_users = self.swarm.book.source(remote) == Some(PeerSource::User);
+        let is_users = self.swarm.addresses.source(remote) == Some(PeerSource::User);
         if !is_users && !session.dials.admit(session.now, remote.ip()) {
-            self.swarm.book.ended(remote, session.now, Ended::Busy);
+            self.swarm.addresses.ended(remote, session.now, Ended::Busy);
             return true;
         }
         let now = session.now;
@@ -102,9 +103,10 @@ impl Torrent {
         if !self.welcomes_peers() || session.is_banned(remote) {
             return None;
         }
-        if !self.has_place_for_incoming(session) {
+        let (most, is_finished) = (session.config.connections.torrent, self.is_finished());
+        if !self.swarm.has_place_for_incoming(most, is_finished) {
             let patience = session.config.timeouts.useless;
-            let yields = self.who_yields(session, remote.ip());
+            let yields = self.swarm.yields_to(session.now, remote.ip(), is_finished);
             let yields = yields.or_else(|| self.swarm.useless_peer(session.now, patience))?;
             self.drop_peer(session, yields, Ended::Useless);
         }
@@ -121,7 +123,7 @@ impl Torrent {
     /// The user names peers.
     pub(crate) fn add_user_peers(&mut self, session: &mut Session, peers: &[SocketAddr]) {
         for &peer in peers {
-            self.swarm.book.add(peer, PeerSource::User, session.now);
+            self.swarm.addresses.add(peer, PeerSource::User, session.now);
         }
         session.queue_connects(self.id);
     }
@@ -146,7 +148,7 @@ impl Torrent {
             return;
         }
         session.ban(remote, why);
-        self.swarm.book.forget(remote);
+        self.swarm.addresses.forget(remote);
         session.notify(self.id, TorrentNotice::PeerBanned { addr: remote, why });
         for slot in self.swarm.at(|remote| session.is_banned(remote)) {
             self.drop_peer(session, slot, Ended::Misbehaved);

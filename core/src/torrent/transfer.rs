@@ -402,7 +402,7 @@ impl Torrent {
         if !may_finish || !self.files.saving.finished() {
             return;
         }
-        self.swarm.book.set_seeding(true, session.now);
+        self.swarm.addresses.set_seeding(true, session.now);
         self.want_no_files(session);
         self.offer_files(session);
         self.download.finished();

@@ -12,6 +12,7 @@ use crate::dht::{Announce, DhtRequest, DhtRequestId, DhtResult, NodeId};
 use crate::event::ResolveError;
 use crate::family::Family;
 use crate::notice::TorrentNotice;
+use crate::peer_source::PeerSource;
 use crate::piece::{BLOCK_LEN, InfoHash};
 use crate::random::PolicyRng;
 use crate::reach::{Namer, may_dial, may_name};
@@ -21,7 +22,7 @@ use crate::time::Instant;
 use crate::torrent::Torrent;
 use crate::torrent::announcing::dht::{DhtLookups, nodes_to_meet};
 use crate::torrent::announcing::trackers::{Answer, Trackers, names_to_look_up};
-use crate::torrent::peer_book::{Added, PeerSource};
+use crate::torrent::swarm::peer_list::Added;
 use crate::tracker::AnnounceRequest;
 use crate::tracker::announce_job::{AnnounceJob, AnnounceResult};
 use crate::tracker::list::TrackerKey;
@@ -115,7 +116,7 @@ impl Torrent {
             (Answer::Late, _) => return,
             (Answer::Heard { url }, Ok(answer)) => {
                 let tracker_ip = answer.answered_by;
-                self.swarm.book.recall_unreachable(session.now);
+                self.swarm.addresses.recall_unreachable(session.now);
                 self.found_peers(session, infohash, PeerSource::Tracker, &answer.peers);
                 if let Some(ip) = answer.external_ip {
                     self.learn_address(session, ip);
@@ -144,7 +145,7 @@ impl Torrent {
             SocketAddr::new(ip, port)
         });
         let ours: Vec<SocketAddr> = ours.collect();
-        self.swarm.book.set_external(&ours);
+        self.swarm.addresses.set_external(&ours);
     }
 
     // Peers that are found.
@@ -160,8 +161,8 @@ impl Torrent {
         let of_v2 = self.identity.is_hybrid() && self.identity.is_v2(infohash);
         for &peer in peers {
             // A peer that knows both is dialled with that of v1, and tells (BEP 52, "upgrade path").
-            if self.swarm.book.add(peer, source, session.now) == Added::New {
-                self.swarm.book.set_of_v2(peer, of_v2);
+            if self.swarm.addresses.add(peer, source, session.now) == Added::New {
+                self.swarm.addresses.set_of_v2(peer, of_v2);
             }
         }
         session.queue_connects(self.id);

@@ -151,7 +151,7 @@ impl Torrent {
             None => {}
             Some(true) => session.notify(self.id, TorrentNotice::Saved),
             Some(false) => {
-                self.swarm.book.set_seeding(false, session.now);
+                self.swarm.addresses.set_seeding(false, session.now);
                 self.withdraw_files(session);
                 self.fall_silent(session);
                 self.upload.choking.stop();

@@ -15,6 +15,7 @@ use crate::metainfo::{Magnet, Metainfo};
 use crate::notice::TorrentNotice;
 use crate::peer::PeerSlot;
 use crate::peer::early::EarlyPieces;
+use crate::peer_source::PeerSource;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::piece_hash::PieceHash;
 use crate::reach::Namer;
@@ -27,7 +28,6 @@ use crate::torrent::lifecycle::Phase;
 use crate::torrent::metadata::layer_fetch::Learnt;
 use crate::torrent::metadata::layers::{Due, LateChecks};
 use crate::torrent::metadata::{Recalled, serve};
-use crate::torrent::peer_book::PeerSource;
 use crate::tracker::NamedBy;
 use crate::wire::extension::Extension;
 use crate::wire::message::id;
@@ -52,7 +52,7 @@ impl Torrent {
         for peer in &magnet.peers {
             match peer {
                 PeerAddress::Ip(addr) => {
-                    self.swarm.book.add(*addr, PeerSource::User, session.now);
+                    self.swarm.addresses.add(*addr, PeerSource::User, session.now);
                 }
                 PeerAddress::Name(host, port) => {
                     let by = (PeerSource::User, Namer::Torrent);

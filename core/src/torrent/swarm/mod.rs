@@ -1,10 +1,26 @@
 //! The swarm of a torrent as we see it: the peers that are connected, which of them are kept, the
 //! addresses that could be dialled, and what passed on connections that are over.
 //!
+//! | file | what is decided there |
+//! |---|---|
+//! | `peer_list` | which addresses are known, which is dialled next, and when again |
+//! | `known_peer` | how long an address waits, and how it ranks |
+//! | `peer_priority` | canonical priorities (BEP 40) |
+//! | `failed_dials` | failures of addresses that the list has no room for |
+//! | `places` | which peer yields its place to a newcomer |
+//! | `half_messages` | what has come of messages is bounded for all peers together |
+//! | `pex` | when peers are told which others we are connected to |
+//!
 //! Nothing here sends or closes: the machine says which peer to drop and which address to dial, and
 //! queues messages in the peers' outboxes.
 
+mod failed_dials;
+mod half_messages;
+mod known_peer;
+pub(super) mod peer_list;
+mod peer_priority;
 mod pex;
+mod places;
 #[cfg(test)]
 mod tests;
 
@@ -12,12 +28,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::choke::AddressGroup;
 use crate::choke::accounts::Accounts;
-use crate::id::Slab;
+use crate::id::{ConnId, Slab};
 use crate::peer::{Peer, PeerSlot};
+use crate::peer_source::PeerSource;
 use crate::piece::{PeerId, PieceIndex};
 use crate::time::{Duration, Instant};
-use crate::torrent::peer_book::{Ended, PeerBook, PeerSource};
+use crate::torrent::swarm::peer_list::PeerList;
 use crate::torrent::swarm::pex::Pex;
+use crate::wire::Violation;
+
+pub(super) use known_peer::Ended;
 
 /// Addresses whose history is kept (chosen: twenty times as many peers as a torrent has).
 const MOST_HISTORIES: usize = 1000;
@@ -31,7 +51,7 @@ const SETTLED: Duration = Duration::from_secs(30);
 pub(super) struct Swarm {
     pub(super) peers: Slab<PeerSlot, Peer>,
     /// The addresses that are known.
-    pub(super) book: PeerBook,
+    pub(super) addresses: PeerList,
     /// What passed on connections that are over, by address.
     history: Accounts,
     pex: Pex,
@@ -49,11 +69,11 @@ pub(super) struct Crossed {
 }
 
 impl Swarm {
-    /// Nobody is connected; `book` holds what is known of others.
-    pub(super) fn new(book: PeerBook) -> Self {
+    /// Nobody is connected; `addresses` holds what is known of others.
+    pub(super) fn new(addresses: PeerList) -> Self {
         Swarm {
             peers: Slab::new(),
-            book,
+            addresses,
             history: Accounts::new(MOST_HISTORIES),
             pex: Pex::default(),
             is_local: false,
@@ -114,7 +134,7 @@ impl Swarm {
         let Some(peer) = self.peers.get_mut(winner) else { return };
         if let Some(addr) = peer.wire.listens_at.or(listens_at) {
             peer.wire.listens_at = Some(addr);
-            self.book.connected(addr, now);
+            self.addresses.connected(addr, now);
         }
     }
 
@@ -122,9 +142,9 @@ impl Swarm {
     pub(super) fn opened(&mut self, slot: PeerSlot, now: Instant) {
         let addr = self.peers.get(slot).and_then(|peer| peer.wire.listens_at);
         if let Some(addr) = addr {
-            self.book.connected(addr, now);
+            self.addresses.connected(addr, now);
         }
-        self.book.recall_unreachable(now);
+        self.addresses.recall_unreachable(now);
     }
 
     // Who stays.
@@ -177,7 +197,7 @@ impl Swarm {
     /// follows.
     pub(super) fn discovered(&self) -> Vec<PeerSlot> {
         let found = |peer: &Peer| {
-            let source = peer.wire.listens_at.and_then(|addr| self.book.source(addr));
+            let source = peer.wire.listens_at.and_then(|addr| self.addresses.source(addr));
             !peer.wire.incoming && source.is_none_or(PeerSource::is_discovery)
         };
         let strangers = self.peers.iter().filter(|(_, peer)| found(peer));
@@ -186,7 +206,7 @@ impl Swarm {
 
     /// Forgets all addresses that were found by other means than trackers and the user.
     pub(super) fn forget_discovered(&mut self) {
-        self.book.forget_discovered();
+        self.addresses.forget_discovered();
         self.pex.stop();
     }
 
@@ -195,7 +215,7 @@ impl Swarm {
     /// A peer left without a handshake: perhaps it knows a hybrid by the other infohash.
     pub(super) fn try_other_infohash(&mut self, peer: &Peer) {
         if !peer.wire.incoming && peer.wire.is_handshaking() {
-            self.book.set_of_v2(peer.wire.remote, !peer.wire.of_v2);
+            self.addresses.set_of_v2(peer.wire.remote, !peer.wire.of_v2);
         }
     }
 
@@ -203,15 +223,54 @@ impl Swarm {
     /// may be now.
     pub(super) fn gone(&mut self, now: Instant, peer: &Peer, why: Ended) {
         if let Some(addr) = peer.wire.listens_at {
-            self.book.ended(addr, now, why);
+            self.addresses.ended(addr, now, why);
         }
         let ip: IpAddr = peer.wire.remote.ip();
-        self.book.recall_busy(ip, now);
+        self.addresses.recall_busy(ip, now);
         let is_alone = || !self.peers.iter().any(|(_, peer)| peer.is_source());
-        if self.book.has_wasteful() && why != Ended::Wasteful && is_alone() {
-            self.book.recall_wasteful(now);
+        if self.addresses.has_wasteful() && why != Ended::Wasteful && is_alone() {
+            self.addresses.recall_wasteful(now);
         }
         self.history.add(AddressGroup::of(ip), peer.account());
+    }
+
+    // Peer exchange.
+
+    /// When peers are to be told of others next.
+    pub(super) fn pex_at(&self) -> Option<Instant> {
+        self.pex.at()
+    }
+
+    /// A peer came or went that others may be told of.
+    pub(super) fn send_pex_soon(&mut self, now: Instant) {
+        self.pex.send_soon(now);
+    }
+
+    /// Queues for every peer what is news to it, if it may be told already; nothing at all unless
+    /// `exchanges`. `sends` is told the connections.
+    pub(super) fn send_pex(&mut self, now: Instant, exchanges: bool, sends: impl FnMut(ConnId)) {
+        match exchanges {
+            true => self.pex.send(now, &mut self.peers, sends),
+            false => self.pex.stop(),
+        }
+    }
+
+    /// A peer tells which others it is connected to; whether it may tell now.
+    pub(super) fn handle_pex(
+        &mut self,
+        now: Instant,
+        slot: PeerSlot,
+        payload: &[u8],
+    ) -> Result<bool, Violation> {
+        match self.peers.get_mut(slot) {
+            Some(peer) => pex::handle(now, peer, &mut self.addresses, payload),
+            None => Ok(false),
+        }
+    }
+
+    /// We left a peer, since neither side had anything for the other: others may have use for it.
+    pub(super) fn left_useless(&mut self, now: Instant, peer: &Peer) {
+        self.pex.left_useless(now, peer);
     }
 
     // What the others do.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::extension::pex::{PexFlags, PexMessage, PexSwarm};
-use crate::id::ConnId;
+use crate::id::{ConnId, Slab};
 use crate::peer::{Peer, PeerSlot};
+use crate::peer_source::PeerSource;
 use crate::time::{Duration, Instant};
-use crate::torrent::peer_book::{Added, PeerSource};
-use crate::torrent::swarm::Swarm;
+use crate::torrent::swarm::peer_list::{Added, PeerList};
 use crate::wire::extension::Extension;
 use crate::wire::{Message, Violation};
 
@@ -24,45 +24,40 @@ pub(super) struct Pex {
 }
 
 impl Pex {
-    /// Nothing is told any more.
-    pub(super) fn stop(&mut self) {
-        self.at = None;
-    }
-}
-
-impl Swarm {
     /// When peers are to be told next.
-    pub(in crate::torrent) fn pex_at(&self) -> Option<Instant> {
-        self.pex.at
+    pub(super) fn at(&self) -> Option<Instant> {
+        self.at
     }
 
     /// A peer came or went that others may be told of.
-    pub(in crate::torrent) fn send_pex_soon(&mut self, now: Instant) {
-        self.pex.at.get_or_insert(now + GATHER);
+    pub(super) fn send_soon(&mut self, now: Instant) {
+        self.at.get_or_insert(now + GATHER);
+    }
+
+    /// No peer is told of others any more.
+    pub(super) fn stop(&mut self) {
+        self.at = None;
     }
 
     /// We left a peer, since neither side had anything for the other: others may have use for it.
-    pub(in crate::torrent) fn left_useless(&mut self, now: Instant, peer: &Peer) {
+    pub(super) fn left_useless(&mut self, now: Instant, peer: &Peer) {
         if let Some(addr) = peer.wire.listens_at {
-            self.pex.swarm.left(now, addr, flags(peer));
+            self.swarm.left(now, addr, flags(peer));
         }
     }
 
-    /// Queues for every peer what is news to it, if it may be told already; nothing at all unless
-    /// `exchanges`. `sends` is told the connections.
-    pub(in crate::torrent) fn send_pex(
+    /// Queues for every peer what is news to it, if it may be told already. `sends` is told the
+    /// connections.
+    pub(super) fn send(
         &mut self,
         now: Instant,
-        exchanges: bool,
+        peers: &mut Slab<PeerSlot, Peer>,
         mut sends: impl FnMut(ConnId),
     ) {
-        self.pex.at = None;
-        if !exchanges {
-            return;
-        }
-        self.pex.swarm.connected = self.dialable_peers();
-        let swarm = &self.pex.swarm;
-        for (_, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.is_open()) {
+        self.at = None;
+        self.swarm.connected = dialable(peers);
+        let swarm = &self.swarm;
+        for (_, peer) in peers.iter_mut().filter(|(_, peer)| peer.is_open()) {
             let Some(id) = peer.wire.extensions.get(Extension::PeerExchange) else { continue };
             // Its own address, so that it is not told of itself.
             let to = peer.wire.listens_at.unwrap_or(peer.wire.remote);
@@ -72,39 +67,37 @@ impl Swarm {
             }
             if peer.gossip.pex_out.is_behind(now, swarm, to) {
                 let at = peer.gossip.pex_out.ready_at().max(now + GATHER);
-                self.pex.at = Some(self.pex.at.map_or(at, |soonest| soonest.min(at)));
+                self.at = Some(self.at.map_or(at, |soonest| soonest.min(at)));
             }
         }
     }
+}
 
-    /// Where the connected peers can be dialled, as far as that is known.
-    fn dialable_peers(&self) -> BTreeMap<SocketAddr, PexFlags> {
-        let open = self.peers.iter().map(|(_, peer)| peer).filter(|peer| peer.is_open());
-        open.filter_map(|peer| Some((peer.wire.listens_at?, flags(peer)))).collect()
+/// A peer tells which others it is connected to; whether it may tell now.
+pub(super) fn handle(
+    now: Instant,
+    peer: &mut Peer,
+    addresses: &mut PeerList,
+    payload: &[u8],
+) -> Result<bool, Violation> {
+    if !peer.gossip.pex_in.admit(now)? {
+        return Ok(false);
     }
-
-    /// A peer tells which others it is connected to; whether it may tell now.
-    pub(in crate::torrent) fn handle_pex(
-        &mut self,
-        now: Instant,
-        slot: PeerSlot,
-        payload: &[u8],
-    ) -> Result<bool, Violation> {
-        let Some(peer) = self.peers.get_mut(slot) else { return Ok(false) };
-        if !peer.gossip.pex_in.admit(now)? {
-            return Ok(false);
+    let message = PexMessage::decode(payload)?;
+    peer.gossip.pex_in.take(peer.wire.remote.ip(), &message, |addr, flags| {
+        let added = addresses.add(addr, PeerSource::Pex, now);
+        if flags.is_seed() && addresses.source(addr) == Some(PeerSource::Pex) {
+            addresses.set_seed(addr, true);
         }
-        let message = PexMessage::decode(payload)?;
-        let book = &mut self.book;
-        peer.gossip.pex_in.take(peer.wire.remote.ip(), &message, |addr, flags| {
-            let added = book.add(addr, PeerSource::Pex, now);
-            if flags.is_seed() && book.source(addr) == Some(PeerSource::Pex) {
-                book.set_seed(addr, true);
-            }
-            added == Added::New
-        });
-        Ok(true)
-    }
+        added == Added::New
+    });
+    Ok(true)
+}
+
+/// Where the connected peers can be dialled, as far as that is known.
+fn dialable(peers: &Slab<PeerSlot, Peer>) -> BTreeMap<SocketAddr, PexFlags> {
+    let open = peers.iter().map(|(_, peer)| peer).filter(|peer| peer.is_open());
+    open.filter_map(|peer| Some((peer.wire.listens_at?, flags(peer)))).collect()
 }
 
 fn flags(peer: &Peer) -> PexFlags {

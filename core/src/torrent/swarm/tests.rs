@@ -13,7 +13,7 @@ const PIECES: u32 = 8;
 const OURS: PeerId = PeerId([5; 20]);
 
 fn swarm() -> Swarm {
-    Swarm::new(PeerBook::new(100, PolicyRng::from_seed([1; 32])))
+    Swarm::new(PeerList::new(100, PolicyRng::from_seed([1; 32])))
 }
 
 fn addr(host: u8) -> SocketAddr {
@@ -212,8 +212,8 @@ fn local_discovery_is_news_when_it_changes_or_there_is_another_infohash() {
 #[test]
 fn discovered_peers_are_those_that_neither_a_tracker_nor_the_user_named() {
     let mut swarm = swarm();
-    swarm.book.add(addr(1), PeerSource::Pex, NOW);
-    swarm.book.add(addr(2), PeerSource::User, NOW);
+    swarm.addresses.add(addr(1), PeerSource::Pex, NOW);
+    swarm.addresses.add(addr(2), PeerSource::User, NOW);
     let found = join(&mut swarm, 1, false, 1);
     join(&mut swarm, 2, false, 2);
     join(&mut swarm, 3, true, 3);

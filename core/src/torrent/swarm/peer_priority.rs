@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 /// other IPv6: the BEP says nothing of those.
 ///
 /// `client` is our own address as others see it, and its port the one we listen on.
-pub fn peer_priority(client: SocketAddr, peer: SocketAddr) -> Option<u32> {
+pub(in crate::torrent) fn peer_priority(client: SocketAddr, peer: SocketAddr) -> Option<u32> {
     match (client.ip().to_canonical(), peer.ip().to_canonical()) {
         (a, b) if a == b => {
             Some(hash_sorted(client.port().to_be_bytes(), peer.port().to_be_bytes()))

@@ -1,40 +1,48 @@
-//! Places of a torrent's peers: who yields one to a newcomer, and how many incoming peers may take
-//! (defence 41). Who of several yields is [`who_yields`]'s to decide.
+//! Places of a torrent's peers: how many incoming peers may take, and which peer yields its place to a
+//! newcomer (defence 41). Which of several yields, [`who_yields`] decides.
 
 use std::net::IpAddr;
 
 use crate::choke::AddressGroup;
 use crate::peer::{Peer, PeerSlot};
 use crate::places::{Holder, Stage, who_yields};
-use crate::session::Session;
 use crate::time::Instant;
-use crate::torrent::Torrent;
+use crate::torrent::swarm::Swarm;
 
 /// Of a download's places, one in so many is kept for peers that we dial (chosen).
 const KEPT_FOR_DIALLED: usize = 4;
 
-impl Torrent {
-    /// Whether an incoming peer finds a place that nobody has.
-    pub(super) fn has_place_for_incoming(&self, session: &Session) -> bool {
-        let most = session.config.connections.torrent;
+impl Swarm {
+    /// Whether an incoming peer finds a place that no other has, of `most` places. `is_finished`: we
+    /// fetch nothing, and so dial none.
+    pub(in crate::torrent) fn has_place_for_incoming(
+        &self,
+        most: usize,
+        is_finished: bool,
+    ) -> bool {
         let most_incoming = most - most / KEPT_FOR_DIALLED;
-        if self.swarm.peers.len() < most_incoming || self.is_finished() {
-            return self.swarm.peers.len() < most;
+        if self.peers.len() < most_incoming || is_finished {
+            return self.peers.len() < most;
         }
-        let incoming = self.swarm.peers.iter().filter(|(_, peer)| peer.wire.incoming).count();
-        incoming < most_incoming && self.swarm.peers.len() < most
+        let incoming = self.peers.iter().filter(|(_, peer)| peer.wire.incoming).count();
+        incoming < most_incoming && self.peers.len() < most
     }
 
     /// The peer whose place a newcomer from this address may have.
-    pub(super) fn who_yields(&self, session: &Session, newcomer: IpAddr) -> Option<PeerSlot> {
+    pub(in crate::torrent) fn yields_to(
+        &self,
+        now: Instant,
+        newcomer: IpAddr,
+        is_finished: bool,
+    ) -> Option<PeerSlot> {
         // What is kept for those that we dial is no incoming peer's.
-        let keeps_some = !self.is_finished();
-        let peers = self.swarm.peers.iter().filter(|(_, peer)| peer.wire.incoming || !keeps_some);
+        let may_yield = |peer: &Peer| peer.wire.incoming || is_finished;
+        let peers = self.peers.iter().filter(|(_, peer)| may_yield(peer));
         let holders = peers.map(|(key, peer)| {
             let group = AddressGroup::of(peer.wire.remote.ip());
             Holder { key, group, stage: stage(peer) }
         });
-        who_yields(&holders.collect::<Vec<_>>(), AddressGroup::of(newcomer), session.now)
+        who_yields(&holders.collect::<Vec<_>>(), AddressGroup::of(newcomer), now)
     }
 }
 

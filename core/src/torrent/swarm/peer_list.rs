@@ -1,105 +1,53 @@
 //! Addresses of a torrent's peers, and whom to connect to next.
 //!
-//! Every address that a source names is here once, connected or not. Candidates are ordered: what
-//! the user named, then local peers, then the least failures, then canonical priority (BEP 40);
-//! what failed often comes last, whoever named it.
-//! A failed address waits, twice as long each time, so that a source cannot use us to bombard a
-//! victim (defence 22); also when it was evicted meanwhile (defence 39). An address whose connection we closed for reasons of our own is a candidate at
-//! once, and one held back for another reason than a failure is recalled when the reason ends. Everything
-//! is in ordered indexes: no operation scans all peers, but for the two that re-order them.
+//! Every address that a source names is here once, connected or not; what is known of one, how long
+//! it waits and how it ranks is its [`KnownPeer`]. A failed address waits also when it was evicted
+//! meanwhile (defence 39), and one held back for another reason than a failure is recalled when the
+//! reason ends. Everything is in ordered indexes: no operation scans all peers, but for the two that
+//! re-order them.
 //!
-//! Invariants: at most `capacity` addresses, and of each source at most its share; addresses that
-//! nobody can have, and those that answered with our own peer id, are never in it; what is connecting or connected is no candidate
-//! and is not evicted; an address named by the user is not evicted. Bans are the session's: the
-//! book asks. How many connections there may be is the caller's to know.
+//! Invariants: at most `capacity` addresses, and of each source at most its share; addresses that no
+//! peer can have, and those that answered with our own peer id, are never in it; what is connecting
+//! or connected is no candidate and is not evicted; an address named by the user is not evicted. Bans
+//! are the session's: the list asks. How many connections there may be is the caller's to know.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use super::failed_dials::{FailedDials, Failure};
-use super::peer_priority::peer_priority;
+use crate::peer_source::PeerSource;
 use crate::random::PolicyRng;
 use crate::reach::is_dialable;
 use crate::time::{Duration, Instant};
-
-pub use crate::peer_source::PeerSource;
+use crate::torrent::swarm::failed_dials::{FailedDials, Failure};
+use crate::torrent::swarm::known_peer::{
+    EVICT_LAST, Ended, EvictRank, KnownPeer, ReadyRank, Standing, hour_of,
+};
+use crate::torrent::swarm::peer_priority::peer_priority;
 
 /// What became of an address that was added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Added {
+pub(in crate::torrent) enum Added {
     /// It is new.
     New,
     /// It was known.
     Known,
-    /// Nobody can be reached there: port 0, a port of the system, or not a unicast address.
+    /// No peer can be reached there: port 0, a port of the system, or not a unicast address.
     Invalid,
     /// It is our own.
     Own,
-    /// There is no room, and everything in the book is more promising.
+    /// There is no room, and everything in the list is more promising.
     Full,
 }
 
-/// How a connection, or the attempt at one, ended.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Ended {
-    /// It was not established, or ended before both handshakes were through.
-    Failed,
-    /// It worked, and either side ended it.
-    Normal,
-    /// Neither side had anything for the other.
-    Useless,
-    /// The peer broke the protocol.
-    Misbehaved,
-    /// It sent more that nobody asked for than is borne.
-    Wasteful,
-    /// We ended it for reasons of our own, and may want it again at any time.
-    LetGo,
-    /// There was no way to it from here: perhaps our network is down.
-    Unreachable,
-    /// It was not tried: its address has as many connections as it may.
-    Busy,
-}
-
-impl Ended {
-    /// Whether it may be wanted again before its time, because of something that happens.
-    fn is_held_back(self) -> bool {
-        matches!(self, Ended::Wasteful | Ended::Useless | Ended::Unreachable | Ended::Busy)
-    }
-}
-
-/// First wait after a failure; doubled with each further one (chosen).
-const BACKOFF: Duration = Duration::from_secs(15);
-/// Longest wait (chosen).
-const BACKOFF_MOST: Duration = Duration::from_secs(3600);
-/// First wait for an address that the user named (chosen).
-const BACKOFF_USER: Duration = Duration::from_secs(2);
-/// Longest wait for an address that the user named (chosen).
-const BACKOFF_USER_MOST: Duration = Duration::from_secs(60);
-/// Wait after a connection that worked (chosen).
-const RECONNECT_WAIT: Duration = Duration::from_secs(30);
-/// Wait after a connection that was of no use (chosen).
-const USELESS_WAIT: Duration = Duration::from_secs(600);
-/// Failures that breaking the protocol counts for (chosen: a wait of a minute, then eight, then an hour;
-/// it may be the only one that has the torrent).
-const MISBEHAVED_FAILURES: u8 = 3;
-/// Wait for an address with too many connections, if none of them ends before (chosen).
-const BUSY_WAIT: Duration = Duration::from_secs(30);
-/// Longest wait for an address that has worked, and failures up to which that holds (chosen: about twenty
-/// minutes in which a network may come back).
-const BACKOFF_WORKED_MOST: Duration = Duration::from_secs(120);
-const WORKED_FAILURES: u8 = 12;
 /// Between two times that addresses which could not be reached are recalled (chosen).
 const RECALL_INTERVAL: Duration = Duration::from_secs(30);
-/// Failures in a row after which an address comes after those that did not fail (chosen).
-const FAILED_OFTEN: u8 = 3;
 /// Own addresses remembered (chosen: some interfaces, and mistakes of NATs).
 const OWN_ADDRESSES: usize = 32;
 
 /// The known addresses of one torrent.
 #[derive(Debug)]
-pub struct PeerBook {
-    peers: BTreeMap<SocketAddr, Peer>,
+pub(in crate::torrent) struct PeerList {
+    peers: BTreeMap<SocketAddr, KnownPeer>,
     /// Candidates to connect to now, the best first.
     ready: BTreeSet<(ReadyRank, SocketAddr)>,
     /// Candidates for later.
@@ -122,44 +70,10 @@ pub struct PeerBook {
     rng: PolicyRng,
 }
 
-#[derive(Debug)]
-struct Peer {
-    source: PeerSource,
-    standing: Standing,
-    failures: u8,
-    is_seed: bool,
-    /// Whether it is to be dialled with the infohash of v2.
-    of_v2: bool,
-    /// Whether it once wasted too much: others come first.
-    is_wasteful: bool,
-    /// Whether there was ever a connection with it.
-    has_worked: bool,
-    /// How its last connection ended, if it is held back because of that.
-    held_back: Option<Ended>,
-    /// BEP 40's if our own address is known, else `lot`.
-    priority: u32,
-    lot: u32,
-    retry_at: Instant,
-    /// When a source last named it or it was last connected.
-    seen_at: Instant,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Standing {
-    Idle,
-    Connecting,
-    Connected,
-}
-
-/// Class, failures, priority: the best first.
-type ReadyRank = (u8, u8, Reverse<u32>);
-/// Failures, hours since it was seen, priority: the most promising first.
-type EvictRank = (u8, Reverse<u64>, Reverse<u32>);
-
-impl PeerBook {
-    /// A book for at most `capacity` addresses (`Bounds::known_peers`).
-    pub fn new(capacity: usize, rng: PolicyRng) -> Self {
-        PeerBook {
+impl PeerList {
+    /// A list for at most `capacity` addresses (`Bounds::known_peers`).
+    pub(in crate::torrent) fn new(capacity: usize, rng: PolicyRng) -> Self {
+        PeerList {
             peers: BTreeMap::new(),
             ready: BTreeSet::new(),
             waiting: BTreeSet::new(),
@@ -177,34 +91,36 @@ impl PeerBook {
     }
 
     /// How many addresses are known.
-    pub fn len(&self) -> usize {
+    pub(in crate::torrent) fn len(&self) -> usize {
         self.peers.len()
     }
 
-    /// Whether none is known.
-    pub fn is_empty(&self) -> bool {
-        self.peers.is_empty()
-    }
-
-    /// Who told us of an address.
-    pub fn source(&self, addr: SocketAddr) -> Option<PeerSource> {
+    /// By which source we know an address.
+    pub(in crate::torrent) fn source(&self, addr: SocketAddr) -> Option<PeerSource> {
         self.peers.get(&canonical(addr)).map(|peer| peer.source)
     }
 
+    #[cfg(test)]
     /// Whether the address is connected.
-    pub fn is_connected(&self, addr: SocketAddr) -> bool {
+    pub(in crate::torrent) fn is_connected(&self, addr: SocketAddr) -> bool {
         let peer = self.peers.get(&canonical(addr));
         peer.is_some_and(|peer| peer.standing == Standing::Connected)
     }
 
+    #[cfg(test)]
     /// Whether the address is known to be a seed's.
-    pub fn is_seed(&self, addr: SocketAddr) -> bool {
+    pub(in crate::torrent) fn is_seed(&self, addr: SocketAddr) -> bool {
         self.peers.get(&canonical(addr)).is_some_and(|peer| peer.is_seed)
     }
 
     /// Makes an address known. What the user names is a candidate at once, whatever it was before;
     /// from other sources, naming an address again does not shorten its wait.
-    pub fn add(&mut self, addr: SocketAddr, source: PeerSource, now: Instant) -> Added {
+    pub(in crate::torrent) fn add(
+        &mut self,
+        addr: SocketAddr,
+        source: PeerSource,
+        now: Instant,
+    ) -> Added {
         let addr = canonical(addr);
         if !is_dialable(addr, source.may_name_system_ports()) {
             return Added::Invalid;
@@ -222,20 +138,8 @@ impl PeerBook {
         let failure = known.filter(|_| source != PeerSource::User);
         let failures = failure.map_or(0, |failure| failure.failures);
         let retry_at = failure.map_or(now, |failure| failure.retry_at.max(now));
-        let peer = Peer {
-            source,
-            standing: Standing::Idle,
-            failures,
-            is_seed: false,
-            of_v2: false,
-            is_wasteful: false,
-            has_worked: false,
-            held_back: None,
-            priority: self.priority_of(addr).unwrap_or(lot),
-            lot,
-            retry_at,
-            seen_at: now,
-        };
+        let priority = self.priority_of(addr).unwrap_or(lot);
+        let peer = KnownPeer { failures, priority, retry_at, ..KnownPeer::new(source, lot, now) };
         if !self.make_room_for(&peer) {
             if let (Some(failed), Some(failure)) = (&mut self.failed, failure) {
                 failed.keep(now, addr, failure);
@@ -248,7 +152,7 @@ impl PeerBook {
 
     /// The best candidate, which counts as connecting from now on: `connected` or `ended` must
     /// follow. Addresses that turn out to be banned are forgotten on the way.
-    pub fn next_to_connect(
+    pub(in crate::torrent) fn next_to_connect(
         &mut self,
         now: Instant,
         is_banned: impl Fn(IpAddr) -> bool,
@@ -272,74 +176,48 @@ impl PeerBook {
     }
 
     /// When there will be a candidate: in the past if there is one, `None` if there will be none.
-    pub fn next_at(&self) -> Option<Instant> {
+    pub(in crate::torrent) fn next_at(&self) -> Option<Instant> {
         if !self.ready.is_empty() {
             return Some(Instant::ZERO);
         }
         self.waiting.first().map(|(at, _)| *at)
     }
 
-    /// A connection with this address is established, whoever opened it. For an incoming one the
+    /// A connection with this address is established, by either side. For an incoming one the
     /// address has the port that the peer listens on; if it is new, it is added.
-    pub fn connected(&mut self, addr: SocketAddr, now: Instant) {
+    pub(in crate::torrent) fn connected(&mut self, addr: SocketAddr, now: Instant) {
         let addr = canonical(addr);
         self.add(addr, PeerSource::Incoming, now);
-        self.update(addr, |peer| {
-            peer.standing = Standing::Connected;
-            peer.held_back = None;
-            peer.has_worked = true;
-            peer.seen_at = now;
-        });
+        self.update(addr, |peer| peer.connected(now));
     }
 
     /// The connection, or the attempt at one, is over.
-    pub fn ended(&mut self, addr: SocketAddr, now: Instant, how: Ended) {
-        // Up to a quarter more: peers that failed together do not come back together.
-        let jitter = self.rng.below(256);
+    pub(in crate::torrent) fn ended(&mut self, addr: SocketAddr, now: Instant, how: Ended) {
+        let jitter = self.rng.below(KnownPeer::JITTER);
         let addr = canonical(addr);
-        self.update(addr, |peer| {
-            peer.standing = Standing::Idle;
-            peer.held_back = Some(how).filter(|how| how.is_held_back());
-            peer.is_wasteful |= how == Ended::Wasteful;
-            peer.failures = match how {
-                Ended::Normal | Ended::Useless => 0,
-                Ended::LetGo | Ended::Busy => peer.failures,
-                Ended::Failed | Ended::Wasteful | Ended::Unreachable => {
-                    peer.failures.saturating_add(1)
-                }
-                Ended::Misbehaved => peer.failures.saturating_add(MISBEHAVED_FAILURES),
-            };
-            let wait = match how {
-                Ended::LetGo => Duration::ZERO,
-                Ended::Busy => BUSY_WAIT,
-                Ended::Useless => USELESS_WAIT,
-                Ended::Normal if peer.source != PeerSource::User => RECONNECT_WAIT,
-                _ => peer.backoff(),
-            };
-            peer.retry_at = now + wait + wait * jitter as u32 / 1024;
-        });
+        self.update(addr, |peer| peer.ended(now, how, jitter as u32));
     }
 
-    /// Nobody is left who sends what we want: those who wasted too much are candidates at once.
-    pub fn recall_wasteful(&mut self, now: Instant) {
+    /// No peer is left that sends what we want: those that wasted too much are candidates at once.
+    pub(in crate::torrent) fn recall_wasteful(&mut self, now: Instant) {
         self.recall(now, Ended::Wasteful, ADDR_FIRST, ADDR_LAST.into());
     }
 
     /// Whether there are any.
-    pub fn has_wasteful(&self) -> bool {
+    pub(in crate::torrent) fn has_wasteful(&self) -> bool {
         let wasteful = (Ended::Wasteful, ADDR_FIRST)..=(Ended::Wasteful, ADDR_LAST.into());
         self.held_back.range(wasteful).next().is_some()
     }
 
     /// A connection with this address has ended: what waited for that is a candidate at once.
-    pub fn recall_busy(&mut self, ip: IpAddr, now: Instant) {
+    pub(in crate::torrent) fn recall_busy(&mut self, ip: IpAddr, now: Instant) {
         let ip = ip.to_canonical();
         let (first, last) = (SocketAddr::new(ip, 0), SocketAddr::new(ip, u16::MAX));
         self.recall(now, Ended::Busy, first, last);
     }
 
     /// The network is there: what could not be reached is a candidate at once.
-    pub fn recall_unreachable(&mut self, now: Instant) {
+    pub(in crate::torrent) fn recall_unreachable(&mut self, now: Instant) {
         if self.recalled_at.is_none_or(|at| now >= at + RECALL_INTERVAL) {
             self.recalled_at = Some(now);
             self.recall(now, Ended::Unreachable, ADDR_FIRST, ADDR_LAST.into());
@@ -360,25 +238,25 @@ impl PeerBook {
     }
 
     /// Whether the address is a seed's, which is no candidate while we are one too.
-    pub fn set_seed(&mut self, addr: SocketAddr, is_seed: bool) {
+    pub(in crate::torrent) fn set_seed(&mut self, addr: SocketAddr, is_seed: bool) {
         self.update(canonical(addr), |peer| peer.is_seed = is_seed);
     }
 
     /// Whether a hybrid is better known there by its infohash of v2 (BEP 52).
-    pub fn set_of_v2(&mut self, addr: SocketAddr, of_v2: bool) {
+    pub(in crate::torrent) fn set_of_v2(&mut self, addr: SocketAddr, of_v2: bool) {
         if let Some(peer) = self.peers.get_mut(&canonical(addr)) {
             peer.of_v2 = of_v2;
         }
     }
 
     /// Whether the address is to be dialled with the infohash of v2.
-    pub fn is_of_v2(&self, addr: SocketAddr) -> bool {
+    pub(in crate::torrent) fn is_of_v2(&self, addr: SocketAddr) -> bool {
         self.peers.get(&canonical(addr)).is_some_and(|peer| peer.of_v2)
     }
 
-    /// Whether we are a seed. If we are none any more, those who were of no use to one are candidates at
+    /// Whether we are a seed. If we are none any more, those that were of no use to one are candidates at
     /// once. Goes through all addresses if that changes.
-    pub fn set_seeding(&mut self, seeding: bool, now: Instant) {
+    pub(in crate::torrent) fn set_seeding(&mut self, seeding: bool, now: Instant) {
         if self.seeding != seeding {
             self.seeding = seeding;
             self.reindex();
@@ -391,7 +269,7 @@ impl PeerBook {
     /// Our addresses as others see them, with the port we listen on, at most one of each family:
     /// what BEP 40's priorities depend on. They may be wrong, and are dialled like any other: what is
     /// ourselves, our peer id tells alone (defence 44). Goes through all addresses if that changes.
-    pub fn set_external(&mut self, external: &[SocketAddr]) {
+    pub(in crate::torrent) fn set_external(&mut self, external: &[SocketAddr]) {
         if self.external != external {
             self.external = external.to_vec();
             self.reindex();
@@ -399,7 +277,7 @@ impl PeerBook {
     }
 
     /// Remembers an address as our own, which it is if our own peer id answers there.
-    pub fn add_own(&mut self, addr: SocketAddr) {
+    pub(in crate::torrent) fn add_own(&mut self, addr: SocketAddr) {
         let addr = canonical(addr);
         self.forget(addr);
         if self.own.len() < OWN_ADDRESSES && !self.own.contains(&addr) {
@@ -409,21 +287,21 @@ impl PeerBook {
     }
 
     /// Forgets an address; a connection with it is not known any more.
-    pub fn forget(&mut self, addr: SocketAddr) {
+    pub(in crate::torrent) fn forget(&mut self, addr: SocketAddr) {
         self.remove(canonical(addr));
     }
 
     /// Forgets the addresses that a private torrent may not know. Goes through all addresses.
-    pub fn forget_discovered(&mut self) {
-        let found = |(_, peer): &(&SocketAddr, &Peer)| peer.source.is_discovery();
+    pub(in crate::torrent) fn forget_discovered(&mut self) {
+        let found = |(_, peer): &(&SocketAddr, &KnownPeer)| peer.source.is_discovery();
         let addrs: Vec<SocketAddr> =
             self.peers.iter().filter(found).map(|(&addr, _)| addr).collect();
         addrs.into_iter().for_each(|addr| self.forget(addr));
     }
 
-    /// The priority of a connection with an address (BEP 40), higher is better: whom to drop when
+    /// The priority of a connection with an address (BEP 40), higher is better: which to drop when
     /// there are more connections than there may be. `None` if our own address is not known.
-    pub fn priority_of(&self, addr: SocketAddr) -> Option<u32> {
+    pub(in crate::torrent) fn priority_of(&self, addr: SocketAddr) -> Option<u32> {
         self.external.iter().find_map(|&own| peer_priority(own, addr))
     }
 
@@ -448,7 +326,7 @@ impl PeerBook {
     }
 
     /// Evicts what is less promising than a new peer, if there is no room for that.
-    fn make_room_for(&mut self, new: &Peer) -> bool {
+    fn make_room_for(&mut self, new: &KnownPeer) -> bool {
         let share = self.share_of(new.source);
         if self.counts[new.source as usize] as usize >= share {
             let worst = self.worst_of(new.source);
@@ -468,7 +346,7 @@ impl PeerBook {
         true
     }
 
-    fn evict_for(&mut self, new: &Peer, worst: Option<(EvictRank, SocketAddr)>) -> bool {
+    fn evict_for(&mut self, new: &KnownPeer, worst: Option<(EvictRank, SocketAddr)>) -> bool {
         match worst {
             Some((rank, addr)) if new.source == PeerSource::User || rank > new.evict_rank() => {
                 if !self.keep_failure(addr, new.seen_at) && new.source != PeerSource::User {
@@ -499,7 +377,7 @@ impl PeerBook {
         (*found == source).then_some((*rank, *addr))
     }
 
-    /// How many addresses a source may fill the book with (chosen).
+    /// How many addresses a source may fill the list with (chosen).
     fn share_of(&self, source: PeerSource) -> usize {
         match source {
             PeerSource::User => self.capacity,
@@ -509,14 +387,14 @@ impl PeerBook {
         }
     }
 
-    fn update(&mut self, addr: SocketAddr, change: impl FnOnce(&mut Peer)) {
+    fn update(&mut self, addr: SocketAddr, change: impl FnOnce(&mut KnownPeer)) {
         if let Some(mut peer) = self.remove(addr) {
             change(&mut peer);
             self.insert(addr, peer);
         }
     }
 
-    fn insert(&mut self, addr: SocketAddr, peer: Peer) {
+    fn insert(&mut self, addr: SocketAddr, peer: KnownPeer) {
         self.counts[peer.source as usize] += 1;
         if peer.standing == Standing::Idle {
             if !(peer.is_seed && self.seeding) {
@@ -530,7 +408,7 @@ impl PeerBook {
         self.peers.insert(addr, peer);
     }
 
-    fn remove(&mut self, addr: SocketAddr) -> Option<Peer> {
+    fn remove(&mut self, addr: SocketAddr) -> Option<KnownPeer> {
         let peer = self.peers.remove(&addr)?;
         self.counts[peer.source as usize] -= 1;
         if peer.standing == Standing::Idle {
@@ -557,47 +435,10 @@ impl PeerBook {
     }
 }
 
-/// After every address and rank there can be.
-const EVICT_LAST: EvictRank = (u8::MAX, Reverse(0), Reverse(0));
 /// Before every address there can be.
 const ADDR_FIRST: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 const ADDR_LAST: SocketAddrV6 =
-    SocketAddrV6::new(std::net::Ipv6Addr::from_bits(u128::MAX), u16::MAX, u32::MAX, u32::MAX);
-
-impl Peer {
-    fn ready_rank(&self) -> ReadyRank {
-        let class = match self.source {
-            // However many dead addresses the user named: the others get their turn.
-            _ if self.failures >= FAILED_OFTEN || self.is_wasteful => 3,
-            PeerSource::User => 0,
-            PeerSource::Lsd => 1,
-            _ => 2,
-        };
-        (class, self.failures, Reverse(self.priority))
-    }
-
-    fn evict_rank(&self) -> EvictRank {
-        (self.failures, Reverse(hour_of(self.seen_at)), Reverse(self.priority))
-    }
-
-    fn backoff(&self) -> Duration {
-        let (first, most) = match self.source {
-            PeerSource::User => (BACKOFF_USER, BACKOFF_USER_MOST),
-            _ => (BACKOFF, BACKOFF_MOST),
-        };
-        let doublings = u32::from(self.failures.saturating_sub(1)).min(16);
-        let most = match self.has_worked && self.failures <= WORKED_FAILURES {
-            true => most.min(BACKOFF_WORKED_MOST),
-            false => most,
-        };
-        first.saturating_mul(1 << doublings).min(most)
-    }
-}
-
-/// Hours since the beginning.
-fn hour_of(at: Instant) -> u64 {
-    at.as_nanos() / (3600 * 1_000_000_000)
-}
+    SocketAddrV6::new(Ipv6Addr::from_bits(u128::MAX), u16::MAX, u32::MAX, u32::MAX);
 
 /// One form for each address: IPv4 as IPv4, and no flow label.
 fn canonical(addr: SocketAddr) -> SocketAddr {

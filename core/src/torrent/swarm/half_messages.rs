@@ -1,0 +1,32 @@
+//! Messages of which a part has come: one bound for those of all peers together (defence 45).
+//!
+//! A message may be a megabyte long, and each connection may send most of one and no more. When all of
+//! them together hold more than is borne, the peer that holds most of this torrent's is let go: an
+//! ordinary message is a block at most.
+
+use crate::peer::PeerSlot;
+use crate::torrent::swarm::Swarm;
+
+/// Most bytes of messages that have not come whole (chosen: twice a block for each connection there may
+/// be).
+const MOST: usize = 16 * 1024 * 1024;
+
+impl Swarm {
+    /// Counts what a peer's decoder holds after an input, of which there is `all` in the session. The peer
+    /// to drop, if that is more than is borne.
+    pub(in crate::torrent) fn count_half_message(
+        &mut self,
+        slot: PeerSlot,
+        all: &mut usize,
+    ) -> Option<PeerSlot> {
+        let peer = self.peers.get_mut(slot)?;
+        let held = peer.wire.decoder.buffered();
+        let before = std::mem::replace(&mut peer.wire.half_message, held);
+        *all = *all - before + held;
+        if *all <= MOST {
+            return None;
+        }
+        let largest = self.peers.iter().max_by_key(|(_, peer)| peer.wire.half_message);
+        largest.map(|(slot, _)| slot)
+    }
+}
