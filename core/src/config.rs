@@ -130,9 +130,11 @@ pub struct Bounds {
     pub checking: usize,
     /// Banned addresses remembered. Past it, the oldest ban is lifted.
     pub bans: usize,
-    /// Swarms the embedded tracker holds. Past it, announces for new ones are refused.
+    /// Swarms the embedded tracker holds. Past it, whose addresses hold most yield, or announces for new
+    /// ones are refused.
     pub tracker_swarms: usize,
-    /// Peers the embedded tracker holds per swarm. Past it, the oldest is forgotten.
+    /// Peers the embedded tracker holds per swarm. Past it, one of whose addresses hold most is forgotten,
+    /// or the oldest.
     pub tracker_peers: usize,
 }
 

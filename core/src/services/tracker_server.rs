@@ -7,13 +7,16 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::action::Close;
+use crate::choke::AddressGroup;
 use crate::deadline::TimerKey;
 use crate::event::Datagram;
 use crate::id::{ClientId, ConnId, Slab};
 use crate::notice::Notice;
 use crate::packet::Packet;
+use crate::places::{Holder, Stage, who_yields};
 use crate::segments::Segments;
 use crate::session::Session;
+use crate::time::Instant;
 use crate::timer::TimerId;
 use crate::tracker::server::{HeardAnnounce, HttpConn, Next, ServerConfig, Stats, TrackerServer};
 use crate::transport::{Role, StreamEvent};
@@ -26,17 +29,21 @@ pub(crate) struct TrackerService {
     clients: Slab<ClientId, Client>,
 }
 
-/// Connections to the tracker at once; past it, new ones are refused (chosen).
+/// Connections to the tracker at once; past it, a newcomer has the place of one that waits for nothing, or
+/// is refused (chosen).
 const MOST_CLIENTS: usize = 1000;
 
 /// One client that is connected to the tracker.
 #[derive(Debug)]
 struct Client {
     conn: ConnId,
+    from: SocketAddr,
     http: HttpConn,
     out: Vec<u8>,
     /// Whether to close once everything is sent.
     closing: bool,
+    /// How far it has come.
+    stage: Stage,
 }
 
 /// Tells of the announces that were heard.
@@ -71,21 +78,36 @@ impl TrackerService {
         self.server.stats()
     }
 
-    /// A client connects, unless there are too many.
+    /// A client connects, unless there are too many who do not yield.
     pub(crate) fn accept(&mut self, session: &mut Session, from: SocketAddr) -> Option<ConnId> {
-        if session.stopping || self.clients.len() >= MOST_CLIENTS {
+        if session.stopping {
             return None;
+        }
+        if self.clients.len() >= MOST_CLIENTS {
+            let yields = self.who_yields(session.now, from)?;
+            self.close(session, yields, Close::Abort);
         }
         let http = HttpConn::new(session.now, from);
         let deadline = http.poll_timeout();
+        let stage = Stage::Handshake(session.now);
         let mut transport = session.transport();
         let id = self.clients.insert_with(|id| {
             let conn = transport.accept(from, Role::TrackerClient(id));
-            Client { conn, http, out: Vec::new(), closing: false }
+            Client { conn, from, http, out: Vec::new(), closing: false, stage }
         });
         let conn = self.clients.get(id)?.conn;
         transport.set_deadline(conn, deadline);
         Some(conn)
+    }
+
+    /// The client whose place a newcomer may have (defence 41). O(clients), when there is no place.
+    fn who_yields(&self, now: Instant, newcomer: SocketAddr) -> Option<ClientId> {
+        let holders = self.clients.iter().map(|(key, client)| Holder {
+            key,
+            group: AddressGroup::of(client.from.ip()),
+            stage: client.stage,
+        });
+        who_yields(&holders.collect::<Vec<_>>(), AddressGroup::of(newcomer.ip()), now)
     }
 
     /// Something happened on the connection of a client.
@@ -124,6 +146,9 @@ impl TrackerService {
         let next =
             self.server.handle_received(session.now, &mut client.http, data, &mut client.out);
         client.closing = next == Next::Close;
+        if !client.out.is_empty() {
+            client.stage = Stage::Idle(session.now);
+        }
         let (deadline, answers) = (client.http.poll_timeout(), !client.out.is_empty());
         let done = client.closing && !answers && !session.streams.is_sending(conn);
         tell(session, self.server.take_log());

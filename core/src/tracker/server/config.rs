@@ -5,11 +5,13 @@ use crate::time::Duration;
 /// Settings and bounds of a tracker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServerConfig {
-    /// Swarms held. Past it, announces for others are refused.
+    /// Swarms held. Past it, one of the group of addresses that holds most yields to a newcomer's, or the
+    /// announce is refused.
     pub max_swarms: usize,
-    /// Peers held per swarm. Past it, the one that was silent for longest is forgotten.
+    /// Peers held per swarm. Past it, one of the group of addresses that holds most is forgotten, or the one
+    /// that was silent for longest.
     pub max_peers_per_swarm: usize,
-    /// Peers held in all. Past it, the one that was silent for longest is forgotten.
+    /// Peers held in all. Past it, the same.
     pub max_peers: usize,
     /// Peers named in one answer, however many are asked for.
     pub max_numwant: u32,

@@ -5,7 +5,9 @@
 //! whether they are seeds, from which answers are drawn at random; and in the order in which they
 //! will expire, which is the order of their last announces. Announcing, expiring and evicting are
 //! O(log n), drawing k peers is O(k log k). An empty swarm is forgotten, with its count of
-//! downloads.
+//! downloads. Who yields when there are too many: `room`.
+
+mod room;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +35,8 @@ pub(super) struct Swarms {
     rng: PolicyRng,
     keys: HashKeys,
     swarms: Map<InfoHash, Swarm>,
+    /// All of them in no particular order, to draw some at random.
+    order: Vec<InfoHash>,
     /// Each swarm, by when its first peer expires.
     expiry: BTreeSet<(Instant, InfoHash)>,
     peers: usize,
@@ -60,6 +64,8 @@ struct Swarm {
     hosts: Hosts,
     by_expiry: BTreeSet<(Instant, SocketAddr)>,
     downloaded: u64,
+    /// Where it stands in [`Swarms::order`].
+    position: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +104,7 @@ impl Swarms {
             rng,
             keys,
             swarms: Map::with_hasher(keys),
+            order: Vec::new(),
             expiry: BTreeSet::new(),
             peers: 0,
             announces: 0,
@@ -202,14 +209,16 @@ impl Swarms {
         request: &AnnounceRequest,
     ) -> Result<(), Refusal> {
         let infohash = request.infohash;
-        let known = self.swarms.contains_key(&infohash);
-        if !known && self.swarms.len() >= self.config.max_swarms {
+        if !self.swarms.contains_key(&infohash) && !self.make_room_for_swarm(addr) {
             return Err(Refusal::Full);
         }
         self.make_room(infohash, addr);
-        let keys = self.keys;
+        let (keys, order) = (self.keys, &mut self.order);
         let expires = now + self.config.interval * 2;
-        let swarm = self.swarms.entry(infohash).or_insert_with(|| Swarm::new(keys));
+        let swarm = self.swarms.entry(infohash).or_insert_with(|| {
+            order.push(infohash);
+            Swarm::new(keys, order.len() - 1)
+        });
         let head = swarm.head();
         let before = swarm.members.len();
         swarm.insert(addr, expires, request);
@@ -217,20 +226,6 @@ impl Swarms {
         let new_head = swarm.head();
         self.move_head(infohash, head, new_head);
         Ok(())
-    }
-
-    /// Sees to it that one more peer is within the bounds.
-    fn make_room(&mut self, infohash: InfoHash, addr: SocketAddr) {
-        let swarm = self.swarms.get(&infohash);
-        if swarm.is_some_and(|swarm| swarm.members.contains_key(&addr)) {
-            return;
-        }
-        let full = swarm.filter(|swarm| swarm.members.len() >= self.config.max_peers_per_swarm);
-        match full.and_then(Swarm::head) {
-            Some((_, oldest)) => self.remove(infohash, oldest),
-            None if self.peers >= self.config.max_peers => self.forget_oldest(),
-            None => {}
-        }
     }
 
     /// Forgets the peer that was silent for longest.
@@ -255,9 +250,19 @@ impl Swarms {
         self.peers -= 1;
         let new_head = swarm.head();
         if new_head.is_none() {
-            self.swarms.remove(&infohash);
+            self.remove_empty(infohash);
         }
         self.move_head(infohash, head, new_head);
+    }
+
+    fn remove_empty(&mut self, infohash: InfoHash) {
+        let Some(Swarm { position, .. }) = self.swarms.remove(&infohash) else { return };
+        self.order.swap_remove(position);
+        if let Some(moved) = self.order.get(position)
+            && let Some(swarm) = self.swarms.get_mut(moved)
+        {
+            swarm.position = position;
+        }
     }
 
     /// The first peer to expire of a swarm is another one now.
@@ -277,13 +282,14 @@ impl Swarms {
 }
 
 impl Swarm {
-    fn new(keys: HashKeys) -> Self {
+    fn new(keys: HashKeys, position: usize) -> Self {
         Swarm {
             members: Map::with_hasher(keys),
             pools: Default::default(),
             hosts: Hosts::new(keys),
             by_expiry: BTreeSet::new(),
             downloaded: 0,
+            position,
         }
     }
 

@@ -148,10 +148,10 @@ fn full_swarm_forgets_its_oldest_and_a_full_tracker_the_oldest_of_all() {
     let other = AnnounceRequest { infohash: InfoHash([9; 20]), ..leech(7) };
     announce(&mut swarms, 0, "1.1.1.7", &other);
     for port in 1..=3 {
-        announce(&mut swarms, port.into(), "1.1.1.1", &leech(port));
+        announce(&mut swarms, port.into(), &format!("1.1.1.{port}"), &leech(port));
     }
-    let reply = announce(&mut swarms, 3, "1.1.1.1", &leech(3));
-    assert_eq!(named(&reply), ["1.1.1.1:2"]);
+    let reply = announce(&mut swarms, 3, "1.1.1.3", &leech(3));
+    assert_eq!(named(&reply), ["1.1.1.2:2"]);
     assert_eq!(swarms.stats().peers, 3);
     let third = AnnounceRequest { infohash: InfoHash([8; 20]), ..leech(8) };
     announce(&mut swarms, 4, "1.1.1.8", &third);
@@ -167,6 +167,49 @@ fn swarms_past_the_bound_are_refused_and_known_ones_are_not() {
     let from = "1.1.1.1:9".parse().unwrap();
     assert_eq!(swarms.announce(Instant::ZERO, from, &other), Err(Refusal::Full));
     announce(&mut swarms, 0, "1.1.1.2", &leech(1));
+}
+
+#[test]
+fn one_host_with_many_ports_or_torrents_crowds_out_nobody() {
+    let config = ServerConfig {
+        max_peers_per_swarm: 100,
+        max_peers: 1000,
+        max_swarms: 400,
+        ..ServerConfig::default()
+    };
+    let mut swarms = swarms(config);
+    for host in 0..60 {
+        announce(&mut swarms, 0, &format!("1.1.2.{host}"), &leech(1));
+    }
+    for port in 1..=5000 {
+        announce(&mut swarms, 1, "6.6.6.6", &leech(port));
+    }
+    let honest = |swarms: &Swarms| {
+        let members = swarms.swarms[&HASH].members.keys();
+        members.filter(|addr| addr.ip().to_string().starts_with("1.1.2.")).count()
+    };
+    assert_eq!((honest(&swarms), swarms.swarms[&HASH].members.len()), (60, 100));
+    // The same with torrents, from three addresses: a newcomer's finds a place, and theirs are refused.
+    let of = |number: u32, port| {
+        let mut infohash = InfoHash([7; 20]);
+        infohash.0[..4].copy_from_slice(&number.to_be_bytes());
+        AnnounceRequest { infohash, ..leech(port) }
+    };
+    for number in 0..2000 {
+        for host in 1..=3 {
+            let from = SocketAddr::new(format!("6.6.6.{host}").parse().unwrap(), 40_000);
+            let _ = swarms.announce(Instant::from_secs(2), from, &of(number, 1));
+        }
+    }
+    assert!(swarms.stats().swarms > 200);
+    for number in 5000..5100 {
+        let host = format!("1.2.{}.1", number - 5000);
+        announce(&mut swarms, 3, &host, &of(number, 1));
+    }
+    let kept = (5000..5100).filter(|number| swarms.scrape(of(*number, 1).infohash).is_some());
+    assert_eq!((kept.count(), honest(&swarms)), (100, 60));
+    assert!(swarms.stats().swarms <= 400 && swarms.stats().peers <= 1000);
+    assert_eq!(swarms.order.len(), swarms.swarms.len());
 }
 
 #[test]
