@@ -11,10 +11,13 @@
 //! while it waits for us. A newcomer takes no place of a smaller group than its own: who has many
 //! connections does not crowd out who has one. This is a pure function of what is asked.
 
+mod entries;
+
 use std::collections::BTreeMap;
 
 use crate::choke::AddressGroup;
 use crate::time::{Duration, Instant};
+pub use entries::Entries;
 
 /// A holder of a place that neither gives nor takes yields after this (chosen).
 pub const PATIENCE: Duration = Duration::from_secs(20);

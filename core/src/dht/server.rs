@@ -176,7 +176,7 @@ impl Server {
         let room = budget.saturating_sub(FRAME);
         match question.query.method {
             Method::GetPeers { infohash, no_seeds, scrape } => {
-                if self.peers.has_room(&infohash, question.from) {
+                if self.peers.has_room(now, &infohash, question.from) {
                     response.token = Some(token);
                 }
                 if scrape && room > 2 * 300 {

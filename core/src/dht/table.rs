@@ -397,7 +397,13 @@ impl Bucket {
 
     /// Keeps a contact for when there is a place.
     fn wait(&mut self, contact: Contact) {
-        self.candidates.retain(|other| other.id != contact.id && other.addr != contact.addr);
+        // One of each network here too, the latest: many of one do not crowd out the others.
+        let network = network(contact.addr.ip());
+        let is_neighbour =
+            |other: &Contact| network.is_some() && self::network(other.addr.ip()) == network;
+        self.candidates.retain(|other| {
+            other.id != contact.id && other.addr != contact.addr && !is_neighbour(other)
+        });
         if self.candidates.len() >= K {
             self.candidates.pop_front();
         }

@@ -1,14 +1,17 @@
 //! The items that others have stored here (BEP 44).
 //!
-//! Bounded in number, in all and by the address that stored them; whoever comes when it is full is
-//! refused until something has expired. An item that nobody stores again lives for two hours.
+//! Bounded in number, in all and by the address that stored them. When it is full, the group of addresses
+//! that has stored most yields to one that has fewer, or what was not stored again for longest ([`Entries`],
+//! defence 41). An item that nobody stores again lives for two hours.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::item::Item;
+use crate::choke::AddressGroup;
 use crate::dht::krpc::ErrorCode;
 use crate::dht::node_id::NodeId;
+use crate::places::Entries;
 use crate::time::{Duration, Instant};
 
 /// Most items kept (chosen: some 3 MB with everything around them).
@@ -20,12 +23,15 @@ pub const MAX_ITEMS_OF_ADDRESS: usize = 100;
 /// How long an item lives unless it is stored again (BEP 44, "expiration").
 const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
 
+/// When it is full, what was not stored again for so long yields (BEP 44: once an hour).
+const PATIENCE: Duration = Duration::from_secs(70 * 60);
+
 /// What others have stored.
 #[derive(Debug, Default)]
 pub struct ItemStore {
     items: BTreeMap<NodeId, Stored>,
     expiry: BTreeSet<(Instant, NodeId)>,
-    by_address: BTreeMap<IpAddr, usize>,
+    entries: Entries<NodeId>,
 }
 
 #[derive(Debug)]
@@ -63,11 +69,11 @@ impl ItemStore {
         let target = item.target();
         match self.items.get(&target) {
             Some(stored) => may_replace(&stored.item, &item, cas)?,
-            None => self.check_room(by)?,
+            None => self.make_room(now, by)?,
         }
         // Whoever renews another's item does not pay for it.
         let by = self.remove(&target).map_or(by, |old| old.by);
-        *self.by_address.entry(by).or_default() += 1;
+        self.entries.insert(AddressGroup::of(by), now, target);
         let expires_at = now + LIFETIME;
         self.expiry.insert((expires_at, target));
         self.items.insert(target, Stored { item, by, expires_at });
@@ -83,10 +89,14 @@ impl ItemStore {
         }
     }
 
-    fn check_room(&self, by: IpAddr) -> Result<(), ErrorCode> {
-        let of_address = self.by_address.get(&by).copied().unwrap_or(0);
-        if self.items.len() >= MAX_ITEMS || of_address >= MAX_ITEMS_OF_ADDRESS {
+    fn make_room(&mut self, now: Instant, by: IpAddr) -> Result<(), ErrorCode> {
+        let group = AddressGroup::of(by);
+        if self.entries.len_of(group) >= MAX_ITEMS_OF_ADDRESS {
             return Err(ErrorCode::Server);
+        }
+        if self.items.len() >= MAX_ITEMS {
+            let yields = self.entries.who_yields(group, now, PATIENCE);
+            self.remove(&yields.ok_or(ErrorCode::Server)?);
         }
         Ok(())
     }
@@ -94,12 +104,8 @@ impl ItemStore {
     fn remove(&mut self, target: &NodeId) -> Option<Stored> {
         let stored = self.items.remove(target)?;
         self.expiry.remove(&(stored.expires_at, *target));
-        if let Some(count) = self.by_address.get_mut(&stored.by) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_address.remove(&stored.by);
-            }
-        }
+        let stored_at = stored.expires_at.saturating_sub(LIFETIME);
+        self.entries.remove(AddressGroup::of(stored.by), stored_at, *target);
         Some(stored)
     }
 }
@@ -159,7 +165,7 @@ mod tests {
         assert!(store.get(secs(3600 + 7199), &target).is_some());
         assert!(store.get(secs(3600 + 7200), &target).is_none());
         store.expire(secs(3600 + 7200));
-        assert!(store.is_empty() && store.expiry.is_empty() && store.by_address.is_empty());
+        assert!(store.is_empty() && store.expiry.is_empty() && store.entries.is_empty());
     }
 
     #[test]
@@ -170,8 +176,13 @@ mod tests {
             let by = IpAddr::from([1, 1, 1, (n / 200) as u8]);
             refused += usize::from(store.put(secs(0), by, immutable(n), None).is_err());
         }
-        assert_eq!((store.len(), refused), (MAX_ITEMS, 3000));
-        assert!(store.by_address.values().all(|count| *count <= MAX_ITEMS_OF_ADDRESS));
+        assert_eq!(store.len(), MAX_ITEMS);
+        assert!(
+            refused >= 2500,
+            "each has a hundred at most, and none more than others: {refused}"
+        );
+        let of = |n: u8| store.entries.len_of(AddressGroup::of([1, 1, 1, n].into()));
+        assert!((0..25).all(|n| (1..=MAX_ITEMS_OF_ADDRESS).contains(&of(n))));
         assert_eq!(store.put(secs(7200), BY, immutable(9999), None), Ok(()), "all else expired");
         assert_eq!(store.len(), 1);
     }

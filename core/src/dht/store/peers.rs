@@ -2,13 +2,16 @@
 //!
 //! A peer is an IP address with one port and whether it is a seed; on loopback, where all share
 //! an address, the port belongs to its name. Bounded in swarms, in peers of a swarm, in all and by
-//! address; an announce beyond a bound is refused until something has expired.
+//! address. Past a bound, the group of addresses that has most entries yields to one that has fewer, and of a
+//! swarm whoever has not announced for longest ([`Entries`], defence 41); else an announce is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::bloom::Bloom;
+use crate::choke::AddressGroup;
 use crate::dht::node_id::NodeId;
+use crate::places::Entries;
 use crate::random::SecretRng;
 use crate::time::{Duration, Instant};
 
@@ -22,6 +25,10 @@ pub const MAX_PEERS: usize = 50_000;
 pub const MAX_SWARMS_OF_ADDRESS: usize = 300;
 /// How long a peer is kept unless it announces again (chosen: clients do so every 15 minutes).
 const LIFETIME: Duration = Duration::from_secs(45 * 60);
+/// Who has not announced for so long yields in a full swarm (chosen: clients do so every 15 minutes).
+const PATIENCE: Duration = Duration::from_secs(20 * 60);
+/// Entries that yield to one announce at most (chosen).
+const MOST_YIELDING: usize = 64;
 /// How long filters are used that count peers which have gone since (chosen).
 const FILTERS_LAST: Duration = Duration::from_secs(60);
 /// How long the same infohashes are given out (BEP 51: up to six hours).
@@ -34,7 +41,7 @@ const SAMPLE_LEN: usize = 20;
 pub struct PeerStore {
     swarms: BTreeMap<NodeId, Swarm>,
     expiry: BTreeSet<(Instant, NodeId, SocketAddr)>,
-    by_address: BTreeMap<SocketAddr, usize>,
+    entries: Entries<(NodeId, SocketAddr)>,
     samples: Vec<NodeId>,
     sampled_at: Option<Instant>,
 }
@@ -69,18 +76,54 @@ impl PeerStore {
     }
 
     /// Whether an announce would be taken; if not, no token is to be given (BEP 33).
-    pub fn has_room(&self, infohash: &NodeId, addr: SocketAddr) -> bool {
+    pub fn has_room(&self, now: Instant, infohash: &NodeId, addr: SocketAddr) -> bool {
         let key = key_of(addr);
         let swarm = self.swarms.get(infohash);
         if swarm.is_some_and(|swarm| swarm.peers.contains_key(&key)) {
             return true;
         }
-        self.len() < MAX_PEERS
-            && self.by_address.get(&key).is_none_or(|count| *count < MAX_SWARMS_OF_ADDRESS)
+        let is_within = self.len() < MAX_PEERS
             && match swarm {
                 Some(swarm) => swarm.peers.len() < MAX_PEERS_OF_SWARM,
                 None => self.swarms.len() < MAX_SWARMS,
+            };
+        let has_few = self.entries.len_of(group_of(key)) < MAX_SWARMS_OF_ADDRESS;
+        has_few && (is_within || self.who_yields(now, infohash, key).is_some())
+    }
+
+    /// The entry that yields to one of this address in this swarm.
+    fn who_yields(
+        &self,
+        now: Instant,
+        infohash: &NodeId,
+        newcomer: SocketAddr,
+    ) -> Option<(NodeId, SocketAddr)> {
+        match self.swarms.get(infohash) {
+            Some(swarm) if swarm.peers.len() >= MAX_PEERS_OF_SWARM => {
+                let (addr, peer) = swarm.peers.iter().min_by_key(|(_, peer)| peer.expires_at)?;
+                (peer.announced_at() + PATIENCE <= now).then_some((*infohash, *addr))
             }
+            _ => self.entries.who_yields(group_of(newcomer), now, PATIENCE),
+        }
+    }
+
+    /// Sees to it that there is room for one more, if somebody yields.
+    fn make_room(&mut self, now: Instant, infohash: &NodeId, newcomer: SocketAddr) -> bool {
+        let is_new = !self.swarms.contains_key(infohash);
+        for _ in 0..MOST_YIELDING {
+            let of_swarm = self.swarms.get(infohash).map_or(0, |swarm| swarm.peers.len());
+            let is_full = self.len() >= MAX_PEERS
+                || of_swarm >= MAX_PEERS_OF_SWARM
+                || is_new && self.swarms.len() >= MAX_SWARMS;
+            if !is_full {
+                return true;
+            }
+            let Some((infohash, addr)) = self.who_yields(now, infohash, newcomer) else {
+                return false;
+            };
+            self.remove(infohash, addr);
+        }
+        false
     }
 
     /// A peer announces itself. Whether it is kept.
@@ -92,20 +135,22 @@ impl PeerStore {
         seed: bool,
     ) -> bool {
         self.expire(now);
-        if !self.has_room(&infohash, addr) {
+        let key = key_of(addr);
+        if !self.has_room(now, &infohash, addr) {
             return false;
         }
-        let key = key_of(addr);
+        let known = self.swarms.get(&infohash).is_some_and(|swarm| swarm.peers.contains_key(&key));
+        if known {
+            self.remove(infohash, key);
+        } else if !self.make_room(now, &infohash, key) {
+            return false;
+        }
         let expires_at = now + LIFETIME;
         let swarm = self.swarms.entry(infohash).or_default();
         let peer = Peer { port: addr.port(), seed, expires_at };
-        match swarm.peers.insert(key, peer) {
-            Some(old) => {
-                self.expiry.remove(&(old.expires_at, infohash, key));
-            }
-            None => *self.by_address.entry(key).or_default() += 1,
-        }
+        swarm.peers.insert(key, peer);
         self.expiry.insert((expires_at, infohash, key));
+        self.entries.insert(group_of(key), now, (infohash, key));
         if let Some((_, filters)) = &mut swarm.filters {
             let filter = if seed { &mut filters.0 } else { &mut filters.1 };
             filter.insert(addr.ip());
@@ -175,30 +220,41 @@ impl PeerStore {
         while let Some(&(at, infohash, key)) = self.expiry.first()
             && at <= now
         {
-            self.expiry.pop_first();
             self.remove(infohash, key);
+            self.expiry.remove(&(at, infohash, key));
         }
     }
 
     fn remove(&mut self, infohash: NodeId, key: SocketAddr) {
-        if let Some(swarm) = self.swarms.get_mut(&infohash) {
-            swarm.peers.remove(&key);
-            if swarm.peers.is_empty() {
-                self.swarms.remove(&infohash);
-            }
+        let Some(swarm) = self.swarms.get_mut(&infohash) else { return };
+        let Some(peer) = swarm.peers.remove(&key) else { return };
+        if swarm.peers.is_empty() {
+            self.swarms.remove(&infohash);
         }
-        if let Some(count) = self.by_address.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_address.remove(&key);
-            }
-        }
+        self.expiry.remove(&(peer.expires_at, infohash, key));
+        self.entries.remove(group_of(key), peer.announced_at(), (infohash, key));
+    }
+}
+
+impl Peer {
+    fn announced_at(&self) -> Instant {
+        self.expires_at.saturating_sub(LIFETIME)
     }
 }
 
 /// What names a peer in a swarm (BEP 33: "sets of unique IPs").
 fn key_of(addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_loopback() { addr } else { SocketAddr::new(addr.ip(), 0) }
+}
+
+/// Whose it is; on loopback each port is somebody else.
+fn group_of(key: SocketAddr) -> AddressGroup {
+    match key {
+        SocketAddr::V4(v4) if v4.ip().is_loopback() => {
+            AddressGroup::of(Ipv6Addr::new(0, 0, 0, v4.port(), 0, 0, 0, 1).into())
+        }
+        _ => AddressGroup::of(key.ip()),
+    }
 }
 
 #[cfg(test)]
@@ -248,7 +304,7 @@ mod tests {
         store.expire(secs(45 * 60));
         assert_eq!(store.peers(&SWARM, false, false, 50, &mut rng()), [addr(2)]);
         store.expire(secs(46 * 60));
-        assert!(store.is_empty() && store.swarms() == 0 && store.by_address.is_empty());
+        assert!(store.is_empty() && store.swarms() == 0 && store.entries.is_empty());
     }
 
     #[test]
@@ -264,9 +320,29 @@ mod tests {
             store.announce(secs(0), swarm(n), other, false);
         }
         assert_eq!(store.swarms(), MAX_SWARMS);
-        assert!(!store.has_room(&swarm(99_999), addr(5)));
-        assert!(store.has_room(&SWARM, addr(5)), "it is there already");
+        assert!(store.has_room(secs(0), &swarm(99_999), addr(5)), "others have more");
+        assert!(!store.has_room(secs(0), &swarm(99_999), addr(10_000)), "it has most");
+        assert!(!store.has_room(secs(0), &SWARM, addr(5000)), "all have announced just now");
+        assert!(store.has_room(secs(1200), &SWARM, addr(5000)));
+        assert!(store.has_room(secs(0), &SWARM, addr(5)), "it is there already");
         assert!(store.len() <= MAX_PEERS);
+    }
+
+    #[test]
+    fn few_addresses_that_fill_the_store_keep_nobody_out() {
+        let mut store = PeerStore::default();
+        // Each in as many swarms as it may, pairs of them in the same.
+        for n in 0..2 * MAX_SWARMS {
+            let by = addr(20_000 + (n / 300) as u32);
+            store.announce(secs(0), swarm(n / 2), by, false);
+        }
+        for n in 0..200 {
+            assert!(store.announce(secs(1), swarm(90_000 + n), addr(n as u32), false), "{n}");
+        }
+        let kept = (0..200).filter(|n| store.swarms.contains_key(&swarm(90_000 + n)));
+        assert_eq!(kept.count(), 200);
+        assert!(store.swarms() <= MAX_SWARMS);
+        assert_eq!(store.entries.len(), store.expiry.len());
     }
 
     #[test]
