@@ -128,6 +128,7 @@ pub mod random;
 pub mod rate;
 pub mod reach;
 pub mod record;
+pub mod refusals;
 pub mod segments;
 mod services;
 pub mod session;

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::AddressGroup;
+use crate::refusals::Refusals;
 use crate::time::Instant;
 
 /// What passed between us and one address.
@@ -22,6 +23,10 @@ pub struct Account {
     pub wasted: u64,
     /// When it was last unchoked, if ever.
     pub unchoked_at: Option<Instant>,
+    /// How many of its slots in a row it let lie idle, up to the last.
+    pub idled: u8,
+    /// What it rejected last.
+    pub refusals: Refusals,
 }
 
 impl Account {
@@ -32,6 +37,8 @@ impl Account {
             downloaded: self.downloaded.saturating_add(more.downloaded),
             wasted: self.wasted.saturating_add(more.wasted),
             unchoked_at: self.unchoked_at.max(more.unchoked_at),
+            idled: if more.unchoked_at.is_some() { more.idled } else { self.idled },
+            refusals: more.refusals,
         }
     }
 }
@@ -84,7 +91,7 @@ mod tests {
 
     fn account(uploaded: u64, downloaded: u64, unchoked_at: Option<u64>) -> Account {
         let unchoked_at = unchoked_at.map(Instant::from_secs);
-        Account { uploaded, downloaded, wasted: downloaded / 2, unchoked_at }
+        Account { uploaded, downloaded, wasted: downloaded / 2, unchoked_at, ..Account::default() }
     }
 
     #[test]

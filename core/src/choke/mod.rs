@@ -6,7 +6,8 @@
 //! the more a peer took than it gave: givers lose their wait with each slot they earn, so in plain
 //! turns nearly all optimistic slots would be free riders'. While seeding, the slots go round: a
 //! holder keeps its slot for a share of bytes or time and then goes behind everybody who waits, so
-//! speed alone cannot hold a seed's slots (defence 20).
+//! speed alone cannot hold a seed's slots (defence 20). Who has a slot and asks for nothing loses it within
+//! seconds while others wait, and then waits behind newcomers (defence 41).
 //!
 //! Invariants: only interested peers are unchoked, never more than there are slots; no slot stays
 //! empty while somebody waits; every interested peer is unchoked in bounded time (L5); the same
@@ -45,6 +46,8 @@ pub struct PeerSnapshot<K> {
     pub unchoked_at: Option<Instant>,
     /// Bytes sent to it since it was last unchoked.
     pub uploaded_since_unchoke: u64,
+    /// How many of its slots in a row it let lie idle, asking for nothing, up to the last or present one.
+    pub idled: u8,
     /// Bytes of blocks ever sent to it, across reconnections.
     pub uploaded: u64,
     /// Bytes of blocks it ever sent us, across reconnections.
@@ -95,7 +98,9 @@ pub struct AddressGroup(u128);
 /// A slot is kept at least this long while seeding (chosen: a decision's interval. A minute, and a fast
 /// seed with few slots gives most of what it sends to a few).
 const SHARE_LEAST: Duration = Duration::from_secs(10);
-/// One who takes nothing keeps it so long (chosen).
+/// One who has a slot and asks for nothing for so long lets it lie idle (chosen: many round trips).
+pub const ASKS_NOTHING_MOST: Duration = Duration::from_secs(5);
+/// One who asks and takes nothing keeps it so long (chosen).
 const IDLE_MOST: Duration = Duration::from_secs(60);
 /// A slot is kept at most this long while others wait (chosen).
 const SHARE_MOST: Duration = Duration::from_secs(180);
@@ -111,6 +116,11 @@ const LENT_PIECES: u64 = 2;
 const CREDIT_UNITS: u128 = 1024;
 /// How much slower a wait counts at most, however much was taken and not given (chosen).
 const TAKER_FACTOR: u64 = 16;
+/// How much slower, in powers of two, the wait of one counts for each slot in a row that it let lie idle, and
+/// how many count (chosen: once may be chance; a crowd of idlers goes behind whoever comes, and each still
+/// gets its turn).
+const IDLER_BITS: u8 = 2;
+const IDLED_MOST: u8 = 3;
 
 /// Decides who is unchoked from now on. O(n) in peers, O(n log n) in interested peers.
 pub fn decide<K: Copy + Ord>(
@@ -177,7 +187,7 @@ impl<K: Copy + Ord> Candidate<'_, K> {
         let peer = self.peer;
         let (class, first) = if peer.am_choking {
             (1, self.merited_nanos(state))
-        } else if self.had_share(state) || self.only_takes(state) {
+        } else if self.had_share(state) || self.only_takes(state) || peer.idled > 0 {
             (2, peer.up_bytes_per_s.into())
         } else {
             (0, peer.up_bytes_per_s.into())
@@ -193,6 +203,9 @@ impl<K: Copy + Ord> Candidate<'_, K> {
     /// How long it has waited, as far as that counts: with a leech by what it gave for what it took, a
     /// piece being lent to everybody.
     fn merited_nanos(&self, state: &State) -> u128 {
+        if self.peer.idled > 0 {
+            return self.waited_nanos(state) >> (IDLER_BITS * self.peer.idled.min(IDLED_MOST));
+        }
         if state.mode == Mode::Seeding {
             return self.waited_nanos(state);
         }
@@ -242,7 +255,8 @@ fn choose_leeching<K: Copy + Ord>(
     // Between rotations whoever has an optimistic slot keeps it, unless it has earned a regular one or
     // has had enough.
     others.sort_unstable_by_key(|candidate| {
-        let stays = !state.rotate_optimistic && !candidate.only_takes(state);
+        let has_had_it = candidate.only_takes(state) || candidate.peer.idled > 0;
+        let stays = !state.rotate_optimistic && !has_had_it;
         let keeps = candidate.peer.optimistic && stays;
         (!keeps, candidate.patience(state))
     });

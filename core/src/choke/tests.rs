@@ -17,6 +17,7 @@ fn peer(key: u32) -> PeerSnapshot<u32> {
         connected_at: NOW.saturating_sub(Duration::from_secs(300)),
         unchoked_at: Some(NOW.saturating_sub(Duration::from_secs(200))),
         uploaded_since_unchoke: 0,
+        idled: 0,
         uploaded: 0,
         downloaded: 0,
         group: AddressGroup(key.into()),
@@ -189,6 +190,25 @@ fn a_seeds_slot_goes_on_after_a_share_of_bytes_or_time() {
 }
 
 #[test]
+fn a_slot_that_lies_idle_goes_to_whoever_waits() {
+    let idle = |key, secs| PeerSnapshot { idled: 1, up_bytes_per_s: 0, ..holding(key, secs, 0) };
+    assert_eq!(seed(&[idle(0, 6), peer(1)], 1).unchoke, [1]);
+    assert_eq!(seed(&[idle(0, 6)], 1).choke, [], "while nobody waits it stays");
+    let optimistic = PeerSnapshot { optimistic: true, ..idle(0, 6) };
+    assert_eq!(leech(&[optimistic, peer(1), giving(2, 10)], 2).optimistic, [1]);
+    // Its wait counts less from then on, but it counts.
+    let waits = |key, secs, idled| PeerSnapshot {
+        idled,
+        unchoked_at: Some(NOW.saturating_sub(Duration::from_secs(secs))),
+        ..peer(key)
+    };
+    assert_eq!(seed(&[waits(0, 39, 1), waits(1, 10, 0)], 1).unchoke, [1]);
+    assert_eq!(seed(&[waits(0, 41, 1), waits(1, 10, 0)], 1).unchoke, [0]);
+    assert_eq!(seed(&[waits(0, 159, 2), waits(1, 10, 0)], 1).unchoke, [1]);
+    assert_eq!(seed(&[waits(0, 641, 200), waits(1, 10, 0)], 1).unchoke, [0]);
+}
+
+#[test]
 fn a_seed_prefers_who_waited_longest_and_then_who_takes_fastest() {
     let long = PeerSnapshot { unchoked_at: Some(Instant::from_secs(1)), ..peer(5) };
     assert_eq!(seed(&[peer(0), long, peer(1)], 1).unchoke, [5]);
@@ -239,6 +259,7 @@ impl Arbitrary for PeerSnapshot<u32> {
             connected_at: at,
             unchoked_at: bool::arbitrary(g).then_some(at),
             uploaded_since_unchoke: u64::arbitrary(g) >> 40,
+            idled: u8::from(u8::arbitrary(g) % 4 == 0),
             uploaded: u64::arbitrary(g) >> 40,
             downloaded: u64::arbitrary(g) >> 40,
             group: AddressGroup(u128::arbitrary(g) % 5),
@@ -266,6 +287,58 @@ quickcheck! {
             && decision.optimistic.iter().all(|key| after.contains(key))
             && decision.choke.iter().all(|&key| !peers[key as usize].am_choking)
             && decision.unchoke.iter().all(|&key| peers[key as usize].am_choking)
+    }
+
+    /// A crowd of idlers has all slots, from whatever addresses, and some who take what they can. Once the
+    /// idlers had two turns each, whoever comes is unchoked within half a minute for each slot's worth of takers.
+    fn a_crowd_of_idlers_keeps_no_slot_from_a_newcomer(
+        idlers: u8, addresses: u8, takers: u8, slots: u8
+    ) -> bool {
+        let (idlers, takers) = (u32::from(idlers % 120), u32::from(takers % 12));
+        let slots = usize::from(slots % 8) + 1;
+        let everybody = (0..idlers + takers + 1).map(|key| PeerSnapshot {
+            interested: key < idlers + takers,
+            unchoked_at: None,
+            connected_at: NOW,
+            group: AddressGroup(if key < idlers { u128::from(key) % (u128::from(addresses) + 1) } else {
+                1000 + u128::from(key)
+            }),
+            ..peer(key)
+        });
+        let mut peers: Vec<PeerSnapshot<u32>> = everybody.collect();
+        let newcomer = peers.len() - 1;
+        let turns = u64::from(2 * idlers + 4 * takers).div_ceil(slots as u64) + 2;
+        let mut rng = PolicyRng::from_seed([5; 32]);
+        // Looked at every five seconds, as the torrent does.
+        let comes = turns;
+        let most = 6 * (u64::from(takers) + 1).div_ceil(slots as u64);
+        for round in 0..=comes + most {
+            let now = NOW + Duration::from_secs(5 * round);
+            if round == comes {
+                peers[newcomer].interested = true;
+                peers[newcomer].connected_at = now;
+            }
+            for peer in peers.iter_mut().filter(|peer| !peer.am_choking) {
+                let takes = peer.key >= idlers;
+                peer.idled += u8::from(!takes && peer.unchoked_at.is_some_and(|at| at < now));
+                peer.up_bytes_per_s = u64::from(takes) << 20;
+                peer.uploaded_since_unchoke += u64::from(takes) << 23;
+            }
+            let state = State { now, ..state(Mode::Seeding, slots) };
+            let decision = decide(&peers, &state, &mut rng);
+            for peer in &mut peers {
+                peer.am_choking |= decision.choke.contains(&peer.key);
+                if decision.unchoke.contains(&peer.key) {
+                    peer.am_choking = false;
+                    peer.unchoked_at = Some(now);
+                    peer.uploaded_since_unchoke = 0;
+                }
+            }
+            if !peers[newcomer].am_choking {
+                return true;
+            }
+        }
+        false
     }
 
     fn everybody_interested_is_unchoked_in_time(

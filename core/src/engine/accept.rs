@@ -22,7 +22,7 @@ impl Engine {
         let is_refused = self.session.stopping
             || self.torrents.is_empty()
             || self.session.streams.is_full_at(from.ip())
-            || self.session.is_banned(from);
+            || self.session.bans.is_banned_in_all(from.ip());
         if is_refused {
             return None;
         }

@@ -10,9 +10,9 @@ use crate::config::Config;
 use crate::peer::claims::WholeClaims;
 use crate::peer::early::EarlyPieces;
 use crate::peer::pipeline::Pipeline;
-use crate::peer::refusals::Refusals;
 use crate::piece::{Block, PieceIndex};
 use crate::rate::RateMeter;
+use crate::refusals::Refusals;
 
 /// Allowed-fast and suggested pieces remembered of a peer (chosen; BEP 6 has sets of 10).
 const FAST_PIECES: usize = 32;

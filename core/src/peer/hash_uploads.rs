@@ -17,6 +17,8 @@ use crate::wire::HashRequest;
 /// How often a peer may fetch everything in a minute (chosen: asked for two at a time, each pair
 /// with its proof, all hashes make about twelve times as many).
 const FACTOR: u64 = 16;
+/// How much of it the peers of one address may fetch together (chosen: some homes behind one address).
+const FACTOR_OF_GROUP: u64 = 4;
 /// Hashes that it may fetch however few there are (chosen).
 const LEAST: u64 = 4096;
 /// Requests that wait for one peer; further ones are rejected (chosen: they are of up to 512
@@ -35,18 +37,22 @@ pub(crate) struct HashUploads {
 
 impl HashUploads {
     /// A peer asks for some of `total` hashes; whether it is to be served, by
-    /// [`pop`](Self::pop), as it is in any case if that is owed. If not, a reject is due.
+    /// [`pop`](Self::pop), as it is in any case if that is owed. If not, a reject is due. `allows` is asked
+    /// for the share of its address: so many hashes, and how many it may have at most.
     pub(crate) fn request(
         &mut self,
         now: Instant,
         request: HashRequest,
         total: u64,
         is_owed: bool,
+        allows: impl FnOnce(u64, u64) -> bool,
     ) -> bool {
         let most = total.saturating_mul(FACTOR).max(LEAST);
         let hashes = request.range.answer_len() as u64;
         let has_room = self.waiting.len() < WAITING;
-        let admitted = is_owed || (has_room && self.allowance.take(now, hashes, most));
+        let of_group = most.saturating_mul(FACTOR_OF_GROUP);
+        let may = |own: &mut Allowance| own.take(now, hashes, most) && allows(hashes, of_group);
+        let admitted = is_owed || (has_room && may(&mut self.allowance));
         if admitted {
             self.waiting.push_back(request);
         }
@@ -89,8 +95,9 @@ mod tests {
     #[test]
     fn a_flood_is_rejected_beyond_what_may_wait() {
         let mut uploads = HashUploads::default();
-        let admitted = (0..10_000)
-            .filter(|n| uploads.request(Instant::ZERO, request(n * 512), 1 << 30, false));
+        let admitted = (0..10_000).filter(|n| {
+            uploads.request(Instant::ZERO, request(n * 512), 1 << 30, false, |_, _| true)
+        });
         assert_eq!(admitted.count(), WAITING);
         assert_eq!(uploads.pop(), Some(request(0)));
         assert_eq!(std::iter::from_fn(|| uploads.pop()).count(), WAITING - 1);
@@ -101,11 +108,15 @@ mod tests {
     fn a_peer_gets_everything_a_few_times_and_then_has_to_wait() {
         let mut uploads = HashUploads::default();
         let mut served = 0;
-        while uploads.request(Instant::ZERO, request(0), 1024, false) && uploads.pop().is_some() {
+        let all = |_, _| true;
+        while uploads.request(Instant::ZERO, request(0), 1024, false, all)
+            && uploads.pop().is_some()
+        {
             served += request(0).range.answer_len();
         }
         assert!((15 * 1024..=16 * 1024).contains(&served), "{served} hashes");
         let later = Instant::ZERO + Duration::from_secs(60);
-        assert!(uploads.request(later, request(0), 1024, false) && uploads.is_ready());
+        assert!(!uploads.request(later, request(0), 1024, false, |_, _| false));
+        assert!(uploads.request(later, request(0), 1024, true, |_, _| false) && uploads.is_ready());
     }
 }

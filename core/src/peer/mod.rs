@@ -11,7 +11,6 @@ mod gossip;
 pub(crate) mod hash_uploads;
 pub(crate) mod offences;
 pub mod pipeline;
-pub(crate) mod refusals;
 mod reqq;
 mod upload;
 pub(crate) mod upload_queue;
@@ -60,6 +59,8 @@ impl Peer {
     pub(crate) fn resuming(mut self, before: Account) -> Self {
         self.upload.before = before;
         self.upload.unchoked_at = before.unchoked_at;
+        self.upload.left_idle = before.idled;
+        self.download.refusals = before.refusals;
         self
     }
 
@@ -70,6 +71,8 @@ impl Peer {
             downloaded: self.download.downloaded,
             wasted: self.download.unasked_bytes,
             unchoked_at: self.upload.unchoked_at,
+            idled: self.upload.idled_if_left(),
+            refusals: self.download.refusals,
         }
     }
 
@@ -100,6 +103,7 @@ impl Peer {
             connected_at: self.wire.connected_at,
             unchoked_at: self.upload.unchoked_at,
             uploaded_since_unchoke: self.upload.uploaded_since_unchoke,
+            idled: self.upload.idled(self.wire.useful_at, now),
             uploaded: account.uploaded,
             downloaded: account.downloaded,
             group: AddressGroup::of(self.wire.remote.ip()),

@@ -4,6 +4,7 @@
 
 use smallvec::SmallVec;
 
+use crate::choke::ASKS_NOTHING_MOST;
 use crate::choke::accounts::Account;
 use crate::peer::hash_uploads::HashUploads;
 use crate::peer::upload_queue::UploadQueue;
@@ -24,6 +25,8 @@ pub(crate) struct PeerUpload {
     pub(crate) waits_to_read: bool,
     /// Since when we do not choke the peer, or when we last did not.
     pub(crate) unchoked_at: Option<Instant>,
+    /// How many of its slots in a row it let lie idle.
+    pub(crate) left_idle: u8,
     /// Pieces the peer may fetch while we choke it.
     pub(crate) allowed_by_us: SmallVec<[PieceIndex; 4]>,
     pub(crate) uploads: UploadQueue,
@@ -47,6 +50,7 @@ impl PeerUpload {
             optimistic: false,
             waits_to_read: false,
             unchoked_at: None,
+            left_idle: 0,
             allowed_by_us: SmallVec::new(),
             uploads: UploadQueue::default(),
             hash_uploads: HashUploads::default(),
@@ -75,6 +79,7 @@ impl PeerUpload {
         if self.am_choking {
             return None;
         }
+        self.left_idle = self.idled_if_left();
         self.am_choking = true;
         self.optimistic = false;
         self.choke_waits = true;
@@ -90,6 +95,28 @@ impl PeerUpload {
             !stays
         });
         Some(dropped)
+    }
+
+    /// How many of its slots in a row the peer lets lie idle, up to the present one, if it has one: it asks
+    /// for nothing and has neither given nor taken anything since `useful_at`.
+    pub(crate) fn idled(&self, useful_at: Instant, now: Instant) -> u8 {
+        let since = self.unchoked_at.unwrap_or(Instant::ZERO).max(useful_at);
+        let idles = self.uploads.len() == 0 && now - since >= ASKS_NOTHING_MOST;
+        match (self.am_choking, idles) {
+            (true, _) => self.left_idle,
+            (false, true) => self.left_idle.saturating_add(1),
+            (false, false) => 0,
+        }
+    }
+
+    /// How many of its slots in a row it has let lie idle, if it leaves the one that it has now.
+    pub(crate) fn idled_if_left(&self) -> u8 {
+        let is_untaken = self.uploaded_since_unchoke == 0 && self.uploads.len() == 0;
+        match (self.am_choking, is_untaken) {
+            (true, _) => self.left_idle,
+            (false, true) => self.left_idle.saturating_add(1),
+            (false, false) => 0,
+        }
     }
 
     /// Whether blocks or hashes wait to be gathered, which a rate limit may hold up.
@@ -129,6 +156,26 @@ mod tests {
         let mut peer = with_requests();
         assert_eq!(peer.choke(false), Some(Vec::new()));
         assert_eq!(peer.uploads.len(), 0);
+    }
+
+    #[test]
+    fn who_asks_for_nothing_lets_its_slot_lie_idle_and_that_is_remembered() {
+        let at = Instant::from_secs;
+        let mut peer = with_requests();
+        assert_eq!(peer.idled(at(7), at(100)), 0, "it waits for us");
+        peer.uploads.clear().for_each(drop);
+        let idled =
+            [(7, 11), (7, 12), (8, 12)].map(|(useful, now)| peer.idled(at(useful), at(now)));
+        assert_eq!(idled, [0, 1, 0]);
+        for turn in 1..3 {
+            peer.choke(true);
+            assert_eq!((peer.idled(at(7), at(12)), peer.idled_if_left()), (turn, turn));
+            peer.unchoke(at(20));
+        }
+        assert_eq!((peer.idled(at(7), at(24)), peer.idled(at(7), at(25))), (0, 3));
+        peer.uploaded_since_unchoke = 1;
+        peer.choke(true);
+        assert_eq!(peer.idled(at(7), at(30)), 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(crate) mod dht_link;
 mod dials;
 pub(crate) mod op;
 pub(crate) mod rates;
+pub(crate) mod shares;
 pub(crate) mod similar_files;
 pub(crate) mod violations;
 pub(crate) mod writers;
@@ -16,7 +17,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::action::Action;
-use crate::choke::AddressGroup;
 use crate::config::Config;
 use crate::deadline::TimerKey;
 use crate::disk::DiskRequest;
@@ -28,12 +28,12 @@ use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::piece::PeerId;
 use crate::random::{PolicyRng, SecretRng};
-use crate::rate::GroupAllowances;
-use crate::session::bans::{BanReason, Bans};
+use crate::session::bans::Bans;
 use crate::session::dht_link::DhtLink;
 use crate::session::dials::Dials;
 use crate::session::op::OpOwner;
 use crate::session::rates::RateGate;
+use crate::session::shares::Shares;
 use crate::session::similar_files::SimilarFiles;
 use crate::session::violations::Violations;
 use crate::session::writers::Writers;
@@ -67,9 +67,7 @@ pub(crate) struct Session {
     pub(crate) ops: Slab<OpId, OpOwner>,
     pub(crate) streams: Streams,
     pub(crate) sockets: Sockets,
-    pub(crate) bans: Bans,
-    /// Banned addresses of this machine: they all have the same IP address.
-    loopback_bans: BTreeSet<SocketAddr>,
+    pub(crate) bans: Bans<TorrentId>,
 
     /// Upload allowance and those who wait for it.
     pub(crate) upload: RateGate,
@@ -78,8 +76,8 @@ pub(crate) struct Session {
 
     /// How often we have dialled lately, and whom.
     pub(crate) dials: Dials,
-    /// Pieces of metadata that addresses were sent lately, of each torrent.
-    pub(crate) metadata_served: GroupAllowances<(TorrentId, AddressGroup)>,
+    /// What the peers of each address had of us lately.
+    pub(crate) shares: Shares,
     /// Bytes of peers' messages that have not come whole.
     pub(crate) half_messages: usize,
 
@@ -116,9 +114,6 @@ pub(crate) struct Session {
 /// Of what may be read ahead, this part is for choked peers (chosen).
 const CHOKED_PART: usize = 4;
 
-/// Addresses, of each torrent, whose share of its metadata is counted (chosen; others share one).
-const GROUPS_SERVED: usize = 4096;
-
 impl Session {
     pub(crate) fn new(config: Config, seed: [u8; 32], now: Instant, wall: UnixTime) -> Self {
         let mut secret = SecretRng::from_seed(seed);
@@ -147,12 +142,11 @@ impl Session {
             ops: Slab::new(),
             streams: Streams::new(config.connections, Dial::new(&config), hash_keys),
             bans: Bans::new(config.bounds.bans),
-            loopback_bans: BTreeSet::new(),
             upload: RateGate::new(config.limits.up_bytes_per_s, now, upload_timer),
             download: RateGate::new(config.limits.down_bytes_per_s, now, download_timer),
             timers,
             dials: Dials::default(),
-            metadata_served: GroupAllowances::new(GROUPS_SERVED),
+            shares: Shares::new(),
             half_messages: 0,
             write_backlog: 0,
             waiting_for_disk: Vec::new(),
@@ -226,20 +220,6 @@ impl Session {
     /// Queues packets of ours, each for the socket of its address family.
     pub(crate) fn send_datagrams(&mut self, packets: impl IntoIterator<Item = Packet>) {
         self.sockets.send_all(&mut self.outbox, packets);
-    }
-
-    /// Bans an address: all of its ports, but for loopback, which everybody here shares.
-    pub(crate) fn ban(&mut self, remote: SocketAddr, why: BanReason) {
-        if !remote.ip().is_loopback() {
-            self.bans.ban(remote.ip(), why);
-        } else if self.loopback_bans.len() < self.config.bounds.bans {
-            self.loopback_bans.insert(remote);
-        }
-    }
-
-    /// Whether an address is banned.
-    pub(crate) fn is_banned(&self, remote: SocketAddr) -> bool {
-        self.bans.is_banned(remote.ip()) || self.loopback_bans.contains(&remote)
     }
 
     // Backpressure.

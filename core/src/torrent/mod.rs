@@ -307,6 +307,7 @@ impl Torrent {
                 (next, at) => next.or(at),
             };
         };
+        or_at(self.upload.choking.look_at());
         or_at(self.announce_due_at(session));
         or_at(self.dht_due_at(session));
         or_at(self.save_due_at(session));
@@ -327,6 +328,9 @@ impl Torrent {
         let now = session.now;
         if self.upload.choking.due_at().is_some_and(|at| at <= now) {
             self.decide_chokes(session);
+        }
+        if self.upload.choking.look_at().is_some_and(|at| at <= now) {
+            self.look_at_slots(session);
         }
         if self.save_due_at(session).is_some_and(|at| at <= now) {
             self.begin_save(session);

@@ -13,12 +13,17 @@ use crate::peer_source::PeerSource;
 use crate::piece::InfoHash;
 use crate::session::Session;
 use crate::session::bans::BanReason;
+use crate::session::shares::Taken;
 use crate::time::Instant;
 use crate::torrent::Torrent;
 use crate::torrent::swarm::Ended;
 use crate::transport::{AFTER_TIMEOUT, Role};
 use crate::wire::handshake::HandshakeDecoder;
 use crate::wire::{Message, Violation};
+
+/// Peers that those of one address may make known in a minute (chosen: a message of the usual length of each
+/// of some homes).
+const NAMED_BY_ADDRESS: u64 = 200;
 
 impl Torrent {
     // Connecting.
@@ -49,13 +54,10 @@ impl Torrent {
         if !self.wants_peers(session) {
             return false;
         }
-        let bans = &session.bans;
-        let next = self.swarm.addresses.next_to_connect(session.now, |ip| bans.is_banned(ip));
+        let (id, bans) = (self.id, &session.bans);
+        let is_banned = |addr| bans.is_banned(id, addr);
+        let next = self.swarm.addresses.next_to_connect(session.now, is_banned);
         let Some(remote) = next else { return false };
-        if session.is_banned(remote) {
-            self.swarm.addresses.forget(remote);
-            return true;
-        }
         if session.streams.is_full_at(remote.ip()) {
             self.swarm.addresses.ended(remote, session.now, Ended::Busy);
             return true;
@@ -100,7 +102,7 @@ impl Torrent {
         remote: SocketAddr,
         handshake: HandshakeDecoder,
     ) -> Option<PeerSlot> {
-        if !self.welcomes_peers() || session.is_banned(remote) {
+        if !self.welcomes_peers() || session.bans.is_banned(self.id, remote) {
             return None;
         }
         let (most, is_finished) = (session.config.connections.torrent, self.is_finished());
@@ -142,15 +144,15 @@ impl Torrent {
         self.drop_peer(session, slot, how);
     }
 
-    /// A peer is banned: it, and its address, for the rest of the session.
+    /// A peer is banned for the rest of the session; whom that hits, [`Bans`](crate::session::bans::Bans) says.
     pub(super) fn ban(&mut self, session: &mut Session, remote: SocketAddr, why: BanReason) {
-        if session.is_banned(remote) {
+        if session.bans.is_banned(self.id, remote) {
             return;
         }
-        session.ban(remote, why);
+        session.bans.ban(self.id, remote, why);
         self.swarm.addresses.forget(remote);
         session.notify(self.id, TorrentNotice::PeerBanned { addr: remote, why });
-        for slot in self.swarm.at(|remote| session.is_banned(remote)) {
+        for slot in self.swarm.at(|remote| session.bans.is_banned(self.id, remote)) {
             self.drop_peer(session, slot, Ended::Misbehaved);
         }
     }
@@ -289,7 +291,12 @@ impl Torrent {
         slot: PeerSlot,
         payload: &[u8],
     ) -> Result<(), Violation> {
-        if self.exchanges_peers(session) && self.swarm.handle_pex(session.now, slot, payload)? {
+        if !self.exchanges_peers(session) {
+            return Ok(());
+        }
+        let (now, of) = (session.now, (Taken::Named, self.id));
+        let may_name = |by| session.shares.take(now, of, by, 1, NAMED_BY_ADDRESS);
+        if self.swarm.handle_pex(now, slot, payload, may_name)? {
             session.queue_connects(self.id);
         }
         Ok(())

@@ -16,10 +16,12 @@ use crate::choke::{self, PeerSnapshot};
 use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest};
 use crate::merkle::HashTree;
 use crate::peer::{Peer, PeerSlot};
-use crate::piece::{Block, BlockRun, PieceIndex};
+use crate::piece::{BLOCK_LEN, Block, BlockRun, PieceIndex};
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
+use crate::session::shares::{Shares, Taken};
+use crate::time::Instant;
 use crate::torrent::Torrent;
 use crate::torrent::content::Content;
 use crate::torrent::metadata::serve::gather_metadata;
@@ -30,6 +32,10 @@ use crate::torrent::upload::{
 use crate::transport::ReadPause;
 use crate::wire::message::{encode_block, encode_request, id};
 use crate::wire::{HashRequest, Message, Violation};
+
+/// Bytes whose leaf hashes the peers of one address may ask for in a minute, beyond what they are owed
+/// (chosen: some homes, each as much as is read for one peer).
+const LEAVES_OF_ADDRESS: u64 = 256 << 20;
 
 impl Torrent {
     // Requests.
@@ -286,6 +292,7 @@ impl Torrent {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         peer.unchoke(session.now);
         session.transport().ask_send(peer.wire.conn);
+        self.upload.choking.unchoked(session.now);
         self.begin_suggesting();
         self.suggest(slot);
     }
@@ -326,15 +333,26 @@ impl Torrent {
         self.upload.suggestions.of_peer(slot, state, fast, is_out, send);
     }
 
+    /// It is looked what those do with their slots who have one: if somebody lets it lie idle while others
+    /// wait, it is decided anew.
+    pub(super) fn look_at_slots(&mut self, session: &mut Session) {
+        if self.upload.choking.look(&self.choke_snapshots(session.now)) {
+            self.decide_chokes(session);
+        }
+    }
+
+    fn choke_snapshots(&self, now: Instant) -> Vec<PeerSnapshot<PeerSlot>> {
+        let candidates = self.swarm.peers.iter().filter(|(_, peer)| peer.may_be_unchoked());
+        candidates.map(|(slot, peer)| peer.choke_snapshot(slot, now)).collect()
+    }
+
     /// Decides which peers may download from now on.
     pub(super) fn decide_chokes(&mut self, session: &mut Session) {
         let now = session.now;
         if !self.is_active() {
             return self.upload.choking.stop();
         }
-        let candidates = self.swarm.peers.iter().filter(|(_, peer)| peer.may_be_unchoked());
-        let snapshot: Vec<PeerSnapshot<PeerSlot>> =
-            candidates.map(|(slot, peer)| peer.choke_snapshot(slot, now)).collect();
+        let snapshot = self.choke_snapshots(now);
         let situation = Situation {
             is_seeding: self.is_finished(),
             cannot_read: self.cannot_read(),
@@ -377,15 +395,18 @@ impl Torrent {
             content.and_then(|known| leaf_hashes::pieces_of(&known.metainfo, trees, &request));
         let piece_len = content.map_or(0, |known| known.geometry().piece_len());
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
+        let (now, id, by) = (session.now, self.id, peer.wire.remote.ip());
         let is_owed = pieces.is_some_and(|pieces| {
             peer.upload.uploads.owes_leaves(|block| pieces.has_leaf_of(block, range, piece_len))
         });
         let uploads = &mut peer.upload.hash_uploads;
-        let admitted = total
-            .is_some_and(|total| uploads.request(session.now, request, total, is_owed))
-            || pieces.is_some_and(|pieces| {
-                self.leaves_requested(session, Request::new(slot, pieces, request, is_owed))
-            });
+        let admitted = total.is_some_and(|total| {
+            uploads.request(now, request, total, is_owed, |hashes, most| {
+                session.shares.take(now, (Taken::Hashes, id), by, hashes, most)
+            })
+        }) || pieces.is_some_and(|pieces| {
+            self.leaves_requested(session, Request::new(slot, pieces, request, is_owed))
+        });
         if !admitted && let Some(peer) = self.swarm.peers.get_mut(slot) {
             peer.send(Message::HashReject(request));
         }
@@ -436,6 +457,12 @@ impl Torrent {
         }
         let Some(peer) = self.swarm.peers.get_mut(request.of) else { return false };
         let (now, geometry) = (session.now, self.download.picker.geometry());
+        let (of, by) = ((Taken::Leaves, self.id), peer.wire.remote.ip());
+        let bytes = u64::from(request.request.range.length) * u64::from(BLOCK_LEN);
+        let allows = |shares: &mut Shares| shares.take(now, of, by, bytes, LEAVES_OF_ADDRESS);
+        if !request.is_owed && !allows(&mut session.shares) {
+            return false;
+        }
         let budget =
             ReadBudget { to_peer: peer.upload.up.rate(now), to_all: self.traffic.up_rate(now) };
         let uploads = &mut peer.upload.hash_uploads;

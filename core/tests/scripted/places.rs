@@ -47,6 +47,26 @@ fn interested_idlers_of_a_seed_yield_to_a_newcomer_within_half_a_minute() {
 }
 
 #[test]
+fn slots_of_interested_idlers_go_to_a_newcomer_within_half_a_minute() {
+    let sample = Sample::plain(1 << 18);
+    let mut scene = Scene::with(config(), sample.add(), full_disk(&sample));
+    let idlers = crowd(&mut scene, &sample, PLACES - 1, PLACES - 1);
+    idlers.iter().for_each(|peer| scene.say(*peer, Message::Interested));
+    // Each has had its turn: eight slots for some seconds each.
+    scene.wait(Duration::from_secs(20));
+    let newcomer = scene.arrive(&sample, PEER, true).expect("a place");
+    scene.say(newcomer, Message::HaveNone);
+    scene.say(newcomer, Message::Interested);
+    for _ in 0..6 {
+        scene.wait(Duration::from_secs(5));
+        if scene.heard(newcomer).contains(&Message::Unchoke) {
+            return;
+        }
+    }
+    panic!("never unchoked");
+}
+
+#[test]
 fn silent_connections_from_few_addresses_yield_to_a_newcomer_at_once() {
     let sample = Sample::plain(1 << 18);
     let mut scene = Scene::with(config(), sample.add(), full_disk(&sample));

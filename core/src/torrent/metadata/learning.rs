@@ -22,6 +22,7 @@ use crate::reach::Namer;
 use crate::session::Session;
 use crate::session::bans::BanReason;
 use crate::session::op::TorrentOp;
+use crate::session::shares::Taken;
 use crate::torrent::Torrent;
 use crate::torrent::content::NothingChosen;
 use crate::torrent::lifecycle::Phase;
@@ -195,8 +196,9 @@ impl Torrent {
             MetadataMessage::Request { piece } => {
                 let metainfo = self.content.as_ref().map(|content| &*content.metainfo);
                 if let Some(peer) = self.swarm.peers.get_mut(slot) {
-                    let (id, now, served) = (self.id, session.now, &mut session.metadata_served);
-                    let allows = |group, most| served.take(now, (id, group), 1, most);
+                    let (of, now, by) =
+                        ((Taken::Metadata, self.id), session.now, peer.wire.remote.ip());
+                    let allows = |most| session.shares.take(now, of, by, 1, most);
                     serve::requested(peer, now, metainfo, piece, allows);
                     session.transport().ask_send(peer.wire.conn);
                 }

@@ -1,6 +1,5 @@
 //! Metadata for peers that ask for it (BEP 9).
 
-use crate::choke::AddressGroup;
 use crate::extension::metadata::{METADATA_PIECE_LEN, MetadataMessage, piece_len};
 use crate::metainfo::Metainfo;
 use crate::peer::Peer;
@@ -20,13 +19,11 @@ pub(super) fn requested(
     now: Instant,
     metainfo: Option<&Metainfo>,
     piece: u32,
-    allows: impl FnOnce(AddressGroup, u64) -> bool,
+    allows: impl FnOnce(u64) -> bool,
 ) {
     let len = metainfo.map_or(0, |metainfo| metainfo.info_bytes().len());
     let pieces = u32::try_from(len).unwrap_or(0).div_ceil(METADATA_PIECE_LEN);
-    let (ip, most) = (peer.wire.remote.ip(), u64::from(pieces) * FACTOR_OF_GROUP);
-    // On loopback everybody has the same address.
-    let may = ip.is_loopback() || allows(AddressGroup::of(ip), most);
+    let may = allows(u64::from(pieces) * FACTOR_OF_GROUP);
     if !may || !peer.gossip.metadata_uploads.request(now, piece, pieces) {
         send(peer, &MetadataMessage::Reject { piece });
     }

@@ -261,9 +261,10 @@ impl Swarm {
         now: Instant,
         slot: PeerSlot,
         payload: &[u8],
+        may_name: impl FnMut(IpAddr) -> bool,
     ) -> Result<bool, Violation> {
         match self.peers.get_mut(slot) {
-            Some(peer) => pex::handle(now, peer, &mut self.addresses, payload),
+            Some(peer) => pex::handle(now, peer, &mut self.addresses, payload, may_name),
             None => Ok(false),
         }
     }

@@ -41,6 +41,8 @@ pub(in crate::torrent) enum Added {
 
 /// Between two times that addresses which could not be reached are recalled (chosen).
 const RECALL_INTERVAL: Duration = Duration::from_secs(30);
+/// Addresses of one host, apart from what the user names (chosen: some homes behind one address).
+const MOST_OF_HOST: usize = 32;
 /// Own addresses remembered (chosen: some interfaces, and mistakes of NATs).
 const OWN_ADDRESSES: usize = 32;
 
@@ -140,7 +142,7 @@ impl PeerList {
         let retry_at = failure.map_or(now, |failure| failure.retry_at.max(now));
         let priority = self.priority_of(addr).unwrap_or(lot);
         let peer = KnownPeer { failures, priority, retry_at, ..KnownPeer::new(source, lot, now) };
-        if !self.make_room_for(&peer) {
+        if !self.make_room_at_host(addr, &peer) || !self.make_room_for(&peer) {
             if let (Some(failed), Some(failure)) = (&mut self.failed, failure) {
                 failed.keep(now, addr, failure);
             }
@@ -155,7 +157,7 @@ impl PeerList {
     pub(in crate::torrent) fn next_to_connect(
         &mut self,
         now: Instant,
-        is_banned: impl Fn(IpAddr) -> bool,
+        is_banned: impl Fn(SocketAddr) -> bool,
     ) -> Option<SocketAddr> {
         while let Some(&(at, addr)) = self.waiting.first()
             && at <= now
@@ -166,7 +168,7 @@ impl PeerList {
             }
         }
         while let Some(&(_, addr)) = self.ready.first() {
-            if !is_banned(addr.ip()) {
+            if !is_banned(addr) {
                 self.update(addr, |peer| peer.standing = Standing::Connecting);
                 return Some(addr);
             }
@@ -323,6 +325,24 @@ impl PeerList {
             peer.retry_at = now;
         }
         self.insert(addr, peer);
+    }
+
+    /// The same among the addresses of its host: who has many ports does not fill the book (defence 41).
+    fn make_room_at_host(&mut self, addr: SocketAddr, new: &KnownPeer) -> bool {
+        let ip = addr.ip();
+        if new.source == PeerSource::User || ip.is_loopback() {
+            return true;
+        }
+        let of_host = SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX);
+        let of_host = self.peers.range(of_host).filter(|(addr, _)| addr.ip() == ip);
+        if of_host.clone().count() < MOST_OF_HOST {
+            return true;
+        }
+        let may_go =
+            |peer: &KnownPeer| peer.standing == Standing::Idle && peer.source != PeerSource::User;
+        let idle = of_host.filter(|(_, peer)| may_go(peer));
+        let worst = idle.map(|(addr, peer)| (peer.evict_rank(), *addr)).max();
+        self.evict_for(new, worst)
     }
 
     /// Evicts what is less promising than a new peer, if there is no room for that.

@@ -1,7 +1,7 @@
 //! Peer exchange (BEP 11): peers are told which others we are connected to, and tell us.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::extension::pex::{PexFlags, PexMessage, PexSwarm};
 use crate::id::{ConnId, Slab};
@@ -73,18 +73,24 @@ impl Pex {
     }
 }
 
-/// A peer tells which others it is connected to; whether it may tell now.
+/// A peer tells which others it is connected to; whether it may tell now. `may_name` is asked for the share of
+/// its address, for each that is new.
 pub(super) fn handle(
     now: Instant,
     peer: &mut Peer,
     addresses: &mut PeerList,
     payload: &[u8],
+    mut may_name: impl FnMut(IpAddr) -> bool,
 ) -> Result<bool, Violation> {
     if !peer.gossip.pex_in.admit(now)? {
         return Ok(false);
     }
     let message = PexMessage::decode(payload)?;
-    peer.gossip.pex_in.take(peer.wire.remote.ip(), &message, |addr, flags| {
+    let by = peer.wire.remote.ip();
+    peer.gossip.pex_in.take(by, &message, |addr, flags| {
+        if addresses.source(addr).is_none() && !may_name(by) {
+            return false;
+        }
         let added = addresses.add(addr, PeerSource::Pex, now);
         if flags.is_seed() && addresses.source(addr) == Some(PeerSource::Pex) {
             addresses.set_seed(addr, true);

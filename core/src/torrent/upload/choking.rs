@@ -1,7 +1,7 @@
 //! When it is decided which peers to unchoke: in a rhythm while any is interested, and soon after
 //! something has changed.
 
-use crate::choke::{self, Decision, Mode, PeerSnapshot, State};
+use crate::choke::{self, ASKS_NOTHING_MOST, Decision, Mode, PeerSnapshot, State};
 use crate::config::Choking as Config;
 use crate::random::PolicyRng;
 use crate::time::{Duration, Instant};
@@ -13,6 +13,8 @@ const SOON: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(in crate::torrent) struct Choking {
     at: Option<Instant>,
+    /// When to look whether somebody lets its slot lie idle.
+    look_at: Option<Instant>,
     /// When the optimistic slots go to others.
     optimistic_at: Instant,
 }
@@ -31,12 +33,29 @@ pub(in crate::torrent) struct Situation {
 impl Choking {
     /// No decision is due.
     pub(super) fn new(now: Instant) -> Self {
-        Choking { at: None, optimistic_at: now }
+        Choking { at: None, look_at: None, optimistic_at: now }
     }
 
     /// When the next decision is due.
     pub(in crate::torrent) fn due_at(&self) -> Option<Instant> {
         self.at
+    }
+
+    /// When it is to be looked whether somebody lets its slot lie idle.
+    pub(in crate::torrent) fn look_at(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    /// A peer was unchoked: it is looked soon what it does with its slot.
+    pub(in crate::torrent) fn unchoked(&mut self, now: Instant) {
+        self.look_at.get_or_insert(now + ASKS_NOTHING_MOST);
+    }
+
+    /// It is looked now; whether to decide, if these are the peers.
+    pub(in crate::torrent) fn look<K>(&mut self, peers: &[PeerSnapshot<K>]) -> bool {
+        self.look_at = None;
+        let waits = |peer: &PeerSnapshot<K>| peer.interested && peer.am_choking;
+        peers.iter().any(|peer| peer.idled > 0 && !peer.am_choking) && peers.iter().any(waits)
     }
 
     /// Something has changed: decides soon.
@@ -53,6 +72,7 @@ impl Choking {
     /// There is nothing to decide.
     pub(in crate::torrent) fn stop(&mut self) {
         self.at = None;
+        self.look_at = None;
     }
 
     /// Decides which peers may download from now on.

@@ -196,7 +196,7 @@ fn a_banned_address_is_forgotten_instead_of_handed_out() {
     let mut list = list(10);
     list.add(addr(1), PeerSource::Tracker, NOW);
     list.add(addr(2), PeerSource::Tracker, NOW);
-    let is_banned = |ip| ip == addr(1).ip();
+    let is_banned = |of| of == addr(1);
     assert_eq!(list.next_to_connect(NOW, is_banned), Some(addr(2)));
     assert_eq!(list.next_to_connect(NOW, is_banned), None);
     assert_eq!(list.len(), 1);

@@ -3,7 +3,8 @@
 //! BEP 6 has a peer reject what it will not send, and the same could be asked of the same peer again at
 //! once, for ever, while those who would send it wait. A few rejects in a row say nothing. After more of
 //! them, without a block in between, the peer is asked for one block at a time, and each reject doubles
-//! the wait before the next. One block that comes makes good for all.
+//! the wait before the next. One block that comes makes good for all. They are remembered by address
+//! ([`Account`](crate::choke::accounts::Account)): who connects anew is where it was.
 
 use crate::time::{Duration, Instant};
 
@@ -15,15 +16,15 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// How a peer has answered lately.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Refusals {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Refusals {
     in_a_row: u32,
     not_before: Option<Instant>,
 }
 
 impl Refusals {
     /// It rejected a request that it had let us make.
-    pub(crate) fn rejected(&mut self, now: Instant) {
+    pub fn rejected(&mut self, now: Instant) {
         self.in_a_row = self.in_a_row.saturating_add(1);
         if let Some(beyond) = self.in_a_row.checked_sub(FREE) {
             let wait = FIRST_WAIT.saturating_mul(1 << beyond.min(16)).min(LONGEST_WAIT);
@@ -38,12 +39,12 @@ impl Refusals {
     }
 
     /// It sent a block that it was asked for.
-    pub(crate) fn delivered(&mut self) {
+    pub fn delivered(&mut self) {
         *self = Refusals::default();
     }
 
     /// How many requests it may have at most.
-    pub(crate) fn most_requests(&self, now: Instant) -> usize {
+    pub fn most_requests(&self, now: Instant) -> usize {
         match self.not_before {
             None => usize::MAX,
             Some(at) if now < at => 0,
@@ -52,7 +53,7 @@ impl Refusals {
     }
 
     /// When it may be asked again, if it may not now.
-    pub(crate) fn waits_until(&self, now: Instant) -> Option<Instant> {
+    pub fn waits_until(&self, now: Instant) -> Option<Instant> {
         self.not_before.filter(|at| now < *at)
     }
 }
