@@ -282,6 +282,8 @@ fn listed_in(lists: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn lines(list: &[u8]) -> impl Iterator<Item = PathBuf> + '_ {
+    // Some editors begin a text so.
+    let list = list.strip_prefix("\u{feff}".as_bytes()).unwrap_or(list);
     let lines = list.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     lines.filter(|line| !line.is_empty() && !line.starts_with(b"#")).map(path)
 }
@@ -319,7 +321,8 @@ mod tests {
 
     #[test]
     fn a_list_has_an_input_a_line() {
-        let list = b"# ours\n a.torrent \r\n\nmagnet:?xt=urn:btih:x#y\n  # more\nb c.torrent";
+        let list =
+            b"\xef\xbb\xbf# ours\n a.torrent \r\n\nmagnet:?xt=urn:btih:x#y\n  # more\nb c.torrent";
         let inputs: Vec<PathBuf> = lines(list).collect();
         let expected = ["a.torrent", "magnet:?xt=urn:btih:x#y", "b c.torrent"].map(PathBuf::from);
         assert_eq!(inputs, expected);

@@ -123,6 +123,30 @@ fn whoever_is_killed_early_goes_on_later() {
 type Damage = (&'static str, fn(&Path));
 
 #[test]
+fn a_file_that_could_not_be_made_is_nobodys() {
+    let scene = Scene::seeded("");
+    let path = |name: &str| scene.sandbox.path(&format!("d/album/{name}"));
+    // One of two places is taken: the run ends, and the other file may be there or not.
+    let blocks: [fn(&Path); 2] =
+        [|place| symlink("elsewhere", place).unwrap(), |place| fs::create_dir_all(place).unwrap()];
+    for block in blocks {
+        fs::create_dir_all(scene.sandbox.path("d/album")).unwrap();
+        block(&path("notes.txt"));
+        scene.download("").fails(11, &["notes.txt", "something else is in its place"]);
+        fs::remove_dir_all(scene.sandbox.path("d")).unwrap();
+        // What the user puts there afterwards is the user's.
+        fs::create_dir_all(scene.sandbox.path("d/album")).unwrap();
+        for name in ["a.flac", "notes.txt"] {
+            fs::write(path(name), "my thesis").unwrap();
+            scene.download("").fails(11, &[name, "--overwrite"]);
+            assert_eq!(fs::read(path(name)).unwrap(), b"my thesis");
+            fs::remove_file(path(name)).unwrap();
+        }
+        fs::remove_dir_all(scene.sandbox.path("d")).unwrap();
+    }
+}
+
+#[test]
 fn download_repairs_what_verify_complains_about() {
     let damages: [Damage; 7] = [
         ("missing", |path| fs::remove_file(path).unwrap()),

@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bitswarm_tests::interop::client::Client::Libtorrent;
 use bitswarm_tests::interop::client::{Client, Peer, Task};
 use bitswarm_tests::interop::content::compare_files;
+use bitswarm_tests::interop::lab::until;
 use bitswarm_tests::interop::mount::Tmpfs;
 use bitswarm_tests::interop::{
     Bitswarm, Case, Content, Creator, Lab, Need, Outcome, Process, Torrent, Tracker, bitswarm,
@@ -27,6 +28,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("bad_torrent_files_end_in_their_code", &[], bad_torrent_files),
         Case::new("unwritable_directory_ends_in_code_11", &[setpriv], unwritable_directory),
         Case::new("full_disk_ends_in_code_9_and_resumes_with_space", &[&[Need::Mount]], full_disk),
+        Case::new("full_state_directory_costs_no_data", &[&[Need::Mount]], full_state_directory),
         Case::new("taken_port_ends_in_code_15", &[], taken_port),
         Case::new("unknown_tracker_host_ends_in_code_6", &[], unknown_tracker_host),
         Case::new("stalled_download_ends_in_code_8", &[], stalled_download),
@@ -175,6 +177,58 @@ fn full_disk(lab: &Lab) -> Outcome {
     let again = run(lab, &download(lab, &torrent.path, root), Duration::from_secs(60))?;
     assert_eq!(again.code, 0, "{}", again.stderr);
     torrent.content.compare(root)
+}
+
+fn full_state_directory(lab: &Lab) -> Outcome {
+    let tracker = Tracker::start(lab)?;
+    let content = Content::odd_file(lab)?;
+    let torrent = Torrent::create(lab, content, Creator::Bitswarm, 1 << 16, &tracker.url())?;
+    let seed = Bitswarm::start(lab, &Task::seed(&torrent))?;
+    tracker.add_peer(torrent.infohash, seed.seat().addr());
+    let disk = Tmpfs::mount(lab, 64 << 10)?;
+    let filler = disk.path().join("filler");
+    let fill = || {
+        // Until there is no more room.
+        let _ = fs::write(&filler, vec![1; 128 << 10]);
+    };
+    let run_into = |name: &str, options: &[&str]| -> Outcome<(Ended, PathBuf)> {
+        let root = lab.make_dir(name)?;
+        let mut command = download(lab, &torrent.path, &root);
+        command.env("XDG_STATE_HOME", disk.path().join("usual")).args(options);
+        Ok((run(lab, &command, Duration::from_secs(60))?, root))
+    };
+
+    // Where it usually is it is gone without; where the user wants it, that cannot be.
+    fill();
+    let (without, root) = run_into("without", &[])?;
+    assert_eq!(without.code, 0, "{}", without.stderr);
+    torrent.content.compare(&root)?;
+    let named = disk.path().join("named").display().to_string();
+    let (refused, root) = run_into("refused", &["--state-dir", &named])?;
+    refused.fails(9, &["named", "full"]);
+    assert!(fs::read_dir(root)?.next().is_none(), "nothing was begun");
+
+    // One that fills later ends the run, which goes on when there is room.
+    fs::remove_file(&filler)?;
+    let root = lab.make_dir("later")?;
+    let mut command = download(lab, &torrent.path, &root);
+    command.env("XDG_STATE_HOME", disk.path().join("usual")).args(["--down", "1MiB"]);
+    let mut process = Process::spawn(lab, "download", &command)?;
+    until("the first piece to be written", Duration::from_secs(20), || {
+        process.ensure_running()?;
+        let valid = torrent.verify(&root);
+        Ok(valid.contains(&true).then_some(()))
+    })?;
+    fill();
+    let status = process.wait(Duration::from_secs(60))?;
+    assert_eq!(status.code(), Some(9), "{}", process.stderr());
+    assert!(process.stderr().contains(".resume"), "{}", process.stderr());
+    fs::remove_file(&filler)?;
+    let mut again = download(lab, &torrent.path, &root);
+    again.env("XDG_STATE_HOME", disk.path().join("usual"));
+    let again = run(lab, &again, Duration::from_secs(60))?;
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    torrent.content.compare(&root)
 }
 
 fn taken_port(lab: &Lab) -> Outcome {

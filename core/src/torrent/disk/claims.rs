@@ -347,6 +347,11 @@ impl Claims {
         self.preparation.take().is_some()
     }
 
+    /// Nothing is made any more.
+    pub(crate) fn give_up_preparing(&mut self) {
+        self.preparation = None;
+    }
+
     /// It could not be made.
     pub(crate) fn preparation_failed(&mut self) {
         if let Some(preparation) = &mut self.preparation {

@@ -249,11 +249,16 @@ impl Torrent {
 
     /// Goes a step further with the farewell once the disk has nothing to do for this torrent.
     pub(in crate::torrent) fn end_if_idle(&mut self, session: &mut Session) {
-        // What is complete but could not be written is lost with the session, not the files.
-        let is_unsaved = !self.files.retry.is_failing() && !self.files.saving.is_clean();
+        // What is complete but could not be written is lost with the session, not the files. Of files that
+        // could not be made it is recorded all the same that they are not there.
+        let can_save = !self.files.retry.is_failing() || self.files.claims.is_preparing();
+        let is_unsaved = can_save && !self.files.saving.is_clean();
         match self.life.farewell(self.announcing.trackers.has_left(), is_unsaved) {
             Farewell::Wait => {}
-            Farewell::Save => self.begin_save(session),
+            Farewell::Save => {
+                self.files.claims.give_up_preparing();
+                self.begin_save(session);
+            }
             Farewell::Close(remove) => self.close_files(session, remove),
             Farewell::Ended { is_removed } => {
                 self.withdraw_claims(session);

@@ -379,6 +379,8 @@ impl Torrent {
             }
             Err(error) => {
                 self.files.claims.preparation_failed();
+                // Resume data names files that were not made: what comes to lie there is not ours.
+                self.files.saving.mark_dirty(session.now);
                 self.disk_failed(session, *error);
             }
         }
