@@ -7,7 +7,7 @@ use bitswarm_core::metainfo::{File, Magnet, Metainfo};
 use bitswarm_core::torrent::{AddTorrent, FilePriority, TorrentState};
 use bitswarm_core::{Commands, Config, Engine, Instant, TorrentNotice, UnixTime};
 
-use crate::scene::{PEER, Sample, Scene, full_disk};
+use super::scene::{PEER, Sample, Scene, full_disk};
 
 const PIECE: u32 = 1 << 15;
 /// The file of each torrent that is chosen, by its number from 0, and how long it is.

@@ -8,7 +8,7 @@ use bitswarm_core::record::Recorder;
 use bitswarm_core::time::Duration;
 use bitswarm_core::torrent::AddTorrent;
 
-use crate::scene::{PEER, Sample, Scene, addr};
+use super::scene::{PEER, Sample, Scene, addr};
 
 const TRACKER: &str = "50.0.0.7:80";
 /// 50.0.0.1:1000 and 50.0.0.2:1000.

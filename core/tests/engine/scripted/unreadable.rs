@@ -6,7 +6,7 @@ use bitswarm_core::time::Duration;
 use bitswarm_core::wire::Message;
 use bitswarm_core::{ConnId, TorrentNotice};
 
-use crate::scene::{PEER, Sample, Scene};
+use super::scene::{PEER, Sample, Scene};
 
 fn block(piece: u32) -> Block {
     Block { piece: PieceIndex(piece), begin: 0, length: BLOCK_LEN }

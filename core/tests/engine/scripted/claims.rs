@@ -6,7 +6,7 @@ use bitswarm_core::segments::Segments;
 use bitswarm_core::wire::Message;
 use bitswarm_core::wire::extension::Extension;
 
-use crate::scene::{PEER, Sample, Scene};
+use super::scene::{PEER, Sample, Scene};
 
 const PAIRS: u32 = 2_000;
 

@@ -7,7 +7,7 @@ use bitswarm_core::piece::{BLOCK_LEN, Block, PieceIndex};
 use bitswarm_core::time::Duration;
 use bitswarm_core::wire::Message;
 
-use crate::scene::{PEER, Part, Sample, Scene, full_disk};
+use super::scene::{PEER, Part, Sample, Scene, full_disk};
 
 /// In pieces of four blocks.
 const PIECE: u32 = 4 * BLOCK_LEN;

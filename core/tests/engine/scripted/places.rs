@@ -6,7 +6,7 @@ use bitswarm_core::time::Duration;
 use bitswarm_core::wire::Message;
 use bitswarm_core::{Commands, Config, ConnId};
 
-use crate::scene::{PEER, Sample, Scene, addr, full_disk};
+use super::scene::{PEER, Sample, Scene, addr, full_disk};
 
 const PLACES: usize = 20;
 

@@ -6,7 +6,7 @@ use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::wire::Message;
 use bitswarm_core::wire::extension::Extension;
 
-use crate::scene::{PEER, Sample, Scene};
+use super::scene::{PEER, Sample, Scene};
 
 #[test]
 fn trackers_of_a_link_that_mean_this_host_in_any_form_are_asked_for_announces_alone() {

@@ -6,7 +6,7 @@ use bitswarm_core::time::Duration;
 use bitswarm_core::wire::Message;
 use bitswarm_core::{ConnId, TorrentNotice};
 
-use crate::scene::{PEER, Sample, Scene, addr};
+use super::scene::{PEER, Sample, Scene, addr};
 
 const OTHER: &str = "50.0.1.2:2000";
 /// Long enough for every bound on waste to matter.

@@ -5,7 +5,7 @@ use bitswarm_core::piece::{BLOCK_LEN, Block, PieceIndex};
 use bitswarm_core::wire::Message;
 use bitswarm_core::{Config, ConnId};
 
-use crate::scene::{PEER, Sample, Scene, full_disk};
+use super::scene::{PEER, Sample, Scene, full_disk};
 
 const MIB: usize = 1 << 20;
 const PIECES: u32 = 16;

@@ -11,7 +11,7 @@ use bitswarm_core::packet::Packet;
 use bitswarm_core::random::{PolicyRng, SecretRng};
 use bitswarm_core::time::{Duration, Instant};
 
-use crate::hostile::Hostile;
+use super::hostile::Hostile;
 
 /// One-way latency in milliseconds: at least, and how much more at most.
 const LATENCY_MS: (u64, u64) = (10, 140);

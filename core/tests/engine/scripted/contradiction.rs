@@ -4,7 +4,7 @@ use bitswarm_core::TorrentNotice;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Protocol;
 
-use crate::scene::{PEER, Sample, Scene};
+use super::scene::{PEER, Sample, Scene};
 
 /// A torrent of one piece whose hash of v1 is of something else.
 fn lying() -> Sample {

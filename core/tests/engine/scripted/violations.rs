@@ -5,7 +5,7 @@ use bitswarm_core::piece::PieceIndex;
 use bitswarm_core::time::Duration;
 use bitswarm_core::wire::{Message, Violation};
 
-use crate::scene::{PEER, Sample, Scene, addr};
+use super::scene::{PEER, Sample, Scene, addr};
 
 /// The breaches that were told of: what, and whether it ended the connection.
 fn told(scene: &Scene) -> Vec<(Violation, bool)> {
