@@ -163,7 +163,7 @@ pub(crate) fn command() -> clap::Command {
 /// than nothing is said better by who reads it than by "unexpected argument". Directories are
 /// completed as such.
 fn with_hints(command: clap::Command) -> clap::Command {
-    const NUMBERS: [&str; 7] = ["N", "PORT", "RATE", "RATIO", "SIZE", "TIME", "UNIX"];
+    const NUMBERS: [&str; 8] = ["N", "NUMBERS", "PORT", "RATE", "RATIO", "SIZE", "TIME", "UNIX"];
     let with_hint = |arg: clap::Arg| {
         let names = arg.get_value_names().unwrap_or_default();
         match names.first().map(clap::builder::Str::as_str) {

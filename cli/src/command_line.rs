@@ -149,6 +149,8 @@ mod tests {
             let failure = parsed(&format!("bitswarm {line}")).unwrap_err().to_string();
             assert!(failure.contains("is not in"), "{line}: {failure}");
         }
+        let files = parsed("bitswarm download x --files -2").unwrap_err().to_string();
+        assert!(files.contains("write file numbers"), "{files}");
     }
 
     #[test]

@@ -379,7 +379,10 @@ fn report(args: &Demo, took: Duration, uploaded: &[u64]) -> Result<(), Failure> 
         Rate::mean(args.size * u64::from(args.peers), took),
     ))?;
     let (seeder, others) = (Size(by_seeder), Size(by_others));
-    print(&format!("the seeder sent {seeder}, the downloaders sent each other {others}"))?;
+    match args.peers {
+        1 => print(&format!("the seeder sent {seeder}"))?,
+        _ => print(&format!("the seeder sent {seeder}, the downloaders sent each other {others}"))?,
+    }
     print("every byte was compared: the copies are equal to the original")
 }
 

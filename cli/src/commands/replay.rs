@@ -10,6 +10,7 @@ use crate::exit::{Code, Failure};
 use crate::output::{Object, print};
 use crate::progress::{Facts, Progress};
 use crate::signals::Interrupt;
+use crate::units::counted;
 
 /// Inputs between two looks at the progress and at signals (chosen).
 const LOOK_EVERY: u64 = 256;
@@ -31,7 +32,8 @@ pub(crate) fn run(args: &Replay) -> Result<(), Failure> {
         return Err(failure(&path, &error));
     }
     if rest > 0 {
-        progress.say(&format!("{path}: cut off: its last {rest} bytes are half of an input"));
+        let rest = counted(rest, "byte is", "bytes are");
+        progress.say(&format!("{path}: cut off: its last {rest} half of an input"));
     }
     if args.reporting.json {
         return tell(args, &replayer, None).print();
@@ -60,7 +62,7 @@ fn play(
                 return Err(Failure::interrupted("the recording was not played to its end"));
             }
             let done = total - replayer.remaining() as u64;
-            task.set(|| Facts::work(done, total, format!("{number} inputs")));
+            task.set(|| Facts::work(done, total, counted(number, "input", "inputs")));
             progress.refresh();
         }
     }

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Tracker) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     let core = Config {
         listen: Vec::new(),
-        tracker_listen: args.listen.iter().flat_map(|at| with_one_port(&at.0)).collect(),
+        tracker_listen: each_once(args.listen.iter().flat_map(|at| with_one_port(&at.0)).collect()),
         tracker_notices: args.reporting.verbose > 0,
         ..Config::default()
     };
@@ -48,6 +48,22 @@ pub(crate) fn run(args: &Tracker) -> Result<(), Failure> {
     }
     session.stop();
     Ok(())
+}
+
+/// Without those that were named before, or that are at a port of all addresses. A port of the system's
+/// choice is another each time.
+fn each_once(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let everywhere: Vec<SocketAddr> =
+        addrs.iter().filter(|addr| addr.ip().is_unspecified()).copied().collect();
+    let is_covered = |addr: &SocketAddr| {
+        let is_there = |all: &SocketAddr| {
+            all.is_ipv4() == addr.is_ipv4() && all.port() == addr.port() && all != addr
+        };
+        addr.port() != 0 && everywhere.iter().any(is_there)
+    };
+    let mut known = BTreeSet::new();
+    let is_new = |addr: &SocketAddr| addr.port() == 0 || known.insert(*addr);
+    addrs.into_iter().filter(|addr| !is_covered(addr)).filter(is_new).collect()
 }
 
 /// Where the system is to choose the port of both families, one that is free in both: others know a
@@ -117,6 +133,18 @@ mod tests {
         // What the user names stays as it is.
         assert_eq!(with_one_port(&any(6969)), any(6969));
         assert_eq!(with_one_port(&any(0)[..1]), any(0)[..1]);
+    }
+
+    #[test]
+    fn an_address_that_is_named_twice_is_listened_at_once() {
+        let addrs = |text: &str| -> Vec<SocketAddr> {
+            text.split(' ').map(|addr| addr.parse().unwrap()).collect()
+        };
+        let twice = "127.0.0.1:6969 127.0.0.1:6969 127.0.0.1:6970 [::1]:6969";
+        assert_eq!(each_once(addrs(twice)), addrs("127.0.0.1:6969 127.0.0.1:6970 [::1]:6969"));
+        let covered = "127.0.0.1:6969 0.0.0.0:6969 [::1]:6969 0.0.0.0:6969";
+        assert_eq!(each_once(addrs(covered)), addrs("0.0.0.0:6969 [::1]:6969"));
+        assert_eq!(each_once(addrs("127.0.0.1:0 127.0.0.1:0")).len(), 2);
     }
 
     #[test]

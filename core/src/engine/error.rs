@@ -31,7 +31,10 @@ impl fmt::Display for AddTorrentError {
         match self {
             AddTorrentError::Duplicate(_) => f.write_str("the session has this torrent already"),
             AddTorrentError::WrongFileCount { given, files } => {
-                write!(f, "{given} file priorities given for {files} files")
+                write!(f, "file priorities given: {given}, files: {files}")
+            }
+            AddTorrentError::NothingSelected { files: Some(1) } => {
+                f.write_str("nothing is selected: the torrent's only file is not wanted")
             }
             AddTorrentError::NothingSelected { files: Some(files) } => {
                 write!(f, "nothing is selected: none of the {files} files of the torrent is wanted")

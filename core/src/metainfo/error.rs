@@ -147,11 +147,16 @@ impl fmt::Display for MetainfoError {
             Self::PieceLength(len) => {
                 write!(f, "piece length {len} is not between 1 and {MAX_PIECE_LEN} bytes")
             }
+            Self::PieceHashes { len: 1 } => {
+                f.write_str("`pieces` has 1 byte, which is no multiple of 20")
+            }
             Self::PieceHashes { len } => {
                 write!(f, "`pieces` has {len} bytes, which is no multiple of 20")
             }
             Self::PieceCount { hashes, pieces } => {
-                write!(f, "{hashes} piece hashes for content of {pieces} pieces")
+                let noun = |count: u64| if count == 1 { "piece" } else { "pieces" };
+                let (of, by) = (noun(u64::from(pieces)), noun(hashes as u64));
+                write!(f, "hashes of {hashes} {by} for content of {pieces} {of}")
             }
             Self::TooManyPieces { pieces } => {
                 write!(f, "{pieces} pieces, more than the {MAX_PIECES} that are supported")

@@ -113,14 +113,17 @@ impl fmt::Display for Refusal {
         match *self {
             Refusal::OtherTorrent => f.write_str("another torrent writes it"),
             Refusal::Linked { names } => write!(f, "it has {names} names (hard links)"),
+            Refusal::TooLong { is: 1, should_be } => {
+                write!(f, "it has 1 byte, the torrent's {should_be}")
+            }
             Refusal::TooLong { is, should_be } => {
                 write!(f, "it has {is} bytes, the torrent's {should_be}")
             }
-            Refusal::Differs { wrong: 1, right } => {
-                write!(f, "1 piece in it is not the torrent's, {right} are")
-            }
             Refusal::Differs { wrong, right } => {
-                write!(f, "{wrong} pieces in it are not the torrent's, {right} are")
+                let (pieces, are_not) =
+                    if wrong == 1 { ("piece", "is") } else { ("pieces", "are") };
+                let are = if right == 1 { "is" } else { "are" };
+                write!(f, "{wrong} {pieces} in it {are_not} not the torrent's, {right} {are}")
             }
             Refusal::Unproven => f.write_str("nothing in it is known to be the torrent's"),
             Refusal::NoHashes => {
