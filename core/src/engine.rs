@@ -83,14 +83,14 @@ impl Engine {
         let stop_timer = session.timers.register(TimerKey::Stop);
         Engine {
             torrents: Slab::new(),
-            by_infohash: Map::with_hasher(session.hash_keys),
+            by_infohash: Map::with_hasher(session.random.hash_keys),
             stores: Slab::new(),
             trackers: Trackers::new(&mut session),
             fetches: Fetches::default(),
             tracker,
             dht,
             lsd,
-            incoming: Incoming::new(session.hash_keys),
+            incoming: Incoming::new(session.random.hash_keys),
             stop_timer,
             network: None,
             session,
@@ -227,7 +227,7 @@ impl Engine {
     fn route(&mut self, id: TorrentId, input: impl FnOnce(&mut Torrent, &mut Session)) {
         if let Some(torrent) = self.torrents.get_mut(id) {
             input(torrent, &mut self.session);
-            self.session.touched.push(id);
+            self.session.asks.settle(id);
         }
     }
 
@@ -286,7 +286,9 @@ impl Engine {
     /// Looks at every torrent at the end of this input. For what happens a few times in a
     /// session.
     fn touch_all(&mut self) {
-        self.session.touched.extend(self.torrents.keys());
+        for id in self.torrents.keys() {
+            self.session.asks.settle(id);
+        }
     }
 
     fn resolved(&mut self, op: OpId, result: Result<Vec<IpAddr>, ResolveError>) {

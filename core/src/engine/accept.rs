@@ -96,6 +96,6 @@ impl Engine {
             Some(slot) => torrent.peer_received(session, slot, data),
             None => session.transport().close(conn, Close::Abort),
         }
-        session.touched.push(id);
+        session.asks.settle(id);
     }
 }

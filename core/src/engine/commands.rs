@@ -80,7 +80,7 @@ impl Engine {
             return Reply::Torrent(Err(NoSuchTorrent(id)));
         };
         change(torrent, &mut self.session);
-        self.session.touched.push(id);
+        self.session.asks.settle(id);
         self.settle();
         Reply::Torrent(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! The DHT in the engine: what torrents ask of it, and what it found.
+//! The DHT in the engine: what it found, and for whom.
 
 use super::Engine;
 use crate::dht::Stats;
@@ -12,14 +12,13 @@ impl Engine {
         self.dht.as_ref().map(|dht| dht.stats(&self.session))
     }
 
-    /// Passes on what the DHT found, and what torrents want of it.
+    /// Passes on what the DHT found.
     pub(super) fn settle_dht(&mut self) {
         let sockets = &self.session.sockets;
         let Some(dht) = &mut self.dht else { return };
         dht.begin_if_ready(&self.session, |ip| sockets.udp_at(ip).is_some());
         loop {
             let Some(dht) = &mut self.dht else { return };
-            dht.run_asks(&mut self.session);
             if let Some(found) = dht.poll_found(&mut self.session) {
                 self.found_in_dht(found);
             } else if dht.rearm(&mut self.session) {
@@ -28,8 +27,7 @@ impl Engine {
             } else {
                 break;
             }
-            self.open_connections();
-            self.settle_touched();
+            self.settle_asks();
         }
         let Some(dht) = &mut self.dht else { return };
         while let Some(Outgoing { at, packet, source }) = dht.next_packet() {

@@ -4,41 +4,17 @@ use super::Engine;
 use crate::id::TorrentId;
 use crate::services::dht::DhtService;
 use crate::services::trackers::Finished;
+use crate::session::asks::Ask;
+use crate::torrent::Torrent;
 
 impl Engine {
-    /// What follows from an input beyond whom it concerned: announces that are due, checks and
-    /// connections that may begin, timers, farewells.
+    /// What follows from an input beyond whom it concerned: what torrents ask for, announces that are
+    /// over, what the DHT found, datagrams, the end.
     pub(super) fn settle(&mut self) {
-        while let Some(id) = self.session.similar_files.pop_told() {
-            if let Some(torrent) = self.torrents.get_mut(id) {
-                torrent.files_found(&mut self.session);
-                self.session.touched.push(id);
-            }
-        }
-        while let Some(id) = self.session.similar_files.pop_woken() {
-            if let Some(torrent) = self.torrents.get_mut(id) {
-                torrent.reuse_waited_for(&mut self.session);
-            }
-        }
-        self.continue_checks();
-        self.continue_reads();
-        self.open_connections();
-        self.settle_touched();
-        while let Some(id) = self.session.leaving.pop() {
-            self.trackers.abandon(&mut self.session, &mut self.fetches, id);
-        }
-        self.settle_sent();
-        for done in self.trackers.take_finished() {
-            if let Some(torrent) = self.torrents.get_mut(done.torrent) {
-                let Finished { tracker, infohash, result, .. } = done;
-                torrent.announced(&mut self.session, tracker, infohash, result);
-                self.settle_torrent(done.torrent);
-            }
-        }
+        self.settle_asks();
+        self.settle_announces();
         self.settle_dht();
-        self.open_connections();
-        self.settle_touched();
-        self.settle_sent();
+        self.settle_announces();
         self.session.send_datagrams(self.trackers.take_datagrams());
         if let Some(lsd) = &mut self.lsd {
             let datagrams = lsd.take_datagrams(&mut self.session);
@@ -51,19 +27,63 @@ impl Engine {
         }
     }
 
-    /// Torrents learn which trackers may have heard of them, before the next input ends them.
-    fn settle_sent(&mut self) {
+    /// Does what torrents ask for, in order, until nothing is asked and nobody's turn has come.
+    pub(super) fn settle_asks(&mut self) {
+        loop {
+            self.continue_checks();
+            self.continue_reads();
+            self.open_connections();
+            if self.session.asks.is_empty() {
+                return;
+            }
+            while let Some((id, ask)) = self.session.asks.pop() {
+                self.perform(id, ask);
+            }
+        }
+    }
+
+    fn perform(&mut self, id: TorrentId, ask: Ask) {
+        match ask {
+            Ask::Settle => self.settle_torrent(id),
+            Ask::EndAnnounces => self.trackers.abandon(&mut self.session, &mut self.fetches, id),
+            Ask::CopyFiles => self.route(id, Torrent::reuse_waited_for),
+            Ask::LookForFiles => {
+                self.session.files.similar.looked(id);
+                self.route(id, Torrent::files_found);
+            }
+            Ask::MeetNode(addr) => {
+                if let Some(dht) = &mut self.dht {
+                    dht.meet(&self.session, *addr);
+                }
+            }
+            Ask::LookUpNode(node) => {
+                if let Some(dht) = &mut self.dht {
+                    dht.look_up_named(&mut self.session, &node.0, node.1);
+                }
+            }
+            Ask::EndRequest(request) => {
+                if let Some(dht) = &mut self.dht {
+                    dht.forget(request);
+                }
+            }
+        }
+    }
+
+    /// Torrents learn which trackers may have heard of them, before the next input ends them, and what
+    /// trackers answered.
+    fn settle_announces(&mut self) {
         for (id, tracker) in self.trackers.take_sent() {
             if let Some(torrent) = self.torrents.get_mut(id) {
                 torrent.announce_sent(tracker);
             }
         }
-    }
-
-    pub(super) fn settle_touched(&mut self) {
-        while let Some(id) = self.session.touched.pop() {
-            self.settle_torrent(id);
+        for done in self.trackers.take_finished() {
+            let Finished { torrent, tracker, infohash, result } = done;
+            self.route(torrent, |torrent, session| {
+                torrent.announced(session, tracker, infohash, result);
+            });
         }
+        self.settle_asks();
     }
 
     fn settle_torrent(&mut self, id: TorrentId) {
@@ -88,9 +108,8 @@ impl Engine {
             self.stores.remove(store);
             self.torrents.remove(id);
             if self.torrents.is_empty() {
-                let session = &self.session;
-                let held = [session.read_ahead, session.assembly_bytes, session.write_backlog];
-                debug_assert_eq!(held, [0; 3], "bytes read, gathered, written stay counted");
+                let budgets = &self.session.budgets;
+                debug_assert!(budgets.are_empty(), "something stays counted: {budgets:?}");
             }
         } else {
             if let Some(infohash) = torrent.take_new_infohash() {
@@ -106,22 +125,22 @@ impl Engine {
 
     /// Keeps as many pieces being hashed as the bound allows, one torrent after the other.
     fn continue_checks(&mut self) {
-        while self.session.checks_running < self.session.config.bounds.checking {
-            let Some(&id) = self.session.check_queue.front() else { return };
+        while self.session.budgets.checks.has_room() {
+            let Some(&id) = self.session.queues.checks.front() else { return };
             let more = match self.torrents.get_mut(id).filter(|torrent| torrent.is_checking()) {
                 Some(torrent) => torrent.check_next(&mut self.session),
                 None => false,
             };
             if !more {
-                self.session.check_queue.pop_front();
+                self.session.queues.checks.pop_front();
             }
         }
     }
 
     /// Lets those read on who waited for the read-ahead budget, in turn, as far as it goes.
     pub(super) fn continue_reads(&mut self) {
-        while self.session.may_read_ahead() {
-            let Some((id, slot)) = self.session.read_waiters.pop_front() else { return };
+        while self.session.budgets.reads.has_room() {
+            let Some((id, slot)) = self.session.queues.reads.pop_front() else { return };
             if let Some(torrent) = self.torrents.get_mut(id) {
                 torrent.read_for_waiting(&mut self.session, slot);
             }
@@ -129,15 +148,14 @@ impl Engine {
     }
 
     /// Opens connections for the torrents that want some, in turn, within the limits.
-    pub(super) fn open_connections(&mut self) {
+    fn open_connections(&mut self) {
         while self.session.may_connect() {
-            let Some(id) = self.session.connect_queue.pop_front() else { return };
-            self.session.connect_queued.remove(&id);
+            let Some(id) = self.session.queues.pop_connects() else { return };
             let Some(torrent) = self.torrents.get_mut(id) else { continue };
             if torrent.connect_next(&mut self.session) {
-                self.session.queue_connects(id);
+                self.session.queues.push_connects(id);
             }
-            self.session.touched.push(id);
+            self.session.asks.settle(id);
         }
     }
 }

@@ -116,13 +116,13 @@ impl DhtService {
     /// A node, if the session is to run one.
     pub(crate) fn open(session: &mut Session) -> Option<Self> {
         let config: DhtConfig = session.config.dht.clone()?;
-        session.dht.told = !config.read_only;
+        session.dht.is_announced = !config.read_only;
         let mut nodes = Vec::new();
         for (index, local) in (0..).zip(local_addresses(&session.config.listen)) {
             let [v4, v6] = local.map(|ip| ip.is_some());
             let settings =
                 Settings { v4, v6, read_only: config.read_only, version: config.version };
-            let dht = Dht::new(settings, session.secret.fork(), session.now);
+            let dht = Dht::new(settings, session.random.secret.fork(), session.now);
             nodes.push(OwnNode { dht, local, disk_busy: true });
             let request = DiskRequest::Load { name: StateName::Dht(index) };
             session.disk(OpOwner::Dht(DhtOp::Load(index)), request);
@@ -284,28 +284,21 @@ impl DhtService {
         }
     }
 
-    /// Does what torrents want done.
-    pub(crate) fn run_asks(&mut self, session: &mut Session) {
-        for addr in std::mem::take(&mut session.dht.met) {
-            self.meet(session, addr);
-        }
-        for (name, port) in std::mem::take(&mut session.dht.hosts) {
-            self.look_up(session, &name, DhtOp::Named(port));
-        }
-        for request in std::mem::take(&mut session.dht.forgotten) {
-            self.forget(request);
-        }
+    /// A torrent names a host as a node.
+    pub(crate) fn look_up_named(&mut self, session: &mut Session, name: &str, port: u16) {
+        self.look_up(session, name, DhtOp::Named(port));
     }
 
-    /// One of us makes the acquaintance of whoever is at an address: who knows fewest.
-    fn meet(&mut self, session: &Session, addr: SocketAddr) {
+    /// The one of our nodes that knows fewest others asks whether there is a node at an address.
+    pub(crate) fn meet(&mut self, session: &Session, addr: SocketAddr) {
         let nodes = self.nodes.iter_mut().filter(|node| node.dht.id(addr.is_ipv6()).is_some());
         if let Some(node) = nodes.min_by_key(|node| node.dht.nodes()) {
             node.dht.meet(session.now, addr);
         }
     }
 
-    fn forget(&mut self, request: DhtRequestId) {
+    /// The result of a request is not needed any more.
+    pub(crate) fn forget(&mut self, request: DhtRequestId) {
         let Some(RoutedRequest { at, .. }) = self.requests.remove(request) else { return };
         self.under_way.remove(&at);
         self.nodes[at.0].dht.forget(at.1);

@@ -29,7 +29,7 @@ impl LsdService {
         if !session.config.local_discovery {
             return None;
         }
-        let cookie = u64::from_be_bytes(session.secret.bytes());
+        let cookie = u64::from_be_bytes(session.random.secret.bytes());
         let timer = session.timers.register(TimerKey::Lsd);
         Some(LsdService { lsd: Lsd::new(cookie, session.now), timer })
     }

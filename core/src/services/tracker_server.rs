@@ -67,7 +67,8 @@ impl TrackerService {
             min_interval: session.config.tracker_interval.min(ServerConfig::default().min_interval),
             ..ServerConfig::default()
         };
-        let mut server = TrackerServer::new(config, session.secret.fork(), session.hash_keys);
+        let mut server =
+            TrackerServer::new(config, session.random.secret.fork(), session.random.hash_keys);
         server.set_log(session.config.tracker_notices);
         let timer = session.timers.register(TimerKey::TrackerServer);
         Some(TrackerService { server, timer, clients: Slab::new() })

@@ -80,7 +80,7 @@ impl Trackers {
             running: Slab::new(),
             waiting: TrackerQueue::new(),
             scrapes: 0,
-            udp: UdpTracker::new(session.secret.fork()),
+            udp: UdpTracker::new(session.random.secret.fork()),
             udp_timer: session.timers.register(TimerKey::UdpTrackers),
             finished: Vec::new(),
             sent: Vec::new(),

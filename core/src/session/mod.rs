@@ -3,39 +3,41 @@
 //! Torrents and services are handed `&mut Session` and push what they want done into its outbox at
 //! the moment they want it, so the order of actions is the order of causes.
 
+pub(crate) mod asks;
 pub mod bans;
+pub(crate) mod budgets;
 pub(crate) mod dht_link;
 mod dials;
 pub(crate) mod op;
+mod own;
+mod quotas;
 pub(crate) mod rates;
 pub(crate) mod shares;
 pub(crate) mod similar_files;
 pub(crate) mod violations;
 pub(crate) mod writers;
 
-use std::collections::{BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::action::Action;
 use crate::config::Config;
 use crate::deadline::TimerKey;
 use crate::disk::DiskRequest;
-use crate::id::PeerSlot;
-use crate::id::{ConnId, OpId, Slab, TorrentId};
+use crate::id::{ConnId, OpId, Slab, StoreId, TorrentId};
 use crate::map::HashKeys;
 use crate::notice::{Notice, TorrentNotice};
 use crate::outbox::Outbox;
 use crate::packet::Packet;
-use crate::piece::PeerId;
 use crate::random::{PolicyRng, SecretRng};
+use crate::session::asks::{Ask, Asks};
 use crate::session::bans::Bans;
+use crate::session::budgets::{Budgets, Queues};
 use crate::session::dht_link::DhtLink;
-use crate::session::dials::Dials;
 use crate::session::op::OpOwner;
+use crate::session::own::OwnIdentity;
+use crate::session::quotas::Quotas;
 use crate::session::rates::RateGate;
-use crate::session::shares::Shares;
-use crate::session::similar_files::SimilarFiles;
-use crate::session::violations::Violations;
+use crate::session::similar_files::{FileKey, FilePlace, SimilarFiles};
 use crate::session::writers::Writers;
 use crate::time::{Instant, UnixTime};
 use crate::timer::{TimerId, TimerWheel};
@@ -51,16 +53,8 @@ pub(crate) struct Session {
     pub(crate) now: Instant,
     /// Wall time at [`Instant::ZERO`].
     pub(crate) born: UnixTime,
-    pub(crate) peer_id: PeerId,
-    /// Tells our announces apart from others' behind the same address (BEP 7, `key`).
-    pub(crate) announce_key: u32,
-    /// Torrents that stop announcing: what they have under way is given up.
-    pub(crate) leaving: Vec<TorrentId>,
-    /// Our IPv4 and IPv6 address as trackers see them (BEP 24).
-    pub(crate) external: [Option<IpAddr>; 2],
-    pub(crate) policy: PolicyRng,
-    pub(crate) secret: SecretRng,
-    pub(crate) hash_keys: HashKeys,
+    pub(crate) own: OwnIdentity,
+    pub(crate) random: Randomness,
 
     pub(crate) outbox: Outbox,
     pub(crate) timers: TimerWheel<TimerKey>,
@@ -74,69 +68,49 @@ pub(crate) struct Session {
     /// Download allowance and those who wait for it.
     pub(crate) download: RateGate,
 
-    /// How often we have dialled lately, and whom.
-    pub(crate) dials: Dials,
-    /// What the peers of each address had of us lately.
-    pub(crate) shares: Shares,
-    /// Bytes of peers' messages that have not come whole.
-    pub(crate) half_messages: usize,
-
-    /// Bytes handed to the disk and not yet written.
-    pub(crate) write_backlog: usize,
-    /// Connections not read from until the disk has caught up.
-    waiting_for_disk: Vec<ConnId>,
-    /// Bytes read for peers, or being read, and not yet sent.
-    pub(crate) read_ahead: usize,
-    /// Peers whose requests wait for that to shrink, first come first served.
-    pub(crate) read_waiters: VecDeque<(TorrentId, PeerSlot)>,
-    /// Bytes of blocks held for incomplete pieces.
-    pub(crate) assembly_bytes: usize,
-    /// Hashes of checks under way.
-    pub(crate) checks_running: usize,
-    /// Torrents that wait to hash what is on disk.
-    pub(crate) check_queue: VecDeque<TorrentId>,
-    /// Torrents that want to open connections, first come first served.
-    pub(crate) connect_queue: VecDeque<TorrentId>,
-    pub(crate) connect_queued: BTreeSet<TorrentId>,
-    /// Torrents that the present input concerned: their timers are set at its end.
-    pub(crate) touched: Vec<TorrentId>,
+    pub(crate) quotas: Quotas,
+    pub(crate) budgets: Budgets,
+    pub(crate) queues: Queues,
+    pub(crate) asks: Asks,
     /// Whether [`Command::Stop`](crate::Command::Stop) was given.
     pub(crate) stopping: bool,
-    violations: Violations,
-    /// Files that torrents have whole, for others that lack them.
-    pub(crate) similar_files: SimilarFiles,
-    /// Files that torrents write.
-    pub(crate) writers: Writers,
-    /// What torrents know of the DHT, and want it to do.
+    pub(crate) files: SharedFiles,
+    /// What torrents know of the DHT.
     pub(crate) dht: DhtLink,
 }
 
-/// Of what may be read ahead, this part is for choked peers (chosen).
-const CHOKED_PART: usize = 4;
+/// The generators of a session, and the keys of its hash maps.
+#[derive(Debug)]
+pub(crate) struct Randomness {
+    pub(crate) policy: PolicyRng,
+    pub(crate) secret: SecretRng,
+    pub(crate) hash_keys: HashKeys,
+}
+
+/// What torrents know of each other's files.
+#[derive(Debug, Default)]
+pub(crate) struct SharedFiles {
+    /// Files that torrents have whole, for others that lack them.
+    pub(crate) similar: SimilarFiles,
+    /// Files that torrents write.
+    pub(crate) writers: Writers,
+}
 
 impl Session {
     pub(crate) fn new(config: Config, seed: [u8; 32], now: Instant, wall: UnixTime) -> Self {
         let mut secret = SecretRng::from_seed(seed);
         let policy = secret.fork_policy();
         let hash_keys = HashKeys::draw(&mut secret);
-        let mut id = [0; 20];
-        id[..8].copy_from_slice(&config.peer_id_prefix);
-        id[8..].copy_from_slice(&secret.bytes::<12>());
+        let own = OwnIdentity::draw(config.peer_id_prefix, &mut secret);
         let mut outbox = Outbox::default();
-        let announce_key = secret.next_u32();
         let mut timers = TimerWheel::new();
         let upload_timer = timers.register(TimerKey::UploadRate);
         let download_timer = timers.register(TimerKey::DownloadRate);
         Session {
             now,
             born: UnixTime(wall.0.saturating_sub(now.as_nanos() / 1_000_000_000)),
-            peer_id: PeerId(id),
-            announce_key,
-            leaving: Vec::new(),
-            external: [None; 2],
-            policy,
-            secret,
-            hash_keys,
+            own,
+            random: Randomness { policy, secret, hash_keys },
             sockets: Sockets::open(&config, &mut outbox),
             outbox,
             ops: Slab::new(),
@@ -145,23 +119,12 @@ impl Session {
             upload: RateGate::new(config.limits.up_bytes_per_s, now, upload_timer),
             download: RateGate::new(config.limits.down_bytes_per_s, now, download_timer),
             timers,
-            dials: Dials::default(),
-            shares: Shares::new(),
-            half_messages: 0,
-            write_backlog: 0,
-            waiting_for_disk: Vec::new(),
-            read_ahead: 0,
-            read_waiters: VecDeque::new(),
-            assembly_bytes: 0,
-            checks_running: 0,
-            check_queue: VecDeque::new(),
-            connect_queue: VecDeque::new(),
-            connect_queued: BTreeSet::new(),
-            touched: Vec::new(),
+            quotas: Quotas::new(),
+            budgets: Budgets::new(&config.bounds),
+            queues: Queues::default(),
+            asks: Asks::default(),
             stopping: false,
-            violations: Violations::default(),
-            similar_files: SimilarFiles::default(),
-            writers: Writers::default(),
+            files: SharedFiles::default(),
             dht: DhtLink::default(),
             config,
         }
@@ -184,7 +147,7 @@ impl Session {
         violation: Violation,
         disconnected: bool,
     ) {
-        if let Some(untold) = self.violations.tell(self.now) {
+        if let Some(untold) = self.quotas.violations.tell(self.now) {
             let what = TorrentNotice::PeerViolated { addr, violation, disconnected, untold };
             self.notify(id, what);
         }
@@ -225,37 +188,34 @@ impl Session {
     // Backpressure.
 
     /// Stops reading from a connection while the disk is behind.
-    pub(crate) fn hold_for_disk(&mut self, id: ConnId) {
-        if self.write_backlog > self.config.bounds.write_backlog_bytes {
-            self.waiting_for_disk.push(id);
-            self.transport().pause_reading(id, ReadPause::Disk);
+    pub(crate) fn hold_for_disk(&mut self, conn: ConnId) {
+        if self.budgets.hold_for_disk(conn) {
+            self.transport().pause_reading(conn, ReadPause::Disk);
         }
     }
 
     /// Bytes handed to the disk are written, or given up.
-    pub(crate) fn backlog_done(&mut self, bytes: usize) {
-        self.write_backlog -= bytes;
-        if self.write_backlog <= self.config.bounds.write_backlog_bytes / 2 {
-            for id in std::mem::take(&mut self.waiting_for_disk) {
-                self.transport().resume_reading(id, ReadPause::Disk);
-            }
+    pub(crate) fn end_write(&mut self, bytes: usize) {
+        for conn in self.budgets.end_write(bytes) {
+            self.transport().resume_reading(conn, ReadPause::Disk);
         }
     }
 
-    /// Whether more may be read for peers.
-    pub(crate) fn may_read_ahead(&self) -> bool {
-        self.read_ahead < self.config.bounds.read_ahead_bytes
+    // Files that several torrents have.
+
+    /// A torrent has a file whole: others that lack it look for it.
+    pub(crate) fn add_whole_file(&mut self, key: FileKey, place: FilePlace) {
+        for id in self.files.similar.add(key, place) {
+            self.asks.push(id, Ask::LookForFiles);
+        }
     }
 
-    /// Whether more may be read for peers that we choke: they have a small part of what may be read ahead,
-    /// so that those who do not take it hold up nobody (defence 45).
-    pub(crate) fn may_read_for_choked(&self) -> bool {
-        self.read_ahead < self.config.bounds.read_ahead_bytes / CHOKED_PART
-    }
-
-    /// Whether the disk holds up the transfer.
-    pub(crate) fn disk_is_behind(&self) -> bool {
-        !self.waiting_for_disk.is_empty()
+    /// No file with one of these `keys` is to be expected of a store any more: torrents that waited for
+    /// it copy what there is.
+    pub(crate) fn expect_no_files(&mut self, keys: impl Iterator<Item = FileKey>, store: StoreId) {
+        for id in self.files.similar.settle(keys, store) {
+            self.asks.push(id, Ask::CopyFiles);
+        }
     }
 
     // Rate limits.
@@ -282,13 +242,6 @@ impl Session {
             self.transport().resume_reading(id, ReadPause::Rate);
         }
         self.arm(self.download.timer, self.download.next_at(self.now));
-    }
-
-    /// A torrent wants to open connections.
-    pub(crate) fn queue_connects(&mut self, id: TorrentId) {
-        if self.connect_queued.insert(id) {
-            self.connect_queue.push_back(id);
-        }
     }
 
     /// Whether another outgoing peer connection may be opened.

@@ -27,11 +27,10 @@ pub(crate) struct SimilarFiles {
     /// What stores may have whose files are still looked at.
     expected: BTreeSet<(FileKey, StoreId)>,
     waiting: BTreeMap<StoreId, Vec<TorrentId>>,
-    woken: Vec<TorrentId>,
     /// Who lacks what.
     wanted: BTreeSet<(FileKey, TorrentId)>,
-    /// Who is to be told that something it lacks is whole.
-    told: BTreeSet<TorrentId>,
+    /// Torrents that were asked to look for what is whole, and have not looked.
+    called: BTreeSet<TorrentId>,
 }
 
 impl SimilarFiles {
@@ -40,14 +39,21 @@ impl SimilarFiles {
         self.expected.insert((key, store));
     }
 
-    /// A file is whole.
-    pub(crate) fn add(&mut self, key: FileKey, place: FilePlace) {
+    /// A file is whole. The torrents that lack it and are now to look for it.
+    #[must_use]
+    pub(crate) fn add(&mut self, key: FileKey, place: FilePlace) -> Vec<TorrentId> {
         self.whole.insert(key, place);
-        let wanting = self.wanting(key).collect::<Vec<_>>();
-        self.told.extend(wanting);
+        let mut called = self.wanting(key).collect::<Vec<_>>();
+        called.retain(|id| self.called.insert(*id));
+        called
     }
 
-    /// A torrent that runs lacks a file: it is told when another has it.
+    /// A torrent looks for the files that it lacks.
+    pub(crate) fn looked(&mut self, who: TorrentId) {
+        self.called.remove(&who);
+    }
+
+    /// A torrent that runs lacks a file: it is to look again when another has it.
     pub(crate) fn want(&mut self, key: FileKey, who: TorrentId) {
         self.wanted.insert((key, who));
     }
@@ -67,18 +73,18 @@ impl SimilarFiles {
         from.take_while(move |entry| entry.0 == key).map(|entry| entry.1)
     }
 
-    /// One that lacks a file which is whole by now.
-    pub(crate) fn pop_told(&mut self) -> Option<TorrentId> {
-        self.told.pop_first()
-    }
-
-    /// Nothing more is expected of a store that may have had files with these `keys`: who waits for it waits no
-    /// longer.
-    pub(crate) fn settle(&mut self, keys: impl IntoIterator<Item = FileKey>, store: StoreId) {
+    /// Nothing more is expected of a store that may have had files with these `keys`. The torrents that
+    /// waited for it.
+    #[must_use]
+    pub(crate) fn settle(
+        &mut self,
+        keys: impl IntoIterator<Item = FileKey>,
+        store: StoreId,
+    ) -> Vec<TorrentId> {
         for key in keys {
             self.expected.remove(&(key, store));
         }
-        self.woken.extend(self.waiting.remove(&store).into_iter().flatten());
+        self.waiting.remove(&store).unwrap_or_default()
     }
 
     /// The file of a store is not to be found any more.
@@ -100,14 +106,9 @@ impl SimilarFiles {
         stores.find(|store| *store != own)
     }
 
-    /// Wakes a torrent when nothing more is expected of a store.
+    /// A torrent waits until nothing more is expected of a store.
     pub(crate) fn wait(&mut self, store: StoreId, who: TorrentId) {
         self.waiting.entry(store).or_default().push(who);
-    }
-
-    /// One that waited and need not any more.
-    pub(crate) fn pop_woken(&mut self) -> Option<TorrentId> {
-        self.woken.pop()
     }
 }
 
@@ -123,10 +124,10 @@ mod tests {
     fn a_file_is_found_until_its_own_store_takes_it_away() {
         let mut files = SimilarFiles::default();
         let content = ([1; 32], 5);
-        files.add(content, (store(0), FileIndex(3)));
+        assert_eq!(files.add(content, (store(0), FileIndex(3))), []);
         assert_eq!(files.find(content), Some((store(0), FileIndex(3))));
         assert_eq!(files.find(([1; 32], 6)), None, "roots of other lengths are other files");
-        files.add(content, (store(1), FileIndex(0)));
+        assert_eq!(files.add(content, (store(1), FileIndex(0))), []);
         files.remove(content, store(0));
         assert_eq!(files.find(content), Some((store(1), FileIndex(0))));
         files.remove(content, store(1));
@@ -134,19 +135,19 @@ mod tests {
     }
 
     #[test]
-    fn who_lacks_a_file_is_told_when_another_has_it() {
+    fn a_torrent_that_lacks_a_file_is_called_once_until_it_looks() {
         let mut files = SimilarFiles::default();
         let (content, who, other) = (([1; 32], 5), TorrentId::new(7, 0), TorrentId::new(0, 3));
         files.want(content, who);
         assert!(files.is_wanted(content, other) && !files.is_wanted(content, who));
-        files.add(([1; 32], 6), (store(0), FileIndex(0)));
-        assert_eq!(files.pop_told(), None);
-        files.add(content, (store(0), FileIndex(0)));
-        files.add(content, (store(1), FileIndex(0)));
-        assert_eq!((files.pop_told(), files.pop_told()), (Some(who), None));
+        assert_eq!(files.add(([1; 32], 6), (store(0), FileIndex(0))), []);
+        assert_eq!(files.add(content, (store(0), FileIndex(0))), [who]);
+        assert_eq!(files.add(content, (store(1), FileIndex(0))), []);
+        files.looked(who);
+        assert_eq!(files.add(content, (store(1), FileIndex(0))), [who]);
+        files.looked(who);
         files.want_no_more(content, who);
-        files.add(content, (store(2), FileIndex(0)));
-        assert_eq!(files.pop_told(), None);
+        assert_eq!(files.add(content, (store(2), FileIndex(0))), []);
     }
 
     #[test]
@@ -158,11 +159,9 @@ mod tests {
         assert_eq!(files.find_expected(content, store(0)), Some(store(1)));
         assert_eq!(files.find_expected(([2; 32], 5), store(0)), None);
         files.wait(store(1), who);
-        files.settle([content], store(0));
-        assert_eq!(files.pop_woken(), None);
-        files.settle([content], store(1));
-        assert_eq!(files.pop_woken(), Some(who));
-        assert_eq!(files.pop_woken(), None);
+        assert_eq!(files.settle([content], store(0)), []);
+        assert_eq!(files.settle([content], store(1)), [who]);
+        assert_eq!(files.settle([content], store(1)), []);
         assert_eq!(files.find_expected(content, store(2)), None);
     }
 }

@@ -41,7 +41,7 @@ impl Torrent {
         };
         let infohash = self.identity.for_handshake(by_v2);
         peer.wire.of_v2 = self.identity.is_v2(infohash);
-        let handshake = Handshake { reserved, infohash, peer_id: session.peer_id };
+        let handshake = Handshake { reserved, infohash, peer_id: session.own.peer_id };
         peer.wire.outbox.put(&handshake.encode());
         session.transport().ask_send(peer.wire.conn);
     }
@@ -64,7 +64,7 @@ impl Torrent {
             self.drop_peer(session, slot, Ended::Failed);
             return false;
         }
-        if theirs.peer_id == session.peer_id {
+        if theirs.peer_id == session.own.peer_id {
             // The end that connected closes: it knows then which address is our own. The other
             // must live until its handshake has told that.
             if !incoming {
@@ -73,7 +73,7 @@ impl Torrent {
             }
             return false;
         }
-        if let Some(crossed) = self.swarm.crossed(slot, theirs.peer_id, session.peer_id, now) {
+        if let Some(crossed) = self.swarm.crossed(slot, theirs.peer_id, session.own.peer_id, now) {
             let listens_at =
                 self.swarm.peers.get(crossed.loser).and_then(|peer| peer.wire.listens_at);
             self.drop_peer(session, crossed.loser, Ended::Useless);

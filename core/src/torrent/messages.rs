@@ -52,7 +52,8 @@ impl Torrent {
                 return self.violated(session, slot, violation);
             }
         }
-        if let Some(largest) = self.swarm.count_half_message(slot, &mut session.half_messages) {
+        let half_messages = &mut session.budgets.half_messages;
+        if let Some(largest) = self.swarm.count_half_message(slot, half_messages) {
             self.drop_peer(session, largest, Ended::Misbehaved);
         }
         self.charge_download(session, conn, len);

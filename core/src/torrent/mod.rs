@@ -124,7 +124,7 @@ impl Torrent {
     ) -> Self {
         let choices = Choices::of(&mut add);
         let identity = Identity::of(&add.source);
-        let mut policy = session.policy.fork();
+        let mut policy = session.random.policy.fork();
         let (metainfo, magnet) = match add.source {
             TorrentSource::Metainfo(metainfo) => (Some(metainfo), None),
             TorrentSource::Magnet(magnet) => (None, Some(magnet)),
@@ -352,7 +352,7 @@ impl Torrent {
             self.retry_leaves(session);
         }
         if self.connect_due_at(session).is_some_and(|at| at <= now) {
-            session.queue_connects(self.id);
+            session.queues.push_connects(self.id);
         }
     }
 
@@ -488,7 +488,7 @@ impl Torrent {
             is_choked: open().all(is_held_up),
             down,
             is_limited: self.traffic.is_limited(now) || session.download.is_the_brake(now),
-            disk_is_behind: session.disk_is_behind(),
+            disk_is_behind: session.budgets.is_disk_behind(),
         });
         TorrentStatus {
             id: self.id,

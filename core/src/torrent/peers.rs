@@ -34,7 +34,7 @@ impl Torrent {
             return;
         }
         self.announcing.trackers.start(session.now);
-        session.queue_connects(self.id);
+        session.queues.push_connects(self.id);
     }
 
     /// Whether more peers would help.
@@ -45,7 +45,7 @@ impl Torrent {
     /// When the next known peer is due to be tried. Never while this torrent waits in the line for
     /// connections: its turn comes when one is free.
     pub(super) fn connect_due_at(&self, session: &Session) -> Option<Instant> {
-        let waits = session.connect_queued.contains(&self.id);
+        let waits = session.queues.waits_to_connect(self.id);
         if self.wants_peers(session) && !waits { self.swarm.addresses.next_at() } else { None }
     }
 
@@ -63,7 +63,7 @@ impl Torrent {
             return true;
         }
         let is_users = self.swarm.addresses.source(remote) == Some(PeerSource::User);
-        if !is_users && !session.dials.admit(session.now, remote.ip()) {
+        if !is_users && !session.quotas.dials.admit(session.now, remote.ip()) {
             self.swarm.addresses.ended(remote, session.now, Ended::Busy);
             return true;
         }
@@ -127,7 +127,7 @@ impl Torrent {
         for &peer in peers {
             self.swarm.addresses.add(peer, PeerSource::User, session.now);
         }
-        session.queue_connects(self.id);
+        session.queues.push_connects(self.id);
     }
 
     // Farewell.
@@ -193,7 +193,7 @@ impl Torrent {
     /// Takes a peer out of the books and gives back everything it held.
     fn remove_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         let Some(mut peer) = self.swarm.peers.remove(slot) else { return };
-        session.half_messages -= peer.wire.half_message;
+        session.budgets.half_messages.free(peer.wire.half_message);
         self.acquisition.source_gone(slot, peer.wire.remote);
         match self.acquisition.layers {
             Some(_) => self.poll_acquisition(session),
@@ -219,7 +219,7 @@ impl Torrent {
         self.upload.suggestions.peer_gone(slot);
         let was_open = peer.is_open();
         let free = self.download.source_gone(slot.into(), &mut peer.download, was_open);
-        session.read_ahead -= peer.upload.uploads.ready_bytes();
+        session.budgets.reads.free(peer.upload.uploads.ready_bytes());
         self.swarm.gone(session.now, &peer, why);
         // A slot is free: it is soon decided which of the peers that wait gets it.
         if !peer.upload.am_choking && self.swarm.is_any_waiting() {
@@ -228,7 +228,7 @@ impl Torrent {
         if free {
             self.fill_pipelines(session, None);
         }
-        session.queue_connects(self.id);
+        session.queues.push_connects(self.id);
     }
 
     /// A connection's timer went off.
@@ -295,9 +295,9 @@ impl Torrent {
             return Ok(());
         }
         let (now, of) = (session.now, (Taken::Named, self.id));
-        let may_name = |by| session.shares.take(now, of, by, 1, NAMED_BY_ADDRESS);
+        let may_name = |by| session.quotas.shares.take(now, of, by, 1, NAMED_BY_ADDRESS);
         if self.swarm.handle_pex(now, slot, payload, may_name)? {
-            session.queue_connects(self.id);
+            session.queues.push_connects(self.id);
         }
         Ok(())
     }

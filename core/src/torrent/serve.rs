@@ -53,7 +53,7 @@ impl Torrent {
         let has = self.download.picker.have().has(block.piece) && self.is_active() && !is_refused;
         let bound = session.config.bounds.peer_requests;
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return checked };
-        let may_be_read = !peer.upload.am_choking || session.may_read_for_choked();
+        let may_be_read = !peer.upload.am_choking || session.budgets.has_room_for_choked();
         let is_served = checked.is_ok() && has && may_be_read;
         let is_queued = is_served && upload::queue_request(&mut peer.upload, block, bound);
         if !is_queued && peer.wire.fast {
@@ -70,7 +70,7 @@ impl Torrent {
         if peer.upload.uploads.cancel(block) && peer.wire.fast {
             peer.send(Message::Reject(block));
         }
-        session.read_ahead -= held - peer.upload.uploads.ready_bytes();
+        session.budgets.reads.free(held - peer.upload.uploads.ready_bytes());
     }
 
     // Reads.
@@ -79,7 +79,7 @@ impl Torrent {
     pub(crate) fn read_for(&mut self, session: &mut Session, slot: PeerSlot) {
         loop {
             let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
-            if !session.may_read_ahead() {
+            if !session.budgets.reads.has_room() {
                 if peer.upload.uploads.has_waiting() {
                     self.wait_to_read(session, slot);
                 }
@@ -89,7 +89,7 @@ impl Torrent {
                 if peer.upload.am_choking { READ_AHEAD_CHOKED } else { READ_AHEAD_PER_PEER };
             let Some(run) = peer.upload.uploads.next_run(ahead) else { return };
             let Some(content) = &self.content else { return };
-            session.read_ahead += run.length as usize;
+            session.budgets.reads.add(run.length as usize);
             let spans = content.layout.spans(run.as_block());
             let request = DiskRequest::Read { store: self.store, spans };
             self.disk(session, TorrentOp::ReadForPeer(slot, run), request);
@@ -101,7 +101,7 @@ impl Torrent {
         if let Some(peer) = self.swarm.peers.get_mut(slot)
             && !std::mem::replace(&mut peer.upload.waits_to_read, true)
         {
-            session.read_waiters.push_back((self.id, slot));
+            session.queues.reads.push_back((self.id, slot));
         }
     }
 
@@ -125,14 +125,14 @@ impl Torrent {
         run: BlockRun,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        session.read_ahead -= run.length as usize;
+        session.budgets.reads.free(run.length as usize);
         match result {
             Ok(DiskDone::Read(data)) if data.len() == run.length as usize => {
                 self.files.retry.other_was_read();
                 if let Some(peer) = self.swarm.peers.get_mut(slot) {
                     let held = peer.upload.uploads.ready_bytes();
                     peer.upload.uploads.run_read(run, &data);
-                    session.read_ahead += peer.upload.uploads.ready_bytes() - held;
+                    session.budgets.reads.add(peer.upload.uploads.ready_bytes() - held);
                     if peer.upload.uploads.is_ready() {
                         session.transport().ask_send(peer.wire.conn);
                     }
@@ -222,7 +222,7 @@ impl Torrent {
             session.upload.charge(now, self.id, len);
             self.traffic.charge_upload(now, self.id, len);
         }
-        session.read_ahead -= held - peer.upload.uploads.ready_bytes();
+        session.budgets.reads.free(held - peer.upload.uploads.ready_bytes());
         if out.len() > before {
             peer.wire.last_spoke = now;
         }
@@ -307,7 +307,7 @@ impl Torrent {
         }
         let held = peer.upload.uploads.ready_bytes();
         peer.choke();
-        session.read_ahead -= held - peer.upload.uploads.ready_bytes();
+        session.budgets.reads.free(held - peer.upload.uploads.ready_bytes());
         session.transport().ask_send(peer.wire.conn);
     }
 
@@ -402,7 +402,7 @@ impl Torrent {
         let uploads = &mut peer.upload.hash_uploads;
         let admitted = total.is_some_and(|total| {
             uploads.request(now, request, total, is_owed, |hashes, most| {
-                session.shares.take(now, (Taken::Hashes, id), by, hashes, most)
+                session.quotas.shares.take(now, (Taken::Hashes, id), by, hashes, most)
             })
         }) || pieces.is_some_and(|pieces| {
             self.leaves_requested(session, Request::new(slot, pieces, request, is_owed))
@@ -460,7 +460,7 @@ impl Torrent {
         let (of, by) = ((Taken::Leaves, self.id), peer.wire.remote.ip());
         let bytes = u64::from(request.request.range.length) * u64::from(BLOCK_LEN);
         let allows = |shares: &mut Shares| shares.take(now, of, by, bytes, LEAVES_OF_ADDRESS);
-        if !request.is_owed && !allows(&mut session.shares) {
+        if !request.is_owed && !allows(&mut session.quotas.shares) {
             return false;
         }
         let budget =
@@ -502,7 +502,7 @@ impl Torrent {
         while let leaves = self.upload.leaf_hashes.make()
             && let Some((pieces, of)) = leaves.next()
         {
-            if bound && !session.may_read_ahead() {
+            if bound && !session.budgets.reads.has_room() {
                 leaves.wait(session.now);
                 return self.wait_to_read(session, of);
             }
@@ -523,7 +523,7 @@ impl Torrent {
         let (Some(part), Some(content)) = (part, &self.content) else { return };
         let spans = content.layout.spans(part);
         let read = DiskRequest::Read { store: self.store, spans };
-        session.read_ahead += part.length as usize;
+        session.budgets.reads.add(part.length as usize);
         self.disk(session, TorrentOp::ReadLeaves(part.length), read);
     }
 
@@ -534,7 +534,7 @@ impl Torrent {
         length: u32,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        session.read_ahead -= length as usize;
+        session.budgets.reads.free(length as usize);
         let leaves = self.upload.leaf_hashes.make();
         let Some(mut reading) = leaves.take_reading() else { return };
         let pieces = reading.pieces();

@@ -28,7 +28,7 @@ impl Torrent {
     /// Others may find its files, once it is known which are whole.
     pub(super) fn announce_files(&self, session: &mut Session) {
         for (_, key) in self.keyed_files() {
-            session.similar_files.expect(key, self.store);
+            session.files.similar.expect(key, self.store);
         }
     }
 
@@ -38,7 +38,7 @@ impl Torrent {
         let (claims, Some(content)) = (&self.files.claims, &self.content) else { return false };
         let is_missing = |file| claims.is_missing(file) && content.is_wanted(file);
         let missing = content.keyed_files().filter(|(file, _)| is_missing(*file));
-        let files = &session.similar_files;
+        let files = &session.files.similar;
         let (mut some, mut awaited) = (false, None);
         for (_, key) in missing {
             some |= files.find(key).is_some();
@@ -47,7 +47,7 @@ impl Torrent {
         if let Some(store) = awaited {
             // Who waits is not waited for.
             self.offer_files(session);
-            session.similar_files.wait(store, self.id);
+            session.files.similar.wait(store, self.id);
         } else if some {
             self.copy_files(session);
         }
@@ -67,7 +67,7 @@ impl Torrent {
     /// Copies whatever is found elsewhere; the disk leaves alone what is there.
     fn copy_files(&mut self, session: &mut Session) {
         let Some(content) = &self.content else { return };
-        let found = |(file, key)| Some((file, session.similar_files.find(key)?));
+        let found = |(file, key)| Some((file, session.files.similar.find(key)?));
         let wanted = content.keyed_files().filter(|(file, _)| content.is_wanted(*file));
         let files: Vec<(FileIndex, FilePlace)> =
             wanted.filter_map(found).filter(|(_, (store, _))| *store != self.store).collect();
@@ -79,7 +79,7 @@ impl Torrent {
         let Some(content) = &self.content else { return };
         for (file, key) in content.keyed_files() {
             if content.has_file(self.download.picker.have(), file) {
-                session.similar_files.add(key, (self.store, file));
+                session.add_whole_file(key, (self.store, file));
             }
         }
         self.settle_files(session);
@@ -93,21 +93,21 @@ impl Torrent {
             return;
         };
         let is_whole = || content.has_file(self.download.picker.have(), file);
-        if session.similar_files.is_wanted(key, self.id) && is_whole() {
-            session.similar_files.add(key, (self.store, file));
+        if session.files.similar.is_wanted(key, self.id) && is_whole() {
+            session.add_whole_file(key, (self.store, file));
         }
     }
 
     /// It is not to be waited for any more.
     pub(super) fn settle_files(&self, session: &mut Session) {
-        session.similar_files.settle(self.keyed_files().map(|(_, key)| key), self.store);
+        session.expect_no_files(self.keyed_files().map(|(_, key)| key), self.store);
     }
 
     /// Lets nobody find its files any more.
     pub(super) fn withdraw_files(&mut self, session: &mut Session) {
         self.want_no_files(session);
         for (_, key) in self.keyed_files() {
-            session.similar_files.remove(key, self.store);
+            session.files.similar.remove(key, self.store);
         }
         self.settle_files(session);
     }
@@ -125,7 +125,7 @@ impl Torrent {
     /// it was added later, was still being checked, or has just got its last piece.
     pub(super) fn want_files(&mut self, session: &mut Session) {
         for (_, key) in self.lacking() {
-            session.similar_files.want(key, self.id);
+            session.files.similar.want(key, self.id);
         }
         self.files_found(session);
     }
@@ -133,7 +133,7 @@ impl Torrent {
     /// The torrent lacks nothing any more, or ends.
     pub(super) fn want_no_files(&mut self, session: &mut Session) {
         for (_, key) in self.keyed_files() {
-            session.similar_files.want_no_more(key, self.id);
+            session.files.similar.want_no_more(key, self.id);
         }
         if let Some(local) = self.download.local.get_mut() {
             local.clear();
@@ -161,7 +161,7 @@ impl Torrent {
             .lacking()
             .filter(|(file, _)| is_new(*file))
             .filter_map(|(file, key)| {
-                let place = session.similar_files.find(key)?;
+                let place = session.files.similar.find(key)?;
                 (place.0 != self.store).then(|| LocalFile::new(file, place))
             })
             .collect();

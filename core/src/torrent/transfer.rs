@@ -148,13 +148,13 @@ impl Torrent {
 
     /// A block that was missing is held: no other source needs to send it any more.
     pub(super) fn block_kept(&mut self, session: &mut Session, block: Block, kept: Kept) {
-        session.assembly_bytes += kept.added;
+        session.budgets.assembly.add(kept.added);
         for source in kept.cancel {
             self.cancel_request(session, source, block);
         }
         if kept.completes_piece {
             self.piece_complete(session, block.piece);
-        } else if session.assembly_bytes > session.config.bounds.assembly_bytes {
+        } else if session.budgets.assembly.is_exceeded() {
             self.write_early(session);
         }
     }
@@ -176,7 +176,7 @@ impl Torrent {
         let (Some(expect), Some(content)) = (self.piece_hash(piece), &self.content) else { return };
         // Padding takes no memory.
         let len = content.geometry().data_len_of(piece);
-        session.write_backlog += len as usize;
+        session.budgets.begin_write(len as usize);
         let request = WriteRequest {
             store: self.store,
             spans: content.layout.piece_spans(piece),
@@ -204,11 +204,11 @@ impl Torrent {
 
     fn write_blocks(&mut self, session: &mut Session, piece: PieceIndex) {
         let (runs, freed) = self.download.take_early(piece);
-        session.assembly_bytes -= freed;
+        session.budgets.assembly.free(freed);
         for run in runs {
             let Some(content) = &self.content else { return };
             let len = run.range.length;
-            session.write_backlog += len as usize;
+            session.budgets.begin_write(len as usize);
             let request = WriteRequest {
                 store: self.store,
                 spans: content.layout.spans(run.range),
@@ -281,7 +281,7 @@ impl Torrent {
         len: u32,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        session.backlog_done(len as usize);
+        session.end_write(len as usize);
         match result {
             Ok(DiskDone::HashMismatch) => self.piece_failed(session, piece),
             Ok(_) => {
@@ -302,7 +302,7 @@ impl Torrent {
     /// A piece is verified and on disk: it is ours, and everybody may know.
     pub(super) fn piece_passed(&mut self, session: &mut Session, piece: PieceIndex) {
         let Some(passed) = self.download.passed(piece) else { return };
-        session.assembly_bytes -= passed.freed;
+        session.budgets.assembly.free(passed.freed);
         self.files.saving.mark_dirty(session.now);
         self.announce_have(session, piece);
         for liar in passed.liars {
@@ -337,7 +337,7 @@ impl Torrent {
         if let Some(liar) = failed.liar {
             self.ban(session, liar, BanReason::WrongData);
         }
-        let fits = session.assembly_bytes <= session.config.bounds.assembly_bytes;
+        let fits = !session.budgets.assembly.is_exceeded();
         let root = self.piece_root(piece).zip(self.metainfo());
         let requests = root.map(|(root, info)| leaf_hashes::requests(info, piece, &root));
         let sources: Vec<Source> = match &requests {
@@ -370,7 +370,7 @@ impl Torrent {
 
     /// Starts a piece anew.
     pub(super) fn forget_piece(&mut self, session: &mut Session, piece: PieceIndex) {
-        session.assembly_bytes -= self.download.forget(piece);
+        session.budgets.assembly.free(self.download.forget(piece));
         self.local_piece_settled(session, piece);
     }
 
@@ -489,7 +489,7 @@ impl Torrent {
     fn resolve_suspect(&mut self, session: &mut Session, piece: PieceIndex) {
         let Some(resolved) = self.download.resolve(piece) else { return };
         self.traffic.failed(resolved.failed_bytes);
-        session.assembly_bytes -= resolved.freed;
+        session.budgets.assembly.free(resolved.freed);
         if resolved.starts_anew {
             self.local_piece_settled(session, piece);
         }

@@ -17,6 +17,7 @@ use crate::piece::{BLOCK_LEN, InfoHash};
 use crate::random::PolicyRng;
 use crate::reach::{Namer, may_dial, may_name};
 use crate::session::Session;
+use crate::session::asks::Ask;
 use crate::session::op::{NamedPeer, OpOwner};
 use crate::time::Instant;
 use crate::torrent::Torrent;
@@ -47,7 +48,7 @@ impl Torrent {
     /// Leaves trackers and the DHT, until it is active again.
     pub(super) fn stop_announcing(&mut self, session: &mut Session) {
         if self.announcing.trackers.stop(session.now) {
-            session.leaving.push(self.id);
+            session.asks.push(self.id, Ask::EndAnnounces);
         }
         self.leave_dht(session);
     }
@@ -74,7 +75,7 @@ impl Torrent {
         let (content, have) = (&self.content, self.download.picker.have());
         self.announcing.trackers.next(session.now, standing, |announce| AnnounceRequest {
             infohash: self.identity.primary(),
-            peer_id: session.peer_id,
+            peer_id: session.own.peer_id,
             port: session.sockets.listen_port(announce.family).unwrap_or(0),
             uploaded: totals.uploaded,
             downloaded: totals.downloaded,
@@ -82,7 +83,7 @@ impl Torrent {
             left: content.as_ref().map_or(BLOCK_LEN.into(), |content| content.bytes_missing(have)),
             event: None,
             numwant: None,
-            key: session.announce_key,
+            key: session.own.announce_key,
             tracker_id: None,
             ip: None,
             compact: true,
@@ -136,11 +137,10 @@ impl Torrent {
 
     /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).
     pub(crate) fn learn_address(&mut self, session: &mut Session, ip: IpAddr) {
-        let known = if ip.is_ipv4() { &mut session.external[0] } else { &mut session.external[1] };
-        if known.replace(ip) != Some(ip) {
+        if session.own.learn_address(ip) {
             session.notify(self.id, TorrentNotice::ExternalAddress { ip });
         }
-        let ours = session.external.iter().flatten().map(|&ip| {
+        let ours = session.own.external().map(|ip| {
             let port = session.sockets.listen_port(Family::of(ip)).unwrap_or(0);
             SocketAddr::new(ip, port)
         });
@@ -165,7 +165,7 @@ impl Torrent {
                 self.swarm.addresses.set_of_v2(peer, of_v2);
             }
         }
-        session.queue_connects(self.id);
+        session.queues.push_connects(self.id);
     }
 
     /// A peer is given by its name and port: by a magnet link (`x.pe`), or by a tracker that lists it
@@ -216,7 +216,9 @@ impl Torrent {
     pub(super) fn meet_named_nodes(&mut self, session: &mut Session) {
         if let Some(content) = self.content.as_ref().filter(|_| self.discovery_allowed()) {
             let nodes = nodes_to_meet(content.metainfo.nodes(), &mut self.policy);
-            session.dht.hosts.extend(nodes);
+            for node in nodes {
+                session.asks.push(self.id, Ask::LookUpNode(Box::new(node)));
+            }
         }
     }
 
@@ -224,7 +226,7 @@ impl Torrent {
     pub(super) fn peer_has_node(&self, session: &mut Session, remote: SocketAddr, port: u16) {
         let addr = SocketAddr::new(remote.ip(), port);
         if self.discovery_allowed() && may_dial(addr, Namer::Itself) {
-            session.dht.met.push(addr);
+            session.asks.push(self.id, Ask::MeetNode(Box::new(addr)));
         }
     }
 
@@ -236,7 +238,9 @@ impl Torrent {
 
     /// Whether peers are told that we have a node.
     pub(super) fn tells_dht_port(&self, session: &Session) -> bool {
-        session.dht.told && self.discovery_allowed() && session.sockets.any_listen_port().is_some()
+        session.dht.is_announced
+            && self.discovery_allowed()
+            && session.sockets.any_listen_port().is_some()
     }
 
     /// When it is to be looked for again.
@@ -293,6 +297,8 @@ impl Torrent {
 
     /// It is not to be looked for any more, until it is active again.
     pub(super) fn leave_dht(&mut self, session: &mut Session) {
-        session.dht.forgotten.extend(self.announcing.dht.leave());
+        if let Some(request) = self.announcing.dht.leave() {
+            session.asks.push(self.id, Ask::EndRequest(request));
+        }
     }
 }

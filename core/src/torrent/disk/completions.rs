@@ -49,7 +49,7 @@ impl Torrent {
             TorrentOp::CheckLate(piece) => self.piece_checked_late(session, piece, result),
             TorrentOp::WritePiece(piece, len) => self.piece_written(session, piece, len, result),
             TorrentOp::WriteEarly { piece, len, attempt } => {
-                session.backlog_done(len as usize);
+                session.end_write(len as usize);
                 self.early_write_done(session, piece, attempt, result);
             }
             TorrentOp::HashPiece(piece) => self.piece_hashed(session, piece, result),
@@ -201,7 +201,7 @@ impl Torrent {
     pub(in crate::torrent) fn probe_disk(&mut self, session: &mut Session) {
         match self.files.retry.probe(self.life.phase()) {
             Some(Probe::Open) => self.open_files(session),
-            Some(Probe::Check) => session.check_queue.push_back(self.id),
+            Some(Probe::Check) => session.queues.checks.push_back(self.id),
             Some(Probe::Save) => self.begin_save(session),
             Some(Probe::Write(piece)) => self.write_piece(session, piece),
             Some(Probe::Read(piece)) => self.verify_piece(session, piece, TorrentOp::ProbeRead),
@@ -231,7 +231,7 @@ impl Torrent {
         let Some(waiting) = self.files.retry.worked(session.now) else { return };
         session.notify(self.id, TorrentNotice::DiskRecovered);
         if self.life.phase() == Phase::Checking {
-            session.check_queue.push_back(self.id);
+            session.queues.checks.push_back(self.id);
         }
         if self.files.claims.is_to_prepare() {
             self.prepare_files(session);
@@ -262,7 +262,7 @@ impl Torrent {
             Farewell::Close(remove) => self.close_files(session, remove),
             Farewell::Ended { is_removed } => {
                 self.withdraw_claims(session);
-                session.assembly_bytes -= self.download.held_bytes();
+                session.budgets.assembly.free(self.download.held_bytes());
                 session.timers.unregister(self.timer);
                 for (timer, _) in self.traffic.timers(session.now) {
                     session.timers.unregister(timer);

@@ -118,7 +118,7 @@ impl Torrent {
         if self.files.checker.is_done() {
             self.check_done(session);
         } else {
-            session.check_queue.push_back(self.id);
+            session.queues.checks.push_back(self.id);
         }
     }
 
@@ -128,7 +128,7 @@ impl Torrent {
             return false;
         }
         if let Some(piece) = self.files.checker.start_next() {
-            session.checks_running += 1;
+            session.budgets.checks.add(1);
             self.verify_piece(session, piece, TorrentOp::Check(piece));
         }
         self.files.checker.has_more()
@@ -141,7 +141,7 @@ impl Torrent {
         piece: PieceIndex,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        session.checks_running -= 1;
+        session.budgets.checks.free(1);
         match &result {
             Err(error) if self.life.phase() == Phase::Checking && !is_absence(error.kind) => {
                 self.files.checker.put_back(piece);
@@ -191,7 +191,7 @@ impl Torrent {
             return self.begin_running(session);
         }
         let Some(content) = &self.content else { return };
-        let (writers, id, picker) = (&session.writers, self.id, &self.download.picker);
+        let (writers, id, picker) = (&session.files.writers, self.id, &self.download.picker);
         let verdict = self.files.claims.judge(
             content,
             |piece| picker.is_interesting(piece),
@@ -208,7 +208,7 @@ impl Torrent {
             }
             Some(Verdict::Allowed { places, is_news }) => {
                 for path in places {
-                    session.writers.add(path, self.id);
+                    session.files.writers.add(path, self.id);
                 }
                 if is_news {
                     // Named in resume data before they are made.
@@ -290,7 +290,7 @@ impl Torrent {
     pub(in crate::torrent) fn withdraw_claims(&mut self, session: &mut Session) {
         let Some(content) = &self.content else { return };
         for path in self.files.claims.release(content) {
-            session.writers.remove(&path, self.id);
+            session.files.writers.remove(&path, self.id);
         }
     }
 

@@ -198,7 +198,7 @@ impl Torrent {
                 if let Some(peer) = self.swarm.peers.get_mut(slot) {
                     let (of, now, by) =
                         ((Taken::Metadata, self.id), session.now, peer.wire.remote.ip());
-                    let allows = |most| session.shares.take(now, of, by, 1, most);
+                    let allows = |most| session.quotas.shares.take(now, of, by, 1, most);
                     serve::requested(peer, now, metainfo, piece, allows);
                     session.transport().ask_send(peer.wire.conn);
                 }

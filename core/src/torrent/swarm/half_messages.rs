@@ -5,11 +5,8 @@
 //! ordinary message is a block at most.
 
 use crate::peer::PeerSlot;
+use crate::session::budgets::Budget;
 use crate::torrent::swarm::Swarm;
-
-/// Most bytes of messages that have not come whole (chosen: twice a block for each connection there may
-/// be).
-const MOST: usize = 16 * 1024 * 1024;
 
 impl Swarm {
     /// Counts what a peer's decoder holds after an input, of which there is `all` in the session. The peer
@@ -17,13 +14,14 @@ impl Swarm {
     pub(in crate::torrent) fn count_half_message(
         &mut self,
         slot: PeerSlot,
-        all: &mut usize,
+        all: &mut Budget,
     ) -> Option<PeerSlot> {
         let peer = self.peers.get_mut(slot)?;
         let held = peer.wire.decoder.buffered();
         let before = std::mem::replace(&mut peer.wire.half_message, held);
-        *all = *all - before + held;
-        if *all <= MOST {
+        all.free(before);
+        all.add(held);
+        if !all.is_exceeded() {
             return None;
         }
         let largest = self.peers.iter().max_by_key(|(_, peer)| peer.wire.half_message);
