@@ -1,7 +1,8 @@
 //! Completion scripts: what `clap_complete` does not offer.
 //!
-//! Its script for bash offers the options where a file is wanted, so there is one of our own; its
-//! script for fish has nothing for the values of arguments that are no options.
+//! Its script for bash offers the options where a file is wanted, so there is one of our own. Those for
+//! zsh and fish are mended: in zsh no option was offered after an argument that may be repeated, and in
+//! fish neither the values of arguments, nor directories behind `--option=`, nor commands behind `help`.
 
 use std::fmt::Write as _;
 
@@ -109,10 +110,27 @@ pub(crate) fn bash(mut command: Command) -> String {
     SCRIPT.replace("@PATHS@", &paths).replace("@OPTIONS@", &options).replace("@VALUES@", &values)
 }
 
-/// Lines that the script for fish lacks.
-pub(crate) fn more_for_fish(mut command: Command) -> String {
+/// The script for zsh, from the generated one: what follows the last argument is completed as the whole
+/// line is.
+pub(crate) fn zsh(generated: &str) -> String {
+    generated.replace("'*::", "'*:")
+}
+
+/// The script for fish, from the generated one.
+pub(crate) fn fish(mut command: Command, generated: &str) -> String {
+    // It completes the word as it stands, with the option in front.
+    let mut lines = generated.replace(
+        "\"(__fish_complete_directories)\"",
+        "'(__fish_complete_directories (string replace -r \"^-[^=]*=\" \"\" -- (commandline -ct)))'",
+    );
     command.build();
-    let mut lines = String::new();
+    let subs: Vec<&str> = below(&command).map(Command::get_name).collect();
+    let _ = writeln!(
+        lines,
+        "complete -c bitswarm -n \"__fish_bitswarm_using_subcommand help; and not \
+         __fish_seen_subcommand_from {0}\" -f -a \"{0}\"",
+        subs.join(" ")
+    );
     for (path, command) in commands(&command) {
         if command.has_subcommands() {
             continue;

@@ -16,10 +16,12 @@ pub(crate) fn completions(args: &Completions) -> Result<(), Failure> {
         shell => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command, "bitswarm", &mut script);
-            if shell == Shell::Fish {
-                script.extend(completions::more_for_fish(command).into_bytes());
+            let generated = String::from_utf8_lossy(&script);
+            match shell {
+                Shell::Fish => completions::fish(command, &generated).into_bytes(),
+                Shell::Zsh => completions::zsh(&generated).into_bytes(),
+                _ => script,
             }
-            script
         }
     };
     print_raw(&script)

@@ -4,13 +4,14 @@ use std::fs;
 use std::process::Command;
 
 use crate::sandbox::Sandbox;
+use crate::terminal::Terminal;
 
 /// A sandbox with something to complete.
 fn sandbox(shell: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("album.torrent"), "").unwrap();
     fs::write(sandbox.path("a file"), "").unwrap();
-    fs::create_dir(sandbox.path("albums")).unwrap();
+    fs::create_dir_all(sandbox.path("albums/inside")).unwrap();
     let script = sandbox.run(&format!("completions {shell}"));
     assert_eq!(script.code, 0, "{}", script.stderr);
     fs::write(sandbox.path("script"), script.stdout).unwrap();
@@ -82,6 +83,10 @@ fn fish_offers_commands_options_files_and_values() {
         ("bitswarm completions f", "fish"),
         ("bitswarm man dht-l", "dht-lookup"),
         ("bitswarm dht lo", "lookup"),
+        ("bitswarm help dow", "download"),
+        ("bitswarm download x -o al", "albums/"),
+        ("bitswarm download x --output=al", "--output=albums/"),
+        ("bitswarm download x --output=albums/", "--output=albums/inside/"),
     ];
     for (line, expected) in cases {
         let script = format!("source ./script; complete -C '{line}'");
@@ -102,4 +107,40 @@ fn zsh_takes_the_script_and_knows_where_files_are_wanted() {
     let load = "autoload -U compinit; compinit -D; source ./script; whence -w _bitswarm";
     let Some(told) = run(&sandbox, "zsh", &["-f", "-c", load]) else { return };
     assert!(told.contains("_bitswarm: function"), "{told}");
+}
+
+#[test]
+fn zsh_completes_what_is_typed() {
+    let sandbox = sandbox("zsh");
+    let mut zsh = Command::new("zsh");
+    zsh.arg("-f").current_dir(sandbox.path("")).env("HOME", sandbox.path("home"));
+    zsh.env("TERM", "xterm").env("PS1", "> ");
+    if Command::new("zsh").arg("--version").output().is_err() {
+        return;
+    }
+    let mut terminal = Terminal::start(Terminal::controlled(&zsh), 100, 24);
+    terminal.wait_until(|rows| rows.last().is_some_and(|row| row == ">"));
+    terminal.press("autoload -U compinit; compinit -D; source ./script; clear; echo rea''dy\n");
+    terminal.wait_until(|rows| rows.first().is_some_and(|row| row == "ready"));
+    let cases = [
+        ("bitswarm dow", "bitswarm download"),
+        ("bitswarm download album.", "bitswarm download album.torrent"),
+        ("bitswarm download x --col", "bitswarm download x --color="),
+        ("bitswarm download x -o al", "bitswarm download x -o albums/"),
+        ("bitswarm seed x --da", "bitswarm seed x --data="),
+        ("bitswarm create x --protocol hy", "bitswarm create x --protocol hybrid"),
+        ("bitswarm lint x y --js", "bitswarm lint x y --json"),
+        ("bitswarm dht lo", "bitswarm dht lookup"),
+        ("bitswarm help dow", "bitswarm help download"),
+        ("bitswarm man dht-lo", "bitswarm man dht-lookup"),
+    ];
+    for (typed, completed) in cases {
+        terminal.press(&format!("{typed}\t"));
+        terminal.wait_until(|rows| rows.last().is_some_and(|row| *row == format!("> {completed}")));
+        // Away with it.
+        terminal.press("\x15");
+        terminal.wait_until(|rows| rows.last().is_some_and(|row| row == ">"));
+    }
+    terminal.press("exit\n");
+    terminal.end();
 }
