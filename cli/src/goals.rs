@@ -309,6 +309,7 @@ mod tests {
             redundant_bytes: 0,
             peers: 0,
             seeds: 0,
+            utp_peers: 0,
             known_peers: 0,
             unchoked_us: 0,
             eta: None,

@@ -88,7 +88,7 @@ pub(crate) fn status(name: &str, status: &TorrentStatus) -> Object {
 }
 
 /// The fields of which any may change.
-pub(crate) fn standing(status: &TorrentStatus) -> [(&'static str, Value); 16] {
+pub(crate) fn standing(status: &TorrentStatus) -> [(&'static str, Value); 17] {
     let limit = match status.bottleneck.word() {
         "" => Value::Null,
         word => word.into(),
@@ -106,6 +106,7 @@ pub(crate) fn standing(status: &TorrentStatus) -> [(&'static str, Value); 16] {
         ("downloaded", status.downloaded_bytes.into()),
         ("uploaded", status.uploaded_bytes.into()),
         ("peers", status.peers.into()),
+        ("utp_peers", status.utp_peers.into()),
         ("seeds", status.seeds.into()),
         ("known_peers", status.known_peers.into()),
         ("metadata_sources", status.metadata.map(|metadata| metadata.sources).into()),

@@ -42,6 +42,8 @@ pub struct Config {
     pub peer_exchange: bool,
     /// Session-wide rate limits.
     pub limits: RateLimits,
+    /// What connections with peers are carried by.
+    pub transports: Transports,
     /// Bounds on connections.
     pub connections: ConnectionLimits,
     /// Bounds on memory and queues.
@@ -56,6 +58,22 @@ pub struct Config {
     pub local_discovery: bool,
     /// Take part in the DHT, on the port that peers are listened for; `None`: not at all.
     pub dht: Option<DhtConfig>,
+}
+
+/// What connections with peers are carried by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Transports {
+    /// TCP. Without it, the listeners for peers refuse them.
+    pub tcp: bool,
+    /// uTP (BEP 29), over the UDP sockets that share their ports with the listeners. Together with TCP, a
+    /// peer is dialled by TCP first and by uTP if that takes long or fails.
+    pub utp: bool,
+}
+
+impl Default for Transports {
+    fn default() -> Self {
+        Transports { tcp: true, utp: false }
+    }
 }
 
 /// Settings of the DHT node.
@@ -187,6 +205,7 @@ impl Default for Config {
             tracker_interval: Duration::from_secs(30 * 60),
             peer_exchange: true,
             limits: RateLimits::default(),
+            transports: Transports::default(),
             connections: ConnectionLimits {
                 session: 500,
                 torrent: 120,

@@ -21,6 +21,8 @@ pub(crate) enum TimerKey {
     DownloadRate,
     /// A UDP tracker did not answer.
     UdpTrackers,
+    /// Connections of uTP are to be looked at.
+    Utp,
     /// The embedded tracker forgets peers.
     TrackerServer,
     /// The DHT's next deadline.

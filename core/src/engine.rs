@@ -13,6 +13,7 @@ mod lsd;
 mod route;
 mod selection;
 mod settle;
+mod utp;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use crate::time::{Duration, Instant, UnixTime};
 use crate::timer::TimerId;
 use crate::torrent::{Torrent, TorrentStatus};
 use crate::tracker::server::Stats as TrackerStats;
+use crate::transport::Carrier;
 use crate::transport::sockets::SocketRole;
 
 use incoming::Incoming;
@@ -108,6 +110,7 @@ impl Engine {
             Event::Bound { socket, result } => self.bound(socket, result),
             Event::SocketLost { socket, why } => {
                 self.session.sockets.lost(&mut self.session.outbox, socket, why);
+                self.lost_utp(socket, why);
             }
             Event::Connected { conn, local: _ } => {
                 let delivery = self.session.transport().handle_connected(conn);
@@ -143,7 +146,8 @@ impl Engine {
     pub fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
         self.advance(now);
         match self.session.sockets.role(socket)? {
-            SocketRole::Peers => self.accept_peer(from),
+            SocketRole::Peers if !self.session.config.transports.tcp => None,
+            SocketRole::Peers => self.accept_peer(from, Carrier::Tcp),
             SocketRole::Tracker => self.tracker.as_mut()?.accept(&mut self.session, from),
             SocketRole::PeersUdp | SocketRole::TrackerUdp | SocketRole::LocalDiscovery => None,
         }
@@ -171,7 +175,10 @@ impl Engine {
         out: &mut BytesMut,
     ) -> Option<Transmit> {
         self.advance(now);
-        self.session.sockets.gather(socket, segments, out)
+        match self.session.sockets.gather(socket, segments, out) {
+            None => self.gather_utp(socket, segments, out),
+            transmit => transmit,
+        }
     }
 
     /// What to do: one FIFO, O(1), to be drained after each input.
@@ -266,6 +273,7 @@ impl Engine {
                         dht.timeout(&self.session);
                     }
                 }
+                TimerKey::Utp => self.utp_timeout(),
                 // Settling sends what is due.
                 TimerKey::Lsd => {}
                 TimerKey::Stop => self.finish_stop(),
@@ -276,6 +284,9 @@ impl Engine {
     fn bound(&mut self, socket: SocketId, result: Result<SocketAddr, NetError>) {
         let Session { sockets, outbox, .. } = &mut self.session;
         sockets.bound(outbox, socket, result);
+        if let Ok(addr) = result {
+            self.open_utp(socket, addr);
+        }
         if self.session.sockets.are_listeners_known() {
             self.trackers.start_waiting(&mut self.session, &mut self.fetches);
             // Announces have waited for the port.

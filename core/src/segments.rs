@@ -70,6 +70,12 @@ impl Segments {
         self.parts.append(&mut other.parts);
     }
 
+    /// What is queued, as slices.
+    pub(crate) fn into_parts(mut self) -> impl Iterator<Item = Bytes> {
+        self.seal();
+        self.parts.into_iter()
+    }
+
     /// The bytes as slices for a vectored write, as many as fit into `out`; how many were set.
     pub fn slices<'a>(&'a mut self, out: &mut [IoSlice<'a>]) -> usize {
         self.seal();

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use bitswarm_core::config::{Config, DhtConfig};
+use bitswarm_core::config::{Config, DhtConfig, Transports};
 use bitswarm_runtime_common::{Client, ClientConfig, Notices, StartError};
 use clap::{Args, ValueEnum};
 
@@ -24,6 +24,12 @@ pub(crate) struct Network {
     /// A tracker to ask besides those of the torrent or link (may be repeated)
     #[arg(long = "tracker", value_name = "URL", value_parser = values::tracker)]
     trackers: Vec<Given<String>>,
+    /// Do not speak uTP with peers, only TCP
+    #[arg(long, conflicts_with = "no_tcp")]
+    no_utp: bool,
+    /// Do not speak TCP with peers, only uTP
+    #[arg(long)]
+    no_tcp: bool,
     /// Do not use the distributed hash table
     #[arg(long)]
     pub(crate) no_dht: bool,
@@ -60,6 +66,7 @@ impl Network {
             listen: listen_at(&self.bind, self.port.unwrap_or(6881)),
             bind: to_connect_from(&self.bind),
             listen_fallback: self.port.is_none(),
+            transports: Transports { tcp: !self.no_tcp, utp: !self.no_utp },
             dht: (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, read_only)),
             ..Config::default()
         }

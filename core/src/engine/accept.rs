@@ -13,17 +13,21 @@ use crate::action::Close;
 use crate::choke::AddressGroup;
 use crate::id::ConnId;
 use crate::places::{Holder, Stage, who_yields};
-use crate::transport::{Role, StreamEvent};
+use crate::transport::{Carrier, Role, StreamEvent};
 use crate::wire::handshake::HandshakeDecoder;
 
 impl Engine {
-    /// A remote peer connects; `None` if it is refused.
-    pub(super) fn accept_peer(&mut self, from: SocketAddr) -> Option<ConnId> {
-        let is_refused = self.session.stopping
+    /// Whether nobody who connects from there is welcome.
+    pub(super) fn is_refused(&self, from: SocketAddr) -> bool {
+        self.session.stopping
             || self.torrents.is_empty()
             || self.session.streams.is_full_at(from.ip())
-            || self.session.bans.is_banned_in_all(from.ip());
-        if is_refused {
+            || self.session.bans.is_banned_in_all(from.ip())
+    }
+
+    /// A remote peer connects; `None` if it is refused.
+    pub(super) fn accept_peer(&mut self, from: SocketAddr, by: Carrier) -> Option<ConnId> {
+        if self.is_refused(from) {
             return None;
         }
         if !self.session.streams.may_accept(from.ip()) {
@@ -32,7 +36,7 @@ impl Engine {
         }
         let deadline = self.session.now + self.session.config.timeouts.handshake;
         let mut transport = self.session.transport();
-        let conn = transport.accept(from, Role::Incoming);
+        let conn = transport.accept(from, by, Role::Incoming);
         transport.set_deadline(conn, deadline);
         let handshake = Handshake { decoder: HandshakeDecoder::new(), since: self.session.now };
         self.incoming.handshakes.insert(conn, handshake);

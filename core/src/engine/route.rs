@@ -74,6 +74,7 @@ impl Engine {
                             dht.datagram(&self.session, at, &datagram);
                         }
                         (Protocol::Dht, ..) => {}
+                        (Protocol::Utp, ..) => self.utp_datagram(socket, &datagram),
                         (Protocol::Tracker, ..) => {
                             self.trackers.datagram(&mut self.session, &mut self.fetches, &datagram);
                         }

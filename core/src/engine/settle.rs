@@ -11,6 +11,15 @@ impl Engine {
     /// What follows from an input beyond whom it concerned: what torrents ask for, announces that are
     /// over, what the DHT found, datagrams, the end.
     pub(super) fn settle(&mut self) {
+        self.deliver_utp();
+        self.settle_once();
+        while self.deliver_utp() {
+            self.settle_once();
+        }
+        self.flush_utp();
+    }
+
+    fn settle_once(&mut self) {
         self.settle_asks();
         self.settle_announces();
         self.settle_dht();

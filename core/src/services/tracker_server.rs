@@ -19,7 +19,7 @@ use crate::session::Session;
 use crate::time::Instant;
 use crate::timer::TimerId;
 use crate::tracker::server::{HeardAnnounce, HttpConn, Next, ServerConfig, Stats, TrackerServer};
-use crate::transport::{Role, StreamEvent};
+use crate::transport::{Carrier, Role, StreamEvent};
 
 /// The embedded tracker.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl TrackerService {
         let stage = Stage::Handshake(session.now);
         let mut transport = session.transport();
         let id = self.clients.insert_with(|id| {
-            let conn = transport.accept(from, Role::TrackerClient(id));
+            let conn = transport.accept(from, Carrier::Tcp, Role::TrackerClient(id));
             Client { conn, from, http, out: Vec::new(), closing: false, stage }
         });
         let conn = self.clients.get(id)?.conn;

@@ -42,7 +42,7 @@ use crate::session::writers::Writers;
 use crate::time::{Instant, UnixTime};
 use crate::timer::{TimerId, TimerWheel};
 use crate::transport::sockets::Sockets;
-use crate::transport::{Dial, ReadPause, Streams, Transport};
+use crate::transport::{Dial, ReadPause, Streams, Transport, UtpStreams};
 use crate::wire::Violation;
 
 /// What all torrents of an engine share.
@@ -106,6 +106,10 @@ impl Session {
         let mut timers = TimerWheel::new();
         let upload_timer = timers.register(TimerKey::UploadRate);
         let download_timer = timers.register(TimerKey::DownloadRate);
+        let utp = config
+            .transports
+            .utp
+            .then(|| Box::new(UtpStreams::new(timers.register(TimerKey::Utp), secret.fork())));
         Session {
             now,
             born: UnixTime(wall.0.saturating_sub(now.as_nanos() / 1_000_000_000)),
@@ -114,7 +118,7 @@ impl Session {
             sockets: Sockets::open(&config, &mut outbox),
             outbox,
             ops: Slab::new(),
-            streams: Streams::new(config.connections, Dial::new(&config), hash_keys),
+            streams: Streams::new(config.connections, Dial::new(&config), utp, hash_keys),
             bans: Bans::new(config.bounds.bans),
             upload: RateGate::new(config.limits.up_bytes_per_s, now, upload_timer),
             download: RateGate::new(config.limits.down_bytes_per_s, now, download_timer),

@@ -508,6 +508,7 @@ impl Torrent {
             failed_bytes: totals.failed,
             redundant_bytes: totals.redundant,
             peers: open().count(),
+            utp_peers: open().filter(|peer| session.streams.is_utp(peer.wire.conn)).count(),
             seeds: open().filter(|peer| peer.download.has_everything()).count(),
             known_peers: self.swarm.addresses.len(),
             unchoked_us: open().filter(|peer| !peer.download.peer_choking).count(),

@@ -47,6 +47,8 @@ pub struct TorrentStatus {
     pub redundant_bytes: u64,
     /// Connected peers whose handshake is done.
     pub peers: usize,
+    /// Those of them whose connection is over uTP.
+    pub utp_peers: usize,
     /// Those of them that have everything.
     pub seeds: usize,
     /// Peers that we know of, connected or not.

@@ -2,13 +2,16 @@
 //!
 //! Peers, DHT nodes and trackers send to the same socket. A KRPC message (BEP 5) is a bencoded
 //! dictionary and begins with `d`; a response of a UDP tracker (BEP 15) begins with a four-byte
-//! action below 256, thus with 0.
+//! action below 256, thus with 0; a packet of uTP (BEP 29) begins with its type, 0 to 4, in the high and
+//! its version, 1, in the low half of the first byte.
 
 /// The protocol of a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Protocol {
     /// KRPC, for our DHT node.
     Dht,
+    /// Of a stream.
+    Utp,
     /// Anything else: only responses of UDP trackers are expected.
     Tracker,
 }
@@ -17,6 +20,7 @@ pub(crate) enum Protocol {
 pub(crate) fn protocol(data: &[u8]) -> Protocol {
     match data.first() {
         Some(b'd') => Protocol::Dht,
+        Some(0x01 | 0x11 | 0x21 | 0x31 | 0x41) => Protocol::Utp,
         _ => Protocol::Tracker,
     }
 }
@@ -26,9 +30,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dictionary_is_for_the_dht_and_an_action_for_the_tracker_client() {
+    fn first_byte_tells_dht_utp_and_trackers_apart() {
         assert_eq!(protocol(b"d1:t2:aa1:y1:qe"), Protocol::Dht);
         assert_eq!(protocol(&[0, 0, 0, 1, 0, 0, 0, 7]), Protocol::Tracker);
+        assert_eq!(protocol(&[0x41, 0, 1, 2]), Protocol::Utp);
+        assert_eq!(protocol(&[0x51, 0, 1, 2]), Protocol::Tracker);
         assert_eq!(protocol(b""), Protocol::Tracker);
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, Transports};
 use crate::socket::Local;
 
 /// The local end of connections to come.
@@ -11,11 +11,21 @@ use crate::socket::Local;
 pub(crate) struct Dial {
     bind: Vec<IpAddr>,
     device: Option<Arc<str>>,
+    transports: Transports,
 }
 
 impl Dial {
     pub(crate) fn new(config: &Config) -> Self {
-        Dial { bind: config.bind.clone(), device: config.device.clone() }
+        Dial {
+            bind: config.bind.clone(),
+            device: config.device.clone(),
+            transports: config.transports,
+        }
+    }
+
+    /// Whether peers are connected to by TCP.
+    pub(super) fn peers_by_tcp(&self) -> bool {
+        self.transports.tcp
     }
 
     /// Where a connection to there comes from: the first address of its family that is configured. If
@@ -39,7 +49,8 @@ mod tests {
 
     fn local(bind: &[&str], device: Option<&str>, to: &str) -> Option<Local> {
         let bind = bind.iter().map(|ip| addr(ip)).collect();
-        let dial = Dial { bind, device: device.map(Arc::from) };
+        let transports = Transports::default();
+        let dial = Dial { bind, device: device.map(Arc::from), transports };
         dial.local(SocketAddr::new(addr(to), 1)).map(|local| *local)
     }
 

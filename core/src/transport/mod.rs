@@ -8,6 +8,7 @@
 //! - [`mse`]: message stream encryption.
 //! - [`demux`]: which protocol a datagram belongs to.
 //! - [`utp`]: streams over UDP.
+//! - [`utp_streams`], [`over_utp`]: which of their connections carries which stream, and how it comes to.
 //!
 //! Nothing here knows torrents, trackers or the session: streams carry ids of their owners, and
 //! what the table needs of the session (timers, outbox, time) is lent to it for each call.
@@ -15,12 +16,15 @@
 pub(crate) mod demux;
 pub(crate) mod dial;
 pub mod mse;
+mod over_utp;
 pub(crate) mod sockets;
 pub(crate) mod stream;
 pub(crate) mod streams;
-#[allow(dead_code, unused_imports, reason = "no stream is carried by it yet")]
 pub(crate) mod utp;
+mod utp_streams;
 
 pub(crate) use dial::Dial;
-pub(crate) use stream::{ReadPause, Role};
+pub(crate) use over_utp::{Happened, wants_to_open};
+pub(crate) use stream::{Carrier, ReadPause, Role};
 pub(crate) use streams::{AFTER_TIMEOUT, Delivery, StreamEvent, Streams, Transport};
+pub(crate) use utp_streams::{Next, UtpStreams};

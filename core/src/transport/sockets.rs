@@ -336,6 +336,17 @@ impl Sockets {
         }
     }
 
+    /// Has the host ask for datagrams, if the socket is open.
+    pub(crate) fn ask(&mut self, outbox: &mut Outbox, id: SocketId) {
+        if let Some(socket) = self.table.get_mut(id)
+            && socket.open
+            && !socket.send_asked
+        {
+            socket.send_asked = true;
+            outbox.push(Action::SendDatagrams { socket: id });
+        }
+    }
+
     /// A socket takes datagrams again.
     pub(crate) fn ready(&mut self, outbox: &mut Outbox, id: SocketId) {
         if let Some(socket) = self.table.get_mut(id)

@@ -1,11 +1,12 @@
 //! One stream of bytes: what carries it, how far it is set up, how it flows, what it is for.
 //!
-//! A stream is a carrier, a stage and a cipher. Today all are TCP in plain text; the host speaks
+//! A stream is a carrier, a stage and a cipher. Today all are in plain text; the host speaks
 //! TLS where a stream wants it, once it is connected. Other carriers and ciphers become variants here and stay unknown
 //! to the owner of the stream, who sees the same four events.
 
 use std::net::SocketAddr;
 
+use super::utp_streams::UtpConn;
 use crate::id::{ClientId, FetchId, PeerSlot, TorrentId};
 use crate::timer::TimerId;
 
@@ -31,16 +32,37 @@ pub(super) struct Stream {
 
 /// What carries the bytes of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Carrier {
+pub(crate) enum Carrier {
     /// A TCP connection of the host, under the id of the stream.
     Tcp,
+    /// A connection of uTP, which the host does not know of.
+    Utp(UtpConn),
+}
+
+/// The attempts to open a stream that are under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Attempts {
+    /// The host connects by TCP.
+    pub(super) tcp: bool,
+    pub(super) utp: Attempt,
+}
+
+/// An attempt by uTP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Attempt {
+    /// There is none, or none any more.
+    None,
+    /// It begins when TCP has had its time, or has failed.
+    Later,
+    Now(UtpConn),
 }
 
 /// How far a stream is set up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Stage {
-    /// The host connects. TLS follows if there is a host that the certificate must be for.
+    /// It is tried in one or two ways. TLS follows if there is a host that the certificate must be for.
     Dialling {
+        attempts: Attempts,
         /// Its name.
         secure: Option<Box<str>>,
     },
@@ -92,10 +114,16 @@ pub(crate) enum ReadPause {
 }
 
 impl Stream {
-    pub(super) fn new(remote: SocketAddr, role: Role, stage: Stage, timer: TimerId) -> Self {
+    pub(super) fn new(
+        remote: SocketAddr,
+        role: Role,
+        carrier: Carrier,
+        stage: Stage,
+        timer: TimerId,
+    ) -> Self {
         Stream {
             remote,
-            carrier: Carrier::Tcp,
+            carrier,
             stage,
             cipher: Cipher::Plain,
             role,

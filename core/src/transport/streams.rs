@@ -13,7 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::BytesMut;
 
 use super::dial::Dial;
-use super::stream::{Carrier, Cipher, ReadPause, Role, Stage, Stream};
+use super::stream::{Attempt, Attempts, Carrier, Cipher, ReadPause, Role, Stage, Stream};
+use super::utp_streams::UtpStreams;
 use crate::action::{Action, Close};
 use crate::config::ConnectionLimits;
 use crate::deadline::TimerKey;
@@ -33,6 +34,8 @@ pub(crate) struct Streams {
     table: Slab<ConnId, Stream>,
     limits: ConnectionLimits,
     dial: Dial,
+    /// Connections of uTP; `None`: it is not spoken.
+    pub(super) utp: Option<Box<UtpStreams>>,
     /// Connections to peers, established or not.
     peers: usize,
     /// Outgoing connections to peers that are not established.
@@ -79,11 +82,17 @@ pub(crate) struct Delivery {
 }
 
 impl Streams {
-    pub(crate) fn new(limits: ConnectionLimits, dial: Dial, hash_keys: HashKeys) -> Self {
+    pub(crate) fn new(
+        limits: ConnectionLimits,
+        dial: Dial,
+        utp: Option<Box<UtpStreams>>,
+        hash_keys: HashKeys,
+    ) -> Self {
         Streams {
             table: Slab::new(),
             limits,
             dial,
+            utp,
             peers: 0,
             half_open: 0,
             incoming: 0,
@@ -118,6 +127,11 @@ impl Streams {
     /// The address at the other end.
     pub(crate) fn remote(&self, conn: ConnId) -> Option<SocketAddr> {
         self.table.get(conn).map(|stream| stream.remote)
+    }
+
+    /// Whether uTP carries the stream.
+    pub(crate) fn is_utp(&self, conn: ConnId) -> bool {
+        self.table.get(conn).is_some_and(|stream| matches!(stream.carrier, Carrier::Utp(_)))
     }
 
     /// Whether bytes are read from the stream.
@@ -173,8 +187,18 @@ impl Streams {
         Some(Delivery { conn, role: stream.role, event: StreamEvent::Opened })
     }
 
-    /// Bytes came in.
+    /// Bytes came in by TCP.
     pub(crate) fn handle_received(&mut self, conn: ConnId, data: BytesMut) -> Option<Delivery> {
+        self.is_by_tcp(conn).then(|| self.received(conn, data)).flatten()
+    }
+
+    /// Whether the host knows of a stream.
+    fn is_by_tcp(&self, conn: ConnId) -> bool {
+        self.table.get(conn).is_some_and(|stream| stream.carrier == Carrier::Tcp)
+    }
+
+    /// Bytes came in.
+    pub(super) fn received(&mut self, conn: ConnId, data: BytesMut) -> Option<Delivery> {
         let stream = self.table.get(conn)?;
         match stream.cipher {
             Cipher::Plain => {}
@@ -182,8 +206,13 @@ impl Streams {
         Some(Delivery { conn, role: stream.role, event: StreamEvent::Received(data) })
     }
 
-    /// The socket took bytes.
+    /// The TCP socket took bytes.
     pub(crate) fn handle_sent(&mut self, conn: ConnId, bytes: usize) -> Option<Delivery> {
+        self.is_by_tcp(conn).then(|| self.sent(conn, bytes)).flatten()
+    }
+
+    /// Bytes are on their way.
+    pub(super) fn sent(&mut self, conn: ConnId, bytes: usize) -> Option<Delivery> {
         let stream = self.table.get_mut(conn)?;
         stream.in_flight = stream.in_flight.saturating_sub(bytes);
         let event = StreamEvent::Sent { all: stream.in_flight == 0 };
@@ -202,37 +231,75 @@ impl Transport<'_> {
 
     /// Opens a stream, over TLS if a host is given that the certificate must be for.
     pub(crate) fn connect(&mut self, to: SocketAddr, tls: Option<Box<str>>, role: Role) -> ConnId {
-        let conn = self.insert(to, role, Stage::Dialling { secure: tls });
-        let from = self.streams.dial.local(to);
-        self.outbox.push(Action::Connect { conn, to, from });
+        let tcp = !role.is_peer() || self.streams.dial.peers_by_tcp();
+        let is_raced = role.is_peer() && self.streams.utp.is_some();
+        let utp = if is_raced { Attempt::Later } else { Attempt::None };
+        let attempts = Attempts { tcp, utp };
+        let stage = Stage::Dialling { attempts, secure: tls };
+        let conn = self.insert(to, role, Carrier::Tcp, stage);
+        if tcp {
+            let from = self.streams.dial.local(to);
+            self.outbox.push(Action::Connect { conn, to, from });
+        }
+        if is_raced {
+            self.race_later(conn, tcp);
+        }
         conn
     }
 
     /// The host has connected: the stream is open, or TLS begins.
     pub(crate) fn handle_connected(&mut self, conn: ConnId) -> Option<Delivery> {
-        let Streams { table, half_open, .. } = &mut *self.streams;
-        let stream = table.get_mut(conn)?;
-        *half_open -= usize::from(stream.is_half_open());
-        if let Stage::Dialling { secure: Some(host) } = &mut stream.stage {
-            let host = std::mem::take(host);
-            stream.stage = Stage::Tls;
-            self.outbox.push(Action::Secure { conn, host });
+        let stream = self.streams.table.get_mut(conn)?;
+        let Stage::Dialling { attempts, secure } = &mut stream.stage else { return None };
+        if !attempts.tcp {
             return None;
         }
-        stream.stage = Stage::Open;
+        let utp = std::mem::replace(&mut attempts.utp, Attempt::None);
+        let secure = secure.take();
+        self.give_up(utp);
+        match secure {
+            Some(host) => {
+                self.dialled(conn, Carrier::Tcp, Stage::Tls);
+                self.outbox.push(Action::Secure { conn, host });
+                None
+            }
+            None => self.dialled(conn, Carrier::Tcp, Stage::Open),
+        }
+    }
+
+    /// A stream is not dialled any more: one attempt has been successful.
+    pub(super) fn dialled(&mut self, conn: ConnId, by: Carrier, stage: Stage) -> Option<Delivery> {
+        let stream = self.streams.table.get_mut(conn)?;
+        self.streams.half_open -= usize::from(stream.is_half_open());
+        stream.carrier = by;
+        stream.stage = stage;
         Some(Delivery { conn, role: stream.role, event: StreamEvent::Opened })
     }
 
-    /// Takes a connection in that a listener has accepted.
-    pub(crate) fn accept(&mut self, from: SocketAddr, role: Role) -> ConnId {
-        self.insert(from, role, Stage::Open)
+    /// The attempts to open a stream, while it is dialled.
+    pub(super) fn attempts(&mut self, conn: ConnId) -> Option<(SocketAddr, &mut Attempts)> {
+        let stream = self.streams.table.get_mut(conn)?;
+        match &mut stream.stage {
+            Stage::Dialling { attempts, .. } => Some((stream.remote, attempts)),
+            Stage::Tls | Stage::Open => None,
+        }
     }
 
-    fn insert(&mut self, remote: SocketAddr, role: Role, stage: Stage) -> ConnId {
+    /// Takes a connection in that a peer or client has opened.
+    pub(crate) fn accept(&mut self, from: SocketAddr, by: Carrier, role: Role) -> ConnId {
+        let conn = self.insert(from, role, by, Stage::Open);
+        if let (Carrier::Utp(utp), Some(streams)) = (by, &mut self.streams.utp) {
+            streams.adopt(utp, conn);
+        }
+        conn
+    }
+
+    fn insert(&mut self, remote: SocketAddr, role: Role, carrier: Carrier, stage: Stage) -> ConnId {
         let Streams { table, peers, half_open, incoming, per_address, .. } = &mut *self.streams;
         let timers = &mut *self.timers;
         let conn = table.insert_with(|conn| {
-            let stream = Stream::new(remote, role, stage, timers.register(TimerKey::Conn(conn)));
+            let timer = timers.register(TimerKey::Conn(conn));
+            let stream = Stream::new(remote, role, carrier, stage, timer);
             *half_open += usize::from(stream.is_half_open());
             stream
         });
@@ -255,17 +322,39 @@ impl Transport<'_> {
 
     /// Closes a stream. No event follows.
     pub(crate) fn close(&mut self, conn: ConnId, how: Close) {
-        if self.remove(conn).is_some() {
-            self.outbox.push(Action::Close { conn, how });
+        let Some(stream) = self.remove(conn) else { return };
+        match (stream.carrier, stream.stage) {
+            (Carrier::Utp(utp), _) => self.close_utp(utp, how),
+            (Carrier::Tcp, Stage::Dialling { attempts, .. }) => {
+                self.give_up(attempts.utp);
+                if attempts.tcp {
+                    self.outbox.push(Action::Close { conn, how });
+                }
+            }
+            (Carrier::Tcp, _) => self.outbox.push(Action::Close { conn, how }),
         }
     }
 
-    /// The host reports the end of a stream.
+    /// The host reports the end of a stream, or that it could not connect.
     pub(crate) fn handle_closed(
         &mut self,
         conn: ConnId,
         why: Option<NetError>,
     ) -> Option<Delivery> {
+        if !self.streams.is_by_tcp(conn) {
+            return None;
+        }
+        if let Some((_, attempts)) = self.attempts(conn) {
+            attempts.tcp = false;
+            if self.goes_on_by_utp(conn) {
+                return None;
+            }
+        }
+        self.ended(conn, why)
+    }
+
+    /// A stream has ended, or could not be opened.
+    pub(super) fn ended(&mut self, conn: ConnId, why: Option<NetError>) -> Option<Delivery> {
         let role = self.remove(conn)?.role;
         Some(Delivery { conn, role, event: StreamEvent::Closed(why) })
     }
@@ -301,6 +390,7 @@ impl Transport<'_> {
             stream.send_asked = true;
             match stream.carrier {
                 Carrier::Tcp => self.outbox.push(Action::Send { conn }),
+                Carrier::Utp(utp) => self.want_utp(utp),
             }
         }
     }
@@ -322,6 +412,7 @@ impl Transport<'_> {
         {
             match stream.carrier {
                 Carrier::Tcp => self.outbox.push(Action::Read { conn, on: false }),
+                Carrier::Utp(utp) => self.read_utp(utp, false),
             }
         }
     }
@@ -333,6 +424,7 @@ impl Transport<'_> {
         {
             match stream.carrier {
                 Carrier::Tcp => self.outbox.push(Action::Read { conn, on: true }),
+                Carrier::Utp(utp) => self.read_utp(utp, true),
             }
         }
     }

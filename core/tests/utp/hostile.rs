@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::network::{Link, Network};
 use crate::random::SecretRng;
 use crate::time::{Duration, Instant};
-use crate::utp::{Endpoint, Poll};
+use crate::utp::{Endpoint, Poll, Way};
 use quickcheck::quickcheck;
 
 fn ms(millis: u64) -> Duration {
@@ -33,6 +33,10 @@ fn endpoint() -> Endpoint {
     Endpoint::new(Instant::ZERO, SecretRng::from_seed([3; 32]))
 }
 
+fn way(remote: SocketAddr) -> Way {
+    Way { remote, local: None }
+}
+
 fn addr(a: u8, b: u8) -> SocketAddr {
     ([10, 9, a, b], 1000).into()
 }
@@ -54,7 +58,13 @@ fn syns_are_remembered_by_nobody_and_answered_by_no_more_than_they_are() {
     let mut endpoint = endpoint();
     for n in 0..100_000u32 {
         let from = addr((n >> 8) as u8, n as u8);
-        endpoint.receive(Instant::ZERO, Instant::ZERO, from, &packet(4, n as u16, 1, 0, b""), true);
+        endpoint.receive(
+            Instant::ZERO,
+            Instant::ZERO,
+            way(from),
+            &packet(4, n as u16, 1, 0, b""),
+            true,
+        );
     }
     let answers = answers(&mut endpoint);
     assert_eq!(answers.len(), 200);
@@ -66,13 +76,13 @@ fn syns_are_remembered_by_nobody_and_answered_by_no_more_than_they_are() {
 /// Opens a connection by hand; the number that we acknowledge by.
 fn open(endpoint: &mut Endpoint, from: SocketAddr, literal: bool) -> u16 {
     let now = Instant::ZERO;
-    endpoint.receive(now, now, from, &packet(4, 500, 7, 0, b""), true);
+    endpoint.receive(now, now, way(from), &packet(4, 500, 7, 0, b""), true);
     let answer = answers(endpoint).pop().expect("an answer").1;
     assert_eq!(answer[..4], [0x21, 0, 1, 244]);
     assert_eq!(answer[18..20], [0, 7]);
     let cookie = u16::from_be_bytes([answer[16], answer[17]]);
     let ack = if literal { cookie } else { cookie.wrapping_sub(1) };
-    endpoint.receive(now, now, from, &packet(0, 501, 8, ack, b"hello"), true);
+    endpoint.receive(now, now, way(from), &packet(0, 501, 8, ack, b"hello"), true);
     ack
 }
 
@@ -100,7 +110,7 @@ fn stale_or_wrong_answer_opens_nothing() {
     let mut endpoint = endpoint();
     let now = Instant::ZERO;
     let from = addr(0, 1);
-    endpoint.receive(now, now, from, &packet(4, 500, 7, 0, b""), true);
+    endpoint.receive(now, now, way(from), &packet(4, 500, 7, 0, b""), true);
     let answer = answers(&mut endpoint).pop().expect("an answer").1;
     let ack = u16::from_be_bytes([answer[16], answer[17]]).wrapping_sub(1);
     for (from, id, seq, ack) in [
@@ -109,11 +119,11 @@ fn stale_or_wrong_answer_opens_nothing() {
         (from, 501, 8, ack.wrapping_add(9)),
         (from, 501, 99, ack),
     ] {
-        endpoint.receive(now, now, from, &packet(0, id, seq, ack, b"x"), true);
+        endpoint.receive(now, now, way(from), &packet(0, id, seq, ack, b"x"), true);
         assert_eq!((endpoint.len(), endpoint.poll_event()), (0, None));
     }
     let late = Instant::from_secs(200);
-    endpoint.receive(late, late, from, &packet(0, 501, 8, ack, b"x"), true);
+    endpoint.receive(late, late, way(from), &packet(0, 501, 8, ack, b"x"), true);
     assert_eq!(endpoint.len(), 0);
 }
 
@@ -122,7 +132,7 @@ fn packets_of_no_connection_are_answered_shortly_and_seldom() {
     let mut endpoint = endpoint();
     for n in 0..1000u16 {
         let packet = packet(0, n, 1, 1, &[0; 1000]);
-        endpoint.receive(Instant::ZERO, Instant::ZERO, addr(0, 1), &packet, true);
+        endpoint.receive(Instant::ZERO, Instant::ZERO, way(addr(0, 1)), &packet, true);
     }
     let answers = answers(&mut endpoint);
     assert!(answers.len() <= 10 && answers.iter().all(|(_, answer)| answer.len() == 20));
@@ -171,7 +181,7 @@ fn acknowledgement_of_the_unsent_is_ignored() {
     endpoint.receive(
         Instant::ZERO,
         Instant::ZERO,
-        from,
+        way(from),
         &packet(2, 501, 9, ack.wrapping_add(1000), b""),
         true,
     );
@@ -188,7 +198,7 @@ fn who_sends_out_of_order_for_ever_is_given_so_much_room() {
         endpoint.receive(
             Instant::ZERO,
             Instant::ZERO,
-            from,
+            way(from),
             &packet(0, 501, n, ack, &[7; 1400]),
             true,
         );
@@ -212,7 +222,7 @@ quickcheck! {
             now += ms(u64::from(wait % 1000));
             let payload = vec![1; usize::from(len % 1400)];
             let packet = packet(kind % 5, 501, u16::from(seq).wrapping_add(5), ack.wrapping_add(u16::from(ahead % 8)), &payload);
-            endpoint.receive(now, now, from, &packet, true);
+            endpoint.receive(now, now, way(from), &packet, true);
             endpoint.handle_timeout(now);
             while let Some((id, _)) = endpoint.poll_event() {
                 endpoint.want(now, id);
@@ -237,7 +247,7 @@ quickcheck! {
         if open_first {
             open(&mut endpoint, addr(0, 1), false);
         }
-        endpoint.receive(Instant::ZERO, Instant::ZERO, addr(0, 1), &data, true);
+        endpoint.receive(Instant::ZERO, Instant::ZERO, way(addr(0, 1)), &data, true);
         answers(&mut endpoint);
         true
     }

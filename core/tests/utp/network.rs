@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::random::{PolicyRng, SecretRng};
 use crate::time::{Duration, Instant};
-use crate::utp::{Ending, Endpoint, Event, Health, Poll, UtpId};
+use crate::utp::{Ending, Endpoint, Event, Health, Poll, UtpId, Way};
 
 /// What streams are made of: repeated, with a length that has nothing in common with those of packets.
 static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
@@ -430,7 +430,13 @@ impl Network {
                     Happening::Datagram { to, from, data } => {
                         let now = self.hosts[to].local(self.now);
                         let admits = !self.hosts[to].refuses;
-                        self.hosts[to].endpoint.receive(now, now, from, &data, admits);
+                        self.hosts[to].endpoint.receive(
+                            now,
+                            now,
+                            Way { remote: from, local: None },
+                            &data,
+                            admits,
+                        );
                         self.drain(to);
                     }
                     Happening::TcpAcked => {

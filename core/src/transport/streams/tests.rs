@@ -29,7 +29,7 @@ impl World {
         };
         let hash_keys = HashKeys::draw(&mut SecretRng::from_seed([7; 32]));
         World {
-            streams: Streams::new(limits, Dial::new(&Config::default()), hash_keys),
+            streams: Streams::new(limits, Dial::new(&Config::default()), None, hash_keys),
             timers: TimerWheel::new(),
             outbox: Outbox::default(),
             now: Instant::from_secs(1),
@@ -46,7 +46,7 @@ impl World {
     }
 
     fn accept(&mut self, from: &str) -> ConnId {
-        self.transport().accept(from.parse().unwrap(), Role::Incoming)
+        self.transport().accept(from.parse().unwrap(), Carrier::Tcp, Role::Incoming)
     }
 
     fn close(&mut self, conn: ConnId) {
@@ -130,7 +130,7 @@ fn what_is_no_peer_counts_against_no_limit() {
         let role = Role::TrackerClient(Id::new(0, 0));
         let conn = world.transport().connect(to, None, role);
         assert!(world.transport().handle_connected(conn).is_some());
-        world.transport().accept(to, role);
+        world.transport().accept(to, Carrier::Tcp, role);
     }
     assert!(world.streams.may_accept(ip("1.1.1.1")) && world.streams.may_connect());
 }

@@ -3,7 +3,7 @@
 //! Nothing is sent from here of its own accord: [`Connection::write`] is asked for packets, and makes
 //! them of bytes that were supplied before. So what is to be sent can be changed until the window opens.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 
@@ -160,6 +160,8 @@ struct Times {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) remote: SocketAddr,
+    /// The address of ours that the peer speaks to, where the system says so.
+    pub(super) local: Option<IpAddr>,
     pub(super) receive_id: u16,
     send_id: u16,
     state: State,
@@ -216,6 +218,7 @@ impl Connection {
         let mtu = Mtu::new(now, remote.is_ipv6(), proven);
         Connection {
             remote,
+            local: None,
             receive_id: ids.0,
             send_id: ids.1,
             state,

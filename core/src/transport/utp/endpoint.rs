@@ -6,7 +6,7 @@
 //! them on the way, and not before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 
@@ -50,6 +50,8 @@ pub(crate) enum Poll {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Transmit {
     pub(crate) destination: SocketAddr,
+    /// The address of ours that they leave from; `None`: the system's choice.
+    pub(crate) source: Option<IpAddr>,
     pub(crate) segment_size: usize,
     pub(crate) may_fragment: bool,
 }
@@ -83,6 +85,13 @@ pub(crate) struct Health {
     pub(crate) counters: Counters,
 }
 
+/// Where a packet came from, and to which address of ours, where the system says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Way {
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: Option<IpAddr>,
+}
+
 /// A connection that has ended in order: what its last packet is acknowledged with.
 #[derive(Clone, Copy, Debug)]
 struct Lingering {
@@ -97,6 +106,8 @@ struct Lingering {
 struct Entry {
     connection: Box<Connection>,
     deadline: Option<Instant>,
+    /// What was due by then needs a packet to be sent, and is left until it is.
+    looked_at: Option<Instant>,
 }
 
 /// The connections over one socket.
@@ -110,7 +121,7 @@ pub(crate) struct Endpoint {
     ready: VecDeque<UtpId>,
     /// Those that may have something to tell.
     news: VecDeque<UtpId>,
-    answers: VecDeque<(SocketAddr, BytesMut)>,
+    answers: VecDeque<(Way, BytesMut)>,
     allowance: Answers,
     cookies: Cookies,
     lingering: BTreeMap<(SocketAddr, u16), Lingering>,
@@ -149,11 +160,18 @@ impl Endpoint {
     // Queries.
 
     /// How many connections there are, open or not.
+    #[allow(dead_code, reason = "for whoever watches, as tests do")]
     pub(crate) fn len(&self) -> usize {
         self.connections.len()
     }
 
+    /// The peer of a connection.
+    pub(crate) fn remote(&self, id: UtpId) -> Option<SocketAddr> {
+        self.connections.get(&id).map(|entry| entry.connection.remote)
+    }
+
     /// How a connection does.
+    #[allow(dead_code, reason = "for whoever watches, as tests do")]
     pub(crate) fn health(&self, id: UtpId) -> Option<Health> {
         let connection = &self.connections.get(&id)?.connection;
         let (flight, window, peer_window) = connection.flight();
@@ -197,7 +215,7 @@ impl Endpoint {
         let id = UtpId(self.next_id);
         self.next_id += 1;
         self.by_address.insert((connection.remote, connection.receive_id), id);
-        let entry = Entry { connection: Box::new(connection), deadline: None };
+        let entry = Entry { connection: Box::new(connection), deadline: None, looked_at: None };
         self.connections.insert(id, entry);
         self.touched(id);
         id
@@ -244,8 +262,8 @@ impl Endpoint {
                 if entry.connection.is_open() {
                     let mut out = BytesMut::new();
                     entry.connection.write_reset(now, self.clock, &mut out);
-                    let remote = entry.connection.remote;
-                    self.answer(remote, out);
+                    let Connection { remote, local, .. } = *entry.connection;
+                    self.answer(Way { remote, local }, out);
                 }
                 self.remove(id);
             }
@@ -260,34 +278,42 @@ impl Endpoint {
         &mut self,
         now: Instant,
         at: Instant,
-        remote: SocketAddr,
+        way: Way,
         data: &[u8],
         admits: bool,
     ) {
         let Some(packet) = packet::decode(data) else { return };
         let Header { kind, connection_id, .. } = packet.header;
         match kind {
-            Kind::Syn => self.receive_syn(now, remote, &packet.header, admits),
+            Kind::Syn => self.receive_syn(now, way, &packet.header, admits),
             Kind::Reset => {
                 // It may name our id or its own.
                 let ids =
                     [connection_id, connection_id.wrapping_add(1), connection_id.wrapping_sub(1)];
-                let found = ids.iter().find_map(|&id| self.by_address.get(&(remote, id)));
+                let found = ids.iter().find_map(|&id| self.by_address.get(&(way.remote, id)));
                 if let Some(&id) = found {
-                    self.receive_known(now, at, id, &packet);
+                    self.receive_known(now, at, way, id, &packet);
                 }
             }
             Kind::Data | Kind::Fin | Kind::State => {
-                match self.by_address.get(&(remote, connection_id)) {
-                    Some(&id) => self.receive_known(now, at, id, &packet),
-                    None => self.receive_unknown(now, at, remote, &packet, admits),
+                match self.by_address.get(&(way.remote, connection_id)) {
+                    Some(&id) => self.receive_known(now, at, way, id, &packet),
+                    None => self.receive_unknown(now, at, way, &packet, admits),
                 }
             }
         }
     }
 
-    fn receive_known(&mut self, now: Instant, at: Instant, id: UtpId, packet: &Packet<'_>) {
+    fn receive_known(
+        &mut self,
+        now: Instant,
+        at: Instant,
+        way: Way,
+        id: UtpId,
+        packet: &Packet<'_>,
+    ) {
         let Some(entry) = self.connections.get_mut(&id) else { return };
+        entry.connection.local = way.local;
         let most = ROOM - self.granted.min(ROOM);
         let grown = entry.connection.receive(now, at, self.clock, packet, most);
         if grown > 0 {
@@ -297,13 +323,13 @@ impl Endpoint {
         self.touched(id);
     }
 
-    fn receive_syn(&mut self, now: Instant, remote: SocketAddr, header: &Header, admits: bool) {
+    fn receive_syn(&mut self, now: Instant, way: Way, header: &Header, admits: bool) {
         let is_known =
-            self.by_address.contains_key(&(remote, header.connection_id.wrapping_add(1)));
-        if is_known || !admits || !self.allowance.may_answer_syn(now, remote.ip()) {
+            self.by_address.contains_key(&(way.remote, header.connection_id.wrapping_add(1)));
+        if is_known || !admits || !self.allowance.may_answer_syn(now, way.remote.ip()) {
             return;
         }
-        let cookie = self.cookies.answer(now, remote, header.connection_id, header.seq);
+        let cookie = self.cookies.answer(now, way.remote, header.connection_id, header.seq);
         let answer = Header {
             kind: Kind::State,
             connection_id: header.connection_id,
@@ -315,39 +341,39 @@ impl Endpoint {
         };
         let mut out = BytesMut::new();
         packet::encode(&mut out, &answer, &[]);
-        self.answer(remote, out);
+        self.answer(way, out);
     }
 
     fn receive_unknown(
         &mut self,
         now: Instant,
         at: Instant,
-        remote: SocketAddr,
+        way: Way,
         packet: &Packet<'_>,
         admits: bool,
     ) {
         let Header { kind, connection_id, seq, ack, .. } = packet.header;
         // The dialler sends by the id of its SYN plus one, which is what we receive by.
         let syn_id = connection_id.wrapping_sub(1);
-        if let Some(lingering) = self.lingering.get(&(remote, connection_id)).copied() {
+        if let Some(lingering) = self.lingering.get(&(way.remote, connection_id)).copied() {
             if kind != Kind::State && now < lingering.until {
-                self.answer_last(now, remote, &lingering);
+                self.answer_last(now, way, &lingering);
             }
             return;
         }
-        if admits && let Some(admission) = self.cookies.admit(now, remote, syn_id, seq, ack) {
+        if admits && let Some(admission) = self.cookies.admit(now, way.remote, syn_id, seq, ack) {
             let connection = Connection::accept(
                 now,
-                remote,
+                way.remote,
                 connection_id,
                 admission.syn,
                 admission.next,
                 self.proven,
             );
             let id = self.insert(connection);
-            return self.receive_known(now, at, id, packet);
+            return self.receive_known(now, at, way, id, packet);
         }
-        if self.allowance.may_reset(now, remote, connection_id) {
+        if self.allowance.may_reset(now, way.remote, connection_id) {
             let answer = Header {
                 kind: Kind::Reset,
                 connection_id,
@@ -359,11 +385,11 @@ impl Endpoint {
             };
             let mut out = BytesMut::new();
             packet::encode(&mut out, &answer, &[]);
-            self.answer(remote, out);
+            self.answer(way, out);
         }
     }
 
-    fn answer_last(&mut self, now: Instant, remote: SocketAddr, lingering: &Lingering) {
+    fn answer_last(&mut self, now: Instant, way: Way, lingering: &Lingering) {
         let answer = Header {
             kind: Kind::State,
             connection_id: lingering.send_id,
@@ -375,12 +401,12 @@ impl Endpoint {
         };
         let mut out = BytesMut::new();
         packet::encode(&mut out, &answer, &[]);
-        self.answer(remote, out);
+        self.answer(way, out);
     }
 
-    fn answer(&mut self, remote: SocketAddr, packet: BytesMut) {
+    fn answer(&mut self, way: Way, packet: BytesMut) {
         if self.answers.len() < MAX_ANSWERS {
-            self.answers.push_back((remote, packet));
+            self.answers.push_back((way, packet));
         }
     }
 
@@ -395,8 +421,8 @@ impl Endpoint {
             if let Some(entry) = self.connections.get_mut(&id) {
                 entry.deadline = None;
                 entry.connection.handle_timeout(now);
-                let again = entry.connection.deadline().is_some_and(|at| at <= now);
-                self.touched_at(id, again.then_some(now));
+                entry.looked_at = Some(now);
+                self.touched(id);
             }
         }
     }
@@ -428,16 +454,18 @@ impl Endpoint {
         segments: usize,
         out: &mut BytesMut,
     ) -> Poll {
-        if let Some((destination, packet)) = self.answers.pop_front() {
+        if let Some((Way { remote: destination, local: source }, packet)) = self.answers.pop_front()
+        {
             out.extend_from_slice(&packet);
             return Poll::Transmit(Transmit {
                 destination,
+                source,
                 segment_size: packet.len(),
                 may_fragment: true,
             });
         }
         while let Some(&id) = self.ready.front() {
-            let Some(Entry { connection, .. }) = self.connections.get_mut(&id) else {
+            let Some(Entry { connection, looked_at, .. }) = self.connections.get_mut(&id) else {
                 self.ready.pop_front();
                 continue;
             };
@@ -445,25 +473,22 @@ impl Endpoint {
                 return Poll::Pull { id, room };
             }
             let written = connection.write(now, self.clock, segments, out);
+            *looked_at = None;
             self.ready.pop_front();
             connection.unmark_ready();
             let Some(Written { segment_size, may_fragment }) = written else {
                 self.settle(id);
                 continue;
             };
-            let destination = connection.remote;
+            let Connection { remote: destination, local: source, .. } = **connection;
             self.touched(id);
-            return Poll::Transmit(Transmit { destination, segment_size, may_fragment });
+            return Poll::Transmit(Transmit { destination, source, segment_size, may_fragment });
         }
         Poll::Idle
     }
 
     /// Something was done to a connection: it may have news, packets to send, another deadline.
     fn touched(&mut self, id: UtpId) {
-        self.touched_at(id, None);
-    }
-
-    fn touched_at(&mut self, id: UtpId, looked_at: Option<Instant>) {
         let Some(Entry { connection, .. }) = self.connections.get_mut(&id) else { return };
         if connection.mark_news() {
             self.news.push_back(id);
@@ -471,17 +496,14 @@ impl Endpoint {
         if connection.mark_ready() {
             self.ready.push_back(id);
         }
-        self.settle_at(id, looked_at);
+        self.settle(id);
     }
 
+    /// Sets the deadline of a connection, or removes it when it is over.
     fn settle(&mut self, id: UtpId) {
-        self.settle_at(id, None);
-    }
-
-    /// Sets the deadline of a connection, or removes it when it is over. What is due and needs a packet to
-    /// be sent, was looked at at `looked_at`, and is left until that is.
-    fn settle_at(&mut self, id: UtpId, looked_at: Option<Instant>) {
-        let Some(Entry { connection, deadline }) = self.connections.get_mut(&id) else { return };
+        let Some(Entry { connection, deadline, looked_at }) = self.connections.get_mut(&id) else {
+            return;
+        };
         self.proven = self.proven.max(Some(connection.proven()));
         if connection.is_over() || connection.is_orphan() && connection.is_finished() {
             if connection.is_finished() {
@@ -489,7 +511,8 @@ impl Endpoint {
             }
             return self.remove(id);
         }
-        let next = connection.deadline().filter(|&at| looked_at.is_none_or(|looked| at > looked));
+        let is_left = |at: Instant| looked_at.is_some_and(|looked_at| at <= looked_at);
+        let next = connection.deadline().filter(|&at| !is_left(at));
         if next != *deadline {
             if let Some(at) = *deadline {
                 self.deadlines.remove(&(at, id));
@@ -524,7 +547,7 @@ impl Endpoint {
     }
 
     fn remove(&mut self, id: UtpId) {
-        let Some(Entry { connection, deadline }) = self.connections.remove(&id) else { return };
+        let Some(Entry { connection, deadline, .. }) = self.connections.remove(&id) else { return };
         self.by_address.remove(&(connection.remote, connection.receive_id));
         if let Some(at) = deadline {
             self.deadlines.remove(&(at, id));

@@ -18,9 +18,9 @@ const STEP: u64 = 3000;
 /// Of the window, the part that it grows by in a round trip where the queue is empty (chosen).
 const EMPTY_PART: u64 = 16;
 /// Segments of the first window (chosen; RFC 6817: 2, RFC 6928: 10).
-pub(super) const INITIAL_SEGMENTS: usize = 4;
+const INITIAL_SEGMENTS: usize = 4;
 /// Most bytes under way (chosen).
-pub(crate) const MAX_WINDOW: usize = 4 * 1024 * 1024;
+const MAX_WINDOW: usize = 4 * 1024 * 1024;
 /// Parts of a byte that the window is counted in.
 const PARTS: u64 = 256;
 

@@ -27,6 +27,6 @@ mod send;
 mod seq;
 
 pub(crate) use connection::{End, Event};
-pub(crate) use endpoint::{Ending, Endpoint, Health, Poll, Transmit, UtpId};
-pub(crate) use ledbat::MAX_WINDOW;
-pub(crate) use packet::decode;
+#[allow(unused_imports, reason = "for whoever watches, as tests do")]
+pub(crate) use endpoint::Health;
+pub(crate) use endpoint::{Ending, Endpoint, Poll, Transmit, UtpId, Way};

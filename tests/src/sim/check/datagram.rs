@@ -1,5 +1,5 @@
 //! Datagrams that an engine sends: each is a whole message of BEP 5 (a DHT node) or BEP 15 (a client
-//! of a tracker, or a tracker), and fits a packet on Ethernet.
+//! of a tracker, or a tracker), or a packet of BEP 29 (uTP), and fits a packet on Ethernet.
 
 use std::net::SocketAddr;
 
@@ -18,6 +18,9 @@ pub fn judge_datagram(own_port: u16, to: SocketAddr, data: &[u8]) -> Result<(), 
     if data.len() > LONGEST {
         return Err(format!("sends {to} a datagram of {} bytes", data.len()));
     }
+    if is_utp(data) {
+        return Ok(());
+    }
     let least = match (own_port, to.port()) {
         (TRACKER_PORT, _) => TRACKER_ANSWER,
         (_, TRACKER_PORT) => TRACKER_REQUEST,
@@ -25,6 +28,23 @@ pub fn judge_datagram(own_port: u16, to: SocketAddr, data: &[u8]) -> Result<(), 
     };
     let cut = format!("sends {to} {} bytes, which is no packet of BEP 15", data.len());
     (data.len() >= least).then_some(()).ok_or(cut)
+}
+
+/// BEP 29, "header format": a header of version 1, a chain of extensions, of which the first is selective
+/// acknowledgement.
+pub(super) fn is_utp(data: &[u8]) -> bool {
+    let [first, mut extension, ..] = *data else { return false };
+    if data.len() < 20 || first & 0x0f != 1 || first >> 4 > 4 || extension > 1 {
+        return false;
+    }
+    let mut rest = &data[20..];
+    while extension != 0 {
+        let [next, length, ref tail @ ..] = *rest else { return false };
+        let Some(tail) = tail.get(usize::from(length)..) else { return false };
+        (extension, rest) = (next, tail);
+    }
+    // Data has a payload.
+    first >> 4 != 0 || !rest.is_empty()
 }
 
 /// BEP 5, "KRPC protocol".
@@ -58,5 +78,11 @@ mod tests {
         assert_eq!(judge_datagram(6881, tracker, &[0; 16]), Ok(()));
         assert_eq!(judge_datagram(TRACKER_PORT, node, &[0; 8]), Ok(()));
         assert!(judge_datagram(6881, tracker, &[0; 1500]).is_err());
+        let utp = |head: [u8; 2], rest: &[u8]| [&head[..], &[0; 18], rest].concat();
+        assert_eq!(judge_datagram(6881, node, &utp([0x01, 1], &[0, 4, 0, 0, 0, 0, 7])), Ok(()));
+        assert_eq!(judge_datagram(6881, node, &utp([0x21, 0], &[])), Ok(()));
+        assert!(judge_datagram(6881, node, &utp([0x01, 0], &[])).is_err(), "data without any");
+        assert!(judge_datagram(6881, node, &utp([0x21, 3], &[0, 0])).is_err());
+        assert!(judge_datagram(6881, node, &utp([0x21, 1], &[0, 4, 0])).is_err());
     }
 }

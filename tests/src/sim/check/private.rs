@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use bitswarm_core::piece::InfoHash;
 
 use super::Watched;
+use super::datagram::is_utp;
 use crate::sim::bencode::Value;
 use crate::sim::peer_wire::{Hello, Msg};
 use crate::sim::scripted::tracker::TRACKER_PORT;
@@ -67,7 +68,8 @@ impl Watched {
         to: SocketAddr,
         data: &[u8],
     ) -> Result<(), String> {
-        if !self.is_known_to_be_private() || [own_port, to.port()].contains(&TRACKER_PORT) {
+        let is_to_whom_it_may = [own_port, to.port()].contains(&TRACKER_PORT) || is_utp(data);
+        if !self.is_known_to_be_private() || is_to_whom_it_may {
             return Ok(());
         }
         let names = [Some(self.content.infohash()), self.content.short_v2()];

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use bitswarm_core::config::{Choking, Config, DhtConfig, RateLimits};
+use bitswarm_core::config::{Choking, Config, DhtConfig, RateLimits, Transports};
 use bitswarm_core::metainfo::Magnet;
 use bitswarm_core::time::Duration;
 
@@ -40,10 +40,12 @@ impl Storm {
     pub(super) fn config(&self) -> impl FnOnce(&mut Config) + use<> {
         let (small, limit) = (self.options.small_bounds > 0, self.options.limit);
         let slots = self.options.slots as usize;
+        let transports = Transports { tcp: self.options.utp < 2, utp: self.options.utp > 0 };
         let private = self.options.private > 0;
         let dht = self.dht_node.map(|host| dht_config(Some(self.world.addr(host))));
         move |config| {
             config.dht = dht;
+            config.transports = transports;
             config.local_discovery = private;
             if limit > 0 {
                 let limit = Some(limit);

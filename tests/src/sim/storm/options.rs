@@ -121,6 +121,8 @@ options! {
     private >= 0,
     /// Most milliseconds until an engine is told that what it sent has left; 0: it is told at once.
     sent_late_ms >= 0,
+    /// Whether engines speak uTP: 0 not, 1 beside TCP, 2 instead of it.
+    utp >= 0,
 }
 
 impl Options {
@@ -173,6 +175,7 @@ impl Options {
         options.draw_protocol(&mut Dice::new(seed, "protocol"));
         options.draw_privacy(&mut Dice::new(seed, "privacy"));
         options.draw_completion(&mut Dice::new(seed, "completion"));
+        options.draw_transports(&mut Dice::new(seed, "transports"));
         options
     }
 
@@ -188,6 +191,14 @@ impl Options {
     /// From a stream of its own, as above.
     fn draw_completion(&mut self, dice: &mut Dice) {
         self.sent_late_ms = if dice.chance(250) { 1 << dice.between(0..=11) } else { 0 };
+    }
+
+    /// From a stream of its own, as above. Scripted peers speak TCP.
+    fn draw_transports(&mut self, dice: &mut Dice) {
+        self.utp = flag(dice, 500);
+        if self.utp > 0 && self.scripts + self.hostiles == 0 {
+            self.utp += flag(dice, 600);
+        }
     }
 
     /// From a stream of its own, and mostly v1, so that old seeds keep what they drew.
