@@ -27,7 +27,7 @@ pub(crate) struct PeerDownload {
     pub(crate) early: EarlyPieces,
     pub(crate) has: Bitfield,
     /// Whether a bitfield, have-all, have-none or have has come: no bitfield may follow.
-    pub(crate) told_pieces: bool,
+    pub(crate) has_announced: bool,
     /// What the peer said of all pieces at once.
     pub(crate) whole_claims: WholeClaims,
     /// Whether the picker counts the peer as a seed, but for pieces it lacks, rather than piece by piece.
@@ -61,7 +61,7 @@ impl PeerDownload {
             peer_choking: true,
             early: EarlyPieces::new(config.bounds.metadata_bytes),
             has: Bitfield::new(pieces.unwrap_or(0)),
-            told_pieces: false,
+            has_announced: false,
             whole_claims: WholeClaims::default(),
             counted_as_seed: false,
             interesting: 0,
@@ -79,7 +79,7 @@ impl PeerDownload {
 
     /// Whether the peer has every piece.
     pub(crate) fn has_everything(&self) -> bool {
-        self.told_pieces && self.has.is_all()
+        self.has_announced && self.has.is_all()
     }
 
     /// Whether a wanted piece could be requested now, were the connection open.

@@ -37,6 +37,11 @@ impl Asks {
         self.queue.push_back((id, ask));
     }
 
+    /// The same for several.
+    pub(crate) fn extend(&mut self, asks: impl IntoIterator<Item = (TorrentId, Ask)>) {
+        self.queue.extend(asks);
+    }
+
     /// An input concerned a torrent.
     pub(crate) fn settle(&mut self, id: TorrentId) {
         if self.queue.back() != Some(&(id, Ask::Settle)) {

@@ -23,13 +23,13 @@ use crate::action::Action;
 use crate::config::Config;
 use crate::deadline::TimerKey;
 use crate::disk::DiskRequest;
-use crate::id::{ConnId, OpId, Slab, StoreId, TorrentId};
+use crate::id::{ConnId, OpId, Slab, TorrentId};
 use crate::map::HashKeys;
 use crate::notice::{Notice, TorrentNotice};
 use crate::outbox::Outbox;
 use crate::packet::Packet;
 use crate::random::{PolicyRng, SecretRng};
-use crate::session::asks::{Ask, Asks};
+use crate::session::asks::Asks;
 use crate::session::bans::Bans;
 use crate::session::budgets::{Budgets, Queues};
 use crate::session::dht_link::DhtLink;
@@ -37,7 +37,7 @@ use crate::session::op::OpOwner;
 use crate::session::own::OwnIdentity;
 use crate::session::quotas::Quotas;
 use crate::session::rates::RateGate;
-use crate::session::similar_files::{FileKey, FilePlace, SimilarFiles};
+use crate::session::similar_files::SimilarFiles;
 use crate::session::writers::Writers;
 use crate::time::{Instant, UnixTime};
 use crate::timer::{TimerId, TimerWheel};
@@ -207,21 +207,6 @@ impl Session {
 
     // Files that several torrents have.
 
-    /// A torrent has a file whole: others that lack it look for it.
-    pub(crate) fn add_whole_file(&mut self, key: FileKey, place: FilePlace) {
-        for id in self.files.similar.add(key, place) {
-            self.asks.push(id, Ask::LookForFiles);
-        }
-    }
-
-    /// No file with one of these `keys` is to be expected of a store any more: torrents that waited for
-    /// it copy what there is.
-    pub(crate) fn expect_no_files(&mut self, keys: impl Iterator<Item = FileKey>, store: StoreId) {
-        for id in self.files.similar.settle(keys, store) {
-            self.asks.push(id, Ask::CopyFiles);
-        }
-    }
-
     // Rate limits.
 
     /// Sets or clears a timer.
@@ -246,6 +231,11 @@ impl Session {
             self.transport().resume_reading(id, ReadPause::Rate);
         }
         self.arm(self.download.timer, self.download.next_at(self.now));
+    }
+
+    /// Whether peers are told that we have a DHT node (BEP 5, `port` message).
+    pub(crate) fn offers_dht_node(&self) -> bool {
+        self.dht.is_announced && self.sockets.any_listen_port().is_some()
     }
 
     /// Whether another outgoing peer connection may be opened.

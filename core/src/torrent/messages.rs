@@ -1,18 +1,35 @@
-//! Bytes of a peer come in: each message goes to the part of the torrent that it concerns.
+//! Between a torrent's machines and the wire of a peer: bytes come in, and each message goes to the
+//! machine that it concerns; handshakes (BEP 3, BEP 10), and what peers have.
+//!
+//! A hybrid torrent has two infohashes (BEP 52, "upgrade path"). We dial with that of v1 and say
+//! that we know v2 as well; a peer that we dial answers with that of v2 if both know it. Peers that
+//! are known to be in the swarm of v2 are dialled with its infohash; a peer that hangs up on one is
+//! tried with the other, since a magnet link may have told it no more than that.
+
+use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
 use crate::bitfield::Bitfield;
 use crate::extension::dont_have;
+use crate::family::Family;
 use crate::id::ConnId;
 use crate::peer::claims::WholeClaim;
-use crate::peer::{Backlog, PeerSlot, Phase};
+use crate::peer::{Backlog, Peer, PeerSlot, Phase};
+use crate::piece::PieceIndex;
+use crate::reach::{Namer, may_dial};
 use crate::session::Session;
+use crate::session::asks::Ask;
 use crate::torrent::Torrent;
 use crate::torrent::swarm::Ended;
 use crate::transport::ReadPause;
-use crate::wire::extension::{Extension, ExtensionHandshake};
+use crate::wire::extension::{Extension, ExtensionHandshake, ExtensionIds};
+use crate::wire::handshake::{Handshake, Reserved};
+use crate::wire::message::id;
 use crate::wire::{Message, Violation};
+
+/// What we offer.
+const OURS: Reserved = Reserved::NONE.with_fast().with_extension();
 
 impl Torrent {
     /// Bytes of a peer have come.
@@ -30,10 +47,10 @@ impl Torrent {
         let len = data.len();
         if let Phase::Handshaking(decoder) = &mut peer.wire.phase {
             if let Err(violation) = decoder.push(&mut data) {
-                return self.violated(session, slot, violation);
+                return self.disconnect_for(session, slot, violation);
             }
             let Some(handshake) = decoder.handshake() else { return };
-            if !self.shake_hands(session, slot, handshake) {
+            if !self.handle_handshake(session, slot, handshake) {
                 return;
             }
         }
@@ -44,12 +61,12 @@ impl Torrent {
             let message = match peer.wire.decoder.next_message() {
                 Ok(Some(message)) => message,
                 Ok(None) => break,
-                Err(violation) => return self.violated(session, slot, violation),
+                Err(violation) => return self.disconnect_for(session, slot, violation),
             };
             if let Err(violation) = self.handle_message(session, slot, message)
                 && !self.forgives(session, slot, violation)
             {
-                return self.violated(session, slot, violation);
+                return self.disconnect_for(session, slot, violation);
             }
         }
         let half_messages = &mut session.budgets.half_messages;
@@ -83,7 +100,7 @@ impl Torrent {
         self.flush_outbox(session, slot);
     }
 
-    /// Has waiting messages sent, and minds the bounds of a peer that does not read.
+    /// Has waiting messages sent, within the bounds of a peer that does not read.
     pub(super) fn flush_outbox(&mut self, session: &mut Session, slot: PeerSlot) {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         let conn = peer.wire.conn;
@@ -106,7 +123,11 @@ impl Torrent {
         match message {
             Message::KeepAlive => Ok(()),
             Message::Choke => {
-                self.choked_by(session, slot);
+                if let Some(peer) = self.swarm.peers.get_mut(slot)
+                    && self.download.choked(slot.into(), &mut peer.download, peer.wire.fast)
+                {
+                    self.fill_pipelines(session, None);
+                }
                 Ok(())
             }
             Message::Unchoke => {
@@ -125,7 +146,7 @@ impl Torrent {
             }
             Message::Have(piece) => self.peer_has(session, slot, piece),
             Message::Bitfield(bytes) if self.content.is_none() => {
-                self.early(slot, |early| early.bitfield(&bytes))
+                self.swarm.early(slot, |early| early.bitfield(&bytes))
             }
             Message::Bitfield(bytes) => {
                 let field = Bitfield::from_bytes(&bytes, self.pieces())
@@ -168,7 +189,7 @@ impl Torrent {
                 Ok(())
             }
             Message::Extended { id: ExtensionHandshake::ID, payload } => {
-                self.extended(session, slot, &payload)
+                self.handle_extended_handshake(session, slot, &payload)
             }
             Message::Extended { id, payload } if id == Extension::Metadata.our_id() => {
                 self.metadata_message(session, slot, &payload)
@@ -181,7 +202,10 @@ impl Torrent {
             }
             Message::Port(port) => {
                 if let Some(peer) = self.swarm.peers.get(slot) {
-                    self.peer_has_node(session, peer.wire.remote, port);
+                    let node = SocketAddr::new(peer.wire.remote.ip(), port);
+                    if self.discovery_allowed() && may_dial(node, Namer::Itself) {
+                        session.asks.push(self.id, Ask::MeetNode(Box::new(node)));
+                    }
                 }
                 Ok(())
             }
@@ -195,14 +219,6 @@ impl Torrent {
         }
     }
 
-    /// That a connection is of v2, on which alone there are messages about hashes.
-    pub(super) fn require_v2(&self, slot: PeerSlot, id: u8) -> Result<(), Violation> {
-        match self.swarm.peers.get(slot) {
-            Some(peer) if !peer.wire.of_v2 => Err(Violation::V2NotNegotiated { id }),
-            _ => Ok(()),
-        }
-    }
-
     /// Whether a message is left out and the peer stays.
     fn forgives(&mut self, session: &mut Session, slot: PeerSlot, violation: Violation) -> bool {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return false };
@@ -211,5 +227,267 @@ impl Torrent {
             session.notify_violation(self.id, peer.wire.remote, violation, false);
         }
         forgives
+    }
+
+    // Handshakes.
+
+    /// Says who we are, to a peer whose first bytes, if it dialled us, are known.
+    pub(super) fn send_handshake(&mut self, session: &mut Session, slot: PeerSlot) {
+        let mut reserved = OURS;
+        if self.discovery_allowed() && session.offers_dht_node() {
+            reserved = reserved.with_dht();
+        }
+        if self.identity.offers_v2(self.content.is_some()) {
+            reserved = reserved.with_v2();
+        }
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
+        let head = match &peer.wire.phase {
+            Phase::Handshaking(theirs) => theirs.head(),
+            _ => None,
+        };
+        let by_v2 = match head {
+            Some((theirs, infohash)) => theirs.v2() || self.identity.is_v2(infohash),
+            None => self.swarm.addresses.is_of_v2(peer.wire.remote),
+        };
+        let infohash = self.identity.for_handshake(by_v2);
+        peer.wire.of_v2 = self.identity.is_v2(infohash);
+        let handshake = Handshake { reserved, infohash, peer_id: session.own.peer_id };
+        peer.wire.outbox.put(&handshake.encode());
+        session.transport().ask_send(peer.wire.conn);
+    }
+
+    /// A peer's handshake is complete; whether the connection goes on.
+    fn handle_handshake(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        theirs: Handshake,
+    ) -> bool {
+        let now = session.now;
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return false };
+        let (conn, remote, incoming) = (peer.wire.conn, peer.wire.remote, peer.wire.incoming);
+        let of_v2 = self.identity.is_v2(theirs.infohash);
+        if !self.identity.matches(theirs.infohash) {
+            if !incoming {
+                self.identity.answered_by_another();
+            }
+            self.drop_peer(session, slot, Ended::Failed);
+            return false;
+        }
+        if theirs.peer_id == session.own.peer_id {
+            // The end that connected closes: it knows then which address is our own. The other
+            // must live until its handshake has told that.
+            if !incoming {
+                self.swarm.addresses.add_own(remote);
+                self.drop_peer(session, slot, Ended::Failed);
+            }
+            return false;
+        }
+        if let Some(crossed) = self.swarm.crossed(slot, theirs.peer_id, session.own.peer_id, now) {
+            let listens_at =
+                self.swarm.peers.get(crossed.loser).and_then(|peer| peer.wire.listens_at);
+            self.drop_peer(session, crossed.loser, Ended::Useless);
+            self.swarm.stays(crossed.winner, listens_at, now);
+            if crossed.loser == slot {
+                return false;
+            }
+        }
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return false };
+        peer.wire.of_v2 |= of_v2;
+        peer.handle_handshake(&theirs, OURS);
+        let have = self.content.is_some().then(|| self.download.picker.have());
+        peer.send_bitfield(have);
+        self.download.source_here(&peer.download);
+        self.swarm.opened(slot, now);
+        self.send_extended_handshake(session, slot);
+        if theirs.reserved.dht()
+            && self.discovery_allowed()
+            && session.offers_dht_node()
+            && let Some(port) = session.sockets.listen_port(Family::of(remote.ip()))
+            && let Some(peer) = self.swarm.peers.get_mut(slot)
+        {
+            peer.send(Message::Port(port));
+        }
+        let deadline = now + session.config.timeouts.keep_alive;
+        session.transport().set_deadline(conn, deadline);
+        true
+    }
+
+    /// Sends what we understand, and what is to be known of us (BEP 10).
+    pub(super) fn send_extended_handshake(&mut self, session: &Session, slot: PeerSlot) {
+        let mut ids = ExtensionIds::ours(&Extension::ALL);
+        if !self.exchanges_peers(session) {
+            // What is off is named too: it may have been on before.
+            ids.turn_off(Extension::PeerExchange);
+        }
+        let upload_only = self.is_finished();
+        let info = self.metainfo().map(|metainfo| metainfo.info_bytes().len());
+        let Some(peer) = self.swarm.peers.get_mut(slot).filter(|peer| peer.wire.extended) else {
+            return;
+        };
+        let ours = ExtensionHandshake {
+            ids,
+            metadata_size: info.and_then(|len| u32::try_from(len).ok()),
+            client: Some(session.config.client_name.clone()),
+            port: session.sockets.listen_port(Family::of(peer.wire.remote.ip())),
+            max_requests: u32::try_from(session.config.bounds.peer_requests).ok(),
+            your_ip: Some(peer.wire.remote.ip()),
+            upload_only: Some(upload_only),
+            ..ExtensionHandshake::default()
+        };
+        peer.send(Message::Extended { id: ExtensionHandshake::ID, payload: ours.encode() });
+    }
+
+    /// A peer says what it understands (BEP 10).
+    fn handle_extended_handshake(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        payload: &[u8],
+    ) -> Result<(), Violation> {
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
+        let theirs = ExtensionHandshake::decode(payload)?;
+        let metadata_size = theirs.metadata_size;
+        if let Some(addr) = peer.handle_extended_handshake(theirs) {
+            self.swarm.addresses.connected(addr, session.now);
+        }
+        self.metadata_offered(session, slot, metadata_size);
+        self.layers_offered(session, slot);
+        self.send_pex_soon(session);
+        self.disconnect_if_both_seeds(session, slot);
+        Ok(())
+    }
+
+    // What a peer has, and whether that interests us.
+
+    fn peer_has(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        piece: PieceIndex,
+    ) -> Result<(), Violation> {
+        let Some(content) = &self.content else {
+            return self.swarm.early(slot, |early| early.have(piece));
+        };
+        if !content.geometry().contains(piece) {
+            return Err(Violation::PieceOutOfRange { id: id::HAVE, piece });
+        }
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
+        if !self.download.has_piece(slot.into(), &mut peer.download, piece) {
+            return Ok(());
+        }
+        peer.upload.allowed_by_us.retain(|allowed| *allowed != piece);
+        let everything = peer.download.has.is_all();
+        let addr = peer.wire.listens_at;
+        self.swarm.update_interest(slot, self.is_active() && !self.is_finished());
+        self.suggest(slot);
+        self.layers_offered(session, slot);
+        if everything {
+            if let Some(addr) = addr {
+                self.swarm.addresses.set_seed(addr, true);
+            }
+            self.disconnect_if_both_seeds(session, slot);
+        }
+        Ok(())
+    }
+
+    /// A peer no longer has a piece (BEP 54).
+    fn peer_lost(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        piece: PieceIndex,
+    ) -> Result<(), Violation> {
+        let Some(content) = &self.content else {
+            return self.swarm.early(slot, |early| {
+                early.lost(piece);
+                Ok(())
+            });
+        };
+        if !content.geometry().contains(piece) {
+            return Err(Violation::PieceOutOfRange { id: id::EXTENDED, piece });
+        }
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
+        if !peer.download.has.has(piece) {
+            return Ok(());
+        }
+        if peer.download.has.is_all()
+            && let Some(addr) = peer.wire.listens_at
+        {
+            self.swarm.addresses.set_seed(addr, false);
+        }
+        let answers_all = peer.wire.fast;
+        let free = self.download.lost_piece(slot.into(), &mut peer.download, piece, answers_all);
+        self.swarm.update_interest(slot, self.is_active() && !self.is_finished());
+        if free {
+            self.fill_pipelines(session, Some(slot));
+        }
+        Ok(())
+    }
+
+    /// A peer has everything, or nothing.
+    fn peer_has_whole(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        claim: WholeClaim,
+    ) -> Result<(), Violation> {
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
+        if !peer.download.whole_claims.make(claim) {
+            return Ok(());
+        }
+        if self.content.is_none() {
+            match claim {
+                WholeClaim::All => peer.download.early.all(),
+                WholeClaim::None => peer.download.early.none(),
+            }
+            return Ok(());
+        }
+        let pieces = self.pieces();
+        let has = match claim {
+            WholeClaim::All => Bitfield::full(pieces),
+            WholeClaim::None => Bitfield::new(pieces),
+        };
+        self.peer_pieces(session, slot, has)
+    }
+
+    pub(super) fn peer_pieces(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        field: Bitfield,
+    ) -> Result<(), Violation> {
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
+        // BEP 3 has it only as the first message; aria2 sends another instead of many haves.
+        let is_news = !peer.download.has_announced;
+        if field.is_all()
+            && let Some(addr) = peer.wire.listens_at
+        {
+            self.swarm.addresses.set_seed(addr, true);
+        }
+        let free = self.download.has_pieces(slot.into(), &mut peer.download, field);
+        self.swarm.update_interest(slot, self.is_active() && !self.is_finished());
+        if is_news {
+            self.begin_suggesting();
+            // A lone seed has better to do than to send the same pieces to every newcomer.
+            if !self.upload.suggestions.has_some()
+                && let Some(peer) = self.swarm.peers.get_mut(slot)
+            {
+                peer.offer_allowed_fast(self.identity.primary(), self.download.picker.have());
+            }
+        }
+        self.layers_offered(session, slot);
+        if free {
+            self.fill_pipelines(session, Some(slot));
+        }
+        self.disconnect_if_both_seeds(session, slot);
+        Ok(())
+    }
+
+    /// Two that have everything have nothing to say to each other.
+    pub(super) fn disconnect_if_both_seeds(&mut self, session: &mut Session, slot: PeerSlot) {
+        if self.is_finished() && self.swarm.peers.get(slot).is_some_and(Peer::is_seed) {
+            self.drop_peer(session, slot, Ended::Useless);
+        }
     }
 }

@@ -10,12 +10,12 @@
 //! | `metadata` | from a magnet link to what the torrent is; the same for others |
 //! | `lifecycle` | its phase, pause, the farewell |
 //! | `disk` | the way to running, what may be written, saving, a disk that fails |
+//! | `files` | requests to the disk and their completions: between `disk`, the other machines and the session |
 //! | `announcing` | trackers and the DHT are told, and tell of peers |
 //! | `swarm` | which peers are connected and kept, which addresses are known, peer exchange |
 //! | `peers` | peers come and go: between `swarm` and the connections |
-//! | `handshake` | the first words of a connection |
-//! | `messages` | a peer's bytes become messages, each for a part below |
-//! | `peer_pieces` | what peers have, and whether it interests us |
+//! | `messages` | handshakes and messages: between the wire of a peer and the machines |
+//! | `learning` | between `metadata`, peers and the disk |
 //! | `download` | which blocks to request of which source, what becomes of blocks and pieces |
 //! | `transfer` | requests out, blocks in, pieces to disk: between `download`, peers and files |
 //! | `similar` | files that another torrent has whole, or gets whole meanwhile |
@@ -34,14 +34,14 @@ mod bottleneck;
 mod content;
 mod disk;
 mod download;
-mod handshake;
+mod files;
 mod identity;
 mod lazy;
+mod learning;
 mod lifecycle;
 mod messages;
 pub mod metadata;
 pub mod options;
-mod peer_pieces;
 mod peers;
 pub(crate) mod selection;
 mod serve;
@@ -66,13 +66,15 @@ use crate::picker::Picker;
 use crate::piece::{Geometry, InfoHash, PieceIndex};
 use crate::random::PolicyRng;
 use crate::session::Session;
+use crate::session::asks::Ask;
 use crate::session::op::TorrentOp;
 use crate::time::{Duration, Instant};
 use crate::timer::TimerId;
 use crate::torrent::announcing::Announcing;
+use crate::torrent::announcing::dht::nodes_to_meet;
 use crate::torrent::bottleneck::{Facts, bottleneck};
 use crate::torrent::content::{Choices, Content};
-use crate::torrent::disk::Files;
+use crate::torrent::disk::{Files, Step};
 use crate::torrent::download::Download;
 use crate::torrent::identity::Identity;
 use crate::torrent::lifecycle::{Lifecycle, Phase, Removal};
@@ -158,7 +160,13 @@ impl Torrent {
         if let Some(metainfo) = metainfo {
             torrent.announcing.trackers.add(metainfo.trackers(), NamedBy::Torrent, session.now);
             torrent.adopt(metainfo);
-            torrent.meet_named_nodes(session);
+            if let Some(content) = torrent.content.as_ref().filter(|_| torrent.discovery_allowed())
+            {
+                let nodes = nodes_to_meet(content.metainfo.nodes(), &mut torrent.policy);
+                for node in nodes {
+                    session.asks.push(id, Ask::LookUpNode(Box::new(node)));
+                }
+            }
         }
         if let Some(magnet) = torrent.acquisition.magnet().cloned() {
             torrent.take_hints(session, &magnet);
@@ -310,7 +318,8 @@ impl Torrent {
         or_at(self.upload.choking.look_at());
         or_at(self.announce_due_at(session));
         or_at(self.dht_due_at(session));
-        or_at(self.save_due_at(session));
+        let interval = session.config.resume_interval;
+        or_at(self.files.saving.due_at(self.life.phase(), interval));
         or_at(self.files.retry.due_at());
         or_at(self.connect_due_at(session));
         or_at(self.acquisition.due_at(session.now));
@@ -332,11 +341,13 @@ impl Torrent {
         if self.upload.choking.look_at().is_some_and(|at| at <= now) {
             self.look_at_slots(session);
         }
-        if self.save_due_at(session).is_some_and(|at| at <= now) {
-            self.begin_save(session);
+        let save_at = self.files.saving.due_at(self.life.phase(), session.config.resume_interval);
+        if save_at.is_some_and(|at| at <= now) {
+            self.perform(session, [Step::Save]);
         }
         if self.files.retry.due_at().is_some_and(|at| at <= now) {
-            self.probe_disk(session);
+            let step = self.files.probe(self.life.phase());
+            self.perform(session, step);
         }
         if self.swarm.pex_at().is_some_and(|at| at <= now) {
             self.send_pex(session);
@@ -403,7 +414,13 @@ impl Torrent {
             // What was learnt while it was to learn no more than the metadata.
             Phase::Metadata if self.is_fetching_metadata() => self.open_for_peers(session),
             Phase::Metadata if self.content.is_some() => self.find_resume_data(session),
-            Phase::Refused => self.look_again(session),
+            Phase::Refused => {
+                // Perhaps the user has made room.
+                self.files.retry.clear();
+                self.life.enter(Phase::Opening);
+                self.shared_files().expect(&mut session.files.similar);
+                self.disk(session, TorrentOp::Open, DiskRequest::Look { store: self.store });
+            }
             _ => {}
         }
     }
@@ -449,7 +466,13 @@ impl Torrent {
     /// Leaves everybody who knows of it: peers, trackers, the DHT.
     fn fall_silent(&mut self, session: &mut Session) {
         self.drop_all_peers(session);
-        self.stop_announcing(session);
+        let left = self.announcing.leave(session.now);
+        if left.trackers {
+            session.asks.push(self.id, Ask::EndAnnounces);
+        }
+        if let Some(request) = left.lookup {
+            session.asks.push(self.id, Ask::EndRequest(request));
+        }
     }
 
     /// Whether the check of this torrent has more to hash.

@@ -2,21 +2,32 @@
 //! farewell; and peer exchange (BEP 11) and local discovery (BEP 14), nothing of it for a private
 //! torrent ([`Torrent::discovery_allowed`]).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::action::Close;
-use crate::event::NetError;
+use crate::dht::{Announce, DhtRequest, DhtRequestId, DhtResult, NodeId};
+use crate::event::{NetError, ResolveError};
+use crate::family::Family;
 use crate::id::{ConnId, Id};
 use crate::notice::TorrentNotice;
 use crate::peer::{Peer, PeerSlot, PeerWire, Phase};
 use crate::peer_source::PeerSource;
-use crate::piece::InfoHash;
+use crate::piece::{BLOCK_LEN, InfoHash};
+use crate::reach::{Namer, may_name};
 use crate::session::Session;
+use crate::session::asks::Ask;
 use crate::session::bans::BanReason;
+use crate::session::op::{NamedPeer, OpOwner};
 use crate::session::shares::Taken;
 use crate::time::Instant;
 use crate::torrent::Torrent;
+use crate::torrent::announcing::dht;
+use crate::torrent::announcing::trackers::{self, names_to_look_up};
 use crate::torrent::swarm::Ended;
+use crate::torrent::swarm::peer_list::Added;
+use crate::tracker::AnnounceRequest;
+use crate::tracker::announce_job::{AnnounceJob, AnnounceResult};
+use crate::tracker::list::TrackerKey;
 use crate::transport::{AFTER_TIMEOUT, Role};
 use crate::wire::handshake::HandshakeDecoder;
 use crate::wire::{Message, Violation};
@@ -133,7 +144,12 @@ impl Torrent {
     // Farewell.
 
     /// A peer broke the protocol.
-    pub(super) fn violated(&mut self, session: &mut Session, slot: PeerSlot, violation: Violation) {
+    pub(super) fn disconnect_for(
+        &mut self,
+        session: &mut Session,
+        slot: PeerSlot,
+        violation: Violation,
+    ) {
         let how = match violation {
             Violation::UnrequestedBlock(_) => Ended::Wasteful,
             _ => Ended::Misbehaved,
@@ -254,7 +270,9 @@ impl Torrent {
             peer.wire.last_spoke = now;
             session.transport().ask_send(conn);
         }
-        self.handle_late_requests(session, slot, reading);
+        if self.download.overdue(now, slot.into(), &mut peer.download, reading) {
+            self.fill_pipelines(session, None);
+        }
         let Some(peer) = self.swarm.peers.get(slot) else { return };
         let keep_alive_at = peer.wire.last_spoke + timeouts.keep_alive;
         let silent_at = silent_since + timeouts.silence;
@@ -334,7 +352,182 @@ impl Torrent {
         for slot in self.swarm.discovered() {
             self.drop_peer(session, slot, Ended::Normal);
         }
-        self.leave_dht(session);
+        if let Some(request) = self.announcing.dht.leave() {
+            session.asks.push(self.id, Ask::EndRequest(request));
+        }
         self.swarm.forget_discovered();
+    }
+
+    // How it is made known, and peers that are found.
+
+    /// When the next announce is due. None is before it is known where peers reach us.
+    pub(super) fn announce_due_at(&self, session: &Session) -> Option<Instant> {
+        session.sockets.are_listeners_known().then(|| self.announcing.trackers.due_at())?
+    }
+
+    /// The next announce that is due.
+    pub(crate) fn next_announce(&mut self, session: &mut Session) -> Option<AnnounceJob> {
+        if let Some(second) = self.announcing.trackers.take_second() {
+            return Some(second);
+        }
+        self.announce_due_at(session).filter(|&at| at <= session.now)?;
+        let standing = trackers::Standing {
+            fetches: self.is_downloading() || self.is_fetching_metadata(),
+            peers: self.swarm.peers.len(),
+            is_partial_seed: self.is_partial_seed(),
+            families: session.sockets.families(),
+            other: self.identity.other(),
+        };
+        let totals = self.traffic.totals();
+        let (content, have) = (&self.content, self.download.picker.have());
+        self.announcing.trackers.next(session.now, standing, |announce| AnnounceRequest {
+            infohash: self.identity.primary(),
+            peer_id: session.own.peer_id,
+            port: session.sockets.listen_port(announce.family).unwrap_or(0),
+            uploaded: totals.uploaded,
+            downloaded: totals.downloaded,
+            // Not known, but not 0: that would be a seed.
+            left: content.as_ref().map_or(BLOCK_LEN.into(), |content| content.bytes_missing(have)),
+            event: None,
+            numwant: None,
+            key: session.own.announce_key,
+            tracker_id: None,
+            ip: None,
+            compact: true,
+        })
+    }
+
+    /// An announce, with either infohash, is on its way to this tracker.
+    pub(crate) fn announce_sent(&mut self, tracker: TrackerKey) {
+        self.announcing.trackers.sent(tracker);
+    }
+
+    /// A tracker answered, or did not.
+    pub(crate) fn announced(
+        &mut self,
+        session: &mut Session,
+        tracker: TrackerKey,
+        infohash: InfoHash,
+        result: AnnounceResult,
+    ) {
+        let is_primary = infohash == self.identity.primary();
+        let heard = self.announcing.answered(session.now, tracker, is_primary, result);
+        if heard.is_answer {
+            if is_primary {
+                // Our network is there.
+                self.swarm.addresses.recall_unreachable(session.now);
+            }
+            self.found_peers(session, infohash, PeerSource::Tracker, &heard.peers);
+        }
+        if let Some(ip) = heard.external_ip {
+            self.learn_address(session, ip);
+        }
+        if heard.is_answer && self.welcomes_peers() {
+            let namer = heard.tracker.map_or(Namer::Torrent, Namer::Tracker);
+            for (host, port) in names_to_look_up(heard.named_peers, &mut self.policy) {
+                let peer = NamedPeer { port, source: PeerSource::Tracker, namer, infohash };
+                session.resolve(OpOwner::Peer(self.id, peer), &host);
+            }
+        }
+        if let Some(notice) = heard.notice {
+            session.notify(self.id, notice);
+        }
+        if is_primary && !heard.is_late {
+            self.end_if_idle(session);
+        }
+    }
+
+    /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).
+    pub(crate) fn learn_address(&mut self, session: &mut Session, ip: IpAddr) {
+        if session.own.learn_address(ip) {
+            session.notify(self.id, TorrentNotice::ExternalAddress { ip });
+        }
+        let ours = session.own.external().map(|ip| {
+            let port = session.sockets.listen_port(Family::of(ip)).unwrap_or(0);
+            SocketAddr::new(ip, port)
+        });
+        let ours: Vec<SocketAddr> = ours.collect();
+        self.swarm.addresses.set_external(&ours);
+    }
+
+    /// Peers were found that know the torrent by this infohash.
+    pub(super) fn found_peers(
+        &mut self,
+        session: &mut Session,
+        infohash: InfoHash,
+        source: PeerSource,
+        peers: &[SocketAddr],
+    ) {
+        let of_v2 = self.identity.is_hybrid() && self.identity.is_v2(infohash);
+        for &peer in peers {
+            // A peer that knows both is dialled with that of v1, and tells (BEP 52, "upgrade path").
+            if self.swarm.addresses.add(peer, source, session.now) == Added::New {
+                self.swarm.addresses.set_of_v2(peer, of_v2);
+            }
+        }
+        session.queues.push_connects(self.id);
+    }
+
+    /// A peer's name was looked up.
+    pub(crate) fn peer_resolved(
+        &mut self,
+        session: &mut Session,
+        peer: NamedPeer,
+        result: Result<Vec<IpAddr>, ResolveError>,
+    ) {
+        let NamedPeer { port, source, namer, infohash } = peer;
+        let addrs = result.unwrap_or_default().into_iter().filter(|ip| may_name(*ip, namer));
+        let peers: Vec<SocketAddr> = addrs.map(|ip| SocketAddr::new(ip, port)).collect();
+        self.found_peers(session, infohash, source, &peers);
+    }
+
+    /// When it is to be looked for again.
+    pub(super) fn dht_due_at(&self, session: &Session) -> Option<Instant> {
+        let usable = session.dht.ready && self.discovery_allowed() && self.welcomes_peers();
+        if usable { self.announcing.dht.due_at(session.now, session.dht.growth) } else { None }
+    }
+
+    /// What to look for, if that is due.
+    pub(crate) fn next_dht_request(&mut self, session: &Session) -> Option<DhtRequest> {
+        self.dht_due_at(session).filter(|at| *at <= session.now)?;
+        // Who wants nothing more looks for nobody who does not either; but it is no seed.
+        let (done, seed) = (self.is_finished(), self.has_everything());
+        // Where the families have different ports, each is that of our datagrams there.
+        let port = session.sockets.any_listen_port().filter(|_| session.sockets.has_one_port());
+        Some(DhtRequest::Peers {
+            infohash: NodeId::from(
+                self.announcing.looked_for(self.identity.primary(), self.identity.other()),
+            ),
+            no_seeds: done,
+            announce: Some(Announce { port, seed }),
+            enough: None,
+        })
+    }
+
+    /// The lookup is under way; or it is not, since there are too many.
+    pub(crate) fn dht_requested(&mut self, session: &Session, request: Option<DhtRequestId>) {
+        self.announcing.dht.began(session.now, session.dht.growth, request);
+    }
+
+    /// The DHT knows peers.
+    pub(crate) fn dht_peers(&mut self, session: &mut Session, peers: &[SocketAddr]) {
+        self.announcing.dht.found(peers.len());
+        let (primary, other) = (self.identity.primary(), self.identity.other());
+        let infohash = self.announcing.looked_for(primary, other);
+        self.found_peers(session, infohash, PeerSource::Dht, peers);
+    }
+
+    /// The lookup is done.
+    pub(crate) fn dht_done(&mut self, session: &mut Session, result: &DhtResult) {
+        let standing = dht::Standing {
+            is_hybrid: self.identity.other().is_some(),
+            peers: self.swarm.peers.len(),
+            is_finished: self.is_finished(),
+        };
+        let (now, rng) = (session.now, &mut self.policy);
+        if let Some(found) = self.announcing.dht.done(now, result.stored, standing, rng) {
+            let dht::Found { peers, stored } = found;
+            session.notify(self.id, TorrentNotice::DhtAnswered { peers, stored });
+        }
     }
 }

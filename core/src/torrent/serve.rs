@@ -142,7 +142,9 @@ impl Torrent {
             Err(error) => {
                 self.read_failed(session, slot, run);
                 if error.kind != DiskErrorKind::UnknownStore {
-                    self.piece_unreadable(session, run.piece, *error);
+                    self.files.retry.read_failed(run.piece);
+                    let step = self.files.part_unreadable(session.now, *error);
+                    self.perform(session, step);
                 }
             }
         }
@@ -278,7 +280,7 @@ impl Torrent {
     /// Unchokes a peer at once if a slot is free: nothing waits for a tick.
     fn unchoke_if_free(&mut self, session: &mut Session, slot: PeerSlot) {
         if !self.is_active()
-            || self.cannot_read()
+            || self.files.retry.cannot_read()
             || !choke::may_unchoke_at_once(self.swarm.slots_used(), session.config.choking.slots)
         {
             return;
@@ -355,7 +357,7 @@ impl Torrent {
         let snapshot = self.choke_snapshots(now);
         let situation = Situation {
             is_seeding: self.is_finished(),
-            cannot_read: self.cannot_read(),
+            cannot_read: self.files.retry.cannot_read(),
             piece_len: self.content.as_ref().map_or(0, |known| known.geometry().piece_len()),
             is_any_interested: self.swarm.is_any_interested(),
         };
@@ -372,11 +374,6 @@ impl Torrent {
         }
     }
 
-    /// Whether the disk does not give what we have.
-    pub(super) fn cannot_read(&self) -> bool {
-        self.files.retry.cannot_read()
-    }
-
     // Hashes.
 
     /// A peer asks for hashes.
@@ -386,7 +383,7 @@ impl Torrent {
         slot: PeerSlot,
         request: HashRequest,
     ) -> Result<(), Violation> {
-        self.require_v2(slot, id::HASH_REQUEST)?;
+        self.swarm.require_v2(slot, id::HASH_REQUEST)?;
         let HashRequest { root, range } = &request;
         let content = self.content.as_ref();
         let trees = self.upload.hash_trees.make();
@@ -420,9 +417,14 @@ impl Torrent {
         slot: PeerSlot,
         request: &HashRequest,
     ) -> Result<(), Violation> {
-        self.require_v2(slot, id::HASH_REJECT)?;
-        self.leaves_rejected(session, slot, request);
-        self.layer_rejected(session, slot, request);
+        self.swarm.require_v2(slot, id::HASH_REJECT)?;
+        if self.download.leaves_answered(slot.into(), request).is_some() {
+            self.resolve_suspects(session);
+        }
+        if let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content) {
+            layers.rejected(session.now, &content.metainfo, slot, request);
+            self.ask_peers(session);
+        }
         Ok(())
     }
 
@@ -434,7 +436,7 @@ impl Torrent {
         request: &HashRequest,
         hashes: &[u8],
     ) -> Result<(), Violation> {
-        self.require_v2(slot, id::HASHES)?;
+        self.swarm.require_v2(slot, id::HASHES)?;
         if self.leaves_arrived(session, slot, request, hashes)
             || self.layer_arrived(session, slot, request, hashes)
         {

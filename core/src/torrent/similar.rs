@@ -11,254 +11,232 @@
 //! elsewhere after the check is read from there as one of the sources of the
 //! [`Download`](super::download).
 
-use bytes::Bytes;
+use crate::bitfield::Bitfield;
+use crate::disk::FileIndex;
+use crate::id::{StoreId, TorrentId};
+use crate::piece::PieceIndex;
+use crate::session::asks::Ask;
+use crate::session::similar_files::{FileKey, FilePlace, SimilarFiles};
+use crate::torrent::content::Content;
+use crate::torrent::download::LocalFile;
 
-use crate::disk::{DiskDone, DiskError, DiskRequest, FileIndex};
-use crate::piece::{BLOCK_LEN, PieceIndex};
-use crate::session::Session;
-use crate::session::op::TorrentOp;
-use crate::session::similar_files::{FileKey, FilePlace};
-use crate::torrent::Torrent;
-use crate::torrent::download::{LocalFile, Source};
-use crate::torrent::lifecycle::Phase;
+/// A torrent's files as the other torrents of the session see them, and theirs as it does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SharedFiles<'a> {
+    pub(super) id: TorrentId,
+    pub(super) store: StoreId,
+    /// What the torrent consists of, once that is known.
+    pub(super) content: Option<&'a Content>,
+    /// The pieces that are here.
+    pub(super) have: &'a Bitfield,
+}
 
-impl Torrent {
-    // At the start.
+/// What is to be done for files that are missing when the check is done.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Reuse {
+    /// No other torrent has one, or may have.
+    Nothing,
+    /// Another torrent has one.
+    Copy,
+    /// The torrent of this store may have one: it is still being checked.
+    Wait(StoreId),
+}
 
-    /// Others may find its files, once it is known which are whole.
-    pub(super) fn announce_files(&self, session: &mut Session) {
-        for (_, key) in self.keyed_files() {
-            session.files.similar.expect(key, self.store);
-        }
-    }
-
-    /// Starts to copy what is missing and is to be found elsewhere in the session, or to wait for
-    /// it; whether there is something.
-    pub(super) fn reuse_files(&mut self, session: &mut Session) -> bool {
-        let (claims, Some(content)) = (&self.files.claims, &self.content) else { return false };
-        let is_missing = |file| claims.is_missing(file) && content.is_wanted(file);
-        let missing = content.keyed_files().filter(|(file, _)| is_missing(*file));
-        let files = &session.files.similar;
-        let (mut some, mut awaited) = (false, None);
-        for (_, key) in missing {
-            some |= files.find(key).is_some();
-            awaited = awaited.or_else(|| files.find_expected(key, self.store));
-        }
-        if let Some(store) = awaited {
-            // Who waits is not waited for.
-            self.offer_files(session);
-            session.files.similar.wait(store, self.id);
-        } else if some {
-            self.copy_files(session);
-        }
-        if some || awaited.is_some() {
-            self.life.enter(Phase::Reusing);
-        }
-        some || awaited.is_some()
-    }
-
-    /// What it waited for has come out.
-    pub(crate) fn reuse_waited_for(&mut self, session: &mut Session) {
-        if self.life.phase() == Phase::Reusing {
-            self.copy_files(session);
-        }
-    }
-
-    /// Copies whatever is found elsewhere; the disk leaves alone what is there.
-    fn copy_files(&mut self, session: &mut Session) {
-        let Some(content) = &self.content else { return };
-        let found = |(file, key)| Some((file, session.files.similar.find(key)?));
-        let wanted = content.keyed_files().filter(|(file, _)| content.is_wanted(*file));
-        let files: Vec<(FileIndex, FilePlace)> =
-            wanted.filter_map(found).filter(|(_, (store, _))| *store != self.store).collect();
-        self.disk(session, TorrentOp::Reuse, DiskRequest::Reuse { store: self.store, files });
-    }
-
-    /// Lets other torrents find the files that are whole.
-    pub(super) fn offer_files(&self, session: &mut Session) {
-        let Some(content) = &self.content else { return };
-        for (file, key) in content.keyed_files() {
-            if content.has_file(self.download.picker.have(), file) {
-                session.add_whole_file(key, (self.store, file));
-            }
-        }
-        self.settle_files(session);
-    }
-
-    /// Lets them find a file that another waits for, if its last missing piece is this one.
-    pub(super) fn offer_file_of(&self, session: &mut Session, piece: PieceIndex) {
-        let Some(content) = &self.content else { return };
-        let file = content.layout.piece_spans(piece).first().and_then(|span| span.file);
-        let Some((file, key)) = file.and_then(|file| Some((file, content.key_of(file)?))) else {
-            return;
-        };
-        let is_whole = || content.has_file(self.download.picker.have(), file);
-        if session.files.similar.is_wanted(key, self.id) && is_whole() {
-            session.add_whole_file(key, (self.store, file));
-        }
-    }
-
-    /// It is not to be waited for any more.
-    pub(super) fn settle_files(&self, session: &mut Session) {
-        session.expect_no_files(self.keyed_files().map(|(_, key)| key), self.store);
-    }
-
-    /// Lets nobody find its files any more.
-    pub(super) fn withdraw_files(&mut self, session: &mut Session) {
-        self.want_no_files(session);
-        for (_, key) in self.keyed_files() {
-            session.files.similar.remove(key, self.store);
-        }
-        self.settle_files(session);
-    }
-
+impl SharedFiles<'_> {
     /// The files that have a root, with what tells their content from others.
-    pub(super) fn keyed_files(&self) -> impl Iterator<Item = (FileIndex, FileKey)> + '_ {
-        self.content.iter().flat_map(|content| content.keyed_files())
-    }
-
-    // While it runs.
-
-    /// The check is done: registers for files that are missing here, and takes those that are known.
-    ///
-    /// [`SimilarFiles`](crate::session::similar_files) tells when another torrent has one of them whole:
-    /// it was added later, was still being checked, or has just got its last piece.
-    pub(super) fn want_files(&mut self, session: &mut Session) {
-        for (_, key) in self.lacking() {
-            session.files.similar.want(key, self.id);
-        }
-        self.files_found(session);
-    }
-
-    /// The torrent lacks nothing any more, or ends.
-    pub(super) fn want_no_files(&mut self, session: &mut Session) {
-        for (_, key) in self.keyed_files() {
-            session.files.similar.want_no_more(key, self.id);
-        }
-        if let Some(local) = self.download.local.get_mut() {
-            local.clear();
-        }
+    fn keyed(&self) -> impl Iterator<Item = (FileIndex, FileKey)> + '_ {
+        self.content.into_iter().flat_map(|content| content.keyed_files())
     }
 
     /// The wanted files of which something is missing.
     fn lacking(&self) -> impl Iterator<Item = (FileIndex, FileKey)> + '_ {
-        let have = self.download.picker.have();
-        let is_missing = move |file| match &self.content {
-            Some(content) => content.is_wanted(file) && !content.has_file(have, file),
-            None => false,
-        };
-        self.keyed_files().filter(move |(file, _)| is_missing(*file))
+        let is_missing =
+            |content: &Content, file| content.is_wanted(file) && !content.has_file(self.have, file);
+        self.keyed()
+            .filter(move |(file, _)| self.content.is_some_and(|content| is_missing(content, *file)))
     }
 
-    /// Another torrent may have a file that is missing here.
-    pub(crate) fn files_found(&mut self, session: &mut Session) {
-        if !self.is_downloading() {
-            return;
-        }
-        let local = self.download.local.get();
-        let is_new = |file: FileIndex| !local.is_some_and(|local| local.knows(file));
-        let found: Vec<LocalFile> = self
-            .lacking()
-            .filter(|(file, _)| is_new(*file))
-            .filter_map(|(file, key)| {
-                let place = session.files.similar.find(key)?;
-                (place.0 != self.store).then(|| LocalFile::new(file, place))
-            })
-            .collect();
-        if !found.is_empty() {
-            self.download.local.make().add(found);
-        }
-        self.read_next_local(session);
-    }
+    // At the start.
 
-    /// Goes on with the next piece of another torrent's file, if none is under way.
-    fn read_next_local(&mut self, session: &mut Session) {
-        if !self.is_downloading() {
-            return;
-        }
-        let (Some(local), Some(content)) = (self.download.local.get_mut(), &self.content) else {
-            return;
-        };
-        let picker = &self.download.picker;
-        let is_missing = |piece| {
-            picker.is_interesting(piece) && !picker.is_held(piece) && !picker.is_verifying(piece)
-        };
-        if local.begin_next(|file| content.pieces_of(file), is_missing) {
-            self.read_local(session);
+    /// Others may find its files, once it is known which are whole.
+    pub(super) fn expect(&self, index: &mut SimilarFiles) {
+        for (_, key) in self.keyed() {
+            index.expect(key, self.store);
         }
     }
 
-    /// Reads the next part of a piece from the other torrent's file.
-    fn read_local(&mut self, session: &mut Session) {
-        let (Some(local), Some(content)) = (self.download.local.get(), &self.content) else {
-            return;
-        };
-        let part = local.next_part(|piece| content.layout.piece_spans(piece));
-        let Some((store, span)) = part else { return };
-        let read = DiskRequest::Read { store, spans: span.into_iter().collect() };
-        self.disk(session, TorrentOp::ReadFromOther, read);
+    /// What is to be done for the wanted files that are missing.
+    pub(super) fn reuse(
+        &self,
+        index: &SimilarFiles,
+        is_missing: impl Fn(FileIndex) -> bool,
+    ) -> Reuse {
+        let Some(content) = self.content else { return Reuse::Nothing };
+        let missing = content.keyed_files().filter(|(file, _)| is_missing(*file));
+        let (mut some, mut awaited) = (false, None);
+        for (_, key) in missing.filter(|(file, _)| content.is_wanted(*file)) {
+            some |= index.find(key).is_some();
+            awaited = awaited.or_else(|| index.find_expected(key, self.store));
+        }
+        match awaited {
+            Some(store) => Reuse::Wait(store),
+            None if some => Reuse::Copy,
+            None => Reuse::Nothing,
+        }
     }
 
-    /// A part of a piece was read from the other torrent's file.
-    pub(super) fn local_read(
-        &mut self,
-        session: &mut Session,
-        result: Result<DiskDone, Box<DiskError>>,
-    ) {
-        let Some(local) = self.download.local.get_mut() else { return };
-        let data = match result {
-            Ok(DiskDone::Read(data)) if !data.is_empty() => data,
-            _ => {
-                if local.give_up_file() {
-                    self.read_next_local(session);
-                }
-                return;
+    /// What to copy; the disk leaves alone what is there.
+    pub(super) fn to_copy(&self, index: &SimilarFiles) -> Vec<(FileIndex, FilePlace)> {
+        let is_wanted = |file| self.content.is_some_and(|content| content.is_wanted(file));
+        let wanted = self.keyed().filter(|(file, _)| is_wanted(*file));
+        let found = wanted.filter_map(|(file, key)| Some((file, index.find(key)?)));
+        found.filter(|(_, (store, _))| *store != self.store).collect()
+    }
+
+    /// Lets other torrents find the files that are whole.
+    #[must_use]
+    pub(super) fn offer(&self, index: &mut SimilarFiles) -> Vec<(TorrentId, Ask)> {
+        let mut asks = Vec::new();
+        for (file, key) in self.keyed() {
+            if self.content.is_some_and(|content| content.has_file(self.have, file)) {
+                asks.extend(look(index.add(key, (self.store, file))));
             }
-        };
-        let content = &self.content;
-        let len_of =
-            |piece| content.as_ref().map_or(0, |known| known.geometry().data_len_of(piece));
-        let Some(part) = local.part_read(data.len(), len_of) else { return };
-        if self.is_downloading() {
-            self.take_local_blocks(session, part.piece, part.begin, data);
         }
-        if !part.is_last && self.is_downloading() {
-            return self.read_local(session);
+        asks.extend(self.settle(index));
+        asks
+    }
+
+    /// It is not to be waited for any more.
+    #[must_use]
+    pub(super) fn settle(&self, index: &mut SimilarFiles) -> Vec<(TorrentId, Ask)> {
+        let waited = index.settle(self.keyed().map(|(_, key)| key), self.store);
+        waited.into_iter().map(|id| (id, Ask::CopyFiles)).collect()
+    }
+
+    /// Lets no torrent find its files any more, nor finds theirs.
+    #[must_use]
+    pub(super) fn withdraw(&self, index: &mut SimilarFiles) -> Vec<(TorrentId, Ask)> {
+        self.want_none(index);
+        for (_, key) in self.keyed() {
+            index.remove(key, self.store);
         }
-        // If it waits for its verdict, that goes on with the next.
-        if !self.download.picker.is_verifying(part.piece) || !self.is_downloading() {
-            if let Some(local) = self.download.local.get_mut() {
-                local.end_piece();
-            }
-            self.read_next_local(session);
+        self.settle(index)
+    }
+
+    // While it runs.
+
+    /// The check is done: registers for files that are missing here. [`SimilarFiles`] tells when another
+    /// torrent has one of them whole: it was added later, was still being checked, or has just got its
+    /// last piece.
+    pub(super) fn want(&self, index: &mut SimilarFiles) {
+        for (_, key) in self.lacking() {
+            index.want(key, self.id);
         }
     }
 
-    /// Blocks of a piece from `begin` on, as if they had come from a peer.
-    fn take_local_blocks(
-        &mut self,
-        session: &mut Session,
+    /// It lacks nothing any more, or ends.
+    pub(super) fn want_none(&self, index: &mut SimilarFiles) {
+        for (_, key) in self.keyed() {
+            index.want_no_more(key, self.id);
+        }
+    }
+
+    /// Lets other torrents find a file that one of them waits for, if its last missing piece is this one.
+    #[must_use]
+    pub(super) fn offer_file_of(
+        &self,
+        index: &mut SimilarFiles,
         piece: PieceIndex,
-        begin: u32,
-        mut data: Bytes,
-    ) {
-        for number in begin / BLOCK_LEN.. {
-            let Some(content) = self.content.as_ref().filter(|_| !data.is_empty()) else { return };
-            let block = content.geometry().block(piece, number);
-            if block.length == 0 || data.len() < block.length as usize {
-                return;
-            }
-            let bytes = data.split_to(block.length as usize);
-            if let Some(kept) = self.download.keep(Source::LOCAL, None, block, bytes.into()) {
-                self.block_kept(session, block, kept);
-            }
+    ) -> Vec<(TorrentId, Ask)> {
+        let Some(content) = self.content else { return Vec::new() };
+        let file = content.layout.piece_spans(piece).first().and_then(|span| span.file);
+        let Some((file, key)) = file.and_then(|file| Some((file, content.key_of(file)?))) else {
+            return Vec::new();
+        };
+        match index.is_wanted(key, self.id) && content.has_file(self.have, file) {
+            true => look(index.add(key, (self.store, file))).collect(),
+            false => Vec::new(),
         }
     }
 
-    /// A piece was verified, or lost.
-    pub(super) fn local_piece_settled(&mut self, session: &mut Session, piece: PieceIndex) {
-        if self.download.local.get_mut().is_some_and(|local| local.settled(piece)) {
-            self.read_next_local(session);
-        }
+    /// The files that are missing here and whole elsewhere, of those that are new.
+    pub(super) fn found(
+        &self,
+        index: &SimilarFiles,
+        is_new: impl Fn(FileIndex) -> bool,
+    ) -> Vec<LocalFile> {
+        let lacking = self.lacking().filter(|(file, _)| is_new(*file));
+        let found = lacking.filter_map(|(file, key)| Some((file, index.find(key)?)));
+        let elsewhere = found.filter(|(_, (store, _))| *store != self.store);
+        elsewhere.map(|(file, place)| LocalFile::new(file, place)).collect()
+    }
+}
+
+/// Torrents are to look for a file that is whole now.
+fn look(who: Vec<TorrentId>) -> impl Iterator<Item = (TorrentId, Ask)> {
+    who.into_iter().map(|id| (id, Ask::LookForFiles))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::id::Id as _;
+    use crate::metainfo::create::{Creator, Protocol};
+    use crate::torrent::AddTorrent;
+    use crate::torrent::content::Choices;
+
+    const FILE: FileIndex = FileIndex(0);
+
+    /// One file of two pieces, of v2.
+    fn content() -> Content {
+        let mut creator = Creator::single_file("name", 40_000).with_protocol(Protocol::V2);
+        creator.piece_length = 32_768;
+        let metainfo = Arc::new(creator.finish_with_content(&[7; 40_000]).expect("valid"));
+        Content::new(metainfo.clone(), Choices::of(&mut AddTorrent::new(metainfo, "root")), None)
+    }
+
+    fn files<'a>(number: u32, content: &'a Content, have: &'a Bitfield) -> SharedFiles<'a> {
+        let (id, store) = (TorrentId::new(number, 0), StoreId::new(number, 0));
+        SharedFiles { id, store, content: Some(content), have }
+    }
+
+    #[test]
+    fn a_missing_file_is_copied_from_where_it_is_whole_and_waited_for_where_it_may_be() {
+        let (content, nothing, all) = (content(), Bitfield::new(2), Bitfield::full(2));
+        let (mine, other) = (files(1, &content, &nothing), files(2, &content, &all));
+        let mut index = SimilarFiles::default();
+        assert_eq!(mine.reuse(&index, |_| true), Reuse::Nothing);
+        other.expect(&mut index);
+        assert_eq!(mine.reuse(&index, |_| true), Reuse::Wait(other.store));
+        assert_eq!(mine.reuse(&index, |_| false), Reuse::Nothing, "it is here");
+        assert!(other.offer(&mut index).is_empty(), "no torrent runs and wants it");
+        assert_eq!(mine.reuse(&index, |_| true), Reuse::Copy);
+        assert_eq!(mine.to_copy(&index), [(FILE, (other.store, FILE))]);
+        assert!(other.to_copy(&index).is_empty(), "not onto itself");
+        index.wait(other.store, mine.id);
+        assert_eq!(other.withdraw(&mut index), [(mine.id, Ask::CopyFiles)]);
+        assert_eq!(mine.reuse(&index, |_| true), Reuse::Nothing);
+    }
+
+    #[test]
+    fn a_file_that_becomes_whole_is_found_by_those_that_want_it() {
+        let (content, nothing, all) = (content(), Bitfield::new(2), Bitfield::full(2));
+        let mine = files(1, &content, &nothing);
+        let mut index = SimilarFiles::default();
+        let asks = files(2, &content, &all).offer_file_of(&mut index, PieceIndex(1));
+        assert_eq!(asks, []);
+        assert!(mine.found(&index, |_| true).is_empty(), "it was not wanted then");
+        mine.want(&mut index);
+        let asks = files(2, &content, &nothing).offer_file_of(&mut index, PieceIndex(1));
+        assert_eq!(asks, [], "it is not whole");
+        let asks = files(2, &content, &all).offer_file_of(&mut index, PieceIndex(1));
+        assert_eq!(asks, [(mine.id, Ask::LookForFiles)]);
+        assert_eq!(mine.found(&index, |_| true).len(), 1);
+        assert!(mine.found(&index, |_| false).is_empty());
+        mine.want_none(&mut index);
+        let asks = files(2, &content, &all).offer_file_of(&mut index, PieceIndex(0));
+        assert_eq!(asks, []);
     }
 }

@@ -14,6 +14,7 @@ use crate::session::Session;
 use crate::session::op::TorrentOp;
 use crate::torrent::Torrent;
 use crate::torrent::content::Content;
+use crate::torrent::disk::Step;
 use crate::torrent::download::leaf_hashes;
 use crate::torrent::download::{Arrival, Kept, Share, Source, Terms};
 use crate::wire::{BlockData, HashRequest, Message, Violation};
@@ -76,14 +77,6 @@ impl Torrent {
         }
     }
 
-    /// The peer serves us no longer.
-    pub(super) fn choked_by(&mut self, session: &mut Session, slot: PeerSlot) {
-        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
-        if self.download.choked(slot.into(), &mut peer.download, peer.wire.fast) {
-            self.fill_pipelines(session, None);
-        }
-    }
-
     /// The peer will not serve a request.
     pub(super) fn rejected(&mut self, session: &mut Session, slot: PeerSlot, block: Block) {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
@@ -93,19 +86,6 @@ impl Torrent {
         }
         if free {
             self.fill_pipelines(session, Some(slot));
-        }
-    }
-
-    /// Requests of others what a peer is too late with.
-    pub(super) fn handle_late_requests(
-        &mut self,
-        session: &mut Session,
-        slot: PeerSlot,
-        is_reading: bool,
-    ) {
-        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
-        if self.download.overdue(session.now, slot.into(), &mut peer.download, is_reading) {
-            self.fill_pipelines(session, None);
         }
     }
 
@@ -244,7 +224,7 @@ impl Torrent {
             Ok(_) => self.hash_if_settled(session, piece),
             Err(error) => {
                 // Its bytes are gone from memory: the piece is fetched again once the disk works.
-                self.disk_failed(session, *error);
+                self.perform(session, [Step::Failed(*error)]);
                 self.forget_piece(session, piece);
             }
         }
@@ -267,7 +247,7 @@ impl Torrent {
                 self.fill_pipelines(session, None);
             }
             Err(error) => {
-                self.disk_failed(session, *error);
+                self.perform(session, [Step::Failed(*error)]);
                 self.forget_piece(session, piece);
             }
         }
@@ -287,14 +267,14 @@ impl Torrent {
             Ok(_) => {
                 self.files.retry.written(piece);
                 self.piece_passed(session, piece);
-                self.disk_works(session);
+                self.perform(session, [Step::Works]);
             }
             Err(error) => {
                 // A second try may fail after the first, late, has succeeded.
                 if !self.download.picker.have().has(piece) {
                     self.files.retry.write_failed(piece);
                 }
-                self.disk_failed(session, *error);
+                self.perform(session, [Step::Failed(*error)]);
             }
         }
     }
@@ -311,7 +291,8 @@ impl Torrent {
         if self.is_finished() {
             self.finished(session);
         } else {
-            self.offer_file_of(session, piece);
+            let asks = self.shared_files().offer_file_of(&mut session.files.similar, piece);
+            session.asks.extend(asks);
         }
         self.local_piece_settled(session, piece);
     }
@@ -374,8 +355,8 @@ impl Torrent {
         self.local_piece_settled(session, piece);
     }
 
-    /// Tells all who lack it that we have a piece, and those who suggest pieces, since they count
-    /// who has what; minds who has lost interest for us by it.
+    /// Tells all who lack it that we have a piece, and those that suggest pieces, since they count
+    /// which peer has what; updates our interest in those that have it.
     fn announce_have(&mut self, session: &mut Session, piece: PieceIndex) {
         let wanting = self.is_active() && !self.is_finished();
         for (_, peer) in self.swarm.peers.iter_mut() {
@@ -403,8 +384,10 @@ impl Torrent {
             return;
         }
         self.swarm.addresses.set_seeding(true, session.now);
-        self.want_no_files(session);
-        self.offer_files(session);
+        self.shared_files().want_none(&mut session.files.similar);
+        self.download.forget_local();
+        let asks = self.shared_files().offer(&mut session.files.similar);
+        session.asks.extend(asks);
         self.download.finished();
         session.notify(self.id, TorrentNotice::Finished);
         if self.has_everything() {
@@ -417,9 +400,9 @@ impl Torrent {
             session.notify(self.id, TorrentNotice::Saved);
         }
         for slot in self.swarm.slots() {
-            self.part_if_both_seed(session, slot);
+            self.disconnect_if_both_seeds(session, slot);
             // BEP 21: now we only upload.
-            self.tell_extensions(session, slot);
+            self.send_extended_handshake(session, slot);
             self.flush_outbox(session, slot);
         }
         self.upload.choking.soon(session.now);
@@ -460,18 +443,6 @@ impl Torrent {
         }
         self.resolve_suspects(session);
         true
-    }
-
-    /// A peer does not give leaf hashes.
-    pub(super) fn leaves_rejected(
-        &mut self,
-        session: &mut Session,
-        slot: PeerSlot,
-        request: &HashRequest,
-    ) {
-        if self.download.leaves_answered(slot.into(), request).is_some() {
-            self.resolve_suspects(session);
-        }
     }
 
     /// Goes on with suspect pieces of which is known what can be known.

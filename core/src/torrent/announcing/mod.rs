@@ -1,31 +1,21 @@
-//! A torrent makes itself known, and hears of peers: by trackers, by the DHT, by names.
+//! A torrent makes itself known, and hears of peers: by trackers and by the DHT.
 //!
-//! When and to whom is decided by [`Trackers`] and [`DhtLookups`]; here the numbers are filled in, and
-//! answers become known peers and notices.
+//! When and to whom is decided by [`Trackers`] and [`DhtLookups`]; what a tracker's answer means for the
+//! rest of the torrent is its [`Heard`]. The torrent fills in its numbers, dials and notifies.
 
 pub(super) mod dht;
 pub(super) mod trackers;
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::dht::{Announce, DhtRequest, DhtRequestId, DhtResult, NodeId};
-use crate::event::ResolveError;
-use crate::family::Family;
+use crate::dht::DhtRequestId;
 use crate::notice::TorrentNotice;
-use crate::peer_source::PeerSource;
-use crate::piece::{BLOCK_LEN, InfoHash};
+use crate::piece::InfoHash;
 use crate::random::PolicyRng;
-use crate::reach::{Namer, may_dial, may_name};
-use crate::session::Session;
-use crate::session::asks::Ask;
-use crate::session::op::{NamedPeer, OpOwner};
 use crate::time::Instant;
-use crate::torrent::Torrent;
-use crate::torrent::announcing::dht::{DhtLookups, nodes_to_meet};
-use crate::torrent::announcing::trackers::{Answer, Trackers, names_to_look_up};
-use crate::torrent::swarm::peer_list::Added;
-use crate::tracker::AnnounceRequest;
-use crate::tracker::announce_job::{AnnounceJob, AnnounceResult};
+use crate::torrent::announcing::dht::DhtLookups;
+use crate::torrent::announcing::trackers::{Answer, Trackers};
+use crate::tracker::announce_job::AnnounceResult;
 use crate::tracker::list::TrackerKey;
 
 /// Where a torrent is made known.
@@ -35,270 +25,177 @@ pub(super) struct Announcing {
     pub(super) dht: DhtLookups,
 }
 
+/// What leaving brings with it.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Left {
+    /// Whether any tracker is to be told that we leave.
+    pub(super) trackers: bool,
+    /// The lookup in the DHT that is of no use any more.
+    pub(super) lookup: Option<DhtRequestId>,
+}
+
+/// What a tracker's answer means.
+#[derive(Default, PartialEq, Debug)]
+pub(super) struct Heard {
+    /// Peers that know the torrent by the infohash that was announced.
+    pub(super) peers: Vec<SocketAddr>,
+    /// The same, by name and port.
+    pub(super) named_peers: Vec<(String, u16)>,
+    /// Where the tracker answered from.
+    pub(super) tracker: Option<IpAddr>,
+    /// Whether it gave an answer.
+    pub(super) is_answer: bool,
+    /// Our address as the tracker sees it.
+    pub(super) external_ip: Option<IpAddr>,
+    /// What is said of it.
+    pub(super) notice: Option<TorrentNotice>,
+    /// Whether it came too late to mean anything.
+    pub(super) is_late: bool,
+}
+
 impl Announcing {
     /// Nowhere yet.
     pub(super) fn new(rng: PolicyRng) -> Self {
         Announcing { trackers: Trackers::new(rng), dht: DhtLookups::default() }
     }
-}
-
-impl Torrent {
-    // Trackers.
 
     /// Leaves trackers and the DHT, until it is active again.
-    pub(super) fn stop_announcing(&mut self, session: &mut Session) {
-        if self.announcing.trackers.stop(session.now) {
-            session.asks.push(self.id, Ask::EndAnnounces);
-        }
-        self.leave_dht(session);
+    pub(super) fn leave(&mut self, now: Instant) -> Left {
+        Left { trackers: self.trackers.stop(now), lookup: self.dht.leave() }
     }
 
-    /// When the next announce is due. None is before it is known where peers reach us.
-    pub(super) fn announce_due_at(&self, session: &Session) -> Option<Instant> {
-        session.sockets.are_listeners_known().then(|| self.announcing.trackers.due_at())?
+    /// By which of its infohashes the torrent is looked for in the DHT.
+    pub(super) fn looked_for(&self, primary: InfoHash, other: Option<InfoHash>) -> InfoHash {
+        other.filter(|_| self.dht.is_second()).unwrap_or(primary)
     }
 
-    /// The next announce that is due.
-    pub(crate) fn next_announce(&mut self, session: &mut Session) -> Option<AnnounceJob> {
-        if let Some(second) = self.announcing.trackers.take_second() {
-            return Some(second);
-        }
-        self.announce_due_at(session).filter(|&at| at <= session.now)?;
-        let standing = trackers::Standing {
-            fetches: self.is_downloading() || self.is_fetching_metadata(),
-            peers: self.swarm.peers.len(),
-            is_partial_seed: self.is_partial_seed(),
-            families: session.sockets.families(),
-            other: self.identity.other(),
+    /// A tracker answered the announce of an infohash, or did not. What it says of another than the
+    /// `primary` one brings peers and changes nothing else.
+    pub(super) fn answered(
+        &mut self,
+        now: Instant,
+        tracker: TrackerKey,
+        is_primary: bool,
+        result: AnnounceResult,
+    ) -> Heard {
+        let answer = match is_primary {
+            true => Some(self.trackers.answered(now, tracker, &result)),
+            false => None,
         };
-        let totals = self.traffic.totals();
-        let (content, have) = (&self.content, self.download.picker.have());
-        self.announcing.trackers.next(session.now, standing, |announce| AnnounceRequest {
-            infohash: self.identity.primary(),
-            peer_id: session.own.peer_id,
-            port: session.sockets.listen_port(announce.family).unwrap_or(0),
-            uploaded: totals.uploaded,
-            downloaded: totals.downloaded,
-            // Not known, but not 0: that would be a seed.
-            left: content.as_ref().map_or(BLOCK_LEN.into(), |content| content.bytes_missing(have)),
+        let url = match answer {
+            Some(Answer::Late) => return Heard { is_late: true, ..Heard::default() },
+            Some(Answer::Failed { url, why }) => {
+                let notice = Some(TorrentNotice::TrackerFailed { url, why });
+                return Heard { notice, ..Heard::default() };
+            }
+            Some(Answer::OtherFamilyLeft) => return Heard::default(),
+            Some(Answer::Heard { url }) => Some(url),
+            None => None,
+        };
+        let Ok(answer) = result else { return Heard::default() };
+        let peers = answer.peers.len() + answer.named_peers.len();
+        let warning = answer.warning;
+        Heard {
+            peers: answer.peers,
+            named_peers: answer.named_peers,
+            tracker: answer.answered_by,
+            is_answer: true,
+            external_ip: answer.external_ip.filter(|_| is_primary),
+            notice: url.map(|url| TorrentNotice::TrackerAnswered { url, peers, warning }),
+            is_late: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::Families;
+    use crate::piece::PeerId;
+    use crate::time::Duration;
+    use crate::torrent::announcing::trackers::Standing;
+    use crate::tracker::{AnnounceRequest, AnnounceResponse, NamedBy, TrackerError};
+
+    const URL: &str = "http://a.example/announce";
+
+    /// A torrent that has just been announced, and to which tracker.
+    fn announced() -> (Announcing, TrackerKey) {
+        let mut announcing = Announcing::new(PolicyRng::from_seed([1; 32]));
+        announcing.trackers.add(&[vec![URL.to_owned()]], NamedBy::User, Instant::ZERO);
+        announcing.trackers.start(Instant::ZERO);
+        let families = Families::BOTH;
+        let standing =
+            Standing { fetches: true, peers: 0, is_partial_seed: false, families, other: None };
+        let job = announcing.trackers.next(Instant::ZERO, standing, |_| AnnounceRequest {
+            infohash: InfoHash([1; 20]),
+            peer_id: PeerId([3; 20]),
+            port: 6881,
+            uploaded: 0,
+            downloaded: 0,
+            left: 1,
             event: None,
             numwant: None,
-            key: session.own.announce_key,
+            key: 7,
             tracker_id: None,
             ip: None,
             compact: true,
-        })
-    }
-
-    /// An announce, with either infohash, is on its way to this tracker.
-    pub(crate) fn announce_sent(&mut self, tracker: TrackerKey) {
-        self.announcing.trackers.sent(tracker);
-    }
-
-    /// A tracker answered, or did not. What it says of the other infohash brings peers and changes
-    /// nothing else.
-    pub(crate) fn announced(
-        &mut self,
-        session: &mut Session,
-        tracker: TrackerKey,
-        infohash: InfoHash,
-        result: AnnounceResult,
-    ) {
-        if infohash != self.identity.primary() {
-            if let Ok(answer) = result {
-                let tracker_ip = answer.answered_by;
-                self.found_peers(session, infohash, PeerSource::Tracker, &answer.peers);
-                self.look_up_listed_peers(session, infohash, answer.named_peers, tracker_ip);
-            }
-            return;
-        }
-        let answered = self.announcing.trackers.answered(session.now, tracker, &result);
-        match (answered, result) {
-            (Answer::Late, _) => return,
-            (Answer::Heard { url }, Ok(answer)) => {
-                let tracker_ip = answer.answered_by;
-                self.swarm.addresses.recall_unreachable(session.now);
-                self.found_peers(session, infohash, PeerSource::Tracker, &answer.peers);
-                if let Some(ip) = answer.external_ip {
-                    self.learn_address(session, ip);
-                }
-                let peers = answer.peers.len() + answer.named_peers.len();
-                self.look_up_listed_peers(session, infohash, answer.named_peers, tracker_ip);
-                let warning = answer.warning;
-                session.notify(self.id, TorrentNotice::TrackerAnswered { url, peers, warning });
-            }
-            (Answer::Failed { url, why }, _) => {
-                session.notify(self.id, TorrentNotice::TrackerFailed { url, why });
-            }
-            (Answer::Heard { .. } | Answer::OtherFamilyLeft, _) => {}
-        }
-        self.end_if_idle(session);
-    }
-
-    /// A tracker told us our address as it sees it: canonical priorities depend on it (BEP 40).
-    pub(crate) fn learn_address(&mut self, session: &mut Session, ip: IpAddr) {
-        if session.own.learn_address(ip) {
-            session.notify(self.id, TorrentNotice::ExternalAddress { ip });
-        }
-        let ours = session.own.external().map(|ip| {
-            let port = session.sockets.listen_port(Family::of(ip)).unwrap_or(0);
-            SocketAddr::new(ip, port)
         });
-        let ours: Vec<SocketAddr> = ours.collect();
-        self.swarm.addresses.set_external(&ours);
+        let tracker = job.expect("it is due").announce.tracker;
+        announcing.trackers.sent(tracker);
+        (announcing, tracker)
     }
 
-    // Peers that are found.
-
-    /// Peers were found that know the torrent by this infohash.
-    pub(super) fn found_peers(
-        &mut self,
-        session: &mut Session,
-        infohash: InfoHash,
-        source: PeerSource,
-        peers: &[SocketAddr],
-    ) {
-        let of_v2 = self.identity.is_hybrid() && self.identity.is_v2(infohash);
-        for &peer in peers {
-            // A peer that knows both is dialled with that of v1, and tells (BEP 52, "upgrade path").
-            if self.swarm.addresses.add(peer, source, session.now) == Added::New {
-                self.swarm.addresses.set_of_v2(peer, of_v2);
-            }
-        }
-        session.queues.push_connects(self.id);
-    }
-
-    /// A peer is given by its name and port: by a magnet link (`x.pe`), or by a tracker that lists it
-    /// (BEP 3). Every address of the name is a peer.
-    pub(super) fn look_up_peer(
-        &self,
-        session: &mut Session,
-        (source, namer): (PeerSource, Namer),
-        infohash: InfoHash,
-        (host, port): (&str, u16),
-    ) {
-        let peer = NamedPeer { port, source, namer, infohash };
-        session.resolve(OpOwner::Peer(self.id, peer), host);
-    }
-
-    fn look_up_listed_peers(
-        &mut self,
-        session: &mut Session,
-        infohash: InfoHash,
-        names: Vec<(String, u16)>,
-        tracker: Option<IpAddr>,
-    ) {
-        if !self.welcomes_peers() {
-            return;
-        }
-        let by = (PeerSource::Tracker, tracker.map_or(Namer::Torrent, Namer::Tracker));
-        for (host, port) in names_to_look_up(names, &mut self.policy) {
-            self.look_up_peer(session, by, infohash, (&host, port));
-        }
-    }
-
-    /// A peer's name was looked up.
-    pub(crate) fn peer_resolved(
-        &mut self,
-        session: &mut Session,
-        peer: NamedPeer,
-        result: Result<Vec<IpAddr>, ResolveError>,
-    ) {
-        let NamedPeer { port, source, namer, infohash } = peer;
-        let addrs = result.unwrap_or_default().into_iter().filter(|ip| may_name(*ip, namer));
-        let peers: Vec<SocketAddr> = addrs.map(|ip| SocketAddr::new(ip, port)).collect();
-        self.found_peers(session, infohash, source, &peers);
-    }
-
-    // The DHT.
-
-    /// Has the nodes met that the metainfo names (BEP 5, "torrent file extensions").
-    pub(super) fn meet_named_nodes(&mut self, session: &mut Session) {
-        if let Some(content) = self.content.as_ref().filter(|_| self.discovery_allowed()) {
-            let nodes = nodes_to_meet(content.metainfo.nodes(), &mut self.policy);
-            for node in nodes {
-                session.asks.push(self.id, Ask::LookUpNode(Box::new(node)));
-            }
-        }
-    }
-
-    /// A peer says that it has a node (BEP 5, `port` message).
-    pub(super) fn peer_has_node(&self, session: &mut Session, remote: SocketAddr, port: u16) {
-        let addr = SocketAddr::new(remote.ip(), port);
-        if self.discovery_allowed() && may_dial(addr, Namer::Itself) {
-            session.asks.push(self.id, Ask::MeetNode(Box::new(addr)));
-        }
-    }
-
-    /// The port to tell a peer who has a node too.
-    pub(super) fn told_dht_port(&self, session: &Session, remote: SocketAddr) -> Option<u16> {
-        let port = session.sockets.listen_port(Family::of(remote.ip()));
-        port.filter(|_| self.tells_dht_port(session))
-    }
-
-    /// Whether peers are told that we have a node.
-    pub(super) fn tells_dht_port(&self, session: &Session) -> bool {
-        session.dht.is_announced
-            && self.discovery_allowed()
-            && session.sockets.any_listen_port().is_some()
-    }
-
-    /// When it is to be looked for again.
-    pub(super) fn dht_due_at(&self, session: &Session) -> Option<Instant> {
-        let usable = session.dht.ready && self.discovery_allowed() && self.welcomes_peers();
-        if usable { self.announcing.dht.due_at(session.now, session.dht.growth) } else { None }
-    }
-
-    /// What to look for, if that is due.
-    pub(crate) fn next_dht_request(&mut self, session: &Session) -> Option<DhtRequest> {
-        self.dht_due_at(session).filter(|at| *at <= session.now)?;
-        // Who wants nothing more looks for nobody who does not either; but it is no seed.
-        let (done, seed) = (self.is_finished(), self.has_everything());
-        // Where the families have different ports, each is that of our datagrams there.
-        let port = session.sockets.any_listen_port().filter(|_| session.sockets.has_one_port());
-        Some(DhtRequest::Peers {
-            infohash: NodeId::from(self.looked_for()),
-            no_seeds: done,
-            announce: Some(Announce { port, seed }),
-            enough: None,
+    fn answer() -> AnnounceResult {
+        Ok(AnnounceResponse {
+            interval: Duration::from_secs(1800),
+            min_interval: None,
+            tracker_id: None,
+            complete: None,
+            incomplete: None,
+            peers: vec![([50, 0, 0, 1], 6881).into()],
+            named_peers: vec![("peer.example".to_owned(), 6881)],
+            warning: None,
+            external_ip: Some([50, 0, 0, 9].into()),
+            answered_by: None,
         })
     }
 
-    /// By which infohash it is looked for.
-    fn looked_for(&self) -> InfoHash {
-        let other = self.identity.other().filter(|_| self.announcing.dht.is_second());
-        other.unwrap_or(self.identity.primary())
+    #[test]
+    fn an_answer_brings_peers_our_address_and_word_for_the_user() {
+        let (mut announcing, tracker) = announced();
+        let heard = announcing.answered(Instant::ZERO, tracker, true, answer());
+        assert!(heard.is_answer && !heard.is_late);
+        assert_eq!((heard.peers.len(), heard.named_peers.len()), (1, 1));
+        assert_eq!(heard.external_ip, Some([50, 0, 0, 9].into()));
+        let notice = TorrentNotice::TrackerAnswered { url: URL.into(), peers: 2, warning: None };
+        assert_eq!(heard.notice, Some(notice));
+        let again = announcing.answered(Instant::ZERO, tracker, true, answer());
+        assert_eq!(again, Heard { is_late: true, ..Heard::default() });
     }
 
-    /// The lookup is under way; or it is not, since there are too many.
-    pub(crate) fn dht_requested(&mut self, session: &Session, request: Option<DhtRequestId>) {
-        self.announcing.dht.began(session.now, session.dht.growth, request);
+    #[test]
+    fn an_answer_for_the_other_infohash_brings_peers_alone() {
+        let (mut announcing, tracker) = announced();
+        let heard = announcing.answered(Instant::ZERO, tracker, false, answer());
+        assert!(heard.is_answer && heard.peers.len() == 1);
+        assert_eq!((heard.external_ip, heard.notice), (None, None));
     }
 
-    /// The DHT knows peers.
-    pub(crate) fn dht_peers(&mut self, session: &mut Session, peers: &[SocketAddr]) {
-        self.announcing.dht.found(peers.len());
-        self.found_peers(session, self.looked_for(), PeerSource::Dht, peers);
+    #[test]
+    fn a_failure_is_shown_and_leaving_is_told_to_trackers_once() {
+        let (mut announcing, tracker) = announced();
+        let failure = Err(TrackerError::Status(500));
+        let heard = announcing.answered(Instant::ZERO, tracker, true, failure);
+        assert!(!heard.is_answer && !heard.is_late);
+        assert!(matches!(heard.notice, Some(TorrentNotice::TrackerFailed { .. })));
+        assert_eq!(announcing.leave(Instant::ZERO), Left { trackers: true, lookup: None });
+        assert_eq!(announcing.leave(Instant::ZERO), Left { trackers: false, lookup: None });
     }
 
-    /// The lookup is done.
-    pub(crate) fn dht_done(&mut self, session: &mut Session, result: &DhtResult) {
-        let standing = dht::Standing {
-            is_hybrid: self.identity.other().is_some(),
-            peers: self.swarm.peers.len(),
-            is_finished: self.is_finished(),
-        };
-        let (now, rng) = (session.now, &mut self.policy);
-        if let Some(found) = self.announcing.dht.done(now, result.stored, standing, rng) {
-            let dht::Found { peers, stored } = found;
-            session.notify(self.id, TorrentNotice::DhtAnswered { peers, stored });
-        }
-    }
-
-    /// It is not to be looked for any more, until it is active again.
-    pub(super) fn leave_dht(&mut self, session: &mut Session) {
-        if let Some(request) = self.announcing.dht.leave() {
-            session.asks.push(self.id, Ask::EndRequest(request));
-        }
+    #[test]
+    fn a_hybrid_is_looked_for_by_its_first_infohash_first() {
+        let (announcing, _) = announced();
+        let (first, other) = (InfoHash([1; 20]), InfoHash([2; 20]));
+        assert_eq!(announcing.looked_for(first, Some(other)), first);
     }
 }

@@ -11,23 +11,32 @@
 //! | `saving` | when all is recorded, and whether it may be said to be complete |
 //! | `resume_saver` | the rhythm of flushing and recording |
 //!
-//! The machines know neither each other nor session and torrent. `completions` hands them what the
-//! disk has answered, and does what they ask for; `startup` is the way to running.
+//! The machines know neither each other nor session and torrent. [`Files`] hands them what the disk has
+//! answered and says which steps follow: `startup` on the way to running, `durability` from then on. The
+//! torrent carries the [`Step`]s out (`torrent/files.rs`).
 
 mod checker;
 mod claims;
-mod completions;
+mod durability;
 mod padding_pieces;
 mod resume_saver;
 mod retry;
 mod saving;
 mod startup;
+pub(super) mod step;
 mod unreadable;
 
+use crate::disk::{DiskDone, DiskError};
 use crate::torrent::disk::checker::Checker;
 use crate::torrent::disk::claims::Claims;
 use crate::torrent::disk::retry::Retry;
 use crate::torrent::disk::saving::Saving;
+
+pub(super) use durability::Record;
+pub(super) use step::Step;
+
+/// What a disk request has come to.
+pub(super) type DiskResult = Result<DiskDone, Box<DiskError>>;
 
 /// The machines of a torrent's files.
 #[derive(Debug)]

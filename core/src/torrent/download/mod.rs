@@ -96,6 +96,13 @@ impl Download {
         }
     }
 
+    /// Nothing is read from files of other torrents any more.
+    pub(super) fn forget_local(&mut self) {
+        if let Some(local) = self.local.get_mut() {
+            local.clear();
+        }
+    }
+
     /// A block has come from a source, of which `counted` bytes are content; `sender` is blamed if it
     /// is wrong.
     pub(super) fn block(

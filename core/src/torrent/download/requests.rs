@@ -83,7 +83,7 @@ impl Download {
         state: &mut SourceState,
         field: Bitfield,
     ) -> bool {
-        state.told_pieces = true;
+        state.has_announced = true;
         if std::mem::replace(&mut state.counted_as_seed, field.is_all()) {
             self.picker.remove_seed(&state.has);
         } else {
@@ -106,7 +106,7 @@ impl Download {
         state: &mut SourceState,
         piece: PieceIndex,
     ) -> bool {
-        state.told_pieces = true;
+        state.has_announced = true;
         if !state.has.set(piece) {
             return false;
         }

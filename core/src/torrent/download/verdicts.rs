@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::bitfield::Bitfield;
 use crate::piece::{Block, PieceIndex, Sha256Hash};
 use crate::piece_hash::PieceRoot;
 use crate::time::Instant;
@@ -90,6 +91,21 @@ impl Download {
     /// An early write is done; whether it was one of the present attempt at the piece.
     pub(in crate::torrent) fn early_write_done(&mut self, piece: PieceIndex, attempt: u32) -> bool {
         self.assembly.early_write_done(piece, attempt)
+    }
+
+    // What is on disk.
+
+    /// These pieces are here and no others, as the check begins.
+    pub(in crate::torrent) fn set_have(&mut self, have: &Bitfield) {
+        let lost: Vec<PieceIndex> =
+            self.picker.have().iter().filter(|piece| !have.has(*piece)).collect();
+        lost.into_iter().for_each(|piece| self.picker.unmark_have(piece));
+        self.mark_have(have.iter());
+    }
+
+    /// These pieces are found to be here.
+    pub(in crate::torrent) fn mark_have(&mut self, pieces: impl IntoIterator<Item = PieceIndex>) {
+        pieces.into_iter().for_each(|piece| self.picker.mark_have(piece));
     }
 
     // Verdicts.

@@ -8,12 +8,11 @@
 //! | `saved_metadata` | the form in which both are kept |
 //! | `serve` | metadata for peers that ask |
 //!
-//! Whom to ask for metadata, and whom to believe, [`MetadataFetch`] decides. `learning` translates
-//! between these, the peers and the rest of the torrent.
+//! Whom to ask for metadata, and whom to believe, [`MetadataFetch`] decides. `torrent/learning.rs`
+//! translates between these, the peers and the rest of the torrent.
 
 pub mod layer_fetch;
-mod layers;
-mod learning;
+pub(super) mod layers;
 mod saved_metadata;
 pub(super) mod serve;
 
@@ -21,6 +20,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::bitfield::Bitfield;
 use crate::extension::metadata::MetadataFetch;
 use crate::infohashes::InfoHashes;
 use crate::metainfo::{FileRanges, Magnet, Metainfo, PathRules};
@@ -178,6 +178,25 @@ impl Acquisition {
         let layers = self.layers.as_ref();
         let node = layers.and_then(|layers| layers.piece_hash(metainfo, piece));
         metainfo.expected_hash_with(piece, node)
+    }
+
+    /// Leaves those pieces out of a check that have no hash yet, and says which they are: they are hashed
+    /// when it is known.
+    pub(super) fn leave_out(
+        &mut self,
+        metainfo: &Metainfo,
+        check: &mut Bitfield,
+    ) -> Vec<PieceIndex> {
+        if self.layers.is_none() {
+            return Vec::new();
+        }
+        let lacks_hash = |piece: &PieceIndex| self.piece_hash(metainfo, *piece).is_none();
+        let pieces: Vec<PieceIndex> = check.iter().filter(lacks_hash).collect();
+        for piece in &pieces {
+            check.clear(*piece);
+            self.late.make().add(*piece);
+        }
+        pieces
     }
 
     /// The hash of a piece is known; whether the piece may be on disk, and is to be hashed first.

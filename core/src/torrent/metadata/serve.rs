@@ -14,7 +14,7 @@ const FACTOR_OF_GROUP: u64 = 10;
 
 /// A peer asks for a piece of the metadata, which is sent in its turn, or rejected. `allows` is asked for
 /// the address's share, of so many pieces: that is bounded however often it connects.
-pub(super) fn requested(
+pub(in crate::torrent) fn requested(
     peer: &mut Peer,
     now: Instant,
     metainfo: Option<&Metainfo>,
@@ -52,7 +52,7 @@ pub(in crate::torrent) fn gather_metadata(
 }
 
 /// Queues a message, if the peer understands it.
-pub(super) fn send(peer: &mut Peer, message: &MetadataMessage) {
+pub(in crate::torrent) fn send(peer: &mut Peer, message: &MetadataMessage) {
     if let Some(id) = peer.wire.extensions.get(Extension::Metadata) {
         peer.send(Message::Extended { id, payload: message.encode() });
     }

@@ -29,6 +29,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::choke::AddressGroup;
 use crate::choke::accounts::Accounts;
 use crate::id::{ConnId, Slab};
+use crate::peer::early::EarlyPieces;
 use crate::peer::{Peer, PeerSlot};
 use crate::peer_source::PeerSource;
 use crate::piece::{PeerId, PieceIndex};
@@ -107,20 +108,20 @@ impl Swarm {
         let wire = &self.peers.get(slot)?.wire;
         let ip = wire.remote.ip().to_canonical();
         let is_at_other_family = |other: IpAddr| other.is_ipv4() != ip.is_ipv4();
-        let is_twin = |peer: &Peer| {
+        let is_same = |peer: &Peer| {
             let other = peer.wire.remote.ip().to_canonical();
             peer.wire.id == Some(theirs) && (other == ip || is_at_other_family(other))
         };
-        let (other, twin) =
-            self.peers.iter().find(|(other, peer)| *other != slot && is_twin(peer))?;
-        let twin = &twin.wire;
-        let have_crossed = twin.incoming != wire.incoming;
+        let (other, same) =
+            self.peers.iter().find(|(other, peer)| *other != slot && is_same(peer))?;
+        let same = &same.wire;
+        let have_crossed = same.incoming != wire.incoming;
         let mut new_stays = have_crossed && wire.incoming != (ours.0 < theirs.0);
-        if is_at_other_family(twin.remote.ip().to_canonical()) {
+        if is_at_other_family(same.remote.ip().to_canonical()) {
             if wire.incoming && !have_crossed {
                 return None;
             }
-            new_stays &= now - twin.connected_at < SETTLED;
+            new_stays &= now - same.connected_at < SETTLED;
         }
         Some(match new_stays {
             true => Crossed { loser: other, winner: slot },
@@ -208,6 +209,32 @@ impl Swarm {
     pub(super) fn forget_discovered(&mut self) {
         self.addresses.forget_discovered();
         self.pex.stop();
+    }
+
+    // What a peer says.
+
+    /// What a peer says to have is kept until it is known how many pieces there are.
+    pub(super) fn early(
+        &mut self,
+        slot: PeerSlot,
+        note: impl FnOnce(&mut EarlyPieces) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        self.peers.get_mut(slot).map_or(Ok(()), |peer| note(&mut peer.download.early))
+    }
+
+    /// That a connection is of v2, on which alone there are messages about hashes.
+    pub(super) fn require_v2(&self, slot: PeerSlot, id: u8) -> Result<(), Violation> {
+        match self.peers.get(slot) {
+            Some(peer) if !peer.wire.of_v2 => Err(Violation::V2NotNegotiated { id }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a peer whether we want what it has, if that has changed. `wanting`: whether we want anything.
+    pub(super) fn update_interest(&mut self, slot: PeerSlot, wanting: bool) {
+        if let Some(peer) = self.peers.get_mut(slot) {
+            peer.set_interest(wanting && peer.download.interesting > 0);
+        }
     }
 
     // Who goes.

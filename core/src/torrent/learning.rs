@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::bitfield::Bitfield;
 use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
 use crate::extension::metadata::{MetadataMessage, Received};
 use crate::infohashes::InfoHashes;
@@ -14,17 +13,17 @@ use crate::metainfo::magnet::PeerAddress;
 use crate::metainfo::{Magnet, Metainfo};
 use crate::notice::TorrentNotice;
 use crate::peer::PeerSlot;
-use crate::peer::early::EarlyPieces;
 use crate::peer_source::PeerSource;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::piece_hash::PieceHash;
 use crate::reach::Namer;
 use crate::session::Session;
 use crate::session::bans::BanReason;
-use crate::session::op::TorrentOp;
+use crate::session::op::{NamedPeer, OpOwner, TorrentOp};
 use crate::session::shares::Taken;
 use crate::torrent::Torrent;
 use crate::torrent::content::NothingChosen;
+use crate::torrent::disk::Step;
 use crate::torrent::lifecycle::Phase;
 use crate::torrent::metadata::layer_fetch::Learnt;
 use crate::torrent::metadata::layers::{Due, LateChecks};
@@ -34,11 +33,11 @@ use crate::wire::extension::Extension;
 use crate::wire::message::id;
 use crate::wire::{HashRequest, Message, Violation};
 
-/// Pieces found on disk up to which connected peers are told of each; with more they are connected
-/// anew, since a bitfield may only be the first message (chosen: 9 KB of messages).
-const HAVES_TOLD: u32 = 1000;
+/// Pieces found on disk up to which connected peers are sent a message for each; with more they are
+/// connected anew, since a bitfield may only be the first message (chosen: 9 KB of messages).
+const MOST_HAVES: u32 = 1000;
 /// What is said of a link that leads to what is there already.
-const TWINS: &str = "the session has this torrent already, under its other infohash";
+const DUPLICATE: &str = "the session has this torrent already, under its other infohash";
 /// What is said of a link whose two infohashes no torrent has.
 const TWO_TORRENTS: &str =
     "its btih and its btmh are of two torrents; use a link with only one of them";
@@ -47,7 +46,7 @@ impl Torrent {
     // Before peers are asked.
 
     /// What a magnet link knows besides the hash: trackers and peers.
-    pub(in crate::torrent) fn take_hints(&mut self, session: &mut Session, magnet: &Magnet) {
+    pub(super) fn take_hints(&mut self, session: &mut Session, magnet: &Magnet) {
         let tiers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
         self.announcing.trackers.add(&tiers, NamedBy::Torrent, session.now);
         for peer in &magnet.peers {
@@ -56,8 +55,9 @@ impl Torrent {
                     self.swarm.addresses.add(*addr, PeerSource::User, session.now);
                 }
                 PeerAddress::Name(host, port) => {
-                    let by = (PeerSource::User, Namer::Torrent);
-                    self.look_up_peer(session, by, self.identity.primary(), (host, *port));
+                    let (source, infohash) = (PeerSource::User, self.identity.primary());
+                    let peer = NamedPeer { port: *port, source, namer: Namer::Torrent, infohash };
+                    session.resolve(OpOwner::Peer(self.id, peer), host);
                 }
             }
         }
@@ -65,14 +65,14 @@ impl Torrent {
 
     /// Begins by looking whether an earlier session has learnt the metadata, and kept it under this
     /// infohash.
-    pub(in crate::torrent) fn load_metadata(&mut self, session: &mut Session, key: InfoHash) {
+    pub(super) fn load_metadata(&mut self, session: &mut Session, key: InfoHash) {
         self.life.enter(Phase::Loading);
         let name = StateName::Metadata(key);
         self.disk(session, TorrentOp::LoadMetadata(key), DiskRequest::Load { name });
     }
 
     /// What an earlier session knew is here, or there is nothing.
-    pub(in crate::torrent) fn metadata_loaded(
+    pub(super) fn metadata_loaded(
         &mut self,
         session: &mut Session,
         key: InfoHash,
@@ -111,13 +111,8 @@ impl Torrent {
         }
     }
 
-    /// Keeps what is known of it under each of its infohashes: whoever adds it again may know only one.
-    pub(in crate::torrent) fn save_metadata(
-        &mut self,
-        session: &mut Session,
-        names: InfoHashes,
-        data: Bytes,
-    ) {
+    /// Keeps what is known of it under each of its infohashes: a link to it that is added later may name only one.
+    pub(super) fn save_metadata(&mut self, session: &mut Session, names: InfoHashes, data: Bytes) {
         for infohash in names.short() {
             let (name, data) = (StateName::Metadata(infohash), data.clone());
             self.disk(session, TorrentOp::SaveMetadata, DiskRequest::Save { name, data });
@@ -127,7 +122,7 @@ impl Torrent {
     // Peers are asked.
 
     /// A peer says how long the metadata is.
-    pub(in crate::torrent) fn metadata_offered(
+    pub(super) fn metadata_offered(
         &mut self,
         session: &mut Session,
         slot: PeerSlot,
@@ -149,7 +144,7 @@ impl Torrent {
     }
 
     /// Sends the requests for metadata, or for layers, that are due.
-    pub(in crate::torrent) fn ask_peers(&mut self, session: &mut Session) {
+    pub(super) fn ask_peers(&mut self, session: &mut Session) {
         while let Some(fetch) = &mut self.acquisition.fetch
             && let Some((remote, piece)) = fetch.next_request(session.now)
         {
@@ -176,7 +171,7 @@ impl Torrent {
     }
 
     /// Peers are late with metadata or with layers, or something else is due with these.
-    pub(in crate::torrent) fn poll_acquisition(&mut self, session: &mut Session) {
+    pub(super) fn poll_acquisition(&mut self, session: &mut Session) {
         match self.acquisition.poll(session.now) {
             Due::GaveUp => return self.metadata_done(session),
             Due::Keep => self.keep_layers(session),
@@ -186,7 +181,7 @@ impl Torrent {
     }
 
     /// A peer asks for metadata, sends some, or does not.
-    pub(in crate::torrent) fn metadata_message(
+    pub(super) fn metadata_message(
         &mut self,
         session: &mut Session,
         slot: PeerSlot,
@@ -266,7 +261,7 @@ impl Torrent {
     // It is known.
 
     /// Nothing can be done with what the link describes: every peer would give the same.
-    pub(in crate::torrent) fn metadata_unusable(&mut self, session: &mut Session, why: String) {
+    pub(super) fn metadata_unusable(&mut self, session: &mut Session, why: String) {
         self.acquisition.stop();
         session.notify(self.id, TorrentNotice::MetadataUnusable { why });
         self.pause(session);
@@ -277,7 +272,7 @@ impl Torrent {
     pub(crate) fn yield_to_duplicate(&mut self, session: &mut Session) {
         self.identity.yield_to_other();
         self.withdraw_claims(session);
-        self.metadata_unusable(session, TWINS.to_owned());
+        self.metadata_unusable(session, DUPLICATE.to_owned());
     }
 
     /// What the torrent is is known: everything else begins.
@@ -323,7 +318,7 @@ impl Torrent {
     }
 
     /// No more than the metadata was wanted, and it is here, with as much of its layers as there is.
-    pub(in crate::torrent) fn metadata_done(&mut self, session: &mut Session) {
+    pub(super) fn metadata_done(&mut self, session: &mut Session) {
         self.acquisition.metadata_done();
         self.notify_metadata(session);
         self.pause(session);
@@ -334,12 +329,7 @@ impl Torrent {
         let pieces = self.pieces();
         for slot in self.swarm.slots() {
             let Some(peer) = self.swarm.peers.get_mut(slot) else { continue };
-            peer.wire.decoder.set_piece_count(Some(pieces));
-            peer.download.has = Bitfield::new(pieces);
-            peer.download.counted_as_seed = false;
-            peer.download.allowed_to_us.retain(|piece| piece.0 < pieces);
-            let nothing = EarlyPieces::new(session.config.bounds.metadata_bytes);
-            let early = std::mem::replace(&mut peer.download.early, nothing);
+            let early = peer.metadata_learnt(pieces, session.config.bounds.metadata_bytes);
             if !peer.is_open() {
                 continue;
             }
@@ -352,20 +342,20 @@ impl Torrent {
             match outcome {
                 Ok(()) => {
                     self.layers_offered(session, slot);
-                    self.tell_extensions(session, slot);
+                    self.send_extended_handshake(session, slot);
                 }
-                Err(violation) => self.violated(session, slot, violation),
+                Err(violation) => self.disconnect_for(session, slot, violation),
             }
             self.flush_outbox(session, slot);
         }
     }
 
-    /// The check is done: those who have waited for it are told what is here, and asked.
-    pub(in crate::torrent) fn go_on_with_peers(&mut self, session: &mut Session) {
+    /// The check is done: peers that have waited for it are sent what is here, and blocks are requested of them.
+    pub(super) fn go_on_with_peers(&mut self, session: &mut Session) {
         if self.swarm.peers.is_empty() {
             return;
         }
-        if self.download.picker.have().count() > HAVES_TOLD {
+        if self.download.picker.have().count() > MOST_HAVES {
             return self.drop_all_peers(session);
         }
         for slot in self.swarm.slots() {
@@ -373,13 +363,10 @@ impl Torrent {
             if !peer.is_open() {
                 continue;
             }
-            let have = self.download.picker.have().iter();
-            let news: Vec<PieceIndex> =
-                have.filter(|piece| !peer.download.has.has(*piece)).collect();
-            news.into_iter().for_each(|piece| peer.send(Message::Have(piece)));
+            peer.send_haves(self.download.picker.have());
             self.download.recount(slot.into(), &mut peer.download);
-            self.mind_interest(slot);
-            self.part_if_both_seed(session, slot);
+            self.swarm.update_interest(slot, self.is_active() && !self.is_finished());
+            self.disconnect_if_both_seeds(session, slot);
             self.after_input(session, slot);
         }
         self.decide_chokes(session);
@@ -405,12 +392,12 @@ impl Torrent {
     // Piece layers.
 
     /// What a piece must hash to, as far as that is known.
-    pub(in crate::torrent) fn piece_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
+    pub(super) fn piece_hash(&self, piece: PieceIndex) -> Option<PieceHash> {
         self.acquisition.piece_hash(self.metainfo()?, piece)
     }
 
     /// A peer may know hashes, if the connection is of v2 and it knows what the torrent is.
-    pub(in crate::torrent) fn layers_offered(&mut self, session: &mut Session, slot: PeerSlot) {
+    pub(super) fn layers_offered(&mut self, session: &mut Session, slot: PeerSlot) {
         let (Some(layers), Some(peer)) = (&mut self.acquisition.layers, self.swarm.peers.get(slot))
         else {
             return;
@@ -423,7 +410,7 @@ impl Torrent {
     }
 
     /// Has what was learnt kept for the next session, if there is anything new.
-    pub(in crate::torrent) fn keep_layers(&mut self, session: &mut Session) {
+    pub(super) fn keep_layers(&mut self, session: &mut Session) {
         let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content) else {
             return;
         };
@@ -433,7 +420,7 @@ impl Torrent {
     }
 
     /// A peer sent hashes. False: they are no part of a layer that it was asked for.
-    pub(in crate::torrent) fn layer_arrived(
+    pub(super) fn layer_arrived(
         &mut self,
         session: &mut Session,
         slot: PeerSlot,
@@ -467,19 +454,6 @@ impl Torrent {
         true
     }
 
-    /// A peer does not give hashes.
-    pub(in crate::torrent) fn layer_rejected(
-        &mut self,
-        session: &mut Session,
-        slot: PeerSlot,
-        request: &HashRequest,
-    ) {
-        if let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content) {
-            layers.rejected(session.now, &content.metainfo, slot, request);
-            self.ask_peers(session);
-        }
-    }
-
     /// Every layer is known: the metainfo is whole, and kept so.
     fn layers_complete(&mut self, session: &mut Session) {
         let Some(content) = &mut self.content else { return };
@@ -493,25 +467,8 @@ impl Torrent {
         }
     }
 
-    /// Leaves those pieces out of a check that have no hash yet.
-    pub(in crate::torrent) fn check_without_hashes(&mut self, check: &mut Bitfield) {
-        let Some(content) = self.content.as_ref().filter(|_| self.acquisition.layers.is_some())
-        else {
-            return;
-        };
-        let acquisition = &self.acquisition;
-        let no_hash =
-            |piece: &PieceIndex| acquisition.piece_hash(&content.metainfo, *piece).is_none();
-        let pieces: Vec<PieceIndex> = check.iter().filter(no_hash).collect();
-        for piece in pieces {
-            check.clear(piece);
-            self.files.claims.count(content, piece, None);
-            self.acquisition.late.make().add(piece);
-        }
-    }
-
     /// Hashes pieces whose hashes came late.
-    pub(in crate::torrent) fn check_late(&mut self, session: &mut Session) {
+    pub(super) fn check_late(&mut self, session: &mut Session) {
         while self.life.is_running()
             && let Some(piece) = self.acquisition.late.get_mut().and_then(LateChecks::start_next)
         {
@@ -520,7 +477,7 @@ impl Torrent {
     }
 
     /// A piece whose hash came late was hashed, or is not there.
-    pub(in crate::torrent) fn piece_checked_late(
+    pub(super) fn piece_checked_late(
         &mut self,
         session: &mut Session,
         piece: PieceIndex,
@@ -540,6 +497,9 @@ impl Torrent {
             self.fill_pipelines(session, None);
         }
         self.check_late(session);
-        self.decide_late(session);
+        let content = self.content.as_deref();
+        if content.is_some_and(|content| self.files.claims.can_decide(content)) {
+            self.perform(session, [Step::Enter(Phase::Checking), Step::Judge]);
+        }
     }
 }

@@ -1,0 +1,513 @@
+//! Between a torrent's machines and the disk: requests go out, every completion comes in here and goes
+//! to the machine that it concerns, and the [`Step`]s that the machines of its [`Files`] answer with are
+//! carried out. Beside them the farewell, and what is read from files of other torrents.
+//!
+//! [`Files`]: crate::torrent::disk::Files
+
+use bytes::Bytes;
+
+use crate::disk::{DiskDone, DiskRequest, StateName};
+use crate::notice::TorrentNotice;
+use crate::piece::{BLOCK_LEN, InfoHash, PieceIndex};
+use crate::session::Session;
+use crate::session::op::{OpOwner, TorrentOp};
+use crate::torrent::Torrent;
+use crate::torrent::disk::{DiskResult, Record, Step};
+use crate::torrent::download::Source;
+use crate::torrent::lifecycle::{Farewell, Phase, Removal};
+use crate::torrent::similar::{Reuse, SharedFiles};
+
+impl Torrent {
+    /// Starts a disk request of this torrent.
+    pub(super) fn disk(&mut self, session: &mut Session, op: TorrentOp, request: DiskRequest) {
+        self.life.op_started();
+        session.disk(OpOwner::Torrent(self.id, op), request);
+    }
+
+    /// A disk request of this torrent is done.
+    pub(crate) fn disk_done(&mut self, session: &mut Session, op: TorrentOp, result: DiskResult) {
+        self.life.op_done();
+        let (now, phase) = (session.now, self.life.phase());
+        let content = self.content.as_deref();
+        match op {
+            TorrentOp::LoadMetadata(key) => self.metadata_loaded(session, key, result),
+            TorrentOp::SaveMetadata => {
+                // What is not saved is requested again after a restart, nothing worse.
+                if let Err(error) = result {
+                    session.notify(self.id, TorrentNotice::DiskFailed { error: *error });
+                }
+            }
+            TorrentOp::LoadResume(key) => self.resume_loaded(session, key, result),
+            TorrentOp::Open => {
+                let steps = self.files.opened(phase, result);
+                self.perform(session, steps);
+            }
+            TorrentOp::Reuse => {
+                if let Some(content) = content {
+                    let have = self.download.picker.have();
+                    let steps = self.files.reused(phase, content, have, result);
+                    self.perform(session, steps);
+                }
+            }
+            TorrentOp::Prepare => {
+                let steps = self.files.prepared(now, result);
+                self.perform(session, steps);
+            }
+            TorrentOp::Check(piece) => {
+                session.budgets.checks.free(1);
+                if let Some(content) = content {
+                    let steps = self.files.piece_checked(phase, content, piece, result);
+                    self.perform(session, steps);
+                }
+            }
+            TorrentOp::CheckLate(piece) => self.piece_checked_late(session, piece, result),
+            TorrentOp::WritePiece(piece, len) => self.piece_written(session, piece, len, result),
+            TorrentOp::WriteEarly { piece, len, attempt } => {
+                session.end_write(len as usize);
+                self.early_write_done(session, piece, attempt, result);
+            }
+            TorrentOp::HashPiece(piece) => self.piece_hashed(session, piece, result),
+            TorrentOp::ReadForPeer(slot, run) => self.blocks_read(session, slot, run, result),
+            TorrentOp::ReadFromOther => self.local_read(session, result),
+            TorrentOp::ReadLeaves(length) => self.leaves_read(session, length, result),
+            TorrentOp::ProbeRead => {
+                let step = self.files.read_probed(now, result);
+                self.perform(session, step);
+            }
+            TorrentOp::Look => {
+                let step = self.files.looked(now, phase, content, result);
+                self.perform(session, step);
+            }
+            TorrentOp::Sync => {
+                let record = Record {
+                    phase,
+                    is_finished: self.is_finished(),
+                    totals: self.traffic.totals(),
+                    wall: session.wall(),
+                    key: self.identity.resume_key(),
+                };
+                let step = self.files.synced(now, content, record, result);
+                self.perform(session, step);
+            }
+            TorrentOp::SaveResume => {
+                let steps = self.files.saved(now, phase, self.store, result);
+                self.perform(session, steps);
+            }
+            TorrentOp::Forget | TorrentOp::Close => {}
+        }
+        self.end_if_idle(session);
+    }
+
+    /// Carries out what the machines of the files say, one step after the other.
+    pub(super) fn perform(&mut self, session: &mut Session, steps: impl IntoIterator<Item = Step>) {
+        for step in steps {
+            self.perform_step(session, step);
+        }
+    }
+
+    fn perform_step(&mut self, session: &mut Session, step: Step) {
+        let (now, id, store) = (session.now, self.id, self.store);
+        let picker = &self.download.picker;
+        match step {
+            Step::Enter(phase) => self.life.enter(phase),
+            Step::Notify(notice) => session.notify(id, notice),
+            Step::Disk(op, request) => self.disk(session, op, request),
+            Step::Open => {
+                let Some(content) = &self.content else { return };
+                let request = DiskRequest::Open { store, spec: content.spec.clone() };
+                self.life.enter(Phase::Opening);
+                self.disk(session, TorrentOp::Open, request);
+            }
+            Step::Check(stats) => {
+                let Some(content) = &self.content else { return };
+                let trust = self.files.found(content, stats);
+                self.download.set_have(&trust.have);
+                self.perform_step(session, Step::Hash(trust.check));
+            }
+            Step::Hash(check) => {
+                let Some(content) = &self.content else { return };
+                let acquisition = &mut self.acquisition;
+                let without_hash = |check: &mut _| acquisition.leave_out(&content.metainfo, check);
+                let steps = self.files.hash(content, picker.have(), check, without_hash);
+                self.perform(session, steps);
+            }
+            Step::QueueCheck => session.queues.checks.push_back(id),
+            Step::Have(pieces) => self.download.mark_have(pieces),
+            Step::Checked => {
+                let (have, pieces) = (picker.have().count(), self.pieces());
+                let from_resume = self.files.claims.hashed() == 0;
+                session.notify(id, TorrentNotice::Checked { have, pieces, from_resume });
+            }
+            Step::Judge => {
+                let Some(content) = &self.content else { return };
+                let is_duplicate = self.identity.is_duplicate();
+                let writers = &session.files.writers;
+                let steps = self.files.judge(
+                    content,
+                    is_duplicate,
+                    |piece| picker.is_interesting(piece),
+                    |path| writers.of(path).is_some_and(|other| other != id),
+                );
+                self.perform(session, steps);
+            }
+            Step::Claim(places) => {
+                places.into_iter().for_each(|path| session.files.writers.add(path, id));
+            }
+            Step::MayWrite => {
+                if !self.reuse_files(session) {
+                    self.begin_running(session);
+                }
+            }
+            Step::Refuse(error) => {
+                self.life.enter(Phase::Refused);
+                self.withdraw_files(session);
+                self.fall_silent(session);
+                self.life.set_paused(true);
+                self.files.retry.refused(error.clone());
+                session.notify(id, TorrentNotice::DiskFailed { error });
+            }
+            Step::Run => self.begin_running(session),
+            Step::Prepare => {
+                let Some(content) = &self.content else { return };
+                let step = self.files.preparation(store, content, picker.have());
+                self.perform_step(session, step);
+            }
+            Step::Finish => {
+                if self.is_finished() {
+                    self.finished(session);
+                }
+            }
+            Step::Save => {
+                let step = self.files.save(store, picker.have());
+                self.perform_step(session, step);
+            }
+            Step::CheckAgain(stats) => {
+                self.swarm.addresses.set_seeding(false, now);
+                self.withdraw_files(session);
+                self.fall_silent(session);
+                self.upload.choking.stop();
+                self.perform_step(session, Step::Check(stats));
+            }
+            Step::Failed(error) => {
+                let (runs, content) = (self.life.is_running(), self.content.as_deref());
+                let steps = self.files.failed(now, runs, content, error);
+                self.perform(session, steps);
+            }
+            Step::Works => {
+                let steps = self.files.works(now, self.life.phase());
+                self.perform(session, steps);
+            }
+            Step::Write(piece) => self.write_piece(session, piece),
+            Step::Verify(piece, op) => self.verify_piece(session, piece, op),
+            Step::Forget(piece) => self.forget_piece(session, piece),
+            Step::SettleShared => {
+                let asks = self.shared_files().settle(&mut session.files.similar);
+                session.asks.extend(asks);
+            }
+            Step::ChokeSoon => self.upload.choking.soon(now),
+            Step::Request => {
+                for slot in self.swarm.slots() {
+                    self.request_blocks(session, slot);
+                }
+            }
+        }
+    }
+
+    // The way to running.
+
+    /// Goes on with resume data. Also where everything is to be hashed it tells whose the files are.
+    pub(super) fn find_resume_data(&mut self, session: &mut Session) {
+        self.life.enter(Phase::Loading);
+        self.shared_files().expect(&mut session.files.similar);
+        let key = self.identity.resume_key();
+        let request = DiskRequest::Load { name: StateName::Resume(key) };
+        self.disk(session, TorrentOp::LoadResume(key), request);
+    }
+
+    /// Resume data is here, or there is none.
+    fn resume_loaded(&mut self, session: &mut Session, key: InfoHash, result: DiskResult) {
+        if self.life.phase() != Phase::Loading {
+            return;
+        }
+        if let (Ok(DiskDone::Loaded(None)), Some(other)) =
+            (&result, self.identity.infohashes().v2_short())
+            && other != key
+        {
+            // Earlier versions kept that of a hybrid which began with a link to v2 there.
+            let request = DiskRequest::Load { name: StateName::Resume(other) };
+            return self.disk(session, TorrentOp::LoadResume(other), request);
+        }
+        if let (Ok(DiskDone::Loaded(Some(data))), Some(content)) = (result, &self.content) {
+            self.files.saving.recall(&data, key, content);
+        }
+        self.files.saving.distrust_the_future(session.wall());
+        if let Some(resume) = self.files.saving.recorded() {
+            self.traffic.recall(resume.uploaded_bytes, resume.downloaded_bytes);
+            self.files.claims.recall(&resume.ours);
+        }
+        self.perform_step(session, Step::Open);
+    }
+
+    /// Starts hashing the next piece; whether more are waiting.
+    pub(crate) fn check_next(&mut self, session: &mut Session) -> bool {
+        let (next, has_more) = self.files.check_next();
+        if let Some(piece) = next {
+            session.budgets.checks.add(1);
+            self.verify_piece(session, piece, TorrentOp::Check(piece));
+        }
+        has_more
+    }
+
+    /// Whatever is to be written may be: goes on with peers.
+    fn begin_running(&mut self, session: &mut Session) {
+        self.life.enter(Phase::Running);
+        let waited_for_hashes = self.files.claims.begin_running();
+        if !waited_for_hashes {
+            self.perform_step(session, Step::Checked);
+            self.files.saving.forget_recorded();
+        }
+        if let Some(content) = self.content.as_ref().filter(|_| !self.identity.is_duplicate()) {
+            let (is_finished, picker) = (self.is_finished(), &self.download.picker);
+            let lacks = |piece| picker.is_interesting(piece);
+            let step = self.files.prepare(session.now, content, lacks, is_finished);
+            self.perform(session, step);
+        }
+        if waited_for_hashes {
+            self.fill_pipelines(session, None);
+            self.perform_step(session, Step::Request);
+            return self.files_found(session);
+        }
+        self.download.forget_senders();
+        let asks = self.shared_files().offer(&mut session.files.similar);
+        session.asks.extend(asks);
+        self.perform_step(session, Step::Finish);
+        self.check_late(session);
+        let may_idle = self.content.as_ref().is_some_and(|content| content.idle_if_complete);
+        self.life.keep_idle(may_idle && self.is_finished());
+        if self.life.is_idle() {
+            // Of a magnet link, trackers and peers know already.
+            self.fall_silent(session);
+        } else if !self.life.is_paused() {
+            self.open_for_peers(session);
+            self.go_on_with_peers(session);
+        }
+        if !self.is_finished() {
+            self.shared_files().want(&mut session.files.similar);
+            self.files_found(session);
+        }
+    }
+
+    /// It writes no more: others may.
+    pub(super) fn withdraw_claims(&mut self, session: &mut Session) {
+        let Some(content) = &self.content else { return };
+        for path in self.files.claims.release(content) {
+            session.files.writers.remove(&path, self.id);
+        }
+    }
+
+    // The farewell.
+
+    /// Goes a step further with the farewell once the disk has nothing to do for this torrent.
+    pub(super) fn end_if_idle(&mut self, session: &mut Session) {
+        // What is complete but could not be written is lost with the session, not the files. Of files that
+        // could not be made it is recorded all the same that they are not there.
+        let can_save = !self.files.retry.is_failing() || self.files.claims.is_preparing();
+        let is_unsaved = can_save && !self.files.saving.is_clean();
+        match self.life.farewell(self.announcing.trackers.has_left(), is_unsaved) {
+            Farewell::Wait => {}
+            Farewell::Save => {
+                self.files.claims.give_up_preparing();
+                self.perform_step(session, Step::Save);
+            }
+            Farewell::Close(remove) => self.close_files(session, remove),
+            Farewell::Ended { is_removed } => {
+                self.withdraw_claims(session);
+                session.budgets.assembly.free(self.download.held_bytes());
+                session.timers.unregister(self.timer);
+                for (timer, _) in self.traffic.timers(session.now) {
+                    session.timers.unregister(timer);
+                }
+                if is_removed {
+                    session.notify(self.id, TorrentNotice::Removed);
+                }
+            }
+        }
+    }
+
+    /// Closes the files; of a removed torrent, forgets what was kept of it and deletes what it says.
+    fn close_files(&mut self, session: &mut Session, remove: Option<Removal>) {
+        if let Some(removal) = remove
+            && !self.identity.is_duplicate()
+        {
+            // Files that stay and are not whole may be known as ours by resume data alone: without it
+            // the same torrent, added again, would take them for somebody else's.
+            let leaves_ours = removal == Removal::KeepFiles
+                && !self.files.claims.ours().is_empty()
+                && !self.has_everything();
+            for infohash in self.infohashes() {
+                let resume = Some(StateName::Resume(infohash)).filter(|_| !leaves_ours);
+                for name in [StateName::Metadata(infohash)].into_iter().chain(resume) {
+                    self.disk(session, TorrentOp::Forget, DiskRequest::Forget { name });
+                }
+            }
+        }
+        let delete = (remove == Some(Removal::DeleteFiles)).then(|| {
+            let (claims, have) = (&self.files.claims, self.download.picker.have());
+            let content = self.content.as_ref();
+            content.map_or_else(Vec::new, |content| claims.files_to_delete(content, have))
+        });
+        let request = DiskRequest::Close { store: self.store, delete };
+        self.disk(session, TorrentOp::Close, request);
+    }
+
+    // Files that other torrents have.
+
+    /// Its files as the other torrents of the session see them.
+    pub(super) fn shared_files(&self) -> SharedFiles<'_> {
+        let (content, have) = (self.content.as_deref(), self.download.picker.have());
+        SharedFiles { id: self.id, store: self.store, content, have }
+    }
+
+    /// Lets no torrent find its files any more, nor finds theirs.
+    pub(super) fn withdraw_files(&mut self, session: &mut Session) {
+        let asks = self.shared_files().withdraw(&mut session.files.similar);
+        session.asks.extend(asks);
+        self.download.forget_local();
+    }
+
+    /// Starts to copy what is missing and is to be found elsewhere in the session, or to wait for it;
+    /// whether there is something.
+    fn reuse_files(&mut self, session: &mut Session) -> bool {
+        let claims = &self.files.claims;
+        let reuse =
+            self.shared_files().reuse(&session.files.similar, |file| claims.is_missing(file));
+        match reuse {
+            Reuse::Nothing => return false,
+            Reuse::Copy => self.copy_files(session),
+            Reuse::Wait(store) => {
+                // Who waits is not waited for.
+                let asks = self.shared_files().offer(&mut session.files.similar);
+                session.asks.extend(asks);
+                session.files.similar.wait(store, self.id);
+            }
+        }
+        self.life.enter(Phase::Reusing);
+        true
+    }
+
+    /// Copies what is found elsewhere.
+    fn copy_files(&mut self, session: &mut Session) {
+        if self.content.is_some() {
+            let files = self.shared_files().to_copy(&session.files.similar);
+            self.disk(session, TorrentOp::Reuse, DiskRequest::Reuse { store: self.store, files });
+        }
+    }
+
+    /// What it waited for has come out.
+    pub(crate) fn reuse_waited_for(&mut self, session: &mut Session) {
+        if self.life.phase() == Phase::Reusing {
+            self.copy_files(session);
+        }
+    }
+
+    /// Another torrent may have a file that is missing here.
+    pub(crate) fn files_found(&mut self, session: &mut Session) {
+        if !self.is_downloading() {
+            return;
+        }
+        let local = self.download.local.get();
+        let is_new = |file| !local.is_some_and(|local| local.knows(file));
+        let found = self.shared_files().found(&session.files.similar, is_new);
+        if !found.is_empty() {
+            self.download.local.make().add(found);
+        }
+        self.read_next_local(session);
+    }
+
+    /// Goes on with the next piece of another torrent's file, if none is under way.
+    fn read_next_local(&mut self, session: &mut Session) {
+        if !self.is_downloading() {
+            return;
+        }
+        let (Some(local), Some(content)) = (self.download.local.get_mut(), &self.content) else {
+            return;
+        };
+        let picker = &self.download.picker;
+        let is_missing = |piece| {
+            picker.is_interesting(piece) && !picker.is_held(piece) && !picker.is_verifying(piece)
+        };
+        if local.begin_next(|file| content.pieces_of(file), is_missing) {
+            self.read_local(session);
+        }
+    }
+
+    /// Reads the next part of a piece from the other torrent's file.
+    fn read_local(&mut self, session: &mut Session) {
+        let (Some(local), Some(content)) = (self.download.local.get(), &self.content) else {
+            return;
+        };
+        let part = local.next_part(|piece| content.layout.piece_spans(piece));
+        let Some((store, span)) = part else { return };
+        let read = DiskRequest::Read { store, spans: span.into_iter().collect() };
+        self.disk(session, TorrentOp::ReadFromOther, read);
+    }
+
+    /// A part of a piece was read from the other torrent's file.
+    fn local_read(&mut self, session: &mut Session, result: DiskResult) {
+        let Some(local) = self.download.local.get_mut() else { return };
+        let data = match result {
+            Ok(DiskDone::Read(data)) if !data.is_empty() => data,
+            _ => {
+                if local.give_up_file() {
+                    self.read_next_local(session);
+                }
+                return;
+            }
+        };
+        let content = &self.content;
+        let len_of =
+            |piece| content.as_ref().map_or(0, |known| known.geometry().data_len_of(piece));
+        let Some(part) = local.part_read(data.len(), len_of) else { return };
+        if self.is_downloading() {
+            self.take_local_blocks(session, part.piece, part.begin, data);
+        }
+        if !part.is_last && self.is_downloading() {
+            return self.read_local(session);
+        }
+        // If it waits for its verdict, that goes on with the next.
+        if !self.download.picker.is_verifying(part.piece) || !self.is_downloading() {
+            if let Some(local) = self.download.local.get_mut() {
+                local.end_piece();
+            }
+            self.read_next_local(session);
+        }
+    }
+
+    /// Blocks of a piece from `begin` on, as if they had come from a peer.
+    fn take_local_blocks(
+        &mut self,
+        session: &mut Session,
+        piece: PieceIndex,
+        begin: u32,
+        mut data: Bytes,
+    ) {
+        for number in begin / BLOCK_LEN.. {
+            let Some(content) = self.content.as_ref().filter(|_| !data.is_empty()) else { return };
+            let block = content.geometry().block(piece, number);
+            if block.length == 0 || data.len() < block.length as usize {
+                return;
+            }
+            let bytes = data.split_to(block.length as usize);
+            if let Some(kept) = self.download.keep(Source::LOCAL, None, block, bytes.into()) {
+                self.block_kept(session, block, kept);
+            }
+        }
+    }
+
+    /// A piece was verified, or lost.
+    pub(super) fn local_piece_settled(&mut self, session: &mut Session, piece: PieceIndex) {
+        if self.download.local.get_mut().is_some_and(|local| local.settled(piece)) {
+            self.read_next_local(session);
+        }
+    }
+}
