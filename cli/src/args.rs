@@ -109,9 +109,9 @@ impl Command {
             Command::Share(args) => args.transfer.reporting,
             Command::Metadata(args) => args.reporting,
             Command::Verify(args) => args.reporting,
-            Command::Tracker(args) => args.reporting,
-            Command::Scrape(args) => args.reporting,
-            Command::Dht(args) => args.command.options().reporting,
+            Command::Tracker(args) => args.reporting.into(),
+            Command::Scrape(args) => args.reporting.into(),
+            Command::Dht(args) => args.command.options().reporting.into(),
             Command::Demo(args) => args.reporting,
             Command::Replay(args) => args.reporting,
             Command::Info(_)

@@ -97,6 +97,9 @@ mod tests {
             "share x --preallocate",
             "share x --down 1M",
             "dht node --timeout 1m",
+            "tracker --color never",
+            "scrape x --color never",
+            "dht lookup x --color never",
         ];
         for line in lines {
             let failure = parsed(&format!("bitswarm {line}")).unwrap_err();

@@ -26,11 +26,16 @@ const CODES: [(&str, &str); 11] = [
 struct Page {
     /// `download`, `dht-lookup`; empty for the overview.
     name: String,
-    codes: &'static [&'static str],
-    files: &'static [(&'static str, &'static str)],
-    environment: &'static [(&'static str, &'static str)],
-    examples: &'static [(&'static str, &'static str)],
+    codes: Vec<&'static str>,
+    files: Vec<Entry>,
+    environment: Vec<Entry>,
+    examples: List,
 }
+
+/// A term, and what there is to say of it.
+type Entry = (&'static str, &'static str);
+
+type List = &'static [Entry];
 
 const STATE: (&str, &str) = (
     "$XDG_STATE_HOME/bitswarm/, or ~/.local/state/bitswarm/",
@@ -41,10 +46,18 @@ const CONFIG: (&str, &str) =
     ("$XDG_CONFIG_HOME/bitswarm/config.toml, or ~/.config/bitswarm/config.toml", "settings");
 const HOMES: [(&str, &str); 2] = [
     ("XDG_STATE_HOME, XDG_CONFIG_HOME, HOME", "where state is kept and settings are found"),
-    ("SSL_CERT_FILE, SSL_CERT_DIR", "certificates that HTTPS trackers are checked against"),
+    ("SSL_CERT_FILE, SSL_CERT_DIR", "certificates that HTTPS servers are checked against"),
 ];
+const VARIABLES: (&str, &str) = (
+    "BITSWARM_DOWN, BITSWARM_NO_DHT, ...",
+    "options of all runs, as in the settings' file, which they outrank; bitswarm config shows them",
+);
+const NO_COLOR: (&str, &str) =
+    ("NO_COLOR", "if it is set and not empty, nothing is in colour, unless --color says otherwise");
+const TERM: (&str, &str) = ("TERM", "dumb, or unset: plain lines instead of bars");
 const TRANSFER_CODES: &[&str] = &["0", "1", "2", "4", "6", "7", "8", "9", "11", "13", "15"];
-const READ_CODES: &[&str] = &["0", "1", "2", "4", "11"];
+/// A torrent may have to be got from the web.
+const READ_CODES: &[&str] = &["0", "1", "2", "4", "6", "11"];
 
 /// The manual page with this name, such as `dht lookup` or `dht-lookup`; the overview if it is empty.
 /// `None` if there is no such command.
@@ -63,7 +76,7 @@ pub(crate) fn page(mut command: Command, name: &str) -> Option<Vec<u8>> {
         path.push(found.get_name());
         rest = rest[found.get_name().len()..].trim_start_matches(['-', ' ']);
     }
-    Some(render(found, &Page::of(path.join("-"))))
+    Some(render(found, &Page::of(found, path.join("-"))))
 }
 
 fn render(command: &Command, page: &Page) -> Vec<u8> {
@@ -90,7 +103,7 @@ fn render(command: &Command, page: &Page) -> Vec<u8> {
     for (code, meaning) in CODES.iter().filter(|(code, _)| page.codes.contains(code)) {
         entry(&mut roff, code, meaning);
     }
-    let lists = [("FILES", page.files), ("ENVIRONMENT", page.environment)];
+    let lists = [("FILES", &page.files), ("ENVIRONMENT", &page.environment)];
     for (title, entries) in lists.into_iter().filter(|(_, entries)| !entries.is_empty()) {
         roff.control("SH", [title]);
         entries.iter().for_each(|(term, text)| entry(&mut roff, term, text));
@@ -124,9 +137,34 @@ fn entry(roff: &mut Roff, term: &str, text: &str) {
 }
 
 impl Page {
-    fn of(name: String) -> Self {
+    fn of(command: &Command, name: String) -> Self {
         let (codes, files, environment, examples) = contents(&name);
-        Page { name, codes, files, environment, examples }
+        let mut page = Page {
+            // Whatever prints may find its output full, or unusable.
+            codes: codes.iter().copied().chain(["9", "11"]).collect(),
+            files: files.to_vec(),
+            environment: environment.to_vec(),
+            name,
+            examples,
+        };
+        let has = |long: &str| command.get_arguments().any(|arg| arg.get_long() == Some(long));
+        if has("state-dir") && !page.files.contains(&STATE) {
+            page.files.push(STATE);
+        }
+        if has("color") {
+            page.environment.extend([NO_COLOR, TERM]);
+        }
+        // What packagers run needs no settings.
+        if !matches!(page.name.as_str(), "completions" | "man") {
+            if !page.files.contains(&CONFIG) {
+                page.files.push(CONFIG);
+            }
+            if !page.environment.contains(&HOMES[0]) {
+                page.environment.push(HOMES[0]);
+            }
+            page.environment.push(VARIABLES);
+        }
+        page
     }
 
     /// The pages beside this one. Each is printed by `bitswarm man`.
@@ -142,8 +180,6 @@ impl Page {
         format!("{}. The command bitswarm man prints each of these pages.", pages.join(", "))
     }
 }
-
-type List = &'static [(&'static str, &'static str)];
 
 /// Codes, files, environment and examples of a command.
 fn contents(name: &str) -> (&'static [&'static str], List, List, List) {
@@ -212,7 +248,7 @@ fn contents(name: &str) -> (&'static [&'static str], List, List, List) {
             ],
         ),
         "edit" => (
-            &["0", "1", "2", "4", "9", "11"],
+            &["0", "1", "2", "4", "6", "9", "11"],
             NO_ENTRIES,
             NO_ENTRIES,
             &[(
@@ -242,13 +278,13 @@ fn contents(name: &str) -> (&'static [&'static str], List, List, List) {
             &[("Look at all torrents here:", "bitswarm lint *.torrent")],
         ),
         "diff" => (
-            &["0", "1", "2", "4", "11", "13"],
+            &["0", "1", "2", "4", "6", "11", "13"],
             NO_ENTRIES,
             NO_ENTRIES,
             &[("Compare two torrents:", "bitswarm diff old.torrent new.torrent")],
         ),
         "verify" => (
-            &["0", "1", "2", "4", "7", "11", "13"],
+            &["0", "1", "2", "4", "6", "7", "11", "13"],
             NO_ENTRIES,
             NO_ENTRIES,
             &[(
@@ -411,6 +447,19 @@ mod tests {
                 assert!(exists(page), "{name:?} names {page}");
             }
         }
+        for name in names.iter().filter(|name| !["completions", "man"].contains(&name.as_str())) {
+            let text = text(Some(name));
+            for told in ["config.toml", "BITSWARM_DOWN", "\\fB2\\fR", "\\fB9\\fR", "\\fB11\\fR"] {
+                assert!(text.contains(told), "{name} {told}: {text}");
+            }
+        }
+        for name in ["info", "lint", "verify", "edit", "diff", "magnet"] {
+            assert!(text(Some(name)).contains("\\fB6\\fR"), "{name} may get it from the web");
+        }
+        assert!(text(Some("verify")).contains("XDG_STATE_HOME/bitswarm"));
+        assert!(
+            text(Some("create")).contains("NO_COLOR") && !text(Some("info")).contains("NO_COLOR")
+        );
         let download = text(Some("download"));
         assert!(download.contains("XDG_STATE_HOME") && download.contains(".SH FILES"));
         assert!(page(args::command(), "no-such").is_none());

@@ -8,7 +8,7 @@ use bitswarm_core::dht::NodeId;
 use clap::{Args, Subcommand};
 
 use super::network::Driven;
-use super::reporting::Reporting;
+use super::reporting::Plain;
 use super::values::{Given, PeerName, bootstrap, parse_hex};
 use crate::units::parse_duration;
 
@@ -121,7 +121,7 @@ pub(crate) struct DhtOptions {
     #[command(flatten)]
     pub(crate) driven: Driven,
     #[command(flatten)]
-    pub(crate) reporting: Reporting,
+    pub(crate) reporting: Plain,
 }
 
 /// An ed25519 public key.
