@@ -33,6 +33,14 @@ pub struct PieceRoot {
 }
 
 impl PieceHash {
+    /// The piece as a node of a merkle tree, if it is one of v2.
+    pub fn root(&self) -> Option<PieceRoot> {
+        match *self {
+            PieceHash::V1(_) => None,
+            PieceHash::V2(root) | PieceHash::Both(_, root) => Some(root),
+        }
+    }
+
     /// What tells whether data has this hash.
     pub fn hasher(&self) -> PieceHasher {
         let (v1, v2) = match *self {

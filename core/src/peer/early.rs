@@ -1,4 +1,4 @@
-//! What a peer says to have while nobody here knows how many pieces there are (BEP 9: we have only
+//! What a peer says to have while we do not know how many pieces there are (BEP 9: we have only
 //! a magnet link).
 //!
 //! Kept as bits, bounded by the most pieces that metadata within its limit can describe, and judged

@@ -33,7 +33,7 @@ use crate::id::Id;
 use crate::peer::early::EarlyPieces;
 use crate::peer::waste::Waste;
 use crate::picker::PeerKey;
-use crate::piece::InfoHash;
+use crate::piece::{BlockRun, InfoHash};
 use crate::time::Instant;
 use crate::wire::Message;
 use crate::wire::allowed_fast::{ALLOWED_FAST_PIECES, allowed_fast_set};
@@ -251,6 +251,15 @@ impl Peer {
         }
     }
 
+    /// Blocks that the peer requested could not be read: rejects the requests as BEP 6 has it.
+    pub(crate) fn read_failed(&mut self, run: BlockRun) {
+        for block in self.upload.uploads.run_failed(run) {
+            if self.wire.fast {
+                self.send(Message::Reject(block));
+            }
+        }
+    }
+
     /// Stops letting the peer download, and rejects its requests as BEP 6 has it.
     pub(crate) fn choke(&mut self) {
         let Some(rejected) = self.upload.choke(self.wire.fast) else { return };
@@ -265,7 +274,7 @@ impl Peer {
 mod tests {
     use super::*;
     use crate::id::ConnId;
-    use crate::piece::{PeerId, PieceIndex};
+    use crate::piece::{Block, PeerId, PieceIndex};
     use crate::wire::Decoder;
 
     const PIECES: u32 = 16;
@@ -358,6 +367,19 @@ mod tests {
         let mut slow = open(false);
         slow.offer_allowed_fast(InfoHash([1; 20]), &have);
         assert_eq!((sent(&mut advanced), sent(&mut slow)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn requests_that_cannot_be_read_are_rejected_where_the_peer_understands_that() {
+        let block = Block { piece: PieceIndex(1), begin: 0, length: 16_384 };
+        for fast in [true, false] {
+            let mut peer = open(fast);
+            peer.upload.uploads.push(block);
+            let run = peer.upload.uploads.next_run(1 << 20).expect("it waits");
+            peer.read_failed(run);
+            let rejects = if fast { vec![Message::Reject(block)] } else { Vec::new() };
+            assert_eq!((sent(&mut peer), peer.upload.uploads.len()), (rejects, 0));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A peer that breaks a rule may be the only one that has the torrent. Where its bytes can still be told
 //! apart into messages, and the message that is wrong can be left out as if it had never come, it is left
 //! out; so often, that is, as costs us nothing. A stream that makes no sense, and another torrent, end
-//! the connection. For bytes that nobody asked for there is [`Waste`](super::waste::Waste).
+//! the connection. For bytes that we did not request there is [`Waste`](super::waste::Waste).
 
 use crate::wire::Violation;
 

@@ -3,7 +3,7 @@
 //! Requests are served in the order they came. Adjacent ones are read from disk in one run; the
 //! blocks sent are slices of what was read. A request can be cancelled until its bytes are handed
 //! to the socket. The queue is bounded: past the bound a request is refused. A read that is under
-//! way counts as such until it is done, also if nobody wants its blocks any more: the disk is at
+//! way counts as such until it is done, also if its blocks are not wanted any more: the disk is at
 //! work for it, and its bytes will come.
 
 use std::collections::VecDeque;

@@ -1,5 +1,5 @@
 //! What a peer sends that it was not asked for: blocks twice, cancelled ones, other lengths, hashes and
-//! metadata that nobody wanted.
+//! metadata that we did not request.
 //!
 //! It costs us the bytes, no more, and a peer that does so may be the only one that has the torrent. So
 //! waste costs a peer its priority, and is bounded by bytes: by an allowance, and by what the peer sends

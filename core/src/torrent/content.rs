@@ -193,8 +193,8 @@ impl Content {
         self.pieces_of(file).all(|piece| have.has(piece))
     }
 
-    /// Bytes of all pieces that are missing here, wanted or not: whoever wants a part only is no
-    /// seed.
+    /// Bytes of all pieces that are missing here, wanted or not: a torrent that wants a part only is
+    /// no seed.
     pub(super) fn bytes_missing(&self, have: &Bitfield) -> u64 {
         let missing = self.geometry().pieces() - have.count();
         self.geometry().data_len_of_all(missing, |piece| !have.has(piece))

@@ -44,7 +44,7 @@ impl Torrent {
             }
             TorrentOp::Reuse => {
                 if let Some(content) = content {
-                    let have = self.download.picker.have();
+                    let have = self.download.have();
                     let steps = self.files.reused(phase, content, have, result);
                     self.perform(session, steps);
                 }
@@ -107,7 +107,7 @@ impl Torrent {
 
     fn perform_step(&mut self, session: &mut Session, step: Step) {
         let (now, id, store) = (session.now, self.id, self.store);
-        let picker = &self.download.picker;
+        let picker = self.download.picker();
         match step {
             Step::Enter(phase) => self.life.enter(phase),
             Step::Notify(notice) => session.notify(id, notice),
@@ -267,7 +267,7 @@ impl Torrent {
             self.files.saving.forget_recorded();
         }
         if let Some(content) = self.content.as_ref().filter(|_| !self.identity.is_duplicate()) {
-            let (is_finished, picker) = (self.is_finished(), &self.download.picker);
+            let (is_finished, picker) = (self.is_finished(), self.download.picker());
             let lacks = |piece| picker.is_interesting(piece);
             let step = self.files.prepare(session.now, content, lacks, is_finished);
             self.perform(session, step);
@@ -340,7 +340,7 @@ impl Torrent {
             && !self.identity.is_duplicate()
         {
             // Files that stay and are not whole may be known as ours by resume data alone: without it
-            // the same torrent, added again, would take them for somebody else's.
+            // the same torrent, added again, would take them for another program's.
             let leaves_ours = removal == Removal::KeepFiles
                 && !self.files.claims.ours().is_empty()
                 && !self.has_everything();
@@ -352,7 +352,7 @@ impl Torrent {
             }
         }
         let delete = (remove == Some(Removal::DeleteFiles)).then(|| {
-            let (claims, have) = (&self.files.claims, self.download.picker.have());
+            let (claims, have) = (&self.files.claims, self.download.have());
             let content = self.content.as_ref();
             content.map_or_else(Vec::new, |content| claims.files_to_delete(content, have))
         });
@@ -364,7 +364,7 @@ impl Torrent {
 
     /// Its files as the other torrents of the session see them.
     pub(super) fn shared_files(&self) -> SharedFiles<'_> {
-        let (content, have) = (self.content.as_deref(), self.download.picker.have());
+        let (content, have) = (self.content.as_deref(), self.download.have());
         SharedFiles { id: self.id, store: self.store, content, have }
     }
 
@@ -429,14 +429,8 @@ impl Torrent {
         if !self.is_downloading() {
             return;
         }
-        let (Some(local), Some(content)) = (self.download.local.get_mut(), &self.content) else {
-            return;
-        };
-        let picker = &self.download.picker;
-        let is_missing = |piece| {
-            picker.is_interesting(piece) && !picker.is_held(piece) && !picker.is_verifying(piece)
-        };
-        if local.begin_next(|file| content.pieces_of(file), is_missing) {
+        let Some(content) = &self.content else { return };
+        if self.download.begin_next_local(|file| content.pieces_of(file)) {
             self.read_local(session);
         }
     }
@@ -475,7 +469,7 @@ impl Torrent {
             return self.read_local(session);
         }
         // If it waits for its verdict, that goes on with the next.
-        if !self.download.picker.is_verifying(part.piece) || !self.is_downloading() {
+        if !self.download.picker().is_verifying(part.piece) || !self.is_downloading() {
             if let Some(local) = self.download.local.get_mut() {
                 local.end_piece();
             }

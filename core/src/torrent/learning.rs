@@ -355,7 +355,7 @@ impl Torrent {
         if self.swarm.peers.is_empty() {
             return;
         }
-        if self.download.picker.have().count() > MOST_HAVES {
+        if self.download.have().count() > MOST_HAVES {
             return self.drop_all_peers(session);
         }
         for slot in self.swarm.slots() {
@@ -363,7 +363,7 @@ impl Torrent {
             if !peer.is_open() {
                 continue;
             }
-            peer.send_haves(self.download.picker.have());
+            peer.send_haves(self.download.have());
             self.download.recount(slot.into(), &mut peer.download);
             self.swarm.update_interest(slot, self.is_active() && !self.is_finished());
             self.disconnect_if_both_seeds(session, slot);
@@ -440,7 +440,7 @@ impl Torrent {
                 // A piece that is not on disk may be fetched, others are hashed first.
                 for piece in ranges.into_iter().flatten().map(PieceIndex) {
                     if !self.acquisition.hash_learnt(piece) {
-                        self.download.picker.let_go(piece);
+                        self.download.let_go(piece);
                     }
                 }
                 if is_whole {
@@ -487,7 +487,7 @@ impl Torrent {
         if !self.life.is_running() {
             return;
         }
-        self.download.picker.let_go(piece);
+        self.download.let_go(piece);
         if let Some(content) = &self.content {
             self.files.claims.count_late(content, piece, result.as_ref().ok());
         }

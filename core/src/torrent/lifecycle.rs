@@ -17,7 +17,7 @@ pub(super) enum Phase {
     Claiming,
     /// Waiting for files that another torrent has, or may have.
     Reusing,
-    /// A file that is to be written is somebody else's. Nothing is done until the user resumes it.
+    /// A file that is to be written is another program's. Nothing is done until the user resumes it.
     Refused,
     /// Downloading or seeding, or paused.
     Running,

@@ -295,7 +295,7 @@ impl Torrent {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return false };
         peer.wire.of_v2 |= of_v2;
         peer.handle_handshake(&theirs, OURS);
-        let have = self.content.is_some().then(|| self.download.picker.have());
+        let have = self.content.is_some().then(|| self.download.have());
         peer.send_bitfield(have);
         self.download.source_here(&peer.download);
         self.swarm.opened(slot, now);
@@ -380,7 +380,9 @@ impl Torrent {
         let everything = peer.download.has.is_all();
         let addr = peer.wire.listens_at;
         self.swarm.update_interest(slot, self.is_active() && !self.is_finished());
-        self.suggest(slot);
+        if let Some(peer) = self.swarm.peers.get_mut(slot) {
+            self.upload.suggest(slot, peer, self.download.picker());
+        }
         self.layers_offered(session, slot);
         if everything {
             if let Some(addr) = addr {
@@ -468,12 +470,13 @@ impl Torrent {
         let free = self.download.has_pieces(slot.into(), &mut peer.download, field);
         self.swarm.update_interest(slot, self.is_active() && !self.is_finished());
         if is_news {
-            self.begin_suggesting();
+            let (is_seed, picker) = (self.is_finished(), self.download.picker());
+            self.upload.begin_suggesting(is_seed, picker, &mut self.policy);
             // A lone seed has better to do than to send the same pieces to every newcomer.
             if !self.upload.suggestions.has_some()
                 && let Some(peer) = self.swarm.peers.get_mut(slot)
             {
-                peer.offer_allowed_fast(self.identity.primary(), self.download.picker.have());
+                peer.offer_allowed_fast(self.identity.primary(), self.download.have());
             }
         }
         self.layers_offered(session, slot);

@@ -181,13 +181,13 @@ impl Torrent {
         let by_link = self.acquisition.chosen_by_link();
         let order = choices.order;
         let content = Content::new(metainfo, *choices, by_link);
-        self.download.picker = Picker::new(content.geometry().clone(), self.policy.fork());
-        self.download.picker.set_order(order);
+        self.download.begin(content.geometry().clone(), self.policy.fork());
+        self.download.set_order(order);
         for (piece, priority) in content.piece_priorities() {
-            self.download.picker.set_priority(piece, priority);
+            self.download.set_priority(piece, priority);
         }
         for piece in self.acquisition.find_layers(&content) {
-            self.download.picker.hold(piece);
+            self.download.hold(piece);
         }
         self.content = Some(Box::new(content));
     }
@@ -206,7 +206,7 @@ impl Torrent {
         if let Some(choices) = &mut self.choices {
             choices.order = order;
         }
-        self.download.picker.set_order(order);
+        self.download.set_order(order);
     }
 
     // What holds of it.
@@ -267,19 +267,19 @@ impl Torrent {
     fn verify_piece(&mut self, session: &mut Session, piece: PieceIndex, why: TorrentOp) {
         let (Some(expect), Some(content)) = (self.piece_hash(piece), &self.content) else { return };
         let spans = content.layout.piece_spans(piece);
-        let tell_zeros = self.files.claims.tells_zeros(content, piece);
+        let tell_zeros = self.files.claims.needs_zeros(content, piece);
         let request = VerifyRequest { store: self.store, spans, expect, tell_zeros };
         self.disk(session, why, DiskRequest::Verify(Box::new(request)));
     }
 
     /// Whether everything wanted is verified and written.
     fn is_finished(&self) -> bool {
-        self.content.is_some() && self.download.picker.is_finished()
+        self.content.is_some() && self.download.is_finished()
     }
 
     /// Whether every piece is verified and written, wanted or not.
     fn has_everything(&self) -> bool {
-        self.content.is_some() && self.download.picker.have().is_all()
+        self.content.is_some() && self.download.have().is_all()
     }
 
     /// Whether it lacks something and fetches nothing: only a part is wanted, and is here (BEP 21).
@@ -350,7 +350,8 @@ impl Torrent {
             self.perform(session, step);
         }
         if self.swarm.pex_at().is_some_and(|at| at <= now) {
-            self.send_pex(session);
+            let exchanges = self.exchanges_peers(session);
+            self.swarm.send_pex(now, exchanges, |conn| session.transport().ask_send(conn));
         }
         if self.acquisition.due_at(now).is_some_and(|at| at <= now) {
             self.poll_acquisition(session);
@@ -463,7 +464,7 @@ impl Torrent {
         }
     }
 
-    /// Leaves everybody who knows of it: peers, trackers, the DHT.
+    /// Leaves peers, trackers and the DHT.
     fn fall_silent(&mut self, session: &mut Session) {
         self.drop_all_peers(session);
         let left = self.announcing.leave(session.now);
@@ -489,10 +490,10 @@ impl Torrent {
         let total_bytes = content.map_or(0, |content| content.geometry().data_len());
         let wanted_bytes = match content {
             Some(content) if content.wants_all() => total_bytes,
-            _ => self.download.picker.wanted_bytes(),
+            _ => self.download.picker().wanted_bytes(),
         };
-        let have = self.download.picker.have().count();
-        let left = self.download.picker.missing_bytes();
+        let have = self.download.have().count();
+        let left = self.download.picker().missing_bytes();
         let done_bytes = match (self.life.phase(), content) {
             (Phase::Checking, Some(content)) => {
                 self.files.checker.bytes_checked(content.geometry(), have)

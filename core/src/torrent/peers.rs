@@ -105,7 +105,7 @@ impl Torrent {
         self.send_handshake(session, slot);
     }
 
-    /// Somebody dialled in and named this torrent. Whether they are welcome.
+    /// A peer dialled us and named this torrent. Its slot, if it is welcome.
     pub(crate) fn peer_arrived(
         &mut self,
         session: &mut Session,
@@ -143,7 +143,7 @@ impl Torrent {
 
     // Farewell.
 
-    /// A peer broke the protocol.
+    /// A peer broke the protocol: closes the connection to it.
     pub(super) fn disconnect_for(
         &mut self,
         session: &mut Session,
@@ -296,12 +296,6 @@ impl Torrent {
         }
     }
 
-    /// Tells every peer what is news to it, if it may be told already.
-    pub(super) fn send_pex(&mut self, session: &mut Session) {
-        let exchanges = self.exchanges_peers(session);
-        self.swarm.send_pex(session.now, exchanges, |conn| session.transport().ask_send(conn));
-    }
-
     /// A peer tells which others it is connected to.
     pub(super) fn handle_pex(
         &mut self,
@@ -379,7 +373,7 @@ impl Torrent {
             other: self.identity.other(),
         };
         let totals = self.traffic.totals();
-        let (content, have) = (&self.content, self.download.picker.have());
+        let (content, have) = (&self.content, self.download.have());
         self.announcing.trackers.next(session.now, standing, |announce| AnnounceRequest {
             infohash: self.identity.primary(),
             peer_id: session.own.peer_id,
@@ -490,7 +484,7 @@ impl Torrent {
     /// What to look for, if that is due.
     pub(crate) fn next_dht_request(&mut self, session: &Session) -> Option<DhtRequest> {
         self.dht_due_at(session).filter(|at| *at <= session.now)?;
-        // Who wants nothing more looks for nobody who does not either; but it is no seed.
+        // One that wants nothing more looks for no peer that does not either; but it is no seed.
         let (done, seed) = (self.is_finished(), self.has_everything());
         // Where the families have different ports, each is that of our datagrams there.
         let port = session.sockets.any_listen_port().filter(|_| session.sockets.has_one_port());

@@ -16,7 +16,7 @@ use crate::choke::{self, PeerSnapshot};
 use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest};
 use crate::merkle::HashTree;
 use crate::peer::{Peer, PeerSlot};
-use crate::piece::{BLOCK_LEN, Block, BlockRun, PieceIndex};
+use crate::piece::{BLOCK_LEN, Block, BlockRun};
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
@@ -50,7 +50,7 @@ impl Torrent {
         let geometry = self.content.as_ref().map(|content| content.geometry());
         let checked = upload::check_request(geometry, block);
         let is_refused = self.files.retry.refuses(block.piece);
-        let has = self.download.picker.have().has(block.piece) && self.is_active() && !is_refused;
+        let has = self.download.have().has(block.piece) && self.is_active() && !is_refused;
         let bound = session.config.bounds.peer_requests;
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return checked };
         let may_be_read = !peer.upload.am_choking || session.budgets.has_room_for_choked();
@@ -138,26 +138,20 @@ impl Torrent {
                     }
                 }
             }
-            Ok(_) => self.read_failed(session, slot, run),
-            Err(error) => {
-                self.read_failed(session, slot, run);
-                if error.kind != DiskErrorKind::UnknownStore {
+            failed => {
+                if let Some(peer) = self.swarm.peers.get_mut(slot) {
+                    peer.read_failed(run);
+                }
+                self.flush_outbox(session, slot);
+                if let Err(error) = failed
+                    && error.kind != DiskErrorKind::UnknownStore
+                {
                     self.files.retry.read_failed(run.piece);
                     let step = self.files.part_unreadable(session.now, *error);
                     self.perform(session, step);
                 }
             }
         }
-    }
-
-    fn read_failed(&mut self, session: &mut Session, slot: PeerSlot, run: BlockRun) {
-        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
-        for block in peer.upload.uploads.run_failed(run) {
-            if peer.wire.fast {
-                peer.send(Message::Reject(block));
-            }
-        }
-        self.flush_outbox(session, slot);
     }
 
     // Sending.
@@ -266,7 +260,15 @@ impl Torrent {
         peer.upload.peer_interested = interested;
         if interested {
             if peer.upload.am_choking {
-                self.unchoke_if_free(session, slot);
+                // At once if a slot is free: nothing waits for a tick.
+                let most = session.config.choking.slots;
+                let gives = self.is_active() && !self.files.retry.cannot_read();
+                if gives
+                    && choke::may_unchoke_at_once(self.swarm.slots_used(), most)
+                    && self.swarm.peers.get(slot).is_some_and(Peer::may_be_unchoked)
+                {
+                    self.unchoke(session, slot);
+                }
             } else if self.swarm.slots_used() > session.config.choking.slots {
                 // Its slot went to another while it wanted nothing.
                 self.choke(session, slot);
@@ -277,66 +279,29 @@ impl Torrent {
         }
     }
 
-    /// Unchokes a peer at once if a slot is free: nothing waits for a tick.
-    fn unchoke_if_free(&mut self, session: &mut Session, slot: PeerSlot) {
-        if !self.is_active()
-            || self.files.retry.cannot_read()
-            || !choke::may_unchoke_at_once(self.swarm.slots_used(), session.config.choking.slots)
-        {
-            return;
-        }
-        if self.swarm.peers.get(slot).is_some_and(Peer::may_be_unchoked) {
-            self.unchoke(session, slot);
-        }
-    }
-
     fn unchoke(&mut self, session: &mut Session, slot: PeerSlot) {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         peer.unchoke(session.now);
         session.transport().ask_send(peer.wire.conn);
         self.upload.choking.unchoked(session.now);
-        self.begin_suggesting();
-        self.suggest(slot);
+        let (is_seed, picker) = (self.is_finished(), self.download.picker());
+        self.upload.begin_suggesting(is_seed, picker, &mut self.policy);
+        if let Some(peer) = self.swarm.peers.get_mut(slot) {
+            self.upload.suggest(slot, peer, picker);
+        }
     }
 
     fn choke(&mut self, session: &mut Session, slot: PeerSlot) {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
-        let picker = &self.download.picker;
-        let is_only_here = |piece| picker.is_only_at_seeds(piece);
-        let (fast, state) = (peer.wire.fast, &mut peer.upload);
-        for piece in self.upload.suggestions.choked(slot, state, fast, is_only_here) {
-            peer.send(Message::AllowedFast(piece));
-        }
+        self.upload.choked(slot, peer, self.download.picker());
         let held = peer.upload.uploads.ready_bytes();
         peer.choke();
         session.budgets.reads.free(held - peer.upload.uploads.ready_bytes());
         session.transport().ask_send(peer.wire.conn);
     }
 
-    /// A seed begins to suggest what no leech has, if there is any of that.
-    pub(super) fn begin_suggesting(&mut self) {
-        let begins = self.is_finished() && !self.upload.suggestions.has_some();
-        let picker = &self.download.picker;
-        if begins && picker.num_only_at_seeds() > 0 {
-            let lacking =
-                |piece: &PieceIndex| picker.have().has(*piece) && picker.is_only_at_seeds(*piece);
-            let pieces = picker.geometry().iter().filter(lacking);
-            self.upload.suggestions.begin(pieces, &mut self.policy);
-        }
-    }
-
-    /// Suggests to a peer what it may go on with.
-    pub(super) fn suggest(&mut self, slot: PeerSlot) {
-        let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
-        let picker = &self.download.picker;
-        let is_out = |piece| !picker.is_only_at_seeds(piece);
-        let (fast, wire, state) = (peer.wire.fast, &mut peer.wire, &peer.upload);
-        let send = |piece| wire.send(Message::Suggest(piece));
-        self.upload.suggestions.of_peer(slot, state, fast, is_out, send);
-    }
-
-    /// It is looked what those do with their slots who have one: if somebody lets it lie idle while others
-    /// wait, it is decided anew.
+    /// Looks what peers do with their slots: if one lets it lie idle while others wait, slots are decided
+    /// anew.
     pub(super) fn look_at_slots(&mut self, session: &mut Session) {
         if self.upload.choking.look(&self.choke_snapshots(session.now)) {
             self.decide_chokes(session);
@@ -428,7 +393,7 @@ impl Torrent {
         Ok(())
     }
 
-    /// A peer sends hashes. What nobody asked for is dropped.
+    /// A peer sends hashes. What we did not request is dropped.
     pub(super) fn hashes_arrived(
         &mut self,
         session: &mut Session,
@@ -458,7 +423,7 @@ impl Torrent {
             return false;
         }
         let Some(peer) = self.swarm.peers.get_mut(request.of) else { return false };
-        let (now, geometry) = (session.now, self.download.picker.geometry());
+        let (now, geometry) = (session.now, self.download.picker().geometry());
         let (of, by) = ((Taken::Leaves, self.id), peer.wire.remote.ip());
         let bytes = u64::from(request.request.range.length) * u64::from(BLOCK_LEN);
         let allows = |shares: &mut Shares| shares.take(now, of, by, bytes, LEAVES_OF_ADDRESS);
@@ -477,7 +442,7 @@ impl Torrent {
     }
 
     fn may_read_leaves(&self, pieces: PieceRun) -> bool {
-        let have = self.download.picker.have();
+        let have = self.download.have();
         let gives = |piece| have.has(piece) && !self.files.retry.refuses(piece);
         self.is_active() && pieces.iter().all(gives)
     }
@@ -485,7 +450,8 @@ impl Torrent {
     /// Tries again what could not be read yet.
     pub(super) fn retry_leaves(&mut self, session: &mut Session) {
         let now = session.now;
-        let (leaves, geometry) = (self.upload.leaf_hashes.make(), self.download.picker.geometry());
+        let (leaves, geometry) =
+            (self.upload.leaf_hashes.make(), self.download.picker().geometry());
         for request in leaves.take_waiting() {
             let to_all = self.traffic.up_rate(now);
             let peer = self.swarm.peers.get_mut(request.of).map(|peer| {
@@ -509,7 +475,7 @@ impl Torrent {
                 return self.wait_to_read(session, of);
             }
             let first = pieces.iter().next().filter(|_| self.may_read_leaves(pieces));
-            match first.and_then(|first| self.piece_root(first)) {
+            match first.and_then(|first| self.piece_hash(first)?.root()) {
                 Some(root) => {
                     self.upload.leaf_hashes.make().begin(pieces, root);
                     self.read_more_leaves(session);
@@ -543,7 +509,7 @@ impl Torrent {
         let is_right = matches!(result, Ok(DiskDone::Read(data)) if reading.take(&data));
         let is_wanted = leaves.is_wanted(pieces);
         let may_go_on = is_right && is_wanted && self.may_read_leaves(pieces);
-        if let Some(root) = reading.piece().and_then(|piece| self.piece_root(piece)) {
+        if let Some(root) = reading.piece().and_then(|piece| self.piece_hash(piece)?.root()) {
             reading.expect(root);
         }
         if may_go_on && !reading.is_complete() {

@@ -9,7 +9,6 @@ use crate::notice::BanReason;
 use crate::notice::TorrentNotice;
 use crate::peer::PeerSlot;
 use crate::piece::{Block, PieceIndex};
-use crate::piece_hash::{PieceHash, PieceRoot};
 use crate::session::Session;
 use crate::session::op::TorrentOp;
 use crate::torrent::Torrent;
@@ -242,7 +241,7 @@ impl Torrent {
                 self.piece_passed(session, piece);
             }
             Ok(_) => {
-                // Its sender may have lied, or the disk does: nobody is blamed yet.
+                // Its sender may have lied, or the disk does: no peer is blamed yet.
                 self.piece_lost(session, piece);
                 self.fill_pipelines(session, None);
             }
@@ -271,7 +270,7 @@ impl Torrent {
             }
             Err(error) => {
                 // A second try may fail after the first, late, has succeeded.
-                if !self.download.picker.have().has(piece) {
+                if !self.download.have().has(piece) {
                     self.files.retry.write_failed(piece);
                 }
                 self.perform(session, [Step::Failed(*error)]);
@@ -279,7 +278,7 @@ impl Torrent {
         }
     }
 
-    /// A piece is verified and on disk: it is ours, and everybody may know.
+    /// A piece is verified and on disk: it is ours, and peers may know.
     pub(super) fn piece_passed(&mut self, session: &mut Session, piece: PieceIndex) {
         let Some(passed) = self.download.passed(piece) else { return };
         session.budgets.assembly.free(passed.freed);
@@ -297,19 +296,14 @@ impl Torrent {
         self.local_piece_settled(session, piece);
     }
 
-    /// Whether a piece that failed has one of its two hashes: then the other is of other content.
-    fn contradicts_itself(&self, piece: PieceIndex) -> bool {
-        let data = self.download.bytes_of(piece);
-        self.piece_hash(piece)
-            .is_some_and(|expect| expect.is_contradicted_by(data.iter().map(AsRef::as_ref)))
-    }
-
     /// A piece does not have its hash: its blocks are fetched again, as soon as it is known which or
     /// that this will not be known; a peer that is proven to have sent a wrong one is banned, no
     /// other.
     fn piece_failed(&mut self, session: &mut Session, piece: PieceIndex) {
-        if self.contradicts_itself(piece) {
-            // Nobody can send what has both hashes: nobody is to blame but who made the torrent.
+        let hash = self.piece_hash(piece);
+        let data = self.download.bytes_of(piece);
+        if hash.is_some_and(|hash| hash.is_contradicted_by(data.iter().map(AsRef::as_ref))) {
+            // No peer can send what has both hashes: the fault is in the torrent.
             self.piece_lost(session, piece);
             let why = format!("{CONTRADICTION} (piece {})", piece.0);
             return self.metadata_unusable(session, why);
@@ -319,7 +313,7 @@ impl Torrent {
             self.ban(session, liar, BanReason::WrongData);
         }
         let fits = !session.budgets.assembly.is_exceeded();
-        let root = self.piece_root(piece).zip(self.metainfo());
+        let root = hash.and_then(|hash| hash.root()).zip(self.metainfo());
         let requests = root.map(|(root, info)| leaf_hashes::requests(info, piece, &root));
         let sources: Vec<Source> = match &requests {
             Some(_) => self.swarm.with_leaves(piece).map(Source::from).collect(),
@@ -410,14 +404,6 @@ impl Torrent {
 
     // Leaf hashes.
 
-    /// A piece as a node of a merkle tree, if it is one of v2.
-    pub(super) fn piece_root(&self, piece: PieceIndex) -> Option<PieceRoot> {
-        match self.piece_hash(piece)? {
-            PieceHash::V1(_) => None,
-            PieceHash::V2(root) | PieceHash::Both(_, root) => Some(root),
-        }
-    }
-
     /// A peer sent hashes. False: they are no leaf hashes that were requested of it.
     pub(super) fn leaves_arrived(
         &mut self,
@@ -431,7 +417,7 @@ impl Torrent {
         let answer = hashes.as_chunks::<32>().0;
         let proven = request.range.climb(answer);
         for piece in pieces {
-            let Some(root) = self.piece_root(piece) else { continue };
+            let Some(root) = self.piece_hash(piece).and_then(|hash| hash.root()) else { continue };
             if proven != Some(root.hash) {
                 self.ban_peer(session, slot, BanReason::WrongData);
                 break;

@@ -62,7 +62,7 @@ struct Preparation {
 pub(crate) enum Verdict {
     /// It takes hashes that peers are asked for, and nothing else is asked of them until then.
     Undecided,
-    /// A file is somebody else's. `is_late`: that took hashes of peers.
+    /// A file is another program's. `is_late`: that took hashes of peers.
     Refused { error: DiskError, is_late: bool },
     /// It may be written, to these places; `is_news`: they are to be named in resume data first.
     Allowed { places: Vec<PathBuf>, is_news: bool },
@@ -154,7 +154,7 @@ impl Claims {
     }
 
     /// Whether it matters that a piece is nothing but zeros.
-    pub(crate) fn tells_zeros(&self, content: &Content, piece: PieceIndex) -> bool {
+    pub(crate) fn needs_zeros(&self, content: &Content, piece: PieceIndex) -> bool {
         self.stranger_of(content, piece).is_some()
     }
 
@@ -253,7 +253,7 @@ impl Claims {
         !strangers.any(|(file, (_, tally))| tally.unknown > 0 && content.is_wanted(*file))
     }
 
-    /// While we looked away, somebody made a file that we were about to make: it is not ours.
+    /// While we looked away, another program made a file that we were about to make: it is not ours.
     pub(crate) fn stranger_appeared(&mut self, content: &Content, path: &Path) {
         if let Some(file) = content.every_file().find(|file| content.path_of(*file) == path) {
             self.ours.remove(file);
@@ -293,7 +293,7 @@ impl Claims {
     }
 
     /// The files that are the torrent's: those that we wrote, and those that have its content. What lies
-    /// in the place of others is somebody else's.
+    /// in the place of others is another program's.
     pub(crate) fn files_to_delete(&self, content: &Content, have: &Bitfield) -> Vec<FileIndex> {
         let has_content_of =
             |file: FileIndex| content.pieces_of(file).len() > 0 && content.has_file(have, file);
@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_removed_torrent_what_is_somebody_elses_stays() {
+    fn of_a_removed_torrent_what_is_not_ours_stays() {
         let content = content();
         let mut claims = Claims::default();
         let mut ours = FileSet::default();

@@ -2,7 +2,7 @@
 //!
 //! Such a piece is refused to peers until it was read again; the rest of the torrent is uploaded as ever.
 //! When several pieces in a row could not be read, no other between them, the disk is taken to be gone,
-//! and nobody is let download. The pieces are tried again in turn; once one can be read they are all
+//! and no peer is let download. The pieces are tried again in turn; once one can be read they are all
 //! believed to be readable again, until the next that is not.
 
 use std::collections::BTreeSet;

@@ -26,9 +26,13 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
+use crate::bitfield::Bitfield;
+use crate::disk::FileIndex;
 use crate::peer::pipeline::Standing;
 use crate::picker::{Picker, Received};
-use crate::piece::Block;
+use crate::piece::{Block, Geometry, PieceIndex};
+use crate::priority::{FilePriority, PieceOrder};
+use crate::random::PolicyRng;
 use crate::time::Instant;
 use crate::torrent::download::assembly::Assembly;
 use crate::torrent::download::late_blocks::LateBlocks;
@@ -45,7 +49,7 @@ pub(super) use source::{Source, SourceState};
 /// The download of one torrent.
 #[derive(Debug)]
 pub(super) struct Download {
-    pub(super) picker: Picker,
+    picker: Picker,
     assembly: Assembly,
     smart_ban: Lazy<SmartBan<SocketAddr>>,
     /// Failed pieces whose blocks are held until leaf hashes show which are wrong.
@@ -96,12 +100,72 @@ impl Download {
         }
     }
 
+    // What there is to fetch.
+
+    /// It is known how the torrent is cut: nothing of it is here yet, and all of it is wanted.
+    pub(super) fn begin(&mut self, geometry: Geometry, rng: PolicyRng) {
+        self.picker = Picker::new(geometry, rng);
+    }
+
+    /// How much a piece is wanted.
+    pub(super) fn set_priority(&mut self, piece: PieceIndex, priority: FilePriority) {
+        self.picker.set_priority(piece, priority);
+    }
+
+    /// Fetches pieces in this order from now on.
+    pub(super) fn set_order(&mut self, order: PieceOrder) {
+        self.picker.set_order(order);
+    }
+
+    /// A piece is not to be fetched for now: its hash is not known.
+    pub(super) fn hold(&mut self, piece: PieceIndex) {
+        self.picker.hold(piece);
+    }
+
+    /// It may be fetched.
+    pub(super) fn let_go(&mut self, piece: PieceIndex) {
+        self.picker.let_go(piece);
+    }
+
+    /// The pieces that are here, verified and written.
+    pub(super) fn have(&self) -> &Bitfield {
+        self.picker.have()
+    }
+
+    /// Whether everything wanted is.
+    pub(super) fn is_finished(&self) -> bool {
+        self.picker.is_finished()
+    }
+
+    /// The picker, to be asked.
+    pub(super) fn picker(&self) -> &Picker {
+        &self.picker
+    }
+
+    // Files of other torrents.
+
+    /// Goes on with the next missing piece of another torrent's file, if none is under way; whether a
+    /// part is to be read. `pieces_of` tells the pieces that have bytes of a file.
+    pub(super) fn begin_next_local<Pieces: Iterator<Item = PieceIndex>>(
+        &mut self,
+        pieces_of: impl Fn(FileIndex) -> Pieces,
+    ) -> bool {
+        let Some(local) = self.local.get_mut() else { return false };
+        let picker = &self.picker;
+        let is_missing = |piece| {
+            picker.is_interesting(piece) && !picker.is_held(piece) && !picker.is_verifying(piece)
+        };
+        local.begin_next(pieces_of, is_missing)
+    }
+
     /// Nothing is read from files of other torrents any more.
     pub(super) fn forget_local(&mut self) {
         if let Some(local) = self.local.get_mut() {
             local.clear();
         }
     }
+
+    // Blocks.
 
     /// A block has come from a source, of which `counted` bytes are content; `sender` is blamed if it
     /// is wrong.
@@ -145,7 +209,7 @@ impl Download {
             let smart_ban = self.smart_ban.make();
             smart_ban.received(block.piece, block.number(), sender);
             if piece_complete {
-                // Blocks of padding alone are nobody's, and no reason to doubt who sent the rest.
+                // Blocks of padding alone were sent by no peer, and are no reason to doubt who sent the rest.
                 let padding = self.picker.geometry().padding_blocks(block.piece);
                 padding.for_each(|number| smart_ban.received(block.piece, number, sender));
             }

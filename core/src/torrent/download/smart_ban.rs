@@ -2,9 +2,9 @@
 //!
 //! While a piece is fetched, the sender of each block is noted. If it fails and one peer sent all
 //! of it, that is proof. If several did, a digest of each block is kept with its sender; when the
-//! piece later passes, whoever sent a block that differs from the right one is guilty.
+//! piece later passes, a peer that sent a block which differs from the right one is guilty.
 //!
-//! Invariants: nobody is named without proof, so no honest peer is ever named (S9); digests kept
+//! Invariants: no peer is named without proof, so no honest peer is ever named (S9); digests kept
 //! are bounded, the piece that failed longest ago is forgotten first. Banning is the caller's; so
 //! is fetching the piece again.
 
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_sent_all_of_a_failed_piece_is_guilty_at_once() {
+    fn a_peer_that_sent_all_of_a_failed_piece_is_guilty_at_once() {
         let mut ban = SmartBan::default();
         receive(&mut ban, "aaa");
         assert_eq!(ban.failed(PIECE, &digests(b"xyz")), Some('a'));

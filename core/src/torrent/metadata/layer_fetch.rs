@@ -4,8 +4,9 @@
 //! The layer of each file is cut into *runs* of up to 512 hashes. A run is asked for with its proof
 //! up to the file's root, which the metadata names, so each is verified alone, and nothing is kept
 //! that was not. Runs go to all peers that may know them, each to one at a time, those of wanted
-//! files first. A run that is rejected, late, or whose peer leaves goes to others. Whoever is late or
-//! rejects several in a row waits, longer each time; whoever sends a wrong proof is proved a liar.
+//! files first. A run that is rejected, late, or whose peer leaves goes to others. A peer that is
+//! late or rejects several in a row waits, longer each time; one that sends a wrong proof is proven
+//! to lie.
 //!
 //! What was verified is kept with its proof, so that it can be [recalled](LayerFetch::recall) after a
 //! restart without being trusted.
@@ -108,7 +109,7 @@ struct Source {
 }
 
 impl<P: Copy + Ord> LayerFetch<P> {
-    /// Nobody to ask yet. `is_wanted` says of a file, by its index, whether it is to be downloaded.
+    /// No peer to ask yet. `is_wanted` says of a file, by its index, whether it is to be downloaded.
     /// `None` if no layer is missing.
     pub fn new(metainfo: &Metainfo, is_wanted: impl Fn(usize) -> bool) -> Option<Self> {
         let lacks_layer = |file: &u32| {
@@ -157,7 +158,7 @@ impl<P: Copy + Ord> LayerFetch<P> {
         }
     }
 
-    /// Whether there is nobody to ask.
+    /// Whether there is no peer to ask.
     pub fn has_no_sources(&self) -> bool {
         self.sources.is_empty()
     }

@@ -1,7 +1,7 @@
 //! Failures of addresses that the peer list has no room for any more (defence 39).
 //!
 //! An address that is evicted and named again would be dialled again at once, as if it had never failed:
-//! whoever names enough addresses could have us dial a victim without pause. So what failed is remembered
+//! a source that names enough addresses could have us dial a victim without pause. So what failed is remembered
 //! here, and given back when the address is named again. What has waited out its time is forgotten first.
 //! When everything here still waits, nothing more fits, and the address may not be evicted.
 

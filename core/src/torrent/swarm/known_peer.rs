@@ -22,7 +22,7 @@ pub(in crate::torrent) enum Ended {
     Useless,
     /// The peer broke the protocol.
     Misbehaved,
-    /// It sent more that nobody asked for than is borne.
+    /// It sent more that we did not request than is borne.
     Wasteful,
     /// We ended it for reasons of our own, and may want it again at any time.
     LetGo,

@@ -70,7 +70,7 @@ pub(super) struct Crossed {
 }
 
 impl Swarm {
-    /// Nobody is connected; `addresses` holds what is known of others.
+    /// No peer is connected; `addresses` holds what is known of others.
     pub(super) fn new(addresses: PeerList) -> Self {
         Swarm {
             peers: Slab::new(),

@@ -1,8 +1,8 @@
 //! Canonical peer priority (BEP 40).
 //!
 //! Both ends of a possible connection compute the same number from their two addresses, so all
-//! peers of a swarm agree on which connections are worth more, and whoever floods a swarm gets only
-//! his share of everybody's slots. The hash is CRC-32C (Castagnoli), not the CRC-32 of zip files.
+//! peers of a swarm agree on which connections are worth more, and a host that floods a swarm gets only
+//! its share of each peer's slots. The hash is CRC-32C (Castagnoli), not the CRC-32 of zip files.
 
 use std::net::{IpAddr, SocketAddr};
 

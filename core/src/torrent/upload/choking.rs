@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(in crate::torrent) struct Choking {
     at: Option<Instant>,
-    /// When to look whether somebody lets its slot lie idle.
+    /// When to look whether a peer lets its slot lie idle.
     look_at: Option<Instant>,
     /// When the optimistic slots go to others.
     optimistic_at: Instant,
@@ -41,7 +41,7 @@ impl Choking {
         self.at
     }
 
-    /// When it is to be looked whether somebody lets its slot lie idle.
+    /// When it is to be looked whether a peer lets its slot lie idle.
     pub(in crate::torrent) fn look_at(&self) -> Option<Instant> {
         self.look_at
     }

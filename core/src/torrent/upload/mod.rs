@@ -12,8 +12,10 @@ mod suggestions;
 use bytes::Bytes;
 
 use crate::metainfo::Metainfo;
-use crate::peer::PeerUpload;
-use crate::piece::{Block, Geometry};
+use crate::peer::{Peer, PeerSlot, PeerUpload};
+use crate::picker::Picker;
+use crate::piece::{Block, Geometry, PieceIndex};
+use crate::random::PolicyRng;
 use crate::time::Instant;
 use crate::torrent::lazy::Lazy;
 use crate::wire::message::id;
@@ -45,13 +47,40 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// Nobody is unchoked yet.
+    /// No peer is unchoked yet.
     pub(super) fn new(now: Instant) -> Self {
         Upload {
             choking: Choking::new(now),
             suggestions: Suggestions::default(),
             hash_trees: Lazy::default(),
             leaf_hashes: Lazy::default(),
+        }
+    }
+
+    /// A seed begins to suggest what no leech has, if there is any of that.
+    pub(super) fn begin_suggesting(&mut self, is_seed: bool, picker: &Picker, rng: &mut PolicyRng) {
+        let begins = is_seed && !self.suggestions.has_some();
+        if begins && picker.num_only_at_seeds() > 0 {
+            let lacking =
+                |piece: &PieceIndex| picker.have().has(*piece) && picker.is_only_at_seeds(*piece);
+            self.suggestions.begin(picker.geometry().iter().filter(lacking), rng);
+        }
+    }
+
+    /// Suggests to a peer what it may go on with.
+    pub(super) fn suggest(&mut self, slot: PeerSlot, peer: &mut Peer, picker: &Picker) {
+        let is_out = |piece| !picker.is_only_at_seeds(piece);
+        let (fast, wire, state) = (peer.wire.fast, &mut peer.wire, &peer.upload);
+        let send = |piece| wire.send(Message::Suggest(piece));
+        self.suggestions.of_peer(slot, state, fast, is_out, send);
+    }
+
+    /// A peer is about to be choked: it may finish the pieces that it has begun and no leech has.
+    pub(super) fn choked(&mut self, slot: PeerSlot, peer: &mut Peer, picker: &Picker) {
+        let is_only_here = |piece| picker.is_only_at_seeds(piece);
+        let (fast, state) = (peer.wire.fast, &mut peer.upload);
+        for piece in self.suggestions.choked(slot, state, fast, is_only_here) {
+            peer.send(Message::AllowedFast(piece));
         }
     }
 

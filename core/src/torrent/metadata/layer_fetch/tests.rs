@@ -132,7 +132,7 @@ fn what_is_rejected_late_or_left_is_asked_of_another() {
 }
 
 #[test]
-fn whoever_rejects_everything_waits_longer_each_time() {
+fn a_peer_that_rejects_everything_waits_longer_each_time() {
     let mut fetch = fetch([1]);
     let mut now = at(0);
     let mut waits = Vec::new();
@@ -221,7 +221,7 @@ quickcheck! {
         for _ in 0..200 {
             for (peer, request) in requests(&mut fetch, now) {
                 let manner = match manners[usize::from(peer)] {
-                    // Nobody misbehaves always.
+                    // No peer misbehaves always.
                     Manner::Honest => Manner::Honest,
                     manner => if coins.next() == Some(true) { manner } else { Manner::Honest },
                 };
