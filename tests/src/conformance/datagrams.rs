@@ -1,5 +1,5 @@
-//! Datagrams: what comes in a burst, and where answers leave from. The session's own tracker answers
-//! (BEP 15).
+//! Datagrams: what comes in a burst, and where answers leave from (the session's own tracker answers,
+//! BEP 15); and multicast (BEP 14).
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -7,9 +7,11 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use bitswarm_core::Notice;
 use bitswarm_core::action::SocketKind;
 use bitswarm_core::notice::Service;
+use bitswarm_runtime_common::ClientConfig;
 
 use super::Runtime;
 use super::harness::beside_others;
+use super::sample::Sample;
 use super::session::{LONG, Session};
 
 /// A hundred questions are on their way before the first is answered. Each is answered once, though
@@ -38,6 +40,29 @@ pub fn answers_leave_from_the_address_that_was_asked(runtime: Runtime) {
         assert_eq!(answer(&socket), u32::from(host));
     }
     session.stop();
+}
+
+/// Two sessions that nobody has told of each other hear of each other through the multicast groups, on
+/// loopback: one is announced when the other listens already.
+pub fn peers_in_the_local_network_find_each_other(runtime: Runtime) {
+    let _turn = beside_others();
+    // Other runtimes may be doing the same beside this one.
+    let number = runtime
+        .case
+        .bytes()
+        .fold(0, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let sample = Sample::numbered(number, 1 << 20, 64 << 10);
+    let local = |config: &mut ClientConfig| {
+        config.core.local_discovery = true;
+        config.core.bind = vec![[127, 0, 0, 1].into()];
+    };
+    let mut seed = Session::with(runtime, local);
+    seed.seed(&sample);
+    let mut leech = Session::with(runtime, local);
+    leech.add(&sample);
+    leech.finish(&sample);
+    leech.stop();
+    seed.stop();
 }
 
 /// A session with a tracker, and where that takes datagrams.

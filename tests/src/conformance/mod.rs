@@ -9,7 +9,7 @@
 //! | `smoke` | whether there is any sense in the others: with short limits, and to be run first |
 //! | `transfer` | bytes: whole, in any cut, both families, a gibibyte |
 //! | `connections` | peers that refuse, hang, vanish, and 200 at once |
-//! | `datagrams` | bursts, and the addresses that answers leave from |
+//! | `datagrams` | bursts, the addresses that answers leave from, multicast |
 //! | `disk` | disks that are full, locked, emptied |
 //! | `operations` | that each thing asked for is answered once, in any order |
 //! | `limits` | rates, and senders that are faster than they may be |
@@ -141,6 +141,7 @@ macro_rules! conformance_rest {
             connections: hanging_connects_end_in_time_and_make_room
             connections: listener_that_is_lost_is_told_of
             datagrams: answers_leave_from_the_address_that_was_asked
+            datagrams: peers_in_the_local_network_find_each_other
             operations: completions_in_any_order_are_taken
             secure: tracker_is_asked_over_tls
             secure: certificate_that_is_not_trusted_is_refused
