@@ -7,80 +7,29 @@ use super::log::{self, Frame};
 use super::*;
 use crate::command::{Command, Commands};
 use crate::config::{Config, RateLimits};
-use crate::disk::{DiskDone, DiskRequest};
 use crate::event::{Event, NetError};
 use crate::http::Url;
-use crate::id::{ConnId, Id};
+use crate::id::Id;
 use crate::metainfo::create::Creator;
 use crate::piece::InfoHash;
 use crate::priority::PieceOrder;
+use crate::testing::{Loopback, NoFiles, Node};
 use crate::torrent::AddTorrent;
-use crate::{Action, Duration, Engine, Instant, Segments, UnixTime};
+use crate::{Duration, Engine, Instant, UnixTime};
 
 const PEER: &str = "10.0.0.9:6881";
 
-/// A recorded engine and a host that grants everything and has no files.
-struct Host {
-    recorder: Recorder,
-    now: Instant,
-    /// The connection that the engine opened last.
-    conn: Option<ConnId>,
+/// A recorded engine that has no files.
+fn recorded(seed: u8) -> Loopback<NoFiles> {
+    let recorder = Recorder::recording(Config::default(), [seed; 32], Instant::ZERO, UnixTime(1));
+    let addr = "10.0.0.1:5000".parse().unwrap();
+    let mut net = Loopback::new([Node::recorded(recorder, addr, NoFiles)]);
+    net.settle();
+    net
 }
 
-impl Host {
-    fn new(seed: u8) -> Self {
-        let recorder =
-            Recorder::recording(Config::default(), [seed; 32], Instant::ZERO, UnixTime(1));
-        let mut host = Host { recorder, now: Instant::ZERO, conn: None };
-        host.drain();
-        host
-    }
-
-    fn drain(&mut self) {
-        while let Some(action) = self.recorder.poll_action() {
-            self.perform(action);
-        }
-    }
-
-    fn perform(&mut self, action: Action) {
-        let now = self.now;
-        match action {
-            Action::Bind { socket, spec } => {
-                self.recorder.handle(now, Event::Bound { socket, result: Ok(spec.addr) });
-            }
-            Action::Connect { conn, .. } => {
-                let local: SocketAddr = "10.0.0.1:5000".parse().unwrap();
-                self.conn = Some(conn);
-                self.recorder.handle(now, Event::Connected { conn, local });
-            }
-            Action::Send { conn } => {
-                let mut out = Segments::new();
-                self.recorder.gather(now, conn, 1 << 16, &mut out);
-                self.recorder.handle(now, Event::Sent { conn, bytes: out.len() });
-            }
-            Action::Disk { op, request } => {
-                let done = match request {
-                    DiskRequest::Open { spec, .. } => DiskDone::Files(vec![None; spec.files.len()]),
-                    DiskRequest::Load { .. } => DiskDone::Loaded(None),
-                    _ => DiskDone::Done,
-                };
-                self.recorder.handle(now, Event::Disk { op, result: Ok(done) });
-            }
-            _ => {}
-        }
-    }
-
-    /// Runs from deadline to deadline.
-    fn pass(&mut self, secs: u64) {
-        let until = self.now + Duration::from_secs(secs);
-        self.drain();
-        while let Some(at) = self.recorder.poll_timeout().filter(|at| *at <= until) {
-            self.now = at;
-            self.recorder.handle(at, Event::Timeout);
-            self.drain();
-        }
-        self.now = until;
-    }
+fn pass(net: &mut Loopback<NoFiles>, secs: u64) {
+    net.pass(Duration::from_secs(secs));
 }
 
 fn torrent() -> AddTorrent {
@@ -92,38 +41,40 @@ fn torrent() -> AddTorrent {
 
 /// Uses every method once; returns the log and what it came to.
 fn session(seed: u8) -> (Vec<u8>, Fingerprint) {
-    let mut host = Host::new(seed);
-    let peer = PEER.parse().unwrap();
-    let id = host.recorder.add_torrent(host.now, torrent()).expect("adds");
-    assert!(host.recorder.add_torrent(host.now, torrent()).is_err(), "it is there already");
-    host.pass(1);
-    host.recorder.add_peers(host.now, id, &[peer]).expect("it lives");
-    host.pass(1);
-    let conn = host.conn.expect("the engine connects to a peer that the user named");
-    let data = BytesMut::from(&b"\x13BitTorrent protocol and so on"[..]);
-    host.recorder.handle(host.now, Event::Received { conn, data });
-    host.recorder.handle(host.now, Event::Closed { conn, why: Some(NetError::Reset) });
-    let listener = Id::new(0, 0);
-    host.recorder.accept(host.now, listener, "10.0.0.8:777".parse().unwrap()).expect("has room");
-    let socket = Id::new(1, 0);
-    host.recorder.gather_datagrams(host.now, socket, 1, &mut BytesMut::new());
+    let mut net = recorded(seed);
+    let peer: SocketAddr = PEER.parse().unwrap();
+    let id = net.nodes[0].engine.add_torrent(net.now, torrent()).expect("adds");
+    assert!(net.nodes[0].engine.add_torrent(net.now, torrent()).is_err(), "it is there already");
+    pass(&mut net, 1);
+    net.nodes[0].engine.add_peers(net.now, id, &[peer]).expect("it lives");
+    pass(&mut net, 1);
+    let conn = net.take_dialled(0, peer).expect("the user named it");
+    net.connected(0, conn);
+    assert_eq!(net.sent(0, conn).len(), 68, "a handshake");
+    net.receive(0, conn, b"\x13BitTorrent protocol and so on");
+    net.end(0, conn, Some(NetError::Reset));
+    net.settle();
+    net.accept(0, "10.0.0.8:777".parse().unwrap()).expect("has room");
+    let (now, engine) = (net.now, &mut net.nodes[0].engine);
+    engine.gather_datagrams(now, Id::new(1, 0), 1, &mut BytesMut::new());
     let limits = RateLimits { down_bytes_per_s: Some(5), up_bytes_per_s: None };
-    host.recorder.set_limits(host.now, limits);
-    host.recorder.set_torrent_limits(host.now, id, limits).expect("it lives");
-    host.recorder.set_order(host.now, id, PieceOrder::Sequential).expect("it lives");
+    engine.set_limits(now, limits);
+    engine.set_torrent_limits(now, id, limits).expect("it lives");
+    engine.set_order(now, id, PieceOrder::Sequential).expect("it lives");
     let tracker = Url::parse("http://10.0.0.7/announce?key=0123456789").expect("valid");
-    host.recorder.scrape(host.now, tracker, vec![InfoHash([5; 20])]).expect("it is not stopping");
-    host.recorder.pause(host.now, id).expect("it lives");
-    host.pass(100);
-    host.recorder.resume(host.now, id).expect("it lives");
-    host.pass(500);
-    host.recorder.remove_torrent(host.now, id, true).expect("it lives");
-    host.pass(1);
-    assert!(host.recorder.pause(host.now, id).is_err(), "it is gone");
-    host.recorder.stop(host.now);
-    host.pass(5);
-    host.recorder.checkpoint();
-    (host.recorder.take_log(), host.recorder.fingerprint().expect("it is recorded"))
+    engine.scrape(now, tracker, vec![InfoHash([5; 20])]).expect("it is not stopping");
+    engine.pause(now, id).expect("it lives");
+    pass(&mut net, 100);
+    net.nodes[0].engine.resume(net.now, id).expect("it lives");
+    pass(&mut net, 500);
+    net.nodes[0].engine.remove_torrent(net.now, id, true).expect("it lives");
+    pass(&mut net, 1);
+    assert!(net.nodes[0].engine.pause(net.now, id).is_err(), "it is gone");
+    net.nodes[0].engine.stop(net.now);
+    pass(&mut net, 5);
+    let engine = &mut net.nodes[0].engine;
+    engine.checkpoint();
+    (engine.take_log(), engine.fingerprint().expect("it is recorded"))
 }
 
 /// Every frame of a log with its content, the header first.
@@ -230,26 +181,27 @@ fn actions_that_differ_are_noticed() {
 
 #[test]
 fn a_log_may_be_taken_in_parts() {
-    let mut host = Host::new(1);
-    let mut log = host.recorder.take_log();
-    host.recorder.add_torrent(host.now, torrent()).expect("adds");
-    host.pass(100);
-    assert!(host.recorder.log_len() > 0);
-    log.extend(host.recorder.take_log());
-    assert_eq!(host.recorder.log_len(), 0);
-    assert_eq!(replay(&log).map(|r| r.fingerprint), Ok(host.recorder.fingerprint().unwrap()));
+    let mut net = recorded(1);
+    let mut log = net.nodes[0].engine.take_log();
+    net.nodes[0].engine.add_torrent(net.now, torrent()).expect("adds");
+    pass(&mut net, 100);
+    let engine = &mut net.nodes[0].engine;
+    assert!(engine.log_len() > 0);
+    log.extend(engine.take_log());
+    assert_eq!(engine.log_len(), 0);
+    assert_eq!(replay(&log).map(|r| r.fingerprint), Ok(engine.fingerprint().unwrap()));
 }
 
 #[cfg(unix)]
 #[test]
 fn a_path_that_is_not_unicode_ends_the_recording_but_not_the_session() {
     use std::os::unix::ffi::OsStrExt;
-    let mut host = Host::new(1);
+    let mut net = recorded(1);
     let root = PathBuf::from(std::ffi::OsStr::from_bytes(b"/bad\xFFname"));
-    host.recorder.add_torrent(host.now, AddTorrent { root, ..torrent() }).expect("adds");
-    assert!(!host.recorder.is_recording() && host.recorder.fingerprint().is_none());
-    host.pass(1);
-    assert_eq!(host.recorder.engine().torrents().count(), 1);
+    net.nodes[0].engine.add_torrent(net.now, AddTorrent { root, ..torrent() }).expect("adds");
+    assert!(!net.nodes[0].engine.is_recording() && net.nodes[0].engine.fingerprint().is_none());
+    pass(&mut net, 1);
+    assert_eq!(net.nodes[0].engine.engine().torrents().count(), 1);
 }
 
 #[test]

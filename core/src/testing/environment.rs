@@ -15,7 +15,7 @@ pub type DiskResult = Result<DiskDone, Box<DiskError>>;
 /// The machine of one engine in a [`Loopback`](super::Loopback): its disk, and what else a test looks
 /// at or changes. [`MemoryDisk`] and [`NoFiles`] are the plain ones.
 pub trait Environment {
-    /// Performs a disk request. `None`: it is not answered.
+    /// Performs a disk request. `None`: it is not answered, and is in [`Node::unanswered`](super::Node).
     fn disk(&mut self, request: DiskRequest) -> Option<DiskResult>;
 
     /// Opens a socket; its address, or why it cannot be opened. `None`: that is not answered yet.

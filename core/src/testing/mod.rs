@@ -297,10 +297,10 @@ impl<E: Environment> Loopback<E> {
             }
             Action::Close { conn, .. } => self.close(at, conn),
             Action::SendDatagrams { socket } => self.send_datagrams(at, socket),
-            Action::Disk { op, request } => {
-                let result = node.env.disk(request);
-                self.events.extend(result.map(|result| (at, Event::Disk { op, result })));
-            }
+            Action::Disk { op, request } => match node.env.disk(request) {
+                Some(result) => self.events.push_back((at, Event::Disk { op, result })),
+                None => node.unanswered.push_back(op),
+            },
             Action::Resolve { op, via: Names::Refuse, .. } => {
                 let result = Err(ResolveError::Refused);
                 self.events.push_back((at, Event::Resolved { op, result }));

@@ -7,7 +7,7 @@ use super::environment::Environment;
 use crate::action::SocketKind;
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::id::{ConnId, SocketId};
+use crate::id::{ConnId, OpId, SocketId};
 use crate::network::{Interface, InterfaceAddress, NetworkState};
 use crate::notice::{Notice, TorrentNotice};
 use crate::record::Recorder;
@@ -29,6 +29,8 @@ pub struct Node<E> {
     pub closed: Vec<ConnId>,
     /// Sockets that are open or are to be, with their addresses.
     pub sockets: BTreeMap<SocketId, Socket>,
+    /// Disk requests that its disk has not answered, in order: for the test to answer.
+    pub unanswered: VecDeque<OpId>,
     /// How many events the engine was handed.
     pub events: u64,
     pub(super) streams: BTreeMap<ConnId, Stream>,
@@ -86,6 +88,7 @@ impl<E: Environment> Node<E> {
             dialled: Vec::new(),
             closed: Vec::new(),
             sockets: BTreeMap::new(),
+            unanswered: VecDeque::new(),
             events: 0,
             streams: BTreeMap::new(),
         }

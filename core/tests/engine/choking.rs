@@ -2,15 +2,12 @@
 //! simulator's seeds 8362, 16091 and 3437), and peers that want nothing for a while (15952).
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use bitswarm_core::action::{Action, SocketKind};
 use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat};
-use bitswarm_core::id::SocketId;
 use bitswarm_core::metainfo::create::Creator;
-use bitswarm_core::segments::Segments;
+use bitswarm_core::testing::{DiskResult, Environment, Loopback};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{Commands, Config, ConnId, Engine, Event, Instant, UnixTime};
+use bitswarm_core::{Commands, Config, ConnId, Duration, Engine, Instant, UnixTime};
 use bytes::Bytes;
 
 const CHOKE: &[u8] = &[0, 0, 0, 1, 0];
@@ -24,13 +21,34 @@ const REJECT: &[u8] = &[0, 0, 0, 13, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0];
 const HAVE_NONE: &[u8] = &[0, 0, 0, 1, 15];
 const CONTENT: &[u8] = &[7; 32_768];
 
+/// A disk that has the file, and counts how often it is read.
+#[derive(Default)]
+struct Disk {
+    reads: usize,
+}
+
+impl Environment for Disk {
+    fn disk(&mut self, request: DiskRequest) -> Option<DiskResult> {
+        Some(Ok(match request {
+            DiskRequest::Load { .. } => DiskDone::Loaded(None),
+            DiskRequest::Open { .. } => {
+                let length = CONTENT.len() as u64;
+                DiskDone::Files(vec![Some(FileStat::new(length, 0))])
+            }
+            DiskRequest::Read { .. } => {
+                self.reads += 1;
+                DiskDone::Read(Bytes::from_static(&CONTENT[..16_384]))
+            }
+            _ => DiskDone::Done,
+        }))
+    }
+}
+
 /// A seed with one slot.
 struct Scene {
-    engine: Engine,
-    now: Instant,
-    listener: Option<SocketId>,
+    net: Loopback<Disk>,
     infohash: [u8; 20],
-    reads: usize,
+    leeches: Vec<ConnId>,
     /// Connections that take nothing.
     clogged: Vec<ConnId>,
     sent: Vec<(ConnId, Vec<u8>)>,
@@ -47,24 +65,16 @@ impl Scene {
         let metainfo = creator.finish_with_content(CONTENT).expect("valid");
         let infohash = metainfo.infohash().0;
         engine.add_torrent(Instant::ZERO, AddTorrent::new(metainfo, "/data")).expect("new");
-        let mut scene = Scene {
-            engine,
-            now: Instant::ZERO,
-            listener: None,
-            infohash,
-            reads: 0,
-            clogged: Vec::new(),
-            sent: Vec::new(),
-        };
-        scene.run();
-        scene
+        let mut net = Loopback::alone(engine, Disk::default());
+        net.settle();
+        Scene { net, infohash, leeches: Vec::new(), clogged: Vec::new(), sent: Vec::new() }
     }
 
     /// A leech with nothing.
     fn leech(&mut self, number: u8, fast: bool) -> ConnId {
         let from = SocketAddr::from(([50, 0, 0, number], 1));
-        let listener = self.listener.expect("bound");
-        let conn = self.engine.accept(self.now, listener, from).expect("welcome");
+        let conn = self.net.accept(0, from).expect("welcome");
+        self.leeches.push(conn);
         let mut handshake = b"\x13BitTorrent protocol\0\0\0\0\0\0\0".to_vec();
         handshake.push(if fast { 4 } else { 0 });
         handshake.extend(self.infohash);
@@ -77,66 +87,36 @@ impl Scene {
         conn
     }
 
-    fn handle(&mut self, event: Event) {
-        self.engine.handle(self.now, event);
+    fn leave(&mut self, conn: ConnId) {
+        self.net.end(0, conn, None);
         self.run();
     }
 
     fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.handle(Event::Received { conn, data: bytes.into() });
+        self.net.receive(0, conn, bytes);
+        self.run();
     }
 
     /// Lets time pass until the engine has choked and unchoked as often as it does.
     fn pass(&mut self, seconds: u64) {
-        let until = self.now + Duration::from_secs(seconds);
-        while let Some(at) = self.engine.poll_timeout().filter(|at| *at <= until) {
-            self.now = self.now.max(at);
-            self.handle(Event::Timeout);
+        let until = self.net.now + Duration::from_secs(seconds);
+        while self.net.wait(until) {
+            self.run();
         }
-        self.now = until;
+        self.net.now = until;
     }
 
-    fn gather(&mut self, conn: ConnId) {
-        let mut out = Segments::default();
-        self.engine.gather(self.now, conn, usize::MAX / 2, &mut out);
-        let bytes = out.take_all().to_vec();
-        let event = Event::Sent { conn, bytes: bytes.len() };
-        self.sent.push((conn, bytes));
-        self.engine.handle(self.now, event);
-    }
-
-    /// The disk answers at once.
+    /// What happens now; connections take what there is for them, unless they are clogged.
     fn run(&mut self) {
-        while let Some(action) = self.engine.poll_action() {
-            match action {
-                Action::Bind { socket, spec } if spec.kind == SocketKind::TcpListener => {
-                    self.listener = Some(socket);
-                    let bound = Event::Bound { socket, result: Ok(spec.addr) };
-                    self.engine.handle(self.now, bound);
-                }
-                Action::Send { conn } if !self.clogged.contains(&conn) => self.gather(conn),
-                Action::Disk { op, request } => {
-                    let done = self.perform(request);
-                    self.engine.handle(self.now, Event::Disk { op, result: Ok(done) });
-                }
-                _ => {}
-            }
+        self.net.settle();
+        for &conn in self.leeches.iter().filter(|conn| !self.clogged.contains(conn)) {
+            let bytes = self.net.sent(0, conn);
+            self.sent.push((conn, bytes));
         }
     }
 
-    fn perform(&mut self, request: DiskRequest) -> DiskDone {
-        match request {
-            DiskRequest::Load { .. } => DiskDone::Loaded(None),
-            DiskRequest::Open { .. } => {
-                let length = CONTENT.len() as u64;
-                DiskDone::Files(vec![Some(FileStat::new(length, 0))])
-            }
-            DiskRequest::Read { .. } => {
-                self.reads += 1;
-                DiskDone::Read(Bytes::from_static(&CONTENT[..16_384]))
-            }
-            _ => DiskDone::Done,
-        }
+    fn reads(&self) -> usize {
+        self.net.nodes[0].env.reads
     }
 
     /// How often this was sent on a connection, after the handshake.
@@ -169,12 +149,11 @@ fn a_request_that_a_waiting_choke_will_drop_is_not_served_and_no_unchoke_follows
             }
         }
         assert_eq!(scene.heard(second, UNCHOKE), 1, "nobody's turn ends");
-        scene.handle(Event::Closed { conn: second, why: None });
+        scene.leave(second);
         scene.pass(20);
         scene.receive(first, REQUEST);
-        assert_eq!(scene.reads, 0);
+        assert_eq!(scene.reads(), 0);
         scene.clogged.clear();
-        scene.gather(first);
         scene.run();
         assert_eq!((scene.heard(first, CHOKE), scene.heard(first, UNCHOKE)), (1, 1));
         // BEP 6: what a choke drops is rejected.
@@ -183,7 +162,7 @@ fn a_request_that_a_waiting_choke_will_drop_is_not_served_and_no_unchoke_follows
         scene.pass(10);
         assert_eq!(scene.heard(first, UNCHOKE), 2);
         scene.receive(first, REQUEST);
-        assert_eq!(scene.reads, 1);
+        assert_eq!(scene.reads(), 1);
     }
 }
 

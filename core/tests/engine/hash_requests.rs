@@ -1,21 +1,22 @@
 //! A seed of a torrent of v2 is asked for hashes (BEP 52), by peers that keep to the rules and by
 //! one that does not.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use bitswarm_core::action::{Action, SocketKind};
 use bitswarm_core::config::RateLimits;
 use bitswarm_core::disk::{DiskRequest, MemoryDisk};
-use bitswarm_core::id::{OpId, SocketId};
 use bitswarm_core::merkle::{HashRange, TreeShape, leaf};
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::{Creator, Protocol};
 use bitswarm_core::piece::{Block, InfoHash, PieceIndex};
 use bitswarm_core::segments::Segments;
+use bitswarm_core::testing::{DiskResult, Environment, Loopback};
 use bitswarm_core::time::Duration;
 use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::wire::{Decoder, HandshakeDecoder, HashRequest, Message};
 use bitswarm_core::{Commands, Config, ConnId, Engine, Event, Instant, UnixTime};
+use bytes::BytesMut;
 
 /// Nine pieces of two blocks: layers 0 to 5, of which that of the pieces is layer 1.
 const LENGTH: usize = 9 << 15;
@@ -23,17 +24,28 @@ const PAIR: HashRange = HashRange { base_layer: 1, index: 8, length: 2, proof_la
 
 /// A seed.
 struct Scene {
-    engine: Engine,
-    disk: MemoryDisk,
-    /// Requests to read that are under way, where the disk is slow.
-    reading: Option<Vec<(OpId, DiskRequest)>>,
+    net: Loopback<Disk>,
     metainfo: Metainfo,
-    now: Instant,
-    listener: Option<SocketId>,
     peers: u8,
-    closed: Vec<ConnId>,
-    /// Connections that have something to send.
-    sending: Vec<ConnId>,
+}
+
+/// A disk that answers at once, unless it is slow at reading.
+struct Disk {
+    files: MemoryDisk,
+    /// What is to be read, where it is slow: the first of it was asked for first.
+    reading: Option<VecDeque<DiskRequest>>,
+}
+
+impl Environment for Disk {
+    fn disk(&mut self, request: DiskRequest) -> Option<DiskResult> {
+        match &mut self.reading {
+            Some(reading) if matches!(request, DiskRequest::Read { .. }) => {
+                reading.push_back(request);
+                None
+            }
+            _ => Some(self.files.perform(request)),
+        }
+    }
 }
 
 /// What a peer hears.
@@ -62,29 +74,26 @@ impl Scene {
         let config = Config { listen, ..config };
         let mut engine = Engine::new(config, [1; 32], Instant::ZERO, UnixTime(1));
         engine.add_torrent(Instant::ZERO, AddTorrent::new(metainfo.clone(), "/data")).expect("new");
-        let mut disk = MemoryDisk::new();
-        disk.insert("/data/file", content);
-        let mut scene = Scene {
-            engine,
-            disk,
-            reading: None,
-            metainfo,
-            now: Instant::ZERO,
-            listener: None,
-            peers: 0,
-            closed: Vec::new(),
-            sending: Vec::new(),
-        };
-        scene.run();
-        scene
+        let mut files = MemoryDisk::new();
+        files.insert("/data/file", content);
+        let mut net = Loopback::alone(engine, Disk { files, reading: None });
+        net.settle();
+        Scene { net, metainfo, peers: 0 }
+    }
+
+    fn disk(&mut self) -> &mut Disk {
+        &mut self.net.nodes[0].env
+    }
+
+    fn closed(&self) -> &[ConnId] {
+        &self.net.nodes[0].closed
     }
 
     /// A peer without extensions that knows the torrent by this infohash.
     fn peer(&mut self, infohash: InfoHash) -> Ear {
         self.peers += 1;
         let from = SocketAddr::from(([50, 0, 0, self.peers], 1));
-        let listener = self.listener.expect("bound");
-        let conn = self.engine.accept(self.now, listener, from).expect("welcome");
+        let conn = self.net.accept(0, from).expect("welcome");
         let mut hello = b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0".to_vec();
         hello.extend(infohash.0);
         hello.extend([self.peers; 20]);
@@ -110,83 +119,46 @@ impl Scene {
     }
 
     fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.engine.handle(self.now, Event::Received { conn, data: bytes.into() });
-        self.run();
+        self.net.receive(0, conn, bytes);
+        self.net.settle();
     }
 
     /// All that a peer has been sent since.
     fn heard(&mut self, ear: &mut Ear) -> Vec<Message> {
-        while let Some(at) = self.sending.iter().position(|conn| *conn == ear.conn) {
-            self.sending.remove(at);
-            let mut out = Segments::default();
-            self.engine.gather(self.now, ear.conn, 1 << 16, &mut out);
-            let mut data = out.take_all();
-            let sent = Event::Sent { conn: ear.conn, bytes: data.len() };
-            if ear.handshake.handshake().is_none() {
-                ear.handshake.push(&mut data).expect("a handshake");
-            }
-            ear.decoder.push(data.freeze());
-            self.engine.handle(self.now, sent);
-            self.run();
+        let mut data = BytesMut::from(&*self.net.sent(0, ear.conn));
+        if ear.handshake.handshake().is_none() {
+            ear.handshake.push(&mut data).expect("a handshake");
         }
+        ear.decoder.push(data.freeze());
         let next = || ear.decoder.next_message().expect("valid");
         std::iter::from_fn(next).collect()
     }
 
-    fn finish(&mut self, op: OpId, request: DiskRequest) {
-        let result = self.disk.perform(request);
-        self.engine.handle(self.now, Event::Disk { op, result });
-    }
-
     /// How long the reads are that are under way.
     fn reading_now(&self) -> Vec<u32> {
-        let length = |(_, request): &(OpId, DiskRequest)| match request {
+        let length = |request: &DiskRequest| match request {
             DiskRequest::Read { spans, .. } => spans.iter().map(|span| span.length).sum(),
             other => unreachable!("{other:?}"),
         };
-        self.reading.iter().flatten().map(length).collect()
+        self.net.nodes[0].env.reading.iter().flatten().map(length).collect()
+    }
+
+    /// The slow disk does the first of what it was asked; whether there was something.
+    fn read_one(&mut self) -> bool {
+        let node = &mut self.net.nodes[0];
+        let Some(request) = node.env.reading.as_mut().and_then(VecDeque::pop_front) else {
+            return false;
+        };
+        let result = node.env.files.perform(request);
+        let op = node.unanswered.pop_front().expect("it was not answered");
+        self.net.happen(0, Event::Disk { op, result });
+        true
     }
 
     /// The slow disk does what it was asked so far.
     fn read(&mut self) {
-        for (op, request) in self.reading.replace(Vec::new()).into_iter().flatten() {
-            self.finish(op, request);
-        }
-        self.run();
-    }
-
-    /// Time passes until so much later.
-    fn wait(&mut self, time: Duration) {
-        let end = self.now + time;
-        while let Some(at) = self.engine.poll_timeout().filter(|at| *at <= end) {
-            self.now = at.max(self.now);
-            self.engine.handle(self.now, Event::Timeout);
-            self.run();
-        }
-        self.now = end;
-    }
-
-    /// The disk answers at once, unless it is slow at reading.
-    fn run(&mut self) {
-        while let Some(action) = self.engine.poll_action() {
-            match action {
-                Action::Bind { socket, spec } if spec.kind == SocketKind::TcpListener => {
-                    self.listener = Some(socket);
-                    let bound = Event::Bound { socket, result: Ok(spec.addr) };
-                    self.engine.handle(self.now, bound);
-                }
-                Action::Send { conn } => self.sending.push(conn),
-                Action::Close { conn, .. } => self.closed.push(conn),
-                Action::Disk { op, request } => {
-                    let is_read = matches!(request, DiskRequest::Read { .. });
-                    match &mut self.reading {
-                        Some(reading) if is_read => reading.push((op, request)),
-                        _ => self.finish(op, request),
-                    }
-                }
-                _ => {}
-            }
-        }
+        while self.read_one() {}
+        self.net.settle();
     }
 }
 
@@ -220,7 +192,7 @@ fn what_is_not_held_is_rejected() {
         scene.say(&peer, Message::HashRequest(request));
         assert_eq!(scene.heard(&mut peer), [Message::HashReject(request)]);
     }
-    assert!(scene.closed.is_empty());
+    assert!(scene.closed().is_empty());
 }
 
 /// The leaves from `index` on with so many layers of proof; what is above them all.
@@ -230,8 +202,14 @@ fn leaf_range(index: u32, length: u32, proof_layers: u32) -> HashRange {
 
 /// The leaf hashes of the file that are asked for, filling included.
 fn leaves_of(scene: &Scene, range: &HashRange) -> Vec<[u8; 32]> {
-    let mut leaves: Vec<[u8; 32]> =
-        scene.disk.file("/data/file").expect("there").chunks(16 << 10).map(leaf).collect();
+    let mut leaves: Vec<[u8; 32]> = scene.net.nodes[0]
+        .env
+        .files
+        .file("/data/file")
+        .expect("there")
+        .chunks(16 << 10)
+        .map(leaf)
+        .collect();
     leaves.resize(leaves.len().max((range.index + range.length) as usize), [0; 32]);
     leaves[range.index as usize..][..range.length as usize].to_vec()
 }
@@ -278,11 +256,11 @@ fn leaf_hashes_of_a_run_are_given_with_as_much_proof_as_is_asked_for() {
 fn leaf_hashes_of_what_is_not_what_it_should_be_are_rejected() {
     let mut scene = Scene::of(Protocol::V2, LENGTH, 1 << 15);
     let mut peer = scene.peer_of_v2();
-    scene.disk.insert("/data/file", vec![9; LENGTH]);
+    scene.disk().files.insert("/data/file", vec![9; LENGTH]);
     let wrong = scene.request(leaf_range(0, 2, 0));
     scene.say(&peer, Message::HashRequest(wrong));
     assert_eq!(scene.heard(&mut peer), [Message::HashReject(wrong)]);
-    scene.disk.insert("/data/file", vec![9; 5]);
+    scene.disk().files.insert("/data/file", vec![9; 5]);
     scene.say(&peer, Message::HashRequest(wrong));
     assert_eq!(scene.heard(&mut peer), [Message::HashReject(wrong)]);
 }
@@ -292,20 +270,17 @@ fn requests_for_the_leaves_of_one_piece_wait_for_one_reading_of_it() {
     // 32 MiB: four runs, 32 parts.
     let mut scene = Scene::of(Protocol::V2, 32 << 20, 32 << 20);
     let mut peers = [scene.peer_of_v2(), scene.peer_of_v2()];
-    scene.reading = Some(Vec::new());
+    scene.disk().reading = Some(VecDeque::new());
     for peer in &peers {
         for run in 0..4 {
             scene.say(peer, Message::HashRequest(scene.request(leaf_range(run * 512, 512, 10))));
         }
     }
     let mut parts = 0;
-    while let Some((op, request)) = scene.reading.as_mut().expect("slow").pop() {
-        let DiskRequest::Read { spans, .. } = &request else { panic!("{request:?}") };
-        assert_eq!(spans.iter().map(|span| span.length).sum::<u32>(), 1 << 20);
-        assert!(scene.reading.as_ref().expect("slow").is_empty(), "one at a time");
+    while !scene.reading_now().is_empty() {
+        assert_eq!(scene.reading_now(), [1 << 20], "one at a time");
         parts += 1;
-        scene.finish(op, request);
-        scene.run();
+        scene.read();
     }
     assert_eq!(parts, 32);
     for peer in &mut peers {
@@ -338,13 +313,13 @@ fn a_flood_of_requests_for_leaves_is_answered_in_full_but_mostly_with_rejects() 
     scene.say(&other, Message::HashRequest(scene.request(leaf_range(0, 64, 5))));
     assert!(matches!(scene.heard(&mut other)[..], [Message::Hashes { .. }]));
     // While the disk is slow, no more than so many wait.
-    scene.reading = Some(Vec::new());
+    scene.disk().reading = Some(VecDeque::new());
     let mut third = scene.peer_of_v2();
     for run in 0..64 {
         scene.say(&third, Message::HashRequest(scene.request(leaf_range(run % 2 * 64, 64, 5))));
     }
     assert_eq!(scene.heard(&mut third).len(), 32, "as many as may wait");
-    assert!(scene.closed.is_empty());
+    assert!(scene.closed().is_empty());
 }
 
 /// Asks for a block, then for leaf hashes.
@@ -392,7 +367,7 @@ fn leaf_hashes_asked_for_after_one_of_their_blocks_come_whatever_else_was_asked(
         assert_eq!(blocks, 100);
         // Nothing of it is lost: in time all come.
         for _ in 0..100 {
-            scene.wait(Duration::from_secs(10));
+            scene.net.pass(Duration::from_secs(10));
             scene.say(&peer, Message::KeepAlive);
             for message in scene.heard(&mut peer) {
                 match message {
@@ -407,7 +382,7 @@ fn leaf_hashes_asked_for_after_one_of_their_blocks_come_whatever_else_was_asked(
             }
         }
         assert_eq!(hashes, 100, "pieces of {piece_length} bytes");
-        assert!(scene.closed.is_empty());
+        assert!(scene.closed().is_empty());
     }
 }
 
@@ -421,7 +396,7 @@ fn reading_for_leaf_hashes_shares_the_read_ahead_budget() {
     let mut other = scene.peer_of_v2();
     scene.say(&asker, Message::Interested);
     assert_eq!(scene.heard(&mut asker), [Message::Unchoke]);
-    scene.reading = Some(Vec::new());
+    scene.disk().reading = Some(VecDeque::new());
     let block = |piece| Block { piece: PieceIndex(piece), begin: 0, length: 1 << 14 };
     scene.say(&asker, Message::Request(block(1)));
     let leaves = scene.request(leaf_range(4, 2, 4));
@@ -431,8 +406,8 @@ fn reading_for_leaf_hashes_shares_the_read_ahead_budget() {
     assert_eq!(scene.reading_now(), [1 << 14]);
     scene.read();
     assert_eq!(scene.reading_now(), [0; 0], "the block was not sent yet");
-    scene.engine.handle(scene.now, Event::Closed { conn: gone.conn, why: None });
-    scene.run();
+    scene.net.end(0, gone.conn, None);
+    scene.net.settle();
     assert!(matches!(scene.heard(&mut asker)[..], [Message::Piece { .. }]));
     assert_eq!(scene.reading_now(), [1 << 15], "though who was first in line is gone");
     scene.say(&asker, Message::Request(block(2)));
@@ -445,7 +420,7 @@ fn reading_for_leaf_hashes_shares_the_read_ahead_budget() {
     let leaves = scene.request(leaf_range(8, 2, 4));
     scene.say(&other, Message::HashRequest(leaves));
     assert_eq!(scene.reading_now(), [0; 0]);
-    scene.wait(Duration::from_secs(5));
+    scene.net.pass(Duration::from_secs(5));
     assert_eq!(scene.reading_now(), [1 << 15]);
     scene.read();
     assert!(matches!(scene.heard(&mut other)[..], [Message::Hashes { .. }]));
@@ -499,19 +474,19 @@ fn a_flood_of_requests_is_answered_in_full_but_mostly_with_rejects() {
         hashes += u32::from(matches!(heard[..], [Message::Hashes { .. }]));
     }
     assert_eq!(hashes, 4096 / 16);
-    assert!(scene.closed.is_empty());
+    assert!(scene.closed().is_empty());
 }
 
 #[test]
 fn hashes_wait_for_the_upload_limit() {
     let mut scene = Scene::new(Protocol::V2);
     let limits = RateLimits { up_bytes_per_s: Some(0), down_bytes_per_s: None };
-    scene.engine.set_limits(Instant::ZERO, limits);
+    scene.net.nodes[0].engine.set_limits(Instant::ZERO, limits);
     let mut peer = scene.peer_of_v2();
     scene.say(&peer, Message::HashRequest(scene.request(PAIR)));
     assert_eq!(scene.heard(&mut peer), []);
-    scene.engine.set_limits(Instant::ZERO, RateLimits::default());
-    scene.run();
+    scene.net.nodes[0].engine.set_limits(Instant::ZERO, RateLimits::default());
+    scene.net.settle();
     assert!(matches!(scene.heard(&mut peer)[..], [Message::Hashes { .. }]));
 }
 
@@ -526,7 +501,7 @@ fn a_connection_of_v1_is_closed_when_it_speaks_of_hashes() {
         let peer = scene.peer(scene.metainfo.infohash());
         let message = said(scene.request(PAIR))[at].clone();
         scene.say(&peer, message);
-        assert_eq!(scene.closed, [peer.conn]);
+        assert_eq!(scene.closed(), [peer.conn]);
     }
 }
 
@@ -540,7 +515,7 @@ fn hashes_nobody_asked_for_are_dropped_until_they_are_a_flood() {
     for _ in 0..256 {
         scene.say(&peer, hashes.clone());
     }
-    assert!(scene.closed.is_empty(), "4 MiB");
+    assert!(scene.closed().is_empty(), "4 MiB");
     scene.say(&peer, hashes);
-    assert_eq!(scene.closed, [peer.conn]);
+    assert_eq!(scene.closed(), [peer.conn]);
 }

@@ -4,10 +4,9 @@ use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat, MemoryDisk, StateName
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Creator;
 use bitswarm_core::storage::resume::Resume;
+use bitswarm_core::testing::{DiskResult, Environment, Loopback};
 use bitswarm_core::torrent::AddTorrent;
-use bitswarm_core::{
-    Action, Commands, Config, Engine, Event, Instant, Notice, TorrentNotice, UnixTime,
-};
+use bitswarm_core::{Commands, Config, Duration, Engine, Instant, Notice, TorrentNotice, UnixTime};
 
 const CONTENT: &[u8] = &[7; 40_000];
 
@@ -16,13 +15,32 @@ fn metainfo() -> Metainfo {
     creator.finish_with_content(CONTENT).expect("valid")
 }
 
-/// What a session did from its start to its end.
+/// A disk, and what it was asked for.
+struct Watched<'a> {
+    disk: &'a mut MemoryDisk,
+    did: Did,
+}
+
+/// What a session had done from its start to its end.
 #[derive(Default)]
 struct Did {
     hashed: usize,
     saved: usize,
-    told: Vec<TorrentNotice>,
-    stopped: bool,
+    notices: Vec<TorrentNotice>,
+}
+
+impl Environment for Watched<'_> {
+    fn disk(&mut self, request: DiskRequest) -> Option<DiskResult> {
+        self.did.hashed += usize::from(matches!(request, DiskRequest::Verify(_)));
+        self.did.saved += usize::from(matches!(request, DiskRequest::Save { .. }));
+        Some(self.disk.perform(request))
+    }
+}
+
+fn start(disk: &mut MemoryDisk, wall: UnixTime, add: AddTorrent) -> Loopback<Watched<'_>> {
+    let mut engine = Engine::new(Config::default(), [1; 32], Instant::ZERO, wall);
+    engine.add_torrent(Instant::ZERO, add).expect("new");
+    Loopback::alone(engine, Watched { disk, did: Did::default() })
 }
 
 /// A session in which nobody comes, until the torrent is saved.
@@ -31,46 +49,16 @@ fn session(disk: &mut MemoryDisk) -> Did {
 }
 
 fn session_at(disk: &mut MemoryDisk, wall: UnixTime) -> Did {
-    let mut engine = Engine::new(Config::default(), [1; 32], Instant::ZERO, wall);
     let add = AddTorrent::new(metainfo(), "/data");
     // Whatever is there may be made what it should be.
-    let add = AddTorrent { overwrite: true, ..add };
-    engine.add_torrent(Instant::ZERO, add).expect("new");
-    let mut did = Did::default();
-    let mut now = Instant::ZERO;
-    while !did.stopped {
-        perform(&mut engine, disk, now, &mut did);
-        if did.told.contains(&TorrentNotice::Saved) {
-            engine.stop(now);
-        } else {
-            now = engine.poll_timeout().expect("it is to be saved");
-            engine.handle(now, Event::Timeout);
-        }
-        perform(&mut engine, disk, now, &mut did);
-    }
-    did
-}
-
-fn perform(engine: &mut Engine, disk: &mut MemoryDisk, now: Instant, did: &mut Did) {
-    while let Some(action) = engine.poll_action() {
-        match action {
-            Action::Bind { socket, spec } => {
-                engine.handle(now, Event::Bound { socket, result: Ok(spec.addr) });
-            }
-            Action::Disk { op, request } => {
-                did.hashed += usize::from(matches!(request, DiskRequest::Verify(_)));
-                did.saved += usize::from(matches!(request, DiskRequest::Save { .. }));
-                let result = disk.perform(request);
-                engine.handle(now, Event::Disk { op, result });
-            }
-            Action::Notify(notice) => match *notice {
-                Notice::Torrent { what, .. } => did.told.push(what),
-                Notice::Stopped => did.stopped = true,
-                _ => {}
-            },
-            _ => {}
-        }
-    }
+    let mut net = start(disk, wall, AddTorrent { overwrite: true, ..add });
+    let limit = Duration::from_secs(60);
+    assert!(net.run_until(limit, |net| net.nodes[0].has_noticed(&TorrentNotice::Saved)));
+    let now = net.now;
+    net.nodes[0].engine.stop(now);
+    assert!(net.run_until(limit, |net| net.nodes[0].notices.contains(&Notice::Stopped)));
+    let notices = net.nodes[0].torrent_notices().cloned().collect();
+    Did { notices, ..std::mem::take(&mut net.nodes[0].env.did) }
 }
 
 #[test]
@@ -82,7 +70,7 @@ fn whole_torrent_that_is_resumed_unchanged_is_saved_already() {
     let second = session(&mut disk);
     assert_eq!((second.hashed, second.saved), (0, 0));
     let both = [TorrentNotice::Finished, TorrentNotice::Saved];
-    assert!(both.iter().all(|notice| second.told.contains(notice)), "{:?}", second.told);
+    assert!(both.iter().all(|notice| second.notices.contains(notice)), "{:?}", second.notices);
     // What is on disk still says the same.
     let third = session(&mut disk);
     assert_eq!((third.hashed, third.saved), (0, 0));
@@ -126,9 +114,10 @@ fn pieces_that_lie_beyond_the_end_of_their_file_are_not_believed() {
     let forged = Resume { files: vec![Some(short)], ..resume };
     let data = forged.encode(infohash);
     disk.perform(DiskRequest::Save { name, data }).expect("saved");
-    let mut engine = Engine::new(Config::default(), [1; 32], Instant::ZERO, UnixTime(1));
-    let id = engine.add_torrent(Instant::ZERO, AddTorrent::new(metainfo(), "/data")).expect("new");
-    perform(&mut engine, &mut disk, Instant::ZERO, &mut Did::default());
+    let mut net = start(&mut disk, UnixTime(1), AddTorrent::new(metainfo(), "/data"));
+    net.settle();
+    let engine = net.nodes[0].engine.engine();
+    let id = engine.torrents().next().expect("it is there");
     let status = engine.status(Instant::ZERO, id).expect("it is there");
     assert_eq!(status.pieces_have, 0, "{status:?}");
 }
