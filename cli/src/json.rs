@@ -49,12 +49,12 @@ pub(crate) fn notice(what: &TorrentNotice, infohash: &InfoHash) -> Option<Object
         TorrentNotice::PeerBanned { addr, why } => {
             event("peer_banned").with("addr", addr.to_string()).with("why", why.to_string())
         }
-        TorrentNotice::PeerViolated { addr, violation, disconnected, untold } => {
+        TorrentNotice::PeerViolated { addr, violation, disconnected, not_shown } => {
             event("peer_violated")
                 .with("addr", addr.to_string())
                 .with("why", violation.to_string())
                 .with("disconnected", *disconnected)
-                .with("untold", *untold)
+                .with("untold", *not_shown)
         }
         TorrentNotice::TrackerAnswered { url, peers, warning } => event("tracker_answered")
             .with("url", url.as_str())

@@ -77,7 +77,7 @@ impl Known {
         if infohashes.short().any(|infohash| gate.is_worked_on(&infohash)) {
             return Found::InUse;
         }
-        // Whoever worked on it may have ended meanwhile.
+        // The session that worked on it may have ended meanwhile.
         let newest = state.newest_resume(infohashes.short().collect::<Vec<_>>().into_iter());
         let known = newest.and_then(|(path, infohash)| {
             let resume = Resume::decode(&fs::read(&path).ok()?, infohash).ok()?;

@@ -62,7 +62,7 @@ impl State {
         (0..MOST_SESSIONS).map(|number| self.dir.join(format!("session-{number}")))
     }
 
-    /// Those of them that are there, by whoever.
+    /// Those of them that are there, of any session.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = PathBuf> + '_ {
         self.session_dirs().filter(|dir| dir.is_dir())
     }

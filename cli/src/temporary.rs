@@ -19,7 +19,7 @@ pub(crate) struct Temporary(TempDir);
 impl Temporary {
     /// A new directory in `above` whose name begins with `prefix`.
     pub(crate) fn new_in(prefix: &str, above: &Path) -> Result<Self, Failure> {
-        // Held while it is made, so that whoever removes all misses none.
+        // Held while it is made, so that a removal of all misses none.
         let mut there_are = lock();
         let made = tempfile::Builder::new().prefix(prefix).tempdir_in(above);
         let dir = made.map_err(|error| Failure::file("cannot write to", above, &error))?;

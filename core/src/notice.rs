@@ -46,12 +46,12 @@ pub enum Notice {
         /// What.
         what: TorrentNotice,
     },
-    /// The DHT node has looked around: what is asked for is looked for from now on.
+    /// The DHT node has looked around: requests are worked on from now on.
     DhtReady {
         /// Nodes that it knows.
         nodes: usize,
     },
-    /// Something that the user asked for in the DHT is done.
+    /// A request of the user to the DHT is done.
     DhtDone {
         /// Which request.
         request: DhtRequestId,
@@ -65,7 +65,7 @@ pub enum Notice {
         /// The swarms it knows of those asked for, or why it did not say.
         swarms: Result<Vec<ScrapeEntry>, String>,
     },
-    /// The embedded tracker was announced to, if `Config::tracker_notices` has this told.
+    /// The embedded tracker was announced to; only with `Config::tracker_notices`.
     TrackerHeard(HeardAnnounce),
     /// Everything asked for by `Command::Stop` is done. The last notice.
     Stopped,
@@ -133,7 +133,7 @@ pub enum TorrentNotice {
         /// What it did.
         why: BanReason,
     },
-    /// A peer broke the protocol. Of each connection the first breach that is left out is told of, and
+    /// A peer broke the protocol. Of each connection the first breach that is borne is reported, and
     /// the one that ends it; in a session at most 20 a minute.
     PeerViolated {
         /// Its address.
@@ -142,8 +142,8 @@ pub enum TorrentNotice {
         violation: Violation,
         /// Whether the connection was ended for it. If not, the message was left out.
         disconnected: bool,
-        /// How many more there were, of any peer, since this was last told.
-        untold: u32,
+        /// How many more there were, of any peer, since this was last reported.
+        not_shown: u32,
     },
     /// A tracker answered.
     TrackerAnswered {

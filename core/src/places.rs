@@ -1,7 +1,7 @@
 //! Who stays when there are more who want a place than places: one rule for all that are kept for
 //! strangers (defence 41).
 //!
-//! Places that are taken first come and kept for nothing are held by whoever opens connections and waits.
+//! Places that are taken first come and kept for nothing are held by peers that open connections and wait.
 //! So a newcomer may have the place of the least useful holder: first of one that is not through its
 //! handshake, then of one that for [`PATIENCE`] has neither given nor taken anything though it could. Among
 //! equals it is one of the largest group of addresses ([`AddressGroup`]) that yields, and of these the one
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_or_takes_stays_whoever_comes() {
+    fn a_holder_that_gives_or_takes_stays() {
         let busy: Vec<_> =
             (0..100).map(|key| holder(key, key as u8 % 3, Stage::Idle(secs_ago(19)))).collect();
         assert_eq!(yields(&busy, 200), None);

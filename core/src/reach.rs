@@ -2,7 +2,7 @@
 //! (defence 46).
 //!
 //! An address means something only as far as it reaches: one of this host or of a private network is
-//! another machine's for whoever names it from elsewhere. So a source may name addresses that reach as
+//! another machine's if it is named from elsewhere. So a source may name addresses that reach as
 //! far as itself or farther, never nearer: a peer on the Internet cannot have us talk to our router, a
 //! tracker on our own network can. Addresses that hold an IPv4 address (mapped, NAT64, 6to4, Teredo) are
 //! judged by that one, and what is no unicast address is nobody's: 0.0.0.0 would be this host.

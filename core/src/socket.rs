@@ -54,7 +54,7 @@ pub enum Names {
     /// As the system does it.
     #[default]
     System,
-    /// Not at all: whoever runs the resolver is not to learn them. The answer is
+    /// Not at all: the resolver's operator is not to learn them. The answer is
     /// `ResolveError::Refused`.
     Refuse,
 }

@@ -33,7 +33,7 @@ use crate::shared::{End, Shared};
 /// How long [`Client::stop`] usually waits (chosen: trackers get that long to hear of it).
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a session that was told to end at once still takes at most: its writes under way.
+/// What a session that is to end at once still takes at most: its writes under way.
 const HALT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A session. Clones are handles of the same one. (The documentation of each runtime begins with an

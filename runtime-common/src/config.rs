@@ -17,7 +17,7 @@ pub struct ClientConfig {
     /// Where resume data is kept. `None`: none is kept, and every torrent is checked when added.
     /// One session at a time can use a directory.
     pub state_dir: Option<PathBuf>,
-    /// Hosts of HTTPS trackers whose certificates are not checked, by name or address. Whoever is on
+    /// Hosts of HTTPS trackers whose certificates are not checked, by name or address. Anybody on
     /// the way to such a tracker can read and forge what goes to and fro.
     pub insecure_trackers: Vec<String>,
     /// Threads that read, hash and write. `None`: one a processor, at least two.

@@ -210,9 +210,9 @@ impl Host {
     pub fn notify(&mut self, notice: &Notice) {
         self.finished |= *notice == Notice::Stopped;
         if let Notice::Torrent { what, .. } = notice
-            && let TorrentNotice::PeerViolated { addr, violation, disconnected, untold } = what
+            && let TorrentNotice::PeerViolated { addr, violation, disconnected, not_shown } = what
         {
-            tracing::info!(%addr, disconnected, untold, "peer broke the protocol: {violation}");
+            tracing::info!(%addr, disconnected, not_shown, "peer broke the protocol: {violation}");
         }
         self.shared.listeners.tell(notice);
     }

@@ -1,7 +1,7 @@
 //! What the engine tells, for everyone who listens.
 //!
 //! Each listener has a queue of its own and hears everything in order from the moment it began to
-//! listen. One that does not listen for long loses the oldest notices and is told how many.
+//! listen. One that does not listen for long loses the oldest notices and can ask how many.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::RecvTimeoutError;
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn listener_that_sleeps_loses_the_oldest_and_is_told() {
+    fn listener_that_sleeps_loses_the_oldest_and_knows_how_many() {
         let listeners = Listeners::default();
         let notices = listeners.listen();
         for _ in 0..WAITING {

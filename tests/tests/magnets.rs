@@ -117,7 +117,7 @@ fn a_magnet_link_becomes_a_download_from_one_engine() {
 }
 
 #[test]
-fn whoever_learnt_the_metadata_gives_it_to_the_next() {
+fn a_peer_that_learnt_the_metadata_gives_it_to_the_next() {
     let mut scene = Scene::new(1);
     let seeder = scene.seeder();
     let first = scene.leecher(&scene.addrs(&[seeder]));

@@ -1,7 +1,7 @@
 //! What was given and taken beyond a connection, by address.
 //!
-//! Who comes back goes on where it was: else whoever takes and never gives would have to reconnect
-//! only, to count as a newcomer whose wait counts more. Addresses are told apart as for slots
+//! A peer that comes back goes on where it was: else one that takes and never gives would only have to
+//! reconnect, to count as a newcomer whose wait counts more. Addresses are told apart as for slots
 //! ([`AddressGroup`]), since a port is easily changed.
 //!
 //! Invariants: at most `capacity` groups; who was gone for longest is forgotten first. O(log n).

@@ -2,12 +2,12 @@
 //!
 //! A pure function of a snapshot. While leeching, the peers we download from fastest get the slots
 //! (tit-for-tat), peers that snub us come last, and every fifth slot (at least one) is optimistic:
-//! it goes to whoever has waited longest, newcomers waiting three times as fast. A wait counts less
+//! it goes to the peer that has waited longest, newcomers waiting three times as fast. A wait counts less
 //! the more a peer took than it gave: givers lose their wait with each slot they earn, so in plain
 //! turns nearly all optimistic slots would be free riders'. While seeding, the slots go round: a
-//! holder keeps its slot for a share of bytes or time and then goes behind everybody who waits, so
-//! speed alone cannot hold a seed's slots (defence 20). Who has a slot and asks for nothing loses it within
-//! seconds while others wait, and then waits behind newcomers (defence 41).
+//! holder keeps its slot for a share of bytes or time and then goes behind all peers that wait, so
+//! speed alone cannot hold a seed's slots (defence 20). A peer that has a slot and asks for nothing loses it
+//! within seconds while others wait, and then waits behind newcomers (defence 41).
 //!
 //! Invariants: only interested peers are unchoked, never more than there are slots; no slot stays
 //! empty while somebody waits; every interested peer is unchoked in bounded time (L5); the same
@@ -117,7 +117,7 @@ const CREDIT_UNITS: u128 = 1024;
 /// How much slower a wait counts at most, however much was taken and not given (chosen).
 const TAKER_FACTOR: u64 = 16;
 /// How much slower, in powers of two, the wait of one counts for each slot in a row that it let lie idle, and
-/// how many count (chosen: once may be chance; a crowd of idlers goes behind whoever comes, and each still
+/// how many count (chosen: once may be chance; a crowd of idlers goes behind newcomers, and each still
 /// gets its turn).
 const IDLER_BITS: u8 = 2;
 const IDLED_MOST: u8 = 3;
@@ -252,8 +252,8 @@ fn choose_leeching<K: Copy + Ord>(
     candidates.sort_unstable_by_key(|candidate| candidate.merit(state));
     let (regular, others) = candidates.split_at_mut(slots - optimistic_slots);
     let mut chosen = keys(regular);
-    // Between rotations whoever has an optimistic slot keeps it, unless it has earned a regular one or
-    // has had enough.
+    // Between rotations a peer keeps its optimistic slot, unless it has earned a regular one or has had
+    // enough.
     others.sort_unstable_by_key(|candidate| {
         let has_had_it = candidate.only_takes(state) || candidate.peer.idled > 0;
         let stays = !state.rotate_optimistic && !has_had_it;

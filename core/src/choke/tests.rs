@@ -190,7 +190,7 @@ fn a_seeds_slot_goes_on_after_a_share_of_bytes_or_time() {
 }
 
 #[test]
-fn a_slot_that_lies_idle_goes_to_whoever_waits() {
+fn a_slot_that_lies_idle_goes_to_a_peer_that_waits() {
     let idle = |key, secs| PeerSnapshot { idled: 1, up_bytes_per_s: 0, ..holding(key, secs, 0) };
     assert_eq!(seed(&[idle(0, 6), peer(1)], 1).unchoke, [1]);
     assert_eq!(seed(&[idle(0, 6)], 1).choke, [], "while nobody waits it stays");
@@ -290,7 +290,7 @@ quickcheck! {
     }
 
     /// A crowd of idlers has all slots, from whatever addresses, and some who take what they can. Once the
-    /// idlers had two turns each, whoever comes is unchoked within half a minute for each slot's worth of takers.
+    /// idlers had two turns each, a newcomer is unchoked within half a minute for each slot's worth of takers.
     fn a_crowd_of_idlers_keeps_no_slot_from_a_newcomer(
         idlers: u8, addresses: u8, takers: u8, slots: u8
     ) -> bool {
@@ -349,7 +349,7 @@ quickcheck! {
         let slots = usize::from(slots) % 6 + 1;
         let mut rng = PolicyRng::from_seed([5; 32]);
         let mut had_slot: Vec<bool> = peers.iter().map(|peer| !peer.interested).collect();
-        // A seed's turn takes at most three minutes: 18 decisions. A leech's takes three, and whoever waits
+        // A seed's turn takes at most three minutes: 18 decisions. A leech's takes three, and a peer that waits
         // slowest has seen all others go as often as its wait counts less.
         for round in 0..4 * TAKER_FACTOR * (peers.len() as u64 + 2) {
             let now = NOW + Duration::from_secs(10 * round);

@@ -74,7 +74,7 @@ impl Dht {
             let table: &Option<Table> = if v6_wanted { v6 } else { v4 };
             let nodes = table.as_ref().map(|table| table.closest(target, K + 1, now));
             let mut nodes = nodes.unwrap_or_default();
-            // Nobody needs to be told of themselves.
+            // A peer needs no answer that names itself.
             nodes.retain(|contact| contact.addr != from);
             nodes
         };
@@ -87,7 +87,7 @@ impl Dht {
         }
     }
 
-    /// Whoever asks may be a node worth knowing, or one that is to be told more when it is proven.
+    /// The node that asks may be worth knowing, or gets a longer answer when its address is proven.
     fn notice(&mut self, now: Instant, contact: Contact, query: &Query<'_>) {
         let table = self.table_mut(contact.addr.is_ipv6());
         let newcomer = table.and_then(|table| table.heard_of(now, contact, true));

@@ -4,8 +4,8 @@
 //! Candidates are ordered by their distance to the target. The closest that was not asked is asked
 //! next, a few at once; a slow one makes room for another. It is over when the [`K`] closest nodes
 //! that are alive have answered. Against nodes that lie: ids that are not bound to their address do
-//! not count among the K (BEP 42); one candidate an address and a network; whoever names several
-//! nodes of which none answers is not believed any more; candidates and queries are bounded.
+//! not count among the K (BEP 42); one candidate an address and a network; a node that names
+//! several of which none answers is not believed any more; candidates and queries are bounded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -79,7 +79,7 @@ const MOST_OF_NETWORK: u8 = 2;
 pub(super) enum Ask {
     /// A node.
     Node(Contact),
-    /// Whoever is at an address.
+    /// A node whose id is not known, at this address.
     Stranger(SocketAddr),
 }
 
@@ -140,7 +140,7 @@ impl Lookup {
             self.asked += 1;
             return Some(Ask::Node(candidate.contact));
         }
-        // Whoever is known needs no introduction; strangers are asked when nobody is left.
+        // Nodes whose ids are known come first; bare addresses are asked when none of them is left.
         if self.answered >= K {
             return None;
         }
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_names_only_the_dead_is_not_believed() {
+    fn a_node_that_names_only_dead_nodes_is_not_believed() {
         let mut lookup = Lookup::new(TARGET, &[node(200, 0)], Vec::new());
         drain(&mut lookup);
         let fakes: Vec<Contact> = (0..8).map(|n| node(0, n)).collect();

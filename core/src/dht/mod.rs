@@ -14,7 +14,7 @@
 //! | `transactions` | which answers are believed to be answers |
 //! | `request` | what is asked of us, and its result |
 //! | `lookup`, `search` | whom to ask next, when that is enough, what is taken out of answers |
-//! | `server`, `store/`, `token`, `limiter` | what others are told, what is kept for them |
+//! | `server`, `store/`, `token`, `limiter` | what we answer other nodes, what is kept for them |
 //! | `votes` | what our own address is |
 //! | `save` | what is kept between sessions |
 //! | `input`, `upkeep` | what follows from a datagram, and from time |
@@ -158,7 +158,7 @@ struct OpenRequest {
 enum QueryPurpose {
     /// Whether a node is there.
     Ping(Contact),
-    /// Who is there.
+    /// Which node is at an address.
     Meet(SocketAddr),
     /// A step of a lookup.
     Look(SearchId, Ask),
@@ -289,7 +289,7 @@ impl Dht {
         self.look_around(now);
     }
 
-    /// Makes the acquaintance of whoever is at an address (BEP 5, `port` message, `nodes` key).
+    /// Asks whether a node is at an address (BEP 5, `port` message, `nodes` key).
     pub fn meet(&mut self, now: Instant, addr: SocketAddr) {
         let addr = canonical(addr);
         if addr.port() != 0 && self.pings < MOST_PINGS && self.table(addr.is_ipv6()).is_some() {

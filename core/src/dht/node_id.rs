@@ -2,8 +2,8 @@
 //! have.
 //!
 //! Distance is XOR, read as a number (BEP 5, "overview"). An id is *bound* to an address if 21 of
-//! its bits and its last byte come out of a checksum of the address (BEP 42), so that whoever wants
-//! many ids near a target needs many addresses. Addresses of local networks are exempt.
+//! its bits and its last byte come out of a checksum of the address (BEP 42), so that an attacker
+//! needs many addresses for many ids near a target. Addresses of local networks are exempt.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

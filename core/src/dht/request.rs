@@ -13,7 +13,7 @@ id_type!(
     /// A request to the DHT, until it is done.
     pub DhtRequestId
 );
-/// What is to be found, or stored.
+/// What the DHT is to find, or to store.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum DhtRequest {
     /// The nodes closest to a place.

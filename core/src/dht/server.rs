@@ -1,7 +1,7 @@
 //! What we answer others (BEP 5, 32, 33, 44, 51).
 //!
 //! An answer to an address that has proven nothing is at most [`AMPLIFICATION`] times as long as
-//! the question, whoever asks too often is not heard, and nothing is stored without a token: we
+//! the question, an address that asks too often gets no answer, and nothing is stored without a token: we
 //! are no use for flooding others (defences 25 and 26). Whom a contact list is made of is the
 //! caller's to say.
 

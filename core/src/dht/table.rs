@@ -2,7 +2,7 @@
 //!
 //! Bucket `n` holds nodes whose ids share exactly `n` leading bits with our own; the last bucket
 //! holds the rest, our own place among it, and is the only one that splits. A node gets in by
-//! answering a query of ours; whoever is merely heard of waits in the bucket's replacement cache
+//! answering a query of ours; one that we have only heard of waits in the bucket's replacement cache
 //! until pinging shows that a place is free. Every method that may free a place returns whom to
 //! ping next.
 //!
@@ -143,7 +143,7 @@ impl Table {
         self.insert(now, Node { contact, replied_at: now, queried_at: None, fails: 0 })
     }
 
-    /// A node asked us something, or another node told of it. Returns whom to ping, if it could
+    /// A node asked us something, or another node named it. Returns whom to ping, if it could
     /// get in.
     pub fn heard_of(&mut self, now: Instant, contact: Contact, asked: bool) -> Option<Contact> {
         if contact.id == self.own {

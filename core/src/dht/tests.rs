@@ -326,7 +326,7 @@ fn an_error_to_a_stranger_is_never_much_longer_than_the_question() {
             assert!(answer.data.len() <= AMPLIFICATION * question.len(), "{pad}");
         }
     }
-    assert!(answered > 0, "whoever asks at length is told");
+    assert!(answered > 0, "a long question has an answer");
 }
 
 #[test]

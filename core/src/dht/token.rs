@@ -1,4 +1,4 @@
-//! Write tokens: proof that whoever stores something receives what is sent to their address
+//! Write tokens: proof that a node that stores something receives what is sent to its address
 //! (BEP 5, "overview").
 //!
 //! A token is a keyed hash of the IP address and the time, so nothing is remembered per asker. It

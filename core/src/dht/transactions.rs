@@ -1,8 +1,8 @@
 //! Queries under way (BEP 5, "KRPC protocol").
 //!
-//! A transaction id is 32 random bits, so that nobody who does not see the query can answer it; an
+//! A transaction id is 32 random bits, so that only a host that sees the query can answer it; an
 //! answer counts only from the address that was asked (defence 26). A query is *slow* after a
-//! moment, so that whoever waits can ask somebody else too, and *lost* later; it is not repeated.
+//! moment, so that the lookup can ask another node too, and *lost* later; it is not repeated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Fetches what an HTTP or HTTPS URL names: looks the host up, tries its addresses, follows
 //! redirects, and gives the body whole or, of a range, as it comes.
 //!
-//! The machine says what to do in [`Step`]s and is told what came of each; what it has for its owner
+//! The machine says what to do in [`Step`]s and is handed what came of each; what it has for its owner
 //! are [`Output`]s. It holds at most one connection. Each address of the host has its share of the
 //! time until one gives a response; an owner that cannot use the response has the next address
 //! tried. Where a request may go is decided by its [`Reach`], for each address and again after each
@@ -74,7 +74,7 @@ pub enum Step {
     Keep,
 }
 
-/// What a [`Fetch`] has for the one who wants it.
+/// What a [`Fetch`] has for its owner.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     /// The request was sent; the server may have it.

@@ -22,7 +22,7 @@ pub(super) struct HeadBuffer {
 pub(super) struct ResponseHead {
     pub(super) status: u16,
     pub(super) headers: Headers,
-    /// Whether the protocol version keeps connections open unless told otherwise.
+    /// Whether the protocol version keeps connections open unless a header says otherwise.
     pub(super) persistent: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Where a request may lead: the rules against server-side request forgery.
 //!
-//! A torrent names URLs, and whoever made it may be hostile: it must not make this machine talk to
+//! A torrent names URLs, and its author may be hostile: it must not make this machine talk to
 //! services that only this machine or its network can reach. The rules look at resolved addresses
 //! and not at names, since a name can resolve to anything. They are asked for every address and
 //! again after each redirect (defence 29).

@@ -3,8 +3,8 @@
 //! [`Lsd`] decides when to announce which torrents, and what of what is heard is believed. Each
 //! torrent is announced once it is added, then every five minutes; those that are due go together
 //! in one datagram. There are few datagrams: a handful at once, on average one a minute, so that
-//! with hundreds of torrents each waits longer for its turn. Whoever hears of a peer connects, so
-//! announces are not answered.
+//! with hundreds of torrents each waits longer for its turn. A client that hears of a peer connects to it,
+//! so announces are not answered.
 //!
 //! What is heard is bounded: so many datagrams a second in all, and of those our own do not count,
 //! which a cookie tells. Anybody in the network can claim anything; that a peer is there shows when

@@ -183,7 +183,7 @@ impl Picker {
         best.map(|partial| partial.piece)
     }
 
-    /// Whoever began or took over a piece and is still at it.
+    /// The peer that began or took over a piece and still gets requests for it.
     pub(super) fn owner(&self, partial: &Partial) -> Option<(PeerKey, Pace)> {
         partial.owner.filter(|(owner, _)| self.current(*owner) == Some(partial.piece))
     }

@@ -1,6 +1,6 @@
 //! A token bucket that may go into debt.
 //!
-//! Tokens are bytes; they flow in at the limit and are capped at the burst. Whoever finds the
+//! Tokens are bytes; they flow in at the limit and are capped at the burst. A connection that finds the
 //! bucket positive may take one block even if less is in it: the bucket goes into debt and nothing
 //! passes until that is paid back. So limits below one block per second hold too. The level is
 //! kept in billionths of a byte: no call, however often it comes, rounds anything away.

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Who waits for a share of a limit. `T` names torrents, `C` their connections.
+/// Connections that wait for a share of a limit. `T` names torrents, `C` their connections.
 #[derive(Clone, Debug)]
 pub struct FairLine<T, C> {
     torrents: BTreeMap<T, Turn<C>>,

@@ -7,7 +7,7 @@
 //! inputs of where it arose. A log that was cut off (the host died) replays as far as it goes.
 //!
 //! A log holds everything: the seed and with it all keys, payload, tracker URLs with passkeys.
-//! It is for whoever recorded it. The core does no I/O: the host drains the log and stores it.
+//! It is not to be given away. The core does no I/O: the host drains the log and stores it.
 
 mod encode;
 mod fingerprint;

@@ -1,13 +1,13 @@
-//! The DHT's place in a session: its datagrams, timer and saved tables, and whose request is whose.
+//! The DHT in a session: its datagrams, timer and saved tables, and whose request each is.
 //!
 //! What the DHT does is decided by [`Dht`]; here bytes and times find their way to it, host names
-//! are looked up for it, and what it finds goes to the torrent or the user who asked for it. It
+//! are looked up for it, and what it finds goes to the torrent or the user that asked for it. It
 //! begins when the sockets are open, the saved tables are read and the bootstrap hosts are looked up
 //! as far as that is possible.
 //!
 //! A session that listens at several addresses of a family is as many nodes, which know nothing of
 //! each other (BEP 45): each has an id and a table of its own, and answers and asks from its own
-//! socket only. One of them looks for a request at a time; a torrent is announced from each in turn,
+//! socket only. One of them works on a request at a time; a torrent is announced from each in turn,
 //! since a token is good for the address that asked for it.
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ use crate::session::Session;
 use crate::session::op::{DhtOp, OpOwner};
 use crate::timer::TimerId;
 
-/// Our nodes and their errands.
+/// Our nodes, and the requests that they work on.
 #[derive(Debug)]
 pub(crate) struct DhtService {
     /// At least one.
@@ -39,9 +39,9 @@ pub(crate) struct DhtService {
     /// Host names being looked up.
     resolving: usize,
     requests: Slab<DhtRequestId, RoutedRequest>,
-    /// The requests that nodes look after, by the node and its own name for it.
+    /// The requests that nodes work on, by the node and its own name for it.
     under_way: BTreeMap<(usize, DhtRequestId), DhtRequestId>,
-    /// Whose turn it is to look for something.
+    /// Which node has the next request.
     turn: usize,
     /// The datagrams that came in since packets were last sent: at which node's socket, from where, and
     /// the local address that they came to.
@@ -68,7 +68,7 @@ struct OwnNode {
     disk_busy: bool,
 }
 
-/// A request, and which nodes look for it.
+/// A request, and which nodes work on it.
 #[derive(Debug)]
 struct RoutedRequest {
     owner: Owner,
@@ -90,14 +90,14 @@ enum Stage {
     Stopped,
 }
 
-/// Who asked for something.
+/// Where a request comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Owner {
     Torrent(TorrentId),
     User,
 }
 
-/// What came out for somebody.
+/// What came of requests, or is news.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// Peers for a torrent.
@@ -106,7 +106,7 @@ pub(crate) enum Found {
     Done(TorrentId, Box<DhtResult>),
     /// A user's request is done.
     UserDone(DhtRequestId, Box<DhtResult>),
-    /// The DHT looks after requests now.
+    /// Requests are worked on from now on.
     Ready { nodes: usize },
     /// Others see us at this address.
     ExternalAddress(IpAddr),
@@ -203,7 +203,7 @@ impl DhtService {
         Some(id)
     }
 
-    /// Who looks for the next request: of those that know nodes in most families, each in turn.
+    /// The node that has the next request: of those that know nodes in most families, each in turn.
     fn next_node(&mut self) -> usize {
         let count = self.nodes.len();
         self.turn = (self.turn + 1) % count;

@@ -4,7 +4,7 @@
 //! connection find their way to it. Every input returns the owner of the fetch, which then takes
 //! the outputs with [`Fetches::poll`]. A fetch stays until its owner ends it.
 //!
-//! Connections that can carry further requests are kept here, whoever's they were: all requests of
+//! Connections that can carry further requests are kept here for fetches of any owner: all requests of
 //! the session come from the same address and name the same client.
 
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Local discovery's place in a session: its timer, its datagrams, and whose peers are heard of.
+//! Local discovery in a session: its timer and datagrams, and the torrents of the peers that it hears of.
 //!
 //! What is announced when is decided by [`Lsd`]. Announces begin when it is known where peers reach
 //! us; without a listener there are none, and others are heard of all the same.
@@ -51,7 +51,7 @@ impl LsdService {
         self.lsd.handle_datagram(session.now, datagram.remote, &datagram.data)
     }
 
-    /// What is to be told now, each group of it; sets the timer.
+    /// The announces that are due, to each group; sets the timer.
     pub(crate) fn take_datagrams(&mut self, session: &mut Session) -> Vec<Packet> {
         let port = session.sockets.any_listen_port();
         let Some(port) =

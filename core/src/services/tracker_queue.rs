@@ -1,6 +1,6 @@
 //! Announces that wait: hosts take turns, and each has a bounded number under way.
 //!
-//! A host that does not answer holds up those who wait for it and nobody else, and a session of
+//! A host that does not answer holds up announces to it and no others, and a session of
 //! thousands of torrents asks a tracker no faster than that answers. A host is in `turns` exactly
 //! while something waits for it that may start; each operation but `retain` is O(log hosts).
 

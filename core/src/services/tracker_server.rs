@@ -1,6 +1,6 @@
-//! The embedded tracker's place in a session: its connections, datagrams and timer.
+//! The embedded tracker in a session: its connections, datagrams and timer.
 //!
-//! What a tracker says is decided by [`TrackerServer`]; here bytes find their way to it and back.
+//! What the tracker answers is decided by [`TrackerServer`]; here bytes are passed to it and back.
 
 use std::net::SocketAddr;
 
@@ -46,8 +46,8 @@ struct Client {
     stage: Stage,
 }
 
-/// Tells of the announces that were heard.
-fn tell(session: &mut Session, heard: Vec<HeardAnnounce>) {
+/// Reports the announces that came in.
+fn report(session: &mut Session, heard: Vec<HeardAnnounce>) {
     for announce in heard {
         session.outbox.notify(Notice::TrackerHeard(announce));
     }
@@ -152,7 +152,7 @@ impl TrackerService {
         }
         let (deadline, answers) = (client.http.poll_timeout(), !client.out.is_empty());
         let done = client.closing && !answers && !session.streams.is_sending(conn);
-        tell(session, self.server.take_log());
+        report(session, self.server.take_log());
         session.transport().set_deadline(conn, deadline);
         if answers {
             session.transport().ask_send(conn);
@@ -186,7 +186,7 @@ impl TrackerService {
     ) -> Option<Packet> {
         let remote = datagram.remote;
         let answer = self.server.handle_datagram(session.now, remote, &datagram.data);
-        tell(session, self.server.take_log());
+        report(session, self.server.take_log());
         let data = answer?;
         session.arm(self.timer, self.server.poll_timeout());
         Some(Packet { remote, data })

@@ -1,9 +1,9 @@
 //! Exchanges with trackers under way: the announces of torrents, and what the user asks.
 //!
-//! A torrent says whom to ask what ([`AnnounceJob`]); here names are looked up, connections opened and
+//! A torrent says which tracker to ask what ([`AnnounceJob`]); here names are looked up, connections opened and
 //! datagrams passed on until there is a result, which goes back to the torrent. A bounded number
 //! runs at once, in all and at one host; the others wait in the order in which they came, hosts in
-//! turn; who leaves a swarm goes first. A scrape is the user's, and waits like everyone.
+//! turn; farewells go first. A scrape is the user's, and waits like any announce.
 
 use std::net::IpAddr;
 
@@ -48,7 +48,7 @@ pub(crate) struct Trackers {
     sent: Vec<(TorrentId, TrackerKey)>,
 }
 
-/// Who waits for an answer.
+/// What waits for an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Asker {
     Torrent { id: TorrentId, infohash: InfoHash, tracker: TrackerKey },

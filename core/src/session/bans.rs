@@ -7,7 +7,7 @@
 //!
 //! Bounded: past the bound the address that offended longest ago is forgiven, so a list that somebody managed
 //! to fill costs nothing but memory of old offences. Kept for the session only. What is an offence is decided
-//! by whoever bans (see `SmartBan` for proof of wrong data).
+//! by the caller (see `SmartBan` for proof of wrong data).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

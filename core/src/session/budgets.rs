@@ -1,8 +1,8 @@
-//! What all torrents of a session may hold at once, and who waits until there is room again.
+//! What all torrents of a session may hold at once, and what waits until there is room again.
 //!
 //! Each [`Budget`] counts one kind of bytes, or of work. Torrents add what they begin to hold and free it
 //! when they let it go; what to do when there is no room is theirs, but for the two that have a line:
-//! connections that are not read from while the disk is behind, and those who wait for their turn.
+//! connections that are not read from while the disk is behind, and torrents that wait for their turn.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -133,7 +133,7 @@ impl Budgets {
     }
 }
 
-/// Who waits for a turn, first come first served.
+/// Torrents and peers that wait for a turn, first come first served.
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
     /// Torrents that wait to hash what is on disk.

@@ -63,9 +63,9 @@ pub(crate) struct Session {
     pub(crate) sockets: Sockets,
     pub(crate) bans: Bans<TorrentId>,
 
-    /// Upload allowance and those who wait for it.
+    /// Upload allowance and the connections that wait for it.
     pub(crate) upload: RateGate,
-    /// Download allowance and those who wait for it.
+    /// Download allowance and the connections that wait for it.
     pub(crate) download: RateGate,
 
     pub(crate) quotas: Quotas,
@@ -151,8 +151,8 @@ impl Session {
         violation: Violation,
         disconnected: bool,
     ) {
-        if let Some(untold) = self.quotas.violations.tell(self.now) {
-            let what = TorrentNotice::PeerViolated { addr, violation, disconnected, untold };
+        if let Some(not_shown) = self.quotas.violations.admit(self.now) {
+            let what = TorrentNotice::PeerViolated { addr, violation, disconnected, not_shown };
             self.notify(id, what);
         }
     }
@@ -217,7 +217,7 @@ impl Session {
         }
     }
 
-    /// Lets those go who wait for the session's upload allowance.
+    /// Lets connections go that wait for the session's upload allowance.
     pub(crate) fn wake_uploads(&mut self) {
         for id in self.upload.let_go(self.now) {
             self.transport().resume_sending(id);
@@ -225,7 +225,7 @@ impl Session {
         self.arm(self.upload.timer, self.upload.next_at(self.now));
     }
 
-    /// Lets those go who wait for the session's download allowance.
+    /// Lets connections go that wait for the session's download allowance.
     pub(crate) fn wake_downloads(&mut self) {
         for id in self.download.let_go(self.now) {
             self.transport().resume_reading(id, ReadPause::Rate);

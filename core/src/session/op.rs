@@ -5,7 +5,7 @@ use crate::peer_source::PeerSource;
 use crate::piece::{BlockRun, InfoHash, PieceIndex};
 use crate::reach::Namer;
 
-/// Who waits for an operation. The owner may be gone when it completes; then the answer is dropped.
+/// What waits for an operation. The owner may be gone when it completes; then the answer is dropped.
 #[derive(Clone, Debug)]
 pub(crate) enum OpOwner {
     /// A torrent.

@@ -1,6 +1,6 @@
 //! The session's allowance of bytes in one direction, and the connections that wait for it.
 //!
-//! Those who find the allowance used up wait in one line. When it is positive again, as many are
+//! Connections that find the allowance used up wait in one line. When it is positive again, as many are
 //! let go as it lasts for, of the torrents in turn, so that each torrent gets its share.
 
 use crate::id::{ConnId, TorrentId};
@@ -9,7 +9,7 @@ use crate::rate::{FairLine, RateMeter, TokenBucket};
 use crate::time::{Duration, Instant};
 use crate::timer::TimerId;
 
-/// Bytes that one who is let go is expected to use.
+/// Bytes that a connection that is let go is expected to use.
 const SHARE: usize = BLOCK_LEN as usize;
 
 /// Shortest time between two releases (chosen: the resolution of timers).
@@ -81,7 +81,7 @@ impl RateGate {
         self.line.wait(torrent, conn);
     }
 
-    /// Those who may go now.
+    /// The connections that may go now.
     pub(crate) fn let_go(&mut self, now: Instant) -> Vec<ConnId> {
         let count = self.bucket.available(now).div_ceil(SHARE);
         std::iter::from_fn(|| self.line.next(SHARE as u64)).take(count).collect()

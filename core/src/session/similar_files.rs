@@ -2,8 +2,8 @@
 //! roots of BEP 52).
 //!
 //! A root and a length are the content: a torrent that lacks a file which another has need not fetch
-//! it. Of torrents that still look at their files it is not known what they have; who lacks such a
-//! file may wait for one of them. Nobody waits for one that waits, so nobody waits for ever. What is
+//! it. Of torrents that still look at their files it is not known what they have; a torrent that lacks
+//! such a file may wait for one of them. None waits for one that waits, so none waits for ever. What is
 //! known here was whole when it was noted; the disk may have lost it since, so whatever is made of it
 //! is checked like any other data.
 
@@ -27,7 +27,7 @@ pub(crate) struct SimilarFiles {
     /// What stores may have whose files are still looked at.
     expected: BTreeSet<(FileKey, StoreId)>,
     waiting: BTreeMap<StoreId, Vec<TorrentId>>,
-    /// Who lacks what.
+    /// Which torrent lacks which file.
     wanted: BTreeSet<(FileKey, TorrentId)>,
     /// Torrents that were asked to look for what is whole, and have not looked.
     called: BTreeSet<TorrentId>,

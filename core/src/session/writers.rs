@@ -13,7 +13,7 @@ use crate::id::TorrentId;
 pub(crate) struct Writers(BTreeMap<PathBuf, TorrentId>);
 
 impl Writers {
-    /// A torrent writes a file from now on. Whoever had it before keeps it.
+    /// A torrent writes a file from now on. A torrent that wrote it before keeps it.
     pub(crate) fn add(&mut self, path: PathBuf, who: TorrentId) {
         self.0.entry(path).or_insert(who);
     }

@@ -136,7 +136,7 @@ impl Layout {
     ///
     /// A piece is wanted as much as that of its files which is wanted most. Padding wants nothing;
     /// a piece of padding alone is wanted as much as the least wanted file of the torrent that is
-    /// not padding, so that who wants everything gets everything.
+    /// not padding, so that a user who wants everything gets everything.
     pub fn pieces_wanted(&self, priorities: &[FilePriority]) -> Vec<FilePriority> {
         let priority = |file: usize| priorities.get(file).copied().unwrap_or_default();
         let least = (0..self.stored.len()).map(priority).min().unwrap_or_default();

@@ -52,7 +52,8 @@ pub struct Resume {
     pub files: Vec<Option<FileStat>>,
     /// The files that we made, are about to make, or were allowed to write.
     pub ours: FileSet,
-    /// Symbolic links that we make, relative to the root: whoever finds one knows that it is no user's.
+    /// Symbolic links that we make, relative to the root: a later session knows by it that they are not the
+    /// user's.
     pub links: Vec<PathBuf>,
     /// Bytes of blocks sent, ever.
     pub uploaded_bytes: u64,

@@ -72,7 +72,7 @@ impl<E: Environment> Loopback<E> {
         }
     }
 
-    /// One engine: whoever it talks to is played by the test.
+    /// One engine: all peers and trackers that it talks to are played by the test.
     pub fn alone(engine: Engine, env: E) -> Self {
         Self::new([Node::new(engine, ALONE.into(), env)])
     }

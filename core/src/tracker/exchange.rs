@@ -1,7 +1,7 @@
 //! One question to one tracker, from its URL to the answer: fetched over HTTP, or asked over UDP
 //! at the addresses of the tracker's host, one after the other (BEP 3, BEP 15).
 //!
-//! The machine says what to do in [`Step`]s and is told what came of each. It ends within the
+//! The machine says what to do in [`Step`]s and is handed what came of each. It ends within the
 //! question's deadline. Addresses where a torrent must not lead are not asked, at first or after a
 //! redirect (defence 29). Where the user wants to ask, we do; a redirect from there is followed by
 //! the same rules as any.

@@ -95,7 +95,7 @@ pub struct Announce {
     pub url: Url,
     /// From which of our addresses, and so at which of the tracker's.
     pub family: Family,
-    /// Who wants it to be asked.
+    /// Where its URL comes from.
     pub named_by: NamedBy,
     /// What to say.
     pub event: Option<AnnounceEvent>,
@@ -279,7 +279,7 @@ impl TrackerList {
         self.refresh(now);
     }
 
-    /// Whether, after [`TrackerList::stop`], every tracker was told or could not be.
+    /// Whether, after [`TrackerList::stop`], every tracker was sent `stopped` or could not be.
     pub fn is_stopped(&self) -> bool {
         let mut standings = self.trackers.iter().flat_map(|tracker| tracker.standing.both());
         self.stopping && !standings.any(|standing| standing.may_know_us)

@@ -12,7 +12,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Time for telling a tracker that we leave: nobody waits long for that (chosen).
 const STOPPED_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Who wants a tracker to be asked.
+/// Where a tracker's URL comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NamedBy {
     /// The user, who knows what is there: it is asked wherever it is.

@@ -11,7 +11,7 @@ use crate::piece::InfoHash;
 /// Torrents in one request (BEP 15: "up to about 74"; a query of that many is below 5 KiB).
 pub const MAX_SCRAPE: usize = 74;
 
-/// Names one scrape to whoever asked for it.
+/// Names one scrape to the application that asked for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 pub struct ScrapeId(pub(crate) u64);
 

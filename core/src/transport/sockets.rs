@@ -75,7 +75,7 @@ pub(crate) enum SocketRole {
     Tracker,
     /// The embedded tracker answers datagrams here.
     TrackerUdp,
-    /// Peers in the same network are heard of here, and told of ours.
+    /// Peers in the same network announce themselves here, and we do.
     LocalDiscovery,
 }
 

@@ -1,8 +1,8 @@
 //! The 68 bytes that open a connection (BEP 3, "peer protocol").
 //!
 //! The decoder takes what has come so far and answers in steps: the protocol's name is checked byte
-//! by byte, so a stranger is turned away at its first wrong one; reserved bits and infohash are
-//! known as soon as 48 bytes are in, because whoever accepts a connection may have to answer before
+//! by byte, so another protocol is turned away at its first wrong byte; reserved bits and infohash are
+//! known as soon as 48 bytes are in, because the side that accepts a connection may have to answer before
 //! the other side sends its peer id ("the receiving side may wait").
 
 use bytes::Buf;

@@ -15,7 +15,7 @@ pub(crate) fn disk_error(path: &Path, errno: Errno) -> DiskError {
 }
 
 /// The error for what no system call has words for.
-pub(crate) fn told(kind: DiskErrorKind, path: &Path, cause: &str) -> DiskError {
+pub(crate) fn error_at(kind: DiskErrorKind, path: &Path, cause: &str) -> DiskError {
     DiskError { kind, path: path.to_owned(), cause: cause.to_owned() }
 }
 

@@ -197,7 +197,7 @@ impl Disk {
         store.look(&place).map(DiskDone::Files)
     }
 
-    /// Copies files of other stores. Only one store is entered at a time, so that nobody who waits
+    /// Copies files of other stores. Only one store is entered at a time, so that no worker that waits
     /// for one holds the other.
     fn reuse(
         &self,

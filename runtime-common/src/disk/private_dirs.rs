@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use bitswarm_core::disk::{DiskError, DiskErrorKind, StoreSpec};
 
-use super::error::told;
+use super::error::error_at;
 
 /// Directories with state, as they really lie.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +43,7 @@ impl PrivateDirs {
             None => Ok(()),
             Some(path) => {
                 let why = "that is where sessions keep their state; choose another directory";
-                Err(told(DiskErrorKind::Denied, &root.join(path), why))
+                Err(error_at(DiskErrorKind::Denied, &root.join(path), why))
             }
         }
     }

@@ -17,7 +17,7 @@ use bitswarm_core::disk::{
 use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::error::{disk_error, told};
+use super::error::{disk_error, error_at};
 use super::files::{Access, FileCache};
 use super::openat;
 
@@ -35,11 +35,11 @@ pub(crate) struct Store {
     /// As of `Open` or `Look`, or of the `Sync` that flushed the file. Never taken anew for a file that was
     /// not written here, so that a change behind our back shows.
     stats: Mutex<Vec<Option<FileStat>>>,
-    /// Files that were made here, so that what others make is told from them.
+    /// Files that were made here, so that what other programs make is known from them.
     made: Mutex<BTreeSet<u32>>,
 }
 
-/// Where a store lies now. Whoever works on its files holds it.
+/// Where a store lies now. A worker holds it while it works on the files.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) root: PathBuf,
@@ -214,7 +214,11 @@ impl Store {
         let failed = |errno| disk_error(&place.root.join(&entry.path), errno);
         let stat = fs::fstat(&source).map_err(failed)?;
         if u64::try_from(stat.st_size) != Ok(entry.length) {
-            return Err(told(DiskErrorKind::Short, &place.root.join(&entry.path), "its model is"));
+            return Err(error_at(
+                DiskErrorKind::Short,
+                &place.root.join(&entry.path),
+                "its model is",
+            ));
         }
         let Created::New(file) = self.create(&place.root, index, entry).map_err(failed)? else {
             return Ok(());
@@ -264,7 +268,7 @@ impl Store {
     }
 
     fn strange(&self, place: &Place, index: FileIndex) -> DiskError {
-        told(DiskErrorKind::Foreign, &self.path(place, index), "somebody has just made it")
+        error_at(DiskErrorKind::Foreign, &self.path(place, index), "somebody has just made it")
     }
 
     fn made(&self) -> MutexGuard<'_, BTreeSet<u32>> {
@@ -329,7 +333,7 @@ impl Store {
     }
 
     fn entry(&self, index: FileIndex) -> Result<&StoreFile, DiskError> {
-        let no_file = || told(DiskErrorKind::Io, &self.spec.root, "no such file in the store");
+        let no_file = || error_at(DiskErrorKind::Io, &self.spec.root, "no such file in the store");
         self.spec.files.get(index.0 as usize).ok_or_else(no_file)
     }
 
@@ -451,7 +455,7 @@ impl Store {
 
 /// The error for a store that is not open.
 pub(crate) fn unknown() -> DiskError {
-    told(DiskErrorKind::UnknownStore, Path::new("store"), "")
+    error_at(DiskErrorKind::UnknownStore, Path::new("store"), "")
 }
 
 /// Makes a directory's entries survive a loss of power.

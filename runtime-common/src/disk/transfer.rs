@@ -11,7 +11,7 @@ use bitswarm_core::disk::{DiskDone, DiskError, DiskErrorKind, FileIndex, Span, W
 use bytes::{Buf, Bytes};
 use rustix::io::{self, Errno, retry_on_intr};
 
-use super::error::{disk_error, told};
+use super::error::{disk_error, error_at};
 use super::files::{Access, FileCache};
 use super::page_cache;
 use super::read_buffers::ReadBuffers;
@@ -63,7 +63,7 @@ impl Transfer<'_> {
         let given: u64 = data.iter().map(|part| part.len() as u64).sum();
         if wanted != given {
             let cause = format!("{given} bytes to write where {wanted} belong");
-            return Err(told(DiskErrorKind::Io, &self.place.root, &cause));
+            return Err(error_at(DiskErrorKind::Io, &self.place.root, &cause));
         }
         let mut data = Gather::new(data);
         for span in &spans {
@@ -87,7 +87,7 @@ impl Transfer<'_> {
         read: Result<usize, Errno>,
     ) -> Result<usize, DiskError> {
         match read {
-            Ok(0) => Err(told(DiskErrorKind::Short, &self.path(index), "")),
+            Ok(0) => Err(error_at(DiskErrorKind::Short, &self.path(index), "")),
             Ok(count) => Ok(count),
             Err(errno) => Err(disk_error(&self.path(index), errno)),
         }

@@ -9,7 +9,7 @@ use bitswarm_core::piece::BLOCK_LEN;
 use rustix::io::{self, retry_on_intr};
 use smallvec::SmallVec;
 
-use super::error::{disk_error, told};
+use super::error::{disk_error, error_at};
 use super::files::{Access, FileCache};
 use super::store::Store;
 use crate::buffers::{ALIGNMENT, to_alignment};
@@ -105,7 +105,7 @@ impl<'a> PieceReading<'a> {
         while !part.is_empty() {
             let path = || self.store.path(&place, file);
             match retry_on_intr(|| io::pread(&open, &mut *part, at)) {
-                Ok(0) => return Err(told(DiskErrorKind::Short, &path(), "")),
+                Ok(0) => return Err(error_at(DiskErrorKind::Short, &path(), "")),
                 Ok(count) => {
                     at += count as u64;
                     part = &mut part[count..];

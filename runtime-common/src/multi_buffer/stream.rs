@@ -1,7 +1,7 @@
 //! Several messages hashed at once.
 //!
 //! A [`Stream`] is a message so far. [`feed_all`] takes bytes into any number of streams: as many as
-//! the processor likes have a lane each, and whoever is through leaves its lane to the next. What is
+//! the processor likes have a lane each, and a stream that is through leaves its lane to the next. What is
 //! left of a message when a part of it does not end with a block is held back in its stream, so it
 //! does not matter how messages are cut.
 

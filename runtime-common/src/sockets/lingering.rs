@@ -42,7 +42,7 @@ pub(super) struct Lingering<S> {
 struct Farewell<S> {
     socket: S,
     out: Segments,
-    /// The peer was told that there is no more.
+    /// Writing is shut down: the peer knows that there is no more.
     shut: bool,
     discarded: usize,
     serial: u64,

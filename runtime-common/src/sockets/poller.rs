@@ -34,7 +34,7 @@ pub trait Poller {
         interest: Interest,
     ) -> io::Result<()>;
 
-    /// The socket was found not to be ready in this direction: its source is to be told when it is.
+    /// The socket was found not to be ready in this direction: readiness is to be reported for its source when it is.
     /// One that cannot be armed is given up.
     ///
     /// The driver arms a socket after each `watch` and `rewatch`, in the directions that it waits for.
@@ -43,7 +43,7 @@ pub trait Poller {
     fn arm(&mut self, socket: &mut Self::Socket, direction: Direction) -> io::Result<()>;
 }
 
-/// Whose readiness is told.
+/// What a reactor reports readiness of.
 ///
 /// A name is a kind and a slot in the table of that kind. News of a socket that is gone may so reach
 /// the next one in its slot, and is then spurious: a call finds that there is nothing to do.

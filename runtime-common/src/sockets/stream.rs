@@ -33,7 +33,7 @@ pub(super) struct Stream<S> {
     wants_to_send: bool,
     /// Gathered and not yet taken by the socket.
     out: Segments,
-    /// The peer will send no more, or the connection has failed: told once, so to be remembered.
+    /// The peer will send no more, or the connection has failed: reported once, so to be remembered.
     hung_up: bool,
     /// Writing failed. What the peer sent before is still read.
     failed: Option<NetError>,
@@ -68,7 +68,7 @@ impl<S: AsFd> Stream<S> {
         Ok(Stream { connecting: true, writable: false, ..Self::open(socket) })
     }
 
-    /// A connection that is established. It can be written at once; it need not be told.
+    /// A connection that is established. It can be written at once, before its readiness is reported.
     pub(super) fn established(
         mut socket: S,
         poller: &mut impl Poller<Socket = S>,
@@ -254,7 +254,7 @@ impl<S: AsFd> Stream<S> {
                 }
             }
         }
-        // Nothing more will come that could be read before the failure is told.
+        // Nothing more will come that could be read before the failure is reported.
         self.failed.map(|why| Input::End(Some(why)))
     }
 

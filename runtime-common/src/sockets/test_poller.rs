@@ -28,7 +28,7 @@ pub(super) struct TestPoller {
 
 struct Watch {
     source: Source,
-    /// What is told; when one-shot, what was armed and not told yet.
+    /// What is reported; when one-shot, what was armed and not reported yet.
     flags: epoll::EventFlags,
 }
 
@@ -44,7 +44,7 @@ impl TestPoller {
         let timeout = Timespec::try_from(timeout).unwrap();
         epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout))
             .unwrap();
-        let told = events.iter().map(|event: &epoll::Event| {
+        let ready = events.iter().map(|event: &epoll::Event| {
             let watch = self.watched.get_mut(&(event.data.u64() as RawFd)).unwrap();
             let is = |flag| { event.flags }.contains(flag);
             let dead = is(epoll::EventFlags::ERR) || is(epoll::EventFlags::HUP);
@@ -58,7 +58,7 @@ impl TestPoller {
             }
             (watch.source, readiness)
         });
-        told.collect()
+        ready.collect()
     }
 
     fn flags(&self, interest: Interest) -> epoll::EventFlags {

@@ -52,7 +52,7 @@ fn after_the_last_notice_nothing_is_announced() {
 }
 
 #[test]
-fn whoever_spoils_pieces_larger_than_the_assembly_budget_is_found_out() {
+fn a_peer_that_spoils_pieces_larger_than_the_assembly_budget_is_found_out() {
     again(296);
 }
 

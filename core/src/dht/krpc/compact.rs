@@ -73,7 +73,7 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// Whether a node or peer can be at this address, if whoever named it is at `teller`: a port that
+/// Whether a node or peer can be at this address, if the node that named it is at `teller`: a port that
 /// is not 0 and an address that reaches as far as the teller's own.
 pub fn is_plausible(addr: SocketAddr, teller: SocketAddr) -> bool {
     addr.port() != 0 && may_name(addr.ip(), Namer::Dht(teller.ip()))

@@ -82,7 +82,7 @@ impl Item {
         Ok(Item { value, signed: Some(Signed { key, salt, seq, signature }) })
     }
 
-    /// An item from the wire, verified; an answer lacks the salt, which whoever asks knows.
+    /// An item from the wire, verified; an answer lacks the salt, which the asker knows.
     pub fn verify(raw: &RawItem<'_>, salt: &[u8]) -> Result<Self, ItemError> {
         let Some(RawSigned { key, seq, signature, .. }) = raw.signed else {
             return Item::immutable(Bytes::copy_from_slice(raw.value));

@@ -71,7 +71,7 @@ impl ItemStore {
             Some(stored) => may_replace(&stored.item, &item, cas)?,
             None => self.make_room(now, by)?,
         }
-        // Whoever renews another's item does not pay for it.
+        // It stays counted for the address that stored it first, whichever renews it.
         let by = self.remove(&target).map_or(by, |old| old.by);
         self.entries.insert(AddressGroup::of(by), now, target);
         let expires_at = now + LIFETIME;

@@ -3,7 +3,7 @@
 //! A peer is an IP address with one port and whether it is a seed; on loopback, where all share
 //! an address, the port belongs to its name. Bounded in swarms, in peers of a swarm, in all and by
 //! address. Past a bound, the group of addresses that has most entries yields to one that has fewer, and of a
-//! swarm whoever has not announced for longest ([`Entries`], defence 41); else an announce is refused.
+//! swarm the peer that has not announced for longest ([`Entries`], defence 41); else an announce is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

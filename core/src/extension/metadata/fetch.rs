@@ -2,12 +2,12 @@
 //!
 //! Pieces are asked of all peers that say they have the metadata, side by side, and put together in
 //! an *attempt*. Only the whole can be verified, so an attempt that fails tells a liar only if all
-//! of it came from one peer. Else those who gave pieces are *suspects* from then on, and each gives
+//! of it came from one peer. Else the peers that gave pieces are *suspects* from then on, and each gives
 //! all pieces alone, several at once: the honest one ends the fetch, a liar is proved one. Who is
 //! late or rejects waits, longer each time, while others are asked; nobody is given up.
 //!
 //! Peers that claim different sizes are of different attempts, all of them under way at once: however
-//! many claim another size, and however slowly they send, whoever claims the right one is asked at once
+//! many claim another size, and however slowly they send, a peer that claims the right one is asked at once
 //! (defence 44). A claim costs a few bytes; if what has come of all exceeds `2 * limit` bytes, the
 //! attempt that holds most gives way. Invariants: no more than that is held, whatever is claimed; what is
 //! complete has the infohash, and both if both are known. A piece is hashed when all before it are

@@ -27,7 +27,7 @@ pub(super) struct Tracker {
 /// How a tracker stands in one address family.
 #[derive(Debug)]
 pub(super) struct Standing {
-    /// It answered a `started`, and was not told of a `stopped`.
+    /// It answered a `started`, and was sent no `stopped`.
     pub(super) registered: bool,
     /// It may have heard of us: an announce was sent, and no `stopped` since.
     pub(super) may_know_us: bool,
@@ -104,7 +104,7 @@ impl Tracker {
         self.numeric().is_none_or(|its| its == family)
     }
 
-    /// Whether it knows us by our address of this family, or is just being told.
+    /// Whether it knows us by our address of this family, or is being sent it.
     pub(super) fn is_known(&self, family: Family) -> bool {
         let standing = self.standing.get(family);
         let event = standing.in_flight.and_then(|in_flight| in_flight.event);
@@ -115,8 +115,8 @@ impl Tracker {
     /// the other does, as that would count twice.
     pub(super) fn tells_completed(&self, family: Family) -> bool {
         let other = self.standing.get(family.other()).in_flight;
-        let is_told = other.is_some_and(|other| other.event == Some(AnnounceEvent::Completed));
-        self.owes_completed && !is_told
+        let is_asked = other.is_some_and(|other| other.event == Some(AnnounceEvent::Completed));
+        self.owes_completed && !is_asked
     }
 
     /// The better of what came last in the families; nothing while that is open.

@@ -15,10 +15,10 @@ pub struct ServerConfig {
     pub max_peers: usize,
     /// Peers named in one answer, however many are asked for.
     pub max_numwant: u32,
-    /// Time between announces that peers are told to keep. Twice that without one, and a peer is
+    /// Time between announces that peers are asked to keep. Twice that without one, and a peer is
     /// forgotten.
     pub interval: Duration,
-    /// Time between announces that peers are told not to go below.
+    /// Time between announces that peers are asked not to go below.
     pub min_interval: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What whoever runs the tracker is told of an announce.
+//! What the tracker reports to its operator of an announce.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::tracker::announce::{AnnounceEvent, AnnounceRequest};
 /// An announce, as the tracker heard and answered it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct HeardAnnounce {
-    /// The peer: the address that others are told.
+    /// The peer: the address that other peers are given.
     pub peer: SocketAddr,
     /// Of which torrent.
     pub infohash: InfoHash,
@@ -19,7 +19,7 @@ pub struct HeardAnnounce {
     pub event: Option<&'static str>,
     /// Bytes that the peer still lacks.
     pub left: u64,
-    /// How many peers it was told of, or why it was refused.
+    /// How many peers it was given, or why it was refused.
     pub answer: Result<usize, String>,
 }
 

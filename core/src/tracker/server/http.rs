@@ -1,7 +1,7 @@
 //! The tracker's HTTP: one connection's requests and their answers.
 //!
 //! `/announce` and `/scrape` as in BEP 3 and 48, with compact (BEP 23, 7) and long answers and the
-//! asker's address (BEP 24); `/stats` for whoever runs the tracker. What is wrong with an announce
+//! asker's address (BEP 24); `/stats` for the operator. What is wrong with an announce
 //! is said in a `failure reason`, which clients show. Requests per connection and the time for each
 //! are bounded, so that nobody holds a connection, or makes answers pile up, for nothing.
 

@@ -3,7 +3,7 @@
 //!
 //! - `swarms`: who is in which swarm, and whom to name to whom. Everything is bounded and expires.
 //! - `http`: connections: bytes in, bytes out. `udp`: datagrams in, datagrams out.
-//! - `query`: what stands in the query of an announce or scrape. `heard`: what is told of announces.
+//! - `query`: what stands in the query of an announce or scrape. `heard`: what is reported of announces.
 //!
 //! A peer is known by the address it announces from and the port it names; nobody can put another
 //! host into a swarm, except from the tracker's own network (BEP 7 on IP parameters). Nothing is

@@ -23,7 +23,7 @@ pub struct AnnounceReply {
     pub peers: Vec<ListedPeer>,
 }
 
-/// A peer as others are told of it.
+/// A peer as it is named to others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ListedPeer {
     /// Where it accepts connections.

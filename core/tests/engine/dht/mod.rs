@@ -1,5 +1,5 @@
 //! The DHT as a network: 1,000 nodes of the machine itself, with nodes that vanish, loss, and
-//! nodes that lie. The figures are a snapshot: whoever changes them says why.
+//! nodes that lie. The figures are a snapshot: a change of them is explained in its commit.
 
 mod hostile;
 mod network;

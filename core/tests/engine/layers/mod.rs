@@ -86,7 +86,7 @@ fn hashes_of_two_torrents_in_one_link_are_refused() {
 }
 
 #[test]
-fn whoever_gives_wrong_hashes_is_banned_and_another_is_asked() {
+fn a_peer_that_gives_wrong_hashes_is_banned_and_another_is_asked() {
     let metainfo = torrent(Protocol::V2);
     let mut world = World::new(3);
     world.nodes[0].env.lies = true;

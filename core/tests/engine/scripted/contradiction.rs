@@ -1,4 +1,4 @@
-//! A hybrid whose hashes of v1 and v2 are of different content: nobody who sends either is to blame.
+//! A hybrid whose hashes of v1 and v2 are of different content: no peer that sends either is to blame.
 
 use bitswarm_core::TorrentNotice;
 use bitswarm_core::metainfo::Metainfo;

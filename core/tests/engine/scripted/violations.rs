@@ -10,7 +10,7 @@ use super::scene::{PEER, Sample, Scene, addr};
 /// The breaches that were told of: what, and whether it ended the connection.
 fn told(scene: &Scene) -> Vec<(Violation, bool)> {
     let told = scene.notices().into_iter().filter_map(|notice| match notice {
-        TorrentNotice::PeerViolated { addr: of, violation, disconnected, untold: 0 } => {
+        TorrentNotice::PeerViolated { addr: of, violation, disconnected, not_shown: 0 } => {
             assert_eq!(*of, addr(PEER));
             Some((*violation, *disconnected))
         }

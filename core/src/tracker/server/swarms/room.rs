@@ -1,8 +1,8 @@
 //! Room for one more when a bound is reached: whose entries yield (defence 41).
 //!
-//! Whoever announces from one address as many ports, or as many torrents, as it likes would fill swarms and
-//! tracker, and have the entries of all others forgotten or refused. So the groups of addresses that hold
-//! most yield first. Who they are is told by some entries drawn at random, which needs no memory: a group
+//! A client that announces from one address as many ports, or as many torrents, as it likes would fill swarms
+//! and tracker, and have the entries of all others forgotten or refused. So the groups of addresses that hold
+//! most yield first. Which these are show some entries drawn at random, which needs no memory: a group
 //! that holds a tenth of the places is among them nearly always, and one that holds few hardly ever twice.
 
 use std::collections::{BTreeMap, BTreeSet};
