@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use crate::rate::Allowance;
 use crate::time::Instant;
-use crate::wire::HashRequest;
+use crate::wire::{HashRequest, Message};
 
 /// How often a peer may fetch everything in a minute (chosen: asked for two at a time, each pair
 /// with its proof, all hashes make about twelve times as many).
@@ -29,6 +29,8 @@ const WAITING: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct HashUploads {
     waiting: VecDeque<HashRequest>,
+    /// Answers that were made of what is on disk, and wait for the limits like others.
+    made: VecDeque<Message>,
     allowance: Allowance,
     leaves: Allowance,
     /// Requests for which leaf hashes are being made.
@@ -65,6 +67,16 @@ impl HashUploads {
         self.leaves.take(now, bytes, most)
     }
 
+    /// Leaf hashes that the peer asked for were made.
+    pub(crate) fn made(&mut self, answer: Message) {
+        self.made.push_back(answer);
+    }
+
+    /// The next answer that was made.
+    pub(crate) fn pop_made(&mut self) -> Option<Message> {
+        self.made.pop_front()
+    }
+
     /// The next request to answer.
     pub(crate) fn pop(&mut self) -> Option<HashRequest> {
         self.waiting.pop_front()
@@ -72,12 +84,12 @@ impl HashUploads {
 
     /// Requests that wait, in whatever state.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len() + self.leaves_waiting
+        self.waiting.len() + self.made.len() + self.leaves_waiting
     }
 
     /// Whether a request is to be answered.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || !self.made.is_empty()
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct PeerUpload {
     pub(crate) waits_to_read: bool,
     /// Since when we do not choke the peer, or when we last did not.
     pub(crate) unchoked_at: Option<Instant>,
+    /// When it was first unchoked since it last took something.
+    pub(crate) idle_since: Option<Instant>,
     /// How many of its slots in a row it let lie idle.
     pub(crate) left_idle: u8,
     /// Pieces the peer may fetch while we choke it.
@@ -50,6 +52,7 @@ impl PeerUpload {
             optimistic: false,
             waits_to_read: false,
             unchoked_at: None,
+            idle_since: None,
             left_idle: 0,
             allowed_by_us: SmallVec::new(),
             uploads: UploadQueue::default(),
@@ -68,6 +71,7 @@ impl PeerUpload {
         }
         self.am_choking = false;
         self.unchoked_at = Some(now);
+        self.idle_since.get_or_insert(now);
         self.uploaded_since_unchoke = 0;
         true
     }

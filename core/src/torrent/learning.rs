@@ -404,7 +404,7 @@ impl Torrent {
         };
         let has_some = peer.gossip.has_metadata || !peer.download.has.is_none();
         if peer.is_open() && peer.wire.of_v2 && has_some {
-            layers.add_source(slot);
+            layers.add_source(session.now, slot);
             self.ask_peers(session);
         }
     }

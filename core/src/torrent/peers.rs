@@ -119,8 +119,14 @@ impl Torrent {
         let (most, is_finished) = (session.config.connections.torrent, self.is_finished());
         if !self.swarm.has_place_for_incoming(most, is_finished) {
             let patience = session.config.timeouts.useless;
-            let yields = self.swarm.yields_to(session.now, remote.ip(), is_finished);
-            let yields = yields.or_else(|| self.swarm.useless_peer(session.now, patience))?;
+            let streams = &session.streams;
+            let is_held_up = |conn| streams.is_send_paused(conn);
+            let yields =
+                self.swarm.yields_to(session.now, remote.ip(), is_finished, is_held_up);
+            // What is kept for those that we dial stays theirs, though one of them is of no use now.
+            let may_have_more = self.swarm.may_have_more_incoming(most, is_finished);
+            let useless = || self.swarm.useless_peer(session.now, patience);
+            let yields = yields.or_else(|| may_have_more.then(useless).flatten())?;
             self.drop_peer(session, yields, Ended::Useless);
         }
         let pieces = self.content.is_some().then(|| self.pieces());

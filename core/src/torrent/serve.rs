@@ -200,6 +200,10 @@ impl Torrent {
             }
             let len = if let Some(len) = gather_metadata(peer, metainfo, out) {
                 len
+            } else if let Some(message) = peer.upload.hash_uploads.pop_made() {
+                let len = message.encoded_len();
+                message.encode(out);
+                len
             } else if let Some(request) = peer.upload.hash_uploads.pop() {
                 let message = self.upload.hashes(now, metainfo, request);
                 let len = message.encoded_len();
@@ -224,6 +228,7 @@ impl Torrent {
         }
         if payload > 0 {
             peer.upload.up.add(now, payload);
+            peer.upload.idle_since = None;
             peer.upload.uploaded += payload;
             peer.upload.uploaded_since_unchoke += payload;
             // The peer took all of it; what the torrent counts is content.
@@ -538,11 +543,16 @@ impl Torrent {
                 continue;
             };
             peer.upload.hash_uploads.leaves_waiting -= 1;
-            peer.send(match hashes {
-                Some(hashes) => Message::Hashes { request, hashes: Bytes::from(hashes) },
-                None => Message::HashReject(request),
-            });
-            self.flush_outbox(session, of);
+            match hashes.map(Bytes::from) {
+                Some(hashes) => {
+                    peer.upload.hash_uploads.made(Message::Hashes { request, hashes });
+                    session.transport().ask_send(peer.wire.conn);
+                }
+                None => {
+                    peer.send(Message::HashReject(request));
+                    self.flush_outbox(session, of);
+                }
+            }
         }
     }
 }

@@ -4,9 +4,9 @@
 //! The layer of each file is cut into *runs* of up to 512 hashes. A run is asked for with its proof
 //! up to the file's root, which the metadata names, so each is verified alone, and nothing is kept
 //! that was not. Runs go to all peers that may know them, each to one at a time, those of wanted
-//! files first. A run that is rejected, late, or whose peer leaves goes to others. A peer that is
-//! late or rejects several in a row waits, longer each time; one that sends a wrong proof is proven
-//! to lie.
+//! files first, in turn: who was of help comes first, and then who has waited longest. A run that is
+//! rejected, late, or whose peer leaves goes to others. A peer that is late or rejects several in a row
+//! waits, longer each time; one that sends a wrong proof is proven to lie.
 //!
 //! What was verified is kept with its proof, so that it can be [recalled](LayerFetch::recall) after a
 //! restart without being trusted.
@@ -106,6 +106,11 @@ struct Source {
     rejects: u32,
     strikes: u32,
     not_before: Instant,
+    /// Whether it has sent right hashes since it was last of no help: such a peer comes first.
+    is_of_help: bool,
+    /// When it was last asked, or came: of the others it is asked first who has waited longest. However often
+    /// somebody comes anew, those who are there get their turn (defence 44).
+    turn_at: Instant,
 }
 
 impl<P: Copy + Ord> LayerFetch<P> {
@@ -147,8 +152,8 @@ impl<P: Copy + Ord> LayerFetch<P> {
     }
 
     /// A peer may know hashes.
-    pub fn add(&mut self, peer: P) {
-        self.sources.entry(peer).or_insert_with(Source::new);
+    pub fn add(&mut self, now: Instant, peer: P) {
+        self.sources.entry(peer).or_insert_with(|| Source::new(now));
     }
 
     /// A peer is gone.
@@ -178,10 +183,10 @@ impl<P: Copy + Ord> LayerFetch<P> {
             .sources
             .iter()
             .filter(|(_, source)| idle(source))
-            .map(|(&peer, source)| (source.asked.len(), source.strikes, peer))
+            .map(|(&peer, source)| (source.asked.len(), !source.is_of_help, source.turn_at, peer))
             .collect();
         willing.sort_unstable();
-        for (_, _, peer) in willing {
+        for (.., peer) in willing {
             let Some(source) = self.sources.get_mut(&peer) else { continue };
             let Some(place) = source.next_place(&self.missing, now) else { continue };
             self.missing.remove(&place);
@@ -407,8 +412,10 @@ fn verify(
 }
 
 impl Source {
-    fn new() -> Self {
+    fn new(now: Instant) -> Self {
         Source {
+            turn_at: now,
+            is_of_help: false,
             asked: SmallVec::new(),
             late: Vec::new(),
             deadline: Instant::ZERO,
@@ -430,6 +437,7 @@ impl Source {
     }
 
     fn ask(&mut self, (rank, run): Place, now: Instant) {
+        self.turn_at = now;
         if self.asked.is_empty() {
             self.deadline = now + PATIENCE;
         }
@@ -448,6 +456,7 @@ impl Source {
     }
 
     fn delivered(&mut self, now: Instant) {
+        self.is_of_help = true;
         self.strikes = 0;
         self.rejects = 0;
         self.not_before = now;
@@ -468,6 +477,7 @@ impl Source {
     /// It was of no help: it is asked again later, from the beginning. The runs that it owes no
     /// more.
     fn strike(&mut self, now: Instant) -> SmallVec<[u32; PIPELINE]> {
+        self.is_of_help = false;
         let doublings = self.strikes.min(16);
         self.strikes += 1;
         self.not_before = now + FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT);

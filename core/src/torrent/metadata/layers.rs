@@ -82,8 +82,8 @@ impl Layers {
     }
 
     /// A peer may know hashes.
-    pub(crate) fn add_source(&mut self, peer: PeerSlot) {
-        self.fetch.add(peer);
+    pub(crate) fn add_source(&mut self, now: Instant, peer: PeerSlot) {
+        self.fetch.add(now, peer);
     }
 
     /// A peer is not asked any more.

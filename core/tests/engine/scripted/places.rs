@@ -47,6 +47,19 @@ fn interested_idlers_of_a_seed_yield_to_a_newcomer_within_half_a_minute() {
 }
 
 #[test]
+fn idlers_that_have_had_their_turns_yield_to_a_newcomer_at_once() {
+    let sample = Sample::plain(1 << 18);
+    let mut scene = Scene::with(config(), sample.add(), full_disk(&sample));
+    let idlers = crowd(&mut scene, &sample, PLACES, PLACES);
+    idlers.iter().for_each(|peer| scene.say(*peer, Message::Interested));
+    // They are let download again and again: that is no sign of use.
+    scene.wait(Duration::from_secs(60));
+    let newcomer = scene.arrive(&sample, PEER, true).expect("a place");
+    assert!(!scene.is_closed(newcomer));
+    assert_eq!(scene.status().peers, PLACES);
+}
+
+#[test]
 fn slots_of_interested_idlers_go_to_a_newcomer_within_half_a_minute() {
     let sample = Sample::plain(1 << 18);
     let mut scene = Scene::with(config(), sample.add(), full_disk(&sample));

@@ -35,7 +35,7 @@ fn torrent() -> &'static (Metainfo, Metainfo) {
 
 fn fetch(peers: impl IntoIterator<Item = u8>) -> LayerFetch<u8> {
     let mut fetch = LayerFetch::new(&torrent().1, |_| true).expect("layers are missing");
-    peers.into_iter().for_each(|peer| fetch.add(peer));
+    peers.into_iter().for_each(|peer| fetch.add(at(0), peer));
     fetch
 }
 
@@ -98,7 +98,7 @@ fn runs_are_spread_over_peers_and_each_is_asked_for_once() {
 #[test]
 fn files_that_are_not_wanted_come_last() {
     let mut fetch = LayerFetch::new(&torrent().1, |file| file == 3).expect("layers are missing");
-    fetch.add(1);
+    fetch.add(at(0), 1);
     let lengths: Vec<u32> =
         requests(&mut fetch, at(0)).iter().map(|(_, request)| request.range.length).collect();
     assert_eq!(lengths, [8, 512, 512, 512], "no more than four at once");
@@ -109,7 +109,7 @@ fn what_is_rejected_late_or_left_is_asked_of_another() {
     let mut fetch = fetch([1]);
     let asked = requests(&mut fetch, at(0));
     assert_eq!(asked.len(), 4);
-    fetch.add(2);
+    fetch.add(at(0), 2);
     assert_eq!(requests(&mut fetch, at(0)).len(), 1);
     fetch.rejected(at(1), &torrent().1, 1, &asked[0].1);
     assert_eq!(requests(&mut fetch, at(1)), [(2, asked[0].1)]);
@@ -284,4 +284,24 @@ fn what_was_known_is_recalled_if_it_is_right() {
         give(&mut second, at(1), request);
     }
     assert!(is_right(&second));
+}
+
+#[test]
+fn strangers_that_come_anew_and_say_nothing_keep_nobody_from_its_turn() {
+    let mut fetch = fetch([200]);
+    // Ahead of it by name, and others each time.
+    for round in 0..20_u8 {
+        let now = at(u64::from(round) * 10);
+        let strangers = (0..5).map(|number| (round % 2) * 5 + number);
+        strangers.for_each(|stranger| {
+            fetch.remove(stranger);
+            fetch.add(now, stranger);
+        });
+        fetch.handle_timeout(now);
+        if requests(&mut fetch, now).iter().any(|(peer, _)| *peer == 200) {
+            assert!(round < 2, "after {round} rounds");
+            return;
+        }
+    }
+    panic!("never asked");
 }
