@@ -117,6 +117,18 @@ impl Content {
         Arc::new(Content { info: info.to_bytes(), is_private: true, ..self.clone() })
     }
 
+    /// The same bytes, with so many bytes more in the info dictionary: metadata of several pieces.
+    pub fn with_longer_info(&self, len: usize) -> Arc<Self> {
+        let mut info = self.info_dict();
+        if let Value::Dict(entries) = &mut info {
+            entries.insert(b"zz".to_vec(), Value::bytes(Dice::new(0, &self.name).bytes(len)));
+            if self.is_private {
+                entries.insert(b"private".to_vec(), Value::Int(1));
+            }
+        }
+        Arc::new(Content { info: info.to_bytes(), ..self.clone() })
+    }
+
     fn build(
         kind: Kind,
         seed: u64,

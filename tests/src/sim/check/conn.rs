@@ -2,6 +2,7 @@
 //! hears is in `hearing`.
 
 mod hearing;
+mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,7 @@ use super::{LATE, Lines, Settings, Tally, Watched, named};
 use crate::sim::bencode::Value;
 use crate::sim::disk::Disk;
 use crate::sim::peer_wire::{Hello, Item, Msg, Reader, Run};
+use pace::Pace;
 
 /// One connection.
 #[derive(Debug, Default)]
@@ -48,6 +50,9 @@ pub(super) struct Conn {
     latest_block: Instant,
     /// What is sent next may have been said before the engine knew what the torrent is.
     words_from_before: bool,
+    pace: Pace,
+    /// Whether the remote is among [`Watched::interested`].
+    counted_as_interested: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +212,29 @@ impl Conn {
             }
         }
         self.incoming = reader;
+        // What it does about it is judged when it speaks.
+        let _ = self.mark_turn(now, torrents, settings);
+    }
+
+    fn mark_turn(
+        &mut self,
+        now: Instant,
+        torrents: &mut BTreeMap<InfoHash, Watched>,
+        settings: Settings,
+    ) -> Result<(), String> {
+        let wants = self.them.interested;
+        let Some(watched) = self.torrent.and_then(|hash| torrents.get_mut(&hash)) else {
+            return Ok(());
+        };
+        if std::mem::replace(&mut self.counted_as_interested, wants) != wants {
+            watched.count_interest(wants);
+        }
+        self.mark_wait(now, watched, settings)
+    }
+
+    /// Whether it is among those that want something of its torrent.
+    pub(super) fn is_counted_as_interested(&self) -> bool {
+        self.counted_as_interested
     }
 
     /// The engine has committed all of this at once.
@@ -228,7 +256,9 @@ impl Conn {
         let verdict = self.judge_all(&mut reader, around);
         self.words_from_before = false;
         self.outgoing = reader;
-        verdict.and_then(|()| self.judge_leftovers(around))
+        verdict.and_then(|()| self.judge_leftovers(around))?;
+        self.mark_turn(around.now, around.torrents, around.settings)?;
+        self.spoke(around.now)
     }
 
     /// Whether the remote may be expected to answer. It is taken to have forgotten what is as old as
@@ -353,6 +383,7 @@ impl Conn {
                 self.judge_cancel(run, watched)
             }
             Msg::Piece { piece, begin, data } => {
+                tally.limited_sent += data.len() as u64;
                 tally.blocks_sent += 1;
                 let run = Run { piece, begin, length: data.len() as u32 };
                 // Padding counts for nothing.
@@ -375,8 +406,15 @@ impl Conn {
                 self.us.allowed_fast.insert(piece);
                 Ok(())
             }
-            Msg::Extended { id, payload } => self.judge_extended(id, payload),
+            Msg::Extended { id, payload } => {
+                let is_metadata = id != 0 && Some(i64::from(id)) != self.their_pex_id;
+                tally.limited_sent += if is_metadata { payload.len() as u64 } else { 0 };
+                self.judge_extended(id, payload)
+            }
             Msg::HashRequest(_) | Msg::Hashes { .. } | Msg::HashReject(_) => {
+                if let Msg::Hashes { hashes, .. } = &message {
+                    tally.limited_sent += hashes.len() as u64;
+                }
                 if !self.of_v2(watched) {
                     return Err(format!("says {} of v2 to one of v1", name(&message)));
                 }

@@ -73,6 +73,9 @@ pub struct Settings {
     pub trust_disk: bool,
     /// Whether the disk may fail, or give back something else.
     pub disk_fails: bool,
+    /// Whether whoever wants something of a seed is to get its turn in time: there is no trouble that could
+    /// excuse it.
+    pub judges_turns: bool,
 }
 
 impl Default for Settings {
@@ -84,6 +87,7 @@ impl Default for Settings {
             peer_requests: usize::MAX,
             trust_disk: true,
             disk_fails: false,
+            judges_turns: false,
         }
     }
 }
@@ -114,6 +118,8 @@ pub struct Tally {
     pub payload_sent: u64,
     /// Bytes of blocks received.
     pub payload_received: u64,
+    /// Bytes sent that a limit is to hold back: of blocks, padding included, metadata and hashes.
+    pub limited_sent: u64,
     /// Requests sent for a piece allowed fast while choked.
     pub fast_requests: u64,
     /// Requests sent when every missing block was outstanding already.
@@ -164,6 +170,9 @@ struct Watched {
     /// Blocks that came, or are outstanding, or were there from the beginning.
     asked: BTreeMap<Run, ()>,
     blocks: u64,
+    /// Remotes that want something of it, and the most of them there were at once.
+    interested: usize,
+    most_interested: usize,
 }
 
 impl Checker {
@@ -193,6 +202,8 @@ impl Checker {
             is_known: given,
             outstanding: BTreeMap::new(),
             asked: BTreeMap::new(),
+            interested: 0,
+            most_interested: 0,
             blocks,
             content,
         };
@@ -230,6 +241,7 @@ impl Checker {
             watched.verified = Bitfield::new(watched.content.pieces());
             watched.outstanding.clear();
             watched.asked.clear();
+            watched.interested = 0;
             watched.claimed_at.clear();
             watched.is_known = watched.is_given;
         }
@@ -262,11 +274,41 @@ impl Checker {
         self.conns.insert(conn, Conn::default());
     }
 
+    /// What was said on a connection has left only now: until then nothing more could be said.
+    pub fn excuse_silence(&mut self, now: Instant, conn: ConnId) {
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.excuse_silence(now);
+        }
+    }
+
+    /// The engine could say nothing until now.
+    pub fn excuse(&mut self, now: Instant) {
+        self.conns.values_mut().for_each(|state| state.excuse(now));
+    }
+
+    /// From now on whoever wants something of a seed is to get its turn in time.
+    pub fn judge_turns(&mut self, on: bool) {
+        self.settings.judges_turns = on;
+    }
+
+    /// Whether something is overdue on a connection.
+    pub fn judge_pace(&self, now: Instant, conn: ConnId) -> Result<(), String> {
+        let Some(state) = self.conns.get(&conn).filter(|state| state.is_peer()) else {
+            return Ok(());
+        };
+        state.judge_silence(now)?;
+        let watched = state.torrent().and_then(|infohash| self.torrents.get(&infohash));
+        watched.map_or(Ok(()), |watched| state.judge_wait(now, watched, self.settings))
+    }
+
     /// A connection is over.
     pub fn closed(&mut self, conn: ConnId) {
         let Some(state) = self.conns.remove(&conn) else { return };
         if let Some(watched) = state.torrent().and_then(|infohash| self.torrents.get_mut(&infohash))
         {
+            if state.is_counted_as_interested() {
+                watched.count_interest(false);
+            }
             state.requests().for_each(|run| watched.settle(run));
         }
     }
@@ -368,6 +410,12 @@ impl Checker {
 }
 
 impl Watched {
+    /// One more remote wants something of it, or one less does.
+    fn count_interest(&mut self, wants: bool) {
+        self.interested = if wants { self.interested + 1 } else { self.interested.saturating_sub(1) };
+        self.most_interested = self.most_interested.max(self.interested);
+    }
+
     /// The engine says it has a piece: its bytes must be on disk.
     fn claim(
         &mut self,

@@ -135,7 +135,7 @@ impl EngineHost {
         let gathered = state.out.len();
         state.unreported += gathered;
         self.counts.inputs += 1;
-        let before = self.checker.tally().payload_sent;
+        let before = self.checker.tally().limited_sent;
         let mut checksum = crc32fast::Hasher::new();
         state.out.iter().for_each(|part| checksum.update(part));
         let (end, checksum) = (state.end, checksum.finalize());
@@ -148,7 +148,7 @@ impl EngineHost {
             cx.violation(self.id, broken);
         }
         if let Some((up, _)) = &mut self.meters {
-            let payload = self.checker.tally().payload_sent - before;
+            let payload = self.checker.tally().limited_sent - before;
             up.add(cx.now(), payload as usize);
         }
         self.write(cx, conn);
@@ -168,13 +168,16 @@ impl EngineHost {
             let at = cx.now() + self.dice.up_to(self.manners.sent_late);
             return cx.wake(at, self.id, self.incarnation, Wake::Sent(conn, taken));
         }
-        self.report_sent(conn, taken);
+        self.report_sent(cx, conn, taken);
     }
 
     /// Tells the engine that bytes have left.
-    pub(super) fn report_sent(&mut self, conn: ConnId, mut taken: usize) {
+    pub(super) fn report_sent(&mut self, cx: &mut Cx<'_>, conn: ConnId, mut taken: usize) {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.unreported -= taken;
+            if taken > 0 {
+                self.checker.excuse_silence(cx.now(), conn);
+            }
         }
         if taken > 1 && self.dice.chance(self.manners.split_sent_per_mille) {
             let first = self.dice.between(1..=taken as u64 - 1) as usize;
@@ -187,7 +190,7 @@ impl EngineHost {
     }
 
     pub(super) fn close(&mut self, cx: &mut Cx<'_>, conn: ConnId, how: Close) {
-        let Some(state) = self.forget(conn) else {
+        let Some(state) = self.forget(cx, conn) else {
             return cx.violation(self.id, format!("Close for {conn:?}, which is dead"));
         };
         cx.did(self.id, Lane::Stream(state.end), "close", &(how == Close::Flush));

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use bitswarm_core::ConnId;
-use bitswarm_core::time::Duration;
+use bitswarm_core::time::{Duration, Instant};
 
 use super::{Conn, EngineHost};
 use crate::sim::network::EndId;
@@ -38,6 +38,12 @@ impl EngineHost {
                 cx.violation(self.id, format!("dials {to} {MOST_DIALS} times in a minute"));
             }
         }
+    }
+
+    /// Whether nothing is overdue on any connection on which the engine may speak.
+    pub(in crate::sim) fn judge_pace(&self, now: Instant) -> Result<(), String> {
+        let speaking = self.conns.iter().filter(|(_, state)| state.peer && state.has_said_all());
+        speaking.map(|(conn, _)| self.checker.judge_pace(now, *conn)).collect()
     }
 
     /// What is wrong with a connection when nobody wants anything any more.

@@ -345,7 +345,7 @@ impl EngineHost {
                 }
             }
             Wake::Sent(conn, bytes) => {
-                self.report_sent(conn, bytes);
+                self.report_sent(cx, conn, bytes);
                 self.drain(cx);
             }
             Wake::Linger(end) => {
@@ -371,6 +371,7 @@ impl EngineHost {
             return;
         }
         self.armed = None;
+        self.checker.excuse(cx.now());
         let incarnation = self.incarnation;
         while let Some(missed) = self.missed.pop_front() {
             match missed {
@@ -439,13 +440,13 @@ impl EngineHost {
             NetEvent::Ended { end } => {
                 let Some((conn, _)) = self.conn_of(end) else { return };
                 cx.net.close(cx.now(), end);
-                self.forget(conn);
+                self.forget(cx, conn);
                 self.input(cx, Event::Closed { conn, why: None });
             }
             NetEvent::Closed { end, why } => {
                 self.lingering.remove(&end);
                 let Some((conn, _)) = self.conn_of(end) else { return };
-                self.forget(conn);
+                self.forget(cx, conn);
                 self.input(cx, Event::Closed { conn, why: Some(why) });
             }
             NetEvent::Datagram { socket, from, to, data } => {
@@ -468,9 +469,14 @@ impl EngineHost {
         Some((conn, self.conns.get_mut(&conn)?))
     }
 
-    fn forget(&mut self, conn: ConnId) -> Option<Conn> {
+    fn forget(&mut self, cx: &mut Cx<'_>, conn: ConnId) -> Option<Conn> {
         let state = self.conns.remove(&conn)?;
         self.ends.remove(&state.end);
+        if state.has_said_all()
+            && let Err(broken) = self.checker.judge_pace(cx.now(), conn)
+        {
+            cx.violation(self.id, format!("{conn:?}: {broken}"));
+        }
         self.checker.closed(conn);
         Some(state)
     }

@@ -3,10 +3,12 @@
 //!
 //! A [`Script`] hears what happens to its host and acts through [`Io`]: it dials, writes, closes,
 //! resets, and sets timers. Bytes written are buffered without bound, as a script may want to
-//! flood. [`peer`] speaks the peer protocol, well or badly; [`hostile`] does not keep to it;
+//! flood. [`peer`] speaks the peer protocol, well or badly; [`hostile`] does not keep to it; a [`crowd`] takes
+//! places;
 //! [`tracker`] answers announces over HTTP, or does not; [`udp_tracker`] over UDP.
 
 pub mod asker;
+pub mod crowd;
 pub mod gossip;
 pub mod hostile;
 pub mod peer;

@@ -27,8 +27,6 @@ pub(super) use hashes::requests;
 
 /// Its number for `ut_metadata`.
 const METADATA_ID: u8 = 9;
-/// After which time a peer dials again whom it lost.
-const REDIAL: Duration = Duration::from_secs(45);
 const REDIAL_TOKEN: u64 = 1;
 /// How long it waits for blocks that it asked for before it gives the stream up.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -532,7 +530,7 @@ impl Peer {
         }
         if let Some(to) = self.dialled.remove(&end).filter(|_| !self.gone) {
             self.lost.push_back(to);
-            io.wake_after(REDIAL, REDIAL_TOKEN);
+            io.wake_after(self.behaviour.redial, REDIAL_TOKEN);
         }
         let others: Vec<EndId> = self.links.keys().copied().collect();
         others.into_iter().for_each(|end| self.fetch(io, end));

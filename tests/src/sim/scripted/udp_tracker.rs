@@ -75,6 +75,11 @@ impl UdpTracker {
         }
     }
 
+    /// Whether a peer is in the swarm: it has announced itself, and has not said that it stops.
+    pub fn lists(&self, ip: IpAddr) -> bool {
+        self.swarm.iter().any(|peer| peer.ip() == ip)
+    }
+
     /// How many announces came.
     pub fn announces(&self) -> u64 {
         self.announces

@@ -13,6 +13,7 @@ use crate::sim::content::Kind;
 use crate::sim::dice::Dice;
 use crate::sim::network::{HostId, Link};
 use crate::sim::scripted::Script;
+use crate::sim::scripted::crowd::{self, Crowd};
 use crate::sim::scripted::hostile::Hostile;
 use crate::sim::scripted::peer::{Behaviour, Corrupt, Dialect, Hashes, Metadata, Peer, Unchoke};
 use crate::sim::scripted::tracker::{Answer, TRACKER_PORT, Tracker};
@@ -39,7 +40,7 @@ impl Storm {
     /// An engine's settings.
     pub(super) fn config(&self) -> impl FnOnce(&mut Config) + use<> {
         let (small, limit) = (self.options.small_bounds > 0, self.options.limit);
-        let slots = self.options.slots as usize;
+        let (slots, places) = (self.options.slots as usize, self.options.places as usize);
         let transports = Transports { tcp: self.options.utp < 2, utp: self.options.utp > 0 };
         let private = self.options.private > 0;
         let dht = self.dht_node.map(|host| dht_config(Some(self.world.addr(host))));
@@ -47,6 +48,10 @@ impl Storm {
             config.dht = dht;
             config.transports = transports;
             config.local_discovery = private;
+            if places > 0 {
+                config.connections.torrent = places;
+                config.connections.handshaking = places;
+            }
             if limit > 0 {
                 let limit = Some(limit);
                 config.limits = RateLimits { down_bytes_per_s: limit, up_bytes_per_s: limit };
@@ -97,6 +102,7 @@ impl Storm {
         let targets: Vec<SocketAddr> = engines.iter().map(|host| self.world.addr(*host)).collect();
         self.add_scripts(&targets);
         self.add_hostiles(&targets);
+        self.add_crowd(&targets);
         let everybody: Vec<HostId> =
             engines.iter().chain(&self.scripts).chain(&self.hostiles).copied().collect();
         let addrs: Vec<SocketAddr> = everybody.iter().map(|host| self.world.addr(*host)).collect();
@@ -127,6 +133,8 @@ impl Storm {
         let host = self.world.add_engine(name, link, config);
         self.world.engine_host_mut(host).manners.sent_late =
             Duration::from_millis(self.options.sent_late_ms);
+        let has_turns = self.options.has_turns();
+        self.world.engine_host_mut(host).checker_mut().judge_turns(has_turns);
         if self.options.limit > 0 {
             let meter = Meter::new(self.options.limit);
             self.world.engine_host_mut(host).meters = Some((meter, meter));
@@ -170,6 +178,25 @@ impl Storm {
             let host = self.world.add_script(&name, link, Box::new(peer));
             self.hostiles.push(host);
             self.wrongdoers.insert(self.world.addr(host).ip());
+        }
+    }
+
+    /// A crowd that takes places, one address each.
+    pub(super) fn add_crowd(&mut self, targets: &[SocketAddr]) {
+        let kinds = crowd::Kind::ALL;
+        for number in 0..self.options.crowd {
+            let kind = kinds.get(self.options.crowd_kind as usize).copied();
+            let kind = kind.unwrap_or(kinds[number as usize % kinds.len()]);
+            let name = format!("crowd {number}");
+            let conns = self.options.crowd_conns as usize * targets.len();
+            let (seed, content) = (self.options.seed, &self.content);
+            let mut targets = targets.to_vec();
+            let first = number as usize % targets.len().max(1);
+            targets.rotate_left(first);
+            let peer = Crowd::new(seed, &name, content, kind, targets, conns);
+            let link = Link::home(1 << 17, 1 << 17);
+            let host = self.world.add_script(&name, link, Box::new(peer));
+            self.crowd.push(host);
         }
     }
 

@@ -27,8 +27,11 @@ use bitswarm_core::time::{Duration, Instant};
 use super::content::{self, Content};
 use super::dice::Dice;
 use super::network::{Disturbance, HostId, Link};
+use super::scripted::crowd::{self, Crowd};
 use super::scripted::hostile::Hostile;
-use super::scripted::peer::{Behaviour, Dialect, Peer};
+use super::scripted::peer::{Behaviour, Counts, Dialect, Peer};
+use super::scripted::tracker::Tracker;
+use super::scripted::udp_tracker::UdpTracker;
 use super::trace::Fingerprint;
 use super::world::{Failure, Kind, World};
 pub use options::Options;
@@ -44,6 +47,21 @@ const REST: Duration = Duration::from_secs(90);
 /// Time within which a newcomer must have everything from one that has it (chosen: the slowest link
 /// needs five minutes).
 const SERVED: Duration = Duration::from_secs(3600);
+
+/// Time within which a newcomer has a place while a crowd holds all of them.
+const PLACED: Duration = Duration::from_secs(30);
+
+/// Time within which it then has a block, while the crowd waits for slots too: half a minute. Where some ask
+/// for blocks and do not read them, each has a slot for a minute (chosen: three turns of them).
+const FIRST_BLOCK: Duration = Duration::from_secs(30);
+const FIRST_BLOCK_AMONG_DEAF: Duration = Duration::from_secs(210);
+
+/// Time in which a connection must have had a word, with some more.
+const QUIET: Duration = Duration::from_secs(130);
+
+/// The longest that is sent at once though the limit has a byte left for it: metadata or hashes, which are a
+/// little longer than a block.
+const LONGEST_LIMITED: u64 = 18 << 10;
 
 /// Time within which hash requests of a newcomer must be answered (chosen: the slowest link needs a
 /// few seconds).
@@ -106,6 +124,7 @@ struct Storm {
     leechers: Vec<HostId>,
     scripts: Vec<HostId>,
     hostiles: Vec<HostId>,
+    crowd: Vec<HostId>,
     /// Strangers told of so far.
     strangers: u16,
     /// Scripted peers that want everything, give it, and are reachable.
@@ -141,6 +160,10 @@ impl Storm {
             Content::single_of(kind, seed, "storm", length, piece_len)
         };
         let content = if options.private > 0 { content.private() } else { content };
+        let content = match options.metadata_kib {
+            0 => content,
+            kib => content.with_longer_info(kib as usize * 1024),
+        };
         let mut storm = Storm {
             private_dice: Dice::new(seed, "storm of a private torrent"),
             dice: Dice::new(seed, "storm"),
@@ -153,6 +176,7 @@ impl Storm {
             leechers: Vec::new(),
             scripts: Vec::new(),
             hostiles: Vec::new(),
+            crowd: Vec::new(),
             strangers: 0,
             honest_leechers: Vec::new(),
             wrongdoers: BTreeSet::new(),
@@ -174,6 +198,7 @@ impl Storm {
         self.liveness()?;
         self.rest()?;
         self.serve()?;
+        self.be_quiet()?;
         self.end()
     }
 
@@ -204,9 +229,10 @@ impl Storm {
             // A bucket lets through a quarter of a second or a block at once, and one block on
             // top; each engine begins with a full one.
             let engines = u64::from(self.world.engine_host(host).incarnation()) + 1;
-            let burst = ((limit / 4).max(16 << 10) + (16 << 10)) * engines;
+            let burst = ((limit / 4).max(16 << 10) + LONGEST_LIMITED) * engines;
             // What was read when the limit was reached is under way on each connection.
-            let peers = self.options.seeders + self.options.leechers + self.options.scripts;
+            let crowd = self.options.crowd * self.options.crowd_conns;
+            let peers = self.options.seeders + self.options.leechers + self.options.scripts + crowd;
             let reads = (peers + 8 * self.options.hostiles) * (64 << 10) * engines;
             if up.burst() > burst {
                 let what =
@@ -346,9 +372,16 @@ impl Storm {
             asks_hashes: true,
             ..Behaviour::leecher(vec![self.world.addr(host)])
         };
+        let behaviour = match self.options.crowd {
+            0 => behaviour,
+            _ => Behaviour { redial: Duration::from_secs(1), ..behaviour },
+        };
         let newcomer = Peer::new(self.options.seed, "newcomer", &self.content, behaviour);
         let link = Link::home(1 << 20, 1 << 20);
         let newcomer = self.world.add_script("newcomer", link, Box::new(newcomer));
+        if self.options.crowd > 0 && self.options.has_swift_links() {
+            self.serve_in_a_crowd(host, newcomer)?;
+        }
         let deadline = self.world.now() + SERVED;
         let served = |world: &World| world.script::<Peer>(newcomer).is_complete();
         self.world.run_until(deadline, served).map_err(|mut failure| {
@@ -375,6 +408,61 @@ impl Storm {
         })
     }
 
+    /// A newcomer has a place and a block in time, whoever waits there.
+    fn serve_in_a_crowd(&mut self, host: HostId, newcomer: HostId) -> Result<(), Failure> {
+        let kinds = crowd::Kind::ALL;
+        let is_deaf = kinds.get(self.options.crowd_kind as usize) == Some(&crowd::Kind::Deaf);
+        let is_mixed = self.options.crowd_kind as usize >= kinds.len();
+        let has_takers = is_deaf || is_mixed || self.options.hostiles > 0;
+        let first = if has_takers { FIRST_BLOCK_AMONG_DEAF } else { FIRST_BLOCK };
+        let placed = |counts: Counts| counts.greeted > 0;
+        let served = |counts: Counts| counts.received_blocks > 0;
+        let steps: [(Duration, fn(Counts) -> bool, &str); 2] =
+            [(PLACED, placed, "has no place"), (first, served, "gives nothing")];
+        for (within, is_done, what) in steps {
+            let done = |world: &World| is_done(world.script::<Peer>(newcomer).counts());
+            let deadline = self.world.now() + within;
+            self.world.run_until(deadline, done).map_err(|mut failure| {
+                failure.what += &format!("\n  {} {what} for a newcomer", self.world.name(host));
+                failure
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Some time in which nothing happens: on every connection that stays there is a word.
+    fn be_quiet(&mut self) -> Result<(), Failure> {
+        if self.options.crowd > 0 {
+            self.world.run_for(QUIET)?;
+        }
+        for host in self.engines() {
+            if let Err(what) = self.world.engine_host(host).judge_pace(self.world.now()) {
+                let what = format!("{} {what}", self.world.name(host));
+                return Err(self.world.failure(Kind::Safety, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// The tracker has heard of everybody that they stop.
+    fn check_farewell(&self) -> Result<(), Failure> {
+        let Some(tracker) = self.tracker.filter(|_| self.options.has_swift_tracker()) else {
+            return Ok(());
+        };
+        for host in self.engines() {
+            let ip = self.world.addr(host).ip();
+            let is_listed = match self.options.udp {
+                0 => self.world.script::<Tracker>(tracker).lists(ip),
+                _ => self.world.script::<UdpTracker>(tracker).lists(ip),
+            };
+            if is_listed {
+                let what = format!("{} stops without a word to its tracker", self.world.name(host));
+                return Err(self.world.failure(Kind::Safety, what));
+            }
+        }
+        Ok(())
+    }
+
     /// Stops every engine; nothing may be left.
     fn end(&mut self) -> Result<(), Failure> {
         let engines = self.engines();
@@ -388,6 +476,7 @@ impl Storm {
             return Err(Failure { what, ..failure });
         }
         self.world.run_for(Duration::from_secs(10))?;
+        self.check_farewell()?;
         for host in engines {
             let left = self.world.engine_host(host).leftovers();
             if !left.is_empty() {
@@ -430,6 +519,9 @@ impl Storm {
                     add(event, 1);
                 }
             }
+        }
+        for host in &self.crowd {
+            add("greeting of a crowd", self.world.script::<Crowd>(*host).greeted());
         }
         for host in &self.hostiles {
             add("hostile connection", self.world.script::<Hostile>(*host).connections());

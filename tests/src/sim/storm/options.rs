@@ -123,6 +123,17 @@ options! {
     sent_late_ms >= 0,
     /// Whether engines speak uTP: 0 not, 1 beside TCP, 2 instead of it.
     utp >= 0,
+    /// Addresses of a crowd that takes places and gives nothing for them.
+    crowd >= 0,
+    /// What they do: 0 idle, 1 say nothing, 2 choke, 3 reject, 4 drip, 5 read nothing, 6 come again and again;
+    /// 7 each something of this.
+    crowd_kind >= 0,
+    /// Connections of each of them.
+    crowd_conns >= 0,
+    /// Connections that an engine may have of a torrent; 0: as many as usual.
+    places >= 0,
+    /// Kibibytes by which the metadata is longer than it need be.
+    metadata_kib >= 0,
 }
 
 impl Options {
@@ -176,6 +187,7 @@ impl Options {
         options.draw_privacy(&mut Dice::new(seed, "privacy"));
         options.draw_completion(&mut Dice::new(seed, "completion"));
         options.draw_transports(&mut Dice::new(seed, "transports"));
+        options.draw_crowd(&mut Dice::new(seed, "crowd"));
         options
     }
 
@@ -186,6 +198,32 @@ impl Options {
         if self.private > 0 {
             self.dht = flag(dice, 500);
         }
+    }
+
+    /// From a stream of its own, as above: in a tenth of the runs more strangers than places, from many
+    /// addresses or from few.
+    fn draw_crowd(&mut self, dice: &mut Dice) {
+        if dice.chance(150) {
+            self.metadata_kib = dice.between(1..=80);
+        }
+        if !dice.chance(100) {
+            return;
+        }
+        self.places = dice.between(6..=16);
+        let conns = self.places + dice.between(0..=self.places);
+        self.crowd_conns = if dice.chance(500) { 1 } else { dice.between(2..=8) };
+        self.crowd = conns.div_ceil(self.crowd_conns);
+        self.crowd_kind = dice.between(0..=7);
+        if self.slow_links > 0 && matches!(self.crowd_kind, 5 | 7) {
+            // What they are sent and do not read would be more than the links carry.
+            self.crowd_kind = 0;
+        }
+        // What is to be seen are the places, and runs are to take no longer than others.
+        self.leechers = self.leechers.min(3);
+        self.scripts = self.scripts.min(2);
+        self.dead_peers = self.dead_peers.min(4);
+        // Crowds speak TCP.
+        self.utp = self.utp.min(1);
     }
 
     /// From a stream of its own, as above.
@@ -211,6 +249,33 @@ impl Options {
         if self.protocol > 0 && dice.chance(600) {
             self.hash_trouble_per_mille = dice.between(1..=1000);
         }
+    }
+
+    /// Whether nothing but others keeps somebody waiting who wants something of a seed.
+    pub fn has_turns(&self) -> bool {
+        let excuses = [
+            self.hostiles,
+            self.crowd,
+            self.user,
+            self.sleeps,
+            self.disk_faults,
+            self.bit_rot,
+            self.partitions,
+            self.limit,
+        ];
+        excuses.iter().all(|excuse| *excuse == 0)
+    }
+
+    /// Whether what a newcomer says and hears goes its way in time.
+    pub fn has_swift_links(&self) -> bool {
+        let hindrances = [self.loss_per_mille, self.burst_ms, self.slow_links, self.sent_late_ms];
+        hindrances.iter().all(|one| *one == 0)
+    }
+
+    /// Whether a good tracker hears in time whatever is said to it.
+    pub fn has_swift_tracker(&self) -> bool {
+        let is_near = self.meeting == 1 && self.latency_ms <= 64;
+        is_near && self.bad_trackers == 0 && self.has_swift_links()
     }
 
     /// The arguments with which the command line draws these options from their seed.

@@ -12,6 +12,8 @@ use crate::sim::content::Content;
 pub struct Behaviour {
     /// Whom it dials at the start.
     pub dial: Vec<SocketAddr>,
+    /// After which time it dials again whom it lost, or who refused it.
+    pub redial: Duration,
     /// Whether it has everything from the start, or nothing.
     pub seed: bool,
     /// Offers the fast extension (BEP 6).
@@ -115,6 +117,7 @@ impl Behaviour {
     pub fn seeder() -> Self {
         Behaviour {
             dial: Vec::new(),
+            redial: Duration::from_secs(45),
             seed: true,
             fast: true,
             extended: true,
