@@ -121,8 +121,7 @@ impl Torrent {
             let patience = session.config.timeouts.useless;
             let streams = &session.streams;
             let is_held_up = |conn| streams.is_send_paused(conn);
-            let yields =
-                self.swarm.yields_to(session.now, remote.ip(), is_finished, is_held_up);
+            let yields = self.swarm.yields_to(session.now, remote.ip(), is_finished, is_held_up);
             // What is kept for those that we dial stays theirs, though one of them is of no use now.
             let may_have_more = self.swarm.may_have_more_incoming(most, is_finished);
             let useless = || self.swarm.useless_peer(session.now, patience);

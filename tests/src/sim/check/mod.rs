@@ -412,7 +412,8 @@ impl Checker {
 impl Watched {
     /// One more remote wants something of it, or one less does.
     fn count_interest(&mut self, wants: bool) {
-        self.interested = if wants { self.interested + 1 } else { self.interested.saturating_sub(1) };
+        self.interested =
+            if wants { self.interested + 1 } else { self.interested.saturating_sub(1) };
         self.most_interested = self.most_interested.max(self.interested);
     }
 
