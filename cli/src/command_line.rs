@@ -71,7 +71,7 @@ mod tests {
         let line = "bitswarm download a.torrent b.torrent -o out --seed --seed-ratio 1.5 \
             --seed-time 1h30m --port 7000 --bind ::1 --peer localhost:1 \
             --peer [::1]:2 --tracker udp://t:3 --files 1,3-5 --list --sequential --down 500K \
-            --up 2MiB --max-peers 9 --record log --no-dht --no-lsd --no-pex --runtime mio \
+            --up 2MiB --max-peers 9 --record log --no-dht --no-lsd --no-pex --encryption require --runtime mio \
             --preallocate --stall-timeout 10 --json -v --state-dir s";
         let Ok(Command::Download(d)) = parsed(&line.replace("             ", " ")) else {
             panic!("refused");

@@ -310,6 +310,7 @@ mod tests {
             peers: 0,
             seeds: 0,
             utp_peers: 0,
+            encrypted: 0,
             known_peers: 0,
             unchoked_us: 0,
             eta: None,

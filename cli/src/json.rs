@@ -46,6 +46,13 @@ pub(crate) fn notice(what: &TorrentNotice, infohash: &InfoHash) -> Option<Object
         TorrentNotice::MetadataTooLong { bytes, limit } => {
             event("metadata_too_long").with("bytes", *bytes).with("limit", *limit)
         }
+        TorrentNotice::PeerConnected { addr, incoming, transport, encryption } => {
+            event("peer_connected")
+                .with("addr", addr.to_string())
+                .with("incoming", *incoming)
+                .with("transport", transport.to_string())
+                .with("encryption", encryption.word())
+        }
         TorrentNotice::PeerBanned { addr, why } => {
             event("peer_banned").with("addr", addr.to_string()).with("why", why.to_string())
         }
@@ -88,7 +95,7 @@ pub(crate) fn status(name: &str, status: &TorrentStatus) -> Object {
 }
 
 /// The fields of which any may change.
-pub(crate) fn standing(status: &TorrentStatus) -> [(&'static str, Value); 17] {
+pub(crate) fn standing(status: &TorrentStatus) -> [(&'static str, Value); 18] {
     let limit = match status.bottleneck.word() {
         "" => Value::Null,
         word => word.into(),
@@ -108,6 +115,7 @@ pub(crate) fn standing(status: &TorrentStatus) -> [(&'static str, Value); 17] {
         ("peers", status.peers.into()),
         ("utp_peers", status.utp_peers.into()),
         ("seeds", status.seeds.into()),
+        ("encrypted", status.encrypted.into()),
         ("known_peers", status.known_peers.into()),
         ("metadata_sources", status.metadata.map(|metadata| metadata.sources).into()),
         ("eta", status.eta.map(|eta| eta.as_secs()).into()),

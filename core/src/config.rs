@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::encryption::EncryptionPolicy;
 use crate::socket::Names;
 
 /// Settings of one engine, fixed at its birth except where a method changes them.
@@ -40,6 +41,8 @@ pub struct Config {
     pub tracker_interval: Duration,
     /// Exchange peers with peers (BEP 11), for torrents that are not private.
     pub peer_exchange: bool,
+    /// Whether connections to peers are encrypted (MSE).
+    pub encryption: EncryptionPolicy,
     /// Session-wide rate limits.
     pub limits: RateLimits,
     /// What connections with peers are carried by.
@@ -204,6 +207,7 @@ impl Default for Config {
             tracker_notices: false,
             tracker_interval: Duration::from_secs(30 * 60),
             peer_exchange: true,
+            encryption: EncryptionPolicy::Allow,
             limits: RateLimits::default(),
             transports: Transports::default(),
             connections: ConnectionLimits {

@@ -19,6 +19,8 @@ pub(crate) enum TimerKey {
     UploadRate,
     /// The session's download allowance is positive again.
     DownloadRate,
+    /// Key agreements may be made again.
+    KeyAgreements,
     /// A UDP tracker did not answer.
     UdpTrackers,
     /// Connections of uTP are to be looked at.

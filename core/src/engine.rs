@@ -117,15 +117,15 @@ impl Engine {
                 self.deliver(delivery);
             }
             Event::Secured { conn } => {
-                let delivery = self.session.streams.handle_secured(conn);
+                let delivery = self.session.transport().handle_secured(conn);
                 self.deliver(delivery);
             }
             Event::Received { conn, data } => {
-                let delivery = self.session.streams.handle_received(conn, data);
+                let delivery = self.session.transport().handle_received(conn, data);
                 self.deliver(delivery);
             }
             Event::Sent { conn, bytes } => {
-                let delivery = self.session.streams.handle_sent(conn, bytes);
+                let delivery = self.session.transport().handle_sent(conn, bytes);
                 self.deliver(delivery);
             }
             Event::Closed { conn, why } => {
@@ -157,10 +157,7 @@ impl Engine {
     /// cut); what is returned is committed. To be called once for each `Action::Send`.
     pub fn gather(&mut self, now: Instant, conn: ConnId, limit: usize, out: &mut Segments) {
         self.advance(now);
-        let Some(role) = self.session.streams.fill(conn) else { return };
-        let before = out.len();
-        self.fill(role, limit, out);
-        self.session.streams.filled(conn, out.len() - before);
+        self.pull(conn, limit, out);
         self.continue_reads();
     }
 
@@ -248,6 +245,11 @@ impl Engine {
                 TimerKey::Conn(conn) => {
                     let delivery = self.session.streams.handle_timeout(conn);
                     self.deliver(delivery);
+                }
+                TimerKey::KeyAgreements => {
+                    for delivery in self.session.transport().handle_agreements_due() {
+                        self.deliver(Some(delivery));
+                    }
                 }
                 TimerKey::Torrent(id) => self.route(id, Torrent::handle_timeout),
                 TimerKey::TorrentRates(id) => self.route(id, Torrent::release_limited),

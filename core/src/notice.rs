@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::dht::{DhtRequestId, DhtResult};
 use crate::disk::DiskError;
+use crate::encryption::Encryption;
 use crate::id::TorrentId;
 use crate::net_error::NetError;
 use crate::socket::SocketKind;
@@ -80,6 +81,24 @@ pub enum Service {
     Tracker,
 }
 
+/// What carries the bytes of a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+pub enum PeerTransport {
+    /// TCP.
+    Tcp,
+    /// uTP.
+    Utp,
+}
+
+impl fmt::Display for PeerTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PeerTransport::Tcp => "tcp",
+            PeerTransport::Utp => "utp",
+        })
+    }
+}
+
 /// Something about one torrent.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub enum TorrentNotice {
@@ -126,6 +145,17 @@ pub enum TorrentNotice {
     Finished,
     /// Everything that was finished is also flushed to disk and recorded in the resume data.
     Saved,
+    /// A peer has shaken hands: messages pass.
+    PeerConnected {
+        /// Its address.
+        addr: SocketAddr,
+        /// Whether it dialled us.
+        incoming: bool,
+        /// What carries its bytes.
+        transport: PeerTransport,
+        /// How they are encrypted.
+        encryption: Encryption,
+    },
     /// A peer was banned, by proof that it sent wrong data or broke the protocol.
     PeerBanned {
         /// Its address.

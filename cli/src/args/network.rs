@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use bitswarm_core::config::{Config, DhtConfig, Transports};
+use bitswarm_core::encryption::EncryptionPolicy;
 use bitswarm_runtime_common::{Client, ClientConfig, Notices, StartError};
 use clap::{Args, ValueEnum};
 
@@ -30,6 +31,9 @@ pub(crate) struct Network {
     /// Do not speak TCP with peers, only uTP
     #[arg(long)]
     no_tcp: bool,
+    /// Whether connections to peers are encrypted: never, if the peer wants it, rather than not, always
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Encryption::Prefer)]
+    pub(crate) encryption: Encryption,
     /// Do not use the distributed hash table
     #[arg(long)]
     pub(crate) no_dht: bool,
@@ -67,8 +71,30 @@ impl Network {
             bind: to_connect_from(&self.bind),
             listen_fallback: self.port.is_none(),
             transports: Transports { tcp: !self.no_tcp, utp: !self.no_utp },
+            encryption: self.encryption.into(),
             dht: (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, read_only)),
             ..Config::default()
+        }
+    }
+}
+
+/// Whether connections to peers are encrypted.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Encryption {
+    // No doc comments: they would turn the whole help into its long form.
+    Off,
+    Allow,
+    Prefer,
+    Require,
+}
+
+impl From<Encryption> for EncryptionPolicy {
+    fn from(encryption: Encryption) -> Self {
+        match encryption {
+            Encryption::Off => EncryptionPolicy::Off,
+            Encryption::Allow => EncryptionPolicy::Allow,
+            Encryption::Prefer => EncryptionPolicy::Prefer,
+            Encryption::Require => EncryptionPolicy::Require,
         }
     }
 }

@@ -62,7 +62,7 @@ impl Engine {
             StreamEvent::Received(data) => self.handshake_received(conn, data),
             // The handshake timed out.
             StreamEvent::TimedOut => self.close_incoming_conn(conn),
-            StreamEvent::Closed(_) => drop(self.incoming.handshakes.remove(&conn)),
+            StreamEvent::Closed { .. } => drop(self.incoming.handshakes.remove(&conn)),
             StreamEvent::Opened | StreamEvent::Sent { .. } => {}
         }
     }
@@ -90,6 +90,11 @@ impl Engine {
         let Some(&id) = self.by_infohash.get(&infohash) else {
             return self.close_incoming_conn(conn);
         };
+        // Who encrypts for one torrent means that one.
+        let agreed = self.session.streams.skey(conn);
+        if agreed.is_some_and(|agreed| self.by_infohash.get(&agreed) != Some(&id)) {
+            return self.close_incoming_conn(conn);
+        }
         let handshake = self.incoming.handshakes.remove(&conn);
         let (Some(handshake), Some(remote)) = (handshake, self.session.streams.remote(conn)) else {
             return;

@@ -68,6 +68,7 @@ impl Engine {
         let session = &mut self.session;
         let id = self.torrents.insert_with(|id| Torrent::new(session, id, store, add));
         self.by_infohash.insert(infohash, id);
+        self.session.streams.add_infohash(infohash);
         if let Some(torrent) = self.torrents.get_mut(id) {
             torrent.start(&mut self.session);
         }

@@ -2,13 +2,13 @@
 
 use super::Engine;
 use crate::event::Datagram;
-use crate::id::SocketId;
+use crate::id::{ConnId, SocketId};
 use crate::segments::Segments;
 use crate::services::fetches::FetchOwner;
 use crate::session::Session;
 use crate::transport::demux::{self, Protocol};
 use crate::transport::sockets::SocketRole;
-use crate::transport::{Delivery, Role, StreamEvent};
+use crate::transport::{Delivery, Fill, Role, StreamEvent};
 
 impl Engine {
     /// Hands an event of a stream to its owner.
@@ -20,7 +20,9 @@ impl Engine {
                 StreamEvent::Opened => torrent.peer_connected(session, slot),
                 StreamEvent::Received(data) => torrent.peer_received(session, slot, data),
                 StreamEvent::Sent { all } => torrent.peer_sent(session, slot, all),
-                StreamEvent::Closed(why) => torrent.peer_closed(session, slot, why),
+                StreamEvent::Closed { why, heard } => {
+                    torrent.peer_closed(session, slot, why, heard)
+                }
                 StreamEvent::TimedOut => torrent.peer_timeout(session, slot),
             }),
             Role::Fetch(id) => {
@@ -35,8 +37,25 @@ impl Engine {
         }
     }
 
+    /// Gathers what is to be sent on a stream: what sets it up, and what its owner hands out.
+    pub(super) fn pull(&mut self, conn: ConnId, limit: usize, out: &mut Segments) {
+        match self.session.streams.fill(conn, out) {
+            Some(Fill::Direct(role)) => {
+                let before = out.len();
+                self.fill(role, limit, out);
+                self.session.streams.filled(conn, out.len() - before);
+            }
+            Some(Fill::Sealed(role)) => {
+                let mut clear = Segments::new();
+                self.fill(role, limit, &mut clear);
+                self.session.streams.seal(conn, &mut clear, out);
+            }
+            None => {}
+        }
+    }
+
     /// Has the owner of a stream hand out what is to be sent.
-    pub(super) fn fill(&mut self, role: Role, limit: usize, out: &mut Segments) {
+    fn fill(&mut self, role: Role, limit: usize, out: &mut Segments) {
         match role {
             Role::Incoming => {}
             Role::Peer(torrent, slot) => {

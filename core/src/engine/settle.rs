@@ -112,6 +112,7 @@ impl Engine {
             for infohash in infohashes {
                 if self.by_infohash.get(&infohash) == Some(&id) {
                     self.by_infohash.remove(&infohash);
+                    self.session.streams.remove_infohash(infohash);
                 }
             }
             self.stores.remove(store);
@@ -125,7 +126,10 @@ impl Engine {
                 // Of two that turn out to be one, each comes here: the second gives way.
                 match self.by_infohash.get(&infohash) {
                     Some(&other) if other < id => torrent.yield_to_duplicate(&mut self.session),
-                    _ => drop(self.by_infohash.insert(infohash, id)),
+                    _ => {
+                        self.by_infohash.insert(infohash, id);
+                        self.session.streams.add_infohash(infohash);
+                    }
                 }
             }
             torrent.rearm(&mut self.session);

@@ -84,10 +84,7 @@ impl Engine {
                 Next::Transmit(transmit) => return Some(transmit),
                 Next::Pull(utp, conn, room) => {
                     let mut bytes = Segments::new();
-                    if let Some(role) = self.session.streams.fill(conn) {
-                        self.fill(role, room, &mut bytes);
-                        self.session.streams.filled(conn, bytes.len());
-                    }
+                    self.pull(conn, room, &mut bytes);
                     self.session.transport().supply_utp(utp, bytes);
                     self.continue_reads();
                 }

@@ -46,10 +46,17 @@ use crate::reach::{Namer, may_dial, may_name};
 pub struct PexFlags(pub u8);
 
 impl PexFlags {
+    /// It prefers encrypted connections.
+    pub const ENCRYPTION: u8 = 0x01;
     /// It uploads only.
     pub const SEED: u8 = 0x02;
     /// The sender has dialled it: it can be reached.
     pub const REACHABLE: u8 = 0x10;
+
+    /// Whether it prefers encrypted connections.
+    pub fn prefers_encryption(self) -> bool {
+        self.0 & Self::ENCRYPTION != 0
+    }
 
     /// Whether it uploads only.
     pub fn is_seed(self) -> bool {

@@ -5,6 +5,7 @@
 //! block is good for is decided by the torrent's picker, choker and assembly.
 
 pub(crate) mod claims;
+mod dial_encryption;
 mod download;
 pub(crate) mod early;
 mod gossip;
@@ -18,6 +19,7 @@ pub(crate) mod waste;
 mod wire;
 
 pub(crate) use crate::id::PeerSlot;
+pub(crate) use dial_encryption::{Attempt, DialEncryption};
 pub(crate) use download::PeerDownload;
 pub(crate) use gossip::PeerGossip;
 pub(crate) use upload::PeerUpload;
@@ -29,6 +31,7 @@ use crate::bitfield::Bitfield;
 use crate::choke::accounts::Account;
 use crate::choke::{AddressGroup, PeerSnapshot};
 use crate::config::Config;
+use crate::encryption::Encryption;
 use crate::id::Id;
 use crate::peer::early::EarlyPieces;
 use crate::peer::waste::Waste;
@@ -51,6 +54,12 @@ impl PeerSlot {
 /// A remote client we are connected to.
 #[derive(Debug)]
 pub(crate) struct Peer {
+    /// How it was dialled, if it was.
+    pub(crate) attempt: Attempt,
+    /// How the connection is encrypted, since the handshake.
+    pub(crate) encryption: Encryption,
+    /// Whether it says that it prefers encryption.
+    pub(crate) prefers_encryption: bool,
     pub(crate) wire: PeerWire,
     pub(crate) download: PeerDownload,
     pub(crate) upload: PeerUpload,
@@ -60,7 +69,16 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(wire: PeerWire, pieces: Option<u32>, config: &Config) -> Self {
         let download = PeerDownload::new(pieces, config);
-        Peer { wire, download, upload: PeerUpload::new(), gossip: PeerGossip::default() }
+        let (upload, gossip) = (PeerUpload::new(), PeerGossip::default());
+        Peer {
+            attempt: Attempt::default(),
+            encryption: Encryption::None,
+            prefers_encryption: false,
+            wire,
+            download,
+            upload,
+            gossip,
+        }
     }
 
     /// The same, from a known address: it goes on where it was.
@@ -185,6 +203,7 @@ impl Peer {
         if let Some(most) = theirs.max_requests {
             self.download.pipeline.set_reqq(most as usize);
         }
+        self.prefers_encryption = theirs.prefers_encryption.unwrap_or(self.prefers_encryption);
         if theirs.client.is_some() {
             self.wire.client = theirs.client;
         }

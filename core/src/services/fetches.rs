@@ -21,7 +21,7 @@ use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::op::OpOwner;
 use crate::timer::TimerId;
-use crate::transport::{Role, StreamEvent};
+use crate::transport::{Role, Setup, StreamEvent};
 
 /// What a fetch is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,7 +138,7 @@ impl Fetches {
         match event {
             StreamEvent::Opened => running.fetch.handle_connected(now),
             StreamEvent::Received(data) => running.fetch.handle_received(now, data),
-            StreamEvent::Closed(why) => {
+            StreamEvent::Closed { why, .. } => {
                 running.conn = None;
                 running.fetch.handle_closed(now, why);
             }
@@ -178,7 +178,8 @@ impl Fetches {
                     session.resolve(OpOwner::Fetch(id), &host);
                 }
                 Step::Connect { to, tls } => {
-                    running.conn = Some(session.transport().connect(to, tls, Role::Fetch(id)));
+                    let setup = tls.map_or(Setup::Plain, Setup::Tls);
+                    running.conn = Some(session.transport().connect(to, setup, Role::Fetch(id)));
                 }
                 Step::Send(request) => {
                     running.request = request;

@@ -121,7 +121,7 @@ impl TrackerService {
         match event {
             StreamEvent::Received(data) => self.received(session, id, &data),
             StreamEvent::Sent { all: true } => self.sent(session, id),
-            StreamEvent::Closed(_) => drop(self.clients.remove(id)),
+            StreamEvent::Closed { .. } => drop(self.clients.remove(id)),
             StreamEvent::TimedOut => self.close(session, id, Close::Abort),
             StreamEvent::Opened | StreamEvent::Sent { all: false } => {}
         }

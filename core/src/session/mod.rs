@@ -103,6 +103,7 @@ impl Session {
         let hash_keys = HashKeys::draw(&mut secret);
         let own = OwnIdentity::draw(config.peer_id_prefix, &mut secret);
         let mut outbox = Outbox::default();
+        let mse_secrets = secret.fork();
         let mut timers = TimerWheel::new();
         let upload_timer = timers.register(TimerKey::UploadRate);
         let download_timer = timers.register(TimerKey::DownloadRate);
@@ -110,6 +111,7 @@ impl Session {
             .transports
             .utp
             .then(|| Box::new(UtpStreams::new(timers.register(TimerKey::Utp), secret.fork())));
+        let agreements_timer = timers.register(TimerKey::KeyAgreements);
         Session {
             now,
             born: UnixTime(wall.0.saturating_sub(now.as_nanos() / 1_000_000_000)),
@@ -118,7 +120,14 @@ impl Session {
             sockets: Sockets::open(&config, &mut outbox),
             outbox,
             ops: Slab::new(),
-            streams: Streams::new(config.connections, Dial::new(&config), utp, hash_keys),
+            streams: Streams::new(
+                config.connections,
+                Dial::new(&config),
+                utp,
+                (config.encryption, mse_secrets),
+                hash_keys,
+                agreements_timer,
+            ),
             bans: Bans::new(config.bounds.bans),
             upload: RateGate::new(config.limits.up_bytes_per_s, now, upload_timer),
             download: RateGate::new(config.limits.down_bytes_per_s, now, download_timer),

@@ -14,6 +14,7 @@ use crate::bitfield::Bitfield;
 use crate::extension::dont_have;
 use crate::family::Family;
 use crate::id::ConnId;
+use crate::notice::{PeerTransport, TorrentNotice};
 use crate::peer::claims::WholeClaim;
 use crate::peer::{Backlog, Peer, PeerSlot, Phase};
 use crate::piece::PieceIndex;
@@ -295,6 +296,17 @@ impl Torrent {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return false };
         peer.wire.of_v2 |= of_v2;
         peer.handle_handshake(&theirs, OURS);
+        peer.encryption = session.streams.encryption(conn);
+        if !incoming && let Some(known) = self.swarm.addresses.encryption(remote) {
+            known.worked(peer.attempt);
+        }
+        let encryption = peer.encryption;
+        let transport = match session.streams.is_utp(conn) {
+            true => PeerTransport::Utp,
+            false => PeerTransport::Tcp,
+        };
+        let what = TorrentNotice::PeerConnected { addr: remote, incoming, transport, encryption };
+        session.notify(self.id, what);
         let have = self.content.is_some().then(|| self.download.have());
         peer.send_bitfield(have);
         self.download.source_here(&peer.download);
@@ -333,6 +345,7 @@ impl Torrent {
             max_requests: u32::try_from(session.config.bounds.peer_requests).ok(),
             your_ip: Some(peer.wire.remote.ip()),
             upload_only: Some(upload_only),
+            prefers_encryption: session.config.encryption.is_preferred().then_some(true),
             ..ExtensionHandshake::default()
         };
         peer.send(Message::Extended { id: ExtensionHandshake::ID, payload: ours.encode() });

@@ -57,6 +57,7 @@ use std::sync::Arc;
 use crate::config::RateLimits;
 use crate::deadline::TimerKey;
 use crate::disk::{DiskRequest, VerifyRequest};
+use crate::encryption::Encryption;
 use crate::id::{StoreId, TorrentId};
 use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
@@ -534,6 +535,7 @@ impl Torrent {
             peers: open().count(),
             utp_peers: open().filter(|peer| session.streams.is_utp(peer.wire.conn)).count(),
             seeds: open().filter(|peer| peer.download.has_everything()).count(),
+            encrypted: open().filter(|peer| peer.encryption != Encryption::None).count(),
             known_peers: self.swarm.addresses.len(),
             unchoked_us: open().filter(|peer| !peer.download.peer_choking).count(),
             eta: left.checked_div(down).filter(|_| left > 0).map(Duration::from_secs),

@@ -28,7 +28,7 @@ use crate::torrent::swarm::peer_list::Added;
 use crate::tracker::AnnounceRequest;
 use crate::tracker::announce_job::{AnnounceJob, AnnounceResult};
 use crate::tracker::list::TrackerKey;
-use crate::transport::{AFTER_TIMEOUT, Role};
+use crate::transport::{AFTER_TIMEOUT, Role, Setup};
 use crate::wire::handshake::HandshakeDecoder;
 use crate::wire::{Message, Violation};
 
@@ -73,8 +73,12 @@ impl Torrent {
             self.swarm.addresses.ended(remote, session.now, Ended::Busy);
             return true;
         }
-        let is_users = self.swarm.addresses.source(remote) == Some(PeerSource::User);
-        if !is_users && !session.quotas.dials.admit(session.now, remote.ip()) {
+        let policy = session.config.encryption;
+        let addresses = &mut self.swarm.addresses;
+        let mut known = addresses.encryption(remote).copied().unwrap_or_default();
+        // A redial belongs to the attempt before.
+        let is_free = known.is_redial() || addresses.source(remote) == Some(PeerSource::User);
+        if !is_free && !session.quotas.dials.admit(session.now, remote.ip()) {
             self.swarm.addresses.ended(remote, session.now, Ended::Busy);
             return true;
         }
@@ -84,10 +88,20 @@ impl Torrent {
         let config = &session.config;
         let placeholder = Id::new(u32::MAX, u32::MAX);
         let wire = PeerWire::new(placeholder, remote, false, Phase::Connecting, pieces, now);
-        let peer = Peer::new(wire, pieces, config);
+        let attempt = known.attempt(policy);
+        if let Some(encryption) = self.swarm.addresses.encryption(remote) {
+            *encryption = known;
+        }
+        let mut peer = Peer::new(wire, pieces, config);
+        peer.attempt = attempt;
         let slot = self.swarm.insert(peer);
         let deadline = now + config.timeouts.connect;
-        let conn = session.transport().connect(remote, None, Role::Peer(id, slot));
+        let by_v2 = self.swarm.addresses.is_of_v2(remote);
+        let setup = match attempt.encrypted {
+            true => Setup::Mse(self.identity.for_handshake(by_v2)),
+            false => Setup::Plain,
+        };
+        let conn = session.transport().connect(remote, setup, Role::Peer(id, slot));
         if let Some(peer) = self.swarm.peers.get_mut(slot) {
             peer.wire.conn = conn;
         }
@@ -199,10 +213,18 @@ impl Torrent {
         session: &mut Session,
         slot: PeerSlot,
         why: Option<NetError>,
+        heard: bool,
     ) {
-        let worked = self.swarm.peers.get(slot).is_some_and(Peer::is_open);
+        let Some(peer) = self.swarm.peers.get(slot) else { return };
+        let hung_up = !heard && !peer.wire.incoming && peer.wire.is_handshaking();
+        let (remote, attempt, policy) = (peer.wire.remote, peer.attempt, session.config.encryption);
+        let mut redials = || {
+            let known = self.swarm.addresses.encryption(remote);
+            known.is_some_and(|known| known.hung_up(policy, attempt))
+        };
         let how = match why {
-            _ if worked => Ended::Normal,
+            _ if peer.is_open() => Ended::Normal,
+            _ if hung_up && redials() => Ended::Redialled,
             // Out of descriptors is our fault, not the peer's.
             Some(NetError::TooManyOpen) => Ended::Normal,
             Some(NetError::Unreachable | NetError::AddrNotAvailable) => Ended::Unreachable,
@@ -225,7 +247,7 @@ impl Torrent {
         }
         self.download.leaf_source_gone(slot.into());
         self.resolve_suspects(session);
-        if self.identity.other().is_some() {
+        if self.identity.other().is_some() && why != Ended::Redialled {
             self.swarm.try_other_infohash(&peer);
         }
         if self.swarm.peers.is_empty() {
@@ -260,6 +282,12 @@ impl Torrent {
         let (reading, sending) =
             (session.streams.is_reading(conn), session.streams.is_sending(conn));
         if !peer.is_open() {
+            if !peer.wire.incoming
+                && peer.wire.is_handshaking()
+                && let Some(known) = self.swarm.addresses.encryption(peer.wire.remote)
+            {
+                known.kept_silent(peer.attempt);
+            }
             return self.drop_peer(session, slot, Ended::Failed);
         }
         let silent_since = if sending {
@@ -393,6 +421,7 @@ impl Torrent {
             tracker_id: None,
             ip: None,
             compact: true,
+            encryption: session.config.encryption,
         })
     }
 

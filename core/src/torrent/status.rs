@@ -51,6 +51,8 @@ pub struct TorrentStatus {
     pub utp_peers: usize,
     /// Those of them that have everything.
     pub seeds: usize,
+    /// Those of them whose connection is encrypted, if only its handshake.
+    pub encrypted: usize,
     /// Peers that we know of, connected or not.
     pub known_peers: usize,
     /// Peers that let us download.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::error::{RetryIn, TrackerError, shown_text};
 use crate::bencode::{Document, Limits, Value};
+use crate::encryption::EncryptionPolicy;
 use crate::http::{Url, percent};
 use crate::metainfo::magnet::PeerAddress;
 use crate::piece::{InfoHash, PeerId};
@@ -60,6 +61,9 @@ pub struct AnnounceRequest {
     pub ip: Option<IpAddr>,
     /// Whether the compact form of the answer is preferred (BEP 23).
     pub compact: bool,
+    /// What it has of encryption (in no BEP; `supportcrypto` and `requirecrypto` over HTTP). With
+    /// [`EncryptionPolicy::Off`] nothing is said of it.
+    pub encryption: EncryptionPolicy,
 }
 
 /// Why a peer announces.
@@ -123,6 +127,13 @@ impl AnnounceRequest {
             push(&mut query, "numwant", numwant);
         }
         push(&mut query, "compact", u8::from(self.compact));
+        match self.encryption {
+            EncryptionPolicy::Off => {}
+            EncryptionPolicy::Allow | EncryptionPolicy::Prefer => {
+                push(&mut query, "supportcrypto", 1);
+            }
+            EncryptionPolicy::Require => push(&mut query, "requirecrypto", 1),
+        }
         if let Some(ip) = self.ip {
             push_binary(&mut query, "ip", ip.to_string().as_bytes());
         }
@@ -311,6 +322,7 @@ mod tests {
             tracker_id: None,
             ip: None,
             compact: true,
+            encryption: EncryptionPolicy::Off,
         }
     }
 
@@ -339,6 +351,15 @@ mod tests {
             ..request()
         };
         assert!(request.to_query().ends_with("&key=000000AB&compact=1&ip=%3A%3A1&trackerid=a%26b"));
+    }
+
+    #[test]
+    fn trackers_hear_what_we_have_of_encryption() {
+        let query = |encryption| AnnounceRequest { encryption, ..request() }.to_query();
+        assert!(!query(EncryptionPolicy::Off).contains("crypto"));
+        assert!(query(EncryptionPolicy::Allow).ends_with("&compact=1&supportcrypto=1"));
+        assert!(query(EncryptionPolicy::Prefer).ends_with("&compact=1&supportcrypto=1"));
+        assert!(query(EncryptionPolicy::Require).ends_with("&compact=1&requirecrypto=1"));
     }
 
     #[test]

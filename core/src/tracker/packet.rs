@@ -9,6 +9,7 @@ use bytes::BufMut;
 
 use super::announce::{AnnounceEvent, AnnounceRequest};
 use super::scrape::{MAX_SCRAPE, ScrapeEntry};
+use crate::encryption::EncryptionPolicy;
 use crate::piece::{InfoHash, PeerId};
 
 /// What every connect request begins with (BEP 15, "connect").
@@ -250,6 +251,7 @@ fn parse_announce(data: &mut &[u8]) -> Option<AnnounceRequest> {
         tracker_id: None,
         ip: (!ip.is_unspecified()).then_some(ip.into()),
         compact: true,
+        encryption: EncryptionPolicy::Off,
     })
 }
 
@@ -334,6 +336,7 @@ mod tests {
                         tracker_id: None,
                         ip: Some(Ipv4Addr::from(u32::arbitrary(g) | 1).into()),
                         compact: true,
+                        encryption: EncryptionPolicy::Off,
                     };
                     RequestPacket::Announce { connection, transaction, request: request.into() }
                 }
@@ -356,6 +359,7 @@ mod tests {
             tracker_id: None,
             ip: None,
             compact: true,
+            encryption: EncryptionPolicy::Off,
         };
         let mut out = Vec::new();
         RequestPacket::Announce { connection: 0xaa, transaction: 0xbb, request: request.into() }

@@ -1,11 +1,12 @@
 //! Byte streams and datagrams, beneath everything that speaks a protocol over them.
 //!
-//! - [`streams`]: the table of all streams with its limits; alone emits `Connect`, `Secure`,
-//!   `Send`, `Read` and `Close`.
+//! - [`streams`]: the table of all streams with its limits; with [`establish`] alone emits `Connect`,
+//!   `Secure`, `Send`, `Read` and `Close`.
 //! - [`stream`]: one stream: what carries it, how far it is set up, how it flows, what it is for.
+//! - [`establish`]: how a stream is set up: TLS, MSE.
 //! - [`dial`]: where connections are dialled from.
 //! - [`sockets`]: the sockets that are listened on, and the datagrams that wait for them.
-//! - [`mse`]: message stream encryption.
+//! - [`mse`]: message stream encryption; [`encrypting`] has what all encrypted streams share.
 //! - [`demux`]: which protocol a datagram belongs to.
 //! - [`utp`]: streams over UDP.
 //! - [`utp_streams`], [`over_utp`]: which of their connections carries which stream, and how it comes to.
@@ -15,6 +16,8 @@
 
 pub(crate) mod demux;
 pub(crate) mod dial;
+mod encrypting;
+mod establish;
 pub mod mse;
 mod over_utp;
 pub(crate) mod sockets;
@@ -25,6 +28,6 @@ mod utp_streams;
 
 pub(crate) use dial::Dial;
 pub(crate) use over_utp::{Happened, wants_to_open};
-pub(crate) use stream::{Carrier, ReadPause, Role};
-pub(crate) use streams::{AFTER_TIMEOUT, Delivery, StreamEvent, Streams, Transport};
+pub(crate) use stream::{Carrier, ReadPause, Role, Setup};
+pub(crate) use streams::{AFTER_TIMEOUT, Delivery, Fill, StreamEvent, Streams, Transport};
 pub(crate) use utp_streams::{Next, UtpStreams};

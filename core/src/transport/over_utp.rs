@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
-use super::stream::{Attempt, Attempts, Carrier, Stage};
+use super::stream::{Attempt, Attempts, Carrier};
 use super::streams::{Delivery, Streams, Transport};
 use super::utp::{End, Ending, Event};
 use super::utp_streams::{HEAD_START, Next, UtpConn, UtpStreams};
@@ -161,8 +161,8 @@ impl Transport<'_> {
         Some(Happened::Delivery(match event {
             Event::Incoming => None,
             Event::Opened => self.opened_by_utp(conn, utp),
-            Event::Received(data) => self.streams.received(conn, data),
-            Event::Sent(bytes) => self.streams.sent(conn, bytes),
+            Event::Received(data) => self.received(conn, data),
+            Event::Sent(bytes) => self.sent(conn, bytes),
             Event::Closed(end) => self.closed_by_utp(conn, end),
         }))
     }
@@ -172,7 +172,7 @@ impl Transport<'_> {
         if attempts.tcp {
             self.outbox.push(Action::Close { conn, how: Close::Abort });
         }
-        self.dialled(conn, Carrier::Utp(utp), Stage::Open)
+        self.dialled(conn, Carrier::Utp(utp))
     }
 
     fn closed_by_utp(&mut self, conn: ConnId, end: End) -> Option<Delivery> {

@@ -1,13 +1,16 @@
 //! One stream of bytes: what carries it, how far it is set up, how it flows, what it is for.
 //!
-//! A stream is a carrier, a stage and a cipher. Today all are in plain text; the host speaks
-//! TLS where a stream wants it, once it is connected. Other carriers and ciphers become variants here and stay unknown
-//! to the owner of the stream, who sees the same four events.
+//! A stream is a carrier, a stage and a cipher, all unknown to its owner, who sees the same events
+//! whatever they are. The host speaks TLS where a stream wants it, once it is connected; we speak uTP
+//! and MSE.
 
 use std::net::SocketAddr;
 
+use super::mse::{Ciphers, Handshake};
 use super::utp_streams::UtpConn;
+use crate::encryption::Encryption;
 use crate::id::{ClientId, FetchId, PeerSlot, TorrentId};
+use crate::piece::InfoHash;
 use crate::timer::TimerId;
 
 /// A stream, from `Connect` or `accept` to `Close` or `Closed`.
@@ -18,6 +21,11 @@ pub(super) struct Stream {
     pub(super) carrier: Carrier,
     pub(super) stage: Stage,
     pub(super) cipher: Cipher,
+    pub(super) encryption: Encryption,
+    /// The infohash that both sides have agreed on to encrypt.
+    pub(super) skey: Option<InfoHash>,
+    /// Whether a byte has come.
+    pub(super) is_heard: bool,
     pub(super) role: Role,
     /// Whether a `Send` is out that `gather` has not answered.
     pub(super) send_asked: bool,
@@ -57,26 +65,43 @@ pub(super) enum Attempt {
     Now(UtpConn),
 }
 
+/// What follows when the host has connected.
+#[derive(Debug)]
+pub(crate) enum Setup {
+    /// Nothing: the stream is open.
+    Plain,
+    /// TLS, with a certificate for this host.
+    Tls(Box<str>),
+    /// MSE, for the torrent of this infohash.
+    Mse(InfoHash),
+}
+
 /// How far a stream is set up.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(super) enum Stage {
-    /// It is tried in one or two ways. TLS follows if there is a host that the certificate must be for.
+    /// It is tried in one or two ways.
     Dialling {
         attempts: Attempts,
-        /// Its name.
-        secure: Option<Box<str>>,
+        /// What follows.
+        setup: Setup,
     },
     /// The host and the other side agree on TLS.
     Tls,
+    /// We and the other side agree on MSE, or find out whether it speaks that.
+    Mse(Box<Handshake>),
+    /// Its owner's bytes pass, behind these.
+    Answering(Vec<u8>),
     /// Its owner's bytes pass.
     Open,
 }
 
 /// How the bytes of a stream are encrypted by us.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(super) enum Cipher {
     /// Not at all.
     Plain,
+    /// By RC4, each way.
+    Rc4(Box<Ciphers>),
 }
 
 /// The owner of a stream.
@@ -126,6 +151,9 @@ impl Stream {
             carrier,
             stage,
             cipher: Cipher::Plain,
+            encryption: Encryption::None,
+            skey: None,
+            is_heard: false,
             role,
             send_asked: false,
             send_paused: false,
@@ -138,6 +166,15 @@ impl Stream {
     /// Whether it counts as half-open: a peer that we are connecting to.
     pub(super) fn is_half_open(&self) -> bool {
         self.role.is_peer() && matches!(self.stage, Stage::Dialling { .. })
+    }
+
+    /// Whether there may be something to send: of the owner, or of a handshake.
+    pub(super) fn may_send(&self) -> bool {
+        match &self.stage {
+            Stage::Open | Stage::Answering(_) => true,
+            Stage::Mse(handshake) => handshake.has_output() || handshake.is_offering(),
+            Stage::Dialling { .. } | Stage::Tls => false,
+        }
     }
 
     /// Adds a reason not to read; whether reading has to be switched off now.

@@ -1,5 +1,5 @@
-//! The table of byte streams: their limits, deadlines and pauses, and the only place that emits
-//! `Connect`, `Secure`, `Send`, `Read` and `Close`.
+//! The table of byte streams: their limits, deadlines and pauses. With [`establish`](super::establish),
+//! which sets them up, the only place that emits `Connect`, `Secure`, `Send`, `Read` and `Close`.
 //!
 //! What happens on a stream comes in from the host and goes out as a [`Delivery`]: one of four
 //! [`StreamEvent`]s (or an expired deadline) with the owner of the stream. Bytes to send are pulled:
@@ -13,17 +13,22 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::BytesMut;
 
 use super::dial::Dial;
-use super::stream::{Attempt, Attempts, Carrier, Cipher, ReadPause, Role, Stage, Stream};
+use super::encrypting::Encrypting;
+use super::stream::{Attempt, Attempts, Carrier, Cipher, ReadPause, Role, Setup, Stage, Stream};
 use super::utp_streams::UtpStreams;
 use crate::action::{Action, Close};
 use crate::config::ConnectionLimits;
 use crate::deadline::TimerKey;
+use crate::encryption::{Encryption, EncryptionPolicy};
 use crate::id::{ConnId, Slab};
 use crate::map::{HashKeys, Map};
 use crate::net_error::NetError;
 use crate::outbox::Outbox;
+use crate::piece::InfoHash;
+use crate::random::SecretRng;
+use crate::segments::Segments;
 use crate::time::{Duration, Instant};
-use crate::timer::TimerWheel;
+use crate::timer::{TimerId, TimerWheel};
 
 /// Shortest time between two looks at a stream's deadlines (chosen).
 pub(crate) const AFTER_TIMEOUT: Duration = Duration::from_millis(250);
@@ -31,7 +36,8 @@ pub(crate) const AFTER_TIMEOUT: Duration = Duration::from_millis(250);
 /// All byte streams of a session.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    table: Slab<ConnId, Stream>,
+    pub(super) table: Slab<ConnId, Stream>,
+    pub(super) encrypting: Encrypting,
     limits: ConnectionLimits,
     dial: Dial,
     /// Connections of uTP; `None`: it is not spoken.
@@ -39,7 +45,7 @@ pub(crate) struct Streams {
     /// Connections to peers, established or not.
     peers: usize,
     /// Outgoing connections to peers that are not established.
-    half_open: usize,
+    pub(super) half_open: usize,
     /// Incoming connections that have not named a torrent.
     incoming: usize,
     /// Connections to peers by their address.
@@ -68,9 +74,23 @@ pub(crate) enum StreamEvent {
         all: bool,
     },
     /// The stream has ended or could not be opened. The id is dead.
-    Closed(Option<NetError>),
+    Closed {
+        /// Why.
+        why: Option<NetError>,
+        /// Whether a byte had come, for the owner or not.
+        heard: bool,
+    },
     /// The deadline of the stream has come.
     TimedOut,
+}
+
+/// How the owner's bytes are to be gathered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fill {
+    /// They go as they are; [`Streams::filled`] follows.
+    Direct(Role),
+    /// They go through [`Streams::seal`].
+    Sealed(Role),
 }
 
 /// An event and the owner it is for.
@@ -82,14 +102,18 @@ pub(crate) struct Delivery {
 }
 
 impl Streams {
+    /// No streams. `timer` is for [`Transport::handle_agreements_due`].
     pub(crate) fn new(
         limits: ConnectionLimits,
         dial: Dial,
         utp: Option<Box<UtpStreams>>,
+        (policy, secrets): (EncryptionPolicy, SecretRng),
         hash_keys: HashKeys,
+        timer: TimerId,
     ) -> Self {
         Streams {
             table: Slab::new(),
+            encrypting: Encrypting::new(policy, secrets, hash_keys, timer),
             limits,
             dial,
             utp,
@@ -120,6 +144,28 @@ impl Streams {
         let count =
             if ip.is_loopback() { 0 } else { self.per_address.get(&ip).copied().unwrap_or(0) };
         count >= self.limits.per_address
+    }
+
+    // Encryption.
+
+    /// A torrent is known by this infohash (of v2: cut short) from now on.
+    pub(crate) fn add_infohash(&mut self, infohash: InfoHash) {
+        self.encrypting.add_skey(infohash);
+    }
+
+    /// It is not any more.
+    pub(crate) fn remove_infohash(&mut self, infohash: InfoHash) {
+        self.encrypting.remove_skey(infohash);
+    }
+
+    /// How a stream is encrypted.
+    pub(crate) fn encryption(&self, conn: ConnId) -> Encryption {
+        self.table.get(conn).map_or(Encryption::None, |stream| stream.encryption)
+    }
+
+    /// The infohash by which a stream is encrypted, if it is.
+    pub(crate) fn skey(&self, conn: ConnId) -> Option<InfoHash> {
+        self.table.get(conn)?.skey
     }
 
     // Queries.
@@ -164,11 +210,43 @@ impl Streams {
             .is_some_and(|stream| !std::mem::replace(&mut stream.send_paused, true))
     }
 
-    /// The host gathers: whose bytes are to be sent. [`Streams::filled`] follows.
-    pub(crate) fn fill(&mut self, conn: ConnId) -> Option<Role> {
+    /// The host gathers: what a handshake has to say is put into `out`. Whose bytes follow it, if
+    /// any do.
+    pub(crate) fn fill(&mut self, conn: ConnId, out: &mut Segments) -> Option<Fill> {
         let stream = self.table.get_mut(conn)?;
         stream.send_asked = false;
-        Some(stream.role)
+        let said = match &mut stream.stage {
+            Stage::Mse(handshake) => handshake.take_output(),
+            Stage::Answering(last) => std::mem::take(last),
+            _ => Vec::new(),
+        };
+        if !said.is_empty() {
+            stream.in_flight += said.len();
+            out.put(&said);
+        }
+        match &stream.stage {
+            Stage::Mse(handshake) if !handshake.is_offering() => return None,
+            Stage::Mse(_) => return Some(Fill::Sealed(stream.role)),
+            Stage::Answering(_) => stream.stage = Stage::Open,
+            _ => {}
+        }
+        Some(match stream.cipher {
+            Cipher::Plain => Fill::Direct(stream.role),
+            Cipher::Rc4(_) => Fill::Sealed(stream.role),
+        })
+    }
+
+    /// The owner has filled in these bytes, which leave encrypted.
+    pub(crate) fn seal(&mut self, conn: ConnId, clear: &mut Segments, out: &mut Segments) {
+        let Some(stream) = self.table.get_mut(conn) else { return };
+        let before = out.len();
+        match &mut stream.stage {
+            Stage::Mse(handshake) => {
+                out.put(&self.encrypting.offer(handshake, &clear.take_all()));
+            }
+            _ => out.push(self.encrypting.encrypt(&mut stream.cipher, clear)),
+        }
+        stream.in_flight += out.len() - before;
     }
 
     /// The owner has filled in this many bytes.
@@ -178,44 +256,15 @@ impl Streams {
         }
     }
 
-    // What the host reports.
-
-    /// TLS is agreed on: the stream is open.
-    pub(crate) fn handle_secured(&mut self, conn: ConnId) -> Option<Delivery> {
-        let stream = self.table.get_mut(conn).filter(|stream| stream.stage == Stage::Tls)?;
-        stream.stage = Stage::Open;
-        Some(Delivery { conn, role: stream.role, event: StreamEvent::Opened })
-    }
-
-    /// Bytes came in by TCP.
-    pub(crate) fn handle_received(&mut self, conn: ConnId, data: BytesMut) -> Option<Delivery> {
-        self.is_by_tcp(conn).then(|| self.received(conn, data)).flatten()
-    }
-
     /// Whether the host knows of a stream.
     fn is_by_tcp(&self, conn: ConnId) -> bool {
         self.table.get(conn).is_some_and(|stream| stream.carrier == Carrier::Tcp)
     }
 
-    /// Bytes came in.
-    pub(super) fn received(&mut self, conn: ConnId, data: BytesMut) -> Option<Delivery> {
+    /// What its owner is told of a stream that is about to be closed for it.
+    pub(super) fn closed_by_us(&self, conn: ConnId) -> Option<Delivery> {
         let stream = self.table.get(conn)?;
-        match stream.cipher {
-            Cipher::Plain => {}
-        }
-        Some(Delivery { conn, role: stream.role, event: StreamEvent::Received(data) })
-    }
-
-    /// The TCP socket took bytes.
-    pub(crate) fn handle_sent(&mut self, conn: ConnId, bytes: usize) -> Option<Delivery> {
-        self.is_by_tcp(conn).then(|| self.sent(conn, bytes)).flatten()
-    }
-
-    /// Bytes are on their way.
-    pub(super) fn sent(&mut self, conn: ConnId, bytes: usize) -> Option<Delivery> {
-        let stream = self.table.get_mut(conn)?;
-        stream.in_flight = stream.in_flight.saturating_sub(bytes);
-        let event = StreamEvent::Sent { all: stream.in_flight == 0 };
+        let event = StreamEvent::Closed { why: None, heard: stream.is_heard };
         Some(Delivery { conn, role: stream.role, event })
     }
 
@@ -229,13 +278,13 @@ impl Streams {
 impl Transport<'_> {
     // Opening and closing.
 
-    /// Opens a stream, over TLS if a host is given that the certificate must be for.
-    pub(crate) fn connect(&mut self, to: SocketAddr, tls: Option<Box<str>>, role: Role) -> ConnId {
+    /// Opens a stream.
+    pub(crate) fn connect(&mut self, to: SocketAddr, setup: Setup, role: Role) -> ConnId {
         let tcp = !role.is_peer() || self.streams.dial.peers_by_tcp();
         let is_raced = role.is_peer() && self.streams.utp.is_some();
         let utp = if is_raced { Attempt::Later } else { Attempt::None };
         let attempts = Attempts { tcp, utp };
-        let stage = Stage::Dialling { attempts, secure: tls };
+        let stage = Stage::Dialling { attempts, setup };
         let conn = self.insert(to, role, Carrier::Tcp, stage);
         if tcp {
             let from = self.streams.dial.local(to);
@@ -247,33 +296,15 @@ impl Transport<'_> {
         conn
     }
 
-    /// The host has connected: the stream is open, or TLS begins.
+    /// The host has connected.
     pub(crate) fn handle_connected(&mut self, conn: ConnId) -> Option<Delivery> {
-        let stream = self.streams.table.get_mut(conn)?;
-        let Stage::Dialling { attempts, secure } = &mut stream.stage else { return None };
+        let (_, attempts) = self.attempts(conn)?;
         if !attempts.tcp {
             return None;
         }
         let utp = std::mem::replace(&mut attempts.utp, Attempt::None);
-        let secure = secure.take();
         self.give_up(utp);
-        match secure {
-            Some(host) => {
-                self.dialled(conn, Carrier::Tcp, Stage::Tls);
-                self.outbox.push(Action::Secure { conn, host });
-                None
-            }
-            None => self.dialled(conn, Carrier::Tcp, Stage::Open),
-        }
-    }
-
-    /// A stream is not dialled any more: one attempt has been successful.
-    pub(super) fn dialled(&mut self, conn: ConnId, by: Carrier, stage: Stage) -> Option<Delivery> {
-        let stream = self.streams.table.get_mut(conn)?;
-        self.streams.half_open -= usize::from(stream.is_half_open());
-        stream.carrier = by;
-        stream.stage = stage;
-        Some(Delivery { conn, role: stream.role, event: StreamEvent::Opened })
+        self.dialled(conn, Carrier::Tcp)
     }
 
     /// The attempts to open a stream, while it is dialled.
@@ -281,13 +312,14 @@ impl Transport<'_> {
         let stream = self.streams.table.get_mut(conn)?;
         match &mut stream.stage {
             Stage::Dialling { attempts, .. } => Some((stream.remote, attempts)),
-            Stage::Tls | Stage::Open => None,
+            _ => None,
         }
     }
 
     /// Takes a connection in that a peer or client has opened.
     pub(crate) fn accept(&mut self, from: SocketAddr, by: Carrier, role: Role) -> ConnId {
-        let conn = self.insert(from, role, by, Stage::Open);
+        let stage = self.streams.encrypting.incoming(role);
+        let conn = self.insert(from, role, by, stage);
         if let (Carrier::Utp(utp), Some(streams)) = (by, &mut self.streams.utp) {
             streams.adopt(utp, conn);
         }
@@ -335,6 +367,43 @@ impl Transport<'_> {
         }
     }
 
+    // What the host reports.
+
+    /// Bytes came in by TCP.
+    pub(crate) fn handle_received(&mut self, conn: ConnId, data: BytesMut) -> Option<Delivery> {
+        self.streams.is_by_tcp(conn).then(|| self.received(conn, data)).flatten()
+    }
+
+    /// Bytes came in.
+    pub(super) fn received(&mut self, conn: ConnId, mut data: BytesMut) -> Option<Delivery> {
+        let stream = self.streams.table.get_mut(conn)?;
+        stream.is_heard = true;
+        if let Stage::Mse(_) = stream.stage {
+            return self.handle_handshake(conn, data);
+        }
+        match &mut stream.cipher {
+            Cipher::Plain => {}
+            Cipher::Rc4(ciphers) => ciphers.read.apply(&mut data),
+        }
+        Some(Delivery { conn, role: stream.role, event: StreamEvent::Received(data) })
+    }
+
+    /// The TCP socket took bytes.
+    pub(crate) fn handle_sent(&mut self, conn: ConnId, bytes: usize) -> Option<Delivery> {
+        self.streams.is_by_tcp(conn).then(|| self.sent(conn, bytes)).flatten()
+    }
+
+    /// Bytes are on their way.
+    pub(super) fn sent(&mut self, conn: ConnId, bytes: usize) -> Option<Delivery> {
+        let stream = self.streams.table.get_mut(conn)?;
+        stream.in_flight = stream.in_flight.saturating_sub(bytes);
+        let (role, all) = (stream.role, stream.in_flight == 0);
+        if let Stage::Mse(_) = stream.stage {
+            self.ask_send(conn);
+        }
+        Some(Delivery { conn, role, event: StreamEvent::Sent { all } })
+    }
+
     /// The host reports the end of a stream, or that it could not connect.
     pub(crate) fn handle_closed(
         &mut self,
@@ -355,8 +424,8 @@ impl Transport<'_> {
 
     /// A stream has ended, or could not be opened.
     pub(super) fn ended(&mut self, conn: ConnId, why: Option<NetError>) -> Option<Delivery> {
-        let role = self.remove(conn)?.role;
-        Some(Delivery { conn, role, event: StreamEvent::Closed(why) })
+        let Stream { role, is_heard: heard, .. } = self.remove(conn)?;
+        Some(Delivery { conn, role, event: StreamEvent::Closed { why, heard } })
     }
 
     fn remove(&mut self, conn: ConnId) -> Option<Stream> {
@@ -383,7 +452,7 @@ impl Transport<'_> {
     /// Asks the host to gather and send, unless it was asked already or is still sending.
     pub(crate) fn ask_send(&mut self, conn: ConnId) {
         if let Some(stream) = self.streams.table.get_mut(conn)
-            && stream.stage == Stage::Open
+            && stream.may_send()
             && !stream.send_asked
             && stream.in_flight == 0
         {

@@ -1,5 +1,5 @@
 //! The handshake of the extension protocol: which extensions there are, and what a client says
-//! about itself (BEP 10; `upload_only` from BEP 21, `metadata_size` from BEP 9).
+//! about itself (BEP 10; `upload_only` from BEP 21, `metadata_size` from BEP 9, and `e`).
 //!
 //! Reading is tolerant and bounded: unknown keys and values of the wrong type count as absent, and
 //! only what is no dictionary at all is a violation. Text is cut and made fit to be shown (defence
@@ -129,6 +129,8 @@ pub struct ExtensionHandshake {
     pub max_requests: Option<u32>,
     /// `upload_only`: whether the sender downloads nothing more, complete or not (BEP 21).
     pub upload_only: Option<bool>,
+    /// `e`: whether the sender prefers encrypted connections (in no BEP; as Transmission has it).
+    pub prefers_encryption: Option<bool>,
     /// `metadata_size`: length of the info dictionary in bytes, as the sender claims (BEP 9).
     pub metadata_size: Option<u32>,
 }
@@ -163,6 +165,7 @@ impl ExtensionHandshake {
                 ("p", self.port.map(i64::from)),
                 ("reqq", self.max_requests.map(i64::from)),
                 ("upload_only", self.upload_only.map(i64::from)),
+                ("e", self.prefers_encryption.map(i64::from)),
                 ("metadata_size", self.metadata_size.map(i64::from)),
             ];
             for (key, number) in numbers {
@@ -199,6 +202,7 @@ impl ExtensionHandshake {
             b"ipv6" => self.ipv6 = fixed(value).map(|octets: [u8; 16]| octets.into()),
             b"reqq" => self.max_requests = positive(),
             b"upload_only" => self.upload_only = value.as_int().map(|n| n != 0),
+            b"e" => self.prefers_encryption = value.as_int().map(|n| n != 0),
             b"metadata_size" => self.metadata_size = positive(),
             _ => {}
         }
@@ -275,10 +279,11 @@ mod tests {
             ipv6: Some("2001:db8::1".parse().unwrap()),
             max_requests: Some(512),
             upload_only: Some(true),
+            prefers_encryption: Some(true),
             metadata_size: Some(31_235),
         };
         let bytes = handshake.encode();
-        assert!(bytes.starts_with(b"d4:ipv44:\xc0\x00\x02\x08"));
+        assert!(bytes.starts_with(b"d1:ei1e4:ipv44:\xc0\x00\x02\x08"));
         assert_eq!(ExtensionHandshake::decode(&bytes), Ok(handshake));
         let nothing = ExtensionHandshake::default();
         assert_eq!(nothing.encode(), &b"d1:mdee"[..]);
@@ -358,7 +363,7 @@ mod tests {
         }
 
         fn arbitrary_values_do_no_harm(values: Vec<(u8, Option<i64>, Vec<u8>)>) -> bool {
-            let keys = ["p", "v", "yourip", "ipv4", "ipv6", "reqq", "upload_only", "metadata_size"];
+            let keys = ["p", "v", "yourip", "ipv4", "ipv6", "reqq", "upload_only", "metadata_size", "e"];
             let payload = encode_dict(|dict| {
                 for (key, number, bytes) in values {
                     let key = keys[usize::from(key) % keys.len()];

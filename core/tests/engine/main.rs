@@ -4,6 +4,7 @@ mod announces;
 mod choking;
 mod connecting;
 mod dht;
+mod encryption;
 mod families;
 mod foreign;
 mod hash_requests;

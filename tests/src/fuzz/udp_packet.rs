@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bitswarm_core::Instant;
+use bitswarm_core::encryption::EncryptionPolicy;
 use bitswarm_core::http::Url;
 use bitswarm_core::piece::{InfoHash, PeerId};
 use bitswarm_core::random::SecretRng;
@@ -148,5 +149,6 @@ pub(super) fn announce() -> AnnounceRequest {
         tracker_id: None,
         ip: None,
         compact: true,
+        encryption: EncryptionPolicy::Off,
     }
 }

@@ -110,6 +110,7 @@ impl Announcing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encryption::EncryptionPolicy;
     use crate::family::Families;
     use crate::piece::PeerId;
     use crate::time::Duration;
@@ -139,6 +140,7 @@ mod tests {
             tracker_id: None,
             ip: None,
             compact: true,
+            encryption: EncryptionPolicy::Off,
         });
         let tracker = job.expect("it is due").announce.tracker;
         announcing.trackers.sent(tracker);

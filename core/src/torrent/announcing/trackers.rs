@@ -203,6 +203,7 @@ pub(crate) fn names_to_look_up(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encryption::EncryptionPolicy;
     use crate::piece::PeerId;
     use crate::tracker::TrackerError;
 
@@ -234,6 +235,7 @@ mod tests {
             tracker_id: None,
             ip: None,
             compact: true,
+            encryption: EncryptionPolicy::Off,
         }
     }
 

@@ -8,6 +8,7 @@
 
 use std::cmp::Reverse;
 
+use crate::peer::DialEncryption;
 use crate::peer_source::PeerSource;
 use crate::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ pub(in crate::torrent) enum Ended {
     Wasteful,
     /// We ended it for reasons of our own, and may want it again at any time.
     LetGo,
+    /// It hung up before it had said a byte, and is tried the other way: with encryption, or without.
+    Redialled,
     /// There was no way to it from here: perhaps our network is down.
     Unreachable,
     /// It was not tried: its address has as many connections as it may.
@@ -72,6 +75,7 @@ pub(super) struct KnownPeer {
     pub(super) is_seed: bool,
     /// Whether it is to be dialled with the infohash of v2.
     pub(super) of_v2: bool,
+    pub(super) encryption: DialEncryption,
     /// Whether it once wasted too much: others come first.
     pub(super) is_wasteful: bool,
     /// Whether there was ever a connection with it.
@@ -113,6 +117,7 @@ impl KnownPeer {
             failures: 0,
             is_seed: false,
             of_v2: false,
+            encryption: DialEncryption::default(),
             is_wasteful: false,
             has_worked: false,
             held_back: None,
@@ -139,12 +144,12 @@ impl KnownPeer {
         self.is_wasteful |= how == Ended::Wasteful;
         self.failures = match how {
             Ended::Normal | Ended::Useless => 0,
-            Ended::LetGo | Ended::Busy => self.failures,
+            Ended::LetGo | Ended::Busy | Ended::Redialled => self.failures,
             Ended::Failed | Ended::Wasteful | Ended::Unreachable => self.failures.saturating_add(1),
             Ended::Misbehaved => self.failures.saturating_add(MISBEHAVED_FAILURES),
         };
         let wait = match how {
-            Ended::LetGo => Duration::ZERO,
+            Ended::LetGo | Ended::Redialled => Duration::ZERO,
             Ended::Busy => BUSY_WAIT,
             Ended::Useless => USELESS_WAIT,
             Ended::Normal if self.source != PeerSource::User => RECONNECT_WAIT,

@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use crate::peer::DialEncryption;
 use crate::peer_source::PeerSource;
 use crate::random::PolicyRng;
 use crate::reach::is_dialable;
@@ -249,6 +250,14 @@ impl PeerList {
         if let Some(peer) = self.peers.get_mut(&canonical(addr)) {
             peer.of_v2 = of_v2;
         }
+    }
+
+    /// What is known of an address about encryption.
+    pub(in crate::torrent) fn encryption(
+        &mut self,
+        addr: SocketAddr,
+    ) -> Option<&mut DialEncryption> {
+        self.peers.get_mut(&canonical(addr)).map(|peer| &mut peer.encryption)
     }
 
     /// Whether the address is to be dialled with the infohash of v2.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::encryption::Encryption;
 use crate::extension::pex::{PexFlags, PexMessage, PexSwarm};
 use crate::id::{ConnId, Slab};
 use crate::peer::{Peer, PeerSlot};
@@ -95,6 +96,11 @@ pub(super) fn handle(
         if flags.is_seed() && addresses.source(addr) == Some(PeerSource::Pex) {
             addresses.set_seed(addr, true);
         }
+        if flags.prefers_encryption()
+            && let Some(known) = addresses.encryption(addr)
+        {
+            known.is_said_to_prefer();
+        }
         added == Added::New
     });
     Ok(true)
@@ -109,5 +115,9 @@ fn dialable(peers: &Slab<PeerSlot, Peer>) -> BTreeMap<SocketAddr, PexFlags> {
 fn flags(peer: &Peer) -> PexFlags {
     let seed = if peer.is_seed() { PexFlags::SEED } else { 0 };
     let reachable = if peer.wire.incoming { 0 } else { PexFlags::REACHABLE };
-    PexFlags(seed | reachable)
+    // Who dials with it or says so prefers it.
+    let dials_with_it = peer.wire.incoming && peer.encryption != Encryption::None;
+    let prefers = dials_with_it || peer.prefers_encryption;
+    let encryption = if prefers { PexFlags::ENCRYPTION } else { 0 };
+    PexFlags(seed | reachable | encryption)
 }

@@ -1,6 +1,7 @@
 //! Exchanges with the fetches they start, on ladders of steps and what came of them.
 
 use super::*;
+use crate::encryption::EncryptionPolicy;
 use crate::event::NetError;
 use crate::family::Family;
 use crate::http::HttpError;
@@ -43,6 +44,7 @@ fn request(event: Option<AnnounceEvent>) -> Question {
         tracker_id: None,
         ip: None,
         compact: true,
+        encryption: EncryptionPolicy::Off,
     }
     .into()
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
+use crate::encryption::EncryptionPolicy;
 use crate::http::percent;
 use crate::piece::{InfoHash, PeerId};
 use crate::tracker::announce::{AnnounceEvent, AnnounceRequest};
@@ -29,6 +30,7 @@ pub(super) fn announce(query: &str) -> Result<AnnounceRequest, Complaint> {
         tracker_id: None,
         ip: None,
         compact: true,
+        encryption: EncryptionPolicy::Off,
     };
     for (name, value) in pairs(query) {
         match name {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use quickcheck::quickcheck;
 
 use super::*;
+use crate::encryption::EncryptionPolicy;
 use crate::family::Families;
 use crate::http::fetch::{self, Fetch, Output};
 use crate::piece::{InfoHash, PeerId};
@@ -39,6 +40,7 @@ fn request(peer: u8, left: u64, event: Option<AnnounceEvent>) -> AnnounceRequest
         tracker_id: None,
         ip: None,
         compact: true,
+        encryption: EncryptionPolicy::Off,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The UDP client, on ladders of packets.
 
 use super::*;
+use crate::encryption::EncryptionPolicy;
 use crate::piece::{InfoHash, PeerId};
 use crate::tracker::announce::AnnounceRequest;
 use quickcheck::quickcheck;
@@ -30,6 +31,7 @@ fn announce() -> Question {
         tracker_id: None,
         ip: None,
         compact: true,
+        encryption: EncryptionPolicy::Off,
     }
     .into()
 }

@@ -20,6 +20,10 @@ fn peer() -> Role {
 
 impl World {
     fn new() -> Self {
+        Self::with(EncryptionPolicy::Off)
+    }
+
+    fn with(policy: EncryptionPolicy) -> Self {
         let limits = ConnectionLimits {
             session: 4,
             torrent: 4,
@@ -27,10 +31,14 @@ impl World {
             per_address: 2,
             handshaking: 2,
         };
-        let hash_keys = HashKeys::draw(&mut SecretRng::from_seed([7; 32]));
+        let mut secrets = SecretRng::from_seed([7; 32]);
+        let hash_keys = HashKeys::draw(&mut secrets);
+        let (dial, policy) = (Dial::new(&Config::default()), (policy, secrets));
+        let mut timers = TimerWheel::new();
+        let timer = timers.register(TimerKey::KeyAgreements);
         World {
-            streams: Streams::new(limits, Dial::new(&Config::default()), None, hash_keys),
-            timers: TimerWheel::new(),
+            streams: Streams::new(limits, dial, None, policy, hash_keys, timer),
+            timers,
             outbox: Outbox::default(),
             now: Instant::from_secs(1),
         }
@@ -42,11 +50,15 @@ impl World {
     }
 
     fn connect(&mut self, to: &str) -> ConnId {
-        self.transport().connect(to.parse().unwrap(), None, peer())
+        self.transport().connect(to.parse().unwrap(), Setup::Plain, peer())
     }
 
     fn accept(&mut self, from: &str) -> ConnId {
         self.transport().accept(from.parse().unwrap(), Carrier::Tcp, Role::Incoming)
+    }
+
+    fn fill(&mut self, conn: ConnId) -> Option<Fill> {
+        self.streams.fill(conn, &mut Segments::new())
     }
 
     fn close(&mut self, conn: ConnId) {
@@ -85,7 +97,10 @@ fn half_open_connections_are_bounded_until_they_open_or_end() {
     assert!(!world.streams.may_connect());
     let why = Some(NetError::Refused);
     let closed = world.transport().handle_closed(second, why);
-    assert!(matches!(closed, Some(Delivery { event: StreamEvent::Closed(Some(_)), .. })));
+    assert!(matches!(
+        closed,
+        Some(Delivery { event: StreamEvent::Closed { why: Some(_), .. }, .. })
+    ));
     assert!(world.streams.may_connect());
     assert_eq!(world.actions(), ["connect 1.1.1.1:1", "connect 1.1.1.2:1", "connect 1.1.1.3:1"]);
 }
@@ -128,7 +143,7 @@ fn what_is_no_peer_counts_against_no_limit() {
     for port in 1..=9 {
         let to = SocketAddr::new(ip("1.1.1.1"), port);
         let role = Role::TrackerClient(Id::new(0, 0));
-        let conn = world.transport().connect(to, None, role);
+        let conn = world.transport().connect(to, Setup::Plain, role);
         assert!(world.transport().handle_connected(conn).is_some());
         world.transport().accept(to, Carrier::Tcp, role);
     }
@@ -140,13 +155,13 @@ fn a_stream_over_tls_is_open_when_both_sides_agree() {
     let mut world = World::new();
     let role = Role::TrackerClient(Id::new(0, 0));
     let to = SocketAddr::new(ip("1.1.1.1"), 1);
-    let conn = world.transport().connect(to, Some("t.example".into()), role);
-    assert!(world.streams.handle_secured(conn).is_none(), "it was not asked for");
+    let conn = world.transport().connect(to, Setup::Tls("t.example".into()), role);
+    assert!(world.transport().handle_secured(conn).is_none(), "it was not asked for");
     assert!(world.transport().handle_connected(conn).is_none(), "there is more to come");
     assert_eq!(world.actions(), ["connect 1.1.1.1:1", "secure t.example"]);
-    let opened = world.streams.handle_secured(conn);
+    let opened = world.transport().handle_secured(conn);
     assert!(matches!(opened, Some(Delivery { event: StreamEvent::Opened, .. })));
-    assert!(world.streams.handle_secured(conn).is_none(), "once");
+    assert!(world.transport().handle_secured(conn).is_none(), "once");
 }
 
 #[test]
@@ -159,11 +174,11 @@ fn one_send_is_out_until_all_that_was_gathered_is_sent() {
     world.transport().ask_send(conn);
     world.transport().ask_send(conn);
     assert_eq!(world.actions(), ["send"]);
-    assert_eq!(world.streams.fill(conn), Some(peer()));
+    assert_eq!(world.fill(conn), Some(Fill::Direct(peer())));
     world.streams.filled(conn, 10);
     assert!(world.streams.is_sending(conn));
     world.transport().ask_send(conn);
-    let sent = |world: &mut World, bytes| match world.streams.handle_sent(conn, bytes) {
+    let sent = |world: &mut World, bytes| match world.transport().handle_sent(conn, bytes) {
         Some(Delivery { event: StreamEvent::Sent { all }, .. }) => all,
         other => panic!("{other:?}"),
     };
@@ -242,10 +257,10 @@ fn nothing_comes_of_a_stream_that_is_gone() {
     transport.assign(conn, peer());
     assert!(transport.handle_closed(conn, None).is_none());
     assert!(world.transport().handle_connected(conn).is_none());
-    assert!(world.streams.handle_received(conn, BytesMut::from(&b"x"[..])).is_none());
-    assert!(world.streams.handle_sent(conn, 1).is_none());
+    assert!(world.transport().handle_received(conn, BytesMut::from(&b"x"[..])).is_none());
+    assert!(world.transport().handle_sent(conn, 1).is_none());
     assert!(world.streams.handle_timeout(conn).is_none());
-    assert_eq!(world.streams.fill(conn), None);
+    assert_eq!(world.fill(conn), None);
     assert!(world.streams.is_reading(conn) && !world.streams.is_sending(conn));
     assert_eq!(world.actions(), [""; 0]);
     assert_eq!(world.timers.next(), None);

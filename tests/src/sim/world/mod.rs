@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use bitswarm_core::Commands;
 use bitswarm_core::config::Config;
+use bitswarm_core::encryption::EncryptionPolicy;
 use bitswarm_core::id::TorrentId;
 use bitswarm_core::notice::{Notice, TorrentNotice};
 use bitswarm_core::record::Recorder;
@@ -167,6 +168,7 @@ impl World {
         let id = self.add_host(link);
         let mut config = Config {
             listen: vec![SocketAddr::from(([0, 0, 0, 0], PEER_PORT))],
+            encryption: EncryptionPolicy::Off,
             ..Config::default()
         };
         edit(&mut config);

@@ -1,6 +1,7 @@
 //! Swarms, by example and against a naive model.
 
 use super::*;
+use crate::encryption::EncryptionPolicy;
 use crate::piece::PeerId;
 use crate::random::SecretRng;
 use crate::time::Duration;
@@ -28,6 +29,7 @@ fn request(port: u16, left: u64, event: Option<AnnounceEvent>) -> AnnounceReques
         tracker_id: None,
         ip: None,
         compact: true,
+        encryption: EncryptionPolicy::Off,
     }
 }
 

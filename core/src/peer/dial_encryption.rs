@@ -1,0 +1,126 @@
+//! Whether an address is dialled with encryption: as the policy has it, until it is known what the
+//! peer takes.
+//!
+//! A peer that hangs up before it has said a byte may want it the other way, which is tried once, at
+//! once. It may as well be full, or know the torrent by no name: then the address has failed, as ever.
+
+use crate::encryption::EncryptionPolicy;
+
+/// What is known of an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct DialEncryption {
+    /// Whether it is to be dialled with encryption, where the policy has nothing against it.
+    next: Option<bool>,
+    /// Whether that is tried because the other way has just failed.
+    is_redial: bool,
+}
+
+/// One attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Attempt {
+    /// Whether it is encrypted.
+    pub(crate) encrypted: bool,
+    /// Whether the attempt before was the other way, a moment ago.
+    pub(crate) is_redial: bool,
+}
+
+impl DialEncryption {
+    /// How the address is dialled now.
+    pub(crate) fn attempt(&mut self, policy: EncryptionPolicy) -> Attempt {
+        let encrypted = match policy {
+            EncryptionPolicy::Off => false,
+            EncryptionPolicy::Require => true,
+            _ => self.next.unwrap_or(policy.is_preferred()),
+        };
+        Attempt { encrypted, is_redial: std::mem::take(&mut self.is_redial) }
+    }
+
+    /// Whether the next attempt belongs to one that was made.
+    pub(crate) fn is_redial(self) -> bool {
+        self.is_redial
+    }
+
+    /// The peer has shaken hands.
+    pub(crate) fn worked(&mut self, attempt: Attempt) {
+        self.next = Some(attempt.encrypted);
+    }
+
+    /// It hung up before it had said a byte. Whether it is to be dialled again at once.
+    pub(crate) fn hung_up(&mut self, policy: EncryptionPolicy, attempt: Attempt) -> bool {
+        if !policy.is_on() || !policy.allows_none() {
+            return false;
+        }
+        // What failed both ways begins as the policy has it.
+        self.next = (!attempt.is_redial).then_some(!attempt.encrypted);
+        self.is_redial = !attempt.is_redial;
+        self.is_redial
+    }
+
+    /// It said nothing in time: the other way may do, when its time has come.
+    pub(crate) fn kept_silent(&mut self, attempt: Attempt) {
+        self.next = Some(!attempt.encrypted);
+    }
+
+    /// Others say that it prefers encryption (BEP 11).
+    pub(crate) fn is_said_to_prefer(&mut self) {
+        self.next.get_or_insert(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: [EncryptionPolicy; 2] = [EncryptionPolicy::Allow, EncryptionPolicy::Prefer];
+
+    #[test]
+    fn a_refusal_is_redialled_once_the_other_way_and_what_works_is_kept() {
+        for policy in BOTH {
+            let mut known = DialEncryption::default();
+            let first = known.attempt(policy);
+            assert_eq!(first.encrypted, policy == EncryptionPolicy::Prefer);
+            assert!(!first.is_redial && known.hung_up(policy, first) && known.is_redial());
+            let second = known.attempt(policy);
+            assert_eq!((second.encrypted, second.is_redial), (!first.encrypted, true));
+            let mut refused = known;
+            assert!(!refused.hung_up(policy, second), "once");
+            assert_eq!(refused.attempt(policy), first, "and then from the beginning");
+            known.worked(second);
+            let third = known.attempt(policy);
+            assert_eq!((third.encrypted, third.is_redial), (second.encrypted, false));
+        }
+    }
+
+    #[test]
+    fn without_a_choice_there_is_no_other_way() {
+        for policy in [EncryptionPolicy::Off, EncryptionPolicy::Require] {
+            let mut known = DialEncryption::default();
+            known.is_said_to_prefer();
+            let attempt = known.attempt(policy);
+            assert_eq!(attempt.encrypted, policy == EncryptionPolicy::Require);
+            assert!(!known.hung_up(policy, attempt));
+            known.kept_silent(attempt);
+            assert_eq!(known.attempt(policy), attempt);
+        }
+    }
+
+    #[test]
+    fn who_keeps_silent_is_dialled_the_other_way_next_time() {
+        let mut known = DialEncryption::default();
+        let first = known.attempt(EncryptionPolicy::Prefer);
+        known.kept_silent(first);
+        let next = known.attempt(EncryptionPolicy::Prefer);
+        assert_eq!(next, Attempt { encrypted: false, is_redial: false });
+    }
+
+    #[test]
+    fn what_others_say_counts_while_nothing_is_known() {
+        let mut known = DialEncryption::default();
+        known.is_said_to_prefer();
+        let attempt = known.attempt(EncryptionPolicy::Allow);
+        assert!(attempt.encrypted);
+        assert!(known.hung_up(EncryptionPolicy::Allow, attempt));
+        known.is_said_to_prefer();
+        assert!(!known.attempt(EncryptionPolicy::Allow).encrypted, "it does not take it");
+    }
+}
