@@ -55,7 +55,7 @@ impl Engine {
         match ask {
             Ask::Settle => self.settle_torrent(id),
             Ask::EndAnnounces => self.trackers.abandon(&mut self.session, &mut self.fetches, id),
-            Ask::CopyFiles => self.route(id, Torrent::reuse_waited_for),
+            Ask::CopyFiles => self.route(id, Torrent::copy_files),
             Ask::LookForFiles => {
                 self.session.files.similar.looked(id);
                 self.route(id, Torrent::files_found);

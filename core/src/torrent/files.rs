@@ -14,7 +14,7 @@ use crate::session::op::{OpOwner, TorrentOp};
 use crate::torrent::Torrent;
 use crate::torrent::disk::{DiskResult, Record, Step};
 use crate::torrent::download::Source;
-use crate::torrent::lifecycle::{Farewell, Phase, Removal};
+use crate::torrent::lifecycle::{Farewell, Phase};
 use crate::torrent::similar::{Reuse, SharedFiles};
 
 impl Torrent {
@@ -319,7 +319,17 @@ impl Torrent {
                 self.files.claims.give_up_preparing();
                 self.perform_step(session, Step::Save);
             }
-            Farewell::Close(remove) => self.close_files(session, remove),
+            Farewell::Close(remove) => {
+                let (is_removed, is_whole) = (remove.is_some(), self.has_everything());
+                if is_removed && !self.identity.is_duplicate() {
+                    let infohashes = self.identity.infohashes().short();
+                    let steps = self.files.forget(infohashes, remove, is_whole);
+                    self.perform(session, steps);
+                }
+                let (content, have) = (self.content.as_deref(), self.download.have());
+                let step = self.files.close(self.store, content, have, remove);
+                self.perform_step(session, step);
+            }
             Farewell::Ended { is_removed } => {
                 self.withdraw_claims(session);
                 session.budgets.assembly.free(self.download.held_bytes());
@@ -332,32 +342,6 @@ impl Torrent {
                 }
             }
         }
-    }
-
-    /// Closes the files; of a removed torrent, forgets what was kept of it and deletes what it says.
-    fn close_files(&mut self, session: &mut Session, remove: Option<Removal>) {
-        if let Some(removal) = remove
-            && !self.identity.is_duplicate()
-        {
-            // Files that stay and are not whole may be known as ours by resume data alone: without it
-            // the same torrent, added again, would take them for another program's.
-            let leaves_ours = removal == Removal::KeepFiles
-                && !self.files.claims.ours().is_empty()
-                && !self.has_everything();
-            for infohash in self.infohashes() {
-                let resume = Some(StateName::Resume(infohash)).filter(|_| !leaves_ours);
-                for name in [StateName::Metadata(infohash)].into_iter().chain(resume) {
-                    self.disk(session, TorrentOp::Forget, DiskRequest::Forget { name });
-                }
-            }
-        }
-        let delete = (remove == Some(Removal::DeleteFiles)).then(|| {
-            let (claims, have) = (&self.files.claims, self.download.have());
-            let content = self.content.as_ref();
-            content.map_or_else(Vec::new, |content| claims.files_to_delete(content, have))
-        });
-        let request = DiskRequest::Close { store: self.store, delete };
-        self.disk(session, TorrentOp::Close, request);
     }
 
     // Files that other torrents have.
@@ -381,8 +365,12 @@ impl Torrent {
         let claims = &self.files.claims;
         let reuse =
             self.shared_files().reuse(&session.files.similar, |file| claims.is_missing(file));
+        if reuse == Reuse::Nothing {
+            return false;
+        }
+        self.life.enter(Phase::Reusing);
         match reuse {
-            Reuse::Nothing => return false,
+            Reuse::Nothing => {}
             Reuse::Copy => self.copy_files(session),
             Reuse::Wait(store) => {
                 // Who waits is not waited for.
@@ -391,22 +379,14 @@ impl Torrent {
                 session.files.similar.wait(store, self.id);
             }
         }
-        self.life.enter(Phase::Reusing);
         true
     }
 
-    /// Copies what is found elsewhere.
-    fn copy_files(&mut self, session: &mut Session) {
-        if self.content.is_some() {
-            let files = self.shared_files().to_copy(&session.files.similar);
+    /// Copies what is found elsewhere, if that is what it waits for.
+    pub(crate) fn copy_files(&mut self, session: &mut Session) {
+        if self.life.phase() == Phase::Reusing && self.content.is_some() {
+            let files = self.shared_files().found_to_copy(&session.files.similar);
             self.disk(session, TorrentOp::Reuse, DiskRequest::Reuse { store: self.store, files });
-        }
-    }
-
-    /// What it waited for has come out.
-    pub(crate) fn reuse_waited_for(&mut self, session: &mut Session) {
-        if self.life.phase() == Phase::Reusing {
-            self.copy_files(session);
         }
     }
 

@@ -27,7 +27,7 @@ use crate::torrent::disk::Step;
 use crate::torrent::lifecycle::Phase;
 use crate::torrent::metadata::layer_fetch::Learnt;
 use crate::torrent::metadata::layers::{Due, LateChecks};
-use crate::torrent::metadata::{Recalled, serve};
+use crate::torrent::metadata::{self, Recalled, serve};
 use crate::tracker::NamedBy;
 use crate::wire::extension::Extension;
 use crate::wire::message::id;
@@ -286,7 +286,9 @@ impl Torrent {
         }
         self.leave_discovered_peers(session);
         if !self.acquisition.is_metadata_only() {
-            self.notify_metadata(session);
+            if let Some(metainfo) = self.metainfo() {
+                session.notify(self.id, metadata::received(metainfo));
+            }
             self.meet_peers_again(session);
             return self.find_resume_data(session);
         }
@@ -304,23 +306,12 @@ impl Torrent {
         self.poll_acquisition(session);
     }
 
-    /// Tells what the torrent turned out to be.
-    fn notify_metadata(&self, session: &mut Session) {
-        let Some(metainfo) = self.metainfo() else { return };
-        session.notify(
-            self.id,
-            TorrentNotice::MetadataReceived {
-                name: metainfo.name().to_owned(),
-                total_bytes: metainfo.geometry().data_len(),
-                pieces: metainfo.geometry().pieces(),
-            },
-        );
-    }
-
     /// No more than the metadata was wanted, and it is here, with as much of its layers as there is.
     pub(super) fn metadata_done(&mut self, session: &mut Session) {
         self.acquisition.metadata_done();
-        self.notify_metadata(session);
+        if let Some(metainfo) = self.metainfo() {
+            session.notify(self.id, metadata::received(metainfo));
+        }
         self.pause(session);
     }
 
@@ -365,7 +356,7 @@ impl Torrent {
             }
             peer.send_haves(self.download.have());
             self.download.recount(slot.into(), &mut peer.download);
-            self.swarm.update_interest(slot, self.is_active() && !self.is_finished());
+            self.swarm.update_interest(slot, self.life.is_active() && !self.is_finished());
             self.disconnect_if_both_seeds(session, slot);
             self.after_input(session, slot);
         }

@@ -64,10 +64,14 @@ impl Torrent {
                 Ok(None) => break,
                 Err(violation) => return self.disconnect_for(session, slot, violation),
             };
-            if let Err(violation) = self.handle_message(session, slot, message)
-                && !self.forgives(session, slot, violation)
-            {
-                return self.disconnect_for(session, slot, violation);
+            if let Err(violation) = self.handle_message(session, slot, message) {
+                let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
+                if !peer.wire.offences.forgives(violation) {
+                    return self.disconnect_for(session, slot, violation);
+                }
+                if peer.wire.offences.is_first() {
+                    session.notify_violation(self.id, peer.wire.remote, violation, false);
+                }
             }
         }
         let half_messages = &mut session.budgets.half_messages;
@@ -218,16 +222,6 @@ impl Torrent {
             // An extension we did not offer, a message from the future.
             Message::Extended { .. } | Message::Unknown { .. } => Ok(()),
         }
-    }
-
-    /// Whether a message is left out and the peer stays.
-    fn forgives(&mut self, session: &mut Session, slot: PeerSlot, violation: Violation) -> bool {
-        let Some(peer) = self.swarm.peers.get_mut(slot) else { return false };
-        let forgives = peer.wire.offences.forgives(violation);
-        if forgives && peer.wire.offences.is_first() {
-            session.notify_violation(self.id, peer.wire.remote, violation, false);
-        }
-        forgives
     }
 
     // Handshakes.
@@ -392,7 +386,7 @@ impl Torrent {
         peer.upload.allowed_by_us.retain(|allowed| *allowed != piece);
         let everything = peer.download.has.is_all();
         let addr = peer.wire.listens_at;
-        self.swarm.update_interest(slot, self.is_active() && !self.is_finished());
+        self.swarm.update_interest(slot, self.life.is_active() && !self.is_finished());
         if let Some(peer) = self.swarm.peers.get_mut(slot) {
             self.upload.suggest(slot, peer, self.download.picker());
         }
@@ -433,7 +427,7 @@ impl Torrent {
         }
         let answers_all = peer.wire.fast;
         let free = self.download.lost_piece(slot.into(), &mut peer.download, piece, answers_all);
-        self.swarm.update_interest(slot, self.is_active() && !self.is_finished());
+        self.swarm.update_interest(slot, self.life.is_active() && !self.is_finished());
         if free {
             self.fill_pipelines(session, Some(slot));
         }
@@ -481,7 +475,7 @@ impl Torrent {
             self.swarm.addresses.set_seed(addr, true);
         }
         let free = self.download.has_pieces(slot.into(), &mut peer.download, field);
-        self.swarm.update_interest(slot, self.is_active() && !self.is_finished());
+        self.swarm.update_interest(slot, self.life.is_active() && !self.is_finished());
         if is_news {
             let (is_seed, picker) = (self.is_finished(), self.download.picker());
             self.upload.begin_suggesting(is_seed, picker, &mut self.policy);

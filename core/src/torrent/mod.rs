@@ -212,14 +212,9 @@ impl Torrent {
 
     // What holds of it.
 
-    /// Whether pieces may go to and fro.
-    fn is_active(&self) -> bool {
-        self.life.is_active()
-    }
-
     /// Whether new peers are welcome.
     fn welcomes_peers(&self) -> bool {
-        (self.is_active() && !self.life.is_idle()) || self.is_fetching_metadata()
+        (self.life.is_active() && !self.life.is_idle()) || self.is_fetching_metadata()
     }
 
     /// Whether peers are asked what it is, or for the layers where no more than that is wanted.
@@ -291,7 +286,7 @@ impl Torrent {
     /// Whether it fetches pieces now.
     fn is_downloading(&self) -> bool {
         let waits = self.files.retry.stops_all() || self.files.claims.is_undecided();
-        self.is_active() && !self.is_finished() && !waits
+        self.life.is_active() && !self.is_finished() && !waits
     }
 
     /// Whether nothing is left to do for it.
@@ -340,7 +335,11 @@ impl Torrent {
             self.decide_chokes(session);
         }
         if self.upload.choking.look_at().is_some_and(|at| at <= now) {
-            self.look_at_slots(session);
+            // If a peer lets its slot lie idle while others wait, slots are decided anew.
+            let is_idle = self.upload.choking.look(&self.swarm.choke_snapshots(now));
+            if is_idle {
+                self.decide_chokes(session);
+            }
         }
         let save_at = self.files.saving.due_at(self.life.phase(), session.config.resume_interval);
         if save_at.is_some_and(|at| at <= now) {

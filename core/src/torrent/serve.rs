@@ -12,7 +12,7 @@
 
 use bytes::Bytes;
 
-use crate::choke::{self, PeerSnapshot};
+use crate::choke;
 use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest};
 use crate::merkle::HashTree;
 use crate::peer::{Peer, PeerSlot};
@@ -21,7 +21,6 @@ use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
 use crate::session::shares::{Shares, Taken};
-use crate::time::Instant;
 use crate::torrent::Torrent;
 use crate::torrent::content::Content;
 use crate::torrent::metadata::serve::gather_metadata;
@@ -50,7 +49,7 @@ impl Torrent {
         let geometry = self.content.as_ref().map(|content| content.geometry());
         let checked = upload::check_request(geometry, block);
         let is_refused = self.files.retry.refuses(block.piece);
-        let has = self.download.have().has(block.piece) && self.is_active() && !is_refused;
+        let has = self.download.have().has(block.piece) && self.life.is_active() && !is_refused;
         let bound = session.config.bounds.peer_requests;
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return checked };
         let may_be_read = !peer.upload.am_choking || session.budgets.has_room_for_choked();
@@ -267,7 +266,7 @@ impl Torrent {
             if peer.upload.am_choking {
                 // At once if a slot is free: nothing waits for a tick.
                 let most = session.config.choking.slots;
-                let gives = self.is_active() && !self.files.retry.cannot_read();
+                let gives = self.life.is_active() && !self.files.retry.cannot_read();
                 if gives
                     && choke::may_unchoke_at_once(self.swarm.slots_used(), most)
                     && self.swarm.peers.get(slot).is_some_and(Peer::may_be_unchoked)
@@ -305,26 +304,13 @@ impl Torrent {
         session.transport().ask_send(peer.wire.conn);
     }
 
-    /// Looks what peers do with their slots: if one lets it lie idle while others wait, slots are decided
-    /// anew.
-    pub(super) fn look_at_slots(&mut self, session: &mut Session) {
-        if self.upload.choking.look(&self.choke_snapshots(session.now)) {
-            self.decide_chokes(session);
-        }
-    }
-
-    fn choke_snapshots(&self, now: Instant) -> Vec<PeerSnapshot<PeerSlot>> {
-        let candidates = self.swarm.peers.iter().filter(|(_, peer)| peer.may_be_unchoked());
-        candidates.map(|(slot, peer)| peer.choke_snapshot(slot, now)).collect()
-    }
-
     /// Decides which peers may download from now on.
     pub(super) fn decide_chokes(&mut self, session: &mut Session) {
         let now = session.now;
-        if !self.is_active() {
+        if !self.life.is_active() {
             return self.upload.choking.stop();
         }
-        let snapshot = self.choke_snapshots(now);
+        let snapshot = self.swarm.choke_snapshots(now);
         let situation = Situation {
             is_seeding: self.is_finished(),
             cannot_read: self.files.retry.cannot_read(),
@@ -449,7 +435,7 @@ impl Torrent {
     fn may_read_leaves(&self, pieces: PieceRun) -> bool {
         let have = self.download.have();
         let gives = |piece| have.has(piece) && !self.files.retry.refuses(piece);
-        self.is_active() && pieces.iter().all(gives)
+        self.life.is_active() && pieces.iter().all(gives)
     }
 
     /// Tries again what could not be read yet.

@@ -45,7 +45,7 @@ pub(super) enum Reuse {
 impl SharedFiles<'_> {
     /// The files that have a root, with what tells their content from others.
     fn keyed(&self) -> impl Iterator<Item = (FileIndex, FileKey)> + '_ {
-        self.content.into_iter().flat_map(|content| content.keyed_files())
+        self.content.into_iter().flat_map(Content::keyed_files)
     }
 
     /// The wanted files of which something is missing.
@@ -86,7 +86,7 @@ impl SharedFiles<'_> {
     }
 
     /// What to copy; the disk leaves alone what is there.
-    pub(super) fn to_copy(&self, index: &SimilarFiles) -> Vec<(FileIndex, FilePlace)> {
+    pub(super) fn found_to_copy(&self, index: &SimilarFiles) -> Vec<(FileIndex, FilePlace)> {
         let is_wanted = |file| self.content.is_some_and(|content| content.is_wanted(file));
         let wanted = self.keyed().filter(|(file, _)| is_wanted(*file));
         let found = wanted.filter_map(|(file, key)| Some((file, index.find(key)?)));
@@ -213,8 +213,8 @@ mod tests {
         assert_eq!(mine.reuse(&index, |_| false), Reuse::Nothing, "it is here");
         assert!(other.offer(&mut index).is_empty(), "no torrent runs and wants it");
         assert_eq!(mine.reuse(&index, |_| true), Reuse::Copy);
-        assert_eq!(mine.to_copy(&index), [(FILE, (other.store, FILE))]);
-        assert!(other.to_copy(&index).is_empty(), "not onto itself");
+        assert_eq!(mine.found_to_copy(&index), [(FILE, (other.store, FILE))]);
+        assert!(other.found_to_copy(&index).is_empty(), "not onto itself");
         index.wait(other.store, mine.id);
         assert_eq!(other.withdraw(&mut index), [(mine.id, Ask::CopyFiles)]);
         assert_eq!(mine.reuse(&index, |_| true), Reuse::Nothing);

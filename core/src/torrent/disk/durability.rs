@@ -13,7 +13,7 @@ use crate::torrent::disk::retry::Probe;
 use crate::torrent::disk::saving::{AfterSave, Saving};
 use crate::torrent::disk::step::Step;
 use crate::torrent::disk::{DiskResult, Files};
-use crate::torrent::lifecycle::Phase;
+use crate::torrent::lifecycle::{Phase, Removal};
 use crate::torrent::traffic::Totals;
 
 /// What is recorded beside what the files' machines know.
@@ -114,6 +114,41 @@ impl Files {
             true => Some(Step::Notify(TorrentNotice::Saved)),
             false => Some(Step::CheckAgain(stats)),
         }
+    }
+
+    // The farewell.
+
+    /// A removed torrent: forgets what was kept of it, but for what says which files are ours, if those
+    /// stay and are not whole. They may be known as ours by resume data alone: without it the same
+    /// torrent, added again, would take them for another program's.
+    pub(in crate::torrent) fn forget(
+        &self,
+        infohashes: impl Iterator<Item = InfoHash>,
+        removal: Option<Removal>,
+        is_whole: bool,
+    ) -> Vec<Step> {
+        let keeps_files = removal == Some(Removal::KeepFiles);
+        let leaves_ours = keeps_files && !self.claims.ours().is_empty() && !is_whole;
+        let kept = |infohash| {
+            let resume = Some(StateName::Resume(infohash)).filter(|_| !leaves_ours);
+            [StateName::Metadata(infohash)].into_iter().chain(resume)
+        };
+        let forget = |name| Step::Disk(TorrentOp::Forget, DiskRequest::Forget { name });
+        infohashes.flat_map(kept).map(forget).collect()
+    }
+
+    /// Closes the files, and deletes those that a removal says.
+    pub(in crate::torrent) fn close(
+        &self,
+        store: StoreId,
+        content: Option<&Content>,
+        have: &Bitfield,
+        removal: Option<Removal>,
+    ) -> Step {
+        let files = |content| self.claims.files_to_delete(content, have);
+        let delete =
+            (removal == Some(Removal::DeleteFiles)).then(|| content.map_or_else(Vec::new, files));
+        Step::Disk(TorrentOp::Close, DiskRequest::Close { store, delete })
     }
 
     // A disk that fails.
@@ -219,6 +254,7 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::FileIndex;
     use crate::id::Id as _;
     use crate::piece::PieceIndex;
     use crate::time::Duration;
@@ -267,6 +303,27 @@ mod tests {
         files.retry.write_failed(PieceIndex(1));
         let steps = files.failed(NOW, true, None, foreign);
         assert!(matches!(steps[..], [Step::Forget(PieceIndex(1)), Step::Refuse(_)]), "{steps:?}");
+    }
+
+    #[test]
+    fn of_a_removed_torrent_all_that_was_kept_is_forgotten_but_which_unfinished_files_are_ours() {
+        let content = content::tests::content();
+        let mut files = Files::new(false);
+        files.claims.recall(&[FileIndex(0)].into_iter().collect());
+        let infohashes = || [InfoHash([1; 20]), InfoHash([2; 20])].into_iter();
+        let forgotten =
+            |removal, is_whole| files.forget(infohashes(), Some(removal), is_whole).len();
+        assert_eq!(forgotten(Removal::KeepFiles, false), 2, "of metadata alone");
+        assert_eq!(forgotten(Removal::KeepFiles, true), 4);
+        assert_eq!(forgotten(Removal::DeleteFiles, false), 4);
+        let (store, have) = (StoreId::new(0, 0), Bitfield::new(content.geometry().pieces()));
+        let closed = |removal| match files.close(store, Some(&content), &have, removal) {
+            Step::Disk(TorrentOp::Close, DiskRequest::Close { delete, .. }) => delete,
+            step => panic!("{step:?}"),
+        };
+        assert_eq!(closed(None), None);
+        assert_eq!(closed(Some(Removal::KeepFiles)), None);
+        assert!(closed(Some(Removal::DeleteFiles)).is_some());
     }
 
     #[test]

@@ -236,7 +236,7 @@ mod tests {
     }
 
     fn failure(kind: DiskErrorKind) -> DiskResult {
-        Err(Box::new(DiskError { kind: kind, path: "name".into(), cause: "it failed".to_owned() }))
+        Err(Box::new(DiskError { kind, path: "name".into(), cause: "it failed".to_owned() }))
     }
 
     /// Files that are about to be checked.

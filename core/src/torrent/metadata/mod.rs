@@ -24,6 +24,7 @@ use crate::bitfield::Bitfield;
 use crate::extension::metadata::MetadataFetch;
 use crate::infohashes::InfoHashes;
 use crate::metainfo::{FileRanges, Magnet, Metainfo, PathRules};
+use crate::notice::TorrentNotice;
 use crate::peer::PeerSlot;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::piece_hash::PieceHash;
@@ -209,6 +210,15 @@ impl Acquisition {
         let whole = self.layers.as_ref()?.whole(metainfo)?;
         self.layers = None;
         Some(whole)
+    }
+}
+
+/// What is said of a torrent when it is known what it is.
+pub(super) fn received(metainfo: &Metainfo) -> TorrentNotice {
+    TorrentNotice::MetadataReceived {
+        name: metainfo.name().to_owned(),
+        total_bytes: metainfo.geometry().data_len(),
+        pieces: metainfo.geometry().pieces(),
     }
 }
 

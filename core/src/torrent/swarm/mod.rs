@@ -26,8 +26,8 @@ mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::choke::AddressGroup;
 use crate::choke::accounts::Accounts;
+use crate::choke::{AddressGroup, PeerSnapshot};
 use crate::id::{ConnId, Slab};
 use crate::peer::early::EarlyPieces;
 use crate::peer::{Peer, PeerSlot};
@@ -307,6 +307,12 @@ impl Swarm {
     pub(super) fn slots_used(&self) -> usize {
         let uses = |peer: &Peer| !peer.upload.am_choking && peer.upload.peer_interested;
         self.peers.iter().filter(|(_, peer)| uses(peer)).count()
+    }
+
+    /// What the choker has to know of those that can be given a slot, or have one.
+    pub(super) fn choke_snapshots(&self, now: Instant) -> Vec<PeerSnapshot<PeerSlot>> {
+        let candidates = self.peers.iter().filter(|(_, peer)| peer.may_be_unchoked());
+        candidates.map(|(slot, peer)| peer.choke_snapshot(slot, now)).collect()
     }
 
     /// Whether a peer that we choke wants to download.
