@@ -97,6 +97,7 @@ mod tests {
     fn what_is_not_known_names_the_nearest() {
         let error = |text: &str| parsed(text).unwrap_err();
         assert_eq!(error("dwon = 1"), "there is no option dwon; the nearest is down");
+        assert_eq!(error("DOWN = 1"), "there is no option DOWN; the nearest is down");
         assert_eq!(error("no_dht = true"), "there is no option no_dht; the nearest is no-dht");
         assert_eq!(
             error("[donwload]\nup = 1"),

@@ -137,9 +137,19 @@ fn from_variable(option: &options::Opt, text: &OsString) -> Result<Setting, Fail
     })?;
     let values = match option.is_repeated {
         true => text.split_whitespace().map(str::to_owned).collect(),
+        false if option.is_flag => vec![flag(text).to_owned()],
         false => vec![text.to_owned()],
     };
     Ok(Setting { table: None, key: option.long.clone(), values, source: Source::Variable })
+}
+
+/// What variables say that are on or off, in the words of the file.
+fn flag(text: &str) -> &str {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => "true",
+        "0" | "false" | "no" | "off" => "false",
+        _ => text,
+    }
 }
 
 /// `$XDG_CONFIG_HOME/bitswarm/config.toml`; relative directories are ignored, as XDG has it.

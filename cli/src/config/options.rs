@@ -46,7 +46,7 @@ pub(crate) struct Opt {
     /// Its long name.
     pub(crate) long: String,
     pub(crate) is_repeated: bool,
-    is_flag: bool,
+    pub(super) is_flag: bool,
     /// The value without which it does.
     pub(crate) default: String,
 }
@@ -224,9 +224,10 @@ fn collect(command: &Command, path: &mut Vec<String>, all: &mut Vec<Opt>) {
     }
 }
 
-/// The name that is most like this one.
+/// The name that is most like this one, in whatever case it is written.
 fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> &'a str {
-    let distance = |other: &&str| strsim::damerau_levenshtein(name, other);
+    let name = name.to_lowercase();
+    let distance = |other: &&str| strsim::damerau_levenshtein(&name, &other.to_lowercase());
     names.min_by_key(distance).unwrap_or_default()
 }
 

@@ -95,31 +95,33 @@ fn the_tracker_serves_both_families_and_peers_of_either_are_found_over_http_and_
 }
 
 #[test]
-fn a_peer_that_is_known_by_both_families_is_connected_once() {
+fn a_peer_that_is_known_at_two_addresses_is_connected_once() {
     let sandbox = Sandbox::new();
     sandbox.write("data/content", 3_000_000, 1);
     assert_eq!(sandbox.run("create data/content -o t.torrent -q --protocol v1").code, 0);
-    let here = "--bind 127.0.0.1 --bind ::1 --no-dht --no-lsd --no-pex";
-    let mut seed = sandbox.start(&format!("seed t.torrent --data data --json {here} --port 0"));
-    let mut peers = String::new();
-    while !(peers.contains("127") && peers.contains("::1")) {
-        let listening = seed.wait_for("listening");
-        if listening["kind"] == "tcp" {
-            peers += &format!(" --peer {}", listening["addr"].as_str().unwrap());
+    for other in ["::1", "127.0.0.2"] {
+        let here = format!("--bind 127.0.0.1 --bind {other} --no-dht --no-lsd --no-pex --port 0");
+        let mut seed = sandbox.start(&format!("seed t.torrent --data data --json {here}"));
+        let mut peers = String::new();
+        while peers.matches("--peer").count() < 2 {
+            let listening = seed.wait_for("listening");
+            if listening["kind"] == "tcp" {
+                peers += &format!(" --peer {}", listening["addr"].as_str().unwrap());
+            }
         }
-    }
-    for run in 0..3 {
-        let line =
-            format!("download t.torrent -o out{run} --json --port 0 --down 2MiB {here}{peers}");
-        let ended = sandbox.run(&line);
-        assert_eq!(ended.code, 0, "{}", ended.stderr);
-        let events: Vec<serde_json::Value> =
-            ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let complete = events.iter().find(|event| event["event"] == "complete").unwrap();
-        let downloaded = complete["downloaded"].as_u64().unwrap();
-        assert!((3_000_000..3_100_000).contains(&downloaded), "{complete}");
-        let last = events.iter().rfind(|event| event["event"] == "progress").unwrap();
-        assert_eq!(last["peers"], 1, "{last}");
+        assert!(peers.contains(other), "{peers}");
+        for run in 0..3 {
+            let options = format!("--json --down 2MiB {here}{peers}");
+            let ended = sandbox.run(&format!("download t.torrent -o {other}-{run} {options}"));
+            assert_eq!(ended.code, 0, "{}", ended.stderr);
+            let events: Vec<serde_json::Value> =
+                ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let complete = events.iter().find(|event| event["event"] == "complete").unwrap();
+            let downloaded = complete["downloaded"].as_u64().unwrap();
+            assert!((3_000_000..3_100_000).contains(&downloaded), "{complete}");
+            let last = events.iter().rfind(|event| event["state"] == "downloading").unwrap();
+            assert_eq!(last["peers"], 1, "{last}");
+        }
     }
 }
 

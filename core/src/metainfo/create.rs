@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use self::error::MAX_DEPTH;
 use super::links::{Kind, Places};
-use super::{Attributes, Metainfo, MetainfoError, PathRules, tiers};
+use super::{Attributes, Metainfo, MetainfoError, PathRules, hints, tiers};
 use crate::merkle::is_piece_len;
 use crate::padding::Padding;
 use crate::piece::{BLOCK_LEN, Geometry, InfoHash, MAX_PIECE_LEN, MAX_PIECES};
@@ -298,7 +298,10 @@ impl Creator {
     /// again, and its names are the ones asked for.
     pub fn finish_with_hashes(&self, hashes: &PieceHashes) -> Result<Metainfo, CreateError> {
         let layout = self.layout()?;
-        tiers::writable(&self.trackers).map_err(CreateError::Unreadable)?;
+        tiers::writable(&self.trackers)
+            .and_then(|_| hints::writable("similar", self.similar.len()))
+            .and_then(|()| hints::writable("collections", self.collections.len()))
+            .map_err(CreateError::Unreadable)?;
         hashes.check(self.protocol, layout.geometry())?;
         let bytes = Bytes::from(self.encode(&layout, hashes));
         let metainfo =

@@ -9,7 +9,7 @@ use super::error::MetainfoError;
 use super::limits::MAX_METAINFO_LEN;
 use super::magnet::Magnet;
 use super::path::PathRules;
-use super::{Metainfo, Outer, V2, tiers};
+use super::{Metainfo, Outer, V2, hints, tiers};
 use crate::bencode::{DictWriter, Document, Limits, Value, encode_dict};
 use crate::piece::{InfoHash, Sha256Hash};
 
@@ -163,6 +163,8 @@ impl Metainfo {
 /// See [`Metainfo::edited`].
 fn edited(metainfo: &Metainfo, edit: &Edit) -> Result<Metainfo, MetainfoError> {
     edit.trackers.as_deref().map(tiers::writable).transpose()?;
+    hints::writable("similar", edit.similar.as_ref().map_or(0, Vec::len))?;
+    hints::writable("collections", edit.collections.as_ref().map_or(0, Vec::len))?;
     let document = parsed(&metainfo.bytes);
     let mut replaced = Vec::new();
     let fresh = encode_dict(|root| {

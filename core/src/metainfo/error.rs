@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::limits::{MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_LEN, MAX_TRACKERS};
+use super::limits::{MAX_FILES, MAX_HINTS, MAX_METAINFO_LEN, MAX_PATH_LEN, MAX_TRACKERS};
 use super::part_error::{HybridError, LayerError, LinkError, TreeError};
 use crate::bencode::ParseError;
 use crate::piece::{BLOCK_LEN, MAX_PIECE_LEN, MAX_PIECES};
@@ -87,6 +87,13 @@ pub enum MetainfoError {
         /// How many.
         trackers: usize,
     },
+    /// More than [`MAX_HINTS`] entries of `similar` or `collections` are to be written.
+    TooManyHints {
+        /// Which of the two.
+        key: &'static str,
+        /// How many.
+        entries: usize,
+    },
     /// An integer in the info of v2 has leading zeros or is -0 (BEP 52, "bencoding").
     PaddedInteger,
     /// A file's length is missing, negative or no integer.
@@ -166,6 +173,12 @@ impl fmt::Display for MetainfoError {
             Self::TooManyFiles => write!(f, "more than the {MAX_FILES} files that are supported"),
             Self::TooManyTrackers { trackers } => {
                 write!(f, "{trackers} trackers, more than the {MAX_TRACKERS} that are supported")
+            }
+            Self::TooManyHints { key, entries } => {
+                write!(
+                    f,
+                    "{entries} entries of `{key}`, more than the {MAX_HINTS} that are supported"
+                )
             }
             Self::PaddedInteger => f.write_str(
                 "a number in its v2 part has leading zeros, which other programs refuse or write \

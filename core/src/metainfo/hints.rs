@@ -4,12 +4,19 @@
 
 use std::collections::BTreeSet;
 
+use super::error::MetainfoError;
+use super::limits::MAX_HINTS;
 use super::text::printable;
 use crate::bencode::Value;
 use crate::piece::{InfoHash, InfoHashV2};
 
-/// Most entries kept of each kind (chosen: more than anybody could look for).
-const MAX_HINTS: usize = 4096;
+/// Whether so many entries of a key, as they are to be written, are all read again.
+pub(super) fn writable(key: &'static str, entries: usize) -> Result<(), MetainfoError> {
+    match entries {
+        0..=MAX_HINTS => Ok(()),
+        entries => Err(MetainfoError::TooManyHints { key, entries }),
+    }
+}
 
 /// Infohashes of torrents that may share files. One of v2 counts as its first 20 bytes.
 pub(super) fn similar(info: Value<'_>, root: Value<'_>) -> Vec<InfoHash> {

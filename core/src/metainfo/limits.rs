@@ -11,6 +11,11 @@ pub const MAX_FILES: usize = 400_000;
 /// opened.
 pub const MAX_PATH_LEN: usize = 4096;
 
+/// Most entries of `similar` and of `collections` kept of a torrent that is read, and most in one that is
+/// made (chosen: more than anybody could look for). [`Metainfo::lint`](super::Metainfo::lint) tells of
+/// further ones.
+pub const MAX_HINTS: usize = 4096;
+
 /// Most trackers kept of a torrent that is read, and most in one that is made (chosen; defences 22 and
 /// 33). [`Metainfo::lint`](super::Metainfo::lint) tells of further ones.
 pub const MAX_TRACKERS: usize = 4096;

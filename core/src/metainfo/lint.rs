@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::fields::raw_path;
 use super::path::{PathRules, component};
-use super::{File, MAX_TRACKERS, Metainfo, tree};
+use super::{File, MAX_HINTS, MAX_TRACKERS, Metainfo, tree};
 use crate::bencode::{Document, Limits, Value};
 use crate::http::Url;
 use crate::piece::{BLOCK_LEN, Sha256Hash};
@@ -97,6 +97,13 @@ pub enum Finding {
         /// How many there are.
         trackers: usize,
     },
+    /// More entries of `similar` or `collections` than are read.
+    ManyHints {
+        /// Which of the two.
+        key: &'static str,
+        /// How many there are.
+        entries: usize,
+    },
     /// More of one kind than are listed.
     More {
         /// The word for that kind.
@@ -136,6 +143,7 @@ impl Finding {
                 | Finding::UnknownWebSeed { .. }
                 | Finding::UnusedLayers { .. }
                 | Finding::ManyTrackers { .. }
+                | Finding::ManyHints { .. }
                 | Finding::OddSimilar { .. }
         )
     }
@@ -160,6 +168,7 @@ impl Finding {
             Finding::NoLayers => "no_layers",
             Finding::UnusedLayers { .. } => "unused_layers",
             Finding::ManyTrackers { .. } => "many_trackers",
+            Finding::ManyHints { .. } => "many_hints",
             Finding::More { .. } => "more",
             Finding::OddDate(_) => "odd_date",
             Finding::OddSimilar { .. } => "odd_similar",
@@ -238,6 +247,9 @@ impl fmt::Display for Finding {
             Finding::ManyTrackers { trackers } => {
                 write!(f, "{trackers} trackers, of which {MAX_TRACKERS} are used")
             }
+            Finding::ManyHints { key, entries } => {
+                write!(f, "{entries} entries of `{key}`, of which {MAX_HINTS} are used")
+            }
             Finding::More { word, count } => write!(f, "{count} more of {word}"),
             Finding::OddDate(date) => write!(f, "creation date {date} is before 1970"),
             Finding::OddSimilar { entries: 1 } => {
@@ -258,7 +270,7 @@ impl Metainfo {
         if let Ok(document) = Document::parse_prefix(&self.bytes, Limits::METAINFO) {
             encoding(self, &document, &mut findings);
             layers(self, document.root(), &mut findings);
-            similar(document.root(), &mut findings);
+            hints(document.root(), &mut findings);
             trackers(document.root(), &mut findings);
             if let Some(info) = document.root().get("info") {
                 let renamed = renamed(self, info);
@@ -341,13 +353,20 @@ fn layers(metainfo: &Metainfo, root: Value<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-fn similar(root: Value<'_>, findings: &mut Vec<Finding>) {
+fn hints(root: Value<'_>, findings: &mut Vec<Finding>) {
     let lists = [root.get("info"), Some(root)].into_iter().flatten();
     let entries = lists.filter_map(|dict| dict.get("similar")?.as_list()).flatten();
     let is_odd = |entry: &Value<'_>| entry.as_bytes().is_none_or(|hash| hash.len() != 20);
     let entries = entries.filter(is_odd).count();
     if entries > 0 {
         findings.push(Finding::OddSimilar { entries });
+    }
+    for key in ["similar", "collections"] {
+        let lists = [root.get("info"), Some(root)].into_iter().flatten();
+        let entries = lists.filter_map(|dict| dict.get(key)?.as_list()).flatten().count();
+        if entries > MAX_HINTS {
+            findings.push(Finding::ManyHints { key, entries });
+        }
     }
 }
 
@@ -479,6 +498,7 @@ fn sources(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metainfo::Edit;
     use crate::metainfo::create::{Creator, NewFile, Protocol};
 
     fn findings(torrent: &[u8]) -> Vec<Finding> {
@@ -545,6 +565,25 @@ mod tests {
         let found = of_v1(&many);
         assert_eq!(found[0], Finding::ManyTrackers { trackers: MAX_TRACKERS + 4 });
         assert!(found[0].to_string().contains(&MAX_TRACKERS.to_string()));
+        let many = format!("11:collectionsl{}e", "1:x".repeat(MAX_HINTS + 1));
+        let found = of_v1(&many);
+        assert_eq!(found[0], Finding::ManyHints { key: "collections", entries: MAX_HINTS + 1 });
+    }
+
+    #[test]
+    fn what_is_made_can_be_read_again_or_the_bound_is_named() {
+        let names = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
+        let with = |count| {
+            let mut creator = Creator::single_file("a", 5);
+            creator.collections = names(count);
+            creator.finish_with_content(b"12345")
+        };
+        assert_eq!(with(MAX_HINTS).unwrap().collections().len(), MAX_HINTS);
+        let refused = with(MAX_HINTS + 1).unwrap_err().to_string();
+        assert!(refused.contains(&MAX_HINTS.to_string()), "{refused}");
+        let edit = Edit { collections: Some(names(MAX_HINTS + 1)), ..Edit::default() };
+        let refused = with(1).unwrap().edited(&edit).unwrap_err().to_string();
+        assert!(refused.contains(&MAX_HINTS.to_string()), "{refused}");
     }
 
     #[test]

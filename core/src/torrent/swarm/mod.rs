@@ -95,9 +95,11 @@ impl Swarm {
     /// Both sides must keep the same one of two connections that crossed: the one that the peer with
     /// the smaller id opened. Of two in one direction the older stays.
     ///
-    /// A peer may be connected by IPv4 and by IPv6. Of two that one side opened it closes the younger
-    /// itself: the other may have heard of them in another order. An id can be copied, an address
-    /// cannot: a connection that has lasted does not yield to one from elsewhere.
+    /// A peer may be connected at several addresses: by IPv4 and IPv6, or one of this machine at its
+    /// loopback address too. Of two such that one side opened it closes the younger itself: the other
+    /// may have heard of them in another order. An id can be copied, an address cannot, and none comes
+    /// to a loopback address from elsewhere: a connection that has lasted does not yield to another
+    /// address, nor one that we opened to one that came in and has given nothing.
     pub(super) fn crossed(
         &self,
         slot: PeerSlot,
@@ -105,23 +107,30 @@ impl Swarm {
         ours: PeerId,
         now: Instant,
     ) -> Option<Crossed> {
-        let wire = &self.peers.get(slot)?.wire;
-        let ip = wire.remote.ip().to_canonical();
-        let is_at_other_family = |other: IpAddr| other.is_ipv4() != ip.is_ipv4();
-        let is_same = |peer: &Peer| {
-            let other = peer.wire.remote.ip().to_canonical();
-            peer.wire.id == Some(theirs) && (other == ip || is_at_other_family(other))
+        let address = |peer: &Peer| peer.wire.remote.ip().to_canonical();
+        let new = self.peers.get(slot)?;
+        let may_be_one = |ip: IpAddr| {
+            let own = address(new);
+            let is_local = ip.is_loopback() || own.is_loopback();
+            ip == own || ip.is_ipv4() != own.is_ipv4() || is_local
         };
+        let is_same = |peer: &Peer| peer.wire.id == Some(theirs) && may_be_one(address(peer));
         let (other, same) =
             self.peers.iter().find(|(other, peer)| *other != slot && is_same(peer))?;
-        let same = &same.wire;
-        let have_crossed = same.incoming != wire.incoming;
-        let mut new_stays = have_crossed && wire.incoming != (ours.0 < theirs.0);
-        if is_at_other_family(same.remote.ip().to_canonical()) {
-            if wire.incoming && !have_crossed {
+        let incoming = new.wire.incoming;
+        let have_crossed = same.wire.incoming != incoming;
+        let mut new_stays = have_crossed && incoming != (ours.0 < theirs.0);
+        if address(new) != address(same) {
+            let has_lasted = now - same.wire.connected_at >= SETTLED;
+            let is_proven = incoming || same.download.downloaded > 0;
+            let is_left_alone = match have_crossed {
+                true => has_lasted && !is_proven,
+                false => incoming,
+            };
+            if is_left_alone {
                 return None;
             }
-            new_stays &= now - same.connected_at < SETTLED;
+            new_stays &= !has_lasted;
         }
         Some(match new_stays {
             true => Crossed { loser: other, winner: slot },

@@ -103,6 +103,31 @@ fn of_two_connections_by_two_families_both_ends_close_the_same() {
 }
 
 #[test]
+fn a_peer_of_this_machine_is_one_at_whichever_of_its_addresses() {
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 6881));
+    for (first, second) in [(loopback, addr(1)), (addr_v6(1), loopback)] {
+        let mut swarm = swarm();
+        let older = join_from(&mut swarm, first, false, 9);
+        let newer = join_from(&mut swarm, second, false, 9);
+        let crossed = swarm.crossed(newer, PeerId([9; 20]), OURS, NOW);
+        assert_eq!(crossed, Some(Crossed { loser: newer, winner: older }));
+    }
+}
+
+#[test]
+fn who_copies_an_id_keeps_nobody_out() {
+    let mut swarm = swarm();
+    let copy = join_from(&mut swarm, addr_v6(66), true, 2);
+    let dialled = join_from(&mut swarm, addr(1), false, 2);
+    let later = NOW + SETTLED;
+    assert_eq!(swarm.crossed(dialled, PeerId([2; 20]), OURS, later), None);
+    // It has proven to be of use.
+    peer(&mut swarm, copy).download.downloaded = 1;
+    let crossed = swarm.crossed(dialled, PeerId([2; 20]), OURS, later);
+    assert_eq!(crossed, Some(Crossed { loser: dialled, winner: copy }));
+}
+
+#[test]
 fn who_copies_an_id_drives_out_nobody() {
     let mut swarm = swarm();
     let peer = join_from(&mut swarm, addr(1), false, 2);
