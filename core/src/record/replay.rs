@@ -79,7 +79,8 @@ impl fmt::Display for ReplayError {
                 write!(f, "recording of unknown version {version}; replay it with what made it")
             }
             ReplayError::Damaged { inputs } => {
-                write!(f, "recording is damaged after input {inputs}")
+                let noun = if *inputs == 1 { "input" } else { "inputs" };
+                write!(f, "recording is damaged after {inputs} {noun}")
             }
             ReplayError::Diverged { equal_until, different_at, what } => {
                 let what = match what {
