@@ -92,7 +92,9 @@ impl Engine {
                 torrent.announced(session, tracker, infohash, result);
             });
         }
-        self.settle_asks();
+        if !self.session.asks.is_empty() {
+            self.settle_asks();
+        }
     }
 
     fn settle_torrent(&mut self, id: TorrentId) {

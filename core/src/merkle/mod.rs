@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::piece::Sha256Hash;
 
 pub use accumulator::{Accumulator, BlockHasher};
-pub use range::{HashRange, MAX_ANSWER_LEN, MAX_HASHES, Node};
+pub use range::{HashRange, MAX_ANSWER_LEN, MAX_HASHES, TreeNode};
 pub use shape::TreeShape;
 pub(crate) use shape::is_piece_len;
 pub use tree::HashTree;

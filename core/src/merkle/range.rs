@@ -36,7 +36,7 @@ pub struct HashRange {
 
 /// A place in a tree.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Node {
+pub struct TreeNode {
     /// Counted from the leaves.
     pub layer: u32,
     /// Counted from the left.
@@ -63,10 +63,10 @@ impl HashRange {
     }
 
     /// The nodes beside the ancestors of the run, lowest first.
-    pub fn uncles(&self) -> impl Iterator<Item = Node> + use<> {
+    pub fn uncles(&self) -> impl Iterator<Item = TreeNode> + use<> {
         let (base, index) = (self.base_layer, u64::from(self.index));
         let first = self.length.max(1).ilog2();
-        (first..first.max(self.proof_layers.saturating_add(1).min(64))).map(move |above| Node {
+        (first..first.max(self.proof_layers.saturating_add(1).min(64))).map(move |above| TreeNode {
             layer: base.saturating_add(above),
             index: index.checked_shr(above).unwrap_or_default() ^ 1,
         })
@@ -78,14 +78,14 @@ impl HashRange {
     }
 
     /// The node that an answer proves to be above the run; the root if it is to be proven whole.
-    pub fn top(&self) -> Node {
+    pub fn top(&self) -> TreeNode {
         let lowest = self.length.max(1).ilog2();
         let above = match self.uncles().last() {
             Some(uncle) => uncle.layer.saturating_sub(self.base_layer).saturating_add(1),
             None => lowest,
         };
         let index = u64::from(self.index).checked_shr(above).unwrap_or_default();
-        Node { layer: self.base_layer.saturating_add(above), index }
+        TreeNode { layer: self.base_layer.saturating_add(above), index }
     }
 
     /// The hash that [`HashRange::top`] must have if these hashes, the run and its uncles as an

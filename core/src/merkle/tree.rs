@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{HashRange, Node, TreeShape, filling, parent};
+use super::{HashRange, TreeNode, TreeShape, filling, parent};
 use crate::piece::Sha256Hash;
 
 /// The upper part of a file's tree: a layer and everything above it.
@@ -41,11 +41,11 @@ impl HashTree {
 
     /// The root.
     pub fn root(&self) -> Option<Sha256Hash> {
-        self.node(Node { layer: self.shape.height(), index: 0 })
+        self.node(TreeNode { layer: self.shape.height(), index: 0 })
     }
 
     /// The hash of a node; `None` if it is below the lowest layer held, or there is no such node.
-    pub fn node(&self, node: Node) -> Option<Sha256Hash> {
+    pub fn node(&self, node: TreeNode) -> Option<Sha256Hash> {
         if node.index >= self.shape.width(node.layer)? {
             return None;
         }
@@ -65,7 +65,7 @@ impl HashTree {
             return None;
         }
         let (layer, first) = (range.base_layer, u64::from(range.index));
-        let run = (first..first + u64::from(range.length)).map(|index| Node { layer, index });
+        let run = (first..first + u64::from(range.length)).map(|index| TreeNode { layer, index });
         run.chain(range.uncles()).map(|node| self.node(node)).collect()
     }
 }
@@ -105,7 +105,7 @@ mod tests {
             let layer = u32::from(layer) % (height + 1);
             let (tree, layers) = tree(blocks, layer);
             (0..).zip(&layers).all(|(at, nodes)| {
-                let has = |index: usize| tree.node(Node { layer: at, index: index as u64 });
+                let has = |index: usize| tree.node(TreeNode { layer: at, index: index as u64 });
                 has(nodes.len()).is_none() && (0..nodes.len()).all(|index| {
                     has(index) == (at >= layer).then(|| nodes[index])
                 })
@@ -168,10 +168,10 @@ mod tests {
         let range = HashRange::to_root(&tree.shape(), 0, 8, 4).unwrap();
         // Of three proof layers the first has no uncle: the run has both its nodes.
         assert_eq!((range.proof_layers, range.answer_len()), (3, 4 + 2));
-        assert_eq!(range.top(), Node { layer: 4, index: 0 });
+        assert_eq!(range.top(), TreeNode { layer: 4, index: 0 });
         assert_eq!(range.climb(&tree.answer(&range).unwrap()), Some(layers[4][0]));
         let uncles: Vec<_> = range.uncles().collect();
-        assert_eq!(uncles, [Node { layer: 2, index: 3 }, Node { layer: 3, index: 0 }]);
+        assert_eq!(uncles, [TreeNode { layer: 2, index: 3 }, TreeNode { layer: 3, index: 0 }]);
     }
 
     #[test]

@@ -44,7 +44,8 @@ impl Asks {
 
     /// An input concerned a torrent.
     pub(crate) fn settle(&mut self, id: TorrentId) {
-        if self.queue.back() != Some(&(id, Ask::Settle)) {
+        let is_last = matches!(self.queue.back(), Some((last, Ask::Settle)) if *last == id);
+        if !is_last {
             self.push(id, Ask::Settle);
         }
     }

@@ -26,14 +26,14 @@ const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
 /// Levels: 2^48 milliseconds are more than an `Instant` can hold.
 const LEVELS: usize = 8;
-/// No node, or no slot.
+/// No entry, or no slot.
 const NONE: u32 = u32::MAX;
 
 /// Deadlines of many owners, each named by a key that is handed back when its deadline comes.
 #[derive(Clone, Debug)]
 pub struct TimerWheel<K> {
-    nodes: Vec<Node<K>>,
-    /// Head of the list of unregistered nodes, linked through `next`.
+    entries: Vec<Entry<K>>,
+    /// Head of the list of unregistered entries, linked through `next`.
     free: u32,
     /// Every tick before this one was handled.
     position: u64,
@@ -45,7 +45,7 @@ pub struct TimerWheel<K> {
 
 /// One registered timer, linked into the list of its slot while it is armed.
 #[derive(Clone, Debug)]
-struct Node<K> {
+struct Entry<K> {
     key: K,
     at: Instant,
     generation: u32,
@@ -65,7 +65,7 @@ struct List {
 impl<K: Copy> Default for TimerWheel<K> {
     fn default() -> Self {
         TimerWheel {
-            nodes: Vec::new(),
+            entries: Vec::new(),
             free: NONE,
             position: 0,
             lists: Box::new([List { head: NONE, tail: NONE }; LEVELS * SLOTS]),
@@ -84,8 +84,8 @@ impl<K: Copy> TimerWheel<K> {
     /// A timer for a new owner, not armed.
     pub fn register(&mut self, key: K) -> TimerId {
         if self.free == NONE {
-            let index = u32::try_from(self.nodes.len()).expect("fewer than 2^32 timers");
-            self.nodes.push(Node {
+            let index = u32::try_from(self.entries.len()).expect("fewer than 2^32 timers");
+            self.entries.push(Entry {
                 key,
                 at: Instant::ZERO,
                 generation: 0,
@@ -96,45 +96,45 @@ impl<K: Copy> TimerWheel<K> {
             return TimerId::new(index, 0);
         }
         let index = self.free;
-        let node = &mut self.nodes[index as usize];
-        self.free = std::mem::replace(&mut node.next, NONE);
-        node.key = key;
-        TimerId::new(index, node.generation)
+        let entry = &mut self.entries[index as usize];
+        self.free = std::mem::replace(&mut entry.next, NONE);
+        entry.key = key;
+        TimerId::new(index, entry.generation)
     }
 
     /// Cancels and forgets a timer. An id that was unregistered before is ignored, here and below.
     pub fn unregister(&mut self, id: TimerId) {
-        if self.node(id).is_none() {
+        if self.entry(id).is_none() {
             return;
         }
         self.cancel(id);
-        let node = &mut self.nodes[id.index() as usize];
-        node.generation = node.generation.wrapping_add(1);
-        node.next = self.free;
+        let entry = &mut self.entries[id.index() as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.next = self.free;
         self.free = id.index();
     }
 
     /// Arms a timer, in place of the deadline it had. A deadline in the past is due at once.
     pub fn set(&mut self, id: TimerId, at: Instant) {
-        if self.node(id).is_none() {
+        if self.entry(id).is_none() {
             return;
         }
         self.disarm(id.index());
-        self.nodes[id.index() as usize].at = at;
+        self.entries[id.index() as usize].at = at;
         self.armed += 1;
         self.place(id.index());
     }
 
     /// Disarms a timer.
     pub fn cancel(&mut self, id: TimerId) {
-        if self.node(id).is_some() {
+        if self.entry(id).is_some() {
             self.disarm(id.index());
         }
     }
 
     /// When a timer is due, as it was set; `None` if it is not armed.
     pub fn deadline(&self, id: TimerId) -> Option<Instant> {
-        self.node(id).filter(|node| node.slot != NONE).map(|node| node.at)
+        self.entry(id).filter(|entry| entry.slot != NONE).map(|entry| entry.at)
     }
 
     /// How many timers are armed.
@@ -161,7 +161,7 @@ impl<K: Copy> TimerWheel<K> {
             if level == 0 {
                 let index = self.lists[slot].head;
                 self.disarm(index);
-                return Some(self.nodes[index as usize].key);
+                return Some(self.entries[index as usize].key);
             }
             self.cascade(level, slot);
         }
@@ -169,8 +169,8 @@ impl<K: Copy> TimerWheel<K> {
         None
     }
 
-    fn node(&self, id: TimerId) -> Option<&Node<K>> {
-        self.nodes.get(id.index() as usize).filter(|node| node.generation == id.generation())
+    fn entry(&self, id: TimerId) -> Option<&Entry<K>> {
+        self.entries.get(id.index() as usize).filter(|entry| entry.generation == id.generation())
     }
 
     /// The slot that comes first, as its level, its index into `lists` and its first tick.
@@ -192,7 +192,7 @@ impl<K: Copy> TimerWheel<K> {
         self.occupied[level] &= !(1 << (slot % SLOTS));
         let mut index = list.head;
         while index != NONE {
-            let next = self.nodes[index as usize].next;
+            let next = self.entries[index as usize].next;
             self.place(index);
             index = next;
         }
@@ -200,7 +200,7 @@ impl<K: Copy> TimerWheel<K> {
 
     /// Appends a timer to the list of the slot where its deadline belongs.
     fn place(&mut self, index: u32) {
-        let at = self.nodes[index as usize].at;
+        let at = self.entries[index as usize].at;
         let tick = at.as_nanos().div_ceil(TICK_NANOS).max(self.position);
         let differing = tick ^ self.position;
         let level = (differing.checked_ilog2().unwrap_or(0) / LEVEL_BITS) as usize;
@@ -211,32 +211,32 @@ impl<K: Copy> TimerWheel<K> {
         let before = std::mem::replace(&mut list.tail, index);
         match before {
             NONE => list.head = index,
-            _ => self.nodes[before as usize].next = index,
+            _ => self.entries[before as usize].next = index,
         }
-        let node = &mut self.nodes[index as usize];
-        node.slot = slot as u32;
-        node.prev = before;
-        node.next = NONE;
+        let entry = &mut self.entries[index as usize];
+        entry.slot = slot as u32;
+        entry.prev = before;
+        entry.next = NONE;
         self.occupied[level] |= 1 << digit;
     }
 
     /// Takes a timer out of its list, if it is in one.
     fn disarm(&mut self, index: u32) {
-        let node = &mut self.nodes[index as usize];
-        if node.slot == NONE {
+        let entry = &mut self.entries[index as usize];
+        if entry.slot == NONE {
             return;
         }
-        let slot = std::mem::replace(&mut node.slot, NONE) as usize;
-        let prev = std::mem::replace(&mut node.prev, NONE);
-        let next = std::mem::replace(&mut node.next, NONE);
+        let slot = std::mem::replace(&mut entry.slot, NONE) as usize;
+        let prev = std::mem::replace(&mut entry.prev, NONE);
+        let next = std::mem::replace(&mut entry.next, NONE);
         self.armed -= 1;
         match prev {
             NONE => self.lists[slot].head = next,
-            _ => self.nodes[prev as usize].next = next,
+            _ => self.entries[prev as usize].next = next,
         }
         match next {
             NONE => self.lists[slot].tail = prev,
-            _ => self.nodes[next as usize].prev = prev,
+            _ => self.entries[next as usize].prev = prev,
         }
         if self.lists[slot].head == NONE {
             self.occupied[slot / SLOTS] &= !(1 << (slot % SLOTS));

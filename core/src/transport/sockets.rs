@@ -388,3 +388,6 @@ impl Sockets {
         Some(Transmit { destination, source, segment_size, may_fragment: true })
     }
 }
+
+#[cfg(test)]
+mod tests;

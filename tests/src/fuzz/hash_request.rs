@@ -50,6 +50,6 @@ fn check(tree: &HashTree, range: &HashRange, flip: usize) {
 }
 
 /// The first node that is asked for.
-fn bottom(range: &HashRange) -> bitswarm_core::merkle::Node {
-    bitswarm_core::merkle::Node { layer: range.base_layer, index: range.index.into() }
+fn bottom(range: &HashRange) -> bitswarm_core::merkle::TreeNode {
+    bitswarm_core::merkle::TreeNode { layer: range.base_layer, index: range.index.into() }
 }

@@ -5,7 +5,7 @@
 //! computed here, says. Built up from proven answers, a layer is the tree's.
 
 use bitswarm_core::Segments;
-use bitswarm_core::merkle::{Accumulator, HashRange, HashTree, Node, TreeShape, filling};
+use bitswarm_core::merkle::{Accumulator, HashRange, HashTree, TreeNode, TreeShape, filling};
 use bitswarm_core::piece::Sha256Hash;
 use bitswarm_core::wire::{Decoder, HashRequest, Message};
 use bytes::Bytes;
@@ -69,7 +69,7 @@ fn check(nodes: &[Vec<Sha256Hash>], shape: TreeShape, range: &HashRange, input: 
     }
     let (layer, first) = (range.base_layer as usize, range.index as usize);
     let run = &nodes[layer][first..first + range.length as usize];
-    let node = |node: Node| nodes[node.layer as usize][node.index as usize];
+    let node = |node: TreeNode| nodes[node.layer as usize][node.index as usize];
     let truth: Vec<Sha256Hash> = run.iter().copied().chain(range.uncles().map(node)).collect();
     let top = node(range.top());
     assert!(range.top().layer <= shape.height());

@@ -39,7 +39,7 @@ const SAMPLE_LEN: usize = 20;
 /// What others have announced.
 #[derive(Debug, Default)]
 pub struct PeerStore {
-    swarms: BTreeMap<NodeId, Swarm>,
+    swarms: BTreeMap<NodeId, StoredSwarm>,
     expiry: BTreeSet<(Instant, NodeId, SocketAddr)>,
     entries: Entries<(NodeId, SocketAddr)>,
     samples: Vec<NodeId>,
@@ -47,7 +47,7 @@ pub struct PeerStore {
 }
 
 #[derive(Debug, Default)]
-struct Swarm {
+struct StoredSwarm {
     peers: BTreeMap<SocketAddr, Peer>,
     filters: Option<(Instant, Box<(Bloom, Bloom)>)>,
 }

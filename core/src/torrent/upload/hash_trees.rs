@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::merkle::{HashRange, HashTree, Node, TreeShape};
+use crate::merkle::{HashRange, HashTree, TreeNode, TreeShape};
 use crate::metainfo::Metainfo;
 use crate::piece::Sha256Hash;
 use crate::rate::Allowance;
@@ -90,7 +90,7 @@ impl HashTrees {
         now: Instant,
         metainfo: &Metainfo,
         root: &Sha256Hash,
-        nodes: &[Node],
+        nodes: &[TreeNode],
     ) -> Option<Vec<Sha256Hash>> {
         let tree = self.tree(now, metainfo, root)?;
         nodes.iter().map(|node| tree.node(*node)).collect()

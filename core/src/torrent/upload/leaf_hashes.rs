@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 
-use crate::merkle::{HashRange, HashTree, Node, TreeShape, filling, leaf};
+use crate::merkle::{HashRange, HashTree, TreeNode, TreeShape, filling, leaf};
 use crate::metainfo::Metainfo;
 use crate::peer::PeerSlot;
 use crate::peer::hash_uploads::HashUploads;
@@ -248,17 +248,18 @@ pub(in crate::torrent) fn answer(
 ) -> Option<Vec<u8>> {
     let HashRequest { root, range } = request;
     let top = trees.first()?.shape().height();
-    let within = |Node { layer, index }: Node| {
+    let within = |TreeNode { layer, index }: TreeNode| {
         let up = top - layer;
         let number = (index >> up).checked_sub(pieces.number.into())?;
         match trees.get(usize::try_from(number).ok()?) {
-            Some(tree) => tree.node(Node { layer, index: index - (index >> up << up) }),
+            Some(tree) => tree.node(TreeNode { layer, index: index - (index >> up << up) }),
             // Nothing of the file is there.
             None => Some(filling(layer)),
         }
     };
-    let run = (0..range.length).map(|at| Node { layer: 0, index: u64::from(range.index + at) });
-    let (below, above): (Vec<Node>, Vec<Node>) = range.uncles().partition(|u| u.layer < top);
+    let run = (0..range.length).map(|at| TreeNode { layer: 0, index: u64::from(range.index + at) });
+    let (below, above): (Vec<TreeNode>, Vec<TreeNode>) =
+        range.uncles().partition(|u| u.layer < top);
     let mut hashes: Vec<Sha256Hash> = run.chain(below).map(within).collect::<Option<_>>()?;
     if !above.is_empty() {
         hashes.extend(layers.nodes(now, metainfo?, root, &above)?);

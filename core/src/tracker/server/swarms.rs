@@ -34,7 +34,7 @@ pub(super) struct Swarms {
     config: ServerConfig,
     rng: PolicyRng,
     keys: HashKeys,
-    swarms: Map<InfoHash, Swarm>,
+    swarms: Map<InfoHash, ServedSwarm>,
     /// All of them in no particular order, to draw some at random.
     order: Vec<InfoHash>,
     /// Each swarm, by when its first peer expires.
@@ -57,7 +57,7 @@ pub struct Stats {
 }
 
 #[derive(Debug)]
-struct Swarm {
+struct ServedSwarm {
     members: Map<SocketAddr, Member>,
     /// In the order of [`pool_of`].
     pools: [Vec<PoolPeer>; 4],
@@ -217,7 +217,7 @@ impl Swarms {
         let expires = now + self.config.interval * 2;
         let swarm = self.swarms.entry(infohash).or_insert_with(|| {
             order.push(infohash);
-            Swarm::new(keys, order.len() - 1)
+            ServedSwarm::new(keys, order.len() - 1)
         });
         let head = swarm.head();
         let before = swarm.members.len();
@@ -231,7 +231,7 @@ impl Swarms {
     /// Forgets the peer that was silent for longest.
     fn forget_oldest(&mut self) {
         let Some((at, infohash)) = self.expiry.first().copied() else { return };
-        match self.swarms.get(&infohash).and_then(Swarm::head) {
+        match self.swarms.get(&infohash).and_then(ServedSwarm::head) {
             Some((_, addr)) => self.remove(infohash, addr),
             // Cannot happen; but this must not go on forever.
             None => {
@@ -256,7 +256,7 @@ impl Swarms {
     }
 
     fn remove_empty(&mut self, infohash: InfoHash) {
-        let Some(Swarm { position, .. }) = self.swarms.remove(&infohash) else { return };
+        let Some(ServedSwarm { position, .. }) = self.swarms.remove(&infohash) else { return };
         self.order.swap_remove(position);
         if let Some(moved) = self.order.get(position)
             && let Some(swarm) = self.swarms.get_mut(moved)
@@ -281,9 +281,9 @@ impl Swarms {
     }
 }
 
-impl Swarm {
+impl ServedSwarm {
     fn new(keys: HashKeys, position: usize) -> Self {
-        Swarm {
+        ServedSwarm {
             members: Map::with_hasher(keys),
             pools: Default::default(),
             hosts: Hosts::new(keys),

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::{PoolPeer, Swarm, Swarms};
+use super::{PoolPeer, ServedSwarm, Swarms};
 use crate::choke::AddressGroup;
 use crate::piece::InfoHash;
 use crate::time::Instant;
@@ -121,7 +121,7 @@ impl Swarms {
         let swarm_of = |infohash: &InfoHash| Some((*infohash, self.swarms.get(infohash)?));
         if self.peers <= DRAWN {
             let swarms = self.order.iter().filter_map(swarm_of);
-            let of_swarm = |(infohash, swarm): (InfoHash, &Swarm)| -> Vec<Drawn> {
+            let of_swarm = |(infohash, swarm): (InfoHash, &ServedSwarm)| -> Vec<Drawn> {
                 (0..swarm.members.len()).filter_map(|at| swarm.entry(infohash, at)).collect()
             };
             return swarms.flat_map(of_swarm).collect();
@@ -135,7 +135,7 @@ impl Swarms {
     }
 }
 
-impl Swarm {
+impl ServedSwarm {
     /// The member of this number, counted through the pools.
     fn entry(&self, infohash: InfoHash, mut at: usize) -> Option<Drawn> {
         let addr = |peer: &PoolPeer| peer.listed.addr;
