@@ -66,7 +66,7 @@ pub struct Config {
 /// What connections with peers are carried by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Transports {
-    /// TCP. Without it, the listeners for peers refuse them.
+    /// TCP. Without it, there are no listeners for peers.
     pub tcp: bool,
     /// uTP (BEP 29), over the UDP sockets that share their ports with the listeners. Together with TCP, a
     /// peer is dialled by TCP first and by uTP if that takes long or fails.

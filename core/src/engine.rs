@@ -146,7 +146,6 @@ impl Engine {
     pub fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
         self.advance(now);
         match self.session.sockets.role(socket)? {
-            SocketRole::Peers if !self.session.config.transports.tcp => None,
             SocketRole::Peers => self.accept_peer(from, Carrier::Tcp),
             SocketRole::Tracker => self.tracker.as_mut()?.accept(&mut self.session, from),
             SocketRole::PeersUdp | SocketRole::TrackerUdp | SocketRole::LocalDiscovery => None,

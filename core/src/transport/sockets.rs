@@ -1,7 +1,8 @@
 //! The sockets a session listens on, and the datagrams that wait for them.
 //!
-//! Peers reach us by TCP; the UDP socket on the same port speaks with UDP trackers. Both are opened
-//! for every listen address; the TCP listener first, since with port 0 it decides the port. A session
+//! Peers reach us by TCP and by uTP; the UDP socket on the same port speaks with UDP trackers, too. Both are
+//! opened for every listen address; the TCP listener first, since with port 0 it decides the port. Without
+//! TCP there is no listener. A session
 //! that listens nowhere still asks trackers and the DHT, in both address families.
 
 use std::collections::VecDeque;
@@ -35,11 +36,13 @@ pub(crate) struct Sockets {
     listen: Families,
     /// Whether a peer listener whose port is taken is opened on any.
     may_fall_back: bool,
+    /// By which peers reach us: its port is the one that is announced.
+    reached_by: SocketRole,
     /// What all of them are bound to.
     binding: Option<Box<Binding>>,
     /// Listeners whose port is not known yet.
     pending: usize,
-    /// The TCP ports peers reach us at, in each family; 0 without a listener that is open.
+    /// The ports peers reach us at, in each family; 0 without a listener that is open.
     ports: PerFamily<u16>,
     /// Families that we have no address of: a listener could not be opened there for that.
     missing: Families,
@@ -112,17 +115,20 @@ impl Sockets {
     pub(crate) fn open(config: &Config, outbox: &mut Outbox) -> Self {
         let Config { listen, device, dscp, .. } = config;
         let is_bound = device.is_some() || dscp.is_some();
+        let has_tcp = config.transports.tcp || listen.is_empty();
+        let reached_by = if has_tcp { SocketRole::Peers } else { SocketRole::PeersUdp };
         let mut sockets = Sockets {
             table: Slab::new(),
             listen: Families::of(listen.iter().copied()),
             may_fall_back: config.listen_fallback,
+            reached_by,
             binding: is_bound.then(|| Box::new(Binding { device: device.clone(), dscp: *dscp })),
             pending: listen.len(),
             ports: PerFamily::default(),
             missing: Families::NONE,
         };
         for &addr in listen {
-            sockets.bind(outbox, SocketRole::Peers, addr);
+            sockets.bind(outbox, reached_by, addr);
         }
         if listen.is_empty() {
             let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
@@ -175,12 +181,12 @@ impl Sockets {
         if families.is_empty() { Families::BOTH } else { families }
     }
 
-    /// The TCP port that peers of a family reach us at, if there is one.
+    /// The port that peers of a family reach us at, if there is one.
     pub(crate) fn listen_port(&self, family: Family) -> Option<u16> {
         Some(*self.ports.get(family)).filter(|port| *port != 0)
     }
 
-    /// The TCP port that peers of any family reach us at.
+    /// The port that peers of any family reach us at.
     pub(crate) fn any_listen_port(&self) -> Option<u16> {
         Family::ALL.into_iter().find_map(|family| self.listen_port(family))
     }
@@ -223,7 +229,7 @@ impl Sockets {
                 socket.open = true;
                 socket.addr = addr;
                 let waiting = !socket.queue.is_empty();
-                if role == SocketRole::Peers {
+                if role == self.reached_by {
                     self.pending -= 1;
                     let port = self.ports.get_mut(Family::of(addr.ip()));
                     if *port == 0 {
@@ -243,7 +249,8 @@ impl Sockets {
             Err(why) => {
                 // A peer listener falls back if that was asked for, our own datagrams always do.
                 let may_fall_back = match role {
-                    SocketRole::Peers => self.may_fall_back,
+                    role if role == self.reached_by => self.may_fall_back,
+                    SocketRole::Peers => false,
                     SocketRole::PeersUdp => true,
                     SocketRole::Tracker | SocketRole::TrackerUdp | SocketRole::LocalDiscovery => {
                         false
@@ -256,9 +263,9 @@ impl Sockets {
                     outbox.push(Action::Bind { socket: id, spec });
                     return;
                 }
-                self.pending -= usize::from(role == SocketRole::Peers);
+                self.pending -= usize::from(role == self.reached_by);
                 self.table.remove(id);
-                if role == SocketRole::Peers && why == NetError::AddrNotAvailable {
+                if role == self.reached_by && why == NetError::AddrNotAvailable {
                     self.miss_family(Family::of(asked.ip()));
                 }
                 if let Some(service) = role.service() {
@@ -283,10 +290,10 @@ impl Sockets {
     /// An address to listen on is none of this machine's: its family is not spoken, unless there is
     /// another one.
     fn miss_family(&mut self, family: Family) {
+        let reached_by = self.reached_by;
         let mut others = self.table.iter().map(|(_, socket)| socket);
-        let is_there = |socket: &Socket| {
-            socket.role == SocketRole::Peers && Family::of(socket.addr.ip()) == family
-        };
+        let is_there =
+            |socket: &Socket| socket.role == reached_by && Family::of(socket.addr.ip()) == family;
         if !others.any(is_there) {
             self.missing.insert(family);
         }

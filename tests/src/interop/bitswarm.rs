@@ -48,6 +48,7 @@ impl Bitswarm {
             _ => true,
         });
         command.arg(&task.root).args(network).arg("--json").args(arguments);
+        command.args(task.utp.then_some("--no-tcp"));
         command.args(task.dht.map(|router| format!("--dht-bootstrap={router}")));
         if let Some(rate) = task.up_bytes_per_s {
             command.args(["--up", &rate.to_string()]);

@@ -69,6 +69,8 @@ pub struct Task<'a> {
     pub dht: Option<SocketAddr>,
     /// Whether it tells of the hashes that it gets (libtorrent).
     pub tells_hashes: bool,
+    /// Whether it speaks uTP with peers: Transmission beside TCP, libtorrent and ours alone.
+    pub utp: bool,
 }
 
 /// Whether a client has the content or wants it.
@@ -102,7 +104,13 @@ impl<'a> Task<'a> {
             lsd: false,
             dht: None,
             tells_hashes: false,
+            utp: false,
         }
+    }
+
+    /// The same over uTP.
+    pub fn over_utp(self) -> Self {
+        Task { utp: true, ..self }
     }
 
     /// The same with a magnet link: the infohash and these further parameters, such as

@@ -29,6 +29,7 @@ impl Libtorrent {
         command.args(task.pex.then_some("pex")).args(task.lsd.then_some("lsd"));
         command.args(task.dht.map(|router| format!("dht={router}")));
         command.args(task.tells_hashes.then_some("hashes"));
+        command.args(task.utp.then_some("utp"));
         let process = Process::spawn(lab, &format!("libtorrent-{:?}", task.role), &command)?;
         let mut peer = Libtorrent { seat, process };
         until("libtorrent to listen", Duration::from_secs(20), || {

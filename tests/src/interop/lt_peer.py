@@ -1,7 +1,7 @@
 """A libtorrent peer for the interop tests. Prints one JSON object a line.
 
-    lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT]   (0: unlimited)
-    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT] [hashes]
+    lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT] [utp]   (0: unlimited)
+    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT] [utp] [hashes]
     lt_peer.py node   IP:PORT OTHER_NODES...
     lt_peer.py create PATH OUT PIECE_LENGTH TRACKER v1|v2|hybrid
     lt_peer.py info PATH OUT PIECE_LENGTH v1|v2|hybrid [symlinks]
@@ -15,7 +15,7 @@ tracker or magnet link, with "pex" from other peers, with "lsd" from local disco
 the DHT, in which the node given is the first that it knows. "node" is a node of the DHT and no more;
 it says "dht" with the number of its nodes once a second. With "hashes" a peer says "hashes" for each
 message with hashes that it gets, "hash_reject" for each reject, and "hash_request" for each request
-(BEP 52); and the same with "_sent" for what it sends. "scrape" asks the
+(BEP 52); and the same with "_sent" for what it sends. With "utp" it speaks uTP alone. "scrape" asks the
 tracker for its numbers without being a peer, says "scraped" or "error", and ends.
 """
 
@@ -107,6 +107,13 @@ def session(address, ways=()):
         "min_reconnect_time": 1,
     }
     settings["enable_lsd"] = "lsd" in ways
+    if "utp" in ways:
+        settings |= {
+            "enable_outgoing_utp": True,
+            "enable_incoming_utp": True,
+            "enable_outgoing_tcp": False,
+            "enable_incoming_tcp": False,
+        }
     routers = [way.removeprefix("dht=") for way in ways if way.startswith("dht=")]
     if routers:
         settings |= {

@@ -23,6 +23,8 @@ pub struct Transfer<'a> {
     pub tracker: Whose,
     /// Whether the leeches get a magnet link instead of the .torrent file.
     pub by_magnet: bool,
+    /// Whether all speak uTP with each other.
+    pub over_utp: bool,
     /// Longest it may take, from the start of the last leech.
     pub within: Duration,
 }
@@ -50,6 +52,7 @@ impl<'a> Transfer<'a> {
             piece_length: 64 << 10,
             tracker: Whose::Independent,
             by_magnet: false,
+            over_utp: false,
             within: Duration::from_secs(90),
         }
     }
@@ -67,14 +70,15 @@ impl<'a> Transfer<'a> {
         let torrent = Torrent::create(lab, content, self.creator, self.piece_length, &url)?;
         let mut seeds = Vec::new();
         for client in self.seeds {
-            let seed = client.start(lab, &Task::seed(&torrent))?;
+            let task = Task { utp: self.over_utp, ..Task::seed(&torrent) };
+            let seed = client.start(lab, &task)?;
             tracker.expect(&torrent, seed.seat());
             seeds.push(seed);
         }
         let mut leeches: Vec<(Client, PathBuf, Box<dyn Peer>)> = Vec::new();
         for client in self.leeches {
             let root = lab.make_dir("download")?;
-            let mut task = Task::leech(&torrent, &root);
+            let mut task = Task { utp: self.over_utp, ..Task::leech(&torrent, &root) };
             if self.by_magnet {
                 let escaped = url.replace(':', "%3A").replace('/', "%2F");
                 task = task.by_magnet(&format!("&dn=magnet&tr={escaped}"));

@@ -139,7 +139,7 @@ fn settings(seat: Seat, rpc: SocketAddr, task: &Task<'_>) -> Value {
         "dht-enabled": false,
         "lpd-enabled": false,
         "pex-enabled": false,
-        "utp-enabled": false,
+        "utp-enabled": task.utp,
         "encryption": 0,
         "download-dir": task.root,
         "incomplete-dir-enabled": false,

@@ -11,6 +11,7 @@ mod local_discovery;
 mod magnets;
 mod trackers;
 mod transfers;
+mod utp;
 mod v2_trees;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     cases.extend(hostile_peers::cases());
     cases.extend(command_line::cases());
     cases.extend(create::cases());
+    cases.extend(utp::cases());
     cases.extend(v2_trees::cases());
     bitswarm_tests::interop::runner::run(cases)
 }
