@@ -65,7 +65,7 @@ const LONGEST_LIMITED: u64 = 18 << 10;
 
 /// Time within which hash requests of a newcomer must be answered (chosen: the slowest link needs a
 /// few seconds).
-const ANSWERED: Duration = Duration::from_secs(60);
+const ANSWERED: Duration = Duration::from_secs(180);
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -396,6 +396,8 @@ impl Storm {
             dialect: Dialect::Both,
             asks_hashes: true,
             pipeline: 0,
+            // Where hostile peers fill a slow link it may take more than one try.
+            redial: Duration::from_secs(1),
             ..Behaviour::leecher(vec![self.world.addr(host)])
         };
         let asker = Peer::new(self.options.seed, "asker", &self.content, asker);
