@@ -12,7 +12,7 @@ use crate::infohashes::InfoHashes;
 use crate::metainfo::magnet::PeerAddress;
 use crate::metainfo::{Magnet, Metainfo};
 use crate::notice::TorrentNotice;
-use crate::peer::PeerSlot;
+use crate::peer::{Peer, PeerSlot};
 use crate::peer_source::PeerSource;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::piece_hash::PieceHash;
@@ -148,13 +148,14 @@ impl Torrent {
         while let Some(fetch) = &mut self.acquisition.fetch
             && let Some((remote, piece)) = fetch.next_request(session.now)
         {
-            let peer = self.swarm.peers.iter_mut().find(|(_, peer)| peer.wire.remote == remote);
+            let is_it = |peer: &Peer| peer.is_open() && peer.wire.remote == remote;
+            let peer = self.swarm.peers.iter_mut().find(|(_, peer)| is_it(peer));
             match peer {
-                Some((_, peer)) if peer.is_open() => {
+                Some((_, peer)) => {
                     serve::send(peer, &MetadataMessage::Request { piece });
                     session.transport().ask_send(peer.wire.conn);
                 }
-                _ => fetch.remove(remote),
+                None => fetch.remove(remote),
             }
         }
         while let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content)

@@ -237,7 +237,14 @@ impl Torrent {
     fn remove_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         let Some(mut peer) = self.swarm.peers.remove(slot) else { return };
         session.budgets.half_messages.free(peer.wire.half_message);
-        self.acquisition.source_gone(slot, peer.wire.remote);
+        // Of two ways to one address that were tried at once, one is given up and the other is the source.
+        let remote = peer.wire.remote;
+        let has_other = self
+            .swarm
+            .peers
+            .iter()
+            .any(|(_, other)| other.is_open() && other.wire.remote == remote);
+        self.acquisition.source_gone(slot, Some(remote).filter(|_| !has_other));
         match self.acquisition.layers {
             Some(_) => self.poll_acquisition(session),
             None => self.ask_peers(session),

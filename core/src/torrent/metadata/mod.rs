@@ -113,9 +113,9 @@ impl Acquisition {
         self.layers.as_mut().map_or(Due::Nothing, |layers| layers.poll(now))
     }
 
-    /// A peer leaves: others are asked.
-    pub(super) fn source_gone(&mut self, peer: PeerSlot, remote: SocketAddr) {
-        if let Some(fetch) = &mut self.fetch {
+    /// A connection ends, and with it its peer leaves, if `remote` names one: others are asked.
+    pub(super) fn source_gone(&mut self, peer: PeerSlot, remote: Option<SocketAddr>) {
+        if let (Some(fetch), Some(remote)) = (&mut self.fetch, remote) {
             fetch.remove(remote);
         }
         if let Some(layers) = &mut self.layers {
