@@ -27,6 +27,7 @@ mod lsd;
 mod magnet;
 mod metadata;
 mod metainfo;
+mod mse;
 mod pex;
 mod piece_layers;
 mod resume;
@@ -66,6 +67,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dht", run: dht::run, max_len: 4096, mutations: 2_000 },
     Target { name: "dht_saved", run: dht_saved::run, max_len: 20_000, mutations: 1_000 },
     Target { name: "lsd", run: lsd::run, max_len: 4096, mutations: 10_000 },
+    Target { name: "mse", run: mse::run, max_len: 2048, mutations: 300 },
     Target { name: "http_client", run: http_client::run, max_len: 4096, mutations: 20_000 },
     Target { name: "url", run: url::run, max_len: 4096, mutations: 20_000 },
     Target { name: "tracker_answer", run: tracker_answer::run, max_len: 4096, mutations: 20_000 },

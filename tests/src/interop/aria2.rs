@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::client::{Peer, Role, Task};
+use super::client::{Encryption, Peer, Role, Task};
 use super::{Lab, Outcome, Process, Seat};
 
 /// A running `aria2c`.
@@ -36,6 +36,9 @@ impl Aria2 {
         command.arg(format!("--dir={}", task.root.display()));
         if let Some(rate) = task.up_bytes_per_s {
             command.arg(format!("--max-overall-upload-limit={rate}"));
+        }
+        if task.encryption == Some(Encryption::Rc4) {
+            command.args(["--bt-require-crypto=true", "--bt-min-crypto-level=arc4"]);
         }
         match task.role {
             Role::Seed => command.args(["--seed-ratio=0.0", "--check-integrity=true"]),

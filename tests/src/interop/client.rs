@@ -71,6 +71,19 @@ pub struct Task<'a> {
     pub tells_hashes: bool,
     /// Whether it speaks uTP with peers: Transmission beside TCP, libtorrent and ours alone.
     pub utp: bool,
+    /// How its connections are to be encrypted; `None`: as it is by itself.
+    pub encryption: Option<Encryption>,
+}
+
+/// How the connections of a client are encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Encryption {
+    /// Not at all (libtorrent).
+    Off,
+    /// By MSE, with plain text behind its handshake (libtorrent).
+    Handshake,
+    /// By RC4 alone.
+    Rc4,
 }
 
 /// Whether a client has the content or wants it.
@@ -105,6 +118,7 @@ impl<'a> Task<'a> {
             dht: None,
             tells_hashes: false,
             utp: false,
+            encryption: None,
         }
     }
 
@@ -126,6 +140,11 @@ impl<'a> Task<'a> {
         let hash = self.torrent.infohash_v2.expect("a torrent of version 2");
         let hash: String = hash.iter().map(|b| format!("{b:02x}")).collect();
         Task { magnet: Some(format!("magnet:?xt=urn:btmh:1220{hash}{parameters}")), ..self }
+    }
+
+    /// The same with encryption.
+    pub fn encrypted(self, encryption: Encryption) -> Self {
+        Task { encryption: Some(encryption), ..self }
     }
 
     /// The same, telling of hashes.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::client::{Peer, Role, Task};
+use super::client::{Encryption, Peer, Role, Task};
 use super::lab::until;
 use super::{Lab, Outcome, Process, Seat, need};
 
@@ -30,6 +30,11 @@ impl Libtorrent {
         command.args(task.dht.map(|router| format!("dht={router}")));
         command.args(task.tells_hashes.then_some("hashes"));
         command.args(task.utp.then_some("utp"));
+        command.args(task.encryption.map(|encryption| match encryption {
+            Encryption::Off => "encryption=off",
+            Encryption::Handshake => "encryption=handshake",
+            Encryption::Rc4 => "encryption=rc4",
+        }));
         let process = Process::spawn(lab, &format!("libtorrent-{:?}", task.role), &command)?;
         let mut peer = Libtorrent { seat, process };
         until("libtorrent to listen", Duration::from_secs(20), || {

@@ -1,7 +1,7 @@
 """A libtorrent peer for the interop tests. Prints one JSON object a line.
 
-    lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT] [utp]   (0: unlimited)
-    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT] [utp] [hashes]
+    lt_peer.py seed   TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT] [utp] [encryption=off|handshake|rc4]   (0: unlimited)
+    lt_peer.py leech  TORRENT DIR IP:PORT UP_BYTES_PER_S [pex] [lsd] [dht=IP:PORT] [utp] [hashes] [encryption=..]
     lt_peer.py node   IP:PORT OTHER_NODES...
     lt_peer.py create PATH OUT PIECE_LENGTH TRACKER v1|v2|hybrid
     lt_peer.py info PATH OUT PIECE_LENGTH v1|v2|hybrid [symlinks]
@@ -114,6 +114,13 @@ def session(address, ways=()):
             "enable_outgoing_tcp": False,
             "enable_incoming_tcp": False,
         }
+    # Policies: 0 forced, 2 disabled. Levels: 1 plain text behind the handshake, 2 RC4.
+    if "encryption=off" in ways:
+        settings |= {"out_enc_policy": 2, "in_enc_policy": 2}
+    elif "encryption=handshake" in ways:
+        settings |= {"out_enc_policy": 0, "in_enc_policy": 0, "allowed_enc_level": 1}
+    elif "encryption=rc4" in ways:
+        settings |= {"out_enc_policy": 0, "in_enc_policy": 0, "allowed_enc_level": 2}
     routers = [way.removeprefix("dht=") for way in ways if way.startswith("dht=")]
     if routers:
         settings |= {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::{Peer, Role, Task};
+use super::client::{Encryption, Peer, Role, Task};
 use super::lab::until;
 use super::{Lab, Outcome, Process, Seat};
 
@@ -140,7 +140,8 @@ fn settings(seat: Seat, rpc: SocketAddr, task: &Task<'_>) -> Value {
         "lpd-enabled": false,
         "pex-enabled": false,
         "utp-enabled": task.utp,
-        "encryption": 0,
+        // 0 tolerated, 1 preferred, 2 required.
+        "encryption": if task.encryption == Some(Encryption::Rc4) { 2 } else { 0 },
         "download-dir": task.root,
         "incomplete-dir-enabled": false,
         "preallocation": 0,

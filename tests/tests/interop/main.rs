@@ -4,6 +4,7 @@ mod between_peers;
 mod command_line;
 mod create;
 mod dht;
+mod encryption;
 mod hostile_peers;
 mod https_trackers;
 mod interruptions;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     cases.extend(trackers::cases());
     cases.extend(https_trackers::cases());
     cases.extend(interruptions::cases());
+    cases.extend(encryption::cases());
     cases.extend(hostile_peers::cases());
     cases.extend(command_line::cases());
     cases.extend(create::cases());

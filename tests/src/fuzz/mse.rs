@@ -1,0 +1,126 @@
+//! The handshake of MSE, for both sides: any bytes from a stranger, and the bytes of an honest peer with
+//! some of them changed.
+
+use bitswarm_core::map::HashKeys;
+use bitswarm_core::mse::{Handshake, Methods, Refusal, Skeys, Step};
+use bitswarm_core::piece::InfoHash;
+use bitswarm_core::random::SecretRng;
+use bytes::BytesMut;
+
+use super::input::{Input, cut};
+
+const TORRENT: InfoHash = InfoHash([7; 20]);
+const PAYLOAD: &[u8] = b"initial payload";
+/// Most that a side says before it is done: a key, two hashes, an offer, and its longest pads.
+const MOST_SAID: usize = 96 + 512 + 40 + 14 + 64 + 2 + PAYLOAD.len();
+
+/// One side of a connection.
+struct Side {
+    handshake: Handshake,
+    secrets: SecretRng,
+    skeys: Skeys,
+    said: usize,
+}
+
+/// How a side stands: the last step, and what came of it.
+type Standing = (Result<Step, Refusal>, Option<Vec<u8>>);
+
+impl Side {
+    fn new(dials: bool) -> Self {
+        let mut secrets = SecretRng::from_seed([u8::from(dials); 32]);
+        let mut skeys = Skeys::new(HashKeys::draw(&mut secrets));
+        skeys.insert(TORRENT);
+        let handshake = match dials {
+            true => Handshake::dial(TORRENT, Methods::BOTH, &mut secrets),
+            false => Handshake::accept(Methods::RC4, true),
+        };
+        Side { handshake, secrets, skeys, said: 0 }
+    }
+
+    fn receive(&mut self, data: &[u8]) -> Result<Step, Refusal> {
+        let mut step = self.handshake.receive(BytesMut::from(data), &self.skeys)?;
+        loop {
+            step = match step {
+                Step::Agrees => self.handshake.agree(&self.skeys, &mut self.secrets)?,
+                Step::Offers => self.handshake.offer(PAYLOAD, &mut self.secrets)?,
+                Step::Waits | Step::Done => return Ok(step),
+            };
+        }
+    }
+
+    /// Receives in parts; a refusal stays one.
+    fn receive_all<'a>(
+        &mut self,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Step, Refusal> {
+        let mut last = Ok(Step::Waits);
+        for part in parts {
+            let step = self.receive(part);
+            assert!(last.is_ok() || step == last, "what was refused goes on");
+            last = step;
+        }
+        last
+    }
+
+    fn say(&mut self) -> Vec<u8> {
+        let said = self.handshake.take_output();
+        self.said += said.len();
+        assert!(self.said <= MOST_SAID, "it says more than it may");
+        said
+    }
+
+    fn standing(&mut self, last: Result<Step, Refusal>) -> Standing {
+        let end = self.handshake.finish();
+        assert_eq!(end.is_some(), last == Ok(Step::Done));
+        (last, end.map(|end| end.data.to_vec()))
+    }
+}
+
+pub(super) fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let (honest, dials, cuts) = (input.flag(), input.flag(), input.byte());
+    if honest {
+        changed(&mut input, cuts);
+    } else {
+        stranger(dials, input.rest(), cuts);
+    }
+}
+
+/// However a stranger's bytes are cut, the same comes of them, within bounds.
+fn stranger(dials: bool, bytes: &[u8], cuts: u8) {
+    let run = |parts: Vec<&[u8]>| {
+        let mut side = Side::new(dials);
+        let last = side.receive_all(parts);
+        side.say();
+        side.standing(last)
+    };
+    let whole = run(vec![bytes]);
+    assert_eq!(run(cut(bytes, cuts)), whole);
+    assert_eq!(run(bytes.chunks(1).collect()), if bytes.is_empty() { run(vec![]) } else { whole });
+}
+
+/// Two honest sides talk; some bytes are changed on their way. Without a change they agree.
+fn changed(input: &mut Input<'_>, cuts: u8) {
+    let mut sides = [Side::new(true), Side::new(false)];
+    let mut is_changed = false;
+    let mut last = [Ok(Step::Waits); 2];
+    for turn in 0..4 {
+        let (from, to) = (turn % 2, 1 - turn % 2);
+        let mut said = sides[from].say();
+        if !said.is_empty() && input.flag() {
+            let (at, with) = (input.below(said.len()), input.byte());
+            said[at] ^= with;
+            is_changed |= with != 0;
+        }
+        last[to] = sides[to].receive_all(cut(&said, cuts));
+        if last[to].is_err() {
+            break;
+        }
+    }
+    let [dialling, accepting] = &mut sides;
+    let (a, b) = (dialling.standing(last[0]), accepting.standing(last[1]));
+    if !is_changed {
+        assert_eq!((a.0, b.0), (Ok(Step::Done), Ok(Step::Done)));
+        assert_eq!(b.1.as_deref(), Some(PAYLOAD));
+    }
+}
