@@ -163,7 +163,7 @@ impl fmt::Display for MetainfoError {
             Self::PieceCount { hashes, pieces } => {
                 let noun = |count: u64| if count == 1 { "piece" } else { "pieces" };
                 let (of, by) = (noun(u64::from(pieces)), noun(hashes as u64));
-                write!(f, "hashes of {hashes} {by} for content of {pieces} {of}")
+                write!(f, "piece hashes of {hashes} {by} for content of {pieces} {of}")
             }
             Self::TooManyPieces { pieces } => {
                 write!(f, "{pieces} pieces, more than the {MAX_PIECES} that are supported")
