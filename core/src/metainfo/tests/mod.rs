@@ -100,7 +100,7 @@ fn errors_say_what_and_the_way_out() {
     );
     assert_eq!(
         MetainfoError::PieceCount { hashes: 2, pieces: 1 }.to_string(),
-        "hashes of 2 pieces for content of 1 piece"
+        "piece hashes of 2 pieces for content of 1 piece"
     );
     let hybrid = MetainfoError::Hybrid { file: 3, why: HybridError::Length };
     assert!(hybrid.to_string().contains("the lengths differ, at file 3"));
