@@ -21,7 +21,7 @@ impl Engine {
                 StreamEvent::Received(data) => torrent.peer_received(session, slot, data),
                 StreamEvent::Sent { all } => torrent.peer_sent(session, slot, all),
                 StreamEvent::Closed { why, heard } => {
-                    torrent.peer_closed(session, slot, why, heard)
+                    torrent.peer_closed(session, slot, why, heard);
                 }
                 StreamEvent::TimedOut => torrent.peer_timeout(session, slot),
             }),

@@ -99,7 +99,7 @@ impl UtpStreams {
         remote: SocketAddr,
     ) -> Option<UtpConn> {
         let is_there = |socket: &&mut Socket| socket.addr.is_ipv4() == remote.is_ipv4();
-        let (&socket, found) = self.sockets.iter_mut().find(|(_, socket)| is_there(&socket))?;
+        let (&socket, found) = self.sockets.iter_mut().find(|(_, socket)| is_there(socket))?;
         let utp = UtpConn { socket, id: found.endpoint.connect(now, remote)? };
         self.streams.insert(utp, conn);
         Some(utp)

@@ -16,10 +16,7 @@ fn rate(link: Link, from: u64, to: u64) -> f64 {
     network.run_until(Instant::from_millis(from));
     let before = network.received(peer);
     network.run_until(Instant::from_millis(to));
-    let health = network.health(seed);
-    let rate = (network.received(peer) - before) as f64 / (to - from) as f64 * 1000.0 / 1_048_576.0;
-    println!("{rate:.2} MiB/s, {health:?}");
-    rate
+    (network.received(peer) - before) as f64 / (to - from) as f64 * 1000.0 / 1_048_576.0
 }
 
 /// A way with a queue of one round trip, or what is given.
@@ -74,9 +71,6 @@ fn mean(rows: &[(f64, f64, u64)], which: impl Fn(&(f64, f64, u64)) -> f64) -> f6
 #[test]
 fn long_queue_is_left_to_tcp_and_taken_back() {
     let rows = share(20, 400, 10_000, 25_000, 35_000);
-    for (n, row) in rows.iter().enumerate() {
-        println!("{:>5} ms: uTP {:5.1} TCP {:5.1} Mbit/s, {} ms", n * 500, row.0, row.1, row.2);
-    }
     let alone = &rows[8..20];
     assert!(mean(alone, |row| row.0) > 0.95 * 20.0 * 0.96, "alone");
     assert!(alone.iter().all(|row| row.2 <= 120), "queue");
@@ -92,7 +86,6 @@ fn short_queue_is_shared() {
         let rows = share(mbits, 20, 0, 40_000, 40_000);
         let rows = &rows[20..];
         let (utp, tcp) = (mean(rows, |row| row.0), mean(rows, |row| row.1));
-        println!("{mbits} Mbit/s: uTP {utp:.1}, TCP {tcp:.1}");
         assert!(utp <= 0.55 * (utp + tcp), "uTP takes {utp} beside {tcp}");
         assert!(utp + tcp > 0.85 * mbits as f64);
     }

@@ -5,10 +5,10 @@
 //! only looks; it does not authenticate the peer and withstands nobody who takes part (see
 //! `docs/SECURITY.md`).
 //!
-//! - [`handshake`]: the machine, for the side that dials and the side that is dialled.
-//! - [`key_exchange`]: Diffie-Hellman over the prime that all clients share.
-//! - [`cipher`]: RC4.
-//! - [`skeys`]: which torrent a peer means that names it by a hash of its infohash.
+//! - [`handshake`][]: the machine, for the side that dials and the side that is dialled.
+//! - [`key_exchange`][]: Diffie-Hellman over the prime that all clients share.
+//! - [`cipher`][]: RC4.
+//! - [`skeys`][]: which torrent a peer means that names it by a hash of its infohash.
 //!
 //! Time is no concern of the machine: who owns the connection ends a handshake that takes too long.
 //! Randomness is lent to it.

@@ -417,10 +417,10 @@ impl Storm {
         let is_mixed = self.options.crowd_kind as usize >= kinds.len();
         let has_takers = is_deaf || is_mixed || self.options.hostiles > 0;
         let first = if has_takers { FIRST_BLOCK_AMONG_DEAF } else { FIRST_BLOCK };
-        let placed = |counts: Counts| counts.greeted > 0;
-        let served = |counts: Counts| counts.received_blocks > 0;
-        let steps: [(Duration, fn(Counts) -> bool, &str); 2] =
-            [(PLACED, placed, "has no place"), (first, served, "gives nothing")];
+        type IsDone = fn(Counts) -> bool;
+        let placed: IsDone = |counts| counts.greeted > 0;
+        let served: IsDone = |counts| counts.received_blocks > 0;
+        let steps = [(PLACED, placed, "has no place"), (first, served, "gives nothing")];
         for (within, is_done, what) in steps {
             let done = |world: &World| is_done(world.script::<Peer>(newcomer).counts());
             let deadline = self.world.now() + within;

@@ -247,7 +247,8 @@ fn what_a_peer_that_dials_says_wrongly_is_refused() {
 #[test]
 fn what_a_peer_that_was_dialled_says_wrongly_is_refused() {
     let longest_pad = [0; 512];
-    let cases: [(Methods, &[&[u8]], Result<Step, Refusal>); 7] = [
+    type Case<'a> = (Methods, &'a [&'a [u8]], Result<Step, Refusal>);
+    let cases: [Case<'_>; 7] = [
         (Methods::BOTH, &[&VC, &[0, 0, 0, 2], &[2, 0], &longest_pad], Ok(Step::Done)),
         (Methods::BOTH, &[&VC, &[0, 0, 0, 3], &[0, 0]], Err(Refusal::BadChoice)),
         (Methods::BOTH, &[&VC, &[0, 0, 0, 0], &[0, 0]], Err(Refusal::BadChoice)),
