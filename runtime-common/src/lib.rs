@@ -8,7 +8,7 @@
 //! sockets with their options and errors in [`net`], and buffers to read them into in [`buffers`].
 //!
 //! Tools: [`interfaces`] lists this machine's addresses; [`hashing`] hashes files with all processors;
-//! [`lanes`] hashes several pieces at once; [`signals`] tells which signals are ignored.
+//! [`multi_buffer`] hashes several pieces at once; [`signals`] tells which signals are ignored.
 
 pub mod buffers;
 mod client;

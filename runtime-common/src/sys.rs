@@ -1,5 +1,5 @@
 //! Reading from a socket into memory that was never written, a socket option, and asking what becomes
-//! of a signal: with `lanes/x86.rs` the places that need `unsafe`.
+//! of a signal: with `multi_buffer/x86.rs` the places that need `unsafe`.
 //!
 //! The standard library's reads want initialised memory; setting 256 KiB to zero before each read
 //! would cost as much as copying them. Crates for signals set handlers and do not say which are set.

@@ -42,9 +42,7 @@ impl Engine {
     }
 
     pub(super) fn utp_timeout(&mut self) {
-        while let Some(delivery) = self.session.transport().handle_utp_timeout() {
-            self.deliver(Some(delivery));
-        }
+        self.session.transport().handle_utp_timeout();
     }
 
     /// Hands on what has happened on connections of uTP; whether anything has.

@@ -122,8 +122,16 @@ impl Transport<'_> {
 
     // Time.
 
-    /// Deadlines have come; the next of what is to be told at once, until there is none.
-    pub(crate) fn handle_utp_timeout(&mut self) -> Option<Delivery> {
+    /// Deadlines of connections have come. Attempts that are due begin with [`Transport::next_of_utp`].
+    pub(crate) fn handle_utp_timeout(&mut self) {
+        let now = self.now;
+        if let Some(utp) = self.utp() {
+            utp.handle_timeout(now);
+        }
+    }
+
+    /// Begins the attempts that are due, up to one that cannot be begun and was the last of its stream.
+    fn begin_due(&mut self) -> Option<Delivery> {
         let now = self.now;
         while let Some(conn) = self.utp().and_then(|utp| utp.next_race(now)) {
             let Some((_, attempts)) = self.attempts(conn) else { continue };
@@ -132,9 +140,6 @@ impl Transport<'_> {
             if is_next && !self.begin_utp(conn) && !tcp {
                 return self.ended(conn, Some(NetError::Unreachable));
             }
-        }
-        if let Some(utp) = self.utp() {
-            utp.handle_timeout(now);
         }
         None
     }
@@ -151,6 +156,9 @@ impl Transport<'_> {
 
     /// What has happened next.
     pub(crate) fn next_of_utp(&mut self) -> Option<Happened> {
+        if let Some(delivery) = self.begin_due() {
+            return Some(Happened::Delivery(Some(delivery)));
+        }
         let (utp, conn, remote, event) = self.utp()?.poll_event()?;
         let Some(conn) = conn else {
             return Some(match event {

@@ -42,7 +42,8 @@ impl EngineHost {
 
     /// Whether nothing is overdue on any connection on which the engine may speak.
     pub(in crate::sim) fn judge_pace(&self, now: Instant) -> Result<(), String> {
-        let mut speaking = self.conns.iter().filter(|(_, state)| state.peer && state.has_said_all());
+        let mut speaking =
+            self.conns.iter().filter(|(_, state)| state.peer && state.has_said_all());
         speaking.try_for_each(|(conn, _)| self.checker.judge_pace(now, *conn))
     }
 

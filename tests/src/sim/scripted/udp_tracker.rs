@@ -190,6 +190,10 @@ impl Script for UdpTracker {
 
     fn handle(&mut self, io: &mut Io<'_, '_>, happening: Happening) {
         let Happening::Datagram { port, from, data } = happening else { return };
+        // Of what it sends at random some reads as a packet of a uTP connection that is unknown.
+        if self.moody && is_reset(&data) {
+            return;
+        }
         match self.answer(io.now(), from, &data) {
             Err(broken) => io.complain(format!("hears that {from} {broken}")),
             Ok(answer) => {
@@ -198,6 +202,11 @@ impl Script for UdpTracker {
             }
         }
     }
+}
+
+/// Whether this is a reset of uTP without extensions (BEP 29): all that is said to what no connection sent.
+fn is_reset(data: &[u8]) -> bool {
+    data.len() == 20 && data.starts_with(&[0x31, 0])
 }
 
 /// Interval, leechers and seeders of an announce's answer.
