@@ -19,9 +19,9 @@ mod source;
 mod suspect_pieces;
 #[cfg(test)]
 mod tests;
+mod underfilled;
 mod verdicts;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use smallvec::SmallVec;
@@ -39,6 +39,7 @@ use crate::torrent::download::late_blocks::LateBlocks;
 use crate::torrent::download::leaf_hashes::LeafHashes;
 use crate::torrent::download::smart_ban::SmartBan;
 use crate::torrent::download::suspect_pieces::SuspectPieces;
+use crate::torrent::download::underfilled::Underfilled;
 use crate::torrent::lazy::Lazy;
 use crate::wire::BlockData;
 
@@ -57,7 +58,7 @@ pub(super) struct Download {
     leaf_hashes: LeafHashes,
     late: LateBlocks,
     /// Sources that could be asked for more than there was to pick.
-    underfilled: BTreeSet<Source>,
+    underfilled: Underfilled,
     /// What is read from files of other torrents.
     pub(super) local: Lazy<LocalSource>,
 }
@@ -95,7 +96,7 @@ impl Download {
             suspects: SuspectPieces::default(),
             leaf_hashes: LeafHashes::default(),
             late: LateBlocks::default(),
-            underfilled: BTreeSet::new(),
+            underfilled: Underfilled::default(),
             local: Lazy::default(),
         }
     }

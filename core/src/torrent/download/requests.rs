@@ -64,7 +64,7 @@ impl Download {
         state: &mut SourceState,
         is_counted: bool,
     ) -> bool {
-        self.underfilled.remove(&source);
+        self.underfilled.remove(source);
         let released = self.end_requests(source, state);
         if state.counted_as_seed {
             self.picker.remove_seed(&state.has);
@@ -204,7 +204,7 @@ impl Download {
         yielded: &mut Vec<(Source, Block)>,
     ) -> usize {
         if !state.can_request() {
-            self.underfilled.remove(&source);
+            self.underfilled.remove(source);
             return 0;
         }
         let mut limit = terms.limit;
@@ -262,14 +262,17 @@ impl Download {
         if sent < want {
             self.underfilled.insert(source);
         } else {
-            self.underfilled.remove(&source);
+            self.underfilled.remove(source);
         }
         sent
     }
 
-    /// The sources of which more may be requested as soon as there is something to pick, but for `but`.
+    /// The sources of which more may be requested as soon as there is something to pick, but for `but`:
+    /// who has waited longest comes first.
     pub(in crate::torrent) fn underfilled(&self, but: Option<Source>) -> Vec<Source> {
-        self.underfilled.iter().copied().filter(|source| Some(*source) != but).collect()
+        let mut sources = self.underfilled.in_turn();
+        sources.retain(|source| Some(*source) != but);
+        sources
     }
 
     /// Everything wanted is here: nothing is requested any more.
@@ -301,7 +304,7 @@ impl Download {
             return false;
         }
         self.picker.release(source.key(), block);
-        self.underfilled.insert(source);
+        self.underfilled.insert_last(source);
         true
     }
 
@@ -329,7 +332,9 @@ impl Download {
             }
         }
         let is_asked_again = state.refusals.most_requests(now) == 1 && state.pipeline.is_empty();
-        if free || is_asked_again {
+        if free {
+            self.underfilled.insert_last(source);
+        } else if is_asked_again {
             self.underfilled.insert(source);
         }
         free || is_asked_again

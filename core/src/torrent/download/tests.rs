@@ -326,3 +326,41 @@ fn rate_limit_bounds_the_requests_at_each_source_and_leaves_one_to_each() {
     assert_eq!(limit(Some(1 << 20), 2), 96, "three seconds' worth for both");
     assert_eq!(limit(Some(10), 40), 1);
 }
+
+#[test]
+fn failed_piece_comes_to_who_has_waited_longest_though_others_connect_anew() {
+    let mut download = download();
+    (1..PIECES).for_each(|piece| download.picker.mark_have(PieceIndex(piece)));
+    let mut liar = Plain::seed(9, &mut download);
+    for number in 0..4 {
+        liar.state.pipeline.sent(block(PIECE, number), NOW);
+        kept(liar.send(&mut download, block(PIECE, number), NOW));
+    }
+    download.failed(PIECE);
+    download.forget(PIECE);
+    download.source_gone(liar.key, &mut liar.state, true);
+    // Those in the first slots let us download and send nothing. One is asked at once, and another comes in
+    // its place whenever it is late.
+    let mut silent: Vec<Plain> = (0..3).map(|number| Plain::seed(number, &mut download)).collect();
+    let mut honest = Plain::seed(8, &mut download);
+    let mut now = NOW;
+    for _ in 0..5 {
+        for source in download.underfilled(None) {
+            if source == honest.key {
+                if !honest.request(&mut download, now).is_empty() {
+                    return;
+                }
+            } else if let Some(peer) = silent.iter_mut().find(|peer| peer.key == source) {
+                peer.request(&mut download, now);
+            }
+        }
+        now = now + Duration::from_secs(11);
+        for (number, peer) in silent.iter_mut().enumerate() {
+            if download.overdue(now, peer.key, &mut peer.state, true) {
+                download.source_gone(peer.key, &mut peer.state, true);
+                *peer = Plain::seed(number as u32, &mut download);
+            }
+        }
+    }
+    panic!("the honest source is never asked");
+}

@@ -1,0 +1,71 @@
+//! Sources that could be asked for more than there was to pick, in the order in which they are asked when
+//! there is something again: who has waited longest comes first (defence 42).
+//!
+//! The last blocks, and those of a piece that failed, are asked of few sources at once. In an order of
+//! slots, who connects anew again and again and never sends anything would be asked before who waits with
+//! all of it. So a source that comes is last, and one that was asked and did not send is last again.
+
+use std::collections::BTreeMap;
+
+use crate::torrent::download::Source;
+
+/// The sources with room in their pipelines.
+#[derive(Debug, Default)]
+pub(super) struct Underfilled {
+    /// Of each, its turn: the least is next.
+    turns: BTreeMap<Source, u64>,
+    next_turn: u64,
+}
+
+impl Underfilled {
+    /// A source has room. One that waits already keeps its turn.
+    pub(super) fn insert(&mut self, source: Source) {
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        self.turns.entry(source).or_insert(turn);
+    }
+
+    /// A source did not send what it was asked for, and has room: it waits behind all others.
+    pub(super) fn insert_last(&mut self, source: Source) {
+        self.remove(source);
+        self.insert(source);
+    }
+
+    /// A source has no room, or is gone.
+    pub(super) fn remove(&mut self, source: Source) {
+        self.turns.remove(&source);
+    }
+
+    /// None has.
+    pub(super) fn clear(&mut self) {
+        self.turns.clear();
+    }
+
+    /// All of them, in turn. O(n log n).
+    pub(super) fn in_turn(&self) -> Vec<Source> {
+        let mut sources: Vec<(u64, Source)> =
+            self.turns.iter().map(|(source, turn)| (*turn, *source)).collect();
+        sources.sort_unstable();
+        sources.into_iter().map(|(_, source)| source).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picker::PeerKey;
+
+    #[test]
+    fn who_has_waited_longest_is_next_and_who_sent_nothing_is_last() {
+        let source = |number: u32| Source::of(PeerKey(number));
+        let mut underfilled = Underfilled::default();
+        [7, 2, 5, 7].into_iter().for_each(|number| underfilled.insert(source(number)));
+        assert_eq!(underfilled.in_turn(), [7, 2, 5].map(source));
+        underfilled.insert_last(source(7));
+        underfilled.remove(source(2));
+        underfilled.insert(source(2));
+        assert_eq!(underfilled.in_turn(), [5, 7, 2].map(source));
+        underfilled.clear();
+        assert_eq!(underfilled.in_turn(), []);
+    }
+}
