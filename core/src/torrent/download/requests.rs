@@ -64,7 +64,7 @@ impl Download {
         state: &mut SourceState,
         is_counted: bool,
     ) -> bool {
-        self.underfilled.remove(source);
+        self.underfilled.forget(source);
         let released = self.end_requests(source, state);
         if state.counted_as_seed {
             self.picker.remove_seed(&state.has);
