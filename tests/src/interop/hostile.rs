@@ -107,8 +107,13 @@ fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
             shared.streams.lock().unwrap_or_else(PoisonError::into_inner).push(copy);
         }
         let shared = Arc::clone(shared);
-        // It ends with its connection.
-        thread::spawn(move || drop(harm(stream, &shared)));
+        // It ends with its connection, and the connection with it: at the first bytes that are no
+        // plain handshake, as with any client that knows no encryption.
+        thread::spawn(move || {
+            let end = stream.try_clone();
+            drop(harm(stream, &shared));
+            drop(end.map(|end| end.shutdown(Shutdown::Both)));
+        });
     }
 }
 

@@ -57,7 +57,8 @@ fn tcp_is_refused(lab: &Lab) -> Outcome {
         seed.process().ensure_running()?;
         Ok(leech.is_complete()?.then_some(()))
     })?;
-    let by_utp = |line: &serde_json::Value| line["utp_peers"].as_u64() > Some(0);
+    let by_utp =
+        |line: &serde_json::Value| line["event"] == "peer_connected" && line["transport"] == "utp";
     assert!(seed.json()?.iter().any(by_utp), "the seed tells of no peer over uTP");
     Ok(())
 }
