@@ -354,7 +354,7 @@ fn failed_piece_comes_to_who_has_waited_longest_though_others_connect_anew() {
                 peer.request(&mut download, now);
             }
         }
-        now = now + Duration::from_secs(11);
+        now += Duration::from_secs(11);
         for (number, peer) in silent.iter_mut().enumerate() {
             if download.overdue(now, peer.key, &mut peer.state, true) {
                 download.source_gone(peer.key, &mut peer.state, true);
