@@ -215,7 +215,7 @@ impl Fetch<'_> {
             NetError::Certificate => {
                 let host = url.host().to_tls_name();
                 let why = format!("the certificate of {host} is not trusted");
-                let advice = "SSL_CERT_FILE names authorities to trust";
+                let advice = "SSL_CERT_FILE names certificates to trust";
                 self.failed(Code::NoPeers, format!("{why}; {advice}"))
             }
             why => self.failed(Code::NoPeers, format!("connection lost: {why}; try again")),

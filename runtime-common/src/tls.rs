@@ -1,10 +1,10 @@
-//! TLS as a client, for connections to HTTPS trackers: which certificates are trusted, and one
-//! session over bytes.
+//! TLS as a client, for connections to HTTPS servers, such as trackers: which certificates are trusted,
+//! and one session over bytes.
 //!
 //! Trusted is what the platform trusts (or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name); where a
 //! platform has no roots, those of Mozilla that are compiled in. A server's own certificate may stand
-//! among them, as one that signed itself does. A host may be excepted by name, never all of them. Roots are read when the first connection needs them: most sessions have no
-//! HTTPS tracker.
+//! among them, as one that signed itself does. A host may be excepted by name, never all of them. Roots
+//! are read when the first connection needs them: most sessions have no HTTPS tracker.
 //!
 //! The end of a stream without TLS's own farewell is an ordinary end here: how long an answer is,
 //! HTTP says, and many servers just close.
@@ -60,17 +60,20 @@ impl Trust {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
-        let config = if insecure {
-            let verifier = Arc::new(AnyCertificate(provider));
-            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
-        } else {
-            let (roots, known) = trusted();
-            let by_chain = WebPkiServerVerifier::builder_with_provider(roots, provider)
-                .build()
-                .map_err(|error| Error::General(error.to_string()))?;
-            let verifier = Arc::new(ChainOrItself { by_chain, known });
-            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+        let trusted = match insecure {
+            true => None,
+            false => {
+                let (roots, known) = trusted();
+                let by_chain =
+                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                        .build()
+                        .map_err(|error| Error::General(error.to_string()))?;
+                Some(Trusted { by_chain, known })
+            }
         };
+        let verifier = Arc::new(Verifier { provider, trusted });
+        let config =
+            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
         Ok(Arc::clone(kept.insert(Arc::new(config))))
     }
 }
@@ -91,15 +94,23 @@ fn trusted() -> (Arc<RootCertStore>, Vec<CertificateDer<'static>>) {
     (Arc::new(roots), found.certs)
 }
 
-/// Takes a certificate that an authority stands for, or that is trusted itself.
+/// What a server's certificate has to be. Its signatures are checked in any case.
 #[derive(Debug)]
-struct ChainOrItself {
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    /// Any certificate if there is nothing, for hosts that the user excepts by name.
+    trusted: Option<Trusted>,
+}
+
+/// Certificates that an authority stands for, or that are trusted themselves.
+#[derive(Debug)]
+struct Trusted {
     by_chain: Arc<WebPkiServerVerifier>,
     /// Certificates that are trusted, whatever they are of.
     known: Vec<CertificateDer<'static>>,
 }
 
-impl ChainOrItself {
+impl Trusted {
     /// Whether nothing but its issuer speaks against a certificate that is trusted itself: nobody stands
     /// for it, or it says that it is an authority's, as `openssl req -x509` makes them.
     fn is_trusted_itself(&self, end_entity: &CertificateDer<'_>, why: &Error) -> bool {
@@ -116,7 +127,7 @@ impl ChainOrItself {
     }
 }
 
-impl ServerCertVerifier for ChainOrItself {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -125,12 +136,13 @@ impl ServerCertVerifier for ChainOrItself {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let chain = &self.by_chain;
+        let Some(trusted) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
+        let chain = &trusted.by_chain;
         let verified =
             chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
             // Its dates were looked at before its issuer; its name was not.
-            Err(why) if self.is_trusted_itself(end_entity, &why) => {
+            Err(why) if trusted.is_trusted_itself(end_entity, &why) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -144,46 +156,7 @@ impl ServerCertVerifier for ChainOrItself {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.by_chain.verify_tls12_signature(message, cert, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.by_chain.verify_tls13_signature(message, cert, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.by_chain.supported_verify_schemes()
-    }
-}
-
-/// Takes every certificate, for hosts that the user excepts by name.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, cert, signed, algorithms)
     }
 
@@ -193,12 +166,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, cert, signed, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! The allocator of this binary counts what is held, so the test is alone in it.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod held_bytes;
+
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat};
 use bitswarm_core::metainfo::Metainfo;
@@ -15,39 +15,13 @@ use bitswarm_core::torrent::{AddTorrent, TorrentState};
 use bitswarm_core::wire::handshake::{Handshake, Reserved};
 use bitswarm_core::{Commands, Config, Duration, Engine, Instant, UnixTime};
 
+use crate::held_bytes::held;
+
 /// How many torrents.
 const TORRENTS: u32 = 10_000;
 /// Pieces of each.
 const PIECES: u32 = 256;
 const PIECE_LEN: u32 = 16 << 10;
-
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-#[allow(unsafe_code)]
-// SAFETY: every method passes its arguments on to the system's allocator, whose contract is the
-// same, and returns what that returns.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn held() -> usize {
-    HELD.load(Ordering::Relaxed)
-}
 
 /// Everything is there, whole and right.
 struct Whole;

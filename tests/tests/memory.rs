@@ -2,9 +2,9 @@
 //!
 //! The allocator of this binary counts what is held, so the test is alone in it.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod held_bytes;
+
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitswarm_core::disk::{DiskDone, DiskRequest, FileStat};
 use bitswarm_core::metainfo::Metainfo;
@@ -16,6 +16,8 @@ use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::wire::Message;
 use bitswarm_core::wire::handshake::{Handshake, Reserved};
 use bitswarm_core::{Commands, Config, Duration, Engine, Instant, UnixTime};
+
+use crate::held_bytes::held;
 
 const PIECES: u32 = 256;
 const PIECE_LEN: u32 = 1 << 18;
@@ -36,34 +38,6 @@ const HALF_MESSAGES: usize = 16 * MIB + (64 << 10);
 /// What waits to be said to a peer that does not read, with its requests and what is known of it.
 const OF_A_PEER: usize = 16 << 10;
 const BOUND: usize = READ_AHEAD + HALF_MESSAGES + TORRENTS as usize * PEERS * OF_A_PEER;
-
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-#[allow(unsafe_code)]
-// SAFETY: every method passes its arguments on to the system's allocator, whose contract is the
-// same, and returns what that returns.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn held() -> usize {
-    HELD.load(Ordering::Relaxed)
-}
 
 /// Everything is there, and what is read has its length.
 struct Whole;

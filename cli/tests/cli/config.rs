@@ -229,7 +229,7 @@ fn every_wrong_value_is_traced_to_where_it_stands() {
         command.env(&variable, value);
         ended(command).fails(2, &[&variable, value]);
     }
-    // The same words on the command line are not the file's.
+    // What the command line says is not the file's.
     write(&sandbox, "peer = \"here\"\n");
     let line = format!("download t.torrent -o data -q {LOCAL}");
     let ended = sandbox.run(&format!("{line} --peer there"));

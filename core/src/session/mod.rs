@@ -214,8 +214,6 @@ impl Session {
         }
     }
 
-    // Files that several torrents have.
-
     // Rate limits.
 
     /// Sets or clears a timer.

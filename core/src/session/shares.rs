@@ -11,7 +11,8 @@ use crate::id::TorrentId;
 use crate::rate::GroupAllowances;
 use crate::time::Instant;
 
-/// Addresses, of each torrent, whose share is counted of each kind (chosen; others share one).
+/// Shares counted of each kind in the whole session, each an address' in one torrent (chosen; past it all
+/// that come share one).
 const GROUPS: usize = 4096;
 
 /// What is counted.

@@ -357,7 +357,7 @@ impl Torrent {
             }
             peer.send_haves(self.download.have());
             self.download.recount(slot.into(), &mut peer.download);
-            self.swarm.update_interest(slot, self.life.is_active() && !self.is_finished());
+            self.swarm.update_interest(slot, self.wants_pieces());
             self.disconnect_if_both_seeds(session, slot);
             self.after_input(session, slot);
         }

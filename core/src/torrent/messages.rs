@@ -386,7 +386,7 @@ impl Torrent {
         peer.upload.allowed_by_us.retain(|allowed| *allowed != piece);
         let everything = peer.download.has.is_all();
         let addr = peer.wire.listens_at;
-        self.swarm.update_interest(slot, self.life.is_active() && !self.is_finished());
+        self.swarm.update_interest(slot, self.wants_pieces());
         if let Some(peer) = self.swarm.peers.get_mut(slot) {
             self.upload.suggest(slot, peer, self.download.picker());
         }
@@ -427,7 +427,7 @@ impl Torrent {
         }
         let answers_all = peer.wire.fast;
         let free = self.download.lost_piece(slot.into(), &mut peer.download, piece, answers_all);
-        self.swarm.update_interest(slot, self.life.is_active() && !self.is_finished());
+        self.swarm.update_interest(slot, self.wants_pieces());
         if free {
             self.fill_pipelines(session, Some(slot));
         }
@@ -475,7 +475,7 @@ impl Torrent {
             self.swarm.addresses.set_seed(addr, true);
         }
         let free = self.download.has_pieces(slot.into(), &mut peer.download, field);
-        self.swarm.update_interest(slot, self.life.is_active() && !self.is_finished());
+        self.swarm.update_interest(slot, self.wants_pieces());
         if is_news {
             let (is_seed, picker) = (self.is_finished(), self.download.picker());
             self.upload.begin_suggesting(is_seed, picker, &mut self.policy);

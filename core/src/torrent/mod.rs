@@ -283,10 +283,15 @@ impl Torrent {
         self.life.is_running() && self.is_finished() && !self.has_everything()
     }
 
+    /// Whether it lacks something wanted and may fetch it.
+    fn wants_pieces(&self) -> bool {
+        self.life.is_active() && !self.is_finished()
+    }
+
     /// Whether it fetches pieces now.
     fn is_downloading(&self) -> bool {
         let waits = self.files.retry.stops_all() || self.files.claims.is_undecided();
-        self.life.is_active() && !self.is_finished() && !waits
+        self.wants_pieces() && !waits
     }
 
     /// Whether nothing is left to do for it.

@@ -352,7 +352,7 @@ impl Torrent {
     /// Tells all who lack it that we have a piece, and those that suggest pieces, since they count
     /// which peer has what; updates our interest in those that have it.
     fn announce_have(&mut self, session: &mut Session, piece: PieceIndex) {
-        let wanting = self.life.is_active() && !self.is_finished();
+        let wanting = self.wants_pieces();
         for (_, peer) in self.swarm.peers.iter_mut() {
             if !peer.is_open() {
                 continue;

@@ -302,6 +302,28 @@ fn push_binary(query: &mut String, name: &str, value: &[u8]) {
 }
 
 #[cfg(test)]
+impl AnnounceRequest {
+    /// An announce of a peer that lacks one byte, for tests to change.
+    pub(crate) fn sample() -> AnnounceRequest {
+        AnnounceRequest {
+            infohash: InfoHash([1; 20]),
+            peer_id: PeerId([2; 20]),
+            port: 6881,
+            uploaded: 0,
+            downloaded: 0,
+            left: 1,
+            event: None,
+            numwant: None,
+            key: 0,
+            tracker_id: None,
+            ip: None,
+            compact: true,
+            encryption: EncryptionPolicy::Off,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use quickcheck::quickcheck;
@@ -319,10 +341,7 @@ mod tests {
             event: Some(AnnounceEvent::Started),
             numwant: Some(50),
             key: 0xab,
-            tracker_id: None,
-            ip: None,
-            compact: true,
-            encryption: EncryptionPolicy::Off,
+            ..AnnounceRequest::sample()
         }
     }
 

@@ -354,12 +354,8 @@ mod tests {
             downloaded: 3,
             left: 4,
             event: Some(AnnounceEvent::Started),
-            numwant: None,
             key: 0x0708_090a,
-            tracker_id: None,
-            ip: None,
-            compact: true,
-            encryption: EncryptionPolicy::Off,
+            ..AnnounceRequest::sample()
         };
         let mut out = Vec::new();
         RequestPacket::Announce { connection: 0xaa, transaction: 0xbb, request: request.into() }

@@ -1,7 +1,7 @@
 //! Byte streams and datagrams, beneath everything that speaks a protocol over them.
 //!
-//! - [`streams`]: the table of all streams with its limits; with [`establish`] alone emits `Connect`,
-//!   `Secure`, `Send`, `Read` and `Close`.
+//! - [`streams`]: the table of all streams with its limits; with [`establish`], and [`over_utp`] which ends
+//!   the slower of two attempts, alone emits `Connect`, `Secure`, `Send`, `Read` and `Close`.
 //! - [`stream`]: one stream: what carries it, how far it is set up, how it flows, what it is for.
 //! - [`establish`]: how a stream is set up: TLS, MSE.
 //! - [`dial`]: where connections are dialled from.
@@ -11,7 +11,7 @@
 //! - [`utp`]: streams over UDP.
 //! - [`utp_streams`], [`over_utp`]: which of their connections carries which stream, and how it comes to.
 //!
-//! Nothing here knows torrents, trackers or the session: streams carry ids of their owners, and
+//! Nothing here knows torrents or the session: streams carry ids of their owners, sockets what they are for, and
 //! what the table needs of the session (timers, outbox, time) is lent to it for each call.
 
 pub(crate) mod demux;

@@ -1,5 +1,6 @@
 //! The table of byte streams: their limits, deadlines and pauses. With [`establish`](super::establish),
-//! which sets them up, the only place that emits `Connect`, `Secure`, `Send`, `Read` and `Close`.
+//! which sets them up, and [`over_utp`](super::over_utp), which ends the slower of two attempts, the only place
+//! that emits `Connect`, `Secure`, `Send`, `Read` and `Close`.
 //!
 //! What happens on a stream comes in from the host and goes out as a [`Delivery`]: one of four
 //! [`StreamEvent`]s (or an expired deadline) with the owner of the stream. Bytes to send are pulled:

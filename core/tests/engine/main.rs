@@ -17,4 +17,5 @@ mod partial_seeds;
 mod resumed;
 mod scripted;
 mod slow_disk;
+mod tracker_clients;
 mod trackerless;

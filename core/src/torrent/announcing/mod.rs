@@ -110,9 +110,7 @@ impl Announcing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encryption::EncryptionPolicy;
     use crate::family::Families;
-    use crate::piece::PeerId;
     use crate::time::Duration;
     use crate::torrent::announcing::trackers::Standing;
     use crate::tracker::{AnnounceRequest, AnnounceResponse, NamedBy, TrackerError};
@@ -127,21 +125,7 @@ mod tests {
         let families = Families::BOTH;
         let standing =
             Standing { fetches: true, peers: 0, is_partial_seed: false, families, other: None };
-        let job = announcing.trackers.next(Instant::ZERO, standing, |_| AnnounceRequest {
-            infohash: InfoHash([1; 20]),
-            peer_id: PeerId([3; 20]),
-            port: 6881,
-            uploaded: 0,
-            downloaded: 0,
-            left: 1,
-            event: None,
-            numwant: None,
-            key: 7,
-            tracker_id: None,
-            ip: None,
-            compact: true,
-            encryption: EncryptionPolicy::Off,
-        });
+        let job = announcing.trackers.next(Instant::ZERO, standing, |_| AnnounceRequest::sample());
         let tracker = job.expect("it is due").announce.tracker;
         announcing.trackers.sent(tracker);
         (announcing, tracker)

@@ -203,8 +203,6 @@ pub(crate) fn names_to_look_up(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encryption::EncryptionPolicy;
-    use crate::piece::PeerId;
     use crate::tracker::TrackerError;
 
     const OTHER: InfoHash = InfoHash([2; 20]);
@@ -222,21 +220,7 @@ mod tests {
     }
 
     fn request(_: &Announce) -> AnnounceRequest {
-        AnnounceRequest {
-            infohash: InfoHash([1; 20]),
-            peer_id: PeerId([3; 20]),
-            port: 6881,
-            uploaded: 0,
-            downloaded: 0,
-            left: 1,
-            event: None,
-            numwant: None,
-            key: 7,
-            tracker_id: None,
-            ip: None,
-            compact: true,
-            encryption: EncryptionPolicy::Off,
-        }
+        AnnounceRequest::sample()
     }
 
     #[test]

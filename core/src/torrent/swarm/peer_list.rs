@@ -310,9 +310,9 @@ impl PeerList {
         addrs.into_iter().for_each(|addr| self.forget(addr));
     }
 
-    /// The priority of a connection with an address (BEP 40), higher is better: which to drop when
-    /// there are more connections than there may be. `None` if our own address is not known.
-    pub(in crate::torrent) fn priority_of(&self, addr: SocketAddr) -> Option<u32> {
+    /// The priority of a connection with an address (BEP 40), higher is better. `None` if our own
+    /// address is not known.
+    fn priority_of(&self, addr: SocketAddr) -> Option<u32> {
         self.external.iter().find_map(|&own| peer_priority(own, addr))
     }
 

@@ -1,7 +1,6 @@
 //! Exchanges with the fetches they start, on ladders of steps and what came of them.
 
 use super::*;
-use crate::encryption::EncryptionPolicy;
 use crate::event::NetError;
 use crate::family::Family;
 use crate::http::HttpError;
@@ -34,17 +33,8 @@ fn request(event: Option<AnnounceEvent>) -> Question {
     AnnounceRequest {
         infohash: InfoHash([b'i'; 20]),
         peer_id: PeerId([b'p'; 20]),
-        port: 6881,
-        uploaded: 0,
-        downloaded: 0,
-        left: 1,
         event,
-        numwant: None,
-        key: 0,
-        tracker_id: None,
-        ip: None,
-        compact: true,
-        encryption: EncryptionPolicy::Off,
+        ..AnnounceRequest::sample()
     }
     .into()
 }

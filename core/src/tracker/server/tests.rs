@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use quickcheck::quickcheck;
 
 use super::*;
-use crate::encryption::EncryptionPolicy;
 use crate::family::Families;
 use crate::http::fetch::{self, Fetch, Output};
 use crate::piece::{InfoHash, PeerId};
@@ -31,16 +30,9 @@ fn request(peer: u8, left: u64, event: Option<AnnounceEvent>) -> AnnounceRequest
         infohash: InfoHash(*b"\0&=% +\xff.....hash...."),
         peer_id: PeerId([peer; 20]),
         port: 7000 + u16::from(peer),
-        uploaded: 0,
-        downloaded: 0,
         left,
         event,
-        numwant: None,
-        key: 0,
-        tracker_id: None,
-        ip: None,
-        compact: true,
-        encryption: EncryptionPolicy::Off,
+        ..AnnounceRequest::sample()
     }
 }
 

@@ -1,8 +1,7 @@
 //! The UDP client, on ladders of packets.
 
 use super::*;
-use crate::encryption::EncryptionPolicy;
-use crate::piece::{InfoHash, PeerId};
+use crate::piece::InfoHash;
 use crate::tracker::announce::AnnounceRequest;
 use quickcheck::quickcheck;
 
@@ -18,22 +17,7 @@ fn addr() -> SocketAddr {
 }
 
 fn announce() -> Question {
-    AnnounceRequest {
-        infohash: InfoHash([1; 20]),
-        peer_id: PeerId([2; 20]),
-        port: 6881,
-        uploaded: 0,
-        downloaded: 0,
-        left: 1,
-        event: None,
-        numwant: None,
-        key: 0,
-        tracker_id: None,
-        ip: None,
-        compact: true,
-        encryption: EncryptionPolicy::Off,
-    }
-    .into()
+    AnnounceRequest::sample().into()
 }
 
 impl Ladder {

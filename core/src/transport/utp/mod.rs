@@ -6,7 +6,7 @@
 //! - [`control`], [`ledbat`], [`delay`], [`rtt`]: how much may be under way, by how long packets wait.
 //! - [`mtu`]: how long a packet may be.
 //! - [`cookie`], [`answers`]: what strangers get: little, and no memory.
-//! - [`packet`], [`seq`]: packets on the wire, and their numbers.
+//! - [`packet`], [`payload`], [`seq`]: packets on the wire, their bytes and their numbers.
 //!
 //! Nothing here knows engines or sessions, nor peers' protocol: time, randomness and packets come in,
 //! packets and bytes go out. It takes nothing of the crate but time and random, which
@@ -21,6 +21,7 @@ mod endpoint;
 mod ledbat;
 mod mtu;
 mod packet;
+mod payload;
 mod receive;
 mod rtt;
 mod send;

@@ -244,8 +244,10 @@ impl Conn {
         around: &mut Around<'_>,
     ) -> Result<(), String> {
         let mut reader = std::mem::take(&mut self.outgoing);
+        let mut says_something = false;
         for part in parts {
             self.see(part);
+            says_something |= !part.is_empty();
             if self.kind == Kind::Peer {
                 reader.feed(part);
             }
@@ -258,7 +260,7 @@ impl Conn {
         self.outgoing = reader;
         verdict.and_then(|()| self.judge_leftovers(around))?;
         self.mark_turn(around.now, around.torrents, around.settings)?;
-        self.spoke(around.now)
+        if says_something { self.spoke(around.now) } else { Ok(()) }
     }
 
     /// Whether the remote may be expected to answer. It is taken to have forgotten what is as old as

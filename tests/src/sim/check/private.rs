@@ -18,6 +18,9 @@ use crate::sim::scripted::tracker::TRACKER_PORT;
 /// The network of strangers: hosts that there are none of, told of by all means but trackers and users.
 const STRANGERS: u8 = 62;
 
+/// BEP 29: the first byte of a packet that wants a connection to be opened.
+const UTP_SYN: u8 = 0x41;
+
 /// An address of which only peer exchange or the local network tells.
 pub fn stranger(number: u16) -> SocketAddr {
     let [high, low] = number.to_be_bytes();
@@ -61,13 +64,16 @@ impl Watched {
         }
     }
 
-    /// A datagram to anybody but a tracker may not name it.
+    /// A datagram to anybody but a tracker may not name it; one that dials by uTP may go to whom may be dialled.
     pub(super) fn judge_secrecy(
         &self,
         own_port: u16,
         to: SocketAddr,
         data: &[u8],
     ) -> Result<(), String> {
+        if is_utp(data) && data.first() == Some(&UTP_SYN) {
+            return self.judge_dial(to);
+        }
         let is_to_whom_it_may = [own_port, to.port()].contains(&TRACKER_PORT) || is_utp(data);
         if !self.is_known_to_be_private() || is_to_whom_it_may {
             return Ok(());

@@ -63,8 +63,8 @@ const QUIET: Duration = Duration::from_secs(130);
 /// little longer than a block.
 const LONGEST_LIMITED: u64 = 18 << 10;
 
-/// Time within which hash requests of a newcomer must be answered (chosen: the slowest link needs a
-/// few seconds).
+/// Time within which hash requests of a newcomer must be answered (chosen: what all peers of an
+/// address may ask for in a minute is bounded, so some of it waits for the next).
 const ANSWERED: Duration = Duration::from_secs(180);
 
 /// What a run came to.

@@ -1,7 +1,6 @@
 //! Swarms, by example and against a naive model.
 
 use super::*;
-use crate::encryption::EncryptionPolicy;
 use crate::piece::PeerId;
 use crate::random::SecretRng;
 use crate::time::Duration;
@@ -16,21 +15,7 @@ fn swarms(config: ServerConfig) -> Swarms {
 }
 
 fn request(port: u16, left: u64, event: Option<AnnounceEvent>) -> AnnounceRequest {
-    AnnounceRequest {
-        infohash: HASH,
-        peer_id: PeerId([2; 20]),
-        port,
-        uploaded: 0,
-        downloaded: 0,
-        left,
-        event,
-        numwant: None,
-        key: 0,
-        tracker_id: None,
-        ip: None,
-        compact: true,
-        encryption: EncryptionPolicy::Off,
-    }
+    AnnounceRequest { infohash: HASH, port, left, event, ..AnnounceRequest::sample() }
 }
 
 fn leech(port: u16) -> AnnounceRequest {
