@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::config::Bounds;
 use crate::id::{ConnId, PeerSlot, TorrentId};
+use crate::session::op::Held;
 
 /// Of what may be read ahead, this part is for choked peers (chosen).
 const CHOKED_PART: usize = 4;
@@ -91,22 +92,33 @@ impl Budgets {
             .all(Budget::is_empty)
     }
 
-    // The disk's backlog.
+    // Requests to the disk.
 
-    /// Bytes are handed to the disk.
-    pub(crate) fn begin_write(&mut self, bytes: usize) {
-        self.writes.add(bytes);
+    /// A request to the disk begins that holds this.
+    pub(crate) fn begin(&mut self, held: Held) {
+        match held {
+            Held::Nothing => {}
+            Held::Check => self.checks.add(1),
+            Held::Write(bytes) => self.writes.add(bytes),
+            Held::Read(bytes) => self.reads.add(bytes),
+        }
     }
 
-    /// Bytes handed to the disk are written, or given up. The connections to be read from again.
+    /// It is done, or given up. The connections to be read from again.
     #[must_use]
-    pub(crate) fn end_write(&mut self, bytes: usize) -> Vec<ConnId> {
-        self.writes.free(bytes);
-        if self.writes.held <= self.writes.limit / 2 {
-            std::mem::take(&mut self.held_for_disk)
-        } else {
-            Vec::new()
+    pub(crate) fn end(&mut self, held: Held) -> Vec<ConnId> {
+        match held {
+            Held::Nothing => {}
+            Held::Check => self.checks.free(1),
+            Held::Read(bytes) => self.reads.free(bytes),
+            Held::Write(bytes) => {
+                self.writes.free(bytes);
+                if self.writes.held <= self.writes.limit / 2 {
+                    return std::mem::take(&mut self.held_for_disk);
+                }
+            }
         }
+        Vec::new()
     }
 
     /// A connection has brought data: whether it is not to be read from until the disk has caught up.
@@ -196,15 +208,28 @@ mod tests {
     #[test]
     fn connections_are_held_above_the_limit_and_read_again_at_half_of_it() {
         let mut budgets = budgets(100, 0);
-        budgets.begin_write(100);
+        budgets.begin(Held::Write(100));
         assert!(!budgets.hold_for_disk(conn(1)) && !budgets.is_disk_behind());
-        budgets.begin_write(30);
+        budgets.begin(Held::Write(30));
         assert!(budgets.hold_for_disk(conn(1)) && budgets.hold_for_disk(conn(2)));
-        assert_eq!(budgets.end_write(79), []);
+        assert_eq!(budgets.end(Held::Write(79)), []);
         assert!(budgets.is_disk_behind());
-        assert_eq!(budgets.end_write(1), [conn(1), conn(2)]);
+        assert_eq!(budgets.end(Held::Write(1)), [conn(1), conn(2)]);
         assert!(!budgets.is_disk_behind() && !budgets.are_empty());
-        assert_eq!(budgets.end_write(50), []);
+        assert_eq!(budgets.end(Held::Write(50)), []);
+        assert!(budgets.are_empty());
+    }
+
+    #[test]
+    fn requests_to_the_disk_hold_their_budget_until_they_are_done() {
+        let mut budgets = budgets(100, 100);
+        for held in [Held::Read(7), Held::Check, Held::Write(9)] {
+            budgets.begin(held);
+            assert!(!budgets.are_empty(), "{held:?}");
+            assert_eq!(budgets.end(held), []);
+            assert!(budgets.are_empty(), "{held:?}");
+        }
+        budgets.begin(Held::Nothing);
         assert!(budgets.are_empty());
     }
 

@@ -33,7 +33,7 @@ use crate::session::asks::Asks;
 use crate::session::bans::Bans;
 use crate::session::budgets::{Budgets, Queues};
 use crate::session::dht_link::DhtLink;
-use crate::session::op::OpOwner;
+use crate::session::op::{Held, OpOwner};
 use crate::session::own::OwnIdentity;
 use crate::session::quotas::Quotas;
 use crate::session::rates::RateGate;
@@ -207,9 +207,9 @@ impl Session {
         }
     }
 
-    /// Bytes handed to the disk are written, or given up.
-    pub(crate) fn end_write(&mut self, bytes: usize) {
-        for conn in self.budgets.end_write(bytes) {
+    /// A request to the disk that held this is done, or given up.
+    pub(crate) fn release(&mut self, held: Held) {
+        for conn in self.budgets.end(held) {
             self.transport().resume_reading(conn, ReadPause::Disk);
         }
     }

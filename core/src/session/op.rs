@@ -91,3 +91,31 @@ pub(crate) enum TorrentOp {
     /// The files closed, and deleted if it was asked for.
     Close,
 }
+
+/// What a request to the disk holds of the session's budgets until it is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Held {
+    /// Nothing that is counted.
+    Nothing,
+    /// One hash of a check.
+    Check,
+    /// So many bytes that are to be written.
+    Write(usize),
+    /// So many bytes that are read for peers.
+    Read(usize),
+}
+
+impl TorrentOp {
+    /// What it holds until it is done.
+    pub(crate) fn held(&self) -> Held {
+        match *self {
+            TorrentOp::Check(_) => Held::Check,
+            TorrentOp::WritePiece(_, len) | TorrentOp::WriteEarly { len, .. } => {
+                Held::Write(len as usize)
+            }
+            TorrentOp::ReadForPeer(_, run) => Held::Read(run.length as usize),
+            TorrentOp::ReadLeaves(length) => Held::Read(length as usize),
+            _ => Held::Nothing,
+        }
+    }
+}

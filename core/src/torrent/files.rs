@@ -4,29 +4,30 @@
 //!
 //! [`Files`]: crate::torrent::disk::Files
 
-use bytes::Bytes;
-
 use crate::disk::{DiskDone, DiskRequest, StateName};
-use crate::notice::TorrentNotice;
-use crate::piece::{BLOCK_LEN, InfoHash, PieceIndex};
+use crate::notice::{BanReason, TorrentNotice};
+use crate::piece::{InfoHash, PieceIndex};
 use crate::session::Session;
 use crate::session::op::{OpOwner, TorrentOp};
 use crate::torrent::Torrent;
-use crate::torrent::disk::{DiskResult, Record, Step};
-use crate::torrent::download::Source;
+use crate::torrent::disk::Record;
+use crate::torrent::download::{Download, Source};
 use crate::torrent::lifecycle::{Farewell, Phase};
 use crate::torrent::similar::{Reuse, SharedFiles};
+use crate::torrent::step::{DiskResult, PieceStep, Step};
 
 impl Torrent {
     /// Starts a disk request of this torrent.
     pub(super) fn disk(&mut self, session: &mut Session, op: TorrentOp, request: DiskRequest) {
         self.life.op_started();
+        session.budgets.begin(op.held());
         session.disk(OpOwner::Torrent(self.id, op), request);
     }
 
     /// A disk request of this torrent is done.
     pub(crate) fn disk_done(&mut self, session: &mut Session, op: TorrentOp, result: DiskResult) {
         self.life.op_done();
+        session.release(op.held());
         let (now, phase) = (session.now, self.life.phase());
         let content = self.content.as_deref();
         match op {
@@ -54,22 +55,34 @@ impl Torrent {
                 self.perform(session, steps);
             }
             TorrentOp::Check(piece) => {
-                session.budgets.checks.free(1);
                 if let Some(content) = content {
                     let steps = self.files.piece_checked(phase, content, piece, result);
                     self.perform(session, steps);
                 }
             }
-            TorrentOp::CheckLate(piece) => self.piece_checked_late(session, piece, result),
-            TorrentOp::WritePiece(piece, len) => self.piece_written(session, piece, len, result),
-            TorrentOp::WriteEarly { piece, len, attempt } => {
-                session.end_write(len as usize);
-                self.early_write_done(session, piece, attempt, result);
+            TorrentOp::CheckLate(piece) => {
+                self.acquisition.late.make().finish_one();
+                if let Some(content) = self.content.as_deref().filter(|_| self.life.is_running()) {
+                    self.download.let_go(piece);
+                    let steps = self.files.piece_checked_late(content, piece, result);
+                    self.perform(session, steps);
+                }
             }
-            TorrentOp::HashPiece(piece) => self.piece_hashed(session, piece, result),
+            TorrentOp::WritePiece(piece, _) => {
+                let is_here = self.download.have().has(piece);
+                let steps = self.files.piece_written(piece, is_here, result);
+                self.perform(session, steps);
+            }
+            TorrentOp::WriteEarly { piece, attempt, .. } => {
+                let steps = self.download.early_written(piece, attempt, result);
+                self.perform(session, steps);
+            }
+            TorrentOp::HashPiece(piece) => {
+                self.perform(session, Download::hashed_on_disk(piece, result));
+            }
             TorrentOp::ReadForPeer(slot, run) => self.blocks_read(session, slot, run, result),
             TorrentOp::ReadFromOther => self.local_read(session, result),
-            TorrentOp::ReadLeaves(length) => self.leaves_read(session, length, result),
+            TorrentOp::ReadLeaves(_) => self.leaves_read(session, result),
             TorrentOp::ProbeRead => {
                 let step = self.files.read_probed(now, result);
                 self.perform(session, step);
@@ -197,9 +210,22 @@ impl Torrent {
                 let steps = self.files.works(now, self.life.phase());
                 self.perform(session, steps);
             }
-            Step::Write(piece) => self.write_piece(session, piece),
-            Step::Verify(piece, op) => self.verify_piece(session, piece, op),
-            Step::Forget(piece) => self.forget_piece(session, piece),
+            Step::Piece(piece, step) => self.perform_piece_step(session, piece, step),
+            Step::Freed(bytes) => session.budgets.assembly.free(bytes),
+            Step::Ban(liar) => self.ban(session, liar, BanReason::WrongData),
+            Step::Unusable(why) => self.metadata_unusable(session, why),
+            Step::NextLocal => {
+                if let Some(content) = self.content.as_deref().filter(|_| self.is_downloading()) {
+                    let step = self.download.next_local(content);
+                    self.perform(session, step);
+                }
+            }
+            Step::ReadLocal => {
+                let step =
+                    self.content.as_deref().and_then(|known| self.download.read_local(known));
+                self.perform(session, step);
+            }
+            Step::CheckLate => self.check_late(session),
             Step::SettleShared => {
                 let asks = self.shared_files().settle(&mut session.files.similar);
                 session.asks.extend(asks);
@@ -209,6 +235,47 @@ impl Torrent {
                 for slot in self.swarm.slots() {
                     self.request_blocks(session, slot);
                 }
+            }
+            Step::Fill => self.fill_pipelines(session, None),
+        }
+    }
+
+    fn perform_piece_step(&mut self, session: &mut Session, piece: PieceIndex, step: PieceStep) {
+        match step {
+            PieceStep::Write => {
+                let hash = self.piece_hash(piece);
+                let (Some(expect), Some(content)) = (hash, &self.content) else { return };
+                let step = self.download.write(self.store, content, piece, expect);
+                self.perform_step(session, step);
+            }
+            PieceStep::Verify(op) => self.verify_piece(session, piece, op),
+            PieceStep::Passed => self.piece_passed(session, piece),
+            PieceStep::Wrong => {
+                let steps = self.download.wrong(piece, self.piece_hash(piece).as_ref());
+                self.perform(session, steps);
+            }
+            PieceStep::Suspect(digests) => self.suspect_piece(session, piece, digests),
+            PieceStep::Resolve => {
+                let Some(resolved) = self.download.resolve(piece) else { return };
+                self.traffic.failed(resolved.failed_bytes);
+                session.budgets.assembly.free(resolved.freed);
+                if resolved.starts_anew {
+                    self.perform_piece_step(session, piece, PieceStep::Settled);
+                }
+            }
+            PieceStep::Lost => {
+                let content = self.content.as_ref();
+                let len = content.map_or(0, |known| known.geometry().data_len_of(piece));
+                self.traffic.failed(len.into());
+                self.perform_piece_step(session, piece, PieceStep::Forget);
+            }
+            PieceStep::Forget => {
+                session.budgets.assembly.free(self.download.forget(piece));
+                self.perform_piece_step(session, piece, PieceStep::Settled);
+            }
+            PieceStep::Settled => {
+                let step = self.download.local_settled(piece);
+                self.perform(session, step);
             }
         }
     }
@@ -252,7 +319,6 @@ impl Torrent {
     pub(crate) fn check_next(&mut self, session: &mut Session) -> bool {
         let (next, has_more) = self.files.check_next();
         if let Some(piece) = next {
-            session.budgets.checks.add(1);
             self.verify_piece(session, piece, TorrentOp::Check(piece));
         }
         has_more
@@ -273,15 +339,13 @@ impl Torrent {
             self.perform(session, step);
         }
         if waited_for_hashes {
-            self.fill_pipelines(session, None);
-            self.perform_step(session, Step::Request);
+            self.perform(session, [Step::Fill, Step::Request]);
             return self.files_found(session);
         }
         self.download.forget_senders();
         let asks = self.shared_files().offer(&mut session.files.similar);
         session.asks.extend(asks);
-        self.perform_step(session, Step::Finish);
-        self.check_late(session);
+        self.perform(session, [Step::Finish, Step::CheckLate]);
         let may_idle = self.content.as_ref().is_some_and(|content| content.idle_if_complete);
         self.life.keep_idle(may_idle && self.is_finished());
         if self.life.is_idle() {
@@ -401,87 +465,25 @@ impl Torrent {
         if !found.is_empty() {
             self.download.local.make().add(found);
         }
-        self.read_next_local(session);
+        self.perform_step(session, Step::NextLocal);
     }
 
-    /// Goes on with the next piece of another torrent's file, if none is under way.
-    fn read_next_local(&mut self, session: &mut Session) {
-        if !self.is_downloading() {
-            return;
-        }
-        let Some(content) = &self.content else { return };
-        if self.download.begin_next_local(|file| content.pieces_of(file)) {
-            self.read_local(session);
-        }
-    }
-
-    /// Reads the next part of a piece from the other torrent's file.
-    fn read_local(&mut self, session: &mut Session) {
-        let (Some(local), Some(content)) = (self.download.local.get(), &self.content) else {
-            return;
-        };
-        let part = local.next_part(|piece| content.layout.piece_spans(piece));
-        let Some((store, span)) = part else { return };
-        let read = DiskRequest::Read { store, spans: span.into_iter().collect() };
-        self.disk(session, TorrentOp::ReadFromOther, read);
-    }
-
-    /// A part of a piece was read from the other torrent's file.
+    /// A part of a piece was read from the other torrent's file: its blocks are taken as if they had come
+    /// from a peer.
     fn local_read(&mut self, session: &mut Session, result: DiskResult) {
-        let Some(local) = self.download.local.get_mut() else { return };
-        let data = match result {
-            Ok(DiskDone::Read(data)) if !data.is_empty() => data,
-            _ => {
-                if local.give_up_file() {
-                    self.read_next_local(session);
-                }
-                return;
-            }
+        let Some(content) = self.content.as_deref() else { return };
+        let (part, blocks) = match self.download.local_read(content, result) {
+            Ok(read) => read,
+            Err(step) => return self.perform(session, step),
         };
-        let content = &self.content;
-        let len_of =
-            |piece| content.as_ref().map_or(0, |known| known.geometry().data_len_of(piece));
-        let Some(part) = local.part_read(data.len(), len_of) else { return };
         if self.is_downloading() {
-            self.take_local_blocks(session, part.piece, part.begin, data);
-        }
-        if !part.is_last && self.is_downloading() {
-            return self.read_local(session);
-        }
-        // If it waits for its verdict, that goes on with the next.
-        if !self.download.picker().is_verifying(part.piece) || !self.is_downloading() {
-            if let Some(local) = self.download.local.get_mut() {
-                local.end_piece();
-            }
-            self.read_next_local(session);
-        }
-    }
-
-    /// Blocks of a piece from `begin` on, as if they had come from a peer.
-    fn take_local_blocks(
-        &mut self,
-        session: &mut Session,
-        piece: PieceIndex,
-        begin: u32,
-        mut data: Bytes,
-    ) {
-        for number in begin / BLOCK_LEN.. {
-            let Some(content) = self.content.as_ref().filter(|_| !data.is_empty()) else { return };
-            let block = content.geometry().block(piece, number);
-            if block.length == 0 || data.len() < block.length as usize {
-                return;
-            }
-            let bytes = data.split_to(block.length as usize);
-            if let Some(kept) = self.download.keep(Source::LOCAL, None, block, bytes.into()) {
-                self.block_kept(session, block, kept);
+            for (block, bytes) in blocks {
+                if let Some(kept) = self.download.keep(Source::LOCAL, None, block, bytes.into()) {
+                    self.block_kept(session, block, kept);
+                }
             }
         }
-    }
-
-    /// A piece was verified, or lost.
-    pub(super) fn local_piece_settled(&mut self, session: &mut Session, piece: PieceIndex) {
-        if self.download.local.get_mut().is_some_and(|local| local.settled(piece)) {
-            self.read_next_local(session);
-        }
+        let step = self.download.local_part_taken(part, self.is_downloading());
+        self.perform(session, step);
     }
 }

@@ -23,7 +23,6 @@ use crate::session::op::{NamedPeer, OpOwner, TorrentOp};
 use crate::session::shares::Taken;
 use crate::torrent::Torrent;
 use crate::torrent::content::NothingChosen;
-use crate::torrent::disk::Step;
 use crate::torrent::lifecycle::Phase;
 use crate::torrent::metadata::layer_fetch::Learnt;
 use crate::torrent::metadata::layers::{Due, LateChecks};
@@ -465,33 +464,6 @@ impl Torrent {
             && let Some(piece) = self.acquisition.late.get_mut().and_then(LateChecks::start_next)
         {
             self.verify_piece(session, piece, TorrentOp::CheckLate(piece));
-        }
-    }
-
-    /// A piece whose hash came late was hashed, or is not there.
-    pub(super) fn piece_checked_late(
-        &mut self,
-        session: &mut Session,
-        piece: PieceIndex,
-        result: Result<DiskDone, Box<DiskError>>,
-    ) {
-        self.acquisition.late.make().finish_one();
-        if !self.life.is_running() {
-            return;
-        }
-        self.download.let_go(piece);
-        if let Some(content) = &self.content {
-            self.files.claims.count_late(content, piece, result.as_ref().ok());
-        }
-        if matches!(result, Ok(DiskDone::Done | DiskDone::Zeros { is_right: true })) {
-            self.piece_passed(session, piece);
-        } else {
-            self.fill_pipelines(session, None);
-        }
-        self.check_late(session);
-        let content = self.content.as_deref();
-        if content.is_some_and(|content| self.files.claims.can_decide(content)) {
-            self.perform(session, [Step::Enter(Phase::Checking), Step::Judge]);
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | `learning` | between `metadata`, peers and the disk |
 //! | `download` | which blocks to request of which source, what becomes of blocks and pieces |
 //! | `transfer` | requests out, blocks in, pieces to disk: between `download`, peers and files |
+//! | `step` | what to do next and in order, as the machines say |
 //! | `similar` | files that another torrent has whole, or gets whole meanwhile |
 //! | `upload` | which requests are served, when peers are unchoked, what is suggested, hashes for peers |
 //! | `serve` | requests in, blocks and hashes out: between `upload`, peers and files |
@@ -47,6 +48,7 @@ pub(crate) mod selection;
 mod serve;
 mod similar;
 pub mod status;
+mod step;
 mod swarm;
 mod traffic;
 mod transfer;
@@ -75,11 +77,12 @@ use crate::torrent::announcing::Announcing;
 use crate::torrent::announcing::dht::nodes_to_meet;
 use crate::torrent::bottleneck::{Facts, bottleneck};
 use crate::torrent::content::{Choices, Content};
-use crate::torrent::disk::{Files, Step};
+use crate::torrent::disk::Files;
 use crate::torrent::download::Download;
 use crate::torrent::identity::Identity;
 use crate::torrent::lifecycle::{Lifecycle, Phase, Removal};
 use crate::torrent::metadata::Acquisition;
+use crate::torrent::step::Step;
 use crate::torrent::swarm::peer_list::PeerList;
 use crate::torrent::swarm::{Ended, Swarm};
 use crate::torrent::traffic::{Released, Traffic};
@@ -362,7 +365,8 @@ impl Torrent {
             self.poll_acquisition(session);
         }
         if self.download.resolve_at().is_some_and(|at| at <= now) {
-            self.resolve_suspects(session);
+            let steps = self.download.resolve_due(session.now);
+            self.perform(session, steps);
         }
         let leaves_due = self.upload.leaf_hashes.get().and_then(LeafHashes::retry_at);
         if leaves_due.is_some_and(|at| at <= now) {

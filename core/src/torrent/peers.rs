@@ -253,7 +253,8 @@ impl Torrent {
             leaves.peer_gone(slot);
         }
         self.download.leaf_source_gone(slot.into());
-        self.resolve_suspects(session);
+        let steps = self.download.resolve_due(session.now);
+        self.perform(session, steps);
         if self.identity.other().is_some() && why != Ended::Redialled {
             self.swarm.try_other_infohash(&peer);
         }

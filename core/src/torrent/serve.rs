@@ -88,7 +88,6 @@ impl Torrent {
                 if peer.upload.am_choking { READ_AHEAD_CHOKED } else { READ_AHEAD_PER_PEER };
             let Some(run) = peer.upload.uploads.next_run(ahead) else { return };
             let Some(content) = &self.content else { return };
-            session.budgets.reads.add(run.length as usize);
             let spans = content.layout.spans(run.as_block());
             let request = DiskRequest::Read { store: self.store, spans };
             self.disk(session, TorrentOp::ReadForPeer(slot, run), request);
@@ -124,7 +123,6 @@ impl Torrent {
         run: BlockRun,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        session.budgets.reads.free(run.length as usize);
         match result {
             Ok(DiskDone::Read(data)) if data.len() == run.length as usize => {
                 self.files.retry.other_was_read();
@@ -375,7 +373,8 @@ impl Torrent {
     ) -> Result<(), Violation> {
         self.swarm.require_v2(slot, id::HASH_REJECT)?;
         if self.download.leaves_answered(slot.into(), request).is_some() {
-            self.resolve_suspects(session);
+            let steps = self.download.resolve_due(session.now);
+            self.perform(session, steps);
         }
         if let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content) {
             layers.rejected(session.now, &content.metainfo, slot, request);
@@ -482,7 +481,6 @@ impl Torrent {
         let (Some(part), Some(content)) = (part, &self.content) else { return };
         let spans = content.layout.spans(part);
         let read = DiskRequest::Read { store: self.store, spans };
-        session.budgets.reads.add(part.length as usize);
         self.disk(session, TorrentOp::ReadLeaves(part.length), read);
     }
 
@@ -490,10 +488,8 @@ impl Torrent {
     pub(super) fn leaves_read(
         &mut self,
         session: &mut Session,
-        length: u32,
         result: Result<DiskDone, Box<DiskError>>,
     ) {
-        session.budgets.reads.free(length as usize);
         let leaves = self.upload.leaf_hashes.make();
         let Some(mut reading) = leaves.take_reading() else { return };
         let pieces = reading.pieces();

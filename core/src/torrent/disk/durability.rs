@@ -4,16 +4,16 @@ use crate::bitfield::Bitfield;
 use crate::disk::{DiskDone, DiskError, DiskErrorKind, DiskRequest, StateName};
 use crate::id::StoreId;
 use crate::notice::TorrentNotice;
-use crate::piece::InfoHash;
+use crate::piece::{InfoHash, PieceIndex};
 use crate::session::op::TorrentOp;
 use crate::storage::resume::Resume;
 use crate::time::{Instant, UnixTime};
 use crate::torrent::content::Content;
+use crate::torrent::disk::Files;
 use crate::torrent::disk::retry::Probe;
 use crate::torrent::disk::saving::{AfterSave, Saving};
-use crate::torrent::disk::step::Step;
-use crate::torrent::disk::{DiskResult, Files};
 use crate::torrent::lifecycle::{Phase, Removal};
+use crate::torrent::step::{DiskResult, PieceStep, Step};
 use crate::torrent::traffic::Totals;
 
 /// What is recorded beside what the files' machines know.
@@ -116,6 +116,30 @@ impl Files {
         }
     }
 
+    /// A complete piece was verified and written, or is wrong, or could not be written. `is_here`: it
+    /// was before.
+    pub(in crate::torrent) fn piece_written(
+        &mut self,
+        piece: PieceIndex,
+        is_here: bool,
+        result: DiskResult,
+    ) -> Vec<Step> {
+        match result {
+            Ok(DiskDone::HashMismatch) => vec![Step::Piece(piece, PieceStep::Wrong)],
+            Ok(_) => {
+                self.retry.written(piece);
+                vec![Step::Piece(piece, PieceStep::Passed), Step::Works]
+            }
+            Err(error) => {
+                // A second try may fail after the first, late, has succeeded.
+                if !is_here {
+                    self.retry.write_failed(piece);
+                }
+                vec![Step::Failed(*error)]
+            }
+        }
+    }
+
     // The farewell.
 
     /// A removed torrent: forgets what was kept of it, but for what says which files are ours, if those
@@ -186,7 +210,11 @@ impl Files {
             self.claims.stranger_appeared(content, &error.path);
         }
         self.saving.save_soon(now);
-        let given_up = self.retry.give_up_writes().into_iter().map(Step::Forget);
+        let given_up = self
+            .retry
+            .give_up_writes()
+            .into_iter()
+            .map(|piece| Step::Piece(piece, PieceStep::Forget));
         given_up.chain([Step::Refuse(error)]).collect()
     }
 
@@ -210,8 +238,8 @@ impl Files {
             Probe::Open => Step::Open,
             Probe::Check => Step::QueueCheck,
             Probe::Save => Step::Save,
-            Probe::Write(piece) => Step::Write(piece),
-            Probe::Read(piece) => Step::Verify(piece, TorrentOp::ProbeRead),
+            Probe::Write(piece) => Step::Piece(piece, PieceStep::Write),
+            Probe::Read(piece) => Step::Piece(piece, PieceStep::Verify(TorrentOp::ProbeRead)),
             Probe::Prepare => Step::Prepare,
         })
     }
@@ -245,7 +273,7 @@ impl Files {
         if self.claims.is_to_prepare() {
             steps.push(Step::Prepare);
         }
-        steps.extend(waiting.into_iter().map(Step::Write));
+        steps.extend(waiting.into_iter().map(|piece| Step::Piece(piece, PieceStep::Write)));
         steps.extend([Step::ChokeSoon, Step::Request]);
         steps
     }
@@ -256,7 +284,6 @@ mod tests {
     use super::*;
     use crate::disk::FileIndex;
     use crate::id::Id as _;
-    use crate::piece::PieceIndex;
     use crate::time::Duration;
     use crate::torrent::content;
 
@@ -280,7 +307,7 @@ mod tests {
         let due = files.retry.due_at().expect("it is tried again");
         assert!(due > NOW);
         let probe = files.probe(Phase::Running);
-        assert!(matches!(probe, Some(Step::Write(PieceIndex(3)))), "{probe:?}");
+        assert!(matches!(probe, Some(Step::Piece(PieceIndex(3), PieceStep::Write))), "{probe:?}");
         files.retry.written(PieceIndex(3));
         let steps = files.works(due, Phase::Running);
         let [Step::Notify(recovered), .., Step::ChokeSoon, Step::Request] = &steps[..] else {
@@ -302,7 +329,10 @@ mod tests {
         };
         files.retry.write_failed(PieceIndex(1));
         let steps = files.failed(NOW, true, None, foreign);
-        assert!(matches!(steps[..], [Step::Forget(PieceIndex(1)), Step::Refuse(_)]), "{steps:?}");
+        assert!(
+            matches!(steps[..], [Step::Piece(PieceIndex(1), PieceStep::Forget), Step::Refuse(_)]),
+            "{steps:?}"
+        );
     }
 
     #[test]
@@ -348,5 +378,23 @@ mod tests {
         let steps = files.saved(NOW, Phase::Running, store, Err(Box::new(full())));
         assert!(matches!(steps[..], [Step::Failed(_)]), "{steps:?}");
         assert!(files.saving.due_at(Phase::Running, Duration::from_secs(2)).is_some());
+    }
+
+    #[test]
+    fn a_piece_that_cannot_be_written_waits_unless_it_is_here_by_now() {
+        const PIECE: PieceIndex = PieceIndex(3);
+        for (is_here, waits) in [(false, true), (true, false)] {
+            let mut files = Files::new(false);
+            let steps = files.piece_written(PIECE, is_here, Err(Box::new(full())));
+            assert!(matches!(steps[..], [Step::Failed(_)]), "{steps:?}");
+            assert_eq!(files.retry.has_failed_writes(), waits);
+        }
+        let mut files = Files::new(false);
+        files.piece_written(PIECE, false, Err(Box::new(full())));
+        let steps = files.piece_written(PIECE, false, Ok(DiskDone::Done));
+        assert!(matches!(steps[..], [Step::Piece(PIECE, PieceStep::Passed), Step::Works]));
+        assert!(!files.retry.has_failed_writes());
+        let steps = files.piece_written(PIECE, false, Ok(DiskDone::HashMismatch));
+        assert!(matches!(steps[..], [Step::Piece(PIECE, PieceStep::Wrong)]), "{steps:?}");
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! The machines know neither each other nor session and torrent. [`Files`] hands them what the disk has
 //! answered and says which steps follow: `startup` on the way to running, `durability` from then on. The
-//! torrent carries the [`Step`]s out (`torrent/files.rs`).
+//! torrent carries the steps out (`torrent/files.rs`).
 
 mod checker;
 mod claims;
@@ -23,20 +23,14 @@ mod resume_saver;
 mod retry;
 mod saving;
 mod startup;
-pub(super) mod step;
 mod unreadable;
 
-use crate::disk::{DiskDone, DiskError};
 use crate::torrent::disk::checker::Checker;
 use crate::torrent::disk::claims::Claims;
 use crate::torrent::disk::retry::Retry;
 use crate::torrent::disk::saving::Saving;
 
 pub(super) use durability::Record;
-pub(super) use step::Step;
-
-/// What a disk request has come to.
-pub(super) type DiskResult = Result<DiskDone, Box<DiskError>>;
 
 /// The machines of a torrent's files.
 #[derive(Debug)]

@@ -12,9 +12,9 @@ use crate::time::Instant;
 use crate::torrent::content::Content;
 use crate::torrent::disk::checker::{Checker, is_absence};
 use crate::torrent::disk::claims::Verdict;
-use crate::torrent::disk::step::Step;
-use crate::torrent::disk::{DiskResult, Files, padding_pieces};
+use crate::torrent::disk::{Files, padding_pieces};
 use crate::torrent::lifecycle::Phase;
+use crate::torrent::step::{DiskResult, PieceStep, Step};
 
 impl Files {
     // The check.
@@ -108,6 +108,23 @@ impl Files {
         }
         if phase == Phase::Checking && self.checker.is_done() {
             steps.extend(self.checked());
+        }
+        steps
+    }
+
+    /// A piece whose hash came late was hashed, or is not there.
+    pub(in crate::torrent) fn piece_checked_late(
+        &mut self,
+        content: &Content,
+        piece: PieceIndex,
+        result: DiskResult,
+    ) -> Vec<Step> {
+        self.claims.count_late(content, piece, result.as_ref().ok());
+        let is_here = matches!(result, Ok(DiskDone::Done | DiskDone::Zeros { is_right: true }));
+        let settled = if is_here { Step::Piece(piece, PieceStep::Passed) } else { Step::Fill };
+        let mut steps = vec![settled, Step::CheckLate];
+        if self.claims.can_decide(content) {
+            steps.extend([Step::Enter(Phase::Checking), Step::Judge]);
         }
         steps
     }
@@ -319,5 +336,23 @@ mod tests {
         assert!(matches!(files.preparation(store, &content, &nothing), Step::Disk(..)));
         let steps = files.prepared(Instant::ZERO, Ok(DiskDone::Done));
         assert!(matches!(steps[..], [Step::Works, Step::Finish]), "{steps:?}");
+    }
+
+    #[test]
+    fn a_piece_that_is_hashed_late_is_ours_or_fetched() {
+        let content = content::tests::content();
+        let late = |result| {
+            let mut files = Files::new(false);
+            files.piece_checked_late(&content, PieceIndex(0), result)
+        };
+        let passed = |steps: &[Step]| {
+            matches!(steps, [Step::Piece(PieceIndex(0), PieceStep::Passed), Step::CheckLate])
+        };
+        assert!(passed(&late(Ok(DiskDone::Done))));
+        assert!(passed(&late(Ok(DiskDone::Zeros { is_right: true }))));
+        for wrong in [Ok(DiskDone::HashMismatch), failure(DiskErrorKind::NotFound)] {
+            let steps = late(wrong);
+            assert!(matches!(steps[..], [Step::Fill, Step::CheckLate]), "{steps:?}");
+        }
     }
 }

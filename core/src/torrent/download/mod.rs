@@ -21,19 +21,23 @@ mod suspect_pieces;
 mod tests;
 mod underfilled;
 mod verdicts;
+mod written;
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::bitfield::Bitfield;
-use crate::disk::FileIndex;
+use crate::disk::{DiskDone, DiskRequest};
 use crate::peer::pipeline::Standing;
 use crate::picker::{Picker, Received};
-use crate::piece::{Block, Geometry, PieceIndex};
+use crate::piece::{BLOCK_LEN, Block, Geometry, PieceIndex};
 use crate::priority::{FilePriority, PieceOrder};
 use crate::random::PolicyRng;
+use crate::session::op::TorrentOp;
 use crate::time::Instant;
+use crate::torrent::content::Content;
 use crate::torrent::download::assembly::Assembly;
 use crate::torrent::download::late_blocks::LateBlocks;
 use crate::torrent::download::leaf_hashes::LeafHashes;
@@ -41,9 +45,10 @@ use crate::torrent::download::smart_ban::SmartBan;
 use crate::torrent::download::suspect_pieces::SuspectPieces;
 use crate::torrent::download::underfilled::Underfilled;
 use crate::torrent::lazy::Lazy;
+use crate::torrent::step::{DiskResult, Step};
 use crate::wire::BlockData;
 
-pub(super) use local_source::{LocalFile, LocalSource};
+pub(super) use local_source::{LocalFile, LocalPart, LocalSource};
 pub(super) use requests::{Share, Terms};
 pub(super) use source::{Source, SourceState};
 
@@ -145,18 +150,70 @@ impl Download {
 
     // Files of other torrents.
 
-    /// Goes on with the next missing piece of another torrent's file, if none is under way; whether a
-    /// part is to be read. `pieces_of` tells the pieces that have bytes of a file.
-    pub(super) fn begin_next_local<Pieces: Iterator<Item = PieceIndex>>(
-        &mut self,
-        pieces_of: impl Fn(FileIndex) -> Pieces,
-    ) -> bool {
-        let Some(local) = self.local.get_mut() else { return false };
+    /// Goes on with the next missing piece of another torrent's file, if none is under way.
+    pub(super) fn next_local(&mut self, content: &Content) -> Option<Step> {
+        let local = self.local.get_mut()?;
         let picker = &self.picker;
         let is_missing = |piece| {
             picker.is_interesting(piece) && !picker.is_held(piece) && !picker.is_verifying(piece)
         };
-        local.begin_next(pieces_of, is_missing)
+        let begins = local.begin_next(|file| content.pieces_of(file), is_missing);
+        begins.then_some(Step::ReadLocal)
+    }
+
+    /// Reads the next part of a piece from the other torrent's file.
+    pub(super) fn read_local(&self, content: &Content) -> Option<Step> {
+        let local = self.local.get()?;
+        let (store, span) = local.next_part(|piece| content.layout.piece_spans(piece))?;
+        let read = DiskRequest::Read { store, spans: span.into_iter().collect() };
+        Some(Step::Disk(TorrentOp::ReadFromOther, read))
+    }
+
+    /// A part of a piece was read from the other torrent's file: which, and its blocks. A file that cannot
+    /// be read is given up; then the step that follows, if one does.
+    pub(super) fn local_read(
+        &mut self,
+        content: &Content,
+        result: DiskResult,
+    ) -> Result<(LocalPart, Vec<(Block, Bytes)>), Option<Step>> {
+        let local = self.local.get_mut().ok_or(None)?;
+        let mut data = match result {
+            Ok(DiskDone::Read(data)) if !data.is_empty() => data,
+            _ => return Err(local.give_up_file().then_some(Step::NextLocal)),
+        };
+        let len_of = |piece| content.geometry().data_len_of(piece);
+        let part = local.part_read(data.len(), len_of).ok_or(None)?;
+        let mut blocks = Vec::new();
+        for number in part.begin / BLOCK_LEN.. {
+            let block = content.geometry().block(part.piece, number);
+            let len = block.length as usize;
+            if data.is_empty() || len == 0 || data.len() < len {
+                break;
+            }
+            blocks.push((block, data.split_to(len)));
+        }
+        Ok((part, blocks))
+    }
+
+    /// The blocks of a part were kept, if the torrent still downloads: what comes next. If the piece waits for
+    /// its verdict, that goes on with the next.
+    pub(super) fn local_part_taken(&mut self, part: LocalPart, downloads: bool) -> Option<Step> {
+        if !part.is_last && downloads {
+            return Some(Step::ReadLocal);
+        }
+        if self.picker.is_verifying(part.piece) && downloads {
+            return None;
+        }
+        if let Some(local) = self.local.get_mut() {
+            local.end_piece();
+        }
+        Some(Step::NextLocal)
+    }
+
+    /// A piece was verified, or lost.
+    pub(super) fn local_settled(&mut self, piece: PieceIndex) -> Option<Step> {
+        let goes_on = self.local.get_mut().is_some_and(|local| local.settled(piece));
+        goes_on.then_some(Step::NextLocal)
     }
 
     /// Nothing is read from files of other torrents any more.

@@ -12,6 +12,7 @@ use crate::piece::{BLOCK_LEN, Geometry, PieceIndex};
 use crate::piece_hash::PieceRoot;
 use crate::random::PolicyRng;
 use crate::time::Duration;
+use crate::torrent::step::PieceStep;
 use crate::wire::HashRequest;
 
 const NOW: Instant = Instant::from_secs(100);
@@ -238,6 +239,12 @@ fn source_that_sent_all_of_a_wrong_piece_is_named_at_once() {
     assert_eq!(download.failed(piece).liar, Some(liar.address));
 }
 
+/// Whether the suspect piece is to be resolved now, and what it frees requested.
+fn resolves(download: &Download) -> bool {
+    let steps = download.resolve_due(NOW);
+    matches!(steps[..], [Step::Piece(PIECE, PieceStep::Resolve), .., Step::Fill])
+}
+
 #[test]
 fn leaf_hashes_name_the_liar_and_only_the_wrong_block_is_fetched_again() {
     let mut download = download();
@@ -250,17 +257,17 @@ fn leaf_hashes_name_the_liar_and_only_the_wrong_block_is_fetched_again() {
     let range = HashRange { base_layer: 0, index: 0, length: 4, proof_layers: 1 };
     let request = HashRequest { root: [9; 32], range };
     let leaves = (vec![request], &[honest.key][..]);
-    let suspected = download.suspect(NOW, PIECE, failed, true, leaves);
+    let suspected = download.suspect(NOW, PIECE, failed.digests, true, leaves);
     assert!(suspected.is_held);
     assert_eq!(suspected.ask, [(honest.key, request)]);
-    assert!(download.resolved(NOW).is_empty());
+    assert!(download.resolve_due(NOW).is_empty());
     assert!(download.leaves_answered(liar.key, &request).is_none(), "it was not asked");
     let pieces = download.leaves_answered(honest.key, &request).expect("it was asked");
     assert_eq!(pieces.as_slice(), [PIECE]);
     let right = [0u8, 1, 2, 3].map(|byte| smart_ban::digest([&vec![byte; BLOCK_LEN as usize][..]]));
     let root = PieceRoot { hash: [0; 32], layer: 2, length: PIECE_LEN };
     assert_eq!(download.judge(PIECE, &root, 0, &right), [liar.address]);
-    assert!(download.resolved(NOW).contains(&PIECE));
+    assert!(resolves(&download));
     let resolved = download.resolve(PIECE).expect("suspect");
     assert_eq!((resolved.failed_bytes, resolved.freed), (16384, 16384));
     assert!(!resolved.starts_anew);
@@ -277,10 +284,10 @@ fn suspect_piece_without_an_answer_starts_anew() {
     let range = HashRange { base_layer: 0, index: 0, length: 4, proof_layers: 1 };
     let request = HashRequest { root: [9; 32], range };
     let leaves = (vec![request], &[first.key][..]);
-    assert!(download.suspect(NOW, PIECE, failed, true, leaves).is_held);
-    assert_eq!(download.first_suspect(), Some(PIECE));
+    assert!(download.suspect(NOW, PIECE, failed.digests, true, leaves).is_held);
+    assert!(download.suspects.contains(PIECE) && !resolves(&download));
     download.leaf_source_gone(first.key);
-    assert_eq!(download.resolved(NOW), [PIECE], "nobody is left to answer");
+    assert!(resolves(&download), "no source is left to answer");
     let resolved = download.resolve(PIECE).expect("suspect");
     assert!(resolved.starts_anew);
     assert_eq!(download.held_bytes(), 0);
@@ -297,26 +304,10 @@ fn without_memory_for_its_blocks_a_failed_piece_is_not_held() {
     let range = HashRange { base_layer: 0, index: 0, length: 4, proof_layers: 1 };
     let request = HashRequest { root: [9; 32], range };
     let leaves = (vec![request], &[first.key][..]);
-    let suspected = download.suspect(NOW, PIECE, failed, false, leaves);
+    let suspected = download.suspect(NOW, PIECE, failed.digests, false, leaves);
     assert!(!suspected.is_held);
     assert_eq!(suspected.ask.len(), 1, "the answer tells who lied");
-    assert_eq!(download.first_suspect(), None);
-}
-
-#[test]
-fn when_memory_is_short_the_largest_piece_is_written_and_hashed_on_disk() {
-    let mut download = download();
-    let mut seed = Plain::seed(0, &mut download);
-    for number in 0..2 {
-        seed.state.pipeline.sent(block(PIECE, number), NOW);
-        kept(seed.send(&mut download, block(PIECE, number), NOW));
-    }
-    assert_eq!(download.largest_piece(), Some(PIECE));
-    let (runs, freed) = download.take_early(PIECE);
-    assert_eq!((runs.len(), freed), (1, 2 * BLOCK_LEN as usize));
-    assert!(download.was_written_early(PIECE) && !download.is_to_be_hashed(PIECE));
-    assert!(download.early_write_done(PIECE, runs[0].attempt));
-    assert!(!download.early_write_done(PIECE, runs[0].attempt + 1), "of another attempt");
+    assert!(!download.suspects.contains(PIECE));
 }
 
 #[test]

@@ -9,9 +9,9 @@ use crate::bitfield::Bitfield;
 use crate::piece::{Block, PieceIndex, Sha256Hash};
 use crate::piece_hash::PieceRoot;
 use crate::time::Instant;
-use crate::torrent::download::assembly::EarlyRun;
 use crate::torrent::download::{Download, Source, leaf_hashes, smart_ban};
 use crate::torrent::lazy::Lazy;
+use crate::torrent::step::{PieceStep, Step};
 use crate::wire::HashRequest;
 
 /// A piece is verified and written.
@@ -25,10 +25,11 @@ pub(in crate::torrent) struct Passed {
 
 /// A piece failed its hash.
 #[derive(Debug)]
-pub(in crate::torrent) struct Failed {
+pub(super) struct Failed {
     /// The source that sent all of it.
-    pub(in crate::torrent) liar: Option<SocketAddr>,
-    digests: Vec<Sha256Hash>,
+    pub(super) liar: Option<SocketAddr>,
+    /// What its blocks hash to; none if a part of it was written early.
+    pub(super) digests: Vec<Sha256Hash>,
 }
 
 /// Which leaf hashes to request for a failed piece, and whether its blocks are held meanwhile.
@@ -60,37 +61,6 @@ impl Download {
     /// The bytes of a complete piece.
     pub(in crate::torrent) fn bytes_of(&self, piece: PieceIndex) -> Vec<Bytes> {
         self.assembly.bytes_of(self.picker.geometry(), piece)
-    }
-
-    /// Memory is short: the piece that holds most, to be written before it is complete.
-    ///
-    /// A piece that failed is checked in memory the next time, one at a time: what comes back from a
-    /// disk is no proof against a source.
-    pub(in crate::torrent) fn largest_piece(&self) -> Option<PieceIndex> {
-        let kept = self.assembly.first(|piece| self.picker.has_failed(piece));
-        self.assembly.largest(kept)
-    }
-
-    /// Takes the held blocks of a piece out, to be written; and how many bytes that frees.
-    pub(in crate::torrent) fn take_early(&mut self, piece: PieceIndex) -> (Vec<EarlyRun>, usize) {
-        let held = self.assembly.held_bytes();
-        let runs = self.assembly.take_for_early_write(self.picker.geometry(), piece);
-        (runs, held - self.assembly.held_bytes())
-    }
-
-    /// Whether a part of a piece went to disk before it was complete.
-    pub(in crate::torrent) fn was_written_early(&self, piece: PieceIndex) -> bool {
-        self.assembly.was_written_early(piece)
-    }
-
-    /// Whether all of a piece went to disk before it could be verified: hash it there.
-    pub(in crate::torrent) fn is_to_be_hashed(&self, piece: PieceIndex) -> bool {
-        self.assembly.is_settled(piece) && self.assembly.was_written_early(piece)
-    }
-
-    /// An early write is done; whether it was one of the present attempt at the piece.
-    pub(in crate::torrent) fn early_write_done(&mut self, piece: PieceIndex, attempt: u32) -> bool {
-        self.assembly.early_write_done(piece, attempt)
     }
 
     // What is on disk.
@@ -125,7 +95,7 @@ impl Download {
     }
 
     /// A piece does not have its hash. [`suspect`](Self::suspect) or [`forget`](Self::forget) follows.
-    pub(in crate::torrent) fn failed(&mut self, piece: PieceIndex) -> Failed {
+    pub(super) fn failed(&mut self, piece: PieceIndex) -> Failed {
         let blocks = self.assembly.blocks_of(piece);
         let digests: Vec<Sha256Hash> =
             blocks.map(|data| smart_ban::digest(data.chunks().iter().map(AsRef::as_ref))).collect();
@@ -162,13 +132,13 @@ impl Download {
         &mut self,
         now: Instant,
         piece: PieceIndex,
-        failed: Failed,
+        digests: Vec<Sha256Hash>,
         fits_in_memory: bool,
         (requests, sources): (Vec<HashRequest>, &[Source]),
     ) -> Suspected {
         // Blocks that were written early are not here.
         let blocks = self.picker.geometry().blocks_of(piece);
-        let may_hold = failed.digests.len() == blocks as usize && fits_in_memory;
+        let may_hold = digests.len() == blocks as usize && fits_in_memory;
         let ban = self.smart_ban.get();
         let has_failed = |piece| ban.is_some_and(|ban| ban.has_failed(piece));
         // Whose fault it is may be known already.
@@ -180,7 +150,7 @@ impl Download {
         let mut ask = Vec::new();
         let all_asked = self.leaf_hashes.request(piece, requests, sources, is_open, &mut ask);
         if all_asked && may_hold {
-            self.suspects.add(now, piece, failed.digests);
+            self.suspects.add(now, piece, digests);
         }
         Suspected { ask, is_held: all_asked && may_hold }
     }
@@ -214,21 +184,21 @@ impl Download {
         self.smart_ban.make().judged(piece, first, judged)
     }
 
-    /// The suspect pieces whose blocks need be held no longer: they are to be
-    /// [resolved](Self::resolve).
-    pub(in crate::torrent) fn resolved(&self, now: Instant) -> Vec<PieceIndex> {
+    /// Goes on with the suspect pieces whose blocks need be held no longer.
+    pub(in crate::torrent) fn resolve_due(&self, now: Instant) -> Vec<Step> {
         let unanswerable = self.suspects.iter().filter(|piece| !self.leaf_hashes.awaits(*piece));
-        self.suspects.resolved(now).chain(unanswerable).collect()
+        let due = self.suspects.resolved(now).chain(unanswerable);
+        let mut steps: Vec<Step> =
+            due.map(|piece| Step::Piece(piece, PieceStep::Resolve)).collect();
+        if !steps.is_empty() {
+            steps.push(Step::Fill);
+        }
+        steps
     }
 
     /// When the blocks of a suspect piece have been held for too long.
     pub(in crate::torrent) fn resolve_at(&self) -> Option<Instant> {
         self.suspects.due_at()
-    }
-
-    /// A suspect piece, to be given up for want of memory.
-    pub(in crate::torrent) fn first_suspect(&self) -> Option<PieceIndex> {
-        self.suspects.iter().next()
     }
 
     /// Drops those blocks of a suspect piece that are not known to be right; they are fetched again.

@@ -36,7 +36,7 @@ use crate::piece::{PeerId, PieceIndex};
 use crate::time::{Duration, Instant};
 use crate::torrent::swarm::peer_list::PeerList;
 use crate::torrent::swarm::pex::Pex;
-use crate::wire::Violation;
+use crate::wire::{HashRequest, Message, Violation};
 
 pub(super) use known_peer::Ended;
 
@@ -243,6 +243,49 @@ impl Swarm {
     pub(super) fn update_interest(&mut self, slot: PeerSlot, wanting: bool) {
         if let Some(peer) = self.peers.get_mut(slot) {
             peer.set_interest(wanting && peer.download.interesting > 0);
+        }
+    }
+
+    /// Queues word that we have a piece, for all that lack it and for those that suggest pieces, since they
+    /// count which peer has what; updates our interest in those that have it. `wanting`: whether we
+    /// want anything. `sends` is told the connections.
+    pub(super) fn announce_have(
+        &mut self,
+        piece: PieceIndex,
+        wanting: bool,
+        mut sends: impl FnMut(ConnId),
+    ) {
+        for (_, peer) in self.peers.iter_mut() {
+            if !peer.is_open() {
+                continue;
+            }
+            if peer.download.has.has(piece) {
+                peer.download.interesting = peer.download.interesting.saturating_sub(1);
+                peer.set_interest(wanting && peer.download.interesting > 0);
+            }
+            if peer.download.suggests || !peer.download.has.has(piece) {
+                peer.send(Message::Have(piece));
+            }
+            if !peer.wire.outbox.is_empty() {
+                sends(peer.wire.conn);
+            }
+        }
+    }
+
+    /// Queues requests for leaf hashes, each for the peer whose slot has this index. `sends` is told the
+    /// connections.
+    pub(super) fn ask_for_leaves(
+        &mut self,
+        requests: impl IntoIterator<Item = (u32, HashRequest)>,
+        mut sends: impl FnMut(ConnId),
+    ) {
+        for (index, request) in requests {
+            if let Some(slot) = self.peers.key_at(index)
+                && let Some(peer) = self.peers.get_mut(slot)
+            {
+                peer.send(Message::HashRequest(request));
+                sends(peer.wire.conn);
+            }
         }
     }
 

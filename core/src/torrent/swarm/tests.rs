@@ -4,8 +4,10 @@ use super::*;
 use crate::bitfield::Bitfield;
 use crate::config::Config;
 use crate::id::{ConnId, Id};
+use crate::merkle::HashRange;
 use crate::peer::{PeerWire, Phase};
 use crate::random::PolicyRng;
+use crate::wire::Decoder;
 use crate::wire::extension::{Extension, ExtensionIds};
 
 const NOW: Instant = Instant::from_secs(1000);
@@ -244,4 +246,43 @@ fn discovered_peers_are_those_that_neither_a_tracker_nor_the_user_named() {
     join(&mut swarm, 3, true, 3);
     assert_eq!(swarm.discovered(), [found]);
     assert_eq!(swarm.at(|remote| remote == addr(1)), [found]);
+}
+
+#[test]
+fn a_new_piece_is_announced_to_those_that_lack_it_and_interest_in_the_others_ends() {
+    let mut swarm = swarm();
+    let piece = PieceIndex(2);
+    let (lacks, has) = (join(&mut swarm, 1, true, 1), join(&mut swarm, 2, true, 2));
+    peer(&mut swarm, has).download.has.set(piece);
+    makes_source(&mut swarm, has);
+    assert!(peer(&mut swarm, has).set_interest(true));
+    let conns = [lacks, has].map(|slot| peer(&mut swarm, slot).wire.conn);
+    for slot in [lacks, has] {
+        peer(&mut swarm, slot).wire.outbox.take_all();
+    }
+    let mut sends = Vec::new();
+    swarm.announce_have(piece, true, |conn| sends.push(conn));
+    assert_eq!(sends, conns);
+    let sent = |slot, swarm: &mut Swarm| {
+        let mut decoder = Decoder::new();
+        decoder.push(peer(swarm, slot).wire.outbox.take_all());
+        std::iter::from_fn(|| decoder.next_message().expect("our own")).collect::<Vec<_>>()
+    };
+    assert_eq!(sent(lacks, &mut swarm), [Message::Have(piece)]);
+    assert_eq!(sent(has, &mut swarm), [Message::NotInterested]);
+}
+
+#[test]
+fn leaf_hashes_are_requested_of_peers_that_are_still_there() {
+    let mut swarm = swarm();
+    let slot = join(&mut swarm, 1, true, 1);
+    let range = HashRange { base_layer: 0, index: 0, length: 2, proof_layers: 0 };
+    let request = HashRequest { root: [9; 32], range };
+    let mut sends = Vec::new();
+    let gone = (slot.index() + 1, request);
+    swarm.ask_for_leaves([(slot.index(), request), gone], |conn| sends.push(conn));
+    assert_eq!(sends, [peer(&mut swarm, slot).wire.conn]);
+    let mut decoder = Decoder::new();
+    decoder.push(peer(&mut swarm, slot).wire.outbox.take_all());
+    assert_eq!(decoder.next_message(), Ok(Some(Message::HashRequest(request))));
 }
