@@ -313,7 +313,10 @@ impl Engine {
                 self.fetched(owner);
             }
             Some(OpOwner::Peer(id, peer)) => {
-                self.route(id, |torrent, session| torrent.peer_resolved(session, peer, result));
+                let (source, found) = (peer.source, peer.addresses(result));
+                self.route(id, |torrent, session| {
+                    torrent.found_peers(session, Some(peer.infohash), source, &found);
+                });
             }
             Some(OpOwner::Dht(what)) => {
                 if let Some(dht) = &mut self.dht {

@@ -6,10 +6,11 @@ use crate::config::RateLimits;
 use crate::dht::{DhtRequest, DhtRequestId};
 use crate::http::Url;
 use crate::id::TorrentId;
+use crate::peer_source::PeerSource;
 use crate::piece::InfoHash;
 use crate::session::Session;
 use crate::time::Instant;
-use crate::torrent::{AddTorrent, Torrent};
+use crate::torrent::{AddTorrent, Removal, Torrent};
 use crate::tracker::ScrapeId;
 
 impl Commands for Engine {
@@ -25,13 +26,14 @@ impl Engine {
         match command {
             Command::AddTorrent(add) => Reply::Added(self.add(*add)),
             Command::RemoveTorrent { id, delete_files } => {
-                self.change(id, |torrent, session| torrent.remove(session, delete_files))
+                let removal = if delete_files { Removal::DeleteFiles } else { Removal::KeepFiles };
+                self.change(id, |torrent, session| torrent.end(session, Some(removal)))
             }
             Command::Pause(id) => self.change(id, Torrent::pause),
             Command::Resume(id) => self.change(id, Torrent::unpause),
-            Command::AddPeers { id, peers } => {
-                self.change(id, |torrent, session| torrent.add_user_peers(session, &peers))
-            }
+            Command::AddPeers { id, peers } => self.change(id, |torrent, session| {
+                torrent.found_peers(session, None, PeerSource::User, &peers);
+            }),
             Command::SetOrder { id, order } => {
                 self.change(id, |torrent, _| torrent.set_order(order))
             }
@@ -124,7 +126,7 @@ impl Engine {
         self.session.timers.set(self.stop_timer, deadline);
         self.close_incoming();
         for (_, torrent) in self.torrents.iter_mut() {
-            torrent.stop(&mut self.session);
+            torrent.end(&mut self.session, None);
         }
         if let Some(dht) = &mut self.dht {
             dht.stop(&mut self.session);

@@ -3,13 +3,14 @@
 use super::Engine;
 use crate::event::Datagram;
 use crate::id::TorrentId;
+use crate::peer_source::PeerSource;
 
 impl Engine {
     /// A torrent takes part from now on, or does not any more, if that is news.
     pub(super) fn settle_local_discovery(&mut self, id: TorrentId) {
         let Some(torrent) = self.torrents.get_mut(id) else { return };
         if let (Some(takes_part), Some(lsd)) = (torrent.local_discovery_news(), &mut self.lsd) {
-            for infohash in torrent.infohashes() {
+            for infohash in torrent.identity.infohashes().short() {
                 lsd.set(&self.session, infohash, takes_part);
             }
         }
@@ -23,7 +24,9 @@ impl Engine {
             let Some((peer, infohashes)) = heard else { continue };
             for infohash in infohashes {
                 if let Some(&id) = self.by_infohash.get(&infohash) {
-                    self.route(id, |torrent, session| torrent.local_peer(session, infohash, peer));
+                    self.route(id, |torrent, session| {
+                        torrent.found_peers(session, Some(infohash), PeerSource::Lsd, &[peer]);
+                    });
                 }
             }
         }

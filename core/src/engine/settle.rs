@@ -102,15 +102,15 @@ impl Engine {
         while let Some(announce) = torrent.next_announce(&mut self.session) {
             self.trackers.start(&mut self.session, &mut self.fetches, id, announce);
         }
-        if let (Some(dht), Some(request)) = (&mut self.dht, torrent.next_dht_request(&self.session))
-        {
-            let request = dht.request_of_torrent(&self.session, id, request);
-            torrent.dht_requested(&self.session, request);
+        if let Some(dht) = &mut self.dht {
+            torrent.look_in_dht(&self.session, |session, request| {
+                dht.request_of_torrent(session, id, request)
+            });
         }
         self.settle_local_discovery(id);
         let Some(torrent) = self.torrents.get_mut(id) else { return };
         if torrent.is_ended() {
-            let (infohashes, store) = (torrent.infohashes(), torrent.store());
+            let (infohashes, store) = (torrent.identity.infohashes().short(), torrent.store);
             for infohash in infohashes {
                 if self.by_infohash.get(&infohash) == Some(&id) {
                     self.by_infohash.remove(&infohash);
@@ -124,7 +124,7 @@ impl Engine {
                 debug_assert!(budgets.are_empty(), "something stays counted: {budgets:?}");
             }
         } else {
-            if let Some(infohash) = torrent.take_new_infohash() {
+            if let Some(infohash) = torrent.identity.take_news() {
                 // Of two that turn out to be one, each comes here: the second gives way.
                 match self.by_infohash.get(&infohash) {
                     Some(&other) if other < id => torrent.yield_to_duplicate(&mut self.session),

@@ -1,9 +1,12 @@
 //! Whose request to the disk or the resolver an operation is.
 
+use std::net::{IpAddr, SocketAddr};
+
+use crate::event::ResolveError;
 use crate::id::{AnnounceId, FetchId, PeerSlot, TorrentId};
 use crate::peer_source::PeerSource;
 use crate::piece::{BlockRun, InfoHash, PieceIndex};
-use crate::reach::Namer;
+use crate::reach::{Namer, may_name};
 
 /// What waits for an operation. The owner may be gone when it completes; then the answer is dropped.
 #[derive(Clone, Debug)]
@@ -31,6 +34,15 @@ pub(crate) struct NamedPeer {
     pub(crate) namer: Namer,
     /// By which infohash it knows the torrent.
     pub(crate) infohash: InfoHash,
+}
+
+impl NamedPeer {
+    /// Where the peer is, if its name was looked up: those addresses that may be dialled.
+    pub(crate) fn addresses(self, found: Result<Vec<IpAddr>, ResolveError>) -> Vec<SocketAddr> {
+        let may_be_dialled = found.unwrap_or_default().into_iter();
+        let may_be_dialled = may_be_dialled.filter(|ip| may_name(*ip, self.namer));
+        may_be_dialled.map(|ip| SocketAddr::new(ip, self.port)).collect()
+    }
 }
 
 /// What the DHT asked for.
@@ -117,5 +129,20 @@ impl TorrentOp {
             TorrentOp::ReadLeaves(length) => Held::Read(length as usize),
             _ => Held::Nothing,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_name_that_a_stranger_gave_no_address_of_our_own_network_is_dialled() {
+        let namer = Namer::Tracker(IpAddr::from([50, 0, 0, 1]));
+        let infohash = InfoHash([1; 20]);
+        let peer = NamedPeer { port: 6881, source: PeerSource::Tracker, namer, infohash };
+        let found = [[50, 0, 0, 2], [127, 0, 0, 1], [192, 168, 1, 1]].map(IpAddr::from);
+        assert_eq!(peer.addresses(Ok(found.to_vec())), [([50, 0, 0, 2], 6881).into()]);
+        assert_eq!(peer.addresses(Err(ResolveError::NotFound)), []);
     }
 }

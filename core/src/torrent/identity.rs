@@ -10,7 +10,7 @@ use crate::torrent::TorrentSource;
 
 /// The infohashes of one torrent.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     /// The one that it was added by; one of `infohashes`, cut short.
     primary: InfoHash,
     infohashes: InfoHashes,
@@ -42,7 +42,7 @@ impl Identity {
     }
 
     /// All that are known.
-    pub(super) fn infohashes(&self) -> InfoHashes {
+    pub(crate) fn infohashes(&self) -> InfoHashes {
         self.infohashes
     }
 
@@ -52,7 +52,7 @@ impl Identity {
     }
 
     /// The other infohash, once: when it has become known.
-    pub(super) fn take_news(&mut self) -> Option<InfoHash> {
+    pub(crate) fn take_news(&mut self) -> Option<InfoHash> {
         if std::mem::take(&mut self.is_newly_hybrid) { self.other() } else { None }
     }
 

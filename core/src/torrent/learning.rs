@@ -27,6 +27,7 @@ use crate::torrent::lifecycle::Phase;
 use crate::torrent::metadata::layer_fetch::Learnt;
 use crate::torrent::metadata::layers::{Due, LateChecks};
 use crate::torrent::metadata::{self, Recalled, serve};
+use crate::torrent::step::Step;
 use crate::tracker::NamedBy;
 use crate::wire::extension::Extension;
 use crate::wire::message::id;
@@ -84,7 +85,8 @@ impl Torrent {
             Ok(DiskDone::Loaded(Some(data))) => data,
             _ => Bytes::new(),
         };
-        if let Some(other) = self.infohashes().skip_while(|other| *other != key).nth(1)
+        if let Some(other) =
+            self.identity.infohashes().short().skip_while(|other| *other != key).nth(1)
             && data.is_empty()
         {
             // It was added by its other infohash alone.
@@ -426,7 +428,7 @@ impl Torrent {
         match learnt {
             Learnt::Unasked => return false,
             Learnt::Nothing => {}
-            Learnt::Wrong => self.ban_peer(session, slot, BanReason::WrongData),
+            Learnt::Wrong => self.perform(session, self.swarm.remote_of(slot).map(Step::Ban)),
             Learnt::Pieces(ranges) => {
                 // A piece that is not on disk may be fetched, others are hashed first.
                 for piece in ranges.into_iter().flatten().map(PieceIndex) {

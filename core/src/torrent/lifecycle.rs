@@ -29,7 +29,7 @@ pub(super) enum Phase {
 
 /// What is to become of a removed torrent's files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Removal {
+pub(crate) enum Removal {
     KeepFiles,
     DeleteFiles,
 }

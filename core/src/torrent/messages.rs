@@ -360,7 +360,9 @@ impl Torrent {
         }
         self.metadata_offered(session, slot, metadata_size);
         self.layers_offered(session, slot);
-        self.send_pex_soon(session);
+        if self.exchanges_peers(session) {
+            self.swarm.send_pex_soon(session.now);
+        }
         self.disconnect_if_both_seeds(session, slot);
         Ok(())
     }

@@ -66,7 +66,7 @@ use crate::notice::TorrentNotice;
 use crate::peer::Peer;
 use crate::peer_source::PeerSource;
 use crate::picker::Picker;
-use crate::piece::{Geometry, InfoHash, PieceIndex};
+use crate::piece::{Geometry, PieceIndex};
 use crate::random::PolicyRng;
 use crate::session::Session;
 use crate::session::asks::Ask;
@@ -80,7 +80,7 @@ use crate::torrent::content::{Choices, Content};
 use crate::torrent::disk::Files;
 use crate::torrent::download::Download;
 use crate::torrent::identity::Identity;
-use crate::torrent::lifecycle::{Lifecycle, Phase, Removal};
+use crate::torrent::lifecycle::{Lifecycle, Phase};
 use crate::torrent::metadata::Acquisition;
 use crate::torrent::step::Step;
 use crate::torrent::swarm::peer_list::PeerList;
@@ -92,6 +92,7 @@ use crate::transport::ReadPause;
 
 pub use crate::priority::{FilePriority, PieceOrder};
 pub use crate::tracker::TrackerStatus;
+pub(crate) use lifecycle::Removal;
 pub use options::{AddTorrent, TorrentSource};
 pub use status::{Bottleneck, TorrentState, TorrentStatus};
 
@@ -99,12 +100,13 @@ pub use status::{Bottleneck, TorrentState, TorrentStatus};
 #[derive(Debug)]
 pub(crate) struct Torrent {
     pub(crate) id: TorrentId,
-    identity: Identity,
+    pub(crate) identity: Identity,
     /// What it consists of; until that is known it has no pieces and no files.
     content: Option<Box<Content>>,
     /// What the user chose beforehand, until then.
     choices: Option<Box<Choices>>,
-    store: StoreId,
+    /// Its name for the runtime's disk.
+    pub(crate) store: StoreId,
     /// What is still to be learnt of it.
     acquisition: Acquisition,
     life: Lifecycle,
@@ -252,16 +254,6 @@ impl Torrent {
         }
     }
 
-    /// By which infohashes it is known to others: of a hybrid two, as far as they are known.
-    pub(crate) fn infohashes(&self) -> impl Iterator<Item = InfoHash> + use<> {
-        self.identity.infohashes().short()
-    }
-
-    /// The other infohash of a hybrid, once: when it has become known.
-    pub(crate) fn take_new_infohash(&mut self) -> Option<InfoHash> {
-        self.identity.take_news()
-    }
-
     /// Has a piece read from disk and compared with its hash.
     fn verify_piece(&mut self, session: &mut Session, piece: PieceIndex, why: TorrentOp) {
         let (Some(expect), Some(content)) = (self.piece_hash(piece), &self.content) else { return };
@@ -281,11 +273,6 @@ impl Torrent {
         self.content.is_some() && self.download.have().is_all()
     }
 
-    /// Whether it lacks something and fetches nothing: only a part is wanted, and is here (BEP 21).
-    fn is_partial_seed(&self) -> bool {
-        self.life.is_running() && self.is_finished() && !self.has_everything()
-    }
-
     /// Whether it lacks something wanted and may fetch it.
     fn wants_pieces(&self) -> bool {
         self.life.is_active() && !self.is_finished()
@@ -302,11 +289,6 @@ impl Torrent {
         self.life.phase() == Phase::Ended
     }
 
-    /// Its name for the runtime's disk.
-    pub(crate) fn store(&self) -> StoreId {
-        self.store
-    }
-
     // Time and limits.
 
     /// Sets the torrent's timer to the earliest of its deadlines.
@@ -320,8 +302,10 @@ impl Torrent {
             };
         };
         or_at(self.upload.choking.look_at());
-        or_at(self.announce_due_at(session));
-        or_at(self.dht_due_at(session));
+        let announce_at = self.announcing.trackers.due_at();
+        or_at(announce_at.filter(|_| session.sockets.are_listeners_known()));
+        let growth = self.dht_growth(session);
+        or_at(growth.and_then(|growth| self.announcing.dht.due_at(session.now, growth)));
         let interval = session.config.resume_interval;
         or_at(self.files.saving.due_at(self.life.phase(), interval));
         or_at(self.files.retry.due_at());
@@ -435,18 +419,8 @@ impl Torrent {
         }
     }
 
-    /// Takes the torrent out of the session for good.
-    pub(crate) fn remove(&mut self, session: &mut Session, delete_files: bool) {
-        let removal = if delete_files { Removal::DeleteFiles } else { Removal::KeepFiles };
-        self.end(session, Some(removal));
-    }
-
-    /// The session stops: the torrent is kept for the next.
-    pub(crate) fn stop(&mut self, session: &mut Session) {
-        self.end(session, None);
-    }
-
-    fn end(&mut self, session: &mut Session, remove: Option<Removal>) {
+    /// The session stops, and the torrent is kept for the next; or it is taken out for good.
+    pub(crate) fn end(&mut self, session: &mut Session, remove: Option<Removal>) {
         let Some(phase) = self.life.end(remove) else { return };
         if phase == Phase::Refused {
             self.files.retry.clear();

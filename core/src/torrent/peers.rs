@@ -5,15 +5,15 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::action::Close;
-use crate::dht::{Announce, DhtRequest, DhtRequestId, DhtResult, NodeId};
-use crate::event::{NetError, ResolveError};
+use crate::dht::{DhtRequest, DhtRequestId, DhtResult};
+use crate::event::NetError;
 use crate::family::Family;
 use crate::id::{ConnId, Id};
 use crate::notice::TorrentNotice;
 use crate::peer::{Peer, PeerSlot, PeerWire, Phase};
 use crate::peer_source::PeerSource;
-use crate::piece::{BLOCK_LEN, InfoHash};
-use crate::reach::{Namer, may_name};
+use crate::piece::InfoHash;
+use crate::reach::Namer;
 use crate::session::Session;
 use crate::session::asks::Ask;
 use crate::session::bans::BanReason;
@@ -21,11 +21,10 @@ use crate::session::op::{NamedPeer, OpOwner};
 use crate::session::shares::Taken;
 use crate::time::Instant;
 use crate::torrent::Torrent;
-use crate::torrent::announcing::dht;
 use crate::torrent::announcing::trackers::{self, names_to_look_up};
+use crate::torrent::announcing::{Lookup, Numbers, dht};
 use crate::torrent::swarm::Ended;
 use crate::torrent::swarm::peer_list::Added;
-use crate::tracker::AnnounceRequest;
 use crate::tracker::announce_job::{AnnounceJob, AnnounceResult};
 use crate::tracker::list::TrackerKey;
 use crate::transport::{AFTER_TIMEOUT, Role, Setup};
@@ -152,14 +151,6 @@ impl Torrent {
         Some(slot)
     }
 
-    /// The user names peers.
-    pub(crate) fn add_user_peers(&mut self, session: &mut Session, peers: &[SocketAddr]) {
-        for &peer in peers {
-            self.swarm.addresses.add(peer, PeerSource::User, session.now);
-        }
-        session.queues.push_connects(self.id);
-    }
-
     // Farewell.
 
     /// A peer broke the protocol: closes the connection to it.
@@ -192,13 +183,6 @@ impl Torrent {
         }
     }
 
-    /// Bans a connected peer.
-    pub(super) fn ban_peer(&mut self, session: &mut Session, slot: PeerSlot, why: BanReason) {
-        if let Some(remote) = self.swarm.peers.get(slot).map(|peer| peer.wire.remote) {
-            self.ban(session, remote, why);
-        }
-    }
-
     /// Closes the connection to a peer.
     pub(super) fn drop_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         if let Some(peer) = self.swarm.peers.get(slot) {
@@ -215,21 +199,8 @@ impl Torrent {
         why: Option<NetError>,
         heard: bool,
     ) {
-        let Some(peer) = self.swarm.peers.get(slot) else { return };
-        let hung_up = !heard && !peer.wire.incoming && peer.wire.is_handshaking();
-        let (remote, attempt, policy) = (peer.wire.remote, peer.attempt, session.config.encryption);
-        let mut redials = || {
-            let known = self.swarm.addresses.encryption(remote);
-            known.is_some_and(|known| known.hung_up(policy, attempt))
-        };
-        let how = match why {
-            _ if peer.is_open() => Ended::Normal,
-            _ if hung_up && redials() => Ended::Redialled,
-            // Out of descriptors is our fault, not the peer's.
-            Some(NetError::TooManyOpen) => Ended::Normal,
-            Some(NetError::Unreachable | NetError::AddrNotAvailable) => Ended::Unreachable,
-            _ => Ended::Failed,
-        };
+        let policy = session.config.encryption;
+        let Some(how) = self.swarm.why_closed(slot, why, heard, policy) else { return };
         self.remove_peer(session, slot, how);
     }
 
@@ -238,13 +209,8 @@ impl Torrent {
         let Some(mut peer) = self.swarm.peers.remove(slot) else { return };
         session.budgets.half_messages.free(peer.wire.half_message);
         // Of two ways to one address that were tried at once, one is given up and the other is the source.
-        let remote = peer.wire.remote;
-        let has_other = self
-            .swarm
-            .peers
-            .iter()
-            .any(|(_, other)| other.is_open() && other.wire.remote == remote);
-        self.acquisition.source_gone(slot, Some(remote).filter(|_| !has_other));
+        let remote = Some(peer.wire.remote).filter(|remote| !self.swarm.is_open_at(*remote));
+        self.acquisition.source_gone(slot, remote);
         match self.acquisition.layers {
             Some(_) => self.poll_acquisition(session),
             None => self.ask_peers(session),
@@ -265,7 +231,9 @@ impl Torrent {
             if why == Ended::Useless {
                 self.swarm.left_useless(session.now, &peer);
             }
-            self.send_pex_soon(session);
+            if self.exchanges_peers(session) {
+                self.swarm.send_pex_soon(session.now);
+            }
         }
         self.upload.suggestions.peer_gone(slot);
         let was_open = peer.is_open();
@@ -330,13 +298,6 @@ impl Torrent {
         session.config.peer_exchange && self.discovery_allowed()
     }
 
-    /// A peer came or went that others may be told of.
-    pub(super) fn send_pex_soon(&mut self, session: &Session) {
-        if self.exchanges_peers(session) {
-            self.swarm.send_pex_soon(session.now);
-        }
-    }
-
     /// A peer tells which others it is connected to.
     pub(super) fn handle_pex(
         &mut self,
@@ -366,18 +327,6 @@ impl Torrent {
         self.swarm.local_news(looks, self.identity.has_news())
     }
 
-    /// A peer in the same network takes part, under this infohash.
-    pub(crate) fn local_peer(
-        &mut self,
-        session: &mut Session,
-        infohash: InfoHash,
-        peer: SocketAddr,
-    ) {
-        if self.looks_for_local_peers() {
-            self.found_peers(session, infohash, PeerSource::Lsd, &[peer]);
-        }
-    }
-
     /// The torrent turned out to be private when its metadata came: peers that were found otherwise
     /// than by trackers and the user are forgotten (BEP 27).
     pub(super) fn leave_discovered_peers(&mut self, session: &mut Session) {
@@ -395,42 +344,35 @@ impl Torrent {
 
     // How it is made known, and peers that are found.
 
-    /// When the next announce is due. None is before it is known where peers reach us.
-    pub(super) fn announce_due_at(&self, session: &Session) -> Option<Instant> {
-        session.sockets.are_listeners_known().then(|| self.announcing.trackers.due_at())?
-    }
-
-    /// The next announce that is due.
-    pub(crate) fn next_announce(&mut self, session: &mut Session) -> Option<AnnounceJob> {
+    /// The next announce that is due. None is before it is known where peers reach us.
+    pub(crate) fn next_announce(&mut self, session: &Session) -> Option<AnnounceJob> {
         if let Some(second) = self.announcing.trackers.take_second() {
             return Some(second);
         }
-        self.announce_due_at(session).filter(|&at| at <= session.now)?;
+        let sockets = &session.sockets;
+        let due_at = self.announcing.trackers.due_at();
+        due_at.filter(|&at| at <= session.now && sockets.are_listeners_known())?;
+        let (is_finished, is_running) = (self.is_finished(), self.life.is_running());
         let standing = trackers::Standing {
             fetches: self.is_downloading() || self.is_fetching_metadata(),
             peers: self.swarm.peers.len(),
-            is_partial_seed: self.is_partial_seed(),
-            families: session.sockets.families(),
+            is_partial_seed: is_running && is_finished && !self.has_everything(),
+            families: sockets.families(),
             other: self.identity.other(),
         };
-        let totals = self.traffic.totals();
-        let (content, have) = (&self.content, self.download.have());
-        self.announcing.trackers.next(session.now, standing, |announce| AnnounceRequest {
-            infohash: self.identity.primary(),
+        let (totals, have) = (self.traffic.totals(), self.download.have());
+        let (identity, content) = (&self.identity, &self.content);
+        let numbers = || Numbers {
+            infohash: identity.primary(),
             peer_id: session.own.peer_id,
-            port: session.sockets.listen_port(announce.family).unwrap_or(0),
+            key: session.own.announce_key,
             uploaded: totals.uploaded,
             downloaded: totals.downloaded,
-            // Not known, but not 0: that would be a seed.
-            left: content.as_ref().map_or(BLOCK_LEN.into(), |content| content.bytes_missing(have)),
-            event: None,
-            numwant: None,
-            key: session.own.announce_key,
-            tracker_id: None,
-            ip: None,
-            compact: true,
+            left: content.as_ref().map(|content| content.bytes_missing(have)),
             encryption: session.config.encryption,
-        })
+        };
+        let port = |family| sockets.listen_port(family);
+        self.announcing.next(session.now, standing, numbers, port)
     }
 
     /// An announce, with either infohash, is on its way to this tracker.
@@ -453,7 +395,7 @@ impl Torrent {
                 // Our network is there.
                 self.swarm.addresses.recall_unreachable(session.now);
             }
-            self.found_peers(session, infohash, PeerSource::Tracker, &heard.peers);
+            self.found_peers(session, Some(infohash), PeerSource::Tracker, &heard.peers);
         }
         if let Some(ip) = heard.external_ip {
             self.learn_address(session, ip);
@@ -486,15 +428,19 @@ impl Torrent {
         self.swarm.addresses.set_external(&ours);
     }
 
-    /// Peers were found that know the torrent by this infohash.
-    pub(super) fn found_peers(
+    /// Peers were found, which know the torrent by this infohash, if that is known.
+    pub(crate) fn found_peers(
         &mut self,
         session: &mut Session,
-        infohash: InfoHash,
+        infohash: Option<InfoHash>,
         source: PeerSource,
         peers: &[SocketAddr],
     ) {
-        let of_v2 = self.identity.is_hybrid() && self.identity.is_v2(infohash);
+        if source == PeerSource::Lsd && !self.looks_for_local_peers() {
+            return;
+        }
+        let is_of_v2 = |infohash| self.identity.is_hybrid() && self.identity.is_v2(infohash);
+        let of_v2 = infohash.is_some_and(is_of_v2);
         for &peer in peers {
             // A peer that knows both is dialled with that of v1, and tells (BEP 52, "upgrade path").
             if self.swarm.addresses.add(peer, source, session.now) == Added::New {
@@ -504,45 +450,31 @@ impl Torrent {
         session.queues.push_connects(self.id);
     }
 
-    /// A peer's name was looked up.
-    pub(crate) fn peer_resolved(
-        &mut self,
-        session: &mut Session,
-        peer: NamedPeer,
-        result: Result<Vec<IpAddr>, ResolveError>,
-    ) {
-        let NamedPeer { port, source, namer, infohash } = peer;
-        let addrs = result.unwrap_or_default().into_iter().filter(|ip| may_name(*ip, namer));
-        let peers: Vec<SocketAddr> = addrs.map(|ip| SocketAddr::new(ip, port)).collect();
-        self.found_peers(session, infohash, source, &peers);
-    }
-
-    /// When it is to be looked for again.
-    pub(super) fn dht_due_at(&self, session: &Session) -> Option<Instant> {
+    /// How far the DHT has grown, if the torrent may be looked for there.
+    pub(super) fn dht_growth(&self, session: &Session) -> Option<usize> {
         let usable = session.dht.ready && self.discovery_allowed() && self.welcomes_peers();
-        if usable { self.announcing.dht.due_at(session.now, session.dht.growth) } else { None }
+        usable.then_some(session.dht.growth)
     }
 
-    /// What to look for, if that is due.
-    pub(crate) fn next_dht_request(&mut self, session: &Session) -> Option<DhtRequest> {
-        self.dht_due_at(session).filter(|at| *at <= session.now)?;
-        // One that wants nothing more looks for no peer that does not either; but it is no seed.
-        let (done, seed) = (self.is_finished(), self.has_everything());
-        // Where the families have different ports, each is that of our datagrams there.
-        let port = session.sockets.any_listen_port().filter(|_| session.sockets.has_one_port());
-        Some(DhtRequest::Peers {
-            infohash: NodeId::from(
-                self.announcing.looked_for(self.identity.primary(), self.identity.other()),
-            ),
-            no_seeds: done,
-            announce: Some(Announce { port, seed }),
-            enough: None,
-        })
-    }
-
-    /// The lookup is under way; or it is not, since there are too many.
-    pub(crate) fn dht_requested(&mut self, session: &Session, request: Option<DhtRequestId>) {
-        self.announcing.dht.began(session.now, session.dht.growth, request);
+    /// Begins to look for peers in the DHT, if that is due: `begin` says whether the lookup is under way or
+    /// there are too many.
+    pub(crate) fn look_in_dht(
+        &mut self,
+        session: &Session,
+        begin: impl FnOnce(&Session, DhtRequest) -> Option<DhtRequestId>,
+    ) {
+        let Some(growth) = self.dht_growth(session) else { return };
+        let infohashes = (self.identity.primary(), self.identity.other());
+        let lookup = || Lookup {
+            is_finished: self.is_finished(),
+            has_everything: self.has_everything(),
+            // Where the families have different ports, each is that of our datagrams there.
+            port: session.sockets.any_listen_port().filter(|_| session.sockets.has_one_port()),
+        };
+        let next = self.announcing.next_lookup(session.now, growth, infohashes, lookup);
+        let Some(request) = next else { return };
+        let begun = begin(session, request);
+        self.announcing.dht.began(session.now, growth, begun);
     }
 
     /// The DHT knows peers.
@@ -550,7 +482,7 @@ impl Torrent {
         self.announcing.dht.found(peers.len());
         let (primary, other) = (self.identity.primary(), self.identity.other());
         let infohash = self.announcing.looked_for(primary, other);
-        self.found_peers(session, infohash, PeerSource::Dht, peers);
+        self.found_peers(session, Some(infohash), PeerSource::Dht, peers);
     }
 
     /// The lookup is done.

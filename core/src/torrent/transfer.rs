@@ -229,7 +229,7 @@ impl Torrent {
         for piece in pieces {
             let Some(root) = self.piece_hash(piece).and_then(|hash| hash.root()) else { continue };
             if proven != Some(root.hash) {
-                self.ban_peer(session, slot, BanReason::WrongData);
+                self.perform(session, self.swarm.remote_of(slot).map(Step::Ban));
                 break;
             }
             let leaves = answer.get(..request.range.length as usize).unwrap_or_default();

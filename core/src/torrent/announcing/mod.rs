@@ -8,14 +8,17 @@ pub(super) mod trackers;
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::dht::DhtRequestId;
+use crate::dht::{Announce, DhtRequest, DhtRequestId, NodeId};
+use crate::encryption::EncryptionPolicy;
+use crate::family::Family;
 use crate::notice::TorrentNotice;
-use crate::piece::InfoHash;
+use crate::piece::{BLOCK_LEN, InfoHash, PeerId};
 use crate::random::PolicyRng;
 use crate::time::Instant;
 use crate::torrent::announcing::dht::DhtLookups;
 use crate::torrent::announcing::trackers::{Answer, Trackers};
-use crate::tracker::announce_job::AnnounceResult;
+use crate::tracker::AnnounceRequest;
+use crate::tracker::announce_job::{AnnounceJob, AnnounceResult};
 use crate::tracker::list::TrackerKey;
 
 /// Where a torrent is made known.
@@ -23,6 +26,31 @@ use crate::tracker::list::TrackerKey;
 pub(super) struct Announcing {
     pub(super) trackers: Trackers,
     pub(super) dht: DhtLookups,
+}
+
+/// What trackers are told of a torrent and of us.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    pub(super) infohash: InfoHash,
+    pub(super) peer_id: PeerId,
+    /// Tells our announces apart from others' behind the same address (BEP 7, `key`).
+    pub(super) key: u32,
+    /// Bytes in this session.
+    pub(super) uploaded: u64,
+    pub(super) downloaded: u64,
+    /// Bytes that are missing, once it is known how many there are.
+    pub(super) left: Option<u64>,
+    pub(super) encryption: EncryptionPolicy,
+}
+
+/// How a torrent is announced in the DHT.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lookup {
+    /// One that wants nothing more looks for no peer that does not either; but it is no seed.
+    pub(super) is_finished: bool,
+    pub(super) has_everything: bool,
+    /// Where peers reach us, if that is not the port of our datagrams.
+    pub(super) port: Option<u16>,
 }
 
 /// What leaving brings with it.
@@ -62,6 +90,55 @@ impl Announcing {
     /// Leaves trackers and the DHT, until it is active again.
     pub(super) fn leave(&mut self, now: Instant) -> Left {
         Left { trackers: self.trackers.stop(now), lookup: self.dht.leave() }
+    }
+
+    /// The announce that is due, if one is; `port` tells where peers reach us.
+    pub(super) fn next(
+        &mut self,
+        now: Instant,
+        standing: trackers::Standing,
+        numbers: impl FnOnce() -> Numbers,
+        port: impl Fn(Family) -> Option<u16>,
+    ) -> Option<AnnounceJob> {
+        self.trackers.due_at().filter(|&at| at <= now)?;
+        self.trackers.next(now, standing, |announce| {
+            let torrent = numbers();
+            AnnounceRequest {
+                infohash: torrent.infohash,
+                peer_id: torrent.peer_id,
+                port: port(announce.family).unwrap_or(0),
+                uploaded: torrent.uploaded,
+                downloaded: torrent.downloaded,
+                // Not known, but not 0: that would be a seed.
+                left: torrent.left.unwrap_or(BLOCK_LEN.into()),
+                event: None,
+                numwant: None,
+                key: torrent.key,
+                tracker_id: None,
+                ip: None,
+                compact: true,
+                encryption: torrent.encryption,
+            }
+        })
+    }
+
+    /// What to look for in the DHT, which has grown so large, if that is due; by the infohash whose turn it is
+    /// of `primary` and `other`.
+    pub(super) fn next_lookup(
+        &self,
+        now: Instant,
+        growth: usize,
+        (primary, other): (InfoHash, Option<InfoHash>),
+        lookup: impl FnOnce() -> Lookup,
+    ) -> Option<DhtRequest> {
+        self.dht.due_at(now, growth).filter(|at| *at <= now)?;
+        let lookup = lookup();
+        Some(DhtRequest::Peers {
+            infohash: NodeId::from(self.looked_for(primary, other)),
+            no_seeds: lookup.is_finished,
+            announce: Some(Announce { port: lookup.port, seed: lookup.has_everything }),
+            enough: None,
+        })
     }
 
     /// By which of its infohashes the torrent is looked for in the DHT.
@@ -113,7 +190,8 @@ mod tests {
     use crate::family::Families;
     use crate::time::Duration;
     use crate::torrent::announcing::trackers::Standing;
-    use crate::tracker::{AnnounceRequest, AnnounceResponse, NamedBy, TrackerError};
+    use crate::tracker::AnnounceEvent;
+    use crate::tracker::{AnnounceResponse, NamedBy, TrackerError};
 
     const URL: &str = "http://a.example/announce";
 
@@ -176,6 +254,50 @@ mod tests {
         assert!(matches!(heard.notice, Some(TorrentNotice::TrackerFailed { .. })));
         assert_eq!(announcing.leave(Instant::ZERO), Left { trackers: true, lookup: None });
         assert_eq!(announcing.leave(Instant::ZERO), Left { trackers: false, lookup: None });
+    }
+
+    #[test]
+    fn trackers_are_told_our_port_and_that_something_is_missing_while_it_is_not_known_how_much() {
+        let standing = Standing {
+            fetches: true,
+            peers: 0,
+            is_partial_seed: false,
+            families: Families::BOTH,
+            other: None,
+        };
+        for (left, told) in [(None, u64::from(BLOCK_LEN)), (Some(0), 0), (Some(7), 7)] {
+            let mut announcing = Announcing::new(PolicyRng::from_seed([1; 32]));
+            announcing.trackers.add(&[vec![URL.to_owned()]], NamedBy::User, Instant::ZERO);
+            let numbers = Numbers {
+                infohash: InfoHash([1; 20]),
+                peer_id: PeerId([2; 20]),
+                key: 3,
+                uploaded: 4,
+                downloaded: 5,
+                left,
+                encryption: EncryptionPolicy::Prefer,
+            };
+            let next = |announcing: &mut Announcing| {
+                announcing.next(Instant::ZERO, standing, || numbers, |_| Some(6881))
+            };
+            assert_eq!(announcing.trackers.due_at(), None, "it has not begun");
+            announcing.trackers.start(Instant::ZERO);
+            let request = next(&mut announcing).expect("it is due").request;
+            assert_eq!((request.left, request.port, request.key), (told, 6881, 3));
+            assert_eq!(request.event, Some(AnnounceEvent::Started));
+        }
+    }
+
+    #[test]
+    fn a_lookup_in_the_dht_says_what_the_torrent_is_looking_for() {
+        let (announcing, _) = announced();
+        let infohash = InfoHash([1; 20]);
+        let lookup = Lookup { is_finished: true, has_everything: false, port: Some(6881) };
+        let request = announcing.next_lookup(Instant::ZERO, 0, (infohash, None), || lookup);
+        let announce = Some(Announce { port: Some(6881), seed: false });
+        let infohash = NodeId::from(infohash);
+        let wanted = DhtRequest::Peers { infohash, no_seeds: true, announce, enough: None };
+        assert_eq!(request, Some(wanted));
     }
 
     #[test]

@@ -28,6 +28,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::choke::accounts::Accounts;
 use crate::choke::{AddressGroup, PeerSnapshot};
+use crate::encryption::EncryptionPolicy;
+use crate::event::NetError;
 use crate::id::{ConnId, Slab};
 use crate::peer::early::EarlyPieces;
 use crate::peer::{Peer, PeerSlot};
@@ -290,6 +292,42 @@ impl Swarm {
     }
 
     // Who goes.
+
+    /// The connection to a peer is closed: what that means for its address. `heard`: whether the peer said
+    /// anything; `policy`: which encryption there is to be.
+    pub(super) fn why_closed(
+        &mut self,
+        slot: PeerSlot,
+        why: Option<NetError>,
+        heard: bool,
+        policy: EncryptionPolicy,
+    ) -> Option<Ended> {
+        let peer = self.peers.get(slot)?;
+        let hung_up = !heard && !peer.wire.incoming && peer.wire.is_handshaking();
+        let (remote, attempt) = (peer.wire.remote, peer.attempt);
+        let mut redials = || {
+            let known = self.addresses.encryption(remote);
+            known.is_some_and(|known| known.hung_up(policy, attempt))
+        };
+        Some(match why {
+            _ if peer.is_open() => Ended::Normal,
+            _ if hung_up && redials() => Ended::Redialled,
+            // Out of descriptors is our fault, not the peer's.
+            Some(NetError::TooManyOpen) => Ended::Normal,
+            Some(NetError::Unreachable | NetError::AddrNotAvailable) => Ended::Unreachable,
+            _ => Ended::Failed,
+        })
+    }
+
+    /// Whether a peer at this address is connected, and its handshake done.
+    pub(super) fn is_open_at(&self, remote: SocketAddr) -> bool {
+        self.peers.iter().any(|(_, peer)| peer.is_open() && peer.wire.remote == remote)
+    }
+
+    /// The address of a connected peer.
+    pub(super) fn remote_of(&self, slot: PeerSlot) -> Option<SocketAddr> {
+        self.peers.get(slot).map(|peer| peer.wire.remote)
+    }
 
     /// A peer left without a handshake: perhaps it knows a hybrid by the other infohash.
     pub(super) fn try_other_infohash(&mut self, peer: &Peer) {

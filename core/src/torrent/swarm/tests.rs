@@ -286,3 +286,23 @@ fn leaf_hashes_are_requested_of_peers_that_are_still_there() {
     decoder.push(peer(&mut swarm, slot).wire.outbox.take_all());
     assert_eq!(decoder.next_message(), Ok(Some(Message::HashRequest(request))));
 }
+
+#[test]
+fn why_a_connection_ended_is_told_by_how_far_it_had_come() {
+    let closed = |phase, why| {
+        let mut swarm = swarm();
+        let slot = join(&mut swarm, 1, false, 1);
+        peer(&mut swarm, slot).wire.phase = phase;
+        swarm.why_closed(slot, why, true, EncryptionPolicy::Allow)
+    };
+    assert_eq!(closed(Phase::Open, Some(NetError::Unreachable)), Some(Ended::Normal));
+    assert_eq!(closed(Phase::Connecting, None), Some(Ended::Failed));
+    assert_eq!(closed(Phase::Connecting, Some(NetError::TooManyOpen)), Some(Ended::Normal));
+    assert_eq!(closed(Phase::Connecting, Some(NetError::Unreachable)), Some(Ended::Unreachable));
+    let mut swarm = swarm();
+    let slot = join(&mut swarm, 1, false, 1);
+    assert!(swarm.is_open_at(addr(1)) && !swarm.is_open_at(addr(2)));
+    assert_eq!(swarm.remote_of(slot), Some(addr(1)));
+    swarm.peers.remove(slot);
+    assert_eq!(swarm.why_closed(slot, None, true, EncryptionPolicy::Allow), None, "it is gone");
+}
