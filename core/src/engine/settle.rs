@@ -99,7 +99,7 @@ impl Engine {
 
     fn settle_torrent(&mut self, id: TorrentId) {
         let Some(torrent) = self.torrents.get_mut(id) else { return };
-        while let Some(announce) = torrent.next_announce(&mut self.session) {
+        while let Some(announce) = torrent.next_announce(&self.session) {
             self.trackers.start(&mut self.session, &mut self.fetches, id, announce);
         }
         if let Some(dht) = &mut self.dht {

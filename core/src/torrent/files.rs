@@ -11,7 +11,7 @@ use crate::session::Session;
 use crate::session::op::{OpOwner, TorrentOp};
 use crate::torrent::Torrent;
 use crate::torrent::disk::Record;
-use crate::torrent::download::{Download, Source};
+use crate::torrent::download::{Download, LocalBlocks, Source};
 use crate::torrent::lifecycle::{Farewell, Phase};
 use crate::torrent::similar::{Reuse, SharedFiles};
 use crate::torrent::step::{DiskResult, PieceStep, Step};
@@ -472,7 +472,7 @@ impl Torrent {
     /// from a peer.
     fn local_read(&mut self, session: &mut Session, result: DiskResult) {
         let Some(content) = self.content.as_deref() else { return };
-        let (part, blocks) = match self.download.local_read(content, result) {
+        let LocalBlocks { part, blocks } = match self.download.local_read(content, result) {
             Ok(read) => read,
             Err(step) => return self.perform(session, step),
         };

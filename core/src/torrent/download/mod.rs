@@ -79,6 +79,15 @@ pub(super) enum Arrival {
     Kept(Kept),
 }
 
+/// What was read from another torrent's file.
+#[derive(Debug)]
+pub(super) struct LocalBlocks {
+    /// The part of a piece that it is.
+    pub(super) part: LocalPart,
+    /// Its blocks, from its beginning on.
+    pub(super) blocks: Vec<(Block, Bytes)>,
+}
+
 /// A block that was missing is held now.
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -175,7 +184,7 @@ impl Download {
         &mut self,
         content: &Content,
         result: DiskResult,
-    ) -> Result<(LocalPart, Vec<(Block, Bytes)>), Option<Step>> {
+    ) -> Result<LocalBlocks, Option<Step>> {
         let local = self.local.get_mut().ok_or(None)?;
         let mut data = match result {
             Ok(DiskDone::Read(data)) if !data.is_empty() => data,
@@ -192,7 +201,7 @@ impl Download {
             }
             blocks.push((block, data.split_to(len)));
         }
-        Ok((part, blocks))
+        Ok(LocalBlocks { part, blocks })
     }
 
     /// The blocks of a part were kept, if the torrent still downloads: what comes next. If the piece waits for

@@ -202,7 +202,7 @@ mod tests {
         assert!(matches!(steps[..], [Step::Piece(PIECE, PieceStep::Write)]), "{steps:?}");
         let hash = content.metainfo.expected_hash_with(PIECE, None).expect("of v1");
         let Step::Disk(op, DiskRequest::Write(write)) =
-            download.write(store(), &content, PIECE, hash.clone())
+            download.write(store(), &content, PIECE, hash)
         else {
             panic!("no write");
         };
