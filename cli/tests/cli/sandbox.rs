@@ -5,9 +5,14 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// Longest wait for what a process is to say, and for its end. It fails instead of hanging.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A directory with a home for one test, removed with it.
 pub(crate) struct Sandbox(tempfile::TempDir);
@@ -59,12 +64,15 @@ impl Sandbox {
     }
 
     pub(crate) fn run_with<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ended {
-        let output = self.command(args).output().unwrap();
-        Ended {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        let mut command = self.command(args);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Deadline::of(&child, LONGEST);
+        let output = child.wait_with_output().unwrap();
+        let (stdout, stderr) = (output.stdout, output.stderr);
+        let (stdout, stderr) =
+            (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+        assert!(!deadline.has_passed(), "{command:?} does not end: {stdout}{stderr}");
+        Ended { code: output.status.code().unwrap(), stdout, stderr }
     }
 
     /// Starts `bitswarm` and lets it run.
@@ -72,7 +80,7 @@ impl Sandbox {
         let mut command = self.command(args.split_whitespace());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().map(BufReader::new);
-        Running { child, stdout }
+        Running { child, stdout, said: Vec::new() }
     }
 
     /// A torrent of `content` made by `bitswarm create`.
@@ -109,26 +117,84 @@ impl Ended {
 pub(crate) struct Running {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
+    /// The lines of stdout that were read.
+    said: Vec<String>,
+}
+
+/// Sends a signal by its name. Whether there was such a process.
+fn send(pid: u32, name: &str) -> bool {
+    Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap().success()
+}
+
+/// Kills a process if it is not dropped in time.
+struct Deadline {
+    met: Sender<()>,
+    watch: JoinHandle<bool>,
+}
+
+impl Deadline {
+    fn of(child: &Child, longest: Duration) -> Self {
+        let pid = child.id();
+        let (met, missed) = mpsc::channel();
+        let watch = thread::spawn(move || {
+            let has_passed = missed.recv_timeout(longest) == Err(RecvTimeoutError::Timeout);
+            // The process is still there: whoever waits for it asks before it does anything else.
+            has_passed && send(pid, "KILL")
+        });
+        Deadline { met, watch }
+    }
+
+    /// Whether the process was killed.
+    fn has_passed(self) -> bool {
+        drop(self.met);
+        self.watch.join().unwrap()
+    }
 }
 
 impl Running {
     /// The next line of stdout, which must come.
     #[track_caller]
     pub(crate) fn line(&mut self) -> String {
-        let mut line = String::new();
-        let stdout = self.stdout.as_mut().expect("its output is read");
-        assert!(stdout.read_line(&mut line).unwrap() > 0, "it ended: {}", self.stderr());
-        line.trim_end().to_owned()
+        self.read_until("line", LONGEST, |_| true)
     }
 
     /// Reads objects until one is the event named.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, event: &str) -> Value {
-        loop {
-            let object: Value = serde_json::from_str(&self.line()).unwrap();
+        self.wait_for_within(event, LONGEST)
+    }
+
+    #[track_caller]
+    fn wait_for_within(&mut self, event: &str, longest: Duration) -> Value {
+        let line = self.read_until(event, longest, |line| {
+            let object: Value = serde_json::from_str(line).unwrap();
             assert_eq!(object["v"], 1, "{object}");
-            if object["event"] == event {
-                return object;
+            object["event"] == event
+        });
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// Reads lines of stdout until one is the one that is wanted. If none is in time, it is killed, and
+    /// what it said is shown.
+    #[track_caller]
+    fn read_until(
+        &mut self,
+        what: &str,
+        longest: Duration,
+        is_it: impl Fn(&str) -> bool,
+    ) -> String {
+        let deadline = Deadline::of(&self.child, longest);
+        loop {
+            let mut line = String::new();
+            let stdout = self.stdout.as_mut().expect("its output is read");
+            if stdout.read_line(&mut line).unwrap() == 0 {
+                let how = if deadline.has_passed() { "in time" } else { "before its end" };
+                let stderr = self.stderr();
+                panic!("no {what} {how}; it said {:#?} and {stderr}", self.said);
+            }
+            self.said.push(line.trim_end().to_owned());
+            if is_it(line.trim_end()) {
+                return line.trim_end().to_owned();
             }
         }
     }
@@ -150,9 +216,7 @@ impl Running {
 
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
-        assert!(status.success());
+        assert!(send(self.child.id(), name));
     }
 
     /// Waits for the end and returns the exit code.
@@ -183,6 +247,17 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[test]
+fn an_event_that_does_not_come_is_a_failure_that_shows_what_was_said() {
+    let sandbox = Sandbox::new();
+    let mut tracker = sandbox.start("tracker --listen 127.0.0.1:0 --json");
+    let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        tracker.wait_for_within("complete", Duration::from_secs(2));
+    }));
+    let why = *waited.unwrap_err().downcast::<String>().unwrap();
+    assert!(why.contains("no complete in time") && why.contains("listening"), "{why}");
 }
 
 /// Whether two files have the same bytes.
