@@ -22,6 +22,7 @@ mod json;
 mod kinds;
 mod known;
 mod left_out;
+mod link;
 mod load;
 mod logging;
 mod making;

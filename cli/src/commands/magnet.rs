@@ -1,26 +1,24 @@
 //! `magnet`: prints the magnet link of a torrent.
 
-use bitswarm_core::metainfo::Magnet;
 use bitswarm_core::metainfo::magnet::PeerAddress;
 use bitswarm_core::torrent::TorrentSource;
 
 use crate::args::{self, PeerName};
 use crate::exit::{Code, Failure};
-use crate::input;
-use crate::output::print;
+use crate::output::{print, say};
+use crate::{input, link};
 
 /// Prints one line.
 pub(crate) fn run(args: &args::Magnet) -> Result<(), Failure> {
     let is_link = args.torrent.to_str().is_some_and(input::is_link);
-    let mut magnet = match input::load_any(&args.torrent)? {
+    let magnet = match input::load_any(&args.torrent)? {
         // It would say the same again.
-        source if is_link => Magnet::of(&input::whole(source)?),
-        TorrentSource::Metainfo(metainfo) => Magnet::of(&metainfo),
+        source if is_link => link::to(&input::whole(source)?, say),
+        TorrentSource::Metainfo(metainfo) => link::to(&metainfo, say),
         TorrentSource::Magnet(magnet) => *magnet,
     };
     let peers: Vec<PeerAddress> = args.peers.iter().map(address).collect::<Result<_, _>>()?;
-    magnet.peers.extend(peers);
-    print(&magnet.to_string())
+    print(&link::text(magnet, peers)?)
 }
 
 /// A peer in a link's form.

@@ -3,9 +3,9 @@
 
 use std::net::SocketAddr;
 
+use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::metainfo::magnet::PeerAddress;
-use bitswarm_core::metainfo::{Magnet, Metainfo};
 use bitswarm_core::torrent::AddTorrent;
 
 use crate::args::Share;
@@ -13,6 +13,7 @@ use crate::content::{self, Choice};
 use crate::exit::{Code, Failure};
 use crate::goals::Purpose;
 use crate::left_out::LeftOut;
+use crate::link;
 use crate::making::hashed;
 use crate::output::{Object, print};
 use crate::progress::Progress;
@@ -26,7 +27,7 @@ use crate::workplace::Workplace;
 pub(crate) fn run(args: &Share) -> Result<(), Failure> {
     let transfer = &args.transfer;
     let interrupt = Interrupt::catch()?;
-    let progress = Progress::new(transfer.reporting);
+    let progress = Progress::new(transfer.reporting, transfer.painting);
     let mut left_out = LeftOut::default();
     transfer.network.failures().for_each(|failure| left_out.add(failure));
     let unreadable = |error| Failure::file("cannot read", &args.path, &error);
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
     let locked = [metainfo.infohash()].into_iter();
     let place = Workplace::enter(transfer, None, root, locked, Use::Read, &progress)?;
     place.lock.check(&metainfo.infohash(), metainfo.name())?;
-    tell(args, &metainfo)?;
+    tell(args, &metainfo, &progress)?;
     let kept = place.kept;
     let mut transfers =
         TransferLoop::new(place.session, Purpose::Seed, transfer, progress, place.lock, left_out);
@@ -65,15 +66,17 @@ pub(crate) fn run(args: &Share) -> Result<(), Failure> {
 }
 
 /// The link, which names this machine if it is known where peers reach it.
-fn tell(args: &Share, metainfo: &Metainfo) -> Result<(), Failure> {
-    let mut magnet = Magnet::of(metainfo);
+fn tell(args: &Share, metainfo: &Metainfo, progress: &Progress) -> Result<(), Failure> {
+    let magnet = link::to(metainfo, |message| progress.say(message));
     let network = &args.transfer.network;
-    if let Some(port) = network.port.filter(|&port| port != 0) {
+    let port = network.port.filter(|&port| port != 0).into_iter();
+    let known = port.flat_map(|port| {
         let known = network.bind.iter().filter(|ip| !ip.is_unspecified());
-        magnet.peers.extend(known.map(|ip| PeerAddress::Ip(SocketAddr::new(*ip, port))));
-    }
+        known.map(move |ip| PeerAddress::Ip(SocketAddr::new(*ip, port)))
+    });
+    let link = link::text(magnet, known)?;
     match args.transfer.reporting.json {
-        true => Object::event("magnet").with("link", magnet.to_string()).print(),
-        false => print(&magnet.to_string()),
+        true => Object::event("magnet").with("link", link).print(),
+        false => print(&link),
     }
 }

@@ -12,13 +12,13 @@ use crate::sandbox::{Sandbox, same};
 const LOCAL: &str = "--bind 127.0.0.1 --port 0 --no-dht --no-lsd --no-pex";
 
 /// An HTTP tracker that gives each announce the same answer, and keeps what was asked.
-struct FakeTracker {
-    addr: SocketAddr,
+pub(crate) struct FakeTracker {
+    pub(crate) addr: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl FakeTracker {
-    fn start(answer: &str) -> Self {
+    pub(crate) fn start(answer: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -156,6 +156,28 @@ fn the_live_tracker_is_asked_however_many_dead_ones_stand_before_it() {
     assert_eq!(link.matches("&tr=").count(), 101);
     let told = sandbox.run_with(["info", "--json", link.trim()]).json();
     assert_eq!(told["trackers"].as_array().unwrap().len(), 101, "{told}");
+}
+
+#[test]
+fn what_a_link_has_no_room_for_is_told_or_refused_with_its_number() {
+    let sandbox = with_tree("");
+    let seeds: Vec<String> = (0..4100).map(|n| format!("--web-seed=http://w/{n}")).collect();
+    let mut line = vec!["edit", "tree.torrent", "-o", "more.torrent"];
+    line.extend(seeds.iter().map(String::as_str));
+    let edited = sandbox.run_with(line);
+    assert_eq!(edited.code, 0, "{}", edited.stderr);
+    let link = sandbox.run("magnet more.torrent");
+    assert_eq!((link.code, link.stdout.matches("&ws=").count()), (0, 4096));
+    assert!(link.stderr.contains("4096 of 4100 web seeds"), "{}", link.stderr);
+    assert_eq!(sandbox.run("magnet tree.torrent").stderr, "");
+    let peers: Vec<String> = (1..=4100).map(|n| format!("--peer=192.0.2.1:{n}")).collect();
+    let line = ["magnet", "tree.torrent"].into_iter().chain(peers.iter().map(String::as_str));
+    sandbox.run_with(line).fails(2, &["4100 peers"]);
+    let nodes: Vec<String> = (1..=65).map(|n| format!("--node=192.0.2.1:{n}")).collect();
+    let line = ["edit", "tree.torrent"].into_iter().chain(nodes.iter().map(String::as_str));
+    assert_eq!(sandbox.run_with(line).code, 0);
+    let lint = sandbox.run("lint tree.torrent").stdout;
+    assert!(lint.contains("65 DHT nodes, of which 64 are asked"), "{lint}");
 }
 
 #[test]

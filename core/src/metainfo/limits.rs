@@ -19,3 +19,7 @@ pub const MAX_HINTS: usize = 4096;
 /// Most trackers kept of a torrent that is read, and most in one that is made (chosen; defences 22 and
 /// 33). [`Metainfo::lint`](super::Metainfo::lint) tells of further ones.
 pub const MAX_TRACKERS: usize = 4096;
+
+/// Most DHT nodes that are asked, at random, of those that a torrent names (chosen: it names 8 or so).
+/// [`Metainfo::lint`](super::Metainfo::lint) tells of more.
+pub const MAX_NODES_ASKED: usize = 64;

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::fields::raw_path;
 use super::path::{PathRules, component};
-use super::{File, MAX_HINTS, MAX_TRACKERS, Metainfo, tree};
+use super::{File, MAX_HINTS, MAX_NODES_ASKED, MAX_TRACKERS, Metainfo, tree};
 use crate::bencode::{Document, Limits, Value};
 use crate::http::Url;
 use crate::piece::{BLOCK_LEN, Sha256Hash};
@@ -97,6 +97,11 @@ pub enum Finding {
         /// How many there are.
         trackers: usize,
     },
+    /// More DHT nodes than are asked.
+    ManyNodes {
+        /// How many there are.
+        nodes: usize,
+    },
     /// More entries of `similar` or `collections` than are read.
     ManyHints {
         /// Which of the two.
@@ -143,6 +148,7 @@ impl Finding {
                 | Finding::UnknownWebSeed { .. }
                 | Finding::UnusedLayers { .. }
                 | Finding::ManyTrackers { .. }
+                | Finding::ManyNodes { .. }
                 | Finding::ManyHints { .. }
                 | Finding::OddSimilar { .. }
         )
@@ -168,6 +174,7 @@ impl Finding {
             Finding::NoLayers => "no_layers",
             Finding::UnusedLayers { .. } => "unused_layers",
             Finding::ManyTrackers { .. } => "many_trackers",
+            Finding::ManyNodes { .. } => "many_nodes",
             Finding::ManyHints { .. } => "many_hints",
             Finding::More { .. } => "more",
             Finding::OddDate(_) => "odd_date",
@@ -247,6 +254,10 @@ impl fmt::Display for Finding {
             Finding::ManyTrackers { trackers } => {
                 write!(f, "{trackers} trackers, of which {MAX_TRACKERS} are used")
             }
+            Finding::ManyNodes { nodes } => write!(
+                f,
+                "{nodes} DHT nodes, of which {MAX_NODES_ASKED} are asked, other ones each time"
+            ),
             Finding::ManyHints { key, entries } => {
                 write!(f, "{entries} entries of `{key}`, of which {MAX_HINTS} are used")
             }
@@ -477,6 +488,10 @@ fn sources(metainfo: &Metainfo, findings: &mut Vec<Finding>) {
     if metainfo.is_private && !metainfo.nodes().is_empty() {
         findings.push(Finding::PrivateWithNodes);
     }
+    let nodes = metainfo.nodes().len();
+    if !metainfo.is_private && nodes > MAX_NODES_ASKED {
+        findings.push(Finding::ManyNodes { nodes });
+    }
     let has_scheme = |url: &str, schemes: &[&str]| {
         url.split_once("://").is_some_and(|(scheme, rest)| {
             !rest.is_empty() && schemes.iter().any(|known| known.eq_ignore_ascii_case(scheme))
@@ -565,6 +580,16 @@ mod tests {
         let found = of_v1(&many);
         assert_eq!(found[0], Finding::ManyTrackers { trackers: MAX_TRACKERS + 4 });
         assert!(found[0].to_string().contains(&MAX_TRACKERS.to_string()));
+        let nodes = |count: usize| {
+            let mut creator = Creator::single_file("a", 5);
+            creator.nodes = (0..count).map(|n| (format!("n{n}"), 1)).collect();
+            creator.finish_with_content(b"12345").unwrap().lint()
+        };
+        assert_eq!(nodes(MAX_NODES_ASKED), []);
+        let found = nodes(MAX_NODES_ASKED + 1);
+        assert_eq!(found, [Finding::ManyNodes { nodes: MAX_NODES_ASKED + 1 }]);
+        assert!(found[0].is_left_out() && !found[0].is_harmful());
+        assert!(found[0].to_string().contains(&MAX_NODES_ASKED.to_string()));
         let many = format!("11:collectionsl{}e", "1:x".repeat(MAX_HINTS + 1));
         let found = of_v1(&many);
         assert_eq!(found[0], Finding::ManyHints { key: "collections", entries: MAX_HINTS + 1 });

@@ -113,7 +113,8 @@ impl Magnet {
     }
 
     /// The link to a torrent, with its name, trackers and web seeds: as many of them as fit into a
-    /// link that can be read again, the first trackers of all tiers before the others.
+    /// link that can be read again, the first trackers of all tiers before the others
+    /// ([`Magnet::lacks`] says how many do not).
     pub fn of(metainfo: &Metainfo) -> Self {
         let tiers = metainfo.trackers();
         let firsts = tiers.iter().filter_map(|tier| tier.first());
@@ -137,6 +138,17 @@ impl Magnet {
             web_seeds,
             ..Magnet::new(metainfo.infohash())
         }
+    }
+
+    /// What a torrent names and its link does not, because it would be too long to be read again:
+    /// each a phrase that says how many are in it.
+    pub fn lacks(&self, metainfo: &Metainfo) -> Vec<String> {
+        let counts = [
+            ("trackers", self.trackers.len(), metainfo.trackers().iter().flatten().count()),
+            ("web seeds", self.web_seeds.len(), metainfo.web_seeds().len()),
+        ];
+        let lacking = counts.into_iter().filter(|(_, kept, all)| kept < all);
+        lacking.map(|(what, kept, all)| format!("{kept} of {all} {what}")).collect()
     }
 
     /// Whether a text means to be a magnet link, good or bad.
@@ -436,11 +448,17 @@ mod tests {
         assert_eq!(parsed(&text), Ok(magnet.clone()));
         let firsts = torrent.trackers().iter().map(|tier| &tier[0]);
         assert!(firsts.into_iter().all(|url| magnet.trackers.contains(url)));
+        let kept = magnet.trackers.len();
+        assert_eq!(magnet.lacks(&torrent), [format!("{kept} of 4000 trackers")]);
         // Those of an ordinary torrent are all there.
         creator.trackers = (0..300).map(|n| vec![format!("udp://t{n}:1")]).collect();
         let torrent = creator.finish_with_content(b"12345").unwrap();
         let magnet: Magnet = Magnet::of(&torrent).to_string().parse().unwrap();
         assert_eq!(magnet.trackers, torrent.trackers().concat());
+        assert!(magnet.lacks(&torrent).is_empty());
+        creator.web_seeds = (0..5000).map(|n| format!("http://w{n}/")).collect();
+        let torrent = creator.finish_with_content(b"12345").unwrap();
+        assert_eq!(Magnet::of(&torrent).lacks(&torrent), ["4096 of 5000 web seeds"]);
     }
 
     impl Arbitrary for Magnet {

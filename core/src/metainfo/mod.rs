@@ -50,7 +50,9 @@ pub use edit::Edit;
 pub use error::MetainfoError;
 pub use file::{Attributes, File};
 pub use file_ranges::{FileRanges, FileRangesError};
-pub use limits::{MAX_FILES, MAX_HINTS, MAX_METAINFO_LEN, MAX_PATH_LEN, MAX_TRACKERS};
+pub use limits::{
+    MAX_FILES, MAX_HINTS, MAX_METAINFO_LEN, MAX_NODES_ASKED, MAX_PATH_LEN, MAX_TRACKERS,
+};
 pub use magnet::Magnet;
 pub use part_error::{HybridError, LayerError, LinkError, TreeError};
 pub use path::PathRules;

@@ -7,6 +7,7 @@
 //! concerns the DHT asks.
 
 use crate::dht::DhtRequestId;
+use crate::metainfo::MAX_NODES_ASKED;
 use crate::random::PolicyRng;
 use crate::time::{Duration, Instant};
 
@@ -20,8 +21,6 @@ const FEW_PEERS: usize = 5;
 const BUSY_WAIT: Duration = Duration::from_secs(60);
 /// Wait after a lookup when the network has grown (chosen).
 const GROWN_WAIT: Duration = Duration::from_secs(2);
-/// Nodes that are met, at random, of those that a metainfo names (chosen: it names 8 or so).
-const NAMED_NODES: usize = 64;
 
 /// What a torrent remembers of its lookups.
 #[derive(Clone, Copy, Debug, Default)]
@@ -143,7 +142,7 @@ pub(crate) fn nodes_to_meet(
     let mut named = named.to_vec();
     // Of too many, each time others.
     rng.shuffle(&mut named);
-    named.into_iter().take(NAMED_NODES)
+    named.into_iter().take(MAX_NODES_ASKED)
 }
 
 #[cfg(test)]
