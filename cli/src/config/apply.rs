@@ -2,8 +2,9 @@
 
 use std::any::TypeId;
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
+use clap::builder::{StringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
@@ -71,18 +72,11 @@ impl Config {
     /// Has an option whose bad values are left out say of those of a setting where they stand.
     fn traced(&self, arg: Arg, long: &str, setting: &Setting) -> Arg {
         let (option, origin) = (format!("--{long}"), self.origin(setting));
-        let values = setting.values.clone();
-        let name = move |text: &str| match values.iter().any(|value| value == text) {
-            true => origin.clone(),
-            false => option.clone(),
-        };
         let kind = arg.get_value_parser().type_id();
         if kind == TypeId::of::<Given<PeerName>>() {
-            let parse = move |text: &str| Ok::<_, String>(Given::peer(&name(text), text));
-            arg.value_parser(parse)
+            arg.value_parser(Traced { option, origin, parse: Given::peer })
         } else if kind == TypeId::of::<Given<String>>() {
-            let parse = move |text: &str| Ok::<_, String>(Given::tracker(&name(text), text));
-            arg.value_parser(parse)
+            arg.value_parser(Traced { option, origin, parse: Given::tracker })
         } else {
             arg
         }
@@ -132,6 +126,43 @@ impl Config {
             }
         }
         Ok(excluded)
+    }
+}
+
+/// Parses a value by the name of where it stands.
+#[derive(Clone)]
+struct Traced<T> {
+    option: String,
+    /// Where the setting stands, which is the parser's default.
+    origin: String,
+    parse: fn(&str, &str) -> Given<T>,
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Traced<T> {
+    type Value = Given<T>;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Given<T>, clap::Error> {
+        self.parse_ref_(command, arg, value, ValueSource::CommandLine)
+    }
+
+    fn parse_ref_(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+        source: ValueSource,
+    ) -> Result<Given<T>, clap::Error> {
+        let text = StringValueParser::new().parse_ref(command, arg, value)?;
+        let name = match source {
+            ValueSource::DefaultValue => &self.origin,
+            _ => &self.option,
+        };
+        Ok((self.parse)(name, &text))
     }
 }
 
@@ -219,6 +250,19 @@ mod tests {
         let args = ["bitswarm", "download", "x"].map(OsString::from);
         let refused = equal.parse(&args::command(), &args).unwrap_err();
         assert!(matches!(refused, Refused::Settings(_)), "{refused:?}");
+    }
+
+    #[test]
+    fn a_value_that_is_left_out_is_told_with_where_it_stands_whatever_its_text() {
+        let config = config(&[(None, "peer", &["nonsense"], Source::Variable)]);
+        let told = |line: &str| {
+            let Ours::Download(args) = parsed(&config, line) else { panic!() };
+            let failures: Vec<String> =
+                args.transfer.network.failures().map(|failure| failure.to_string()).collect();
+            failures.concat()
+        };
+        assert!(told("bitswarm download x").starts_with("BITSWARM_PEER"));
+        assert!(told("bitswarm download x --peer nonsense").starts_with("--peer \"nonsense\""));
     }
 
     #[test]
