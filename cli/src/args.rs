@@ -25,7 +25,7 @@ pub(crate) use network::{Runtime, dht_config, listen_at, to_connect_from};
 pub(crate) use pages::below;
 #[cfg(test)]
 pub(crate) use pages::page_names;
-pub(crate) use reporting::{Colour, Reporting};
+pub(crate) use reporting::{Colour, Painting, Reporting};
 pub(crate) use services::{Demo, Metadata, Scrape, Tracker};
 pub(crate) use transfer::{Download, Inputs, Seed, Share, Transfer};
 pub(crate) use upkeep::{Completions, Forget, Man, Replay, ShowConfig};
@@ -109,9 +109,9 @@ impl Command {
             Command::Share(args) => args.transfer.reporting,
             Command::Metadata(args) => args.reporting,
             Command::Verify(args) => args.reporting,
-            Command::Tracker(args) => args.reporting.into(),
-            Command::Scrape(args) => args.reporting.into(),
-            Command::Dht(args) => args.command.options().reporting.into(),
+            Command::Tracker(args) => args.reporting,
+            Command::Scrape(args) => args.reporting,
+            Command::Dht(args) => args.command.options().reporting,
             Command::Demo(args) => args.reporting,
             Command::Replay(args) => args.reporting,
             Command::Info(_)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::reporting::Reporting;
+use super::reporting::{Painting, Reporting};
 use super::values::{
     CreationDate, PeerName, Tier, Version, parse_choice, parse_date, parse_piece_length,
     parse_tier, parse_tracker, parse_web_seed,
@@ -82,6 +82,8 @@ pub(crate) struct Create {
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
+    #[command(flatten)]
+    pub(crate) painting: Painting,
 }
 
 /// `bitswarm edit`

@@ -8,7 +8,7 @@ use bitswarm_core::dht::NodeId;
 use clap::{Args, Subcommand};
 
 use super::network::Driven;
-use super::reporting::Plain;
+use super::reporting::Reporting;
 use super::values::{Given, PeerName, bootstrap, parse_hex};
 use crate::units::parse_duration;
 
@@ -121,7 +121,7 @@ pub(crate) struct DhtOptions {
     #[command(flatten)]
     pub(crate) driven: Driven,
     #[command(flatten)]
-    pub(crate) reporting: Plain,
+    pub(crate) reporting: Reporting,
 }
 
 /// An ed25519 public key.

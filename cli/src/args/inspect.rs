@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::reporting::Reporting;
+use super::reporting::{Painting, Reporting};
 use super::values::{PeerName, Version};
 
 /// `bitswarm info`
@@ -43,6 +43,8 @@ pub(crate) struct Verify {
     pub(crate) state_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
+    #[command(flatten)]
+    pub(crate) painting: Painting,
 }
 
 /// `bitswarm lint`

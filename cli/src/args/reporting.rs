@@ -14,29 +14,14 @@ pub(crate) struct Reporting {
     /// Say more on stderr; twice for still more
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// How progress looks, of a command that shows any.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Painting {
     /// Write progress in colour
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Colour::Auto)]
     pub(crate) color: Colour,
-}
-
-/// The same, of a command that shows no progress.
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Plain {
-    /// Write results to stdout as JSON, one object a line
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Say nothing but errors and results
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-    /// Say more on stderr; twice for still more
-    #[arg(short, long, action = ArgAction::Count)]
-    pub(crate) verbose: u8,
-}
-
-impl From<Plain> for Reporting {
-    fn from(Plain { json, quiet, verbose }: Plain) -> Self {
-        Reporting { json, quiet, verbose, color: Colour::Never }
-    }
 }
 
 /// Whether to write in colour.

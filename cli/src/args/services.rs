@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::network::{Driven, Network};
-use super::reporting::{Plain, Reporting};
+use super::reporting::{Painting, Reporting};
 use super::values::{Given, ListenAt, parse_demo_size, parse_host, parse_listen, tracker};
 use crate::units::parse_duration;
 
@@ -22,7 +22,7 @@ pub(crate) struct Tracker {
     #[command(flatten)]
     pub(crate) driven: Driven,
     #[command(flatten)]
-    pub(crate) reporting: Plain,
+    pub(crate) reporting: Reporting,
 }
 
 /// `bitswarm scrape`
@@ -46,7 +46,7 @@ pub(crate) struct Scrape {
     #[command(flatten)]
     pub(crate) driven: Driven,
     #[command(flatten)]
-    pub(crate) reporting: Plain,
+    pub(crate) reporting: Reporting,
 }
 
 /// `bitswarm metadata`
@@ -70,6 +70,8 @@ pub(crate) struct Metadata {
     pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
+    #[command(flatten)]
+    pub(crate) painting: Painting,
 }
 
 /// `bitswarm demo`
@@ -89,4 +91,6 @@ pub(crate) struct Demo {
     pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
+    #[command(flatten)]
+    pub(crate) painting: Painting,
 }

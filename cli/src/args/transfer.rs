@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::network::{Driven, Network};
-use super::reporting::Reporting;
+use super::reporting::{Painting, Reporting};
 use super::values::{parse_host, parse_ratio};
 use crate::selection::Selection;
 use crate::units::{parse_duration, parse_rate};
@@ -127,4 +127,6 @@ pub(crate) struct Transfer {
     pub(crate) driven: Driven,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
+    #[command(flatten)]
+    pub(crate) painting: Painting,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::reporting::Reporting;
+use super::reporting::{Painting, Reporting};
 
 /// `bitswarm replay`
 #[derive(Args, Debug)]
@@ -13,6 +13,8 @@ pub(crate) struct Replay {
     pub(crate) log: PathBuf,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
+    #[command(flatten)]
+    pub(crate) painting: Painting,
 }
 
 /// `bitswarm forget`

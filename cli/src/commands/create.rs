@@ -24,7 +24,7 @@ use crate::units::{Size, counted};
 /// Scans, hashes, writes.
 pub(crate) fn run(args: &Create) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
-    let progress = Progress::new(args.reporting);
+    let progress = Progress::new(args.reporting, args.painting);
     // What is only foretold replaces nothing.
     let existing = Existing::by_force(args.force || args.dry_run);
     let output = Destination::of(place(args)?, args.reporting.json, existing)?;

@@ -47,7 +47,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Runs the demonstration and says what came of it.
 pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
-    let progress = Progress::new(args.reporting);
+    let progress = Progress::new(args.reporting, args.painting);
     let place = Place::new(args.dir.as_deref())?;
     let root = place.path();
 

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Download) -> Result<(), Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     let names = transfer.network.peers();
     let peers = resolve_peers(&names, are_all(args, &adds), &mut left_out, &interrupt)?;
-    let progress = Progress::new(transfer.reporting);
+    let progress = Progress::new(transfer.reporting, transfer.painting);
     let locked = adds.iter().map(|add| add.source.infohash());
     let place = Workplace::enter(transfer, args.down, &args.output, locked, Use::Write, &progress)?;
     let purpose = Purpose::Download(share(args));

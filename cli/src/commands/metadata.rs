@@ -63,7 +63,7 @@ fn ask(
 ) -> Result<Arc<Metainfo>, Failure> {
     let network = &args.network;
     let interrupt = Interrupt::catch()?;
-    let progress = Progress::new(args.reporting);
+    let progress = Progress::new(args.reporting, args.painting);
     let are_all = network.no_dht && magnet.trackers.is_empty() && network.trackers().is_empty();
     let peers = resolve_peers(&network.peers(), are_all, left_out, &interrupt)?;
     let core = network.core_config(true);

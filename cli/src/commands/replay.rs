@@ -18,7 +18,7 @@ const LOOK_EVERY: u64 = 256;
 /// Plays it to its end, or to where the engine does something else than when it was recorded.
 pub(crate) fn run(args: &Replay) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
-    let progress = Progress::new(args.reporting);
+    let progress = Progress::new(args.reporting, args.painting);
     let log =
         fs::read(&args.log).map_err(|error| Failure::file("cannot read", &args.log, &error))?;
     let path = args.log.display().to_string();

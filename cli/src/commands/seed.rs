@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Seed) -> Result<(), Failure> {
         return left_out.verdict();
     }
     let peers = resolve_peers(&transfer.network.peers(), false, &mut left_out, &interrupt)?;
-    let progress = Progress::new(transfer.reporting);
+    let progress = Progress::new(transfer.reporting, transfer.painting);
     let data = root_of_all(args, &here);
     let locked = here.iter().map(Metainfo::infohash);
     let place = Workplace::enter(transfer, None, &data, locked, Use::Read, &progress)?;

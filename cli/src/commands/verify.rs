@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Verify) -> Result<(), Failure> {
     let data = &root_of(&metainfo, &args.data);
     fs::read_dir(data).map_err(|error| Failure::file("cannot read", data, &error))?;
     let interrupt = Interrupt::catch()?;
-    let progress = Progress::new(args.reporting);
+    let progress = Progress::new(args.reporting, args.painting);
 
     let made = known::links_of_torrents(args.state_dir.as_deref(), data);
     let follow_top_link = !made.contains(OsStr::new(metainfo.name()));

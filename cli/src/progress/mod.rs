@@ -2,8 +2,9 @@
 //!
 //! On a terminal each task has one line with a bar, redrawn in place at its end. Elsewhere (a log, a
 //! pipe, a terminal that cannot move its cursor or that the shell has now) each task writes one plain
-//! line every few seconds; while another program has the terminal, only when it ends. With `--quiet` there is neither; with `--verbose` lines
-//! are plain, so that bars and log lines do not overwrite each other.
+//! line every few seconds; while another program has the terminal, only when it ends, and sentences wait:
+//! a line in between would come into what that program draws. With `--quiet` there is neither; with
+//! `--verbose` lines are plain, so that bars and log lines do not overwrite each other.
 //!
 //! - `facts`: what is known of a task; `line`: how that is laid out, a pure function;
 //! - `board`: which tasks are shown; `screen`: how lines are redrawn; `terminal`: what stderr is;
@@ -21,7 +22,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::args::Reporting;
+use crate::args::{Painting, Reporting};
 use crate::output::{Stderr, stdout_to_ask};
 use crate::text::clean;
 
@@ -39,6 +40,9 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// Before the first plain line of a task (chosen: what is done at once needs none but the last).
 const FIRST_LINE: Duration = Duration::from_secs(1);
 
+/// Longest text that waits for another program to end (chosen); what comes then is written all the same.
+const MOST_WAITING: usize = 16 * 1024;
+
 /// Between two frames (chosen: ten times a second is smooth, and costs nothing beside a transfer).
 const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -55,6 +59,8 @@ struct Inner {
     drawn_at: Option<Instant>,
     /// Of each task: when its next plain line is due, and what the last one said.
     plain: BTreeMap<u64, (Instant, String)>,
+    /// Sentences that wait until no other program is in the foreground of the terminal.
+    waiting: String,
 }
 
 #[derive(Debug)]
@@ -66,7 +72,7 @@ enum Form {
 
 impl Progress {
     /// Bars, lines or silence, by what stderr is and what the user asked for.
-    pub(crate) fn new(reporting: Reporting) -> Self {
+    pub(crate) fn new(reporting: Reporting, painting: Painting) -> Self {
         // A stream of objects on the same terminal leaves no place for bars.
         let has_stream = reporting.verbose > 0 || (reporting.json && stdout_to_ask().is_terminal());
         let form = match Terminal::new() {
@@ -76,11 +82,12 @@ impl Progress {
         };
         Progress(Arc::new(Mutex::new(Inner {
             form,
-            colour: terminal::wants_colour(reporting.color),
+            colour: terminal::wants_colour(painting.color),
             board: Board::default(),
             screen: Screen::new(terminal::reflows()),
             drawn_at: None,
             plain: BTreeMap::new(),
+            waiting: String::new(),
         })))
     }
 
@@ -180,7 +187,10 @@ impl Inner {
         self.plain.remove(&id);
         match &self.form {
             Form::Terminal(terminal) if terminal.is_ours() => self.refresh(),
-            Form::Terminal(_) | Form::Lines => write(&line),
+            Form::Terminal(_) | Form::Lines => {
+                let before = std::mem::take(&mut self.waiting);
+                write(&(before + &line));
+            }
             Form::Silent => {}
         }
         self.settle();
@@ -198,7 +208,9 @@ impl Inner {
     fn refresh(&mut self) {
         match &self.form {
             Form::Terminal(terminal) if terminal.is_ours() => {
-                if self.drawn_at.is_none_or(|at| at.elapsed() >= FRAME_INTERVAL) {
+                if !self.waiting.is_empty() {
+                    self.write_above("");
+                } else if self.drawn_at.is_none_or(|at| at.elapsed() >= FRAME_INTERVAL) {
                     self.draw();
                 }
             }
@@ -207,6 +219,7 @@ impl Inner {
                 // What was drawn is somewhere above the shell's prompt.
                 self.screen.let_go();
                 if is_free {
+                    write(&std::mem::take(&mut self.waiting));
                     self.write_plain();
                 }
             }
@@ -247,12 +260,20 @@ impl Inner {
         write(&self.screen.erase(size));
     }
 
-    /// Writes a whole line.
-    fn write_above(&mut self, line: &str) {
-        match &self.form {
-            Form::Terminal(terminal) if terminal.is_ours() => self.draw_below(line),
-            _ => write(line),
+    /// Writes whole lines, and before them those that waited.
+    fn write_above(&mut self, lines: &str) {
+        self.waiting.push_str(lines);
+        if let Form::Terminal(terminal) = &self.form {
+            match terminal.holder() {
+                Holder::Us => {
+                    let lines = std::mem::take(&mut self.waiting);
+                    return self.draw_below(&lines);
+                }
+                Holder::Another if self.waiting.len() <= MOST_WAITING => return,
+                Holder::Another | Holder::Shell => {}
+            }
         }
+        write(&std::mem::take(&mut self.waiting));
     }
 
     /// A plain line of each task that is due and has something new to say.
@@ -292,9 +313,8 @@ mod tests {
     use crate::args::Colour;
 
     fn silent() -> Progress {
-        let reporting =
-            Reporting { json: false, quiet: true, verbose: 0, color: Colour::default() };
-        Progress::new(reporting)
+        let reporting = Reporting { json: false, quiet: true, verbose: 0 };
+        Progress::new(reporting, Painting { color: Colour::default() })
     }
 
     #[test]

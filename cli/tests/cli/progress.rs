@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::networks::FakeTracker;
 use crate::sandbox::Sandbox;
 use crate::terminal::Terminal;
 
@@ -151,6 +152,26 @@ fn a_process_in_the_background_draws_nothing_over_the_foreground() {
     let written = terminal.written();
     assert!(!written.contains('\x1b'), "{written:?}");
     assert!(written.contains("content: 100.0%"), "{written:?}");
+}
+
+#[test]
+fn a_sentence_of_the_background_waits_while_another_program_has_the_terminal() {
+    let sandbox = with_torrent("content");
+    let binary = env!("CARGO_BIN_EXE_bitswarm");
+    let tracker =
+        FakeTracker::start("d8:intervali1800e5:peers0:15:warning message12:about to go!e");
+    let url = format!("http://{}/announce", tracker.addr);
+    let script = format!(
+        "{binary} download t.torrent -o data --seed-time 6s --tracker {url} {LOCAL} & \
+         sleep 3; echo the other has ended; wait $!; echo ended with $?"
+    );
+    let mut terminal = shell(&sandbox, "-mc", &script);
+    terminal.wait_for("ended with 0");
+    assert_eq!(terminal.end(), 0);
+    let written = terminal.written();
+    let at = |text: &str| written.find(text).unwrap_or_else(|| panic!("no {text}: {written}"));
+    assert!(at("the other has ended") < at("about to go!"), "{written}");
+    assert!(at("about to go!") < at("ended with 0"), "{written}");
 }
 
 #[test]
