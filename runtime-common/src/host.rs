@@ -209,10 +209,8 @@ impl Host {
     /// Performs `Action::Notify`.
     pub fn notify(&mut self, notice: &Notice) {
         self.finished |= *notice == Notice::Stopped;
-        if let Notice::Torrent { what, .. } = notice
-            && let TorrentNotice::PeerViolated { addr, violation, disconnected, not_shown } = what
-        {
-            tracing::info!(%addr, disconnected, not_shown, "peer broke the protocol: {violation}");
+        if let Notice::Torrent { what, .. } = notice {
+            log(what);
         }
         self.shared.listeners.tell(notice);
     }
@@ -229,6 +227,19 @@ impl Host {
         if !disk.shutdown(DISK_PATIENCE) {
             tracing::warn!("the disk is still busy with the session that ended");
         }
+    }
+}
+
+/// What the log has of peers: which there are, how they are reached, and what they do wrong.
+fn log(what: &TorrentNotice) {
+    match what {
+        TorrentNotice::PeerConnected { addr, incoming, transport, encryption } => {
+            tracing::info!(%addr, incoming, %transport, %encryption, "peer connected");
+        }
+        TorrentNotice::PeerViolated { addr, violation, disconnected, not_shown } => {
+            tracing::info!(%addr, disconnected, not_shown, "peer broke the protocol: {violation}");
+        }
+        _ => {}
     }
 }
 

@@ -38,6 +38,20 @@ fn a_seed_and_a_download_pass_a_file_from_one_to_the_other() {
     assert_eq!(again.code, 0, "{}", again.stderr);
     assert_eq!(again.stdout, "out/content: was complete already\n");
 
+    for (options, transport, encryption) in [
+        ("", "tcp", "handshake"),
+        ("--encryption off", "tcp", "none"),
+        ("--encryption require", "tcp", "rc4"),
+        ("--no-tcp", "utp", "handshake"),
+    ] {
+        let out = format!("{transport}-{encryption}");
+        let line = format!("download content.torrent -o {out} --peer {addr} {LOCAL} {options} -v");
+        let told = sandbox.run(&line).stderr;
+        let words = format!("transport={transport} encryption={encryption}");
+        let line = told.lines().find(|line| line.contains("peer connected"));
+        assert!(line.is_some_and(|line| line.contains(&words) && line.contains(&addr)), "{told}");
+    }
+
     seed.signal("TERM");
     assert_eq!(seed.end(), 0, "a seed that is told to stop has done its work");
 }
