@@ -18,6 +18,7 @@ mod globs;
 mod goals;
 mod hashing;
 mod input;
+mod ip_filter;
 mod json;
 mod kinds;
 mod known;

@@ -15,6 +15,7 @@ use bitswarm_core::config::{Config, RateLimits};
 use bitswarm_core::dht::{DhtRequest, DhtRequestId, Stats};
 use bitswarm_core::event::NetError;
 use bitswarm_core::http::Url;
+use bitswarm_core::ip_filter::IpFilter;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::notice::Notice;
 use bitswarm_core::piece::InfoHash;
@@ -99,6 +100,7 @@ impl Session {
     pub(crate) fn for_transfer(
         transfer: &Transfer,
         down: Option<u64>,
+        ip_filter: Option<Arc<IpFilter>>,
         state: Option<&State>,
     ) -> Result<(Self, Option<PathBuf>), TransferFailure> {
         let must_listen = MustListen::if_named(transfer.network.names_listener());
@@ -107,7 +109,7 @@ impl Session {
             replace::refuse_existing(record, existing).map_err(TransferFailure::Other)?;
         }
         let config = ClientConfig {
-            core: core_config(transfer, down),
+            core: Config { ip_filter, ..core_config(transfer, down) },
             insecure_trackers: transfer.insecure_trackers.clone(),
             record: transfer.record.clone(),
             ..ClientConfig::default()
@@ -212,6 +214,12 @@ impl Session {
         let failed =
             |error| Failure::new(Code::Unknown, format!("cannot ask the tracker: {error}"));
         self.client.scrape(tracker, vec![infohash]).map_err(failed)
+    }
+
+    /// Changes whom there are no dealings with.
+    pub(crate) fn set_ip_filter(&self, filter: Option<Arc<IpFilter>>) {
+        // A session that is over has none.
+        let _ = self.client.set_ip_filter(filter);
     }
 
     /// How much the DHT node holds.

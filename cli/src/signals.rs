@@ -1,6 +1,6 @@
 //! Signals that ask the process to end: Ctrl-C, Ctrl-\, `SIGTERM`, and `SIGHUP` unless it was
 //! ignored when the process began (`nohup`). The first asks for an orderly end; a second ends the
-//! process at once, but for its temporary directories.
+//! process at once, but for its temporary directories. `SIGUSR2` asks for files to be read again.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bitswarm_runtime_common::signals::is_ignored;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
@@ -20,9 +20,14 @@ use crate::temporary;
 /// to the process and to its group, a closing terminal sends two.
 const ECHO: Duration = Duration::from_millis(100);
 
-/// Whether the user has asked the process to end.
+/// What the user has asked the process for by signals.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt {
+    /// To end.
+    ends: Arc<AtomicBool>,
+    /// To read its files again.
+    reloads: Arc<AtomicBool>,
+}
 
 /// Whether interrupts were ignored when they were taken over, as a shell without job control has it for
 /// what it puts into the background.
@@ -45,6 +50,7 @@ impl Interrupt {
     }
 
     fn watch(&self) -> io::Result<()> {
+        flag::register(SIGUSR2, Arc::clone(&self.reloads))?;
         let mut wanted = vec![SIGINT, SIGTERM, SIGQUIT];
         if !is_ignored(SIGHUP) {
             wanted.push(SIGHUP);
@@ -66,7 +72,7 @@ impl Interrupt {
         let mut first: Option<Instant> = None;
         for signal in signals.forever() {
             let began = *first.get_or_insert_with(Instant::now);
-            let is_first = !self.0.swap(true, Ordering::Relaxed);
+            let is_first = !self.ends.swap(true, Ordering::Relaxed);
             // A terminal that closes insists on nothing.
             if is_first || signal == SIGHUP || began.elapsed() < ECHO {
                 continue;
@@ -77,9 +83,14 @@ impl Interrupt {
         }
     }
 
-    /// Whether a signal has come.
+    /// Whether files are to be read again: once each time that is asked for.
+    pub(crate) fn takes_reload(&self) -> bool {
+        self.reloads.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether a signal has come that asks for the end.
     pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.ends.load(Ordering::Relaxed)
     }
 }
 

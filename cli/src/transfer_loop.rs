@@ -15,6 +15,7 @@ use bitswarm_core::torrent::{AddTorrent, TorrentStatus};
 use crate::args::Transfer;
 use crate::exit::{Code, Failure};
 use crate::goals::{Goals, Purpose};
+use crate::ip_filter::IpLists;
 use crate::json;
 use crate::left_out::LeftOut;
 use crate::load::place;
@@ -51,6 +52,8 @@ pub(crate) struct TransferLoop {
     lock: TorrentLock,
     /// Whether peers are looked for in the DHT.
     uses_dht: bool,
+    /// Where the IP filter comes from.
+    ip_lists: IpLists,
 }
 
 /// A torrent as the user sees it.
@@ -94,6 +97,7 @@ impl TransferLoop {
             left_out,
             lock,
             uses_dht: !transfer.network.no_dht,
+            ip_lists: IpLists::new(&transfer.network.ip_filter, transfer.reporting.json),
         }
     }
 
@@ -162,6 +166,9 @@ impl TransferLoop {
             if self.torrents.is_empty() {
                 return self.left_out.verdict();
             }
+            if interrupt.takes_reload() {
+                self.reload();
+            }
             let until_look = look_at.saturating_duration_since(Instant::now());
             let mut look_now = until_look.is_zero();
             // All that is there to hear is heard before the next look.
@@ -182,6 +189,19 @@ impl TransferLoop {
         self.look()?;
         self.goals.interrupted()?;
         self.left_out.verdict()
+    }
+
+    /// Reads the IP filter again. What cannot be read leaves the one that is there.
+    fn reload(&mut self) {
+        if self.ip_lists.is_empty() {
+            return self.progress.say("nothing to read again: there is no --ip-filter");
+        }
+        match self.ip_lists.load(&self.progress) {
+            Ok(filter) => self.session.set_ip_filter(filter),
+            Err(failure) => {
+                self.progress.say(&format!("{failure}; the IP filter stays as it was"));
+            }
+        }
     }
 
     /// Takes notice of something. `Ok(true)`: it may be over now.

@@ -4,11 +4,14 @@
 //! do all but resume without hashing, and keep another process from working on the same torrent.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use bitswarm_core::ip_filter::IpFilter;
 use bitswarm_core::piece::InfoHash;
 
 use crate::args::Transfer;
 use crate::exit::Failure;
+use crate::ip_filter::IpLists;
 use crate::progress::Progress;
 use crate::session::{Session, TransferFailure};
 use crate::state::{Fetcher, State};
@@ -33,8 +36,11 @@ impl Workplace {
         how: Use,
         progress: &Progress,
     ) -> Result<Self, Failure> {
+        let lists = IpLists::new(&transfer.network.ip_filter, transfer.reporting.json);
+        let filter = lists.load(progress)?;
         let explicit = transfer.state_dir.as_deref();
-        let failure = match with_state(transfer, down, explicit, data, torrents.clone(), how) {
+        let settings = (transfer, down, filter.clone());
+        let failure = match with_state(settings, explicit, data, torrents.clone(), how) {
             Ok(entered) => return Ok(entered),
             Err(TransferFailure::State(failure)) if explicit.is_none() => failure,
             Err(TransferFailure::State(failure) | TransferFailure::Other(failure)) => {
@@ -45,7 +51,7 @@ impl Workplace {
             "{failure}; going on without: the next run hashes everything again \
              (--state-dir names another place)"
         ));
-        match Session::for_transfer(transfer, down, None) {
+        match Session::for_transfer(transfer, down, filter, None) {
             Ok((session, _)) => {
                 Ok(Workplace { session, lock: TorrentLock::of_nobody(torrents, how), kept: None })
             }
@@ -55,8 +61,7 @@ impl Workplace {
 }
 
 fn with_state(
-    transfer: &Transfer,
-    down: Option<u64>,
+    (transfer, down, filter): (&Transfer, Option<u64>, Option<Arc<IpFilter>>),
     explicit: Option<&Path>,
     data: &Path,
     torrents: impl Iterator<Item = InfoHash>,
@@ -64,7 +69,7 @@ fn with_state(
 ) -> Result<Workplace, TransferFailure> {
     let state = State::open(explicit, data).map_err(TransferFailure::State)?;
     let gate = Gate::enter(&state).map_err(TransferFailure::State)?;
-    let (session, dir) = Session::for_transfer(transfer, down, Some(&state))?;
+    let (session, dir) = Session::for_transfer(transfer, down, filter, Some(&state))?;
     let dir = dir.expect("a session with state has a directory");
     let lock = gate.lock(&dir, torrents, how).map_err(TransferFailure::State)?;
     let kept = Some(state.fetcher(&dir));

@@ -4,6 +4,7 @@
 //! runtimes' `Client`. Recording and replaying it come with the variant.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use crate::dht::{DhtRequest, DhtRequestId};
 use crate::engine::{AddTorrentError, DhtError, NoSuchTorrent, Stopping};
 use crate::http::Url;
 use crate::id::TorrentId;
+use crate::ip_filter::IpFilter;
 use crate::piece::InfoHash;
 use crate::priority::PieceOrder;
 use crate::time::Instant;
@@ -49,6 +51,9 @@ pub enum Command {
     },
     /// Change the session's rate limits. Answered by [`Reply::Done`].
     SetLimits(RateLimits),
+    /// Change whom we have no dealings with. Connections to addresses that it refuses are closed.
+    /// Answered by [`Reply::Done`].
+    SetIpFilter(Option<Arc<IpFilter>>),
     /// Change one torrent's rate limits. Answered by [`Reply::Torrent`].
     SetTorrentLimits {
         /// Of which torrent.
@@ -179,6 +184,11 @@ pub trait Commands {
     /// [`Command::SetLimits`]
     fn set_limits(&mut self, now: Instant, limits: RateLimits) {
         self.command(now, Command::SetLimits(limits));
+    }
+
+    /// [`Command::SetIpFilter`]
+    fn set_ip_filter(&mut self, now: Instant, filter: Option<Arc<IpFilter>>) {
+        self.command(now, Command::SetIpFilter(filter));
     }
 
     /// [`Command::SetTorrentLimits`]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::encryption::EncryptionPolicy;
+use crate::ip_filter::IpFilter;
 use crate::socket::Names;
 
 /// Settings of one engine, fixed at its birth except where a method changes them.
@@ -43,6 +44,8 @@ pub struct Config {
     pub peer_exchange: bool,
     /// Whether connections to peers are encrypted (MSE).
     pub encryption: EncryptionPolicy,
+    /// Addresses that we neither dial, accept, ask nor answer.
+    pub ip_filter: Option<Arc<IpFilter>>,
     /// Session-wide rate limits.
     pub limits: RateLimits,
     /// What connections with peers are carried by.
@@ -208,6 +211,7 @@ impl Default for Config {
             tracker_interval: Duration::from_secs(30 * 60),
             peer_exchange: true,
             encryption: EncryptionPolicy::Allow,
+            ip_filter: None,
             limits: RateLimits::default(),
             transports: Transports::default(),
             connections: ConnectionLimits {

@@ -9,6 +9,7 @@ mod commands;
 mod dht;
 mod error;
 mod incoming;
+mod ip_filter;
 mod lsd;
 mod route;
 mod selection;
@@ -145,6 +146,9 @@ impl Engine {
     /// A listener has accepted a connection. `None`: it is not wanted, close it.
     pub fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
         self.advance(now);
+        if self.session.is_filtered(from.ip()) {
+            return None;
+        }
         match self.session.sockets.role(socket)? {
             SocketRole::Peers => self.accept_peer(from, Carrier::Tcp),
             SocketRole::Tracker => self.tracker.as_mut()?.accept(&mut self.session, from),
@@ -171,9 +175,15 @@ impl Engine {
         out: &mut BytesMut,
     ) -> Option<Transmit> {
         self.advance(now);
-        match self.session.sockets.gather(socket, segments, out) {
-            None => self.gather_utp(socket, segments, out),
-            transmit => transmit,
+        loop {
+            let transmit = match self.session.sockets.gather(socket, segments, out) {
+                None => self.gather_utp(socket, segments, out)?,
+                Some(transmit) => transmit,
+            };
+            if !self.session.is_filtered(transmit.destination.ip()) {
+                return Some(transmit);
+            }
+            out.clear();
         }
     }
 

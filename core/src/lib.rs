@@ -107,6 +107,7 @@ pub mod family;
 pub mod http;
 pub mod id;
 pub mod infohashes;
+pub mod ip_filter;
 pub mod lsd;
 pub mod map;
 pub mod merkle;

@@ -31,6 +31,8 @@ pub enum NetError {
     Tls,
     /// Anything else.
     Other,
+    /// The IP filter refuses the address.
+    Filtered,
 }
 
 impl fmt::Display for NetError {
@@ -48,6 +50,7 @@ impl fmt::Display for NetError {
             NetError::Certificate => "certificate not trusted",
             NetError::Tls => "TLS failed",
             NetError::Other => "network error",
+            NetError::Filtered => "refused by the IP filter",
         })
     }
 }

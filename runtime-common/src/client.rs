@@ -18,6 +18,7 @@ use bitswarm_core::config::RateLimits;
 use bitswarm_core::dht::{DhtRequest, DhtRequestId, Stats};
 use bitswarm_core::engine::{AddTorrentError, DhtError, NoSuchTorrent, Stopping};
 use bitswarm_core::http::Url;
+use bitswarm_core::ip_filter::IpFilter;
 use bitswarm_core::metainfo::Metainfo;
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::torrent::{AddTorrent, PieceOrder, TorrentStatus};
@@ -101,6 +102,11 @@ impl Client {
     /// Changes the session's rate limits.
     pub fn set_limits(&self, limits: RateLimits) -> Result<(), ClientError> {
         self.command(Command::SetLimits(limits)).map(drop)
+    }
+
+    /// Changes whom there are no dealings with, and closes connections to addresses that are refused.
+    pub fn set_ip_filter(&self, filter: Option<Arc<IpFilter>>) -> Result<(), ClientError> {
+        self.command(Command::SetIpFilter(filter)).map(drop)
     }
 
     /// Changes one torrent's rate limits.

@@ -19,6 +19,7 @@ pub mod hashing;
 mod host;
 mod inbox;
 pub mod interfaces;
+pub mod ip_filter;
 pub mod multi_buffer;
 pub mod multicast;
 pub mod net;

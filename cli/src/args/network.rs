@@ -1,6 +1,7 @@
 //! How a command reaches peers: what is shared by all that do.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 
 use bitswarm_core::config::{Config, DhtConfig, Transports};
 use bitswarm_core::encryption::EncryptionPolicy;
@@ -34,6 +35,9 @@ pub(crate) struct Network {
     /// Whether connections to peers are encrypted: never, if the peer wants it, rather than not, always
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Encryption::Prefer)]
     pub(crate) encryption: Encryption,
+    /// A list of addresses to have no dealings with: .dat, .p2p, .p2b or networks, also .gz (may be repeated)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ip_filter: Vec<PathBuf>,
     /// Do not use the distributed hash table
     #[arg(long)]
     pub(crate) no_dht: bool,

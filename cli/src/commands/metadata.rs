@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bitswarm_core::TorrentId;
+use bitswarm_core::config::Config;
 use bitswarm_core::metainfo::{Magnet, Metainfo};
 use bitswarm_core::notice::{Notice, TorrentNotice};
 use bitswarm_core::torrent::{AddTorrent, Bottleneck, TorrentSource};
@@ -15,6 +16,7 @@ use crate::destination::Destination;
 use crate::exit::{Code, Failure};
 use crate::fetch::Reach;
 use crate::input;
+use crate::ip_filter::IpLists;
 use crate::left_out::LeftOut;
 use crate::output::{print, print_raw};
 use crate::progress::Progress;
@@ -66,7 +68,8 @@ fn ask(
     let progress = Progress::new(args.reporting, args.painting);
     let are_all = network.no_dht && magnet.trackers.is_empty() && network.trackers().is_empty();
     let peers = resolve_peers(&network.peers(), are_all, left_out, &interrupt)?;
-    let core = network.core_config(true);
+    let lists = IpLists::new(&network.ip_filter, false);
+    let core = Config { ip_filter: lists.load(&progress)?, ..network.core_config(true) };
     let config = ClientConfig { core, ..ClientConfig::default() };
     let must_listen = MustListen::if_named(network.port.is_some());
     let session = Session::start(args.driven.runtime, &config, must_listen)?;

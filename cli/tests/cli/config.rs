@@ -199,7 +199,7 @@ const WRONG: [(&str, &str); 25] = [
 ];
 
 /// Options whose values are names of files and directories.
-const ANY_TEXT: [&str; 4] = ["data", "output", "record", "state-dir"];
+const ANY_TEXT: [&str; 5] = ["data", "ip-filter", "output", "record", "state-dir"];
 
 #[test]
 fn every_wrong_value_is_traced_to_where_it_stands() {

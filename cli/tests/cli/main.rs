@@ -13,6 +13,8 @@ mod forget;
 mod hints;
 mod https;
 mod inputs;
+#[cfg(unix)]
+mod ip_filter;
 mod life;
 mod links;
 mod networks;

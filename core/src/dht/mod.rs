@@ -43,6 +43,7 @@ mod votes;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use self::due::Upkeep;
 use self::krpc::{Contact, Message, Method, Query, Want, canonical};
@@ -54,6 +55,7 @@ use self::table::{K, Table};
 use self::transactions::Transactions;
 use self::votes::Votes;
 use crate::id::{Slab, id_type};
+use crate::ip_filter::IpFilter;
 use crate::packet::Packet;
 use crate::random::SecretRng;
 use crate::time::Instant;
@@ -142,6 +144,8 @@ pub struct Dht {
     pings: usize,
     transmits: VecDeque<Packet>,
     outputs: VecDeque<Output>,
+    /// Nodes that are not asked.
+    filter: Option<Arc<IpFilter>>,
 }
 
 /// A request under way.
@@ -228,6 +232,7 @@ impl Dht {
             pings: 0,
             transmits: VecDeque::new(),
             outputs: VecDeque::new(),
+            filter: None,
             rng,
         }
     }
@@ -259,6 +264,17 @@ impl Dht {
     pub fn set_id(&mut self, now: Instant, v6: bool, id: NodeId) {
         if let Some(table) = self.table_mut(v6) {
             table.move_to(id, now);
+        }
+    }
+
+    /// Asks no node that this refuses from now on, and forgets those that are known. What such nodes
+    /// send is not to be handed in.
+    pub fn set_filter(&mut self, filter: Option<Arc<IpFilter>>) {
+        self.filter = filter;
+        if let Some(filter) = &self.filter {
+            for table in self.tables.iter_mut().flatten() {
+                table.forget(|ip| filter.refuses(ip));
+            }
         }
     }
 
@@ -501,6 +517,9 @@ impl Dht {
         purpose: QueryPurpose,
         method: Option<Method<'_>>,
     ) -> bool {
+        if self.filter.as_ref().is_some_and(|filter| filter.refuses(to.ip())) {
+            return false;
+        }
         let Some(transaction) = self.transactions.begin(now, &mut self.rng, to, purpose) else {
             return false;
         };

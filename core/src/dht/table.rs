@@ -194,6 +194,15 @@ impl Table {
         }
     }
 
+    /// Takes out all nodes and candidates at these addresses.
+    pub fn forget(&mut self, is_meant: impl Fn(IpAddr) -> bool) {
+        for bucket in &mut self.buckets {
+            bucket.nodes.retain(|node| !is_meant(node.contact.addr.ip()));
+            bucket.candidates.retain(|contact| !is_meant(contact.addr.ip()));
+        }
+        self.by_host.retain(|addr, _| !is_meant(addr.ip()));
+    }
+
     /// Up to `count` nodes that are closest to `target`, the closest first. Bad ones only if
     /// there is nothing else.
     pub fn closest(&self, target: &NodeId, count: usize, now: Instant) -> Vec<Contact> {
@@ -472,6 +481,18 @@ mod tests {
         assert_eq!((table.len(), table.buckets()), (16, 2), "full of good nodes");
         table.replied(secs(9), far(5, 1));
         assert_eq!((table.len(), table.buckets()), (17, 5), "split until there is a place");
+    }
+
+    #[test]
+    fn nodes_and_candidates_at_an_address_are_forgotten_together() {
+        let mut table = full();
+        assert_eq!(table.heard_of(secs(905), far(0, 10), true), Some(far(0, 0)));
+        let is_meant = |ip: IpAddr| [far(0, 0), far(0, 10)].map(|c| c.addr.ip()).contains(&ip);
+        table.forget(is_meant);
+        assert_eq!(table.len(), 15);
+        assert!(table.contacts().all(|contact| !is_meant(contact.addr.ip())));
+        table.replied(secs(906), far(0, 11));
+        assert_eq!(table.len(), 16, "there is a place");
     }
 
     #[test]

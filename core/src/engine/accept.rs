@@ -75,6 +75,18 @@ impl Engine {
         }
     }
 
+    /// Closes those of them that come from where the IP filter refuses.
+    pub(super) fn close_refused_incoming(&mut self) {
+        let session = &self.session;
+        let is_refused = |conn: &ConnId| {
+            session.streams.remote(*conn).is_some_and(|remote| session.is_filtered(remote.ip()))
+        };
+        let refused: Vec<ConnId> = session.streams.incoming().filter(is_refused).collect();
+        for conn in refused {
+            self.close_incoming_conn(conn);
+        }
+    }
+
     fn close_incoming_conn(&mut self, conn: ConnId) {
         self.incoming.handshakes.remove(&conn);
         self.session.transport().close(conn, Close::Abort);

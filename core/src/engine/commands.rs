@@ -41,6 +41,10 @@ impl Engine {
                 self.limit(limits);
                 Reply::Done
             }
+            Command::SetIpFilter(filter) => {
+                self.set_ip_filter(filter);
+                Reply::Done
+            }
             Command::SetTorrentLimits { id, limits } => {
                 self.change(id, |torrent, session| torrent.set_limits(session, limits))
             }

@@ -83,7 +83,8 @@ impl Engine {
     }
 
     /// Hands datagrams to those whose protocol they speak.
-    pub(super) fn datagrams(&mut self, socket: SocketId, batch: Vec<Datagram>) {
+    pub(super) fn datagrams(&mut self, socket: SocketId, mut batch: Vec<Datagram>) {
+        self.drop_refused(&mut batch);
         match self.session.sockets.role(socket) {
             Some(SocketRole::PeersUdp) => {
                 let at = self.session.sockets.node_address(socket);

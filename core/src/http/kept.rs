@@ -81,6 +81,14 @@ impl<C: Copy + PartialEq> Kept<C> {
         at.and_then(|at| self.idle.remove(at)).is_some()
     }
 
+    /// Forgets the connections to addresses that are meant, and returns them.
+    pub fn take_where(&mut self, is_meant: impl Fn(IpAddr) -> bool) -> Vec<C> {
+        let meant = self.idle.iter().filter(|(_, remote, _)| is_meant(remote.ip()));
+        let meant: Vec<C> = meant.map(|(.., conn)| *conn).collect();
+        self.idle.retain(|(.., conn)| !meant.contains(conn));
+        meant
+    }
+
     /// Forgets all connections, and returns them.
     pub fn take_all(&mut self) -> impl Iterator<Item = C> {
         std::mem::take(&mut self.idle).into_iter().map(|(.., conn)| conn)
@@ -123,6 +131,16 @@ mod tests {
         assert_eq!(kept.take(&origin, |_| true), Some((at(2), 2)));
         assert_eq!(kept.take_all().collect::<Vec<_>>(), [1]);
         assert_eq!(kept.take(&origin, |_| true), None);
+    }
+
+    #[test]
+    fn connections_to_an_address_are_forgotten_together() {
+        let mut kept = Kept::default();
+        for conn in 1..=3 {
+            kept.keep(origin("http://t.example/"), at(conn.min(2)), conn);
+        }
+        assert_eq!(kept.take_where(|ip| ip == at(2).ip()), [2, 3]);
+        assert_eq!(kept.take_all().collect::<Vec<_>>(), [1]);
     }
 
     #[test]

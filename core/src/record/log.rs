@@ -13,7 +13,7 @@ use crate::time::{Instant, UnixTime};
 
 pub(super) const MAGIC: [u8; 8] = *b"bswarmLG";
 /// Of everything after the magic. To be raised when an input or the configuration changes.
-pub(super) const VERSION: u16 = 10;
+pub(super) const VERSION: u16 = 11;
 
 /// What an engine is born with.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -122,7 +122,8 @@ impl DhtService {
             let [v4, v6] = local.map(|ip| ip.is_some());
             let settings =
                 Settings { v4, v6, read_only: config.read_only, version: config.version };
-            let dht = Dht::new(settings, session.random.secret.fork(), session.now);
+            let mut dht = Dht::new(settings, session.random.secret.fork(), session.now);
+            dht.set_filter(session.config.ip_filter.clone());
             nodes.push(OwnNode { dht, local, disk_busy: true });
             let request = DiskRequest::Load { name: StateName::Dht(index) };
             session.disk(OpOwner::Dht(DhtOp::Load(index)), request);
@@ -163,6 +164,13 @@ impl DhtService {
         self.stage = Stage::Stopped;
         session.dht.ready = false;
         session.timers.cancel(self.timer);
+    }
+
+    /// There is another IP filter.
+    pub(crate) fn apply_ip_filter(&mut self, session: &Session) {
+        for node in &mut self.nodes {
+            node.dht.set_filter(session.config.ip_filter.clone());
+        }
     }
 
     /// A torrent requests something.

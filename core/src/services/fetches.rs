@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::action::Close;
 use crate::deadline::TimerKey;
-use crate::event::ResolveError;
+use crate::event::{NetError, ResolveError};
 use crate::http::fetch::{Fetch, FetchRequest, Output, Step};
 use crate::http::kept::{KEEP, Kept, Origin};
 use crate::id::{AnnounceId, ConnId, FetchId, Slab};
@@ -100,6 +100,31 @@ impl Fetches {
         }
     }
 
+    /// Closes the connections to where the IP filter refuses; the owners of fetches that had one.
+    pub(crate) fn close_refused(&mut self, session: &mut Session) -> Vec<FetchOwner> {
+        for conn in self.kept.take_where(|ip| session.is_filtered(ip)) {
+            session.transport().close(conn, Close::Abort);
+        }
+        let is_refused = |conn: ConnId| {
+            session.streams.remote(conn).is_some_and(|remote| session.is_filtered(remote.ip()))
+        };
+        let refused =
+            self.running.iter().filter(|(_, running)| running.conn.is_some_and(is_refused));
+        let refused: Vec<FetchId> = refused.map(|(id, _)| id).collect();
+        let owners = refused.into_iter().filter_map(|id| self.refuse(session, id));
+        owners.collect()
+    }
+
+    /// Ends the connection of a fetch, which may go on elsewhere.
+    fn refuse(&mut self, session: &mut Session, id: FetchId) -> Option<FetchOwner> {
+        let running = self.running.get_mut(id)?;
+        if let Some(conn) = running.conn.take() {
+            session.transport().close(conn, Close::Abort);
+        }
+        running.fetch.handle_closed(session.now, Some(NetError::Filtered));
+        self.advance(session, id)
+    }
+
     /// Hands out what a fetch sends.
     pub(crate) fn gather(&mut self, id: FetchId, out: &mut Segments) {
         if let Some(running) = self.running.get_mut(id) {
@@ -176,6 +201,9 @@ impl Fetches {
             match step {
                 Step::Resolve(host) => {
                     session.resolve(OpOwner::Fetch(id), &host);
+                }
+                Step::Connect { to, .. } if session.is_filtered(to.ip()) => {
+                    running.fetch.handle_closed(now, Some(NetError::Filtered));
                 }
                 Step::Connect { to, tls } => {
                     let setup = tls.map_or(Setup::Plain, Setup::Tls);

@@ -101,6 +101,16 @@ impl TrackerService {
         Some(conn)
     }
 
+    /// Closes the connections of clients that the IP filter refuses.
+    pub(crate) fn close_refused(&mut self, session: &mut Session) {
+        let is_refused = |(_, client): &(ClientId, &Client)| session.is_filtered(client.from.ip());
+        let refused: Vec<ClientId> =
+            self.clients.iter().filter(is_refused).map(|(id, _)| id).collect();
+        for id in refused {
+            self.close(session, id, Close::Abort);
+        }
+    }
+
     /// The client whose place a newcomer may have (defence 41). O(clients), when there is no place.
     fn who_yields(&self, now: Instant, newcomer: SocketAddr) -> Option<ClientId> {
         let holders = self.clients.iter().map(|(key, client)| Holder {

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use crate::deadline::TimerKey;
-use crate::event::{Datagram, ResolveError};
+use crate::event::{Datagram, NetError, ResolveError};
 use crate::family::Families;
 use crate::http::Url;
 use crate::http::fetch::Output;
@@ -320,6 +320,10 @@ impl Trackers {
                 if let Some(fetch) = running.fetch {
                     fetches.try_next(session, fetch);
                 }
+            }
+            Step::Ask { to, .. } if session.is_filtered(to.ip()) => {
+                let refused = Err(TrackerError::Connect(NetError::Filtered));
+                running.exchange.handle_answer(session.now, refused);
             }
             Step::Ask { to, patience } => {
                 let url = running.exchange.tracker().clone();

@@ -17,7 +17,7 @@ pub(crate) mod similar_files;
 pub(crate) mod violations;
 pub(crate) mod writers;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::action::Action;
 use crate::config::Config;
@@ -146,6 +146,11 @@ impl Session {
     /// Wall time now.
     pub(crate) fn wall(&self) -> UnixTime {
         UnixTime(self.born.0.saturating_add(self.now.as_nanos() / 1_000_000_000))
+    }
+
+    /// Whether the IP filter refuses an address.
+    pub(crate) fn is_filtered(&self, ip: IpAddr) -> bool {
+        self.config.ip_filter.as_ref().is_some_and(|filter| filter.refuses(ip))
     }
 
     pub(crate) fn notify(&mut self, id: TorrentId, what: TorrentNotice) {

@@ -138,6 +138,7 @@ impl Torrent {
             TorrentSource::Magnet(magnet) => (None, Some(magnet)),
         };
         let mut addresses = PeerList::new(session.config.bounds.known_peers, policy.fork());
+        addresses.set_filter(session.config.ip_filter.clone());
         for peer in add.peers {
             addresses.add(peer, PeerSource::User, session.now);
         }

@@ -183,6 +183,14 @@ impl Torrent {
         }
     }
 
+    /// There is another IP filter: the peers that it refuses are dropped, and forgotten.
+    pub(crate) fn apply_ip_filter(&mut self, session: &mut Session) {
+        for slot in self.swarm.at(|remote| session.is_filtered(remote.ip())) {
+            self.drop_peer(session, slot, Ended::Normal);
+        }
+        self.swarm.addresses.set_filter(session.config.ip_filter.clone());
+    }
+
     /// Closes the connection to a peer.
     pub(super) fn drop_peer(&mut self, session: &mut Session, slot: PeerSlot, why: Ended) {
         if let Some(peer) = self.swarm.peers.get(slot) {

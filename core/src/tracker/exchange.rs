@@ -22,7 +22,7 @@ use crate::http::client::Limits;
 use crate::http::fetch::{Body, FetchError, FetchRequest};
 use crate::http::reach::{Purpose, Reach, Unreachable};
 use crate::http::{Response, Scheme, Url, UrlHost};
-use crate::net_error::ResolveError;
+use crate::net_error::{NetError, ResolveError};
 use crate::reach::{Namer, may_dial};
 use crate::time::{Duration, Instant};
 
@@ -187,7 +187,9 @@ impl Exchange {
     pub fn handle_answer(&mut self, now: Instant, result: Result<Answer, TrackerError>) {
         let State::Asking { at } = self.state else { return };
         match result {
-            Err(TrackerError::TimedOut) => self.ask_next(now, TrackerError::TimedOut),
+            Err(why @ (TrackerError::TimedOut | TrackerError::Connect(NetError::Filtered))) => {
+                self.ask_next(now, why);
+            }
             Ok(answer) => self.end(Ok(believed(answer, Some(at)))),
             Err(why) => self.end(Err(why)),
         }

@@ -22,6 +22,7 @@ mod file_tree;
 mod hash_request;
 mod hashes;
 mod http_client;
+mod ip_filter;
 mod krpc;
 mod lsd;
 mod magnet;
@@ -67,6 +68,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dht", run: dht::run, max_len: 4096, mutations: 2_000 },
     Target { name: "dht_saved", run: dht_saved::run, max_len: 20_000, mutations: 1_000 },
     Target { name: "lsd", run: lsd::run, max_len: 4096, mutations: 10_000 },
+    Target { name: "ip_filter", run: ip_filter::run, max_len: 4096, mutations: 20_000 },
     Target { name: "mse", run: mse::run, max_len: 2048, mutations: 300 },
     Target { name: "http_client", run: http_client::run, max_len: 4096, mutations: 20_000 },
     Target { name: "url", run: url::run, max_len: 4096, mutations: 20_000 },

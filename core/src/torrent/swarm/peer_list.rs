@@ -7,13 +7,15 @@
 //! re-order them.
 //!
 //! Invariants: at most `capacity` addresses, and of each source at most its share; addresses that no
-//! peer can have, and those that answered with our own peer id, are never in it; what is connecting
+//! peer can have, that the IP filter refuses, and those that answered with our own peer id, are never in it; what is connecting
 //! or connected is no candidate and is not evicted; an address named by the user is not evicted. Bans
 //! are the session's: the list asks. How many connections there may be is the caller's to know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
 
+use crate::ip_filter::IpFilter;
 use crate::peer::DialEncryption;
 use crate::peer_source::PeerSource;
 use crate::random::PolicyRng;
@@ -36,6 +38,8 @@ pub(in crate::torrent) enum Added {
     Invalid,
     /// It is our own.
     Own,
+    /// The IP filter refuses it.
+    Filtered,
     /// There is no room, and everything in the list is more promising.
     Full,
 }
@@ -63,6 +67,7 @@ pub(in crate::torrent) struct PeerList {
     /// At most [`OWN_ADDRESSES`]; mostly one, and every torrent knows it.
     own: Vec<SocketAddr>,
     external: Vec<SocketAddr>,
+    filter: Option<Arc<IpFilter>>,
     /// Candidates for later that wait for something which may come about before their time.
     held_back: BTreeSet<(Ended, SocketAddr)>,
     /// When those that could not be reached were last recalled.
@@ -85,6 +90,7 @@ impl PeerList {
             capacity,
             own: Vec::new(),
             external: Vec::new(),
+            filter: None,
             held_back: BTreeSet::new(),
             recalled_at: None,
             failed: None,
@@ -130,6 +136,9 @@ impl PeerList {
         }
         if self.own.contains(&addr) {
             return Added::Own;
+        }
+        if self.is_filtered(addr) {
+            return Added::Filtered;
         }
         if self.peers.contains_key(&addr) {
             self.seen_again(addr, source, now);
@@ -308,6 +317,18 @@ impl PeerList {
         let addrs: Vec<SocketAddr> =
             self.peers.iter().filter(found).map(|(&addr, _)| addr).collect();
         addrs.into_iter().for_each(|addr| self.forget(addr));
+    }
+
+    /// Has another IP filter, and forgets what it refuses. Goes through all addresses.
+    pub(in crate::torrent) fn set_filter(&mut self, filter: Option<Arc<IpFilter>>) {
+        self.filter = filter;
+        let refused = self.peers.keys().filter(|addr| self.is_filtered(**addr));
+        let refused: Vec<SocketAddr> = refused.copied().collect();
+        refused.into_iter().for_each(|addr| self.forget(addr));
+    }
+
+    fn is_filtered(&self, addr: SocketAddr) -> bool {
+        self.filter.as_ref().is_some_and(|filter| filter.refuses(addr.ip()))
     }
 
     /// The priority of a connection with an address (BEP 40), higher is better. `None` if our own

@@ -35,6 +35,7 @@ impl EngineHost {
                 None => cx.violation(self.id, format!("unbinds {socket:?}, which is not bound")),
             },
             Action::Connect { conn, to, from: _ } => {
+                self.check_filter(cx, "connects to", to.ip());
                 let end = cx.net.connect(cx.now(), self.id, to);
                 cx.did(self.id, Lane::Stream(end), "connect", &to);
                 let to_peer = to.port() == PEER_PORT;
@@ -220,6 +221,10 @@ impl EngineHost {
             let mut out = BytesMut::new();
             let transmit = engine.gather_datagrams(now, socket, SEGMENTS, &mut out);
             let Some(Transmit { destination: to, segment_size, .. }) = transmit else { return };
+            let filter = engine.engine().config().ip_filter.as_ref();
+            if filter.is_some_and(|filter| filter.refuses(to.ip())) {
+                cx.violation(self.id, format!("sends to {to}, which its IP filter refuses"));
+            }
             let port = cx.net.socket_addr(key).map_or(0, |own| own.port());
             for data in out.chunks(segment_size).map(BytesMut::from) {
                 cx.record(self.id, "datagram", &(to, &data));

@@ -10,6 +10,7 @@
 
 mod actions;
 mod bounds;
+mod filter;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -507,6 +508,7 @@ impl EngineHost {
         cx.record(self.id, "accept", &(socket, from, conn));
         match conn {
             Some(conn) => {
+                self.check_filter(cx, "accepts", from.ip());
                 let to_peers = cx.net.socket_addr(key).is_some_and(|own| own.port() == PEER_PORT);
                 self.adopt(cx, conn, end, to_peers, true);
             }

@@ -211,6 +211,7 @@ impl Storm {
                 Box::new(Tracker::new(Answer::Moody(Dice::new(self.options.seed, &name))))
             };
             let host = self.world.add_script(&name, Link::home(1 << 20, 1 << 20), script);
+            self.bad_trackers.push(host);
             urls.push(self.announce_url(&self.world.addr(host).ip().to_string()));
         }
         if let Some(good) = self.add_tracker() {

@@ -125,6 +125,8 @@ struct Storm {
     scripts: Vec<HostId>,
     hostiles: Vec<HostId>,
     crowd: Vec<HostId>,
+    /// Trackers that hang, lie, redirect, or answer garbage or too much.
+    bad_trackers: Vec<HostId>,
     /// Strangers told of so far.
     strangers: u16,
     /// Scripted peers that want everything, give it, and are reachable.
@@ -177,6 +179,7 @@ impl Storm {
             scripts: Vec::new(),
             hostiles: Vec::new(),
             crowd: Vec::new(),
+            bad_trackers: Vec::new(),
             strangers: 0,
             honest_leechers: Vec::new(),
             wrongdoers: BTreeSet::new(),
@@ -185,6 +188,9 @@ impl Storm {
             options,
         };
         storm.populate();
+        if storm.options.filtered == 1 {
+            storm.filter();
+        }
         storm
     }
 
@@ -204,10 +210,16 @@ impl Storm {
 
     /// Trouble of all kinds, checked at every step.
     fn safety(&mut self) -> Result<(), Failure> {
-        let end = self.world.now() + Duration::from_secs(self.options.safety_s);
+        let whole = Duration::from_secs(self.options.safety_s);
+        let (middle, end) = (self.world.now() + whole / 2, self.world.now() + whole);
+        let mut is_filtered = self.options.filtered < 2;
         while self.world.now() < end {
             let pause = self.dice.between(1..=self.options.pause_ms);
             self.world.run_for(Duration::from_millis(pause))?;
+            if !is_filtered && self.world.now() >= middle {
+                self.filter();
+                is_filtered = true;
+            }
             self.trouble();
             self.gossip();
         }

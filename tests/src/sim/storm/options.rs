@@ -134,6 +134,9 @@ options! {
     places >= 0,
     /// Kibibytes by which the metadata is longer than it need be.
     metadata_kib >= 0,
+    /// Whether IP filters refuse hostile peers, bad trackers and dead addresses: 0 not, 1 from the beginning,
+    /// 2 from the middle of the trouble on.
+    filtered >= 0,
 }
 
 impl Options {
@@ -188,6 +191,7 @@ impl Options {
         options.draw_completion(&mut Dice::new(seed, "completion"));
         options.draw_transports(&mut Dice::new(seed, "transports"));
         options.draw_crowd(&mut Dice::new(seed, "crowd"));
+        options.draw_filter(&mut Dice::new(seed, "filter"));
         options
     }
 
@@ -224,6 +228,14 @@ impl Options {
         self.dead_peers = self.dead_peers.min(4);
         // Crowds speak TCP.
         self.utp = self.utp.min(1);
+    }
+
+    /// From a stream of its own, as above: mostly where there is somebody to refuse.
+    fn draw_filter(&mut self, dice: &mut Dice) {
+        let strangers = self.hostiles + self.bad_trackers + self.dead_peers;
+        if dice.chance(if strangers > 0 { 250 } else { 20 }) {
+            self.filtered = dice.between(1..=2);
+        }
     }
 
     /// From a stream of its own, as above.

@@ -1,8 +1,10 @@
 //! What goes wrong in the safety phase, and how it comes right again.
 
-use bitswarm_core::Commands;
+use std::sync::Arc;
+
 use bitswarm_core::config::RateLimits;
 use bitswarm_core::time::Duration;
+use bitswarm_core::{Commands, ip_filter};
 
 use super::Storm;
 use crate::sim::check::stranger;
@@ -163,6 +165,20 @@ impl Storm {
             })),
         }
         self.note("user's request");
+    }
+
+    /// Every user has a filter that refuses hostile peers, bad trackers and the addresses of nobody.
+    pub(super) fn filter(&mut self) {
+        let mut list = "nobody:60.0.0.0-60.0.255.255\n".to_owned();
+        for host in self.hostiles.iter().chain(&self.bad_trackers) {
+            list += &format!("{}\n", self.world.addr(*host).ip());
+        }
+        let list = ip_filter::file::read(list.as_bytes()).expect("it is a list");
+        let filter = Arc::new(list.filter);
+        for host in self.engines() {
+            self.world.set_ip_filter(host, &filter);
+        }
+        self.note("IP filter");
     }
 
     /// If the torrent is private, an engine now and then hears of strangers who are said to have it:

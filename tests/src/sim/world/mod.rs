@@ -17,6 +17,7 @@ use bitswarm_core::Commands;
 use bitswarm_core::config::Config;
 use bitswarm_core::encryption::EncryptionPolicy;
 use bitswarm_core::id::TorrentId;
+use bitswarm_core::ip_filter::IpFilter;
 use bitswarm_core::notice::{Notice, TorrentNotice};
 use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Duration, Instant};
@@ -244,6 +245,11 @@ impl World {
         call: impl FnOnce(&mut Recorder, Instant) -> T,
     ) -> T {
         self.act(host, |node, cx| node.host.call(cx, name, call))
+    }
+
+    /// The user of a host's engine has another IP filter.
+    pub fn set_ip_filter(&mut self, host: HostId, filter: &Arc<IpFilter>) {
+        self.act(host, |node, cx| node.host.set_ip_filter(cx, filter));
     }
 
     /// A host's engine is gone in the middle of whatever it did.

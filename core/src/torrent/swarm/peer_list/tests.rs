@@ -1,6 +1,7 @@
 use quickcheck::{Arbitrary, Gen, quickcheck};
 
 use super::*;
+use crate::ip_filter::file;
 
 const NOW: Instant = Instant::from_secs(100);
 
@@ -18,6 +19,23 @@ fn after(secs: u64) -> Instant {
 
 fn next(list: &mut PeerList, now: Instant) -> Option<SocketAddr> {
     list.next_to_connect(now, |_| false)
+}
+
+#[test]
+fn what_a_filter_refuses_is_forgotten_and_not_added_again() {
+    let mut list = list(10);
+    for last in 1..=3 {
+        list.add(addr(last), PeerSource::User, NOW);
+    }
+    let refused = file::read(b"10.0.0.2-10.0.0.3").unwrap().filter;
+    assert!(next(&mut list, NOW).is_some());
+    list.set_filter(Some(Arc::new(refused)));
+    assert_eq!((list.len(), list.source(addr(2)), list.source(addr(3))), (1, None, None));
+    assert_eq!(list.add(addr(2), PeerSource::User, NOW), Added::Filtered);
+    list.connected(addr(3), NOW);
+    assert_eq!(list.len(), 1);
+    list.set_filter(None);
+    assert_eq!(list.add(addr(2), PeerSource::Pex, NOW), Added::New);
 }
 
 #[test]
