@@ -40,11 +40,11 @@ fn who_is_refused_is_neither_dialled_nor_accepted() {
     };
     let (_open, addr) = seed(&sandbox, "--ip-filter others.dat");
     let refused = download("a", addr, both);
-    assert_eq!(refused.code, 8, "not dialled: {}", refused.stdout);
+    assert_eq!(refused.code, 6, "not dialled: {}", refused.stdout);
     assert!(refused.stdout.contains(r#""event":"ip_filter","ranges":2,"#), "{}", refused.stdout);
     assert!(!refused.stdout.contains("peer_connected"), "{}", refused.stdout);
     let (_closed, refusing) = seed(&sandbox, both);
-    assert_eq!(download("b", refusing, "").code, 8, "not accepted");
+    assert_eq!(download("b", refusing, "").code, 6, "not accepted");
     assert_eq!(download("c", addr, "--ip-filter others.dat").code, 0);
 }
 
