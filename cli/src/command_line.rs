@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Command, command, in_one_line};
 use crate::config::{Config, Refused};
 use crate::exit::{Code, Failure};
+use crate::output::written;
 use crate::report;
 
 /// The process's arguments with its settings, or how to end: with help, or with a usage error in one
@@ -29,9 +30,11 @@ pub(crate) fn parse(
 
 fn parse_with(args: &[OsString], config: &Config) -> Result<Cli, Failure> {
     let line = |error: &clap::Error| match error.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match written(error.print()) {
+            Ok(()) => std::process::exit(0),
+            Err(failure) => failure,
+        },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
         _ => {
             // What makes no sense as a whole still says in which form to tell so.
             report::set_json(args.iter().any(|arg| arg == "--json"));

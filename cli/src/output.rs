@@ -138,7 +138,12 @@ fn write_results(bytes: &[u8]) -> Result<(), Failure> {
     if OUTPUTS.stdout_lost.load(Relaxed) {
         return Ok(());
     }
-    let Err(error) = write_stdout(bytes) else { return Ok(()) };
+    written(write_stdout(bytes))
+}
+
+/// What it means to the run how results, or help, went to stdout.
+pub(crate) fn written(result: io::Result<()>) -> Result<(), Failure> {
+    let Err(error) = result else { return Ok(()) };
     let goes_on = OUTPUTS.outlives_reader.load(Relaxed);
     if is_loss(&error) {
         // A reader that went away (`| head`) has what it wanted.

@@ -23,6 +23,16 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The text as one word of a shell's command line, quoted if it needs to be: for commands that are shown to
+/// be run.
+pub(crate) fn shell_word(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(format!("'{}'", text.replace('\'', r"'\''"))),
+    }
+}
+
 /// JSON with each unsafe character escaped as JSON does, so that it is safe on a terminal and
 /// means the same to a parser.
 ///
@@ -67,6 +77,17 @@ fn is_unsafe(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_a_command_are_quoted_where_a_shell_would_read_them_otherwise() {
+        for plain in ["a.torrent", "/home/me/x-1", "https://h:1/a=b", "文件"] {
+            assert_eq!(shell_word(plain), plain);
+        }
+        assert_eq!(shell_word("my album"), "'my album'");
+        assert_eq!(shell_word("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_word("magnet:?xt=a&dn=b"), "'magnet:?xt=a&dn=b'");
+    }
 
     #[test]
     fn ordinary_names_pass_as_they_are() {

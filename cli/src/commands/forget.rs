@@ -55,6 +55,11 @@ fn forget(
         removed += u32::from(remove(&path)?);
     }
     if removed == 0 {
+        let is_v2_only = matches!(source, TorrentSource::Magnet(magnet) if magnet.is_v2_only());
+        let name = match is_v2_only {
+            true => format!("{name} by its infohash of v2 (a hybrid goes by that of v1)"),
+            false => name,
+        };
         return Err(nothing(args, &name));
     }
     if args.json {

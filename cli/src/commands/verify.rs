@@ -32,6 +32,7 @@ use crate::load::root_of;
 use crate::output::{Object, print};
 use crate::progress::Progress;
 use crate::signals::Interrupt;
+use crate::text::shell_word;
 use crate::units::counted;
 
 /// Looks at the files, hashes every piece, reports.
@@ -80,21 +81,19 @@ fn tell_resume_data(
     files: &[Found],
     wrong: &[PieceIndex],
 ) -> String {
-    let data = dir.display();
+    let (torrent, data) = (args.torrent.to_string_lossy(), dir.to_string_lossy());
+    let download = format!("bitswarm download {} -o {}", shell_word(&torrent), shell_word(&data));
     let is_bad = |found: &&Found| found.word() != "ok";
     if let Some(found) = files.iter().filter(is_bad).find(|found| found.is_in_the_way()) {
         let barrier = barrier(dir, &found.place);
         let path = barrier.as_deref().and_then(|barrier| barrier.strip_prefix(dir).ok());
         let path = path.unwrap_or(&found.file.path).display();
-        return format!(
-            "move {path} away, then bitswarm download -o {data} fetches what is missing"
-        );
+        return format!("move {path} away, then {download} fetches what is missing");
     }
     let known = match wrong.is_empty() && files.iter().all(|found| found.word() == "ok") {
         true => known::Found::Nothing,
         false => Known::find(args.state_dir.as_deref(), dir, metainfo),
     };
-    let download = format!("bitswarm download -o {data}");
     match known {
         known::Found::InUse => {
             format!("another bitswarm works on it; stop that, then {download} --check repairs it")

@@ -188,7 +188,11 @@ fn download_repairs_what_verify_complains_about() {
             let found = scene.sandbox.run("verify album.torrent --data d --json");
             assert_eq!(found.code, 13);
             assert_eq!(found.json()["files"][0]["status"], word, "{}", found.stdout);
-            assert!(found.stderr.contains("bitswarm download -o d fetches"), "{}", found.stderr);
+            assert!(
+                found.stderr.contains("bitswarm download album.torrent -o d fetches"),
+                "{}",
+                found.stderr
+            );
         }
         let ended = scene.download("");
         assert_eq!(ended.code, 0, "damage {number}: {}", ended.stderr);
@@ -454,7 +458,7 @@ fn verify_names_the_way_that_repairs_what_it_complains_about() {
     assert_eq!(scene.download("").code, 0);
     // One of ours was changed in its place.
     fs::write(&notes, vec![7; 70_000]).unwrap();
-    says(13, "download -o d fetches", "--overwrite");
+    says(13, "bitswarm download album.torrent -o d fetches", "--overwrite");
     assert_eq!(scene.download("").code, 0);
     scene.is_whole();
     // Another has taken its place, as editors save files.
@@ -474,7 +478,7 @@ fn verify_names_the_way_that_repairs_what_it_complains_about() {
     says(13, "move album away", "--overwrite");
     scene.download("").fails(11, &["d/album"]);
     fs::remove_file(&album).unwrap();
-    says(13, "download -o d fetches what is missing", "--overwrite");
+    says(13, "bitswarm download album.torrent -o d fetches what is missing", "--overwrite");
     assert_eq!(scene.download("").code, 0);
     scene.is_whole();
 }

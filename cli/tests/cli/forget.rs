@@ -49,6 +49,9 @@ fn what_is_not_kept_is_said_and_the_rest_is_forgotten() {
     assert!(rest.stdout.starts_with("b: forgotten"), "{}", rest.stdout);
     sandbox.run("forget a.torrent --data nowhere").fails(11, &["nowhere", "--data"]);
     sandbox.run("forget --data out").fails(2, &["INPUT"]);
+    let of_v2 = sandbox.run("info a.torrent --json").json()["infohash_v2"].clone();
+    let of_v2 = format!("forget {} --data out", of_v2.as_str().unwrap());
+    sandbox.run(&of_v2).fails(11, &["a hybrid goes by that of v1"]);
 }
 
 #[test]
