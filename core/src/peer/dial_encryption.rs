@@ -1,8 +1,11 @@
 //! Whether an address is dialled with encryption: as the policy has it, until it is known what the
 //! peer takes.
 //!
-//! A peer that hangs up before it has said a byte may want it the other way, which is tried once, at
-//! once. It may as well be full, or know the torrent by no name: then the address has failed, as ever.
+//! A peer that hangs up before it has answered a byte may want it the other way, which is tried once, at
+//! once; so may one that answers our key with a plain handshake. It may as well be full, or know the
+//! torrent by no name: then the address has failed, as ever. One that takes what we send and keeps silent
+//! has the time that any handshake has, and is dialled the other way when its turn comes again: a
+//! connection that is slow is not to be tried twice.
 
 use crate::encryption::EncryptionPolicy;
 
@@ -45,7 +48,7 @@ impl DialEncryption {
         self.next = Some(attempt.encrypted);
     }
 
-    /// It hung up before it had said a byte. Whether it is to be dialled again at once.
+    /// It hung up before it had answered a byte. Whether it is to be dialled again at once.
     pub(crate) fn hung_up(&mut self, policy: EncryptionPolicy, attempt: Attempt) -> bool {
         if !policy.is_on() || !policy.allows_none() {
             return false;

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 
 use crate::bitfield::Bitfield;
+use crate::encryption::Encryption;
 use crate::extension::dont_have;
 use crate::family::Family;
 use crate::id::ConnId;
@@ -288,13 +289,24 @@ impl Torrent {
             }
         }
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return false };
-        peer.wire.of_v2 |= of_v2;
-        peer.handle_handshake(&theirs, OURS);
-        peer.encryption = session.streams.encryption(conn);
+        let encryption = session.streams.encryption(conn);
         if !incoming && let Some(known) = self.swarm.addresses.encryption(remote) {
             known.worked(peer.attempt);
         }
-        let encryption = peer.encryption;
+        // Some that are dialled take the torrent from MSE, and do not upgrade (BEP 52) as they do without it.
+        let could_upgrade = !incoming
+            && encryption != Encryption::None
+            && self.identity.is_hybrid()
+            && theirs.reserved.v2()
+            && !of_v2;
+        if could_upgrade && self.swarm.addresses.upgrade(remote) {
+            self.drop_peer(session, slot, Ended::LetGo);
+            return false;
+        }
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return false };
+        peer.wire.of_v2 |= of_v2;
+        peer.handle_handshake(&theirs, OURS);
+        peer.encryption = encryption;
         let transport = match session.streams.is_utp(conn) {
             true => PeerTransport::Utp,
             false => PeerTransport::Tcp,

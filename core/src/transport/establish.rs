@@ -60,6 +60,8 @@ impl Transport<'_> {
         let stream = streams.table.get_mut(conn)?;
         let Stage::Mse(handshake) = &mut stream.stage else { return None };
         let step = handshake.receive(data, &streams.encrypting.skeys);
+        // Until its key is there the peer has not shown that it speaks MSE.
+        stream.is_heard = handshake.has_their_key();
         self.proceed(conn, step)
     }
 

@@ -78,7 +78,7 @@ pub(crate) enum StreamEvent {
     Closed {
         /// Why.
         why: Option<NetError>,
-        /// Whether a byte had come, for the owner or not.
+        /// Whether a byte had come that answers us, for the owner or not.
         heard: bool,
     },
     /// The deadline of the stream has come.
@@ -378,10 +378,10 @@ impl Transport<'_> {
     /// Bytes came in.
     pub(super) fn received(&mut self, conn: ConnId, mut data: BytesMut) -> Option<Delivery> {
         let stream = self.streams.table.get_mut(conn)?;
-        stream.is_heard = true;
         if let Stage::Mse(_) = stream.stage {
             return self.handle_handshake(conn, data);
         }
+        stream.is_heard = true;
         match &mut stream.cipher {
             Cipher::Plain => {}
             Cipher::Rc4(ciphers) => ciphers.read.apply(&mut data),
@@ -399,7 +399,8 @@ impl Transport<'_> {
         let stream = self.streams.table.get_mut(conn)?;
         stream.in_flight = stream.in_flight.saturating_sub(bytes);
         let (role, all) = (stream.role, stream.in_flight == 0);
-        if let Stage::Mse(_) = stream.stage {
+        // Its owner does not know of what a handshake has to say.
+        if let Stage::Mse(_) | Stage::Answering(_) = stream.stage {
             self.ask_send(conn);
         }
         Some(Delivery { conn, role, event: StreamEvent::Sent { all } })

@@ -42,7 +42,10 @@ pub(crate) fn cases() -> Vec<Case> {
         ));
     }
     cases.push(Case::new("libtorrent_tells_us_which_block_is_wrong", &lt, leaves_from_libtorrent));
-    cases.push(Case::new("we_tell_libtorrent_which_block_is_wrong", &lt, leaves_to_libtorrent));
+    for (name, encryption) in [("", "off"), ("_encrypted", "require")] {
+        let name = format!("we_tell_libtorrent_which_block_is_wrong{name}");
+        cases.push(Case::new(name, &lt, move |lab| leaves_to_libtorrent(lab, encryption)));
+    }
     cases
 }
 
@@ -88,9 +91,9 @@ fn leaves_told_by_libtorrent(lab: &Lab) -> Outcome<usize> {
 
 /// The other way round: libtorrent asks us. What it asks it may ask of the liar alone, so it has more
 /// than one try.
-fn leaves_to_libtorrent(lab: &Lab) -> Outcome {
+fn leaves_to_libtorrent(lab: &Lab, encryption: &'static str) -> Outcome {
     for _ in 0..4 {
-        if leaves_told_to_libtorrent(lab)? > 0 {
+        if leaves_told_to_libtorrent(lab, encryption)? > 0 {
             return Ok(());
         }
     }
@@ -98,14 +101,14 @@ fn leaves_to_libtorrent(lab: &Lab) -> Outcome {
 }
 
 /// How many answers with leaf hashes libtorrent gets in a download.
-fn leaves_told_to_libtorrent(lab: &Lab) -> Outcome<usize> {
+fn leaves_told_to_libtorrent(lab: &Lab, encryption: &'static str) -> Outcome<usize> {
     let tracker = Tracker::start(lab)?;
     let (torrent, liar) = spoilt(lab, &tracker)?;
     let task = Task::seed(&torrent).up(1_500_000);
     // Over MSE libtorrent 2.0 goes over to v2 only if the infohash is that of v2, not by the reserved
-    // bit, and of who speaks v1 it asks no hashes: we dial by v1 who is not known to speak v2.
-    let plain = ["--encryption", "off"];
-    let seed = bitswarm_tests::interop::Bitswarm::start_with(lab, lab.seat(), &task, &plain)?;
+    // bit, and of who speaks v1 it asks no hashes: we dial it again, by v2.
+    let options = ["--encryption", encryption];
+    let seed = bitswarm::Bitswarm::start_with(lab, lab.seat(), &task, &options)?;
     tracker.add_peer(torrent.infohash, seed.seat().addr());
     let root = lab.make_dir("download")?;
     let task = Task::leech(&torrent, &root).telling_hashes();

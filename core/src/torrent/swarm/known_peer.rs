@@ -27,7 +27,7 @@ pub(in crate::torrent) enum Ended {
     Wasteful,
     /// We ended it for reasons of our own, and may want it again at any time.
     LetGo,
-    /// It hung up before it had said a byte, and is tried the other way: with encryption, or without.
+    /// It hung up before it had answered a byte, and is tried the other way: with encryption, or without.
     Redialled,
     /// There was no way to it from here: perhaps our network is down.
     Unreachable,
@@ -75,6 +75,8 @@ pub(super) struct KnownPeer {
     pub(super) is_seed: bool,
     /// Whether it is to be dialled with the infohash of v2.
     pub(super) of_v2: bool,
+    /// Whether it was let go to be dialled with that infohash.
+    pub(super) was_upgraded: bool,
     pub(super) encryption: DialEncryption,
     /// Whether it once wasted too much: others come first.
     pub(super) is_wasteful: bool,
@@ -117,6 +119,7 @@ impl KnownPeer {
             failures: 0,
             is_seed: false,
             of_v2: false,
+            was_upgraded: false,
             encryption: DialEncryption::default(),
             is_wasteful: false,
             has_worked: false,

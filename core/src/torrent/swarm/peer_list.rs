@@ -261,6 +261,14 @@ impl PeerList {
         }
     }
 
+    /// A peer that knows a hybrid by both infohashes is held to that of v1, by which it was dialled: it is
+    /// dialled with that of v2 from now on. False if it was before.
+    pub(in crate::torrent) fn upgrade(&mut self, addr: SocketAddr) -> bool {
+        let Some(peer) = self.peers.get_mut(&canonical(addr)) else { return false };
+        peer.of_v2 |= !peer.was_upgraded;
+        !std::mem::replace(&mut peer.was_upgraded, true)
+    }
+
     /// What is known of an address about encryption.
     pub(in crate::torrent) fn encryption(
         &mut self,

@@ -63,7 +63,7 @@ impl Methods {
 /// Why a handshake is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// The peer does not encrypt, and must.
+    /// The peer does not encrypt, and must, or does not answer the key that we have sent.
     Unencrypted,
     /// Its public key is one with which everyone knows the secret.
     BadKey,
@@ -286,6 +286,19 @@ impl Handshake {
         self.run(None)
     }
 
+    /// Whether the other side has sent a key, as who does not speak MSE never does.
+    pub fn has_their_key(&self) -> bool {
+        let lacks = matches!(
+            self.state,
+            State::Dialling { .. }
+                | State::Detecting
+                | State::Dialled
+                | State::Unencrypted
+                | State::Refused(Refusal::Unencrypted)
+        );
+        !lacks
+    }
+
     /// Whether there are bytes to send.
     pub fn has_output(&self) -> bool {
         !self.output.is_empty()
@@ -371,6 +384,10 @@ impl Handshake {
             }
             State::Dialling { private, skey } => {
                 let (private, skey) = (private.clone(), *skey);
+                // Some greet whoever connects. No key begins like that.
+                if self.input.starts_with(PROTOCOL) {
+                    return Err(Refusal::Unencrypted);
+                }
                 let Some(theirs) = self.take() else { return WAITS };
                 let secret = private.agree(&theirs).map(Secret).ok_or(Refusal::BadKey)?;
                 self.state = State::Offering { secret, skey };

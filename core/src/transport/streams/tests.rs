@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::id::PeerSlot;
 use crate::id::{Id, TorrentId};
 use crate::random::SecretRng;
+use crate::transport::mse::{Handshake, Methods, Skeys, Step};
 
 /// The table with timers and an outbox of its own.
 struct World {
@@ -265,4 +266,49 @@ fn nothing_comes_of_a_stream_that_is_gone() {
     assert_eq!(world.actions(), [""; 0]);
     assert_eq!(world.timers.next(), None);
     assert!(world.streams.per_address.is_empty());
+}
+
+#[test]
+fn what_a_handshake_has_to_say_waits_for_nobody_to_ask() {
+    const TORRENT: InfoHash = InfoHash([7; 20]);
+    let mut world = World::with(EncryptionPolicy::Allow);
+    world.streams.add_infohash(TORRENT);
+    let conn = world.accept("1.1.1.1:1");
+    let mut secrets = SecretRng::from_seed([8; 32]);
+    let mut peer = Handshake::dial(TORRENT, Methods::BOTH, &mut secrets);
+    let skeys = Skeys::new(HashKeys::draw(&mut secrets));
+    let key = BytesMut::from(&peer.take_output()[..]);
+    assert!(world.transport().handle_received(conn, key).is_none());
+    let mut out = Segments::new();
+    assert_eq!(world.streams.fill(conn, &mut out), None);
+    let answer = out.take_all();
+    peer.receive(BytesMut::from(&answer[..]), &skeys).expect("a key");
+    peer.offer(&[], &mut secrets).expect("its turn");
+    // The peer is faster than the report of what was sent to it, and has nothing to say itself yet.
+    let offer = BytesMut::from(&peer.take_output()[..]);
+    assert!(world.transport().handle_received(conn, offer).is_none());
+    assert_eq!(world.actions(), ["send"], "for the key");
+    world.transport().handle_sent(conn, answer.len());
+    assert_eq!(world.actions(), ["send"]);
+    let mut out = Segments::new();
+    world.streams.fill(conn, &mut out);
+    let step = peer.receive(BytesMut::from(&out.take_all()[..]), &skeys);
+    assert_eq!(step, Ok(Step::Done));
+}
+
+#[test]
+fn a_peer_that_shows_no_key_is_not_heard() {
+    const GREETING: &[u8] = b"\x13BitTorrent protocol\0\0";
+    for (said, heard) in [(&[1; 95][..], false), (GREETING, false), (&[1; 96], true)] {
+        let mut world = World::with(EncryptionPolicy::Prefer);
+        let to = "1.1.1.1:1".parse().unwrap();
+        let conn = world.transport().connect(to, Setup::Mse(InfoHash([7; 20])), peer());
+        world.transport().handle_connected(conn);
+        let refused = world.transport().handle_received(conn, BytesMut::from(said));
+        let closed = refused.or_else(|| world.transport().handle_closed(conn, None));
+        match closed.expect("it ends").event {
+            StreamEvent::Closed { heard: was, .. } => assert_eq!(was, heard, "{}", said.len()),
+            other => panic!("{other:?}"),
+        }
+    }
 }

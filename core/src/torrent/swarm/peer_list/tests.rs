@@ -39,6 +39,16 @@ fn what_a_filter_refuses_is_forgotten_and_not_added_again() {
 }
 
 #[test]
+fn an_address_is_upgraded_to_v2_once_and_may_fall_back() {
+    let mut list = list(10);
+    assert!(!list.upgrade(addr(1)), "it is not known");
+    list.add(addr(1), PeerSource::Tracker, NOW);
+    assert!(list.upgrade(addr(1)) && list.is_of_v2(addr(1)));
+    list.set_of_v2(addr(1), false);
+    assert!(!list.upgrade(addr(1)) && !list.is_of_v2(addr(1)), "it was tried");
+}
+
+#[test]
 fn an_address_is_handed_out_once_until_it_ended() {
     let mut list = list(10);
     assert_eq!(list.add(addr(1), PeerSource::Tracker, NOW), Added::New);

@@ -198,6 +198,21 @@ fn who_does_not_encrypt_is_told_by_the_first_twenty_bytes() {
 }
 
 #[test]
+fn who_answers_our_key_with_a_plain_handshake_does_not_speak_it() {
+    let greeting = b"\x13BitTorrent protocol";
+    for cut in 0..greeting.len() {
+        let mut side = Side::dial(Methods::BOTH, b"");
+        let (first, rest) = greeting.split_at(cut);
+        assert_eq!(side.receive(first), Ok(Step::Waits));
+        assert_eq!(side.receive(rest), Err(Refusal::Unencrypted));
+        assert!(!side.handshake.has_their_key());
+    }
+    let mut side = Side::dial(Methods::BOTH, b"");
+    side.receive(&PrivateKey::new([9; 20]).public()).expect("a key");
+    assert!(side.handshake.has_their_key());
+}
+
+#[test]
 fn a_pad_may_be_as_long_as_it_may_and_no_longer() {
     let mut accepts = Side::accept(Methods::BOTH);
     let mut peer = Scripted::dials(&mut accepts);
