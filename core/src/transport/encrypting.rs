@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::mse::{Handshake, Methods, Skeys, Step};
+use super::mse::key_exchange::PrivateKey;
+use super::mse::{Handshake, Methods, Refusal, Skeys, Step};
 use super::stream::{Cipher, Role, Stage};
 use crate::encryption::EncryptionPolicy;
 use crate::id::ConnId;
@@ -28,7 +29,10 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) struct Encrypting {
     policy: EncryptionPolicy,
     pub(super) skeys: Skeys,
-    pub(super) secrets: SecretRng,
+    /// Makes the private keys and nothing else: who knows the seed, as the simulator does, can follow it
+    /// by the public keys that leave.
+    keys: SecretRng,
+    secrets: SecretRng,
     /// When a second began and how many agreements there were in it.
     agreed: (Instant, u32),
     /// Who waits for the next one.
@@ -42,13 +46,14 @@ impl Encrypting {
     /// Nobody is encrypted yet; `timer` is for [`Transport::handle_agreements_due`].
     pub(super) fn new(
         policy: EncryptionPolicy,
-        secrets: SecretRng,
+        mut secrets: SecretRng,
         hash_keys: HashKeys,
         timer: TimerId,
     ) -> Self {
         Encrypting {
             policy,
             skeys: Skeys::new(hash_keys),
+            keys: secrets.fork(),
             secrets,
             agreed: (Instant::ZERO, 0),
             waiting: VecDeque::new(),
@@ -79,8 +84,20 @@ impl Encrypting {
         }
     }
 
+    /// A handshake with a peer that we dial.
+    pub(super) fn dial(&mut self, skey: InfoHash) -> Handshake {
+        let private = PrivateKey::new(self.keys.bytes());
+        Handshake::dial(skey, self.methods(), private, &mut self.secrets)
+    }
+
+    /// Keys are agreed on with a peer that has dialled us.
+    pub(super) fn agree(&mut self, handshake: &mut Handshake) -> Result<Step, Refusal> {
+        let private = PrivateKey::new(self.keys.bytes());
+        handshake.agree(&private, &self.skeys, &mut self.secrets)
+    }
+
     /// What we offer and take.
-    pub(super) fn methods(&self) -> Methods {
+    fn methods(&self) -> Methods {
         if self.policy.allows_none() { Methods::BOTH } else { Methods::RC4 }
     }
 

@@ -1,13 +1,13 @@
 //! How a stream is set up until its owner's bytes pass: TLS, or message stream encryption.
 //!
 //! TLS is the host's. MSE is ours: bytes that come in the stage [`Stage::Mse`] go to its
-//! [`Handshake`], which sends before the owner does. What we dialled is open for its owner at once: the
+//! [`Handshake`](super::mse::Handshake), which sends before the owner does. What we dialled is open for its owner at once: the
 //! first bytes it sends, when the peer's key has come, are the initial payload. An incoming
 //! stream finds out by its first bytes whether the peer encrypts.
 
 use bytes::BytesMut;
 
-use super::mse::{Established, Handshake, Refusal, Step};
+use super::mse::{Established, Refusal, Step};
 use super::stream::{Carrier, Cipher, Setup, Stage};
 use super::streams::{Delivery, StreamEvent, Transport};
 use crate::action::{Action, Close};
@@ -34,10 +34,7 @@ impl Transport<'_> {
                 return None;
             }
             Setup::Mse(skey) => {
-                let encrypting = &mut streams.encrypting;
-                let methods = encrypting.methods();
-                let handshake = Handshake::dial(skey, methods, &mut encrypting.secrets);
-                stream.stage = Stage::Mse(Box::new(handshake));
+                stream.stage = Stage::Mse(Box::new(streams.encrypting.dial(skey)));
                 self.ask_send(conn);
             }
         }
@@ -94,8 +91,7 @@ impl Transport<'_> {
     fn agree(&mut self, conn: ConnId) -> Option<Delivery> {
         let streams = &mut *self.streams;
         let Stage::Mse(handshake) = &mut streams.table.get_mut(conn)?.stage else { return None };
-        let encrypting = &mut streams.encrypting;
-        let step = handshake.agree(&encrypting.skeys, &mut encrypting.secrets);
+        let step = streams.encrypting.agree(handshake);
         self.proceed(conn, step)
     }
 

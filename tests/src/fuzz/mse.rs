@@ -2,6 +2,7 @@
 //! some of them changed.
 
 use bitswarm_core::map::HashKeys;
+use bitswarm_core::mse::key_exchange::PrivateKey;
 use bitswarm_core::mse::{Handshake, Methods, Refusal, Skeys, Step};
 use bitswarm_core::piece::InfoHash;
 use bitswarm_core::random::SecretRng;
@@ -25,14 +26,36 @@ struct Side {
 /// How a side stands: the last step, and what came of it.
 type Standing = (Result<Step, Refusal>, Option<Vec<u8>>);
 
+/// What a side offers or takes, and whether it takes who does not encrypt.
+#[derive(Clone, Copy)]
+struct Policy {
+    methods: Methods,
+    takes_unencrypted: bool,
+}
+
+impl Policy {
+    fn draw(input: &mut Input<'_>) -> Self {
+        let methods = [Methods::RC4, Methods::BOTH, Methods::PLAIN][input.below(3)];
+        Policy { methods, takes_unencrypted: input.flag() }
+    }
+
+    fn has_common(self, other: Policy) -> bool {
+        self.methods == other.methods
+            || [self, other].iter().any(|policy| policy.methods == Methods::BOTH)
+    }
+}
+
 impl Side {
-    fn new(dials: bool) -> Self {
+    fn new(dials: bool, policy: Policy) -> Self {
         let mut secrets = SecretRng::from_seed([u8::from(dials); 32]);
         let mut skeys = Skeys::new(HashKeys::draw(&mut secrets));
         skeys.insert(TORRENT);
         let handshake = match dials {
-            true => Handshake::dial(TORRENT, Methods::BOTH, &mut secrets),
-            false => Handshake::accept(Methods::RC4, true),
+            true => {
+                let private = PrivateKey::new(secrets.bytes());
+                Handshake::dial(TORRENT, policy.methods, private, &mut secrets)
+            }
+            false => Handshake::accept(policy.methods, policy.takes_unencrypted),
         };
         Side { handshake, secrets, skeys, said: 0 }
     }
@@ -41,7 +64,10 @@ impl Side {
         let mut step = self.handshake.receive(BytesMut::from(data), &self.skeys)?;
         loop {
             step = match step {
-                Step::Agrees => self.handshake.agree(&self.skeys, &mut self.secrets)?,
+                Step::Agrees => {
+                    let private = PrivateKey::new(self.secrets.bytes());
+                    self.handshake.agree(&private, &self.skeys, &mut self.secrets)?
+                }
                 Step::Offers => self.handshake.offer(PAYLOAD, &mut self.secrets)?,
                 Step::Waits | Step::Done => return Ok(step),
             };
@@ -82,14 +108,15 @@ pub(super) fn run(data: &[u8]) {
     if honest {
         changed(&mut input, cuts);
     } else {
-        stranger(dials, input.rest(), cuts);
+        let policy = Policy::draw(&mut input);
+        stranger(dials, policy, input.rest(), cuts);
     }
 }
 
 /// However a stranger's bytes are cut, the same comes of them, within bounds.
-fn stranger(dials: bool, bytes: &[u8], cuts: u8) {
+fn stranger(dials: bool, policy: Policy, bytes: &[u8], cuts: u8) {
     let run = |parts: Vec<&[u8]>| {
-        let mut side = Side::new(dials);
+        let mut side = Side::new(dials, policy);
         let last = side.receive_all(parts);
         side.say();
         side.standing(last)
@@ -99,9 +126,11 @@ fn stranger(dials: bool, bytes: &[u8], cuts: u8) {
     assert_eq!(run(bytes.chunks(1).collect()), if bytes.is_empty() { run(vec![]) } else { whole });
 }
 
-/// Two honest sides talk; some bytes are changed on their way. Without a change they agree.
+/// Two honest sides talk; some bytes are changed on their way. Without a change they agree, if there is
+/// anything that both take.
 fn changed(input: &mut Input<'_>, cuts: u8) {
-    let mut sides = [Side::new(true), Side::new(false)];
+    let (ours, theirs) = (Policy::draw(input), Policy::draw(input));
+    let mut sides = [Side::new(true, ours), Side::new(false, theirs)];
     let mut is_changed = false;
     let mut last = [Ok(Step::Waits); 2];
     for turn in 0..4 {
@@ -119,7 +148,9 @@ fn changed(input: &mut Input<'_>, cuts: u8) {
     }
     let [dialling, accepting] = &mut sides;
     let (a, b) = (dialling.standing(last[0]), accepting.standing(last[1]));
-    if !is_changed {
+    if !is_changed && !ours.has_common(theirs) {
+        assert_eq!(b.0, Err(Refusal::NoMethod));
+    } else if !is_changed {
         assert_eq!((a.0, b.0), (Ok(Step::Done), Ok(Step::Done)));
         assert_eq!(b.1.as_deref(), Some(PAYLOAD));
     }

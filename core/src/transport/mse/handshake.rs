@@ -204,9 +204,13 @@ impl Secret {
 
 impl Handshake {
     /// The side that dials, for the torrent of this infohash. [`Handshake::take_output`] has the first
-    /// bytes.
-    pub fn dial(skey: InfoHash, methods: Methods, secrets: &mut SecretRng) -> Self {
-        let private = PrivateKey::new(secrets.bytes());
+    /// bytes. Of each private key a handshake makes one use.
+    pub fn dial(
+        skey: InfoHash,
+        methods: Methods,
+        private: PrivateKey,
+        secrets: &mut SecretRng,
+    ) -> Self {
         let mut output = private.public().to_vec();
         pad(&mut output, LONGEST_PAD, secrets);
         Handshake {
@@ -247,9 +251,13 @@ impl Handshake {
     }
 
     /// The side that is dialled computes its keys.
-    pub fn agree(&mut self, skeys: &Skeys, secrets: &mut SecretRng) -> Result<Step, Refusal> {
+    pub fn agree(
+        &mut self,
+        private: &PrivateKey,
+        skeys: &Skeys,
+        secrets: &mut SecretRng,
+    ) -> Result<Step, Refusal> {
         let State::KeyCame { theirs } = &self.state else { return self.run(Some(skeys)) };
-        let private = PrivateKey::new(secrets.bytes());
         let Some(secret) = private.agree(theirs).map(Secret) else {
             return self.refuse(Refusal::BadKey);
         };

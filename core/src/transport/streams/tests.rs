@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::id::PeerSlot;
 use crate::id::{Id, TorrentId};
 use crate::random::SecretRng;
+use crate::transport::mse::key_exchange::PrivateKey;
 use crate::transport::mse::{Handshake, Methods, Skeys, Step};
 
 /// The table with timers and an outbox of its own.
@@ -275,7 +276,7 @@ fn what_a_handshake_has_to_say_waits_for_nobody_to_ask() {
     world.streams.add_infohash(TORRENT);
     let conn = world.accept("1.1.1.1:1");
     let mut secrets = SecretRng::from_seed([8; 32]);
-    let mut peer = Handshake::dial(TORRENT, Methods::BOTH, &mut secrets);
+    let mut peer = Handshake::dial(TORRENT, Methods::BOTH, PrivateKey::new([3; 20]), &mut secrets);
     let skeys = Skeys::new(HashKeys::draw(&mut secrets));
     let key = BytesMut::from(&peer.take_output()[..]);
     assert!(world.transport().handle_received(conn, key).is_none());

@@ -11,6 +11,10 @@ fn secrets(seed: u8) -> SecretRng {
     SecretRng::from_seed([seed; 32])
 }
 
+fn private(seed: u8) -> PrivateKey {
+    PrivateKey::new([seed; 20])
+}
+
 fn skeys() -> Skeys {
     let mut skeys = Skeys::new(HashKeys::draw(&mut secrets(1)));
     skeys.insert(InfoHash([6; 20]));
@@ -28,7 +32,7 @@ struct Side {
 impl Side {
     fn dial(methods: Methods, payload: &[u8]) -> Self {
         let mut secrets = secrets(3);
-        let handshake = Handshake::dial(TORRENT, methods, &mut secrets);
+        let handshake = Handshake::dial(TORRENT, methods, private(3), &mut secrets);
         Side { handshake, secrets, payload: payload.to_vec() }
     }
 
@@ -46,7 +50,7 @@ impl Side {
         let mut step = self.handshake.receive(BytesMut::from(data), &skeys())?;
         loop {
             step = match step {
-                Step::Agrees => self.handshake.agree(&skeys(), &mut self.secrets)?,
+                Step::Agrees => self.handshake.agree(&private(4), &skeys(), &mut self.secrets)?,
                 Step::Offers => self.handshake.offer(&self.payload, &mut self.secrets)?,
                 Step::Waits | Step::Done => return Ok(step),
             };
@@ -307,7 +311,7 @@ fn who_speaks_before_its_turn_is_refused_and_holds_no_more_than_a_pad() {
     assert!(!accepts.has_output(), "nothing is computed before it is due");
     assert_eq!(receive(&mut accepts, &[0]), Err(Refusal::NoSync));
 
-    let mut dials = Handshake::dial(TORRENT, Methods::BOTH, &mut secrets(3));
+    let mut dials = Handshake::dial(TORRENT, Methods::BOTH, private(3), &mut secrets(3));
     assert_eq!(receive(&mut dials, &key), Ok(Step::Offers));
     assert_eq!(receive(&mut dials, &[0; 512]), Ok(Step::Waits));
     assert_eq!(receive(&mut dials, &[0]), Err(Refusal::TooEarly));
