@@ -241,6 +241,12 @@ impl Content {
         Some(InfoHash(short))
     }
 
+    /// All that it is known by in handshakes.
+    pub fn short_names(&self) -> Vec<[u8; 20]> {
+        let names = [Some(self.infohash()), self.short_v2()];
+        names.into_iter().flatten().map(|name| name.0).collect()
+    }
+
     /// Whether it is known by this in handshakes.
     pub fn is_named(&self, infohash: InfoHash) -> bool {
         self.infohash() == infohash || self.short_v2() == Some(infohash)

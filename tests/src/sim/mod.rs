@@ -12,6 +12,7 @@ pub mod disk;
 pub mod experiment;
 pub mod host;
 pub mod merkle;
+pub mod mse;
 pub mod network;
 pub mod peer_wire;
 pub mod queue;

@@ -5,6 +5,7 @@
 mod crashes;
 mod data;
 mod disk;
+mod encryption;
 mod fairness;
 mod foreign;
 mod limits;

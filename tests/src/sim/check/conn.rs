@@ -11,15 +11,18 @@ use bitswarm_core::piece::{BLOCK_LEN, InfoHash, PieceIndex};
 use bitswarm_core::time::Instant;
 
 use super::hashes::HashTalk;
+use super::tap::Tap;
 use super::{LATE, Lines, Settings, Tally, Watched, named};
 use crate::sim::bencode::Value;
 use crate::sim::disk::Disk;
+use crate::sim::mse::{End, Keys};
 use crate::sim::peer_wire::{Hello, Item, Msg, Reader, Run};
 use pace::Pace;
 
 /// One connection.
 #[derive(Debug, Default)]
 pub(super) struct Conn {
+    tap: Tap,
     kind: Kind,
     outgoing: Reader,
     incoming: Reader,
@@ -108,6 +111,7 @@ pub(super) struct Around<'a> {
     pub(super) settings: Settings,
     pub(super) disk: &'a Disk,
     pub(super) lines: &'a mut Lines,
+    pub(super) keys: Option<&'a mut Keys>,
 }
 
 /// What is looked at when the remote speaks.
@@ -116,9 +120,20 @@ pub(super) struct Hearing<'a> {
     pub(super) torrents: &'a mut BTreeMap<InfoHash, Watched>,
     pub(super) tally: &'a mut Tally,
     pub(super) lines: &'a mut Lines,
+    pub(super) keys: Option<&'a mut Keys>,
+}
+
+/// By which infohashes the torrents may be named in MSE.
+fn names(torrents: &BTreeMap<InfoHash, Watched>) -> Vec<[u8; 20]> {
+    torrents.values().flat_map(|watched| watched.content.short_names()).collect()
 }
 
 impl Conn {
+    /// A connection with a peer, on which the engine is this side.
+    pub(super) fn tapped(engine: End) -> Self {
+        Conn { tap: Tap::on(engine), ..Conn::default() }
+    }
+
     pub(super) fn torrent(&self) -> Option<InfoHash> {
         self.torrent
     }
@@ -188,7 +203,8 @@ impl Conn {
     }
 
     pub(super) fn received(&mut self, now: Instant, bytes: &[u8], around: Hearing<'_>) {
-        let Hearing { settings, torrents, tally, lines } = around;
+        let Hearing { settings, torrents, tally, lines, keys } = around;
+        let bytes = &self.tap.received(bytes, keys, || names(torrents))[..];
         self.see(bytes);
         if self.kind != Kind::Peer || self.incoming_broken {
             return;
@@ -239,6 +255,21 @@ impl Conn {
 
     /// The engine has committed all of this at once.
     pub(super) fn sent<'a>(
+        &mut self,
+        parts: impl Iterator<Item = &'a [u8]>,
+        around: &mut Around<'_>,
+    ) -> Result<(), String> {
+        if self.tap.is_plain() {
+            return self.says(parts, around);
+        }
+        let bytes = parts.collect::<Vec<_>>().concat();
+        let keys = around.keys.as_deref_mut();
+        let plain = self.tap.sent(&bytes, keys, || names(around.torrents))?;
+        self.says([&plain[..]].into_iter(), around)
+    }
+
+    /// The engine says all of this at once.
+    fn says<'a>(
         &mut self,
         parts: impl Iterator<Item = &'a [u8]>,
         around: &mut Around<'_>,
@@ -329,6 +360,7 @@ impl Conn {
         self.ours = ours;
         self.us.hello = Some(hello);
         self.us.has = Bitfield::new(watched.content.pieces());
+        around.tally.encrypted += u64::from(self.tap.is_mse());
         around.tally.v2_conns += u64::from(self.of_v2(watched));
         Ok(())
     }

@@ -6,13 +6,15 @@
 //! moment in between that could excuse a message; where one waits behind bytes that have not left yet, the
 //! host says so. The rules are those of DESIGN.md, section 8
 //! (1, 2, 5) and DEFENCES.md, section 2 (S1, S2, S4, S5, S11). Streams that begin with anything
-//! but the peer protocol (HTTP to and from trackers) are left alone.
+//! but the peer protocol (HTTP to and from trackers) are left alone. Encrypted ones are read too: the engine's
+//! private keys follow from its seed.
 
 mod conn;
 mod datagram;
 mod hashes;
 mod meter;
 mod private;
+mod tap;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,6 +28,7 @@ use bitswarm_core::time::{Duration, Instant};
 
 use super::content::Content;
 use super::disk::Disk;
+use super::mse::{End, Keys};
 use super::peer_wire::{Msg, Run};
 use conn::Conn;
 pub use datagram::judge_datagram;
@@ -44,6 +47,8 @@ pub struct Checker {
     /// Bytes of blocks received by it that it need not have counted.
     cut_short: u64,
     lines: Lines,
+    /// The private keys of the engine that runs now.
+    keys: Option<Keys>,
 }
 
 /// Messages for the log, if one is kept.
@@ -128,6 +133,8 @@ pub struct Tally {
     pub snubs: u64,
     /// Connections on which the remote spoke nonsense.
     pub nonsense: u64,
+    /// Connections that are encrypted and on which the engine has greeted.
+    pub encrypted: u64,
     /// Connections of v2 on which both sides have greeted.
     pub v2_conns: u64,
     /// Hash requests sent.
@@ -269,9 +276,20 @@ impl Checker {
         self.torrents.values().try_for_each(|watched| watched.judge_dial(to))
     }
 
+    /// An engine with this seed begins.
+    pub fn begins(&mut self, seed: [u8; 32]) {
+        self.keys = Some(Keys::of(seed));
+    }
+
     /// A connection begins.
     pub fn opened(&mut self, conn: ConnId) {
         self.conns.insert(conn, Conn::default());
+    }
+
+    /// A connection with a peer begins, which may be encrypted.
+    pub fn opened_to_peer(&mut self, conn: ConnId, has_dialled: bool) {
+        let engine = if has_dialled { End::Dialler } else { End::Dialled };
+        self.conns.insert(conn, Conn::tapped(engine));
     }
 
     /// What was said on a connection has left only now: until then nothing more could be said.
@@ -321,6 +339,7 @@ impl Checker {
                 torrents: &mut self.torrents,
                 tally: &mut self.tally,
                 lines: &mut self.lines,
+                keys: self.keys.as_mut(),
             };
             state.received(now, bytes, around);
         }
@@ -345,6 +364,7 @@ impl Checker {
             settings: self.settings,
             disk,
             lines: &mut self.lines,
+            keys: self.keys.as_mut(),
         };
         state.sent(parts, &mut around).map_err(|broken| format!("{conn:?}: {broken}"))
     }

@@ -218,6 +218,7 @@ impl EngineHost {
         let wall = EPOCH.0 + self.birth.as_nanos() / 1_000_000_000;
         let wall = UnixTime(wall.saturating_add_signed(self.clock_offset_s));
         cx.record(self.id, "start", &(seed, wall));
+        self.checker.begins(seed);
         let config = self.config.clone();
         self.engine = Some(if record {
             Recorder::recording(config, seed, Instant::ZERO, wall)
@@ -489,7 +490,10 @@ impl EngineHost {
             cx.violation(self.id, format!("{conn:?} is given out while it lives"));
         }
         self.ends.insert(end, conn);
-        self.checker.opened(conn);
+        match peer {
+            true => self.checker.opened_to_peer(conn, !open),
+            false => self.checker.opened(conn),
+        }
         let peers = || self.conns.values().filter(|conn| conn.peer);
         let half_open = peers().filter(|conn| !conn.open).count();
         let bounds = &self.config.connections;

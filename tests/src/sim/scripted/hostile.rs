@@ -11,10 +11,12 @@ use std::sync::Arc;
 use bitswarm_core::piece::BLOCK_LEN;
 use bitswarm_core::time::Duration;
 
+use super::mse::{Endpoint, Lie};
 use super::{Happening, Io, Script};
 use crate::sim::bencode::Value;
 use crate::sim::content::{Content, Kind};
 use crate::sim::dice::Dice;
+use crate::sim::mse;
 use crate::sim::network::EndId;
 use crate::sim::peer_wire::{HashRun, Hello, Item, Msg, Reader, Run};
 
@@ -69,6 +71,10 @@ enum Act {
     UnsolicitedHashes,
     /// Messages about hashes of wrong lengths.
     MalformedHashes,
+    /// MSE that is wrong in one point.
+    Mse(Lie),
+    /// The same that is right and comes a few bytes at a time; and then noise.
+    MseNoise,
 }
 
 const ACTS: [Act; 20] = [
@@ -170,6 +176,21 @@ impl Hostile {
         self
     }
 
+    /// One that encrypts, too, as often as not, and mostly wrongly.
+    pub fn encrypting(mut self) -> Self {
+        let lies = Lie::ALL.map(Act::Mse);
+        let acts: Vec<Act> = lies.into_iter().chain([Act::MseNoise]).collect();
+        let count = self.acts.len();
+        self.acts.extend(acts.into_iter().cycle().take(count));
+        self
+    }
+
+    /// One that does nothing but encrypt wrongly.
+    pub fn lying_about_encryption(mut self) -> Self {
+        self.acts = Lie::ALL.map(Act::Mse).to_vec();
+        self
+    }
+
     /// How many hash requests it made, and how many answers of either kind it heard.
     pub fn hash_counts(&self) -> (u64, u64) {
         (self.hash_requests, self.hash_answers)
@@ -194,6 +215,9 @@ impl Hostile {
         let every = Duration::from_millis(1 << self.dice.between(4..=12));
         self.plays.insert(end, Play { act, ticks: 0, every, reader: Reader::new() });
         let hello = self.hello(act, fast);
+        if let Some(mse) = self.endpoint(act, end) {
+            io.encrypt(end, mse);
+        }
         match act {
             Act::Mute | Act::SlowLoris => {}
             Act::Noise => {
@@ -213,6 +237,25 @@ impl Hostile {
             io.read(end, false);
         }
         self.set_timer(io, end, every);
+    }
+
+    /// What the stream passes through, if it is encrypted.
+    fn endpoint(&mut self, act: Act, end: EndId) -> Option<Endpoint> {
+        let lie = match act {
+            Act::Mse(lie) => Some(lie),
+            Act::MseNoise => None,
+            _ => return None,
+        };
+        let (dice, skey) = (self.dice.between(0..=u64::MAX), self.content.infohash().0);
+        let (dice, both) = (Dice::new(dice, "mse"), mse::PLAIN | mse::RC4);
+        let endpoint = match end.has_dialled() {
+            true => Endpoint::dial(dice, skey, both),
+            false => Endpoint::accept(dice, self.content.short_names(), both, true),
+        };
+        Some(match lie {
+            Some(lie) => endpoint.lying(lie),
+            None => endpoint,
+        })
     }
 
     fn hello(&mut self, act: Act, fast: bool) -> Vec<u8> {

@@ -11,6 +11,7 @@ pub mod asker;
 pub mod crowd;
 pub mod gossip;
 pub mod hostile;
+pub mod mse;
 pub mod peer;
 pub mod tracker;
 pub mod udp_tracker;
@@ -24,6 +25,7 @@ use bitswarm_core::Segments;
 use bitswarm_core::time::{Duration, Instant};
 use bytes::Bytes;
 
+use self::mse::{Heard, Refused};
 use super::network::{EndId, HostId, NetEvent, SocketKey};
 use super::world::{Cx, PEER_PORT, Wake};
 
@@ -124,6 +126,14 @@ struct Pending {
     remote: SocketAddr,
     /// To be ended when all is written.
     closing: bool,
+    /// What its bytes pass through, if it is encrypted.
+    mse: Option<Box<mse::Endpoint>>,
+}
+
+impl Pending {
+    fn to(remote: SocketAddr) -> Self {
+        Pending { out: Segments::new(), remote, closing: false, mse: None }
+    }
 }
 
 impl ScriptHost {
@@ -167,13 +177,12 @@ impl ScriptHost {
             }
             NetEvent::Incoming { socket, end, from } => {
                 let port = cx.net.socket_addr(socket).map(|addr| addr.port());
-                let link = Pending { out: Segments::new(), remote: from, closing: false };
-                self.links.insert(end, link);
+                self.links.insert(end, Pending::to(from));
                 self.tell(cx, Happening::Open { end, port, remote: from });
             }
             NetEvent::Received { end, data } => {
-                if self.links.contains_key(&end) {
-                    self.tell(cx, Happening::Bytes { end, data: data.freeze() });
+                if let Some(data) = self.hear(cx, end, data.freeze()) {
+                    self.tell(cx, Happening::Bytes { end, data });
                 }
             }
             NetEvent::Writable { end } => {
@@ -193,6 +202,34 @@ impl ScriptHost {
             }
             // What does not fit is lost, as datagrams may be.
             NetEvent::DatagramReady { .. } => {}
+        }
+    }
+
+    /// What the script hears of bytes that came in.
+    fn hear(&mut self, cx: &mut Cx<'_>, end: EndId, data: Bytes) -> Option<Bytes> {
+        let link = self.links.get_mut(&end)?;
+        let Some(mse) = &mut link.mse else { return Some(data) };
+        let heard = mse.receive(&data);
+        if mse.is_believed() {
+            cx.violation(self.id, format!("{} lied and is believed", self.name));
+        }
+        match heard {
+            Ok(Heard { plain, reply }) => {
+                if !reply.is_empty() {
+                    link.out.push(reply.into());
+                    let (links, sockets) = (&mut self.links, &self.sockets);
+                    Io { cx, host: self.id, links, sockets }.push(end);
+                }
+                (!plain.is_empty()).then(|| plain.into())
+            }
+            Err(refused) => {
+                if let Refused::Wrong(what) = refused {
+                    cx.violation(self.id, format!("got what is no MSE: {what}"));
+                }
+                cx.net.reset(cx.now(), end);
+                self.over(cx, end);
+                None
+            }
         }
     }
 
@@ -218,16 +255,35 @@ impl Io<'_, '_> {
     /// Opens a stream; `Open` or `Over` follows.
     pub fn dial(&mut self, to: SocketAddr) -> EndId {
         let end = self.cx.net.connect(self.cx.now(), self.host, to);
-        self.links.insert(end, Pending { out: Segments::new(), remote: to, closing: false });
+        self.links.insert(end, Pending::to(to));
         end
     }
 
     /// Sends bytes, as soon as the stream takes them.
     pub fn write(&mut self, end: EndId, bytes: impl Into<Bytes>) {
         if let Some(link) = self.links.get_mut(&end) {
-            link.out.push(bytes.into());
+            let bytes = bytes.into();
+            link.out.push(match &mut link.mse {
+                Some(mse) => mse.seal(&bytes).into(),
+                None => bytes,
+            });
             self.push(end);
         }
+    }
+
+    /// What is said on a stream from now on passes through this.
+    pub fn encrypt(&mut self, end: EndId, mut mse: mse::Endpoint) {
+        if let Some(link) = self.links.get_mut(&end) {
+            link.out.push(mse.begin().into());
+            link.mse = Some(Box::new(mse));
+            self.push(end);
+        }
+    }
+
+    /// Whether a stream is encrypted, as far as is known.
+    pub fn is_encrypted(&self, end: EndId) -> bool {
+        let mse = self.links.get(&end).and_then(|link| link.mse.as_ref());
+        mse.is_some_and(|mse| mse.is_mse())
     }
 
     /// Sends a datagram from this port of ours.

@@ -15,13 +15,15 @@ use bitswarm_core::bitfield::Bitfield;
 use bitswarm_core::piece::{BLOCK_LEN, InfoHash, PieceIndex};
 use bitswarm_core::time::Duration;
 
+use super::mse::Endpoint;
 use super::{Happening, Io, Script};
 use crate::sim::bencode::Value;
 use crate::sim::content::{Content, Kind};
 use crate::sim::dice::Dice;
+use crate::sim::mse;
 use crate::sim::network::EndId;
 use crate::sim::peer_wire::{HashRun, Hello, Item, Msg, Reader, Run};
-pub use behaviour::{Behaviour, Corrupt, Dialect, Metadata, Unchoke};
+pub use behaviour::{Behaviour, Corrupt, Dialect, Encryption, Metadata, Unchoke};
 pub use hashes::Hashes;
 pub(super) use hashes::requests;
 
@@ -51,6 +53,8 @@ pub struct Counts {
     pub rejects: u64,
     /// Requests for metadata received.
     pub metadata_requests: u64,
+    /// Streams on which they were exchanged that are encrypted.
+    pub encrypted: u64,
     /// Streams of v2 on which handshakes were exchanged.
     pub greeted_v2: u64,
     /// Requests for hashes received.
@@ -74,6 +78,8 @@ pub struct Peer {
     /// Whom it dialled, and whom it will dial again because the stream ended.
     dialled: BTreeMap<EndId, SocketAddr>,
     lost: VecDeque<SocketAddr>,
+    /// Streams that it opened.
+    dials: u64,
     has: Bitfield,
     /// Blocks received of pieces that are not complete.
     blocks: BTreeSet<Run>,
@@ -121,6 +127,7 @@ impl Peer {
             links: BTreeMap::new(),
             dialled: BTreeMap::new(),
             lost: VecDeque::new(),
+            dials: 0,
             has,
             blocks: BTreeSet::new(),
             asked: BTreeSet::new(),
@@ -168,16 +175,43 @@ impl Peer {
             hashes_asked: BTreeSet::new(),
         };
         self.links.insert(end, link);
+        if let Some(mse) = self.endpoint(dialled) {
+            io.encrypt(end, mse);
+        }
         if dialled {
             io.write(end, self.hello(None).to_bytes());
         }
+    }
+
+    /// What a stream passes through, if it is encrypted.
+    fn endpoint(&mut self, dialled: bool) -> Option<Endpoint> {
+        let dials = self.dials;
+        self.dials += u64::from(dialled);
+        let (encrypts, takes_plain) = match self.behaviour.encryption {
+            Encryption::Off | Encryption::Refuses => return None,
+            Encryption::Takes => (!dialled, true),
+            Encryption::Prefers => (!dialled || dials.is_multiple_of(2), true),
+            Encryption::Requires => (true, false),
+        };
+        if !encrypts {
+            return None;
+        }
+        let dice = Dice::new(self.dice.between(0..=u64::MAX), "mse");
+        let methods = if takes_plain { mse::PLAIN | mse::RC4 } else { mse::RC4 };
+        if dialled {
+            return Some(Endpoint::dial(dice, self.hello(None).infohash, methods));
+        }
+        // Whoever names the one of a hybrid that it does not know is hung up on by the handshake.
+        Some(Endpoint::accept(dice, self.content.short_names(), methods, takes_plain))
     }
 
     /// What it says first, or in answer to this.
     fn hello(&self, theirs: Option<&Hello>) -> Hello {
         let Behaviour { fast, extended, dialect, .. } = self.behaviour;
         let (v1, v2) = (self.content.infohash(), self.content.short_v2());
-        let upgrades = theirs.is_some_and(|theirs| theirs.v2() && dialect == Dialect::Both);
+        let holds = self.behaviour.encryption == Encryption::Requires;
+        let upgrades =
+            theirs.is_some_and(|theirs| theirs.v2() && dialect == Dialect::Both && !holds);
         let infohash = match theirs {
             Some(theirs) if !upgrades => InfoHash(theirs.infohash),
             None if dialect != Dialect::V2 => v1,
@@ -210,6 +244,10 @@ impl Peer {
                 Ok(Some(Item::Hello(hello))) => self.greet(io, end, hello),
                 Ok(Some(Item::Msg(message))) => self.message(io, end, message),
                 Ok(None) => break,
+                Err(_) if self.hangs_up_on_mse(end) => {
+                    io.reset(end);
+                    return self.over(io, end);
+                }
                 Err(why) => {
                     io.complain(format!("got what is no peer protocol: {why}"));
                     return io.reset(end);
@@ -219,6 +257,12 @@ impl Peer {
         if let Some(link) = self.links.get_mut(&end) {
             link.reader = reader;
         }
+    }
+
+    /// Whether what comes may be MSE, of which it does not know.
+    fn hangs_up_on_mse(&self, end: EndId) -> bool {
+        let is_new = self.links.get(&end).is_some_and(|link| !link.greeted);
+        is_new && !end.has_dialled() && self.behaviour.encryption == Encryption::Refuses
     }
 
     fn greet(&mut self, io: &mut Io<'_, '_>, end: EndId, hello: Hello) {
@@ -235,6 +279,7 @@ impl Peer {
         let of_v2 = [theirs.0, own.infohash].into_iter().any(|hash| v2 == Some(InfoHash(hash)));
         let Some(link) = self.links.get_mut(&end) else { return };
         self.counts.greeted += 1;
+        self.counts.encrypted += u64::from(io.is_encrypted(end));
         self.counts.greeted_v2 += u64::from(of_v2);
         link.greeted = true;
         link.v2 = of_v2;

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use bitswarm_core::config::{Choking, Config, DhtConfig, RateLimits, Transports};
+use bitswarm_core::encryption::EncryptionPolicy;
 use bitswarm_core::metainfo::Magnet;
 use bitswarm_core::time::Duration;
 
@@ -15,7 +16,9 @@ use crate::sim::network::{HostId, Link};
 use crate::sim::scripted::Script;
 use crate::sim::scripted::crowd::{self, Crowd};
 use crate::sim::scripted::hostile::Hostile;
-use crate::sim::scripted::peer::{Behaviour, Corrupt, Dialect, Hashes, Metadata, Peer, Unchoke};
+use crate::sim::scripted::peer::{
+    Behaviour, Corrupt, Dialect, Encryption, Hashes, Metadata, Peer, Unchoke,
+};
 use crate::sim::scripted::tracker::{Answer, TRACKER_PORT, Tracker};
 use crate::sim::scripted::udp_tracker::UdpTracker;
 
@@ -43,11 +46,18 @@ impl Storm {
         let (slots, places) = (self.options.slots as usize, self.options.places as usize);
         let transports = Transports { tcp: self.options.utp < 2, utp: self.options.utp > 0 };
         let private = self.options.private > 0;
+        let encryption = match self.options.mse {
+            0 => EncryptionPolicy::Off,
+            1 => EncryptionPolicy::Allow,
+            2 => EncryptionPolicy::Prefer,
+            _ => EncryptionPolicy::Require,
+        };
         let dht = self.dht_node.map(|host| dht_config(Some(self.world.addr(host))));
         move |config| {
             config.dht = dht;
             config.transports = transports;
             config.local_discovery = private;
+            config.encryption = encryption;
             if places > 0 {
                 config.connections.torrent = places;
                 config.connections.handshaking = places;
@@ -151,6 +161,7 @@ impl Storm {
                 behaviour.hashes = self.hashes_of_a_script();
                 behaviour.asks_hashes = self.v2_dice.chance(500);
             }
+            behaviour.encryption = self.encryption_of_a_script();
             let lies = matches!(
                 behaviour.metadata,
                 Metadata::Garbage | Metadata::Claims(_) | Metadata::Floods(_)
@@ -175,6 +186,7 @@ impl Storm {
             let link = self.link();
             let name = format!("hostile {number}");
             let peer = Hostile::new(self.options.seed, &name, &self.content, targets.to_vec());
+            let peer = if self.options.mse > 0 { peer.encrypting() } else { peer };
             let host = self.world.add_script(&name, link, Box::new(peer));
             self.hostiles.push(host);
             self.wrongdoers.insert(self.world.addr(host).ip());
@@ -269,6 +281,17 @@ impl Storm {
             (Kind::Hybrid, 0) => Dialect::V1,
             (Kind::Hybrid, 1) => Dialect::V2,
             _ => Dialect::Both,
+        }
+    }
+
+    /// Whether a scripted peer encrypts, so that the engines take it.
+    pub(super) fn encryption_of_a_script(&mut self) -> Encryption {
+        match (self.options.mse, self.mse_dice.index(4)) {
+            (0, _) => Encryption::Off,
+            (3.., _) | (_, 0) => Encryption::Requires,
+            (_, 1) => Encryption::Prefers,
+            (_, 2) => Encryption::Takes,
+            _ => Encryption::Refuses,
         }
     }
 

@@ -113,6 +113,8 @@ struct Storm {
     dice: Dice,
     /// Decides what there is to decide in torrents of v2 and hybrids only.
     v2_dice: Dice,
+    /// The same where engines prefer encryption.
+    mse_dice: Dice,
     /// The same in private ones.
     private_dice: Dice,
     content: Arc<Content>,
@@ -170,6 +172,7 @@ impl Storm {
             private_dice: Dice::new(seed, "storm of a private torrent"),
             dice: Dice::new(seed, "storm"),
             v2_dice: Dice::new(seed, "storm of v2"),
+            mse_dice: Dice::new(seed, "storm of encryption"),
             world,
             content,
             tracker: None,
@@ -381,6 +384,7 @@ impl Storm {
         }
         let behaviour = Behaviour {
             dialect: self.dialect(),
+            encryption: self.encryption_of_a_script(),
             asks_hashes: true,
             ..Behaviour::leecher(vec![self.world.addr(host)])
         };
@@ -406,6 +410,7 @@ impl Storm {
         // One that wants hashes only: from one that has everything an engine that has it too parts.
         let asker = Behaviour {
             dialect: Dialect::Both,
+            encryption: self.encryption_of_a_script(),
             asks_hashes: true,
             pipeline: 0,
             // Where hostile peers fill a slow link it may take more than one try.
@@ -520,6 +525,7 @@ impl Storm {
                 ("request while choked (allowed fast)", tally.fast_requests),
                 ("nonsense from a peer", tally.nonsense),
                 ("connection of v2", tally.v2_conns),
+                ("encrypted connection", tally.encrypted),
                 ("hash request", tally.hash_requests),
                 ("hashes given", tally.hashes_sent),
                 ("hash reject", tally.hash_rejects),

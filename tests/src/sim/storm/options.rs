@@ -123,6 +123,8 @@ options! {
     sent_late_ms >= 0,
     /// Whether engines speak uTP: 0 not, 1 beside TCP, 2 instead of it.
     utp >= 0,
+    /// How engines encrypt: 0 never, 1 where a peer wants it, 2 where it can be, 3 always.
+    mse >= 0,
     /// Addresses of a crowd that takes places and gives nothing for them.
     crowd >= 0,
     /// What they do: 0 idle, 1 say nothing, 2 choke, 3 reject, 4 drip, 5 read nothing, 6 come again and again;
@@ -192,7 +194,15 @@ impl Options {
         options.draw_transports(&mut Dice::new(seed, "transports"));
         options.draw_crowd(&mut Dice::new(seed, "crowd"));
         options.draw_filter(&mut Dice::new(seed, "filter"));
+        options.draw_encryption(&mut Dice::new(seed, "encryption"));
         options
+    }
+
+    /// From a stream of its own, as above. Crowds do not encrypt.
+    fn draw_encryption(&mut self, dice: &mut Dice) {
+        if dice.chance(333) {
+            self.mse = dice.between(1..=if self.crowd == 0 { 3 } else { 2 });
+        }
     }
 
     /// From a stream of its own, and seldom, as above. The DHT, which is the nearest to be told of

@@ -42,6 +42,8 @@ pub struct Behaviour {
     pub dialect: Dialect,
     /// What it does with requests for hashes on a connection of v2.
     pub hashes: Hashes,
+    /// Whether it encrypts.
+    pub encryption: Encryption,
     /// Whether it asks for all piece layers, and for leaves of what the other side has.
     pub asks_hashes: bool,
 }
@@ -74,6 +76,22 @@ pub enum Dialect {
     V2,
     /// It dials with the infohash of v1, and upgrades.
     Both,
+}
+
+/// Whether a peer encrypts its connections (MSE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// It knows of none, and nobody is to try.
+    Off,
+    /// It knows of none, and hangs up on it.
+    Refuses,
+    /// It takes whatever whoever dials it prefers, and dials without.
+    Takes,
+    /// It dials with and without, in turns, and takes either.
+    Prefers,
+    /// Nothing goes without it. A torrent that is made for both versions it knows by the infohash that it was
+    /// encrypted for: it does not upgrade (as libtorrent does not).
+    Requires,
 }
 
 /// Which blocks are sent with wrong bytes.
@@ -132,6 +150,7 @@ impl Behaviour {
             loses: 0,
             dialect: Dialect::Both,
             hashes: Hashes::Gives,
+            encryption: Encryption::Off,
             asks_hashes: false,
         }
     }
