@@ -11,7 +11,9 @@
 //! `--clients a,b` (all that are installed).
 //!
 //! The other end is always the same: `bitswarm` on mio, which is never the slower one. Peers find
-//! each other through `bitswarm tracker`. Everything is on loopback. A round measures every client
+//! each other through `bitswarm tracker`. By itself it prefers encryption, so two of ours have a handshake of MSE
+//! and plain text behind it; `bitswarm unencrypted` has neither, `bitswarm rc4` is encrypted throughout, and
+//! `bitswarm utp` speaks uTP alone. Everything is on loopback. A round measures every client
 //! once, so that what else the machine does hits all alike; the medians of the rounds are shown.
 //!
 //! A download's CPU time is that of the whole process, its start included. A seed's is taken from
@@ -134,6 +136,32 @@ const CLIENTS: &[Client] = &[
         probe: &["{bitswarm}", "--version"],
         leech: bitswarm!("async-std", "download", "--output", "--seed-ratio", "0"),
         seed: bitswarm!("async-std", "seed", "--data"),
+    },
+    Client {
+        name: "bitswarm unencrypted",
+        probe: &["{bitswarm}", "--version"],
+        leech: bitswarm!("mio", "download", "--output", "--seed-ratio", "0", "--encryption", "off"),
+        seed: bitswarm!("mio", "seed", "--data", "--encryption", "off"),
+    },
+    Client {
+        name: "bitswarm rc4",
+        probe: &["{bitswarm}", "--version"],
+        leech: bitswarm!(
+            "mio",
+            "download",
+            "--output",
+            "--seed-ratio",
+            "0",
+            "--encryption",
+            "require"
+        ),
+        seed: bitswarm!("mio", "seed", "--data", "--encryption", "require"),
+    },
+    Client {
+        name: "bitswarm utp",
+        probe: &["{bitswarm}", "--version"],
+        leech: bitswarm!("mio", "download", "--output", "--seed-ratio", "0", "--no-tcp"),
+        seed: bitswarm!("mio", "seed", "--data", "--no-tcp"),
     },
     Client {
         name: "libtorrent",
