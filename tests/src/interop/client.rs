@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use super::process::Signal;
 use super::{Lab, Need, Outcome, Process, Seat, Torrent};
-use super::{aria2::Aria2, bitswarm::Bitswarm, libtorrent::Libtorrent, transmission::Transmission};
+use super::{
+    aria2::Aria2, bitswarm::Bitswarm, libtorrent::Libtorrent, rtorrent::Rtorrent,
+    transmission::Transmission,
+};
 
 /// Longest a client may take to leave after it was asked to. Transmission waits for its tracker.
 const STOP_WITHIN: Duration = Duration::from_secs(25);
@@ -24,6 +27,8 @@ pub enum Client {
     Aria2,
     /// libtorrent, through its Python bindings.
     Libtorrent,
+    /// `rtorrent`.
+    Rtorrent,
 }
 
 /// A runtime of our client, as `--runtime` names it.
@@ -217,6 +222,7 @@ impl Client {
             Client::Transmission => &[Need::Transmission],
             Client::Aria2 => &[Need::Aria2],
             Client::Libtorrent => &[Need::Libtorrent],
+            Client::Rtorrent => &[Need::Program("rtorrent")],
         }
     }
 
@@ -235,6 +241,7 @@ impl Client {
             Client::Transmission => Box::new(Transmission::start(lab, task)?),
             Client::Aria2 => Box::new(Aria2::start(lab, task)?),
             Client::Libtorrent => Box::new(Libtorrent::start(lab, task)?),
+            Client::Rtorrent => Box::new(Rtorrent::start(lab, task)?),
         })
     }
 }

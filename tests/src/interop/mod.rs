@@ -1,8 +1,8 @@
 //! Interop with clients that nobody here wrote: real processes, real sockets, real files.
 //!
 //! A test case gets a [`Lab`]: a directory, addresses of its own on loopback, and the logs of every
-//! process it starts. In it a [`Client`] (ours, Transmission, aria2 or libtorrent) seeds or leeches
-//! a [`Torrent`] made of some [`Content`]; the result is compared byte by byte.
+//! process it starts. In it a [`Client`] (ours, Transmission, aria2, libtorrent or rtorrent) seeds or
+//! leeches a [`Torrent`] made of some [`Content`]; the result is compared byte by byte.
 //!
 //! Nothing in here uses the core: bencode, tracker, wire protocol and piece check are written a
 //! second time from the BEPs, so that a misreading in one place does not confirm itself.
@@ -25,6 +25,7 @@ pub mod need;
 pub mod netns;
 pub mod opentracker;
 pub mod process;
+pub mod rtorrent;
 pub mod runner;
 pub mod torrent;
 pub mod tracker;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bitswarm_tests::interop::client::Client::{Aria2, Libtorrent, Transmission};
+use bitswarm_tests::interop::client::Client::{Aria2, Libtorrent, Rtorrent, Transmission};
 use bitswarm_tests::interop::client::{Client, Encryption, Peer, Task};
 use bitswarm_tests::interop::lab::until;
 use bitswarm_tests::interop::{Bitswarm, Case, Content, Creator, Lab, Outcome, Torrent, Tracker};
@@ -19,6 +19,8 @@ struct Meeting {
     creator: Creator,
     /// What we say of the connection.
     agreed: &'static str,
+    /// Whether all speak uTP alone.
+    utp: bool,
 }
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -38,13 +40,31 @@ pub(crate) fn cases() -> Vec<Case> {
         ("libtorrent_of_v2", Libtorrent, Rc4, "require", Creator::BitswarmV2, "rc4"),
         ("libtorrent_of_a_hybrid", Libtorrent, Rc4, "require", Creator::BitswarmHybrid, "rc4"),
         ("transmission_that_requires_it", Transmission, Rc4, "prefer", Creator::Bitswarm, "rc4"),
+        ("rtorrent_that_requires_it", Rtorrent, Rc4, "prefer", Creator::Bitswarm, "rc4"),
+        ("rtorrent_that_refuses_it", Rtorrent, Off, "prefer", Creator::Bitswarm, "none"),
         ("aria2_that_requires_it", Aria2, Rc4, "prefer", Creator::Bitswarm, "rc4"),
     ];
+    let meetings = meetings.map(|(name, them, theirs, ours, creator, agreed)| {
+        (name, Meeting { them, theirs, ours, creator, agreed, utp: false })
+    });
+    let over_utp = [
+        ("libtorrent_with_rc4_over_utp", Rc4, "prefer", Creator::Bitswarm, "rc4"),
+        (
+            "libtorrent_with_plain_text_over_utp",
+            Handshake,
+            "prefer",
+            Creator::Bitswarm,
+            "handshake",
+        ),
+        ("libtorrent_of_a_hybrid_over_utp", Rc4, "require", Creator::BitswarmHybrid, "rc4"),
+    ];
+    let over_utp = over_utp.map(|(name, theirs, ours, creator, agreed)| {
+        (name, Meeting { them: Libtorrent, theirs, ours, creator, agreed, utp: true })
+    });
     let mut cases = Vec::new();
-    for (name, them, theirs, ours, creator, agreed) in meetings {
-        let meeting = Meeting { them, theirs, ours, creator, agreed };
+    for (name, meeting) in meetings.into_iter().chain(over_utp) {
         for (way, we_seed) in [("from", false), ("to", true)] {
-            let needs = &[them.needs()];
+            let needs = &[meeting.them.needs()];
             cases.push(Case::new(format!("encrypted_{way}_{name}"), needs, move |lab| {
                 meet(lab, meeting, we_seed)
             }));
@@ -54,11 +74,12 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn meet(lab: &Lab, meeting: Meeting, we_seed: bool) -> Outcome {
-    let Meeting { them, theirs, ours, creator, agreed } = meeting;
+    let Meeting { them, theirs, ours, creator, agreed, utp } = meeting;
     let tracker = Tracker::start(lab)?;
     let torrent = Torrent::create(lab, Content::odd_file(lab)?, creator, 64 << 10, &tracker.url())?;
     let root = lab.make_dir("download")?;
     let (seed, leech) = (Task::seed(&torrent), Task::leech(&torrent, &root));
+    let (seed, leech) = if utp { (seed.over_utp(), leech.over_utp()) } else { (seed, leech) };
     let start =
         |task: &Task<'_>| Bitswarm::start_with(lab, lab.seat(), task, &["--encryption", ours]);
     let our_own;
