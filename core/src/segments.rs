@@ -70,6 +70,22 @@ impl Segments {
         self.parts.append(&mut other.parts);
     }
 
+    /// Moves the first `bytes` bytes of `other` to the end of this queue.
+    pub(crate) fn append_first(&mut self, other: &mut Segments, bytes: usize) {
+        other.seal();
+        let mut left = bytes.min(other.len);
+        while left > 0 {
+            let Some(first) = other.parts.front_mut() else { break };
+            let taken = first.split_to(left.min(first.len()));
+            if first.is_empty() {
+                other.parts.pop_front();
+            }
+            left -= taken.len();
+            other.len -= taken.len();
+            self.push(taken);
+        }
+    }
+
     /// What is queued, as slices.
     pub(crate) fn into_parts(mut self) -> impl Iterator<Item = Bytes> {
         self.seal();
@@ -130,6 +146,18 @@ impl Segments {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn first_bytes_move_on_and_the_rest_stays() {
+        let (mut from, mut to) = (Segments::new(), Segments::new());
+        from.put(b"head");
+        from.push(Bytes::from_static(b"payload"));
+        to.put(b"before ");
+        to.append_first(&mut from, 6);
+        assert_eq!((&to.take_all()[..], from.len()), (&b"before headpa"[..], 5));
+        to.append_first(&mut from, 99);
+        assert_eq!((&to.take_all()[..], from.len()), (&b"yload"[..], 0));
+    }
 
     #[test]
     fn advance_crosses_parts_and_stops_inside_one() {

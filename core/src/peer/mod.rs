@@ -17,6 +17,7 @@ mod upload;
 pub(crate) mod upload_queue;
 pub(crate) mod waste;
 mod wire;
+mod words;
 
 pub(crate) use crate::id::PeerSlot;
 pub(crate) use dial_encryption::{Attempt, DialEncryption};

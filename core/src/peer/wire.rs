@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use crate::id::ConnId;
 use crate::peer::offences::Offences;
+use crate::peer::words::Words;
 use crate::piece::PeerId;
-use crate::segments::Segments;
 use crate::time::Instant;
 use crate::wire::extension::ExtensionIds;
 use crate::wire::handshake::HandshakeDecoder;
@@ -49,7 +49,7 @@ pub(crate) struct PeerWire {
 
     pub(crate) decoder: Decoder,
     /// Messages waiting to be gathered.
-    pub(crate) outbox: Segments,
+    pub(crate) outbox: Words,
     /// What the peer did wrong and was forgiven.
     pub(crate) offences: Offences,
     pub(crate) last_heard: Instant,
@@ -107,7 +107,7 @@ impl PeerWire {
             extensions: ExtensionIds::none(),
             upload_only: false,
             decoder,
-            outbox: Segments::new(),
+            outbox: Words::default(),
             offences: Offences::default(),
             last_heard: now,
             last_spoke: now,
@@ -126,7 +126,7 @@ impl PeerWire {
 
     /// Queues a message.
     pub(crate) fn send(&mut self, message: Message) {
-        message.encode(&mut self.outbox);
+        self.outbox.push(message);
     }
 
     /// Whether too much waits to be sent.
@@ -141,6 +141,8 @@ impl PeerWire {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::id::Id;
 
@@ -151,7 +153,7 @@ mod tests {
         let mut wire = PeerWire::new(conn, remote, true, Phase::Open, None, Instant::ZERO);
         let mut reached = Vec::new();
         while reached.last() != Some(&Backlog::Stuck) {
-            wire.outbox.put(&[0; 65536]);
+            wire.send(Message::Bitfield(Bytes::from_static(&[0; 65531])));
             reached.push(wire.backlog());
             reached.dedup();
         }

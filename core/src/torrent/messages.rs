@@ -248,7 +248,7 @@ impl Torrent {
         let infohash = self.identity.for_handshake(by_v2);
         peer.wire.of_v2 = self.identity.is_v2(infohash);
         let handshake = Handshake { reserved, infohash, peer_id: session.own.peer_id };
-        peer.wire.outbox.put(&handshake.encode());
+        peer.wire.outbox.greet(&handshake.encode());
         session.transport().ask_send(peer.wire.conn);
     }
 

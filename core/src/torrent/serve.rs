@@ -166,11 +166,18 @@ impl Torrent {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
         let before = out.len();
         let conn = peer.wire.conn;
-        out.append(&mut peer.wire.outbox);
+        // Over uTP Transmission 3.00 leaves what comes in one packet with our handshake in its buffer, unread,
+        // until another packet comes (`tr_peerIoTryRead` looks there again for TCP alone). So the handshake goes
+        // alone; what follows is in a packet of its own, since of short ones only one is under way.
+        let is_greeting = peer.wire.outbox.take(|| session.streams.is_utp(conn), out);
         // These are sent in any case; what they are counts all the same, in bounds.
         let words = out.len() - before;
         session.upload.charge_words(now, self.id, words);
         self.traffic.charge_words(now, self.id, words);
+        if is_greeting {
+            peer.wire.last_spoke = now;
+            return;
+        }
         peer.upload.choke_waits = false;
         for block in peer.download.asking.drain(..) {
             encode_request(block, out);

@@ -21,6 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("utp_from_libtorrent_to_us", &lt, |lab| passes(lab, Libtorrent, MIO)),
         Case::new("utp_from_us_to_libtorrent", &lt, |lab| passes(lab, ASYNC_STD, Libtorrent)),
         Case::new("utp_from_transmission_to_us", &tr, |lab| passes(lab, Transmission, MIO)),
+        Case::new("utp_from_us_to_transmission", &tr, |lab| passes(lab, MIO, Transmission)),
         Case::new("utp_where_tcp_is_refused", &[], tcp_is_refused),
         Case::new("utp_is_not_spoken_when_it_is_switched_off", &[], utp_is_off),
     ]
