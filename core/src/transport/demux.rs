@@ -2,8 +2,9 @@
 //!
 //! Peers, DHT nodes and trackers send to the same socket. A KRPC message (BEP 5) is a bencoded
 //! dictionary and begins with `d`; a response of a UDP tracker (BEP 15) begins with a four-byte
-//! action below 256, thus with 0; a packet of uTP (BEP 29) begins with its type, 0 to 4, in the high and
-//! its version, 1, in the low half of the first byte.
+//! action below 256, thus with 0; how a packet of uTP (BEP 29) begins, `utp` says.
+
+use super::utp::Kind;
 
 /// The protocol of a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,7 +21,7 @@ pub(crate) enum Protocol {
 pub(crate) fn protocol(data: &[u8]) -> Protocol {
     match data.first() {
         Some(b'd') => Protocol::Dht,
-        Some(0x01 | 0x11 | 0x21 | 0x31 | 0x41) => Protocol::Utp,
+        _ if Kind::of(data).is_some() => Protocol::Utp,
         _ => Protocol::Tracker,
     }
 }

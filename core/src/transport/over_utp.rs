@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use super::stream::{Attempt, Attempts, Carrier};
 use super::streams::{Delivery, Streams, Transport};
-use super::utp::{End, Ending, Event};
+use super::utp::{End, Ending, Event, Kind};
 use super::utp_streams::{HEAD_START, Next, UtpConn, UtpStreams};
 use crate::action::{Action, Close};
 use crate::deadline::TimerKey;
@@ -32,7 +32,7 @@ pub(crate) enum Happened {
 
 /// Whether a packet wants a connection to be opened.
 pub(crate) fn wants_to_open(datagram: &Datagram) -> bool {
-    datagram.data.first() == Some(&0x41)
+    Kind::of(&datagram.data) == Some(Kind::Syn)
 }
 
 impl Streams {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
-use super::utp::{self, Ending, Endpoint, Event, Poll, UtpId, Way};
+use super::utp::{self, Ending, Endpoint, Event, Held, Poll, UtpId, Way};
 use crate::event::Datagram;
 use crate::id::{ConnId, SocketId};
 use crate::packet::Transmit;
@@ -110,6 +110,16 @@ impl UtpStreams {
         self.streams.insert(utp, conn);
     }
 
+    /// An endpoint that knows what the others hold: the bounds are of all together.
+    fn informed(&mut self, socket: SocketId) -> Option<&mut Endpoint> {
+        let mut elsewhere = Held::default();
+        let others = self.sockets.iter().filter(|(other, _)| **other != socket);
+        others.for_each(|(_, other)| elsewhere += other.endpoint.held());
+        let endpoint = &mut self.sockets.get_mut(&socket)?.endpoint;
+        endpoint.set_held_elsewhere(elsewhere);
+        Some(endpoint)
+    }
+
     fn endpoint(&mut self, utp: UtpConn) -> Option<&mut Endpoint> {
         self.sockets.get_mut(&utp.socket).map(|socket| &mut socket.endpoint)
     }
@@ -156,7 +166,7 @@ impl UtpStreams {
         datagram: &Datagram,
         admits: bool,
     ) {
-        if let Some(Socket { endpoint, .. }) = self.sockets.get_mut(&socket) {
+        if let Some(endpoint) = self.informed(socket) {
             let Datagram { remote, local, received, ref data } = *datagram;
             endpoint.receive(now, received, Way { remote, local }, data, admits);
         }
@@ -186,10 +196,10 @@ impl UtpStreams {
         segments: usize,
         out: &mut BytesMut,
     ) -> Next {
-        let Some(Socket { endpoint, .. }) = self.sockets.get_mut(&socket) else {
+        if self.informed(socket).is_none() {
             return Next::Idle;
-        };
-        loop {
+        }
+        while let Some(Socket { endpoint, .. }) = self.sockets.get_mut(&socket) {
             match endpoint.poll_transmit(now, segments, out) {
                 Poll::Transmit(transmit) => {
                     let utp::Transmit { destination, source, segment_size, may_fragment } =
@@ -204,9 +214,10 @@ impl UtpStreams {
                         None => endpoint.supply(now, id, []),
                     }
                 }
-                Poll::Idle => return Next::Idle,
+                Poll::Idle => break,
             }
         }
+        Next::Idle
     }
 
     // Time.

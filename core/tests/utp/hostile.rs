@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::network::{Link, Network};
 use crate::random::SecretRng;
 use crate::time::{Duration, Instant};
-use crate::utp::{Endpoint, Poll, Way};
+use crate::utp::{Ending, Endpoint, Held, Poll, Way};
 use quickcheck::quickcheck;
 
 fn ms(millis: u64) -> Duration {
@@ -67,7 +67,8 @@ fn syns_are_remembered_by_nobody_and_answered_by_no_more_than_they_are() {
         );
     }
     let answers = answers(&mut endpoint);
-    assert_eq!(answers.len(), 200);
+    // Those of all networks, and the share of these.
+    assert_eq!(answers.len(), 200 + 2);
     assert!(answers.iter().all(|(_, answer)| answer.len() == 20));
     assert_eq!((endpoint.len(), endpoint.poll_event()), (0, None));
     assert_eq!(endpoint.poll_timeout(), None);
@@ -186,6 +187,53 @@ fn acknowledgement_of_the_unsent_is_ignored() {
         true,
     );
     assert_eq!(endpoint.health(id), Some(before));
+}
+
+#[test]
+fn what_all_keep_that_is_not_acknowledged_is_bounded() {
+    let mut endpoint = endpoint();
+    let (now, from) = (Instant::ZERO, addr(0, 1));
+    let ack = open(&mut endpoint, from, false);
+    let (id, _) = endpoint.poll_event().expect("an event");
+    while endpoint.poll_event().is_some() {}
+    // Those over another socket keep nearly all that there may be.
+    endpoint.set_held_elsewhere(Held { kept: (64 << 20) - 100, granted: 0 });
+    let asked = |endpoint: &mut Endpoint| {
+        endpoint.want(now, id);
+        let mut out = BytesMut::new();
+        loop {
+            match endpoint.poll_transmit(now, 1, &mut out) {
+                Poll::Pull { .. } => return true,
+                Poll::Transmit(_) => out.clear(),
+                Poll::Idle => return false,
+            }
+        }
+    };
+    assert!(asked(&mut endpoint));
+    endpoint.supply(now, id, [Bytes::from_static(&[0; 99])]);
+    assert!(asked(&mut endpoint), "there is room for one");
+    endpoint.supply(now, id, [Bytes::from_static(&[0; 2000])]);
+    assert!(!asked(&mut endpoint), "there is room for none");
+    assert_eq!(endpoint.held().kept, 2099);
+    for acked in 1..=3 {
+        let packet = packet(2, 501, 9, ack.wrapping_add(acked), b"");
+        endpoint.receive(now, now, way(from), &packet, true);
+        let _ = answers_without_pulls(&mut endpoint);
+    }
+    assert_eq!(endpoint.held().kept, 0);
+    assert!(asked(&mut endpoint), "who keeps nothing is asked all the same");
+    endpoint.supply(now, id, [Bytes::from_static(&[0; 2000])]);
+    endpoint.close(now, id, Ending::Abort);
+    assert_eq!(endpoint.held(), Held::default());
+}
+
+/// What is sent until bytes are asked for.
+fn answers_without_pulls(endpoint: &mut Endpoint) -> usize {
+    let mut count = 0;
+    while let Poll::Transmit(_) = endpoint.poll_transmit(Instant::ZERO, 1, &mut BytesMut::new()) {
+        count += 1;
+    }
+    count
 }
 
 #[test]

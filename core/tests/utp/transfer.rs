@@ -126,6 +126,27 @@ fn longest_packet_is_found_and_one_that_passes_no_more_is_left() {
 }
 
 #[test]
+fn new_connection_begins_with_the_length_that_passed_last() {
+    let way = Link { mtu: 1500, ..Link::new(ms(10)).rate(50, ms(40)) };
+    let mut network = Network::symmetric(1, way);
+    let (seed, peer, other) = (network.host(0), network.host(1), network.host(1));
+    network.hosts[seed].serves = u64::MAX / 4;
+    network.connect(peer, seed, 1);
+    network.run_until(Instant::from_secs(3));
+    assert_eq!(network.health(seed).packet_size, 1472);
+    let begins_with = |network: &mut Network| {
+        let id = network.connect(seed, other, 1);
+        let begins_with = network.hosts[seed].endpoint.health(id).map(|health| health.packet_size);
+        network.close(seed, id, Ending::Abort);
+        begins_with
+    };
+    assert_eq!(begins_with(&mut network), Some(1472));
+    network.links[0].mtu = 1300;
+    network.run_until(Instant::from_secs(6));
+    assert_eq!(begins_with(&mut network), Some(1200));
+}
+
+#[test]
 fn clocks_that_differ_cost_nothing() {
     for drift in [-200, 200] {
         let mut network = Network::symmetric(1, Link::new(ms(20)).rate(1, ms(400)));

@@ -7,6 +7,9 @@ use crate::time::{Duration, Instant};
 
 /// Answers to SYNs in a second (chosen).
 const SYNS: u32 = 200;
+/// Answers to SYNs of each group of networks in a second that others do not use up: whoever sends many from
+/// elsewhere does not shut it out (chosen).
+const SYNS_OF_GROUP: u8 = 2;
 /// The same to one network (chosen).
 const SYNS_OF_NETWORK: u32 = 8;
 /// Resets in a second (chosen).
@@ -30,14 +33,38 @@ fn network(ip: IpAddr) -> [u8; 6] {
     }
 }
 
+/// One of 256 groups that networks are in: a /8 of IPv4, some /32 of IPv6.
+fn group(ip: IpAddr) -> usize {
+    let byte = match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.octets()[0],
+        IpAddr::V6(ip) => ip.octets()[..4].iter().fold(0, |sum, byte| byte ^ sum),
+    };
+    usize::from(byte)
+}
+
 /// Who was answered lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Answers {
     second_began: Instant,
+    /// Answers beyond the shares of groups.
     syns: u32,
+    by_group: [u8; 256],
     by_network: BTreeMap<[u8; 6], u32>,
     resets: u32,
     reset: VecDeque<(Instant, SocketAddr, u16)>,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Answers {
+            second_began: Instant::ZERO,
+            syns: 0,
+            by_group: [0; 256],
+            by_network: BTreeMap::new(),
+            resets: 0,
+            reset: VecDeque::new(),
+        }
+    }
 }
 
 impl Answers {
@@ -45,6 +72,7 @@ impl Answers {
         if now - self.second_began >= SECOND {
             self.second_began = now;
             self.syns = 0;
+            self.by_group = [0; 256];
             self.resets = 0;
             self.by_network.clear();
         }
@@ -54,7 +82,8 @@ impl Answers {
     /// programs.
     pub(super) fn may_answer_syn(&mut self, now: Instant, from: IpAddr) -> bool {
         self.begin_second(now);
-        if self.syns >= SYNS {
+        let has_share = self.by_group[group(from)] < SYNS_OF_GROUP;
+        if !has_share && self.syns >= SYNS {
             return false;
         }
         if !from.is_loopback() {
@@ -64,7 +93,10 @@ impl Answers {
             }
             *count += 1;
         }
-        self.syns += 1;
+        match has_share {
+            true => self.by_group[group(from)] += 1,
+            false => self.syns += 1,
+        }
         true
     }
 
@@ -93,8 +125,23 @@ mod tests {
         let mut answers = Answers::default();
         let mut answered = |now, a: u8, b: u8| answers.may_answer_syn(now, [10, a, b, 1].into());
         assert_eq!((0..100).filter(|_| answered(Instant::ZERO, 0, 0)).count(), 8);
-        assert_eq!((0..=255).filter(|&b| answered(Instant::ZERO, 1, b)).count(), 192);
+        // Of the first eight two were the group's share.
+        assert_eq!((0..=255).filter(|&b| answered(Instant::ZERO, 1, b)).count(), 194);
         assert!(answered(Instant::from_secs(1), 0, 0));
+    }
+
+    #[test]
+    fn flood_of_syns_from_many_networks_leaves_those_of_others_a_share() {
+        let mut answers = Answers::default();
+        let flood = (0..40).flat_map(|n| std::iter::repeat_n([10 + n, 0, 0, 1], 8));
+        let answered = flood.filter(|&ip| answers.may_answer_syn(Instant::ZERO, ip.into()));
+        assert_eq!(answered.count(), 200 + 2 * 40);
+        let mut newcomer = |ip: [u8; 4]| answers.may_answer_syn(Instant::ZERO, ip.into());
+        assert!(newcomer([90, 1, 2, 3]) && newcomer([90, 7, 8, 9]), "two of a group");
+        assert!(!newcomer([90, 4, 5, 6]) && !newcomer([10, 0, 1, 1]), "others are as many as all");
+        let v6 = |last: u16| IpAddr::from([0x2a00, last, 0, 0, 0, 0, 0, 1]);
+        assert!(answers.may_answer_syn(Instant::ZERO, v6(200)));
+        assert!(answers.may_answer_syn(Instant::ZERO, v6(201)));
     }
 
     #[test]

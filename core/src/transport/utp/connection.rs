@@ -289,6 +289,11 @@ impl Connection {
         (self.sender.flight(), self.control.window(), self.peer_window)
     }
 
+    /// Bytes to send that are kept: that wait, or are not acknowledged.
+    pub(super) fn kept(&self) -> usize {
+        self.sender.kept()
+    }
+
     /// Bytes that were received and are held.
     pub(super) fn held(&self) -> usize {
         self.receiver.held()

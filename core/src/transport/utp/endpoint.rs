@@ -21,6 +21,9 @@ use crate::time::{Duration, Instant};
 
 /// Room for bytes that come in, of all connections, beyond the first of each (chosen).
 const ROOM: usize = 64 * 1024 * 1024;
+/// Bytes of all connections that wait to be sent or are not acknowledged: past it, only connections that have
+/// none are asked for more (chosen).
+const MAX_KEPT: usize = 64 * 1024 * 1024;
 /// Answers that wait to be sent; past it, new ones are dropped, as a network would (chosen).
 const MAX_ANSWERS: usize = 1024;
 /// How long the end of a stream is acknowledged when it comes again (chosen).
@@ -85,6 +88,22 @@ pub(crate) struct Health {
     pub(crate) counters: Counters,
 }
 
+/// What connections hold together.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Held {
+    /// Room for bytes that come in, which connections were given beyond the first.
+    pub(crate) granted: usize,
+    /// Bytes that wait to be sent or are not acknowledged.
+    pub(crate) kept: usize,
+}
+
+impl std::ops::AddAssign for Held {
+    fn add_assign(&mut self, other: Held) {
+        self.granted += other.granted;
+        self.kept += other.kept;
+    }
+}
+
 /// Where a packet came from, and to which address of ours, where the system says so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Way {
@@ -108,6 +127,10 @@ struct Entry {
     deadline: Option<Instant>,
     /// What was due by then needs a packet to be sent, and is left until it is.
     looked_at: Option<Instant>,
+    /// What it keeps of [`Held::kept`].
+    kept: usize,
+    /// The longest packet that it had found to pass.
+    packet_size: u16,
 }
 
 /// The connections over one socket.
@@ -126,10 +149,11 @@ pub(crate) struct Endpoint {
     cookies: Cookies,
     lingering: BTreeMap<(SocketAddr, u16), Lingering>,
     lingering_order: VecDeque<(SocketAddr, u16)>,
-    /// Room that connections were given beyond the first.
-    granted: usize,
+    held: Held,
+    /// What connections over other sockets hold.
+    held_elsewhere: Held,
     granted_to: BTreeMap<UtpId, usize>,
-    /// The longest packet that has proven to pass from here, if one has.
+    /// The longest packet that was found last to pass from here, if one was.
     proven: Option<u16>,
     clock: Clock,
     rng: SecretRng,
@@ -149,7 +173,8 @@ impl Endpoint {
             cookies: Cookies::new(now, rng.fork()),
             lingering: BTreeMap::new(),
             lingering_order: VecDeque::new(),
-            granted: 0,
+            held: Held::default(),
+            held_elsewhere: Held::default(),
             granted_to: BTreeMap::new(),
             proven: None,
             clock: Clock(rng.next_u32()),
@@ -187,6 +212,16 @@ impl Endpoint {
         })
     }
 
+    /// What its connections hold together.
+    pub(crate) fn held(&self) -> Held {
+        self.held
+    }
+
+    /// What connections of other endpoints hold that share the bounds.
+    pub(crate) fn set_held_elsewhere(&mut self, held: Held) {
+        self.held_elsewhere = held;
+    }
+
     /// When [`Endpoint::handle_timeout`] is to be called.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.first().map(|&(at, _)| at)
@@ -215,7 +250,13 @@ impl Endpoint {
         let id = UtpId(self.next_id);
         self.next_id += 1;
         self.by_address.insert((connection.remote, connection.receive_id), id);
-        let entry = Entry { connection: Box::new(connection), deadline: None, looked_at: None };
+        let entry = Entry {
+            deadline: None,
+            looked_at: None,
+            kept: 0,
+            packet_size: connection.proven(),
+            connection: Box::new(connection),
+        };
         self.connections.insert(id, entry);
         self.touched(id);
         id
@@ -314,10 +355,10 @@ impl Endpoint {
     ) {
         let Some(entry) = self.connections.get_mut(&id) else { return };
         entry.connection.local = way.local;
-        let most = ROOM - self.granted.min(ROOM);
+        let most = ROOM.saturating_sub(self.held.granted + self.held_elsewhere.granted);
         let grown = entry.connection.receive(now, at, self.clock, packet, most);
         if grown > 0 {
-            self.granted += grown;
+            self.held.granted += grown;
             *self.granted_to.entry(id).or_default() += grown;
         }
         self.touched(id);
@@ -465,11 +506,14 @@ impl Endpoint {
             });
         }
         while let Some(&id) = self.ready.front() {
-            let Some(Entry { connection, looked_at, .. }) = self.connections.get_mut(&id) else {
+            let Some(Entry { connection, looked_at, kept, .. }) = self.connections.get_mut(&id)
+            else {
                 self.ready.pop_front();
                 continue;
             };
-            if let Some(room) = connection.pull() {
+            // An acknowledgement of what it keeps has it asked again.
+            let has_room = *kept == 0 || self.held.kept + self.held_elsewhere.kept < MAX_KEPT;
+            if has_room && let Some(room) = connection.pull() {
                 return Poll::Pull { id, room };
             }
             let written = connection.write(now, self.clock, segments, out);
@@ -501,10 +545,17 @@ impl Endpoint {
 
     /// Sets the deadline of a connection, or removes it when it is over.
     fn settle(&mut self, id: UtpId) {
-        let Some(Entry { connection, deadline, looked_at }) = self.connections.get_mut(&id) else {
+        let Some(Entry { connection, deadline, looked_at, kept, packet_size }) =
+            self.connections.get_mut(&id)
+        else {
             return;
         };
-        self.proven = self.proven.max(Some(connection.proven()));
+        self.held.kept = self.held.kept - *kept + connection.kept();
+        *kept = connection.kept();
+        if *packet_size != connection.proven() {
+            *packet_size = connection.proven();
+            self.proven = Some(*packet_size);
+        }
         if connection.is_over() || connection.is_orphan() && connection.is_finished() {
             if connection.is_finished() {
                 self.linger(id);
@@ -547,11 +598,14 @@ impl Endpoint {
     }
 
     fn remove(&mut self, id: UtpId) {
-        let Some(Entry { connection, deadline, .. }) = self.connections.remove(&id) else { return };
+        let Some(Entry { connection, deadline, kept, .. }) = self.connections.remove(&id) else {
+            return;
+        };
+        self.held.kept -= kept;
         self.by_address.remove(&(connection.remote, connection.receive_id));
         if let Some(at) = deadline {
             self.deadlines.remove(&(at, id));
         }
-        self.granted -= self.granted_to.remove(&id).unwrap_or(0);
+        self.held.granted -= self.granted_to.remove(&id).unwrap_or(0);
     }
 }

@@ -30,4 +30,5 @@ mod seq;
 pub(crate) use connection::{End, Event};
 #[allow(unused_imports, reason = "for whoever watches, as tests do")]
 pub(crate) use endpoint::Health;
-pub(crate) use endpoint::{Ending, Endpoint, Poll, Transmit, UtpId, Way};
+pub(crate) use endpoint::{Ending, Endpoint, Held, Poll, Transmit, UtpId, Way};
+pub(crate) use packet::Kind;

@@ -37,6 +37,21 @@ pub(crate) enum Kind {
     Syn = 4,
 }
 
+impl Kind {
+    /// What a datagram is if it is a packet of this protocol, by its first byte: the type in the high half,
+    /// the version, 1, in the low half.
+    pub(crate) fn of(data: &[u8]) -> Option<Kind> {
+        match data.first()? {
+            0x01 => Some(Kind::Data),
+            0x11 => Some(Kind::Fin),
+            0x21 => Some(Kind::State),
+            0x31 => Some(Kind::Reset),
+            0x41 => Some(Kind::Syn),
+            _ => None,
+        }
+    }
+}
+
 /// The header of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Header {
@@ -64,17 +79,7 @@ pub(crate) struct Packet<'a> {
 /// Reads a packet. `None`: it is none of this protocol.
 pub(crate) fn decode(data: &[u8]) -> Option<Packet<'_>> {
     let (head, mut rest) = data.split_at_checked(HEADER_LEN)?;
-    if head[0] & 0x0f != 1 {
-        return None;
-    }
-    let kind = match head[0] >> 4 {
-        0 => Kind::Data,
-        1 => Kind::Fin,
-        2 => Kind::State,
-        3 => Kind::Reset,
-        4 => Kind::Syn,
-        _ => return None,
-    };
+    let kind = Kind::of(head)?;
     let u16_at = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
     let u32_at =
         |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);

@@ -37,6 +37,10 @@ pub(super) struct Receiver {
     /// What came out of order, from `next` on; the first is always missing.
     early: VecDeque<Option<Bytes>>,
     early_bytes: usize,
+    /// How many packets of `early` have come.
+    early_count: usize,
+    /// The longest payload that has come: what each missing packet is supposed to bring.
+    longest: usize,
     /// Bytes in order that are not handed on.
     ready: BytesMut,
     /// The number behind which nothing follows.
@@ -56,6 +60,8 @@ impl Receiver {
             next,
             early: VecDeque::new(),
             early_bytes: 0,
+            early_count: 0,
+            longest: 0,
             ready: BytesMut::new(),
             end: None,
             budget: FIRST_BUDGET,
@@ -115,14 +121,17 @@ impl Receiver {
         {
             return Taken::Refused;
         }
+        self.longest = self.longest.max(payload.len());
         if ahead == 0 {
-            if self.ready.len() + payload.len() > self.budget {
+            // Who takes bytes is handed these at once: what is missing always comes through.
+            if !self.ready.is_empty() && payload.len() > self.window() {
                 return Taken::Refused;
             }
             if is_last {
                 self.end = Some(seq);
                 self.early.clear();
                 self.early_bytes = 0;
+                self.early_count = 0;
             }
             self.round_bytes += payload.len();
             self.ready.extend_from_slice(payload);
@@ -131,6 +140,7 @@ impl Receiver {
             while let Some(Some(_)) = self.early.front() {
                 let payload = self.early.pop_front().flatten().unwrap_or_default();
                 self.early_bytes -= payload.len();
+                self.early_count -= 1;
                 self.ready.extend_from_slice(&payload);
                 self.next = self.next.plus(1);
             }
@@ -139,13 +149,17 @@ impl Receiver {
         if self.early.get(ahead).is_some_and(Option::is_some) {
             return Taken::Again;
         }
-        if ahead >= self.budget / SUPPOSED_PACKET || payload.len() > self.window() {
+        // Those before it that are missing are to find room, too.
+        let missing = (ahead + 1).max(self.early.len()) - self.early_count - 1;
+        let reserved = missing * self.longest;
+        if ahead >= self.budget / SUPPOSED_PACKET || payload.len() + reserved > self.window() {
             return Taken::Refused;
         }
         if is_last {
             // What came as if it was behind the end is not part of the stream.
-            for payload in self.early.drain((ahead + 1).min(self.early.len())..) {
-                self.early_bytes -= payload.map_or(0, |payload| payload.len());
+            for payload in self.early.drain((ahead + 1).min(self.early.len())..).flatten() {
+                self.early_bytes -= payload.len();
+                self.early_count -= 1;
             }
             self.end = Some(seq);
         }
@@ -154,6 +168,7 @@ impl Receiver {
         }
         self.early[ahead] = Some(Bytes::copy_from_slice(payload));
         self.early_bytes += payload.len();
+        self.early_count += 1;
         self.round_bytes += payload.len();
         Taken::Early
     }
@@ -272,6 +287,33 @@ mod tests {
         assert_eq!(receiver.receive(Seq(30_000), b"", false), Taken::Refused, "too far ahead");
         assert_eq!(receiver.receive(Seq(0), &packet, false), Taken::InOrder);
         assert!(receiver.held() <= FIRST_BUDGET + packet.len());
+    }
+
+    #[test]
+    fn what_is_held_in_order_and_out_of_order_stays_within_the_budget_together() {
+        for len in [1400, 9000] {
+            let mut receiver = Receiver::new(Seq(0), Instant::ZERO);
+            let packet = vec![0; len];
+            for n in 100..300 {
+                receiver.receive(Seq(n), &packet, false);
+            }
+            let early = receiver.held();
+            for n in 0..100 {
+                receiver.receive(Seq(n), &packet, false);
+            }
+            assert!(receiver.held() > early, "what is missing comes through");
+            assert!(receiver.held() <= FIRST_BUDGET, "{} bytes of {len} each", receiver.held());
+        }
+    }
+
+    #[test]
+    fn missing_packet_that_is_longer_than_all_others_comes_through_when_bytes_are_taken() {
+        let mut receiver = Receiver::new(Seq(0), Instant::ZERO);
+        for n in 1..=200 {
+            receiver.receive(Seq(n), &[0; 1310], false);
+        }
+        assert_eq!(receiver.receive(Seq(0), &[0; 60_000], false), Taken::InOrder);
+        assert!(receiver.held() <= FIRST_BUDGET + 60_000);
     }
 
     #[test]

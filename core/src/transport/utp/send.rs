@@ -114,6 +114,8 @@ pub(super) struct Sender {
     first: Seq,
     /// Bytes under way.
     flight: usize,
+    /// Bytes of packets that are not acknowledged.
+    kept: usize,
     /// Packets that are to be sent again, the oldest first, by number; some may have arrived since.
     lost: VecDeque<Seq>,
     /// Packets under way.
@@ -140,6 +142,7 @@ impl Sender {
             packets: VecDeque::new(),
             first: next,
             flight: 0,
+            kept: 0,
             lost: VecDeque::new(),
             under_way: 0,
             sent_order: VecDeque::new(),
@@ -164,6 +167,11 @@ impl Sender {
     /// Bytes under way.
     pub(super) fn flight(&self) -> usize {
         self.flight
+    }
+
+    /// Bytes that are kept: in no packet yet, or in one that is not acknowledged.
+    pub(super) fn kept(&self) -> usize {
+        self.unsent.len() + self.kept
     }
 
     /// Bytes that are in no packet yet.
@@ -231,6 +239,7 @@ impl Sender {
         let seq = self.next();
         let order = self.take_order(seq);
         self.flight += len;
+        self.kept += len;
         self.under_way += 1;
         let len = len as u16;
         self.packets.push_back(Sent {
@@ -377,6 +386,7 @@ impl Sender {
             }
             Fate::Lost => {}
         }
+        self.kept -= usize::from(sent.len);
         let rtt = now - sent.at;
         let was_lost = sent.fate == Fate::Lost;
         sent.fate = Fate::Acknowledged;
