@@ -57,7 +57,7 @@ use crate::random::PolicyRng;
 
 pub use peer::{MAX_REQUESTERS, Pace, PeerKey};
 
-/// What to bear in mind for one peer.
+/// What the picker keeps of one peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PickHints<'a> {
     /// How fast it is.

@@ -1,8 +1,8 @@
 //! What the encryption of all streams shares: the policy, the names of torrents, randomness, and how
 //! often keys are agreed on.
 //!
-//! A key agreement is dear, and strangers call for it: there are so many in a second, and whoever comes
-//! later waits in line.
+//! A key agreement is dear, and strangers call for it: there are so many in a second, and a peer that
+//! dials later waits in line.
 
 use std::collections::VecDeque;
 

@@ -2,7 +2,7 @@
 //! peers speak, and the oracle that every engine's outgoing stream must satisfy.
 //!
 //! [`Reader`] takes a stream cut anywhere and gives handshake and messages. It judges form only:
-//! lengths, known message types. What may be said when is judged by whoever reads.
+//! lengths, known message types. Whether a message may come now is judged by its caller.
 
 use std::fmt;
 

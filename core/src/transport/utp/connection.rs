@@ -67,7 +67,7 @@ impl Clock {
     }
 }
 
-/// How many times something happened; for tests and whoever watches.
+/// How many times something happened; for tests and measurements.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Counters {
     /// Packets that were sent again.

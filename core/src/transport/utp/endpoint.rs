@@ -185,7 +185,7 @@ impl Endpoint {
     // Queries.
 
     /// How many connections there are, open or not.
-    #[allow(dead_code, reason = "for whoever watches, as tests do")]
+    #[allow(dead_code, reason = "for tests and measurements")]
     pub(crate) fn len(&self) -> usize {
         self.connections.len()
     }
@@ -196,7 +196,7 @@ impl Endpoint {
     }
 
     /// How a connection does.
-    #[allow(dead_code, reason = "for whoever watches, as tests do")]
+    #[allow(dead_code, reason = "for tests and measurements")]
     pub(crate) fn health(&self, id: UtpId) -> Option<Health> {
         let connection = &self.connections.get(&id)?.connection;
         let (flight, window, peer_window) = connection.flight();

@@ -28,7 +28,7 @@ mod send;
 mod seq;
 
 pub(crate) use connection::{End, Event};
-#[allow(unused_imports, reason = "for whoever watches, as tests do")]
+#[allow(unused_imports, reason = "for tests and measurements")]
 pub(crate) use endpoint::Health;
 pub(crate) use endpoint::{Ending, Endpoint, Held, Poll, Transmit, UtpId, Way};
 pub(crate) use packet::Kind;

@@ -1,8 +1,8 @@
 //! What is around a node of the DHT under a fuzzer, and what is checked of everything it does.
 //!
 //! The world knows which queries of the node are open, which tokens it gave to whom, and so which
-//! addresses have proven that they receive what is sent to them. Checked are: answers go to whoever
-//! asked, one a query, and to an address that has proven nothing no more than three times what it
+//! addresses have proven that they receive what is sent to them. Checked are: an answer goes to the node
+//! that asked, one a query, and to an address that has proven nothing no more than three times what it
 //! sent; nobody is asked who cannot be; nothing is kept without a token, and no more than the bounds
 //! say; each request ends once; time moves on.
 

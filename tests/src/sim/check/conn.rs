@@ -182,7 +182,7 @@ impl Conn {
             return Some(format!("never answers the hash request for {run}"));
         }
         if !self.us.choking && !self.them.interested {
-            // A slot for one who does not want it is free to whoever wants it: no fault.
+            // The slot of a peer that is not interested is free for one that is: no fault.
             return None;
         }
         self.us.interested.then(|| "stays interested in one who has nothing for it".to_owned())

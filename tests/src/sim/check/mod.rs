@@ -78,8 +78,8 @@ pub struct Settings {
     pub trust_disk: bool,
     /// Whether the disk may fail, or give back something else.
     pub disk_fails: bool,
-    /// Whether whoever wants something of a seed is to get its turn in time: there is no trouble that could
-    /// excuse it.
+    /// Whether a peer that is interested in a seed must be unchoked in time: no planted trouble excuses a
+    /// delay.
     pub judges_turns: bool,
 }
 
@@ -304,7 +304,7 @@ impl Checker {
         self.conns.values_mut().for_each(|state| state.excuse(now));
     }
 
-    /// From now on whoever wants something of a seed is to get its turn in time.
+    /// From now on a peer that is interested in a seed must be unchoked in time.
     pub fn judge_turns(&mut self, on: bool) {
         self.settings.judges_turns = on;
     }

@@ -176,7 +176,7 @@ impl Report {
     }
 
     /// What a free rider has when the first contributor has everything, by what a contributor has.
-    /// Until then reciprocation acts; whoever has finished gives to all alike. `None` if there are
+    /// Until then reciprocation acts; a peer that has finished uploads to all alike. `None` if there are
     /// none.
     pub fn rider_share(&self) -> Option<f64> {
         let mean = |role| {

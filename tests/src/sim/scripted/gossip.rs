@@ -78,7 +78,7 @@ impl Gossip {
 
     fn tell(&mut self, io: &mut Io<'_, '_>) {
         let Some((end, id)) = self.link.filter(|_| !self.addrs.is_empty()) else { return };
-        // Whoever was not invited tells all the same.
+        // It sends peers although we have not said that we take them.
         let id = if id == 0 { Extension::PeerExchange.our_id() } else { id };
         let count = self.per_message.min(self.addrs.len());
         let mut added = Vec::new();

@@ -427,7 +427,7 @@ impl Storm {
         })
     }
 
-    /// A newcomer has a place and a block in time, whoever waits there.
+    /// A newcomer is connected and gets a block in time, however many peers wait there.
     fn serve_in_a_crowd(&mut self, host: HostId, newcomer: HostId) -> Result<(), Failure> {
         let kinds = crowd::Kind::ALL;
         let is_deaf = kinds.get(self.options.crowd_kind as usize) == Some(&crowd::Kind::Deaf);

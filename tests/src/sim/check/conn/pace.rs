@@ -1,5 +1,5 @@
-//! What must come within its time: a word on every connection (BEP 3), and a turn to download for whoever
-//! waits at a seed.
+//! What must come within its time: a word on every connection (BEP 3), and a turn to download for a
+//! peer that waits at a seed.
 
 use bitswarm_core::time::{Duration, Instant};
 
