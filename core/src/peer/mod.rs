@@ -24,7 +24,7 @@ pub(crate) use dial_encryption::{Attempt, DialEncryption};
 pub(crate) use download::PeerDownload;
 pub(crate) use gossip::PeerGossip;
 pub(crate) use upload::PeerUpload;
-pub(crate) use wire::{Backlog, PeerWire, Phase};
+pub(crate) use wire::{Backlog, PeerWire, WireState};
 
 use std::net::SocketAddr;
 
@@ -177,7 +177,7 @@ impl Peer {
     /// The peer's handshake is complete (BEP 3). `ours` is what we offer.
     pub(crate) fn handle_handshake(&mut self, theirs: &Handshake, ours: Reserved) {
         let both = theirs.reserved.both(ours);
-        self.wire.phase = Phase::Open;
+        self.wire.state = WireState::Open;
         self.wire.id = Some(theirs.peer_id);
         self.wire.fast = both.fast();
         self.wire.extended = both.extension();
@@ -301,9 +301,9 @@ mod tests {
 
     fn peer(incoming: bool) -> Peer {
         let remote = SocketAddr::from(([50, 0, 0, 1], 40_000));
-        let phase = Phase::Connecting;
+        let state = WireState::Connecting;
         let conn = ConnId::new(0, 0);
-        let wire = PeerWire::new(conn, remote, incoming, phase, Some(PIECES), Instant::ZERO);
+        let wire = PeerWire::new(conn, remote, incoming, state, Some(PIECES), Instant::ZERO);
         Peer::new(wire, Some(PIECES), &Config::default())
     }
 

@@ -31,7 +31,7 @@ pub(crate) struct PeerWire {
     pub(crate) useful_at: Instant,
     /// Bytes of a message that has not come whole.
     pub(crate) half_message: usize,
-    pub(crate) phase: Phase,
+    pub(crate) state: WireState,
     pub(crate) id: Option<PeerId>,
     /// The peer's name for itself (BEP 10, `v`), made safe to show.
     pub(crate) client: Option<String>,
@@ -58,7 +58,7 @@ pub(crate) struct PeerWire {
 
 /// How far the handshake has come.
 #[derive(Debug)]
-pub(crate) enum Phase {
+pub(crate) enum WireState {
     /// The connection is being established.
     Connecting,
     /// Waiting for (the rest of) the peer's handshake.
@@ -84,7 +84,7 @@ impl PeerWire {
         conn: ConnId,
         remote: SocketAddr,
         incoming: bool,
-        phase: Phase,
+        state: WireState,
         pieces: Option<u32>,
         now: Instant,
     ) -> Self {
@@ -98,7 +98,7 @@ impl PeerWire {
             connected_at: now,
             useful_at: now,
             half_message: 0,
-            phase,
+            state,
             id: None,
             client: None,
             of_v2: false,
@@ -116,12 +116,12 @@ impl PeerWire {
 
     /// Whether the handshake is done.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open)
+        matches!(self.state, WireState::Open)
     }
 
     /// Whether the connection is established and the peer's handshake is not complete.
     pub(crate) fn is_handshaking(&self) -> bool {
-        matches!(self.phase, Phase::Handshaking(_))
+        matches!(self.state, WireState::Handshaking(_))
     }
 
     /// Queues a message.
@@ -150,7 +150,7 @@ mod tests {
     fn peer_that_does_not_read_is_not_read_from_and_dropped_in_the_end() {
         let remote = SocketAddr::from(([10, 0, 0, 1], 6881));
         let conn = ConnId::new(0, 0);
-        let mut wire = PeerWire::new(conn, remote, true, Phase::Open, None, Instant::ZERO);
+        let mut wire = PeerWire::new(conn, remote, true, WireState::Open, None, Instant::ZERO);
         let mut reached = Vec::new();
         while reached.last() != Some(&Backlog::Stuck) {
             wire.send(Message::Bitfield(Bytes::from_static(&[0; 65531])));

@@ -14,7 +14,7 @@ use crate::torrent::disk::Record;
 use crate::torrent::download::{Download, LocalBlocks, Source};
 use crate::torrent::lifecycle::{Farewell, Phase};
 use crate::torrent::similar::{Reuse, SharedFiles};
-use crate::torrent::step::{DiskResult, PieceStep, Step};
+use crate::torrent::step::{DiskResult, MetadataStep, PieceStep, Step};
 
 impl Torrent {
     /// Starts a disk request of this torrent.
@@ -213,7 +213,7 @@ impl Torrent {
             Step::Piece(piece, step) => self.perform_piece_step(session, piece, step),
             Step::Freed(bytes) => session.budgets.assembly.free(bytes),
             Step::Ban(liar) => self.ban(session, liar, BanReason::WrongData),
-            Step::Unusable(why) => self.metadata_unusable(session, why),
+            Step::Metadata(step) => self.perform_metadata_step(session, step),
             Step::NextLocal => {
                 if let Some(content) = self.content.as_deref().filter(|_| self.is_downloading()) {
                     let step = self.download.next_local(content);
@@ -225,7 +225,6 @@ impl Torrent {
                     self.content.as_deref().and_then(|known| self.download.read_local(known));
                 self.perform(session, step);
             }
-            Step::CheckLate => self.check_late(session),
             Step::SettleShared => {
                 let asks = self.shared_files().settle(&mut session.files.similar);
                 session.asks.extend(asks);
@@ -345,7 +344,7 @@ impl Torrent {
         self.download.forget_senders();
         let asks = self.shared_files().offer(&mut session.files.similar);
         session.asks.extend(asks);
-        self.perform(session, [Step::Finish, Step::CheckLate]);
+        self.perform(session, [Step::Finish, Step::Metadata(MetadataStep::CheckLate)]);
         let may_idle = self.content.as_ref().is_some_and(|content| content.idle_if_complete);
         self.life.keep_idle(may_idle && self.is_finished());
         if self.life.is_idle() {

@@ -6,30 +6,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::disk::{DiskDone, DiskError, DiskRequest, StateName};
-use crate::extension::metadata::{MetadataMessage, Received};
-use crate::infohashes::InfoHashes;
+use crate::disk::{DiskDone, DiskError};
+use crate::extension::metadata::MetadataMessage;
 use crate::metainfo::magnet::PeerAddress;
 use crate::metainfo::{Magnet, Metainfo};
 use crate::notice::TorrentNotice;
-use crate::peer::{Peer, PeerSlot};
+use crate::peer::PeerSlot;
 use crate::peer_source::PeerSource;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::piece_hash::PieceHash;
 use crate::reach::Namer;
 use crate::session::Session;
-use crate::session::bans::BanReason;
 use crate::session::op::{NamedPeer, OpOwner, TorrentOp};
 use crate::session::shares::Taken;
 use crate::torrent::Torrent;
 use crate::torrent::content::NothingChosen;
 use crate::torrent::lifecycle::Phase;
 use crate::torrent::metadata::layer_fetch::Learnt;
-use crate::torrent::metadata::layers::{Due, LateChecks};
-use crate::torrent::metadata::{self, Recalled, serve};
-use crate::torrent::step::Step;
+use crate::torrent::metadata::layers::LateChecks;
+use crate::torrent::metadata::{self, Recalled, Use, Wanted, serve};
+use crate::torrent::step::{MetadataStep, Step};
 use crate::tracker::NamedBy;
-use crate::wire::extension::Extension;
 use crate::wire::message::id;
 use crate::wire::{HashRequest, Message, Violation};
 
@@ -38,10 +35,6 @@ use crate::wire::{HashRequest, Message, Violation};
 const MOST_HAVES: u32 = 1000;
 /// What is said of a link that leads to what is there already.
 const DUPLICATE: &str = "the session has this torrent already, under its other infohash";
-/// What is said of a link whose two infohashes no torrent has.
-const TWO_TORRENTS: &str =
-    "its btih and its btmh are of two torrents; use a link with only one of them";
-
 impl Torrent {
     // Before peers are asked.
 
@@ -63,14 +56,6 @@ impl Torrent {
         }
     }
 
-    /// Begins by looking whether an earlier session has learnt the metadata, and kept it under this
-    /// infohash.
-    pub(super) fn load_metadata(&mut self, session: &mut Session, key: InfoHash) {
-        self.life.enter(Phase::Loading);
-        let name = StateName::Metadata(key);
-        self.disk(session, TorrentOp::LoadMetadata(key), DiskRequest::Load { name });
-    }
-
     /// What an earlier session knew is here, or there is nothing.
     pub(super) fn metadata_loaded(
         &mut self,
@@ -90,7 +75,7 @@ impl Torrent {
             && data.is_empty()
         {
             // It was added by its other infohash alone.
-            return self.load_metadata(session, other);
+            return self.perform(session, metadata::load(other));
         }
         match self.acquisition.recall(data, &self.identity.infohashes()) {
             Recalled::Metainfo(metainfo) => {
@@ -105,82 +90,14 @@ impl Torrent {
         let limit = session.config.bounds.metadata_bytes;
         let infohashes = self.identity.infohashes();
         if let Some(link) = self.acquisition.begin(infohashes, limit) {
-            self.save_metadata(session, infohashes, link);
+            self.perform(session, metadata::save(infohashes, &link));
         }
         if !self.life.is_paused() {
             self.open_for_peers(session);
         }
     }
 
-    /// Keeps what is known of it under each of its infohashes: a link to it that is added later may name only one.
-    pub(super) fn save_metadata(&mut self, session: &mut Session, names: InfoHashes, data: Bytes) {
-        for infohash in names.short() {
-            let (name, data) = (StateName::Metadata(infohash), data.clone());
-            self.disk(session, TorrentOp::SaveMetadata, DiskRequest::Save { name, data });
-        }
-    }
-
     // Peers are asked.
-
-    /// A peer says how long the metadata is.
-    pub(super) fn metadata_offered(
-        &mut self,
-        session: &mut Session,
-        slot: PeerSlot,
-        size: Option<u32>,
-    ) {
-        let (Some(fetch), Some(peer)) = (&mut self.acquisition.fetch, self.swarm.peers.get(slot))
-        else {
-            return;
-        };
-        let Some(bytes) = size.filter(|_| peer.wire.extensions.get(Extension::Metadata).is_some())
-        else {
-            return;
-        };
-        if !fetch.offered(peer.wire.remote, bytes) {
-            let limit = session.config.bounds.metadata_bytes;
-            session.notify(self.id, TorrentNotice::MetadataTooLong { bytes, limit });
-        }
-        self.ask_peers(session);
-    }
-
-    /// Sends the requests for metadata, or for layers, that are due.
-    pub(super) fn ask_peers(&mut self, session: &mut Session) {
-        while let Some(fetch) = &mut self.acquisition.fetch
-            && let Some((remote, piece)) = fetch.next_request(session.now)
-        {
-            let is_it = |peer: &Peer| peer.is_open() && peer.wire.remote == remote;
-            let peer = self.swarm.peers.iter_mut().find(|(_, peer)| is_it(peer));
-            match peer {
-                Some((_, peer)) => {
-                    serve::send(peer, &MetadataMessage::Request { piece });
-                    session.transport().ask_send(peer.wire.conn);
-                }
-                None => fetch.remove(remote),
-            }
-        }
-        while let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content)
-            && let Some((slot, request)) = layers.next_request(session.now, &content.metainfo)
-        {
-            match self.swarm.peers.get_mut(slot).filter(|peer| peer.is_open()) {
-                Some(peer) => {
-                    peer.send(Message::HashRequest(request));
-                    session.transport().ask_send(peer.wire.conn);
-                }
-                None => layers.remove_source(slot),
-            }
-        }
-    }
-
-    /// Peers are late with metadata or with layers, or something else is due with these.
-    pub(super) fn poll_acquisition(&mut self, session: &mut Session) {
-        match self.acquisition.poll(session.now) {
-            Due::GaveUp => return self.metadata_done(session),
-            Due::Keep => self.keep_layers(session),
-            Due::Nothing => {}
-        }
-        self.ask_peers(session);
-    }
 
     /// A peer asks for metadata, sends some, or does not.
     pub(super) fn metadata_message(
@@ -201,90 +118,53 @@ impl Torrent {
                 }
             }
             MetadataMessage::Reject { piece } => {
-                if let (Some(fetch), Some(peer)) =
-                    (&mut self.acquisition.fetch, self.swarm.peers.get(slot))
-                {
-                    fetch.rejected(session.now, peer.wire.remote, piece);
-                    self.ask_peers(session);
-                }
+                let remote = self.swarm.remote_of(slot);
+                let rejected = |remote| self.acquisition.rejected(session.now, remote, piece);
+                let step = remote.and_then(rejected);
+                self.perform(session, step);
             }
             MetadataMessage::Data { piece, total_size, data } => {
-                return self.metadata_received(session, slot, piece, total_size, &data);
+                let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
+                let (remote, primary) = (peer.wire.remote, self.identity.primary());
+                let sent = (piece, total_size, &data[..]);
+                let (is_of_use, steps) =
+                    self.acquisition.received(session.now, remote, sent, primary);
+                match is_of_use {
+                    Use::Some => peer.wire.useful_at = session.now,
+                    Use::Unasked => {
+                        peer.download.unasked_bytes += data.len() as u64;
+                        if self.swarm.wastes_too_much(slot) {
+                            return Err(Violation::Flood { id: id::EXTENDED });
+                        }
+                    }
+                    Use::None => {}
+                }
+                self.perform(session, steps);
             }
             MetadataMessage::Unknown => {}
         }
         Ok(())
     }
 
-    fn metadata_received(
-        &mut self,
-        session: &mut Session,
-        slot: PeerSlot,
-        piece: u32,
-        total_size: Option<u32>,
-        data: &[u8],
-    ) -> Result<(), Violation> {
-        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
-        let received = match &mut self.acquisition.fetch {
-            Some(fetch) => fetch.received(session.now, peer.wire.remote, piece, total_size, data),
-            // It crossed the end of the fetch, or was never asked for.
-            None => Received::Unasked,
-        };
-        match received {
-            Received::Accepted => peer.wire.useful_at = session.now,
-            Received::Failed(None) => {}
-            Received::Unasked => {
-                peer.download.unasked_bytes += data.len() as u64;
-                if self.swarm.wastes_too_much(slot) {
-                    return Err(Violation::Flood { id: id::EXTENDED });
-                }
-            }
-            Received::Failed(Some(liar)) => self.ban(session, liar, BanReason::WrongData),
-            Received::Complete(info) => {
-                match self.acquisition.complete(info, self.identity.primary()) {
-                    Ok(metainfo) => {
-                        let infohashes = InfoHashes::of(&metainfo);
-                        self.save_metadata(session, infohashes, metainfo.to_bytes());
-                        self.learn(session, metainfo);
-                    }
-                    Err(why) => self.metadata_unusable(session, why),
-                }
-                return Ok(());
-            }
-            Received::TwoTorrents => {
-                self.metadata_unusable(session, TWO_TORRENTS.to_owned());
-                return Ok(());
-            }
-        }
-        self.ask_peers(session);
-        Ok(())
-    }
-
     // It is known.
-
-    /// Nothing can be done with what the link describes: every peer would give the same.
-    pub(super) fn metadata_unusable(&mut self, session: &mut Session, why: String) {
-        self.acquisition.stop();
-        session.notify(self.id, TorrentNotice::MetadataUnusable { why });
-        self.pause(session);
-    }
 
     /// Another torrent of the session turned out to be the same hybrid: they must not both write to
     /// its files.
     pub(crate) fn yield_to_duplicate(&mut self, session: &mut Session) {
         self.identity.yield_to_other();
         self.withdraw_claims(session);
-        self.metadata_unusable(session, DUPLICATE.to_owned());
+        let unusable = MetadataStep::Unusable(DUPLICATE.to_owned());
+        self.perform_metadata_step(session, unusable);
     }
 
     /// What the torrent is is known: everything else begins.
-    fn learn(&mut self, session: &mut Session, metainfo: Metainfo) {
+    pub(super) fn learn(&mut self, session: &mut Session, metainfo: Metainfo) {
         if !self.has_chosen_files(session, &metainfo) {
             return;
         }
         self.adopt(Arc::new(metainfo));
         if self.acquisition.layers.as_ref().is_some_and(|layers| layers.is_complete()) {
-            self.layers_complete(session);
+            self.perform_metadata_step(session, MetadataStep::LayersComplete);
         }
         self.leave_discovered_peers(session);
         if !self.acquisition.is_metadata_only() {
@@ -296,7 +176,7 @@ impl Torrent {
         }
         self.life.enter(Phase::Metadata);
         if self.acquisition.layers.is_none() {
-            return self.metadata_done(session);
+            return self.perform_metadata_step(session, MetadataStep::Done);
         }
         self.meet_peers_again(session);
         if !self.life.is_paused() {
@@ -305,16 +185,8 @@ impl Torrent {
         if let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content) {
             layers.wait(session.now, &content.metainfo);
         }
-        self.poll_acquisition(session);
-    }
-
-    /// No more than the metadata was wanted, and it is here, with as much of its layers as there is.
-    pub(super) fn metadata_done(&mut self, session: &mut Session) {
-        self.acquisition.metadata_done();
-        if let Some(metainfo) = self.metainfo() {
-            session.notify(self.id, metadata::received(metainfo));
-        }
-        self.pause(session);
+        let steps = self.acquisition.poll(session.now);
+        self.perform(session, steps);
     }
 
     /// The connected peers are told that we have the metadata, and what they said to have counts.
@@ -334,7 +206,9 @@ impl Torrent {
             };
             match outcome {
                 Ok(()) => {
-                    self.layers_offered(session, slot);
+                    let peer = self.swarm.peers.get(slot);
+                    let step = self.acquisition.layers_offered(session.now, slot, peer);
+                    self.perform(session, step);
                     self.send_extended_handshake(session, slot);
                 }
                 Err(violation) => self.disconnect_for(session, slot, violation),
@@ -389,29 +263,6 @@ impl Torrent {
         self.acquisition.piece_hash(self.metainfo()?, piece)
     }
 
-    /// A peer may know hashes, if the connection is of v2 and it knows what the torrent is.
-    pub(super) fn layers_offered(&mut self, session: &mut Session, slot: PeerSlot) {
-        let (Some(layers), Some(peer)) = (&mut self.acquisition.layers, self.swarm.peers.get(slot))
-        else {
-            return;
-        };
-        let has_some = peer.gossip.has_metadata || !peer.download.has.is_none();
-        if peer.is_open() && peer.wire.of_v2 && has_some {
-            layers.add_source(session.now, slot);
-            self.ask_peers(session);
-        }
-    }
-
-    /// Has what was learnt kept for the next session, if there is anything new.
-    pub(super) fn keep_layers(&mut self, session: &mut Session) {
-        let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content) else {
-            return;
-        };
-        if let Some(data) = layers.take_news(&content.metainfo) {
-            self.save_metadata(session, self.identity.infohashes(), data);
-        }
-    }
-
     /// A peer sent hashes. False: they are no part of a layer that it was asked for.
     pub(super) fn layer_arrived(
         &mut self,
@@ -437,35 +288,78 @@ impl Torrent {
                     }
                 }
                 if is_whole {
-                    self.layers_complete(session);
+                    self.perform_metadata_step(session, MetadataStep::LayersComplete);
                 }
-                self.check_late(session);
-                self.fill_pipelines(session, None);
+                self.perform(session, [Step::Metadata(MetadataStep::CheckLate), Step::Fill]);
             }
         }
-        self.ask_peers(session);
+        self.perform_metadata_step(session, MetadataStep::Ask);
         true
     }
 
-    /// Every layer is known: the metainfo is whole, and kept so.
-    fn layers_complete(&mut self, session: &mut Session) {
-        let Some(content) = &mut self.content else { return };
-        let Some(whole) = self.acquisition.complete_layers(&content.metainfo) else { return };
-        let bytes = whole.to_bytes();
-        content.metainfo = Arc::new(whole);
-        self.upload.drop_trees();
-        self.save_metadata(session, self.identity.infohashes(), bytes);
-        if self.acquisition.is_metadata_only() && self.life.phase() == Phase::Metadata {
-            self.metadata_done(session);
-        }
-    }
-
-    /// Hashes pieces whose hashes came late.
-    pub(super) fn check_late(&mut self, session: &mut Session) {
-        while self.life.is_running()
-            && let Some(piece) = self.acquisition.late.get_mut().and_then(LateChecks::start_next)
-        {
-            self.verify_piece(session, piece, TorrentOp::CheckLate(piece));
+    /// Carries out a step on the way to knowing what the torrent is.
+    pub(super) fn perform_metadata_step(&mut self, session: &mut Session, step: MetadataStep) {
+        match step {
+            MetadataStep::Ask => {
+                let (swarm, content) = (&mut self.swarm, self.content.as_deref());
+                let metainfo = content.map(|content| &*content.metainfo);
+                self.acquisition.request(session.now, metainfo, |what| {
+                    let peer = match what {
+                        Wanted::Metadata(remote, _) => swarm.open_peer_at(remote),
+                        Wanted::Hashes(slot, _) => {
+                            swarm.peers.get_mut(slot).filter(|peer| peer.is_open())
+                        }
+                    };
+                    let Some(peer) = peer else { return false };
+                    match what {
+                        Wanted::Metadata(_, piece) => {
+                            serve::send(peer, &MetadataMessage::Request { piece });
+                        }
+                        Wanted::Hashes(_, request) => peer.send(Message::HashRequest(request)),
+                    }
+                    session.transport().ask_send(peer.wire.conn);
+                    true
+                });
+            }
+            MetadataStep::Learn(metainfo) => self.learn(session, *metainfo),
+            MetadataStep::Unusable(why) => {
+                self.acquisition.stop();
+                session.notify(self.id, TorrentNotice::MetadataUnusable { why });
+                self.pause(session);
+            }
+            MetadataStep::KeepLayers => {
+                let Some(content) = &self.content else { return };
+                let infohashes = self.identity.infohashes();
+                let steps = self.acquisition.keep_layers(&content.metainfo, infohashes);
+                self.perform(session, steps);
+            }
+            MetadataStep::LayersComplete => {
+                let Some(content) = &mut self.content else { return };
+                let whole = self.acquisition.complete_layers(&content.metainfo);
+                let Some(whole) = whole else { return };
+                let bytes = whole.to_bytes();
+                content.metainfo = Arc::new(whole);
+                self.upload.drop_trees();
+                self.perform(session, metadata::save(self.identity.infohashes(), &bytes));
+                if self.acquisition.is_metadata_only() && self.life.phase() == Phase::Metadata {
+                    self.perform_metadata_step(session, MetadataStep::Done);
+                }
+            }
+            MetadataStep::Done => {
+                self.acquisition.metadata_done();
+                if let Some(metainfo) = self.metainfo() {
+                    session.notify(self.id, metadata::received(metainfo));
+                }
+                self.pause(session);
+            }
+            MetadataStep::CheckLate => {
+                while self.life.is_running()
+                    && let Some(piece) =
+                        self.acquisition.late.get_mut().and_then(LateChecks::start_next)
+                {
+                    self.verify_piece(session, piece, TorrentOp::CheckLate(piece));
+                }
+            }
         }
     }
 }

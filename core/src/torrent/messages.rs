@@ -17,7 +17,7 @@ use crate::family::Family;
 use crate::id::ConnId;
 use crate::notice::{PeerTransport, TorrentNotice};
 use crate::peer::claims::WholeClaim;
-use crate::peer::{Backlog, Peer, PeerSlot, Phase};
+use crate::peer::{Backlog, Peer, PeerSlot, WireState};
 use crate::piece::PieceIndex;
 use crate::reach::{Namer, may_dial};
 use crate::session::Session;
@@ -47,7 +47,7 @@ impl Torrent {
         peer.download.pipeline.set_reading(true, now);
         let conn = peer.wire.conn;
         let len = data.len();
-        if let Phase::Handshaking(decoder) = &mut peer.wire.phase {
+        if let WireState::Handshaking(decoder) = &mut peer.wire.state {
             if let Err(violation) = decoder.push(&mut data) {
                 return self.disconnect_for(session, slot, violation);
             }
@@ -237,8 +237,8 @@ impl Torrent {
             reserved = reserved.with_v2();
         }
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
-        let head = match &peer.wire.phase {
-            Phase::Handshaking(theirs) => theirs.head(),
+        let head = match &peer.wire.state {
+            WireState::Handshaking(theirs) => theirs.head(),
             _ => None,
         };
         let by_v2 = match head {
@@ -370,8 +370,12 @@ impl Torrent {
         if let Some(addr) = peer.handle_extended_handshake(theirs) {
             self.swarm.addresses.connected(addr, session.now);
         }
-        self.metadata_offered(session, slot, metadata_size);
-        self.layers_offered(session, slot);
+        let limit = session.config.bounds.metadata_bytes;
+        let steps = self.acquisition.offered(peer, metadata_size, limit);
+        self.perform(session, steps);
+        let peer = self.swarm.peers.get(slot);
+        let step = self.acquisition.layers_offered(session.now, slot, peer);
+        self.perform(session, step);
         if self.exchanges_peers(session) {
             self.swarm.send_pex_soon(session.now);
         }
@@ -404,7 +408,9 @@ impl Torrent {
         if let Some(peer) = self.swarm.peers.get_mut(slot) {
             self.upload.suggest(slot, peer, self.download.picker());
         }
-        self.layers_offered(session, slot);
+        let peer = self.swarm.peers.get(slot);
+        let step = self.acquisition.layers_offered(session.now, slot, peer);
+        self.perform(session, step);
         if everything {
             if let Some(addr) = addr {
                 self.swarm.addresses.set_seed(addr, true);
@@ -500,7 +506,9 @@ impl Torrent {
                 peer.offer_allowed_fast(self.identity.primary(), self.download.have());
             }
         }
-        self.layers_offered(session, slot);
+        let peer = self.swarm.peers.get(slot);
+        let step = self.acquisition.layers_offered(session.now, slot, peer);
+        self.perform(session, step);
         if free {
             self.fill_pipelines(session, Some(slot));
         }

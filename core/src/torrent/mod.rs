@@ -82,7 +82,7 @@ use crate::torrent::download::Download;
 use crate::torrent::identity::Identity;
 use crate::torrent::lifecycle::{Lifecycle, Phase};
 use crate::torrent::metadata::Acquisition;
-use crate::torrent::step::Step;
+use crate::torrent::step::{MetadataStep, Step};
 use crate::torrent::swarm::peer_list::PeerList;
 use crate::torrent::swarm::{Ended, Swarm};
 use crate::torrent::traffic::{Released, Traffic};
@@ -204,7 +204,7 @@ impl Torrent {
         if self.content.is_some() {
             self.find_resume_data(session);
         } else {
-            self.load_metadata(session, self.identity.resume_key());
+            self.perform(session, metadata::load(self.identity.resume_key()));
         }
     }
 
@@ -347,7 +347,8 @@ impl Torrent {
             self.swarm.send_pex(now, exchanges, |conn| session.transport().ask_send(conn));
         }
         if self.acquisition.due_at(now).is_some_and(|at| at <= now) {
-            self.poll_acquisition(session);
+            let steps = self.acquisition.poll(now);
+            self.perform(session, steps);
         }
         if self.download.resolve_at().is_some_and(|at| at <= now) {
             let steps = self.download.resolve_due(session.now);
@@ -436,7 +437,7 @@ impl Torrent {
             self.files.saving.mark_dirty(session.now);
         }
         if remove.is_none() {
-            self.keep_layers(session);
+            self.perform_metadata_step(session, MetadataStep::KeepLayers);
         }
         self.end_if_idle(session);
     }

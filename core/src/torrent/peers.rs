@@ -10,7 +10,7 @@ use crate::event::NetError;
 use crate::family::Family;
 use crate::id::{ConnId, Id};
 use crate::notice::TorrentNotice;
-use crate::peer::{Peer, PeerSlot, PeerWire, Phase};
+use crate::peer::{Peer, PeerSlot, PeerWire, WireState};
 use crate::peer_source::PeerSource;
 use crate::piece::InfoHash;
 use crate::reach::Namer;
@@ -23,6 +23,7 @@ use crate::time::Instant;
 use crate::torrent::Torrent;
 use crate::torrent::announcing::trackers::{self, names_to_look_up};
 use crate::torrent::announcing::{Lookup, Numbers, dht};
+use crate::torrent::step::{MetadataStep, Step};
 use crate::torrent::swarm::Ended;
 use crate::torrent::swarm::peer_list::Added;
 use crate::tracker::announce_job::{AnnounceJob, AnnounceResult};
@@ -86,7 +87,7 @@ impl Torrent {
         let id = self.id;
         let config = &session.config;
         let placeholder = Id::new(u32::MAX, u32::MAX);
-        let wire = PeerWire::new(placeholder, remote, false, Phase::Connecting, pieces, now);
+        let wire = PeerWire::new(placeholder, remote, false, WireState::Connecting, pieces, now);
         let attempt = known.attempt(policy);
         if let Some(encryption) = self.swarm.addresses.encryption(remote) {
             *encryption = known;
@@ -111,7 +112,7 @@ impl Torrent {
     /// A connection we opened is established.
     pub(crate) fn peer_connected(&mut self, session: &mut Session, slot: PeerSlot) {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return };
-        peer.wire.phase = Phase::Handshaking(HandshakeDecoder::new());
+        peer.wire.state = WireState::Handshaking(HandshakeDecoder::new());
         let conn = peer.wire.conn;
         let deadline = session.now + session.config.timeouts.handshake;
         session.transport().set_deadline(conn, deadline);
@@ -142,8 +143,8 @@ impl Torrent {
             self.drop_peer(session, yields, Ended::Useless);
         }
         let pieces = self.content.is_some().then(|| self.pieces());
-        let phase = Phase::Handshaking(handshake);
-        let wire = PeerWire::new(conn, remote, true, phase, pieces, session.now);
+        let state = WireState::Handshaking(handshake);
+        let wire = PeerWire::new(conn, remote, true, state, pieces, session.now);
         let peer = Peer::new(wire, pieces, &session.config);
         let slot = self.swarm.insert(peer);
         session.transport().assign(conn, Role::Peer(self.id, slot));
@@ -219,10 +220,11 @@ impl Torrent {
         // Of two ways to one address that were tried at once, one is given up and the other is the source.
         let remote = Some(peer.wire.remote).filter(|remote| !self.swarm.is_open_at(*remote));
         self.acquisition.source_gone(slot, remote);
-        match self.acquisition.layers {
-            Some(_) => self.poll_acquisition(session),
-            None => self.ask_peers(session),
-        }
+        let steps = match self.acquisition.layers {
+            Some(_) => self.acquisition.poll(session.now),
+            None => vec![Step::Metadata(MetadataStep::Ask)],
+        };
+        self.perform(session, steps);
         if let Some(leaves) = self.upload.leaf_hashes.get_mut() {
             leaves.peer_gone(slot);
         }

@@ -24,6 +24,7 @@ use crate::session::shares::{Shares, Taken};
 use crate::torrent::Torrent;
 use crate::torrent::content::Content;
 use crate::torrent::metadata::serve::gather_metadata;
+use crate::torrent::step::MetadataStep;
 use crate::torrent::upload::{
     self, LeafHashes, PieceRun, READ_AHEAD_CHOKED, READ_AHEAD_PER_PEER, ReadBudget, Request,
     Situation, leaf_hashes,
@@ -385,7 +386,7 @@ impl Torrent {
         }
         if let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content) {
             layers.rejected(session.now, &content.metainfo, slot, request);
-            self.ask_peers(session);
+            self.perform_metadata_step(session, MetadataStep::Ask);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::bitfield::Bitfield;
 use crate::disk::{DiskDone, DiskError, DiskRequest, FileStat};
+use crate::metainfo::Metainfo;
 use crate::notice::TorrentNotice;
 use crate::piece::{PieceIndex, Sha256Hash};
 use crate::session::op::TorrentOp;
@@ -62,14 +63,12 @@ pub(super) enum Step {
     Freed(usize),
     /// Ban the peers with this address: they sent wrong data.
     Ban(SocketAddr),
-    /// Nothing can be done with what the torrent is said to be, for this reason.
-    Unusable(String),
+    /// Something about what the torrent is.
+    Metadata(MetadataStep),
     /// Go on with the next piece of another torrent's file, if none is under way.
     NextLocal,
     /// Read the next part of the piece that is read from another torrent's file.
     ReadLocal,
-    /// Hash the next pieces whose hashes came late.
-    CheckLate,
     /// No torrent is to wait for files of this one.
     SettleShared,
     /// Which peers may download may have changed.
@@ -78,6 +77,26 @@ pub(super) enum Step {
     Request,
     /// Request blocks of the peers that had nothing to give: there may be more to pick.
     Fill,
+}
+
+/// A step on the way to knowing what the torrent is.
+#[derive(Debug)]
+pub(super) enum MetadataStep {
+    /// Send the requests for metadata, or for layers, that are due.
+    Ask,
+    /// It is known what the torrent is: everything else begins.
+    Learn(Box<Metainfo>),
+    /// Nothing can be done with what the torrent is said to be, for this reason: every peer would give the
+    /// same.
+    Unusable(String),
+    /// Have what was learnt of the layers kept for the next session, if there is anything new.
+    KeepLayers,
+    /// Every layer is known: the metainfo is whole, and kept so.
+    LayersComplete,
+    /// No more than the metadata was wanted, and it is here, with as much of its layers as there is.
+    Done,
+    /// Hash the next pieces whose hashes came late.
+    CheckLate,
 }
 
 /// A step that concerns one piece.

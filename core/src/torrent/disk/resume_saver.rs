@@ -9,7 +9,7 @@ use crate::time::{Duration, Instant};
 /// The rhythm of flushing and saving of one torrent.
 #[derive(Debug)]
 pub(crate) struct ResumeSaver {
-    phase: Phase,
+    flush: Flush,
     /// When something not yet saved was first written.
     dirty_since: Option<Instant>,
     /// Whether to save as soon as possible.
@@ -19,7 +19,7 @@ pub(crate) struct ResumeSaver {
 }
 
 #[derive(Debug)]
-enum Phase {
+enum Flush {
     Idle,
     /// A flush is under way; pieces verified and written before it began.
     Syncing(Bitfield),
@@ -33,7 +33,7 @@ const RETRY: Duration = Duration::from_secs(10);
 impl ResumeSaver {
     pub(crate) fn new() -> Self {
         ResumeSaver {
-            phase: Phase::Idle,
+            flush: Flush::Idle,
             dirty_since: None,
             urgent: false,
             not_before: Instant::ZERO,
@@ -53,7 +53,7 @@ impl ResumeSaver {
     /// When to begin, if nothing is under way.
     pub(crate) fn due_at(&self, interval: Duration) -> Option<Instant> {
         let since = self.dirty_since?;
-        if !matches!(self.phase, Phase::Idle) {
+        if !matches!(self.flush, Flush::Idle) {
             return None;
         }
         let due = if self.urgent { since } else { since + interval };
@@ -64,15 +64,15 @@ impl ResumeSaver {
     pub(crate) fn begin(&mut self, have: &Bitfield) {
         self.dirty_since = None;
         self.urgent = false;
-        self.phase = Phase::Syncing(have.clone());
+        self.flush = Flush::Syncing(have.clone());
     }
 
     /// The flush is done: the pieces to record. A save must follow.
     pub(crate) fn synced(&mut self) -> Option<Bitfield> {
-        match std::mem::replace(&mut self.phase, Phase::Saving) {
-            Phase::Syncing(have) => Some(have),
+        match std::mem::replace(&mut self.flush, Flush::Saving) {
+            Flush::Syncing(have) => Some(have),
             other => {
-                self.phase = other;
+                self.flush = other;
                 None
             }
         }
@@ -80,19 +80,19 @@ impl ResumeSaver {
 
     /// The save is done.
     pub(crate) fn saved(&mut self) {
-        self.phase = Phase::Idle;
+        self.flush = Flush::Idle;
     }
 
     /// The flush or save failed; it will be tried again.
     pub(crate) fn failed(&mut self, now: Instant) {
-        self.phase = Phase::Idle;
+        self.flush = Flush::Idle;
         self.dirty_since.get_or_insert(now);
         self.not_before = now + RETRY;
     }
 
     /// Whether nothing is waiting or under way.
     pub(crate) fn is_clean(&self) -> bool {
-        self.dirty_since.is_none() && matches!(self.phase, Phase::Idle)
+        self.dirty_since.is_none() && matches!(self.flush, Flush::Idle)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::torrent::disk::checker::{Checker, is_absence};
 use crate::torrent::disk::claims::Verdict;
 use crate::torrent::disk::{Files, padding_pieces};
 use crate::torrent::lifecycle::Phase;
-use crate::torrent::step::{DiskResult, PieceStep, Step};
+use crate::torrent::step::{DiskResult, MetadataStep, PieceStep, Step};
 
 impl Files {
     // The check.
@@ -122,7 +122,7 @@ impl Files {
         self.claims.count_late(content, piece, result.as_ref().ok());
         let is_here = matches!(result, Ok(DiskDone::Done | DiskDone::Zeros { is_right: true }));
         let settled = if is_here { Step::Piece(piece, PieceStep::Passed) } else { Step::Fill };
-        let mut steps = vec![settled, Step::CheckLate];
+        let mut steps = vec![settled, Step::Metadata(MetadataStep::CheckLate)];
         if self.claims.can_decide(content) {
             steps.extend([Step::Enter(Phase::Checking), Step::Judge]);
         }
@@ -346,13 +346,22 @@ mod tests {
             files.piece_checked_late(&content, PieceIndex(0), result)
         };
         let passed = |steps: &[Step]| {
-            matches!(steps, [Step::Piece(PieceIndex(0), PieceStep::Passed), Step::CheckLate])
+            matches!(
+                steps,
+                [
+                    Step::Piece(PieceIndex(0), PieceStep::Passed),
+                    Step::Metadata(MetadataStep::CheckLate)
+                ]
+            )
         };
         assert!(passed(&late(Ok(DiskDone::Done))));
         assert!(passed(&late(Ok(DiskDone::Zeros { is_right: true }))));
         for wrong in [Ok(DiskDone::HashMismatch), failure(DiskErrorKind::NotFound)] {
             let steps = late(wrong);
-            assert!(matches!(steps[..], [Step::Fill, Step::CheckLate]), "{steps:?}");
+            assert!(
+                matches!(steps[..], [Step::Fill, Step::Metadata(MetadataStep::CheckLate)]),
+                "{steps:?}"
+            );
         }
     }
 }

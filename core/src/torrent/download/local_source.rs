@@ -18,7 +18,7 @@ const READ_LEN: u32 = 1024 * 1024;
 #[derive(Debug, Default)]
 pub(in crate::torrent) struct LocalSource {
     files: VecDeque<LocalFile>,
-    reading: Option<Reading>,
+    reading: Option<PieceInTurn>,
 }
 
 /// A file that is missing here and lies whole in another torrent's store.
@@ -32,7 +32,7 @@ pub(in crate::torrent) struct LocalFile {
 
 /// The piece of the first file that is read, or was and is being verified.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+struct PieceInTurn {
     piece: PieceIndex,
     /// Bytes read.
     read: u32,
@@ -88,7 +88,7 @@ impl LocalSource {
                 continue;
             };
             file.tried = at + 1;
-            self.reading = Some(Reading { piece, read: 0, is_under_way: true });
+            self.reading = Some(PieceInTurn { piece, read: 0, is_under_way: true });
             return true;
         }
         false
@@ -142,7 +142,7 @@ impl LocalSource {
 
     /// A piece was verified, or lost; whether the next may begin.
     pub(in crate::torrent) fn settled(&mut self, piece: PieceIndex) -> bool {
-        let is_it = |reading: Reading| reading.piece == piece && !reading.is_under_way;
+        let is_it = |reading: PieceInTurn| reading.piece == piece && !reading.is_under_way;
         let ends = self.reading.is_some_and(is_it);
         if ends {
             self.reading = None;

@@ -11,7 +11,7 @@ use crate::piece_hash::PieceHash;
 use crate::session::op::TorrentOp;
 use crate::torrent::content::Content;
 use crate::torrent::download::Download;
-use crate::torrent::step::{DiskResult, PieceStep, Step};
+use crate::torrent::step::{DiskResult, MetadataStep, PieceStep, Step};
 
 /// What is said of a hybrid whose two kinds of hashes no content has.
 const CONTRADICTION: &str =
@@ -129,7 +129,10 @@ impl Download {
         if hash.is_some_and(|hash| hash.is_contradicted_by(data.iter().map(AsRef::as_ref))) {
             // No peer can send what has both hashes: the fault is in the torrent.
             let why = format!("{CONTRADICTION} (piece {})", piece.0);
-            return vec![Step::Piece(piece, PieceStep::Lost), Step::Unusable(why)];
+            return vec![
+                Step::Piece(piece, PieceStep::Lost),
+                Step::Metadata(MetadataStep::Unusable(why)),
+            ];
         }
         let failed = self.failed(piece);
         let suspect = Step::Piece(piece, PieceStep::Suspect(failed.digests));
@@ -280,7 +283,7 @@ mod tests {
         let contradicts = download.wrong(PIECE, Some(&PieceHash::Both(sha1, root)));
         let is_said = matches!(
             &contradicts[..],
-            [Step::Piece(PIECE, PieceStep::Lost), Step::Unusable(why)] if why.ends_with("(piece 0)")
+            [Step::Piece(PIECE, PieceStep::Lost), Step::Metadata(MetadataStep::Unusable(why))] if why.ends_with("(piece 0)")
         );
         assert!(is_said, "{contradicts:?}");
         let wrong = download.wrong(PIECE, Some(&PieceHash::V1([9; 20])));

@@ -18,6 +18,7 @@ use crate::time::{Duration, Instant};
 use crate::torrent::content::Content;
 use crate::torrent::metadata::layer_fetch::{LayerFetch, Learnt};
 use crate::torrent::metadata::saved_metadata;
+use crate::torrent::step::MetadataStep;
 use crate::wire::HashRequest;
 
 /// How long a hybrid of which no more than the metadata is wanted waits for its layers (chosen: its
@@ -37,17 +38,6 @@ pub(crate) struct Layers {
     keep_at: Option<Instant>,
     /// Until when to wait for them, if not for as long as it takes.
     deadline: Option<Instant>,
-}
-
-/// What is due.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Due {
-    /// They are not waited for any longer.
-    GaveUp,
-    /// What was learnt is to be kept.
-    Keep,
-    /// Nothing but requests.
-    Nothing,
 }
 
 impl Layers {
@@ -107,14 +97,17 @@ impl Layers {
         self.fetch.poll_timeout(now).into_iter().chain(due).min()
     }
 
-    /// Some time has passed, or a peer has left.
-    pub(crate) fn poll(&mut self, now: Instant) -> Due {
+    /// Some time has passed, or a peer has left: what is due.
+    pub(in crate::torrent) fn poll(&mut self, now: Instant) -> Vec<MetadataStep> {
         self.fetch.handle_timeout(now);
         if self.deadline.is_some_and(|at| at <= now || self.fetch.has_no_sources()) {
             self.deadline = None;
-            return Due::GaveUp;
+            // They are not waited for any longer.
+            return vec![MetadataStep::Done];
         }
-        if self.keep_at.is_some_and(|at| at <= now) { Due::Keep } else { Due::Nothing }
+        let keeps = self.keep_at.is_some_and(|at| at <= now);
+        let keep = keeps.then_some(MetadataStep::KeepLayers);
+        keep.into_iter().chain([MetadataStep::Ask]).collect()
     }
 
     /// A peer sent hashes.

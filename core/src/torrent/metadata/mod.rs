@@ -21,17 +21,27 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::bitfield::Bitfield;
-use crate::extension::metadata::MetadataFetch;
+use crate::disk::{DiskRequest, StateName};
+use crate::extension::metadata::{MetadataFetch, Received};
 use crate::infohashes::InfoHashes;
 use crate::metainfo::{FileRanges, Magnet, Metainfo, PathRules};
 use crate::notice::TorrentNotice;
-use crate::peer::PeerSlot;
+use crate::peer::{Peer, PeerSlot};
 use crate::piece::{InfoHash, PieceIndex};
 use crate::piece_hash::PieceHash;
+use crate::session::op::TorrentOp;
 use crate::time::Instant;
 use crate::torrent::content::Content;
 use crate::torrent::lazy::Lazy;
-use crate::torrent::metadata::layers::{Due, LateChecks, Layers};
+use crate::torrent::lifecycle::Phase;
+use crate::torrent::metadata::layers::{LateChecks, Layers};
+use crate::torrent::step::{MetadataStep, Step};
+use crate::wire::HashRequest;
+use crate::wire::extension::Extension;
+
+/// What is said of a link whose two infohashes no torrent has.
+const TWO_TORRENTS: &str =
+    "its btih and its btmh are of two torrents; use a link with only one of them";
 
 /// What is known of a torrent before all of it is, and how the rest is learnt.
 #[derive(Debug)]
@@ -58,6 +68,26 @@ pub(super) enum Recalled {
     Link(Box<Magnet>),
     /// Nothing that is of use.
     Nothing,
+}
+
+/// What is requested of a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wanted {
+    /// This piece of the metadata, of the peer at this address.
+    Metadata(SocketAddr, u32),
+    /// Hashes of a layer.
+    Hashes(PeerSlot, HashRequest),
+}
+
+/// Of what use a piece of the metadata is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Use {
+    /// It is kept.
+    Some,
+    /// It was not asked for.
+    Unasked,
+    /// It was the last, or wrong.
+    None,
 }
 
 impl Acquisition {
@@ -105,12 +135,13 @@ impl Acquisition {
         metadata.into_iter().chain(layers).min()
     }
 
-    /// Some time has passed, or a peer has left: what is due besides requests.
-    pub(super) fn poll(&mut self, now: Instant) -> Due {
+    /// Some time has passed, or a peer has left: what is due.
+    pub(super) fn poll(&mut self, now: Instant) -> Vec<Step> {
         if let Some(fetch) = &mut self.fetch {
             fetch.handle_timeout(now);
         }
-        self.layers.as_mut().map_or(Due::Nothing, |layers| layers.poll(now))
+        let due = self.layers.as_mut().map_or(vec![MetadataStep::Ask], |layers| layers.poll(now));
+        due.into_iter().map(Step::Metadata).collect()
     }
 
     /// A connection ends, and with it its peer leaves, if `remote` names one: others are asked.
@@ -142,6 +173,102 @@ impl Acquisition {
     pub(super) fn begin(&mut self, infohashes: InfoHashes, limit: u32) -> Option<Bytes> {
         self.fetch = Some(Box::new(MetadataFetch::new(infohashes, limit)));
         self.magnet.as_ref().map(|magnet| magnet.to_string().into())
+    }
+
+    /// A peer says how long the metadata is.
+    pub(super) fn offered(&mut self, peer: &Peer, bytes: Option<u32>, limit: u32) -> Vec<Step> {
+        let Some(fetch) = &mut self.fetch else { return Vec::new() };
+        let understands = peer.wire.extensions.get(Extension::Metadata).is_some();
+        let Some(bytes) = bytes.filter(|_| understands) else { return Vec::new() };
+        let ask = Step::Metadata(MetadataStep::Ask);
+        match fetch.offered(peer.wire.remote, bytes) {
+            true => vec![ask],
+            false => vec![Step::Notify(TorrentNotice::MetadataTooLong { bytes, limit }), ask],
+        }
+    }
+
+    /// A peer that is connected by v2 may know hashes, if it knows what the torrent is.
+    pub(super) fn layers_offered(
+        &mut self,
+        now: Instant,
+        slot: PeerSlot,
+        peer: Option<&Peer>,
+    ) -> Option<Step> {
+        let (layers, peer) = (self.layers.as_mut()?, peer?);
+        let has_some = peer.gossip.has_metadata || !peer.download.has.is_none();
+        if !peer.is_open() || !peer.wire.of_v2 || !has_some {
+            return None;
+        }
+        layers.add_source(now, slot);
+        Some(Step::Metadata(MetadataStep::Ask))
+    }
+
+    /// Requests what is due. `send` says whether the peer is there.
+    pub(super) fn request(
+        &mut self,
+        now: Instant,
+        metainfo: Option<&Metainfo>,
+        mut send: impl FnMut(Wanted) -> bool,
+    ) {
+        while let Some(fetch) = &mut self.fetch
+            && let Some((remote, piece)) = fetch.next_request(now)
+        {
+            if !send(Wanted::Metadata(remote, piece)) {
+                fetch.remove(remote);
+            }
+        }
+        while let (Some(layers), Some(metainfo)) = (&mut self.layers, metainfo)
+            && let Some((slot, request)) = layers.next_request(now, metainfo)
+        {
+            if !send(Wanted::Hashes(slot, request)) {
+                layers.remove_source(slot);
+            }
+        }
+    }
+
+    /// A peer does not send a piece of the metadata.
+    pub(super) fn rejected(&mut self, now: Instant, peer: SocketAddr, piece: u32) -> Option<Step> {
+        self.fetch.as_mut()?.rejected(now, peer, piece);
+        Some(Step::Metadata(MetadataStep::Ask))
+    }
+
+    /// A peer sent a piece of the metadata: of what use it is, and what follows.
+    pub(super) fn received(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        (piece, total_size, data): (u32, Option<u32>, &[u8]),
+        primary: InfoHash,
+    ) -> (Use, Vec<Step>) {
+        let ask = Step::Metadata(MetadataStep::Ask);
+        let unusable = |why| vec![Step::Metadata(MetadataStep::Unusable(why))];
+        let received = match &mut self.fetch {
+            Some(fetch) => fetch.received(now, peer, piece, total_size, data),
+            // It crossed the end of the fetch, or was never asked for.
+            None => Received::Unasked,
+        };
+        match received {
+            Received::Accepted => (Use::Some, vec![ask]),
+            Received::Unasked => (Use::Unasked, vec![ask]),
+            Received::Failed(liar) => {
+                (Use::None, liar.map(Step::Ban).into_iter().chain([ask]).collect())
+            }
+            Received::Complete(info) => match self.complete(info, primary) {
+                Ok(metainfo) => {
+                    let mut steps = save(InfoHashes::of(&metainfo), &metainfo.to_bytes());
+                    steps.push(Step::Metadata(MetadataStep::Learn(Box::new(metainfo))));
+                    (Use::None, steps)
+                }
+                Err(why) => (Use::None, unusable(why)),
+            },
+            Received::TwoTorrents => (Use::None, unusable(TWO_TORRENTS.to_owned())),
+        }
+    }
+
+    /// What was learnt of the layers is kept for the next session, if there is anything new.
+    pub(super) fn keep_layers(&mut self, metainfo: &Metainfo, infohashes: InfoHashes) -> Vec<Step> {
+        let news = self.layers.as_mut().and_then(|layers| layers.take_news(metainfo));
+        news.map_or_else(Vec::new, |data| save(infohashes, &data))
     }
 
     /// Peers are not asked any more.
@@ -213,6 +340,23 @@ impl Acquisition {
     }
 }
 
+/// Looks whether an earlier session has learnt the metadata, and kept it under this infohash.
+pub(super) fn load(key: InfoHash) -> [Step; 2] {
+    let load = DiskRequest::Load { name: StateName::Metadata(key) };
+    [Step::Enter(Phase::Loading), Step::Disk(TorrentOp::LoadMetadata(key), load)]
+}
+
+/// Keeps what is known of a torrent under each of its infohashes: a link to it that is added later may name
+/// only one.
+pub(super) fn save(infohashes: InfoHashes, data: &Bytes) -> Vec<Step> {
+    let save = |infohash| {
+        let name = StateName::Metadata(infohash);
+        let request = DiskRequest::Save { name, data: data.clone() };
+        Step::Disk(TorrentOp::SaveMetadata, request)
+    };
+    infohashes.short().map(save).collect()
+}
+
 /// What is said of a torrent when it is known what it is.
 pub(super) fn received(metainfo: &Metainfo) -> TorrentNotice {
     TorrentNotice::MetadataReceived {
@@ -225,9 +369,13 @@ pub(super) fn received(metainfo: &Metainfo) -> TorrentNotice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::id::{ConnId, Id as _};
     use crate::metainfo::create::{Creator, Protocol};
+    use crate::peer::{PeerWire, WireState};
     use crate::torrent::content::Choices;
     use crate::torrent::{AddTorrent, TorrentSource};
+    use crate::wire::extension::ExtensionIds;
 
     fn of_v2() -> Metainfo {
         let torrent = Creator::single_file("name", 100_000).with_protocol(Protocol::V2);
@@ -293,5 +441,78 @@ mod tests {
         assert!(only.asks_peers(), "layers are part of the metadata");
         only.metadata_done();
         assert!(!only.asks_peers() && !only.is_metadata_only());
+    }
+
+    /// A peer that understands requests for metadata, or not.
+    fn peer(understands: bool) -> Peer {
+        let remote = SocketAddr::from(([50, 0, 0, 1], 6881));
+        let conn = ConnId::new(0, 0);
+        let mut wire = PeerWire::new(conn, remote, false, WireState::Open, None, Instant::ZERO);
+        if understands {
+            wire.extensions = ExtensionIds::ours(&Extension::ALL);
+        }
+        Peer::new(wire, None, &Config::default())
+    }
+
+    /// What is requested now, of peers that are all there.
+    fn requests(acquisition: &mut Acquisition) -> Vec<Wanted> {
+        let mut wanted = Vec::new();
+        acquisition.request(Instant::ZERO, None, |what| {
+            wanted.push(what);
+            true
+        });
+        wanted
+    }
+
+    #[test]
+    fn metadata_that_a_peer_offers_is_requested_kept_and_learnt() {
+        let metainfo = of_v2();
+        let mut acquisition = of_link(&metainfo);
+        acquisition.begin(InfoHashes::of(&metainfo), 1 << 20);
+        let info = metainfo.info_bytes().clone();
+        let len = Some(info.len() as u32);
+        assert!(acquisition.offered(&peer(false), len, 1 << 20).is_empty());
+        assert!(requests(&mut acquisition).is_empty(), "it would not understand");
+        let peer = peer(true);
+        let steps = acquisition.offered(&peer, len, 1 << 20);
+        assert!(matches!(steps[..], [Step::Metadata(MetadataStep::Ask)]), "{steps:?}");
+        let remote = peer.wire.remote;
+        assert_eq!(requests(&mut acquisition), [Wanted::Metadata(remote, 0)]);
+        let sent = (0, len, &info[..]);
+        let (is_of_use, steps) =
+            acquisition.received(Instant::ZERO, remote, sent, metainfo.infohash());
+        assert_eq!(is_of_use, Use::None);
+        let [Step::Disk(TorrentOp::SaveMetadata, save), Step::Metadata(learn)] = &steps[..] else {
+            panic!("{steps:?}");
+        };
+        let MetadataStep::Learn(learnt) = learn else { panic!("{learn:?}") };
+        assert_eq!(learnt.name(), "name");
+        let name = StateName::Metadata(metainfo.infohash());
+        assert!(matches!(save, DiskRequest::Save { name: kept, .. } if *kept == name));
+        let (is_of_use, _) = acquisition.received(Instant::ZERO, remote, sent, metainfo.infohash());
+        assert_eq!(is_of_use, Use::Unasked, "it is known");
+    }
+
+    #[test]
+    fn metadata_that_is_too_long_is_shown_and_of_a_peer_that_is_gone_none_is_requested() {
+        let metainfo = of_v2();
+        let mut acquisition = of_link(&metainfo);
+        assert!(acquisition.offered(&peer(true), Some(7), 10).is_empty(), "none is looked for");
+        acquisition.begin(InfoHashes::of(&metainfo), 10);
+        let steps = acquisition.offered(&peer(true), Some(11), 10);
+        let TorrentNotice::MetadataTooLong { bytes: 11, limit: 10 } = (match &steps[..] {
+            [Step::Notify(notice), Step::Metadata(MetadataStep::Ask)] => notice,
+            other => panic!("{other:?}"),
+        }) else {
+            panic!("{steps:?}");
+        };
+        assert_eq!(acquisition.offered(&peer(true), Some(9), 10).len(), 1);
+        let mut asked = 0;
+        acquisition.request(Instant::ZERO, None, |_| {
+            asked += 1;
+            false
+        });
+        assert_eq!(asked, 1);
+        assert!(requests(&mut acquisition).is_empty(), "it has no other source");
     }
 }

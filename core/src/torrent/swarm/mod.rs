@@ -324,6 +324,12 @@ impl Swarm {
         self.peers.iter().any(|(_, peer)| peer.is_open() && peer.wire.remote == remote)
     }
 
+    /// The peer that is connected at this address, its handshake done.
+    pub(super) fn open_peer_at(&mut self, remote: SocketAddr) -> Option<&mut Peer> {
+        let mut peers = self.peers.iter_mut().map(|(_, peer)| peer);
+        peers.find(|peer| peer.is_open() && peer.wire.remote == remote)
+    }
+
     /// The address of a connected peer.
     pub(super) fn remote_of(&self, slot: PeerSlot) -> Option<SocketAddr> {
         self.peers.get(slot).map(|peer| peer.wire.remote)

@@ -5,7 +5,7 @@ use crate::bitfield::Bitfield;
 use crate::config::Config;
 use crate::id::{ConnId, Id};
 use crate::merkle::HashRange;
-use crate::peer::{PeerWire, Phase};
+use crate::peer::{PeerWire, WireState};
 use crate::random::PolicyRng;
 use crate::wire::Decoder;
 use crate::wire::extension::{Extension, ExtensionIds};
@@ -35,7 +35,7 @@ fn join(swarm: &mut Swarm, host: u8, incoming: bool, id: u8) -> PeerSlot {
 fn join_from(swarm: &mut Swarm, remote: SocketAddr, incoming: bool, id: u8) -> PeerSlot {
     let conn = ConnId::new(u32::from(remote.is_ipv6()), u32::from(id));
     let pieces = Some(PIECES);
-    let mut wire = PeerWire::new(conn, remote, incoming, Phase::Open, pieces, NOW);
+    let mut wire = PeerWire::new(conn, remote, incoming, WireState::Open, pieces, NOW);
     wire.id = Some(PeerId([id; 20]));
     let slot = swarm.insert(Peer::new(wire, pieces, &Config::default()));
     swarm.opened(slot, NOW);
@@ -289,16 +289,19 @@ fn leaf_hashes_are_requested_of_peers_that_are_still_there() {
 
 #[test]
 fn why_a_connection_ended_is_told_by_how_far_it_had_come() {
-    let closed = |phase, why| {
+    let closed = |state, why| {
         let mut swarm = swarm();
         let slot = join(&mut swarm, 1, false, 1);
-        peer(&mut swarm, slot).wire.phase = phase;
+        peer(&mut swarm, slot).wire.state = state;
         swarm.why_closed(slot, why, true, EncryptionPolicy::Allow)
     };
-    assert_eq!(closed(Phase::Open, Some(NetError::Unreachable)), Some(Ended::Normal));
-    assert_eq!(closed(Phase::Connecting, None), Some(Ended::Failed));
-    assert_eq!(closed(Phase::Connecting, Some(NetError::TooManyOpen)), Some(Ended::Normal));
-    assert_eq!(closed(Phase::Connecting, Some(NetError::Unreachable)), Some(Ended::Unreachable));
+    assert_eq!(closed(WireState::Open, Some(NetError::Unreachable)), Some(Ended::Normal));
+    assert_eq!(closed(WireState::Connecting, None), Some(Ended::Failed));
+    assert_eq!(closed(WireState::Connecting, Some(NetError::TooManyOpen)), Some(Ended::Normal));
+    assert_eq!(
+        closed(WireState::Connecting, Some(NetError::Unreachable)),
+        Some(Ended::Unreachable)
+    );
     let mut swarm = swarm();
     let slot = join(&mut swarm, 1, false, 1);
     assert!(swarm.is_open_at(addr(1)) && !swarm.is_open_at(addr(2)));
