@@ -172,7 +172,7 @@ impl Fetch<'_> {
     }
 
     fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
-        let from = Local { address: self.local(to), device: None };
+        let from = Local { address: self.local(to), ..Local::default() };
         let socket = stream_to(to, Some(&from))?;
         socket.connect_timeout(&to.into(), self.left(ADDRESS_TIMEOUT)?)?;
         Ok(socket.into())

@@ -46,6 +46,9 @@ pub struct Local {
     pub address: Option<IpAddr>,
     /// The network device that it goes through, by name. `None`: the system's choice.
     pub device: Option<Arc<str>>,
+    /// The class that its packets ask routers for (RFC 2474), below 64. A host that cannot set it goes on
+    /// without.
+    pub dscp: Option<u8>,
 }
 
 /// How the names of hosts are looked up.

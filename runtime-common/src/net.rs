@@ -32,6 +32,9 @@ pub fn stream_to(to: SocketAddr, from: Option<&Local>) -> io::Result<Socket> {
     if let Some(device) = from.and_then(|from| from.device.as_deref()) {
         bind_device(&socket, device)?;
     }
+    if let Some(dscp) = from.and_then(|from| from.dscp) {
+        try_dscp(&socket, to.is_ipv4(), dscp);
+    }
     if let Some(ip) = from.and_then(|from| from.address) {
         if ip.is_ipv4() != to.is_ipv4() {
             return Err(Errno::NETUNREACH.into());
@@ -111,10 +114,8 @@ pub fn bind(spec: &SocketSpec) -> io::Result<Socket> {
         if let Some(device) = &binding.device {
             bind_device(&socket, device)?;
         }
-        if let Some(dscp) = binding.dscp
-            && let Err(error) = set_dscp(&socket, spec.addr.is_ipv4(), dscp)
-        {
-            tracing::debug!(%error, dscp, "class of packets not set");
+        if let Some(dscp) = binding.dscp {
+            try_dscp(&socket, spec.addr.is_ipv4(), dscp);
         }
     }
     socket.bind(&spec.addr.into())?;
@@ -122,6 +123,13 @@ pub fn bind(spec: &SocketSpec) -> io::Result<Socket> {
         socket.listen(BACKLOG)?;
     }
     Ok(socket)
+}
+
+/// Sets the class of a socket's packets, if the system lets it.
+fn try_dscp(socket: &Socket, is_ipv4: bool, dscp: u8) {
+    if let Err(error) = set_dscp(socket, is_ipv4, dscp) {
+        tracing::debug!(%error, dscp, "class of packets not set");
+    }
 }
 
 /// Sets the class of a socket's packets. (Two bits below it are for congestion.)
@@ -268,10 +276,12 @@ mod tests {
     fn connection_to_a_listener_opens() {
         let listener = listener("127.0.0.1:0").unwrap();
         let to = local_addr(&SockRef::from(&listener)).unwrap();
-        let from = Local { address: Some([127, 0, 0, 9].into()), device: None };
+        let from =
+            Local { address: Some([127, 0, 0, 9].into()), dscp: Some(1), ..Local::default() };
         let socket = connect(to, Some(&from)).unwrap();
         assert_eq!(outcome(&socket).unwrap().ip(), IpAddr::from([127, 0, 0, 9]));
         assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tos_v4().unwrap(), 4);
     }
 
     #[test]
@@ -285,7 +295,7 @@ mod tests {
 
     #[test]
     fn address_of_the_family_not_bound_is_unreachable() {
-        let bound = Local { address: Some([127, 0, 0, 1].into()), device: None };
+        let bound = Local { address: Some([127, 0, 0, 1].into()), ..Local::default() };
         let failed = connect("[::1]:1".parse().unwrap(), Some(&bound)).unwrap_err();
         assert_eq!(net_error(&failed), NetError::Unreachable);
     }
@@ -309,7 +319,7 @@ mod tests {
     fn nothing_is_reached_through_a_device_that_is_not_there() {
         let listener = listener("127.0.0.1:0").unwrap();
         let to = local_addr(&SockRef::from(&listener)).unwrap();
-        let through = |device: &str| Local { address: None, device: Some(device.into()) };
+        let through = |device: &str| Local { device: Some(device.into()), ..Local::default() };
         assert!(connect(to, Some(&through("none-such"))).is_err());
         let socket = connect(to, Some(&through("lo"))).unwrap();
         outcome(&socket).unwrap();

@@ -38,6 +38,9 @@ pub(crate) struct Network {
     /// A list of addresses to have no dealings with: .dat, .p2p, .p2b or networks, also .gz (may be repeated)
     #[arg(long, value_name = "FILE")]
     pub(crate) ip_filter: Vec<PathBuf>,
+    /// Class of packets to and from peers for routers (DSCP, 0 to 63): 1 is lower effort, 0 ordinary
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..64))]
+    dscp: u8,
     /// Do not use the distributed hash table
     #[arg(long)]
     pub(crate) no_dht: bool,
@@ -76,6 +79,7 @@ impl Network {
             listen_fallback: self.port.is_none(),
             transports: Transports { tcp: !self.no_tcp, utp: !self.no_utp },
             encryption: self.encryption.into(),
+            dscp: Some(self.dscp).filter(|class| *class > 0),
             dht: (!self.no_dht).then(|| dht_config(&self.dht_bootstrap, read_only)),
             ..Config::default()
         }

@@ -170,11 +170,12 @@ fn what_is_wrong_with_settings_is_one_line_that_names_them() {
 }
 
 /// Of options that settings may give: a value that they do not take. Any other takes no `perhaps`.
-const WRONG: [(&str, &str); 25] = [
+const WRONG: [(&str, &str); 26] = [
     ("bind", "999.1.1.1"),
     ("color", "blue"),
     ("dht-bootstrap", "no-port"),
     ("down", "fast"),
+    ("dscp", "64"),
     ("files", "x-y"),
     ("listen", "nowhere"),
     ("max-peers", "0"),

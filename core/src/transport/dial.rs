@@ -11,6 +11,8 @@ use crate::socket::Local;
 pub(crate) struct Dial {
     bind: Vec<IpAddr>,
     device: Option<Arc<str>>,
+    /// The class of packets to peers.
+    dscp: Option<u8>,
     transports: Transports,
 }
 
@@ -19,6 +21,7 @@ impl Dial {
         Dial {
             bind: config.bind.clone(),
             device: config.device.clone(),
+            dscp: config.dscp,
             transports: config.transports,
         }
     }
@@ -31,11 +34,12 @@ impl Dial {
     /// Where a connection to there comes from: the first address of its family that is configured. If
     /// there are only others, one of these, from which the host reaches nobody. `None`: from
     /// anywhere.
-    pub(super) fn local(&self, to: SocketAddr) -> Option<Box<Local>> {
+    pub(super) fn local(&self, to: SocketAddr, is_peer: bool) -> Option<Box<Local>> {
         let fits = |ip: &&IpAddr| ip.is_ipv4() == to.is_ipv4();
         let address = self.bind.iter().find(fits).or(self.bind.first()).copied();
-        let device = self.device.clone();
-        (address.is_some() || device.is_some()).then(|| Box::new(Local { address, device }))
+        let local =
+            Local { address, device: self.device.clone(), dscp: self.dscp.filter(|_| is_peer) };
+        (local != Local::default()).then(|| Box::new(local))
     }
 }
 
@@ -50,14 +54,14 @@ mod tests {
     fn local(bind: &[&str], device: Option<&str>, to: &str) -> Option<Local> {
         let bind = bind.iter().map(|ip| addr(ip)).collect();
         let transports = Transports::default();
-        let dial = Dial { bind, device: device.map(Arc::from), transports };
-        dial.local(SocketAddr::new(addr(to), 1)).map(|local| *local)
+        let dial = Dial { bind, device: device.map(Arc::from), dscp: None, transports };
+        dial.local(SocketAddr::new(addr(to), 1), true).map(|local| *local)
     }
 
     #[test]
     fn a_connection_comes_from_the_first_address_of_its_family() {
         let bind = ["fd00::1", "10.0.0.1", "10.0.0.2"];
-        let from = |ip: &str| Some(Local { address: Some(addr(ip)), device: None });
+        let from = |ip: &str| Some(Local { address: Some(addr(ip)), ..Local::default() });
         assert_eq!(local(&bind, None, "1.1.1.1"), from("10.0.0.1"));
         assert_eq!(local(&bind, None, "2000::1"), from("fd00::1"));
         assert_eq!(local(&bind[..1], None, "1.1.1.1"), from("fd00::1"), "and reaches nobody");
@@ -66,8 +70,18 @@ mod tests {
 
     #[test]
     fn a_device_is_named_with_and_without_an_address() {
-        let from = |address| Some(Local { address, device: Some("tun0".into()) });
+        let from =
+            |address| Some(Local { address, device: Some("tun0".into()), ..Local::default() });
         assert_eq!(local(&[], Some("tun0"), "1.1.1.1"), from(None));
         assert_eq!(local(&["10.0.0.1"], Some("tun0"), "1.1.1.1"), from(Some(addr("10.0.0.1"))));
+    }
+
+    #[test]
+    fn connections_to_peers_have_a_class_and_others_have_none() {
+        let config = Config { dscp: Some(1), ..Config::default() };
+        let dial = Dial::new(&config);
+        let class = |is_peer| dial.local(([1, 1, 1, 1], 1).into(), is_peer).map(|local| *local);
+        assert_eq!(class(true), Some(Local { dscp: Some(1), ..Local::default() }));
+        assert_eq!(class(false), None);
     }
 }

@@ -288,7 +288,7 @@ impl Transport<'_> {
         let stage = Stage::Dialling { attempts, setup };
         let conn = self.insert(to, role, Carrier::Tcp, stage);
         if tcp {
-            let from = self.streams.dial.local(to);
+            let from = self.streams.dial.local(to, role.is_peer());
             self.outbox.push(Action::Connect { conn, to, from });
         }
         if is_raced {
