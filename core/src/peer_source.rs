@@ -6,6 +6,8 @@
 pub enum PeerSource {
     /// The user.
     User,
+    /// A magnet link (`x.pe`).
+    Link,
     /// Local service discovery (BEP 14).
     Lsd,
     /// A tracker.
@@ -24,8 +26,13 @@ impl PeerSource {
         matches!(self, PeerSource::Lsd | PeerSource::Dht | PeerSource::Pex)
     }
 
+    /// Whether it came with the torrent, and is to be tried soon and often.
+    pub fn is_given(self) -> bool {
+        matches!(self, PeerSource::User | PeerSource::Link)
+    }
+
     /// Whether it may name ports below 1024 ([`reach`](crate::reach)).
     pub fn may_name_system_ports(self) -> bool {
-        matches!(self, PeerSource::User | PeerSource::Tracker)
+        matches!(self, PeerSource::User | PeerSource::Link | PeerSource::Tracker)
     }
 }

@@ -10,7 +10,7 @@
 //! | named by | this host | link, private | global | no unicast | ports below 1024 |
 //! |---|---|---|---|---|---|
 //! | user | yes | yes | yes | trackers only | yes |
-//! | torrent or link | trackers: `announce` or `scrape` only | the same | yes | no | yes |
+//! | torrent or link | trackers: `announce` or `scrape` only | the same | yes | no | of peers: global ones |
 //! | tracker, its redirects | from there | from there or this host | yes | no | yes |
 //! | peer exchange, DHT | from there | from there or this host | yes | no | no |
 //! | local discovery, the peer itself | its own address | its own | its own | no | no |
@@ -59,15 +59,19 @@ impl Namer {
         }
     }
 
-    /// Whether services of the system may be named.
-    fn may_name_system_ports(self) -> bool {
-        matches!(self, Namer::User | Namer::Torrent | Namer::Tracker(_))
+    /// Whether services of the system may be named at this address: by a link, none of our own network.
+    fn may_name_system_ports(self, at: IpAddr) -> bool {
+        match self {
+            Namer::User | Namer::Tracker(_) => true,
+            Namer::Torrent => reach(at) == Some(Reach::Global),
+            Namer::PeerExchange(_) | Namer::Dht(_) | Namer::Itself => false,
+        }
     }
 }
 
 /// Whether a peer at this address may be dialled, given who named it.
 pub fn may_dial(addr: SocketAddr, by: Namer) -> bool {
-    may_name(addr.ip(), by) && is_dialable(addr, by.may_name_system_ports())
+    may_name(addr.ip(), by) && is_dialable(addr, by.may_name_system_ports(addr.ip()))
 }
 
 /// Whether a peer can be at this address, and at this port if those of the system are out of the
@@ -227,6 +231,9 @@ mod tests {
             assert!(may_dial("1.2.3.5:1024".parse().unwrap(), by), "{by:?}");
             assert!(!may_dial("1.2.3.5:0".parse().unwrap(), by), "{by:?}");
         }
+        let near: SocketAddr = "192.168.1.1:22".parse().unwrap();
+        assert!(may_dial(near, Namer::User) && !may_dial(near, Namer::Torrent));
+        assert!(may_dial("192.168.1.1:6881".parse().unwrap(), Namer::Torrent));
     }
 
     quickcheck! {

@@ -6,7 +6,7 @@
 //! those the ones longest unheard of are forgotten first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::time::{Duration, Instant};
 
@@ -77,9 +77,14 @@ impl Limiter {
     }
 }
 
-/// Who is counted as one: an IP address, on loopback a port.
+/// Who is counted as one: an IPv4 address or an IPv6 /64, on loopback a port.
 fn asker(addr: SocketAddr) -> SocketAddr {
-    if addr.ip().is_loopback() { addr } else { SocketAddr::new(addr.ip(), 0) }
+    let ip = match addr.ip().to_canonical() {
+        ip if ip.is_loopback() => return addr,
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        ip => ip,
+    };
+    SocketAddr::new(ip, 0)
 }
 
 /// An allowance that fills with time.
@@ -164,6 +169,10 @@ mod tests {
         assert_eq!(heard(&mut limiter, secs(1), 6), 0, "another port is the same address");
         assert_eq!(heard(&mut limiter, secs(3), 5), 20);
         assert!(limiter.may_ask(secs(3), "1.2.3.5:5".parse().unwrap()));
+        let of_network = |host: u16| SocketAddr::from(([0x2a00, 1, 2, 3, 0, 0, 0, host], 5));
+        let heard = (0..1000).filter(|host| limiter.may_ask(secs(3), of_network(*host))).count();
+        assert_eq!(heard, 50, "who has a /64 has every address of it");
+        assert!(limiter.may_ask(secs(3), "[2a00:1:2:4::1]:5".parse().unwrap()));
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Engine {
         }
     }
 
-    fn close_incoming_conn(&mut self, conn: ConnId) {
+    pub(super) fn close_incoming_conn(&mut self, conn: ConnId) {
         self.incoming.handshakes.remove(&conn);
         self.session.transport().close(conn, Close::Abort);
     }

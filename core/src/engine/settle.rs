@@ -1,10 +1,11 @@
 //! After each input: what follows from it beyond whom it concerned.
 
 use super::Engine;
-use crate::id::TorrentId;
+use crate::id::{ConnId, TorrentId};
 use crate::services::dht::DhtService;
 use crate::services::trackers::Finished;
 use crate::session::asks::Ask;
+use crate::session::half_messages::{self, HalfMessage};
 use crate::torrent::Torrent;
 
 impl Engine {
@@ -70,11 +71,46 @@ impl Engine {
                     dht.look_up_named(&mut self.session, &node.0, node.1);
                 }
             }
+            Ask::FreeHalfMessages => self.free_half_messages(),
+            Ask::DropBanned => self.drop_banned(),
             Ask::EndRequest(request) => {
                 if let Some(dht) = &mut self.dht {
                     dht.forget(request);
                 }
             }
+        }
+    }
+
+    /// Lets peers go until what has come of messages is within its bound.
+    fn free_half_messages(&mut self) {
+        while self.session.budgets.half_messages.is_exceeded() {
+            let holders = self.torrents.iter().flat_map(|(id, torrent)| {
+                let keyed = move |half: HalfMessage<_>| HalfMessage {
+                    key: (id, half.key),
+                    group: half.group,
+                    bytes: half.bytes,
+                };
+                torrent.half_messages().map(keyed)
+            });
+            let holders: Vec<_> = holders.collect();
+            let Some((id, slot)) = half_messages::largest(&holders) else { return };
+            self.route(id, |torrent, session| torrent.drop_half_message(session, slot));
+        }
+    }
+
+    /// An address is banned in all torrents: nobody there keeps a connection, before its handshake or after.
+    fn drop_banned(&mut self) {
+        let (streams, bans) = (&self.session.streams, &self.session.bans);
+        let is_banned = |conn: &ConnId| {
+            streams.remote(*conn).is_some_and(|remote| bans.is_banned_in_all(remote.ip()))
+        };
+        let strangers: Vec<ConnId> = streams.incoming().filter(is_banned).collect();
+        for conn in strangers {
+            self.close_incoming_conn(conn);
+        }
+        let ids: Vec<TorrentId> = self.torrents.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            self.route(id, Torrent::drop_banned);
         }
     }
 

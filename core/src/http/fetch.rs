@@ -301,6 +301,11 @@ impl Fetch {
         }
     }
 
+    /// Whether strangers choose where it goes.
+    pub fn is_of_strangers(&self) -> bool {
+        self.request.reach.is_of_strangers()
+    }
+
     /// The connection is over, or could not be established.
     pub fn handle_closed(&mut self, now: Instant, why: Option<NetError>) {
         match (&mut self.state, why) {

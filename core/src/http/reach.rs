@@ -47,6 +47,11 @@ impl Reach {
         self.redirected_by = Some(by);
     }
 
+    /// Whether strangers choose where the request goes: who named the URL, or redirected it.
+    pub fn is_of_strangers(&self) -> bool {
+        !self.by_user || self.redirected_by.is_some()
+    }
+
     /// Whether a request for `url` may go to this address, and is meant for its family.
     pub fn fits(&self, url: &Url, ip: IpAddr) -> bool {
         self.families.contains(Family::of(ip)) && self.allows(url, ip)

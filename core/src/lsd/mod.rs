@@ -6,27 +6,25 @@
 //! with hundreds of torrents each waits longer for its turn. A client that hears of a peer connects to it,
 //! so announces are not answered.
 //!
-//! What is heard is bounded: so many datagrams a second in all, and of those our own do not count,
-//! which a cookie tells. Anybody in the network can claim anything; that a peer is there shows when
+//! What is heard is bounded: so many datagrams a second in all and of each host, and of those our own do not
+//! count, which a cookie tells. Anybody in the network can claim anything; that a peer is there shows when
 //! it is dialled. Which torrents take part, private ones never, is not decided here, and which
 //! interfaces there are is for the host to know.
 
 pub mod message;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use self::message::{Announce, MOST_TOLD};
 use crate::piece::InfoHash;
+use crate::rate::PerSecond;
 use crate::time::{Duration, Instant};
 
 /// The multicast groups (BEP 14, "Protocol").
 pub const GROUPS: [SocketAddr; 2] = [
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(239, 192, 152, 143)), PORT),
-    SocketAddr::new(
-        std::net::IpAddr::V6(Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0xefc0, 0x988f)),
-        PORT,
-    ),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(239, 192, 152, 143)), PORT),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0xefc0, 0x988f)), PORT),
 ];
 
 /// The port of both groups (BEP 14, "Protocol").
@@ -41,6 +39,8 @@ const BURST: u32 = 5;
 const GATHER: Duration = Duration::from_millis(200);
 /// Datagrams that are read a second (chosen: a hundred machines that start at once).
 const HEARD_PER_S: u32 = 100;
+/// Of these, those of one host, so that it does not shut out the others (chosen; loopback is no host).
+const HEARD_OF_HOST: u32 = 20;
 
 /// What to announce when, and what was heard.
 #[derive(Debug)]
@@ -53,9 +53,9 @@ pub struct Lsd {
     /// Datagrams that may be sent now, and since when one more is due.
     allowance: u32,
     allowance_since: Instant,
-    /// Datagrams read in the second that began then.
-    heard: u32,
-    heard_since: Instant,
+    /// Datagrams read in this second, and of whom.
+    heard: PerSecond,
+    heard_of: BTreeMap<IpAddr, u32>,
 }
 
 impl Lsd {
@@ -67,8 +67,8 @@ impl Lsd {
             due: BTreeSet::new(),
             allowance: BURST,
             allowance_since: now,
-            heard: 0,
-            heard_since: now,
+            heard: PerSecond::default(),
+            heard_of: BTreeMap::new(),
         }
     }
 
@@ -122,11 +122,7 @@ impl Lsd {
         from: SocketAddr,
         data: &[u8],
     ) -> Option<(SocketAddr, Vec<InfoHash>)> {
-        if now >= self.heard_since + Duration::from_secs(1) {
-            (self.heard, self.heard_since) = (0, now);
-        }
-        self.heard = self.heard.saturating_add(1);
-        if self.heard > HEARD_PER_S {
+        if !self.may_hear(now, from.ip()) {
             return None;
         }
         let mut announce = Announce::decode(data)?;
@@ -137,6 +133,22 @@ impl Lsd {
         let mut peer = from;
         peer.set_port(announce.port);
         (!announce.infohashes.is_empty()).then_some((peer, announce.infohashes))
+    }
+
+    /// Whether another datagram of this host is read now.
+    fn may_hear(&mut self, now: Instant, from: IpAddr) -> bool {
+        if now >= self.heard.next_at() {
+            self.heard_of.clear();
+        }
+        if !self.heard.has_room(now, HEARD_PER_S) {
+            return false;
+        }
+        let of_host = self.heard_of.entry(from).or_default();
+        if *of_host >= HEARD_OF_HOST && !from.is_loopback() {
+            return false;
+        }
+        *of_host += 1;
+        self.heard.admit(now, HEARD_PER_S)
     }
 
     fn schedule(&mut self, infohash: InfoHash, at: Instant) {
@@ -246,16 +258,22 @@ mod tests {
 
     #[test]
     fn a_flood_is_read_no_further() {
-        let from: SocketAddr = "10.0.0.9:6771".parse().unwrap();
         let mut lsd = Lsd::new(1, secs(0));
         lsd.add(secs(0), hash(1));
         let announce = Announce { port: 5, infohashes: vec![hash(1)], cookie: None };
         let data = announce.encode(GROUPS[0]);
-        let heard = |lsd: &mut Lsd, now| {
-            (0..1000).filter(|_| lsd.handle_datagram(now, from, &data).is_some()).count()
+        let mut heard = |now, hosts: std::ops::Range<u8>| {
+            let from = (0..1000).flat_map(|_| hosts.clone());
+            let from = from.map(|host| SocketAddr::from(([10, 0, 0, host], 6771)));
+            from.filter(|from| lsd.handle_datagram(now, *from, &data).is_some()).count()
         };
-        assert_eq!(heard(&mut lsd, secs(1)), HEARD_PER_S as usize);
-        assert_eq!(heard(&mut lsd, secs(1)), 0);
-        assert_eq!(heard(&mut lsd, secs(2)), HEARD_PER_S as usize);
+        assert_eq!(heard(secs(1), 1..2), HEARD_OF_HOST as usize);
+        assert_eq!(heard(secs(1), 1..4), 2 * HEARD_OF_HOST as usize, "others are heard");
+        assert_eq!(heard(secs(1), 1..20), (HEARD_PER_S - 3 * HEARD_OF_HOST) as usize);
+        assert_eq!(heard(secs(1), 20..21), 0);
+        assert_eq!(heard(secs(2), 1..20), HEARD_PER_S as usize);
+        let local = SocketAddr::from(([127, 0, 0, 1], 6771));
+        let heard = (0..1000).filter(|_| lsd.handle_datagram(secs(3), local, &data).is_some());
+        assert_eq!(heard.count(), HEARD_PER_S as usize);
     }
 }

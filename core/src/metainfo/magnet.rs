@@ -26,7 +26,7 @@ use crate::piece::{InfoHash, InfoHashV2};
 pub const MAX_MAGNET_LEN: usize = 1 << 20;
 
 /// Most trackers, most peers and most web seeds kept, of each (chosen: as many as of a torrent file).
-const MAX_ENTRIES: usize = MAX_TRACKERS;
+pub(crate) const MAX_ENTRIES: usize = MAX_TRACKERS;
 /// What the hashes, the name and some peers may take of a link.
 const ROOM_FOR_THE_REST: usize = 16 * 1024;
 /// Longest name kept, in characters (chosen).

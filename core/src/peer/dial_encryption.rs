@@ -16,6 +16,8 @@ pub(crate) struct DialEncryption {
     next: Option<bool>,
     /// Whether that is tried because the other way has just failed.
     is_redial: bool,
+    /// Whether the way before was met with silence.
+    after_silence: bool,
 }
 
 /// One attempt.
@@ -25,6 +27,8 @@ pub(crate) struct Attempt {
     pub(crate) encrypted: bool,
     /// Whether the attempt before was the other way, a moment ago.
     pub(crate) is_redial: bool,
+    /// Whether it kept silent on the attempt before, which was the other way.
+    pub(crate) after_silence: bool,
 }
 
 impl DialEncryption {
@@ -35,7 +39,8 @@ impl DialEncryption {
             EncryptionPolicy::Require => true,
             _ => self.next.unwrap_or(policy.is_preferred()),
         };
-        Attempt { encrypted, is_redial: std::mem::take(&mut self.is_redial) }
+        let is_redial = std::mem::take(&mut self.is_redial);
+        Attempt { encrypted, is_redial, after_silence: std::mem::take(&mut self.after_silence) }
     }
 
     /// Whether the next attempt belongs to one that was made.
@@ -59,15 +64,27 @@ impl DialEncryption {
         self.is_redial
     }
 
-    /// It said nothing in time: the other way may do, when its time has come.
-    pub(crate) fn kept_silent(&mut self, attempt: Attempt) {
-        self.next = Some(!attempt.encrypted);
+    /// It said nothing in time: the other way may do, when its time has come. If it was silent either way,
+    /// the torrent's other name may, and the way stays for a start: so each way is tried with each name.
+    pub(crate) fn kept_silent(&mut self, policy: EncryptionPolicy, attempt: Attempt) {
+        self.after_silence = has_choice(policy) && !attempt.after_silence;
+        self.next = Some(attempt.encrypted != self.after_silence);
+    }
+
+    /// Whether the other way is to be tried by the same name of the torrent.
+    pub(crate) fn is_other_way_due(self) -> bool {
+        self.after_silence
     }
 
     /// Others say that it prefers encryption (BEP 11).
     pub(crate) fn is_said_to_prefer(&mut self) {
         self.next.get_or_insert(true);
     }
+}
+
+/// Whether there are two ways.
+fn has_choice(policy: EncryptionPolicy) -> bool {
+    policy.is_on() && policy.allows_none()
 }
 
 #[cfg(test)]
@@ -102,7 +119,7 @@ mod tests {
             let attempt = known.attempt(policy);
             assert_eq!(attempt.encrypted, policy == EncryptionPolicy::Require);
             assert!(!known.hung_up(policy, attempt));
-            known.kept_silent(attempt);
+            known.kept_silent(policy, attempt);
             assert_eq!(known.attempt(policy), attempt);
         }
     }
@@ -111,9 +128,31 @@ mod tests {
     fn who_keeps_silent_is_dialled_the_other_way_next_time() {
         let mut known = DialEncryption::default();
         let first = known.attempt(EncryptionPolicy::Prefer);
-        known.kept_silent(first);
+        known.kept_silent(EncryptionPolicy::Prefer, first);
         let next = known.attempt(EncryptionPolicy::Prefer);
-        assert_eq!(next, Attempt { encrypted: false, is_redial: false });
+        assert_eq!(next, Attempt { encrypted: false, is_redial: false, after_silence: true });
+    }
+
+    #[test]
+    fn each_way_is_tried_with_each_of_two_names() {
+        for policy in BOTH {
+            let (mut known, mut is_other_name) = (DialEncryption::default(), false);
+            let mut tried = Vec::new();
+            for _ in 0..4 {
+                let attempt = known.attempt(policy);
+                tried.push((is_other_name, attempt.encrypted));
+                known.kept_silent(policy, attempt);
+                is_other_name ^= !known.is_other_way_due();
+            }
+            let of_policy = policy == EncryptionPolicy::Prefer;
+            let all =
+                [(false, of_policy), (false, !of_policy), (true, !of_policy), (true, of_policy)];
+            assert_eq!(tried, all);
+        }
+        let mut known = DialEncryption::default();
+        let attempt = known.attempt(EncryptionPolicy::Require);
+        known.kept_silent(EncryptionPolicy::Require, attempt);
+        assert!(!known.is_other_way_due(), "there is one way only");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::extension::pex::{PexIn, PexOut};
 pub(crate) struct PeerGossip {
     /// Whether the peer said that it has the metadata (BEP 9).
     pub(crate) has_metadata: bool,
+    /// Whether it claimed a size that no metadata has, which is said once.
+    pub(crate) is_metadata_too_long: bool,
     /// The metadata pieces that the peer requested.
     pub(crate) metadata_uploads: MetadataUploads,
     /// The addresses sent to the peer by peer exchange.

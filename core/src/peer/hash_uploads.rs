@@ -53,12 +53,20 @@ impl HashUploads {
         let hashes = request.range.answer_len() as u64;
         let has_room = self.waiting.len() < WAITING;
         let of_group = most.saturating_mul(FACTOR_OF_GROUP);
-        let may = |own: &mut Allowance| own.take(now, hashes, most) && allows(hashes, of_group);
+        // What the address has used up costs the peer nothing of its own, nor the other way round.
+        let may = |own: &mut Allowance| {
+            own.allows(now, hashes, most) && allows(hashes, of_group) && own.take(now, hashes, most)
+        };
         let admitted = is_owed || (has_room && may(&mut self.allowance));
         if admitted {
             self.waiting.push_back(request);
         }
         admitted
+    }
+
+    /// Whether [`read_leaves`](Self::read_leaves) would take so much.
+    pub(crate) fn may_read_leaves(&self, now: Instant, bytes: u64, most: u64) -> bool {
+        self.leaves.allows(now, bytes, most)
     }
 
     /// Leaf hashes are to be made for the peer, of so many bytes on disk; whether they may be, if no
@@ -128,6 +136,10 @@ mod tests {
         }
         assert!((15 * 1024..=16 * 1024).contains(&served), "{served} hashes");
         let later = Instant::ZERO + Duration::from_secs(60);
+        for _ in 0..1000 {
+            assert!(!uploads.request(later, request(0), 1024, false, |_, _| false));
+        }
+        assert!(uploads.request(later, request(0), 1024, false, all) && uploads.pop().is_some());
         assert!(!uploads.request(later, request(0), 1024, false, |_, _| false));
         assert!(uploads.request(later, request(0), 1024, true, |_, _| false) && uploads.is_ready());
     }

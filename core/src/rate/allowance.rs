@@ -15,6 +15,13 @@ pub struct Allowance {
 }
 
 impl Allowance {
+    /// Whether [`take`](Self::take) would take so much.
+    pub fn allows(&self, now: Instant, amount: u64, most: u64) -> bool {
+        let is_over = self.period_began.is_none_or(|began| now - began >= PERIOD);
+        let taken = if is_over { 0 } else { self.taken };
+        taken.saturating_add(amount) <= most
+    }
+
     /// Takes `amount` if with it no more than `most` is taken in this period; whether it was.
     pub fn take(&mut self, now: Instant, amount: u64, most: u64) -> bool {
         let began = *self.period_began.get_or_insert(now);
@@ -44,5 +51,8 @@ mod tests {
         assert!(!allowance.take(now + PERIOD, 11, 10));
         assert!(allowance.take(now + PERIOD, 10, 10));
         assert!(!allowance.take(now + PERIOD, u64::MAX, 10));
+        assert!(!allowance.allows(now + PERIOD, 1, 10) && allowance.allows(now + PERIOD, 1, 11));
+        assert!(allowance.allows(now + 2 * PERIOD, 10, 10));
+        assert!(!allowance.allows(now + 2 * PERIOD, 11, 10));
     }
 }

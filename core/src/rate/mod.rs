@@ -5,9 +5,11 @@ mod bucket;
 mod by_group;
 mod fair_line;
 mod meter;
+mod per_second;
 
 pub use allowance::Allowance;
 pub use bucket::TokenBucket;
 pub use by_group::GroupAllowances;
 pub use fair_line::FairLine;
 pub use meter::RateMeter;
+pub use per_second::PerSecond;

@@ -205,6 +205,11 @@ impl Fetches {
                 Step::Connect { to, .. } if session.is_filtered(to.ip()) => {
                     running.fetch.handle_closed(now, Some(NetError::Filtered));
                 }
+                Step::Connect { to, .. }
+                    if running.fetch.is_of_strangers() && !session.quotas.ports.admit(now, to) =>
+                {
+                    running.fetch.handle_closed(now, Some(NetError::Denied));
+                }
                 Step::Connect { to, tls } => {
                     let setup = tls.map_or(Setup::Plain, Setup::Tls);
                     running.conn = Some(session.transport().connect(to, setup, Role::Fetch(id)));

@@ -325,6 +325,13 @@ impl Trackers {
                 let refused = Err(TrackerError::Connect(NetError::Filtered));
                 running.exchange.handle_answer(session.now, refused);
             }
+            Step::Ask { to, .. }
+                if running.exchange.is_of_strangers()
+                    && !session.quotas.ports.admit(session.now, to) =>
+            {
+                let why = TrackerError::Connect(NetError::Denied);
+                running.exchange.handle_answer(session.now, Err(why));
+            }
             Step::Ask { to, patience } => {
                 let url = running.exchange.tracker().clone();
                 let question = running.exchange.question().clone();

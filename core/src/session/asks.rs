@@ -21,6 +21,10 @@ pub(crate) enum Ask {
     MeetNode(Box<SocketAddr>),
     /// Look up the host and port that it names as a DHT node.
     LookUpNode(Box<(String, u16)>),
+    /// Let peers go whose half messages are too much, of whichever torrent.
+    FreeHalfMessages,
+    /// Drop whom bans in all torrents hit, of whichever torrent.
+    DropBanned,
     /// End its request to the DHT.
     EndRequest(DhtRequestId),
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::rate::PerSecond;
 use crate::time::{Duration, Instant};
 
 /// Attempts in a second (chosen: above what opening connections to a large swarm takes).
@@ -21,16 +22,11 @@ const HOSTS: usize = 2000;
 /// The attempts of the last seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Dials {
-    second: Count,
-    hosts: BTreeMap<IpAddr, Count>,
+    second: PerSecond,
+    /// Attempts at each in its period.
+    hosts: BTreeMap<IpAddr, u32>,
     /// By when they were first counted.
     order: BTreeSet<(Instant, IpAddr)>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    began: Instant,
-    attempts: u32,
 }
 
 impl Dials {
@@ -46,24 +42,20 @@ impl Dials {
             self.order.pop_first();
             self.hosts.remove(&oldest);
         }
-        if now - self.second.began >= Duration::from_secs(1) {
-            self.second = Count { began: now, attempts: 0 };
-        }
-        if self.second.attempts >= IN_A_SECOND {
+        if !self.second.has_room(now, IN_A_SECOND) {
             return false;
         }
         let has_room = self.hosts.len() < HOSTS;
         match self.hosts.get_mut(&host) {
-            Some(count) if count.attempts >= AT_A_HOST => return false,
-            Some(count) => count.attempts += 1,
+            Some(attempts) if *attempts >= AT_A_HOST => return false,
+            Some(attempts) => *attempts += 1,
             None if !has_room => return false,
             None => {
-                self.hosts.insert(host, Count { began: now, attempts: 1 });
+                self.hosts.insert(host, 1);
                 self.order.insert((now, host));
             }
         }
-        self.second.attempts += 1;
-        true
+        self.second.admit(now, IN_A_SECOND)
     }
 }
 

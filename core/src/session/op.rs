@@ -6,7 +6,7 @@ use crate::event::ResolveError;
 use crate::id::{AnnounceId, FetchId, PeerSlot, TorrentId};
 use crate::peer_source::PeerSource;
 use crate::piece::{BlockRun, InfoHash, PieceIndex};
-use crate::reach::{Namer, may_name};
+use crate::reach::{Namer, may_dial};
 
 /// What waits for an operation. The owner may be gone when it completes; then the answer is dropped.
 #[derive(Clone, Debug)]
@@ -39,9 +39,9 @@ pub(crate) struct NamedPeer {
 impl NamedPeer {
     /// Where the peer is, if its name was looked up: those addresses that may be dialled.
     pub(crate) fn addresses(self, found: Result<Vec<IpAddr>, ResolveError>) -> Vec<SocketAddr> {
-        let may_be_dialled = found.unwrap_or_default().into_iter();
-        let may_be_dialled = may_be_dialled.filter(|ip| may_name(*ip, self.namer));
-        may_be_dialled.map(|ip| SocketAddr::new(ip, self.port)).collect()
+        let found = found.unwrap_or_default().into_iter();
+        let found = found.map(|ip| SocketAddr::new(ip, self.port));
+        found.filter(|addr| may_dial(*addr, self.namer)).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What remote hosts may bring about in a time: dials, what is served to an address, lines in the log.
 
 use crate::session::dials::Dials;
+use crate::session::ports::Ports;
 use crate::session::shares::Shares;
 use crate::session::violations::Violations;
 
@@ -9,6 +10,8 @@ use crate::session::violations::Violations;
 pub(crate) struct Quotas {
     /// How often we have dialled lately, and whom.
     pub(crate) dials: Dials,
+    /// Which ports of hosts strangers had us try lately.
+    pub(crate) ports: Ports,
     /// What the peers of each address had of us lately.
     pub(crate) shares: Shares,
     /// Violations that the application was shown lately.
@@ -17,6 +20,11 @@ pub(crate) struct Quotas {
 
 impl Quotas {
     pub(crate) fn new() -> Self {
-        Quotas { dials: Dials::default(), shares: Shares::new(), violations: Violations::default() }
+        Quotas {
+            dials: Dials::default(),
+            ports: Ports::default(),
+            shares: Shares::new(),
+            violations: Violations::default(),
+        }
     }
 }

@@ -26,12 +26,14 @@ pub(crate) enum Taken {
     Leaves,
     /// Addresses of peers that it tells us (BEP 11).
     Named,
+    /// DHT nodes that it says it has (BEP 5).
+    Nodes,
 }
 
 /// The counts of the last minute.
 #[derive(Debug)]
 pub(crate) struct Shares {
-    kinds: [GroupAllowances<(TorrentId, AddressGroup)>; 4],
+    kinds: [GroupAllowances<(TorrentId, AddressGroup)>; 5],
 }
 
 impl Shares {

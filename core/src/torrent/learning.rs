@@ -8,18 +8,19 @@ use bytes::Bytes;
 
 use crate::disk::{DiskDone, DiskError};
 use crate::extension::metadata::MetadataMessage;
-use crate::metainfo::magnet::PeerAddress;
+use crate::metainfo::magnet::{MAX_ENTRIES, PeerAddress};
 use crate::metainfo::{Magnet, Metainfo};
 use crate::notice::TorrentNotice;
 use crate::peer::PeerSlot;
 use crate::peer_source::PeerSource;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::piece_hash::PieceHash;
-use crate::reach::Namer;
+use crate::reach::{Namer, may_dial};
 use crate::session::Session;
 use crate::session::op::{NamedPeer, OpOwner, TorrentOp};
 use crate::session::shares::Taken;
 use crate::torrent::Torrent;
+use crate::torrent::announcing::trackers::names_to_look_up;
 use crate::torrent::content::NothingChosen;
 use crate::torrent::lifecycle::Phase;
 use crate::torrent::metadata::layer_fetch::Learnt;
@@ -42,17 +43,20 @@ impl Torrent {
     pub(super) fn take_hints(&mut self, session: &mut Session, magnet: &Magnet) {
         let tiers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
         self.announcing.trackers.add(&tiers, NamedBy::Torrent, session.now);
-        for peer in &magnet.peers {
+        let mut names = Vec::new();
+        for peer in magnet.peers.iter().take(MAX_ENTRIES) {
             match peer {
-                PeerAddress::Ip(addr) => {
-                    self.swarm.addresses.add(*addr, PeerSource::User, session.now);
+                PeerAddress::Ip(addr) if may_dial(*addr, Namer::Torrent) => {
+                    self.swarm.addresses.add(*addr, PeerSource::Link, session.now);
                 }
-                PeerAddress::Name(host, port) => {
-                    let (source, infohash) = (PeerSource::User, self.identity.primary());
-                    let peer = NamedPeer { port: *port, source, namer: Namer::Torrent, infohash };
-                    session.resolve(OpOwner::Peer(self.id, peer), host);
-                }
+                PeerAddress::Ip(_) => {}
+                PeerAddress::Name(host, port) => names.push((host.clone(), *port)),
             }
+        }
+        for (host, port) in names_to_look_up(names, &mut self.policy) {
+            let (source, infohash) = (PeerSource::Link, self.identity.primary());
+            let peer = NamedPeer { port, source, namer: Namer::Torrent, infohash };
+            session.resolve(OpOwner::Peer(self.id, peer), &host);
         }
     }
 

@@ -22,6 +22,7 @@ use crate::piece::PieceIndex;
 use crate::reach::{Namer, may_dial};
 use crate::session::Session;
 use crate::session::asks::Ask;
+use crate::session::shares::Taken;
 use crate::torrent::Torrent;
 use crate::torrent::swarm::Ended;
 use crate::transport::ReadPause;
@@ -32,6 +33,10 @@ use crate::wire::{Message, Violation};
 
 /// What we offer.
 const OURS: Reserved = Reserved::NONE.with_fast().with_extension();
+
+/// DHT nodes of one address that are met in a minute, as its peers name them (chosen: some homes behind one
+/// address).
+const NODES_OF_ADDRESS: u64 = 8;
 
 impl Torrent {
     /// Bytes of a peer have come.
@@ -76,8 +81,8 @@ impl Torrent {
             }
         }
         let half_messages = &mut session.budgets.half_messages;
-        if let Some(largest) = self.swarm.count_half_message(slot, half_messages) {
-            self.drop_peer(session, largest, Ended::Misbehaved);
+        if self.swarm.count_half_message(slot, half_messages) {
+            session.asks.push(self.id, Ask::FreeHalfMessages);
         }
         self.charge_download(session, conn, len);
         session.hold_for_disk(conn);
@@ -209,7 +214,13 @@ impl Torrent {
             Message::Port(port) => {
                 if let Some(peer) = self.swarm.peers.get(slot) {
                     let node = SocketAddr::new(peer.wire.remote.ip(), port);
-                    if self.discovery_allowed() && may_dial(node, Namer::Itself) {
+                    let (now, of) = (session.now, (Taken::Nodes, self.id));
+                    let shares = &mut session.quotas.shares;
+                    // Each is asked whether it is there: a peer has one.
+                    if self.discovery_allowed()
+                        && may_dial(node, Namer::Itself)
+                        && shares.take(now, of, node.ip(), 1, NODES_OF_ADDRESS)
+                    {
                         session.asks.push(self.id, Ask::MeetNode(Box::new(node)));
                     }
                 }
@@ -367,9 +378,11 @@ impl Torrent {
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
         let theirs = ExtensionHandshake::decode(payload)?;
         let metadata_size = theirs.metadata_size;
-        if let Some(addr) = peer.handle_extended_handshake(theirs) {
-            self.swarm.addresses.connected(addr, session.now);
+        let before = peer.wire.listens_at;
+        if peer.handle_extended_handshake(theirs).is_some() {
+            self.swarm.listens(slot, before, session.now);
         }
+        let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
         let limit = session.config.bounds.metadata_bytes;
         let steps = self.acquisition.offered(peer, metadata_size, limit);
         self.perform(session, steps);

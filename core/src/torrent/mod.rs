@@ -329,7 +329,7 @@ impl Torrent {
         }
         if self.upload.choking.look_at().is_some_and(|at| at <= now) {
             // If a peer lets its slot lie idle while others wait, slots are decided anew.
-            let is_idle = self.upload.choking.look(&self.swarm.choke_snapshots(now));
+            let is_idle = self.upload.choking.look(now, &self.swarm.choke_snapshots(now));
             if is_idle {
                 self.decide_chokes(session);
             }

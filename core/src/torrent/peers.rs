@@ -17,6 +17,7 @@ use crate::reach::Namer;
 use crate::session::Session;
 use crate::session::asks::Ask;
 use crate::session::bans::BanReason;
+use crate::session::half_messages::HalfMessage;
 use crate::session::op::{NamedPeer, OpOwner};
 use crate::session::shares::Taken;
 use crate::time::Instant;
@@ -179,6 +180,14 @@ impl Torrent {
         session.bans.ban(self.id, remote, why);
         self.swarm.addresses.forget(remote);
         session.notify(self.id, TorrentNotice::PeerBanned { addr: remote, why });
+        if session.bans.is_banned_in_all(remote.ip()) {
+            session.asks.push(self.id, Ask::DropBanned);
+        }
+        self.drop_banned(session);
+    }
+
+    /// Drops the peers that are banned.
+    pub(crate) fn drop_banned(&mut self, session: &mut Session) {
         for slot in self.swarm.at(|remote| session.bans.is_banned(self.id, remote)) {
             self.drop_peer(session, slot, Ended::Misbehaved);
         }
@@ -190,6 +199,16 @@ impl Torrent {
             self.drop_peer(session, slot, Ended::Normal);
         }
         self.swarm.addresses.set_filter(session.config.ip_filter.clone());
+    }
+
+    /// What has come of messages of this torrent's peers.
+    pub(crate) fn half_messages(&self) -> impl Iterator<Item = HalfMessage<PeerSlot>> + '_ {
+        self.swarm.half_messages()
+    }
+
+    /// A peer holds most of what has come of messages in the session, and that is too much.
+    pub(crate) fn drop_half_message(&mut self, session: &mut Session, slot: PeerSlot) {
+        self.drop_peer(session, slot, Ended::Misbehaved);
     }
 
     /// Closes the connection to a peer.
@@ -272,7 +291,7 @@ impl Torrent {
                 && peer.wire.is_handshaking()
                 && let Some(known) = self.swarm.addresses.encryption(peer.wire.remote)
             {
-                known.kept_silent(peer.attempt);
+                known.kept_silent(session.config.encryption, peer.attempt);
             }
             return self.drop_peer(session, slot, Ended::Failed);
         }

@@ -20,7 +20,7 @@ use crate::piece::{BLOCK_LEN, Block, BlockRun};
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::session::op::TorrentOp;
-use crate::session::shares::{Shares, Taken};
+use crate::session::shares::Taken;
 use crate::torrent::Torrent;
 use crate::torrent::content::Content;
 use crate::torrent::metadata::serve::gather_metadata;
@@ -424,15 +424,13 @@ impl Torrent {
         let (now, geometry) = (session.now, self.download.picker().geometry());
         let (of, by) = ((Taken::Leaves, self.id), peer.wire.remote.ip());
         let bytes = u64::from(request.request.range.length) * u64::from(BLOCK_LEN);
-        let allows = |shares: &mut Shares| shares.take(now, of, by, bytes, LEAVES_OF_ADDRESS);
-        if !request.is_owed && !allows(&mut session.quotas.shares) {
-            return false;
-        }
+        let (is_owed, shares) = (request.is_owed, &mut session.quotas.shares);
+        let allows = || is_owed || shares.take(now, of, by, bytes, LEAVES_OF_ADDRESS);
         let budget =
             ReadBudget { to_peer: peer.upload.up.rate(now), to_all: self.traffic.up_rate(now) };
         let uploads = &mut peer.upload.hash_uploads;
         let leaves = self.upload.leaf_hashes.make();
-        if !leaves.admit(now, request, uploads, geometry, budget) {
+        if !leaves.admit(now, request, uploads, geometry, budget, allows) {
             return false;
         }
         self.read_next_leaves(session, true);

@@ -170,6 +170,7 @@ impl Torrent {
             Some(_) => self.swarm.with_leaves(piece).map(Source::from).collect(),
             None => Vec::new(),
         };
+        let sources = leaf_hashes::at_random(sources, &mut self.policy);
         let leaves = (requests.unwrap_or_default(), sources.as_slice());
         let suspected = self.download.suspect(session.now, piece, digests, fits, leaves);
         let requests = suspected.ask.into_iter().map(|(source, what)| (source.index(), what));

@@ -22,7 +22,7 @@ use crate::http::client::Limits;
 use crate::http::fetch::{Body, FetchError, FetchRequest};
 use crate::http::reach::{Purpose, Reach, Unreachable};
 use crate::http::{Response, Scheme, Url, UrlHost};
-use crate::net_error::{NetError, ResolveError};
+use crate::net_error::ResolveError;
 use crate::reach::{Namer, may_dial};
 use crate::time::{Duration, Instant};
 
@@ -112,6 +112,11 @@ impl Exchange {
         &self.question
     }
 
+    /// Whether strangers choose where the question goes.
+    pub fn is_of_strangers(&self) -> bool {
+        self.reach.is_of_strangers()
+    }
+
     /// What to do next; to be called until it returns `None`, after each input.
     pub fn poll_step(&mut self) -> Option<Step> {
         self.steps.pop_front()
@@ -187,7 +192,7 @@ impl Exchange {
     pub fn handle_answer(&mut self, now: Instant, result: Result<Answer, TrackerError>) {
         let State::Asking { at } = self.state else { return };
         match result {
-            Err(why @ (TrackerError::TimedOut | TrackerError::Connect(NetError::Filtered))) => {
+            Err(why @ (TrackerError::TimedOut | TrackerError::Connect(_))) => {
                 self.ask_next(now, why);
             }
             Ok(answer) => self.end(Ok(believed(answer, Some(at)))),

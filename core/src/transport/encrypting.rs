@@ -16,13 +16,13 @@ use crate::id::ConnId;
 use crate::map::HashKeys;
 use crate::piece::InfoHash;
 use crate::random::SecretRng;
+use crate::rate::PerSecond;
 use crate::segments::Segments;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::timer::TimerId;
 
 /// Key agreements with peers that dial us, in a second (chosen: 0.13 ms each, 2.6 % of a processor).
 const AGREEMENTS: u32 = 200;
-const SECOND: Duration = Duration::from_secs(1);
 
 /// What the encryption of all streams shares.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct Encrypting {
     keys: SecretRng,
     secrets: SecretRng,
     /// When a second began and how many agreements there were in it.
-    agreed: (Instant, u32),
+    agreed: PerSecond,
     /// Who waits for the next one.
     waiting: VecDeque<ConnId>,
     pub(super) timer: TimerId,
@@ -55,7 +55,7 @@ impl Encrypting {
             skeys: Skeys::new(hash_keys),
             keys: secrets.fork(),
             secrets,
-            agreed: (Instant::ZERO, 0),
+            agreed: PerSecond::default(),
             waiting: VecDeque::new(),
             timer,
             buffer: BytesMut::new(),
@@ -131,18 +131,12 @@ impl Encrypting {
 
     /// When there may be more agreements.
     pub(super) fn next_at(&self) -> Instant {
-        self.agreed.0 + SECOND
+        self.agreed.next_at()
     }
 
     /// Whether there may be another agreement now.
     fn admits(&mut self, now: Instant) -> bool {
-        let (began, count) = &mut self.agreed;
-        if now - *began >= SECOND {
-            (*began, *count) = (now, 0);
-        }
-        let admits = *count < AGREEMENTS;
-        *count += u32::from(admits);
-        admits
+        self.agreed.admit(now, AGREEMENTS)
     }
 
     /// The bytes, encrypted, in a buffer of their own: what they are shared with stays as it is.

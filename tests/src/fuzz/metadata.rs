@@ -297,10 +297,13 @@ fn upload(pieces: u32, mut input: Input<'_>) {
                 assert!(piece.is_none_or(|piece| piece < pieces));
                 sent += u32::from(piece.is_some());
             }
-            2 => admitted += u32::from(uploads.request(now, u32::from(input.u16()), pieces)),
+            2 => {
+                admitted +=
+                    u32::from(uploads.request(now, u32::from(input.u16()), pieces, || true));
+            }
             _ => {
                 for piece in 0..u32::from(input.byte()) {
-                    admitted += u32::from(uploads.request(now, piece, pieces));
+                    admitted += u32::from(uploads.request(now, piece, pieces, || true));
                 }
             }
         }

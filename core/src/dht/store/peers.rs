@@ -2,8 +2,9 @@
 //!
 //! A peer is an IP address with one port and whether it is a seed; on loopback, where all share
 //! an address, the port belongs to its name. Bounded in swarms, in peers of a swarm, in all and by
-//! address. Past a bound, the group of addresses that has most entries yields to one that has fewer, and of a
-//! swarm the peer that has not announced for longest ([`Entries`], defence 41); else an announce is refused.
+//! address. Past a bound, the group of addresses that has most entries, in all or in the swarm that is full,
+//! yields to one that has fewer ([`Entries`], defence 41); else an announce is refused. All is O(log n), but
+//! for what is counted once when a swarm becomes full.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -49,6 +50,8 @@ pub struct PeerStore {
 #[derive(Debug, Default)]
 struct StoredSwarm {
     peers: BTreeMap<SocketAddr, Peer>,
+    /// Whose the peers are, from when the swarm is full until it is half empty.
+    entries: Option<Box<Entries<SocketAddr>>>,
     filters: Option<(Instant, Box<(Bloom, Bloom)>)>,
 }
 
@@ -100,8 +103,9 @@ impl PeerStore {
     ) -> Option<(NodeId, SocketAddr)> {
         match self.swarms.get(infohash) {
             Some(swarm) if swarm.peers.len() >= MAX_PEERS_OF_SWARM => {
-                let (addr, peer) = swarm.peers.iter().min_by_key(|(_, peer)| peer.expires_at)?;
-                (peer.announced_at() + PATIENCE <= now).then_some((*infohash, *addr))
+                let entries = swarm.entries.as_ref()?;
+                let yields = entries.who_yields(group_of(newcomer), now, PATIENCE);
+                yields.map(|addr| (*infohash, addr))
             }
             _ => self.entries.who_yields(group_of(newcomer), now, PATIENCE),
         }
@@ -148,7 +152,7 @@ impl PeerStore {
         let expires_at = now + LIFETIME;
         let swarm = self.swarms.entry(infohash).or_default();
         let peer = Peer { port: addr.port(), seed, expires_at };
-        swarm.peers.insert(key, peer);
+        swarm.insert(key, peer);
         self.expiry.insert((expires_at, infohash, key));
         self.entries.insert(group_of(key), now, (infohash, key));
         if let Some((_, filters)) = &mut swarm.filters {
@@ -227,12 +231,39 @@ impl PeerStore {
 
     fn remove(&mut self, infohash: NodeId, key: SocketAddr) {
         let Some(swarm) = self.swarms.get_mut(&infohash) else { return };
-        let Some(peer) = swarm.peers.remove(&key) else { return };
+        let Some(peer) = swarm.remove(key) else { return };
         if swarm.peers.is_empty() {
             self.swarms.remove(&infohash);
         }
         self.expiry.remove(&(peer.expires_at, infohash, key));
         self.entries.remove(group_of(key), peer.announced_at(), (infohash, key));
+    }
+}
+
+impl StoredSwarm {
+    fn insert(&mut self, key: SocketAddr, peer: Peer) {
+        self.peers.insert(key, peer);
+        match &mut self.entries {
+            Some(entries) => entries.insert(group_of(key), peer.announced_at(), key),
+            None if self.peers.len() >= MAX_PEERS_OF_SWARM => {
+                let entries = self.entries.insert(Box::default());
+                for (&key, peer) in &self.peers {
+                    entries.insert(group_of(key), peer.announced_at(), key);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn remove(&mut self, key: SocketAddr) -> Option<Peer> {
+        let peer = self.peers.remove(&key)?;
+        if self.peers.len() < MAX_PEERS_OF_SWARM / 2 {
+            self.entries = None;
+        }
+        if let Some(entries) = &mut self.entries {
+            entries.remove(group_of(key), peer.announced_at(), key);
+        }
+        Some(peer)
     }
 }
 
@@ -343,6 +374,29 @@ mod tests {
         assert_eq!(kept.count(), 200);
         assert!(store.swarms() <= MAX_SWARMS);
         assert_eq!(store.entries.len(), store.expiry.len());
+    }
+
+    #[test]
+    fn few_addresses_that_fill_a_swarm_keep_nobody_out() {
+        let mut store = PeerStore::default();
+        let crowd = |n: u128| {
+            let ip = Ipv6Addr::from_bits((0x2a00 << 112) | ((n % 8) << 64) | n);
+            SocketAddr::new(ip.into(), 1000)
+        };
+        let most = MAX_PEERS_OF_SWARM as u128;
+        let taken = (0..most + 100).filter(|n| store.announce(secs(0), SWARM, crowd(*n), false));
+        assert_eq!(taken.count(), MAX_PEERS_OF_SWARM, "eight networks");
+        for n in 0..300 {
+            assert!(store.announce(secs(1), SWARM, addr(n), false), "{n}");
+        }
+        let held =
+            |store: &PeerStore| store.swarms.get(&SWARM).map_or(0, |swarm| swarm.peers.len());
+        assert_eq!(held(&store), MAX_PEERS_OF_SWARM);
+        let kept = store.peers(&SWARM, false, false, 1000, &mut rng());
+        assert_eq!(kept.len(), 300, "no newcomer yields to the crowd");
+        assert!(!store.announce(secs(2), SWARM, crowd(most + 1), false));
+        store.expire(secs(46 * 60));
+        assert!(store.is_empty() && store.entries.is_empty());
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! an *attempt*. Only the whole can be verified, so an attempt that fails tells a liar only if all
 //! of it came from one peer. Else the peers that gave pieces are *suspects* from then on, and each gives
 //! all pieces alone, several at once: the honest one ends the fetch, a liar is proved one. Who is
-//! late or rejects waits, longer each time, while others are asked; nobody is given up.
+//! late or rejects waits, longer each time, while others are asked; nobody is given up. Of those who owe
+//! equally much it is asked first who has waited longest: whoever comes anew is behind those who are there
+//! (defence 44).
 //!
 //! Peers that claim different sizes are of different attempts, all of them under way at once: however
 //! many claim another size, and however slowly they send, a peer that claims the right one is asked at once
@@ -46,6 +48,8 @@ pub struct MetadataFetch {
     sources: BTreeMap<SocketAddr, Source>,
     attempts: Vec<Attempt>,
     shared_failures: u32,
+    /// The turn of who is asked, or comes, next.
+    next_turn: u64,
 }
 
 /// How far a fetch has come.
@@ -90,6 +94,8 @@ struct Source {
     strikes: u32,
     not_before: Instant,
     suspect: bool,
+    /// When it came or was last asked, among the others.
+    turn: u64,
 }
 
 /// A size, and whose pieces only, if it is a suspect's attempt.
@@ -124,6 +130,7 @@ impl MetadataFetch {
             sources: BTreeMap::new(),
             attempts: Vec::new(),
             shared_failures: 0,
+            next_turn: 0,
         }
     }
 
@@ -135,16 +142,24 @@ impl MetadataFetch {
             return false;
         }
         match self.sources.get(&peer) {
-            None => _ = self.sources.insert(peer, Source::new(size)),
+            None => {
+                self.sources.insert(peer, Source::new(size, self.next_turn));
+                self.next_turn += 1;
+            }
             Some(source) if source.size == size => {}
             // Another size makes it no other peer.
-            Some(&Source { strikes, not_before, suspect, .. }) => {
-                let source = Source { strikes, not_before, suspect, ..Source::new(size) };
+            Some(&Source { strikes, not_before, suspect, turn, .. }) => {
+                let source = Source { strikes, not_before, suspect, ..Source::new(size, turn) };
                 self.attempts.retain(|attempt| attempt.alone != Some(peer));
                 self.sources.insert(peer, source);
             }
         }
         true
+    }
+
+    /// Whether a peer says that it has the metadata and that it is so long.
+    pub fn is_offered(&self, peer: SocketAddr, size: u32) -> bool {
+        self.sources.get(&peer).is_some_and(|source| source.size == size)
     }
 
     /// A peer is gone. What it gave to a shared attempt stays.
@@ -160,13 +175,15 @@ impl MetadataFetch {
             .sources
             .iter()
             .filter(|(_, source)| source.is_willing(now) && source.asked.len() < PIPELINE)
-            .map(|(&peer, source)| (source.asked.len(), source.strikes, peer))
+            .map(|(&peer, source)| (source.asked.len(), source.turn, peer))
             .collect();
         idle.sort_unstable();
         for (_, _, peer) in idle {
             let Some(piece) = self.choose_piece(peer) else { continue };
             if let Some(source) = self.sources.get_mut(&peer) {
                 source.ask(piece, now);
+                source.turn = self.next_turn;
+                self.next_turn += 1;
             }
             return Some((peer, piece));
         }
@@ -200,15 +217,15 @@ impl MetadataFetch {
         if attempt.is_complete() { self.finish(at) } else { Received::Accepted }
     }
 
-    /// A peer does not give a piece.
-    pub fn rejected(&mut self, now: Instant, peer: SocketAddr, piece: u32) {
-        if let Some(source) = self.sources.get_mut(&peer) {
-            let in_time = source.asked.contains(&piece);
-            source.was_asked(piece);
-            if in_time {
-                source.strike(now);
-            }
+    /// A peer does not give a piece; whether it owed it.
+    pub fn rejected(&mut self, now: Instant, peer: SocketAddr, piece: u32) -> bool {
+        let Some(source) = self.sources.get_mut(&peer) else { return false };
+        let in_time = source.asked.contains(&piece);
+        source.was_asked(piece);
+        if in_time {
+            source.strike(now);
         }
+        in_time
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
@@ -370,9 +387,10 @@ impl MetadataFetch {
 }
 
 impl Source {
-    fn new(size: u32) -> Self {
+    fn new(size: u32, turn: u64) -> Self {
         Source {
             size,
+            turn,
             asked: Vec::new(),
             late: Vec::new(),
             deadline: Instant::ZERO,

@@ -6,13 +6,12 @@
 
 use std::collections::VecDeque;
 
-use crate::time::{Duration, Instant};
+use crate::rate::Allowance;
+use crate::time::Instant;
 
-/// How often a peer may fetch everything in one [`PERIOD`] (chosen; BEP 9: "the number of pieces of
+/// How often a peer may fetch everything in a minute (chosen; BEP 9: "the number of pieces of
 /// metadata times a factor").
-const FACTOR: u32 = 3;
-/// After this a peer may fetch as much again (chosen).
-const PERIOD: Duration = Duration::from_secs(60);
+const FACTOR: u64 = 3;
 /// Requests that wait for one peer; further ones are rejected (chosen).
 const WAITING: usize = 256;
 
@@ -20,24 +19,27 @@ const WAITING: usize = 256;
 #[derive(Debug, Default)]
 pub struct MetadataUploads {
     waiting: VecDeque<u32>,
-    admitted: u32,
-    period_began: Option<Instant>,
+    allowance: Allowance,
 }
 
 impl MetadataUploads {
     /// A peer asks for one of `pieces` pieces; whether it is to be served, by [`pop`](Self::pop).
-    /// If not, a reject is due.
-    pub fn request(&mut self, now: Instant, piece: u32, pieces: u32) -> bool {
-        let began = *self.period_began.get_or_insert(now);
-        if now - began >= PERIOD {
-            self.period_began = Some(now);
-            self.admitted = 0;
-        }
-        let most = pieces.saturating_mul(FACTOR);
-        if piece >= pieces || self.admitted >= most || self.waiting.len() >= WAITING {
+    /// If not, a reject is due. `allows` is asked, last, for the share of its address.
+    pub fn request(
+        &mut self,
+        now: Instant,
+        piece: u32,
+        pieces: u32,
+        allows: impl FnOnce() -> bool,
+    ) -> bool {
+        let most = u64::from(pieces) * FACTOR;
+        let is_refused = piece >= pieces
+            || self.waiting.len() >= WAITING
+            || !self.allowance.allows(now, 1, most)
+            || !allows();
+        if is_refused || !self.allowance.take(now, 1, most) {
             return false;
         }
-        self.admitted += 1;
         self.waiting.push_back(piece);
         true
     }
@@ -56,6 +58,9 @@ impl MetadataUploads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Duration;
+
+    const PERIOD: Duration = Duration::from_secs(60);
 
     #[test]
     fn a_peer_gets_everything_a_few_times_and_then_has_to_wait() {
@@ -63,21 +68,24 @@ mod tests {
         let now = Instant::from_secs(100);
         for round in 0..3 {
             for piece in 0..2 {
-                assert!(uploads.request(now, piece, 2), "round {round}");
+                assert!(uploads.request(now, piece, 2, || true), "round {round}");
                 assert_eq!(uploads.pop(), Some(piece));
             }
         }
-        assert!(!uploads.request(now, 0, 2));
-        assert!(!uploads.request(now + Duration::from_secs(59), 0, 2));
-        assert!(uploads.request(now + PERIOD, 1, 2) && uploads.is_ready());
+        assert!(!uploads.request(now, 0, 2, || true));
+        assert!(!uploads.request(now + Duration::from_secs(59), 0, 2, || true));
+        assert!(!uploads.request(now, 0, 2, || unreachable!("others of the address pay nothing")));
+        assert!(!uploads.request(now + PERIOD, 1, 2, || false));
+        assert!(uploads.request(now + PERIOD, 1, 2, || true) && uploads.is_ready());
     }
 
     #[test]
     fn pieces_that_are_not_and_floods_are_rejected() {
         let mut uploads = MetadataUploads::default();
-        assert!(!uploads.request(Instant::ZERO, 5, 5));
-        assert!(!uploads.request(Instant::ZERO, 0, 0));
-        let admitted = (0..10_000).filter(|piece| uploads.request(Instant::ZERO, piece % 500, 500));
+        assert!(!uploads.request(Instant::ZERO, 5, 5, || true));
+        assert!(!uploads.request(Instant::ZERO, 0, 0, || true));
+        let admitted =
+            (0..10_000).filter(|piece| uploads.request(Instant::ZERO, piece % 500, 500, || true));
         assert_eq!(admitted.count(), WAITING);
         assert_eq!(std::iter::from_fn(|| uploads.pop()).count(), WAITING);
     }

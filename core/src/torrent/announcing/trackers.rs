@@ -16,9 +16,9 @@ use crate::tracker::{AnnounceEvent, AnnounceRequest, NamedBy, TrackerStatus};
 
 /// With fewer peers than this a download asks trackers again early (chosen).
 const ENOUGH_PEERS: usize = 30;
-/// Names of one tracker's answer that are looked up (chosen: names are rare, and a hostile tracker
+/// Names of one tracker's answer, or of one link, that are looked up (chosen: names are rare, and a stranger
 /// must not have us ask for thousands). Of more, each time others.
-const NAMES_OF_ANSWER: usize = 32;
+const MOST_NAMES: usize = 32;
 
 /// The trackers of one torrent, and whether they are to be spoken with now.
 #[derive(Debug)]
@@ -196,7 +196,7 @@ pub(crate) fn names_to_look_up(
     rng: &mut PolicyRng,
 ) -> Vec<(String, u16)> {
     rng.shuffle(&mut names);
-    names.truncate(NAMES_OF_ANSWER);
+    names.truncate(MOST_NAMES);
     names
 }
 
@@ -280,7 +280,7 @@ mod tests {
         let names: Vec<_> = (0..100).map(|port| (format!("{port}.example"), port)).collect();
         let mut rng = PolicyRng::from_seed([1; 32]);
         let chosen = names_to_look_up(names.clone(), &mut rng);
-        assert_eq!(chosen.len(), NAMES_OF_ANSWER);
+        assert_eq!(chosen.len(), MOST_NAMES);
         assert_ne!(chosen, names_to_look_up(names, &mut rng), "each time others");
     }
 }

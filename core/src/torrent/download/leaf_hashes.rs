@@ -16,6 +16,7 @@ use crate::merkle::{HashRange, MAX_HASHES};
 use crate::metainfo::Metainfo;
 use crate::piece::{BLOCK_LEN, PieceIndex, Sha256Hash};
 use crate::piece_hash::PieceRoot;
+use crate::random::PolicyRng;
 use crate::torrent::download::Source;
 use crate::wire::HashRequest;
 
@@ -101,6 +102,15 @@ impl LeafHashes {
             !waiting.asked.is_empty()
         });
     }
+}
+
+/// Sources in the order in which they are asked, each time another one: those that say to have a piece first
+/// are not those that are asked whenever one fails (defence 44).
+pub(in crate::torrent) fn at_random(mut sources: Vec<Source>, rng: &mut PolicyRng) -> Vec<Source> {
+    if sources.len() > ASKED {
+        rng.shuffle(&mut sources);
+    }
+    sources
 }
 
 /// Which requests give all leaf hashes of a piece, and what lies between them and the node above them
@@ -196,5 +206,20 @@ mod tests {
         }
         assert!(ask(&mut leaves, 3, &[source(0)]).0);
         assert_eq!(leaves.waiting.len(), 1, "only of piece 3 they are still of use");
+    }
+
+    #[test]
+    fn each_source_is_asked_sooner_or_later_whatever_its_slot() {
+        let mut rng = PolicyRng::from_seed([1; 32]);
+        let all: Vec<Source> = (0..6).map(source).collect();
+        let mut asked = [0; 6];
+        for _ in 0..300 {
+            let order = at_random(all.clone(), &mut rng);
+            (0..6).for_each(|at| {
+                asked[at as usize] += usize::from(order[..ASKED].contains(&source(at)));
+            });
+        }
+        assert!(asked.iter().all(|times| (60..=140).contains(times)), "{asked:?}");
+        assert_eq!(at_random(all[..ASKED].to_vec(), &mut rng), all[..ASKED], "all are asked");
     }
 }

@@ -151,9 +151,11 @@ impl<P: Copy + Ord> LayerFetch<P> {
         (fetch.runs > 0).then_some(fetch)
     }
 
-    /// A peer may know hashes.
-    pub fn add(&mut self, now: Instant, peer: P) {
+    /// A peer may know hashes; whether that is news.
+    pub fn add(&mut self, now: Instant, peer: P) -> bool {
+        let known = self.sources.len();
         self.sources.entry(peer).or_insert_with(|| Source::new(now));
+        self.sources.len() > known
     }
 
     /// A peer is gone.

@@ -72,8 +72,8 @@ impl Layers {
     }
 
     /// A peer may know hashes.
-    pub(crate) fn add_source(&mut self, now: Instant, peer: PeerSlot) {
-        self.fetch.add(now, peer);
+    pub(crate) fn add_source(&mut self, now: Instant, peer: PeerSlot) -> bool {
+        self.fetch.add(now, peer)
     }
 
     /// A peer is not asked any more.

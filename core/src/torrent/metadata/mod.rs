@@ -16,6 +16,7 @@ pub(super) mod layers;
 mod saved_metadata;
 pub(super) mod serve;
 
+use std::mem;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -176,15 +177,22 @@ impl Acquisition {
     }
 
     /// A peer says how long the metadata is.
-    pub(super) fn offered(&mut self, peer: &Peer, bytes: Option<u32>, limit: u32) -> Vec<Step> {
+    pub(super) fn offered(&mut self, peer: &mut Peer, bytes: Option<u32>, limit: u32) -> Vec<Step> {
         let Some(fetch) = &mut self.fetch else { return Vec::new() };
         let understands = peer.wire.extensions.get(Extension::Metadata).is_some();
         let Some(bytes) = bytes.filter(|_| understands) else { return Vec::new() };
-        let ask = Step::Metadata(MetadataStep::Ask);
-        match fetch.offered(peer.wire.remote, bytes) {
-            true => vec![ask],
-            false => vec![Step::Notify(TorrentNotice::MetadataTooLong { bytes, limit }), ask],
+        if fetch.is_offered(peer.wire.remote, bytes) {
+            // Repeated: nothing follows.
+            return Vec::new();
         }
+        let ask = Step::Metadata(MetadataStep::Ask);
+        if fetch.offered(peer.wire.remote, bytes) {
+            return vec![ask];
+        }
+        if mem::replace(&mut peer.gossip.is_metadata_too_long, true) {
+            return Vec::new();
+        }
+        vec![Step::Notify(TorrentNotice::MetadataTooLong { bytes, limit }), ask]
     }
 
     /// A peer that is connected by v2 may know hashes, if it knows what the torrent is.
@@ -196,11 +204,8 @@ impl Acquisition {
     ) -> Option<Step> {
         let (layers, peer) = (self.layers.as_mut()?, peer?);
         let has_some = peer.gossip.has_metadata || !peer.download.has.is_none();
-        if !peer.is_open() || !peer.wire.of_v2 || !has_some {
-            return None;
-        }
-        layers.add_source(now, slot);
-        Some(Step::Metadata(MetadataStep::Ask))
+        let is_new = peer.is_open() && peer.wire.of_v2 && has_some && layers.add_source(now, slot);
+        is_new.then_some(Step::Metadata(MetadataStep::Ask))
     }
 
     /// Requests what is due. `send` says whether the peer is there.
@@ -228,8 +233,8 @@ impl Acquisition {
 
     /// A peer does not send a piece of the metadata.
     pub(super) fn rejected(&mut self, now: Instant, peer: SocketAddr, piece: u32) -> Option<Step> {
-        self.fetch.as_mut()?.rejected(now, peer, piece);
-        Some(Step::Metadata(MetadataStep::Ask))
+        let owed = self.fetch.as_mut()?.rejected(now, peer, piece);
+        owed.then_some(Step::Metadata(MetadataStep::Ask))
     }
 
     /// A peer sent a piece of the metadata: of what use it is, and what follows.
@@ -249,7 +254,8 @@ impl Acquisition {
         };
         match received {
             Received::Accepted => (Use::Some, vec![ask]),
-            Received::Unasked => (Use::Unasked, vec![ask]),
+            // Nothing follows, however much of it comes.
+            Received::Unasked => (Use::Unasked, Vec::new()),
             Received::Failed(liar) => {
                 (Use::None, liar.map(Step::Ban).into_iter().chain([ask]).collect())
             }
@@ -471,11 +477,12 @@ mod tests {
         acquisition.begin(InfoHashes::of(&metainfo), 1 << 20);
         let info = metainfo.info_bytes().clone();
         let len = Some(info.len() as u32);
-        assert!(acquisition.offered(&peer(false), len, 1 << 20).is_empty());
+        assert!(acquisition.offered(&mut peer(false), len, 1 << 20).is_empty());
         assert!(requests(&mut acquisition).is_empty(), "it would not understand");
-        let peer = peer(true);
-        let steps = acquisition.offered(&peer, len, 1 << 20);
+        let mut peer = peer(true);
+        let steps = acquisition.offered(&mut peer, len, 1 << 20);
         assert!(matches!(steps[..], [Step::Metadata(MetadataStep::Ask)]), "{steps:?}");
+        assert!(acquisition.offered(&mut peer, len, 1 << 20).is_empty(), "it is known");
         let remote = peer.wire.remote;
         assert_eq!(requests(&mut acquisition), [Wanted::Metadata(remote, 0)]);
         let sent = (0, len, &info[..]);
@@ -497,16 +504,18 @@ mod tests {
     fn metadata_that_is_too_long_is_shown_and_of_a_peer_that_is_gone_none_is_requested() {
         let metainfo = of_v2();
         let mut acquisition = of_link(&metainfo);
-        assert!(acquisition.offered(&peer(true), Some(7), 10).is_empty(), "none is looked for");
+        let mut peer = peer(true);
+        assert!(acquisition.offered(&mut peer, Some(7), 10).is_empty(), "none is looked for");
         acquisition.begin(InfoHashes::of(&metainfo), 10);
-        let steps = acquisition.offered(&peer(true), Some(11), 10);
+        let steps = acquisition.offered(&mut peer, Some(11), 10);
         let TorrentNotice::MetadataTooLong { bytes: 11, limit: 10 } = (match &steps[..] {
             [Step::Notify(notice), Step::Metadata(MetadataStep::Ask)] => notice,
             other => panic!("{other:?}"),
         }) else {
             panic!("{steps:?}");
         };
-        assert_eq!(acquisition.offered(&peer(true), Some(9), 10).len(), 1);
+        assert!(acquisition.offered(&mut peer, Some(12), 10).is_empty(), "it is said once");
+        assert_eq!(acquisition.offered(&mut peer, Some(9), 10).len(), 1);
         let mut asked = 0;
         acquisition.request(Instant::ZERO, None, |_| {
             asked += 1;

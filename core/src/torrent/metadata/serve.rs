@@ -23,8 +23,9 @@ pub(in crate::torrent) fn requested(
 ) {
     let len = metainfo.map_or(0, |metainfo| metainfo.info_bytes().len());
     let pieces = u32::try_from(len).unwrap_or(0).div_ceil(METADATA_PIECE_LEN);
-    let may = allows(u64::from(pieces) * FACTOR_OF_GROUP);
-    if !may || !peer.gossip.metadata_uploads.request(now, piece, pieces) {
+    // What is refused to the peer alone costs the others of its address nothing.
+    let allows = || allows(u64::from(pieces) * FACTOR_OF_GROUP);
+    if !peer.gossip.metadata_uploads.request(now, piece, pieces, allows) {
         send(peer, &MetadataMessage::Reject { piece });
     }
 }

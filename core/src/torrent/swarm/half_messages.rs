@@ -1,30 +1,38 @@
-//! Messages of which a part has come: one bound for those of all peers together (defence 45).
-//!
-//! A message may be a megabyte long, and each connection may send most of one and no more. When all of
-//! them together hold more than is borne, the peer that holds most of this torrent's is let go: an
-//! ordinary message is a block at most.
+//! Messages of which a part has come, of one torrent's peers: counted against the bound for those of all peers
+//! of the session together, and named to [whoever chooses](crate::session::half_messages) which goes
+//! (defence 45).
 
+use crate::choke::AddressGroup;
 use crate::peer::PeerSlot;
 use crate::session::budgets::Budget;
+use crate::session::half_messages::HalfMessage;
 use crate::torrent::swarm::Swarm;
 
 impl Swarm {
-    /// Counts what a peer's decoder holds after an input, of which there is `all` in the session. The peer
-    /// to drop, if that is more than is borne.
+    /// Counts what a peer's decoder holds after an input, of which there is `all` in the session; whether that
+    /// is more than is borne.
     pub(in crate::torrent) fn count_half_message(
         &mut self,
         slot: PeerSlot,
         all: &mut Budget,
-    ) -> Option<PeerSlot> {
-        let peer = self.peers.get_mut(slot)?;
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(slot) else { return false };
         let held = peer.wire.decoder.buffered();
         let before = std::mem::replace(&mut peer.wire.half_message, held);
         all.free(before);
         all.add(held);
-        if !all.is_exceeded() {
-            return None;
-        }
-        let largest = self.peers.iter().max_by_key(|(_, peer)| peer.wire.half_message);
-        largest.map(|(slot, _)| slot)
+        all.is_exceeded()
+    }
+
+    /// What has come of messages, of the peers of which something has.
+    pub(in crate::torrent) fn half_messages(
+        &self,
+    ) -> impl Iterator<Item = HalfMessage<PeerSlot>> + '_ {
+        let holders = self.peers.iter().filter(|(_, peer)| peer.wire.half_message > 0);
+        holders.map(|(key, peer)| HalfMessage {
+            key,
+            group: AddressGroup::of(peer.wire.remote.ip()),
+            bytes: peer.wire.half_message,
+        })
     }
 }

@@ -155,7 +155,7 @@ impl KnownPeer {
             Ended::LetGo | Ended::Redialled => Duration::ZERO,
             Ended::Busy => BUSY_WAIT,
             Ended::Useless => USELESS_WAIT,
-            Ended::Normal if self.source != PeerSource::User => RECONNECT_WAIT,
+            Ended::Normal if !self.source.is_given() => RECONNECT_WAIT,
             _ => self.backoff(),
         };
         self.retry_at = now + wait + wait * jitter / 1024;
@@ -166,7 +166,7 @@ impl KnownPeer {
         let class = match self.source {
             // However many dead addresses the user named: the others get their turn.
             _ if self.failures >= FAILED_OFTEN || self.is_wasteful => 3,
-            PeerSource::User => 0,
+            source if source.is_given() => 0,
             PeerSource::Lsd => 1,
             _ => 2,
         };
@@ -179,9 +179,9 @@ impl KnownPeer {
     }
 
     fn backoff(&self) -> Duration {
-        let (first, most) = match self.source {
-            PeerSource::User => (BACKOFF_USER, BACKOFF_USER_MOST),
-            _ => (BACKOFF, BACKOFF_MOST),
+        let (first, most) = match self.source.is_given() {
+            true => (BACKOFF_USER, BACKOFF_USER_MOST),
+            false => (BACKOFF, BACKOFF_MOST),
         };
         let doublings = u32::from(self.failures.saturating_sub(1)).min(16);
         let most = match self.has_worked && self.failures <= WORKED_FAILURES {

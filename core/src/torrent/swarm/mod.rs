@@ -150,6 +150,24 @@ impl Swarm {
         }
     }
 
+    /// A peer that dialled us has said where it listens; `before`: where it said so until now. That address
+    /// counts as connected no more: a peer that names one port after the other holds one address (defence 41).
+    pub(super) fn listens(&mut self, slot: PeerSlot, before: Option<SocketAddr>, now: Instant) {
+        let Some(addr) = self.peers.get(slot).and_then(|peer| peer.wire.listens_at) else { return };
+        if let Some(before) = before
+            && before != addr
+            && !self.is_connected_at(before)
+        {
+            self.addresses.renamed(before, now);
+        }
+        self.addresses.connected(addr, now);
+    }
+
+    /// Whether a peer is connected that listens there, as far as it says.
+    fn is_connected_at(&self, addr: SocketAddr) -> bool {
+        self.peers.iter().any(|(_, peer)| peer.is_open() && peer.wire.listens_at == Some(addr))
+    }
+
     /// A handshake is done.
     pub(super) fn opened(&mut self, slot: PeerSlot, now: Instant) {
         let addr = self.peers.get(slot).and_then(|peer| peer.wire.listens_at);
@@ -335,9 +353,12 @@ impl Swarm {
         self.peers.get(slot).map(|peer| peer.wire.remote)
     }
 
-    /// A peer left without a handshake: perhaps it knows a hybrid by the other infohash.
+    /// A peer left without a handshake: perhaps it knows a hybrid by the other infohash, unless it is first
+    /// tried with or without encryption by this one.
     pub(super) fn try_other_infohash(&mut self, peer: &Peer) {
-        if !peer.wire.incoming && peer.wire.is_handshaking() {
+        let known = self.addresses.encryption(peer.wire.remote);
+        let is_next = known.is_none_or(|known| !known.is_other_way_due());
+        if is_next && !peer.wire.incoming && peer.wire.is_handshaking() {
             self.addresses.set_of_v2(peer.wire.remote, !peer.wire.of_v2);
         }
     }
@@ -345,7 +366,9 @@ impl Swarm {
     /// A peer was taken out of [`peers`](Self::peers): when it may be dialled again, and which others
     /// may be now.
     pub(super) fn gone(&mut self, now: Instant, peer: &Peer, why: Ended) {
-        if let Some(addr) = peer.wire.listens_at {
+        if let Some(addr) = peer.wire.listens_at
+            && !self.is_connected_at(addr)
+        {
             self.addresses.ended(addr, now, why);
         }
         let ip: IpAddr = peer.wire.remote.ip();

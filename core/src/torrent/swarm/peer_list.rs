@@ -62,7 +62,7 @@ pub(in crate::torrent) struct PeerList {
     /// What may be evicted, by source, the least promising last.
     evictable: BTreeSet<(PeerSource, EvictRank, SocketAddr)>,
     /// Addresses per source.
-    counts: [u32; 6],
+    counts: [u32; 7],
     capacity: usize,
     /// At most [`OWN_ADDRESSES`]; mostly one, and every torrent knows it.
     own: Vec<SocketAddr>,
@@ -86,7 +86,7 @@ impl PeerList {
             ready: BTreeSet::new(),
             waiting: BTreeSet::new(),
             evictable: BTreeSet::new(),
-            counts: [0; 6],
+            counts: [0; 7],
             capacity,
             own: Vec::new(),
             external: Vec::new(),
@@ -208,6 +208,18 @@ impl PeerList {
         let jitter = self.rng.below(KnownPeer::JITTER);
         let addr = canonical(addr);
         self.update(addr, |peer| peer.ended(now, how, jitter as u32));
+    }
+
+    /// A peer says that it listens elsewhere than at this address, which nobody is connected at now. What
+    /// only the peer itself had named is forgotten.
+    pub(in crate::torrent) fn renamed(&mut self, addr: SocketAddr, now: Instant) {
+        let addr = canonical(addr);
+        if self.source(addr) == Some(PeerSource::Incoming) {
+            self.keep_failure(addr, now);
+            self.forget(addr);
+        } else {
+            self.ended(addr, now, Ended::Normal);
+        }
     }
 
     /// No peer is left that sends what we want: those that wasted too much are candidates at once.
@@ -392,6 +404,7 @@ impl PeerList {
         }
         if self.peers.len() >= self.capacity {
             let sources = [
+                PeerSource::Link,
                 PeerSource::Lsd,
                 PeerSource::Tracker,
                 PeerSource::Dht,
@@ -441,7 +454,7 @@ impl PeerList {
             PeerSource::User => self.capacity,
             PeerSource::Tracker | PeerSource::Dht => self.capacity / 2,
             PeerSource::Pex | PeerSource::Incoming => self.capacity / 4,
-            PeerSource::Lsd => self.capacity / 8,
+            PeerSource::Link | PeerSource::Lsd => self.capacity / 8,
         }
     }
 
@@ -485,7 +498,7 @@ impl PeerList {
         self.waiting.clear();
         self.evictable.clear();
         self.held_back.clear();
-        self.counts = [0; 6];
+        self.counts = [0; 7];
         for (addr, mut peer) in std::mem::take(&mut self.peers) {
             peer.priority = self.priority_of(addr).unwrap_or(peer.lot);
             self.insert(addr, peer);

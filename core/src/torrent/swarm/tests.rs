@@ -8,7 +8,7 @@ use crate::merkle::HashRange;
 use crate::peer::{PeerWire, WireState};
 use crate::random::PolicyRng;
 use crate::wire::Decoder;
-use crate::wire::extension::{Extension, ExtensionIds};
+use crate::wire::extension::{Extension, ExtensionHandshake, ExtensionIds};
 
 const NOW: Instant = Instant::from_secs(1000);
 const PIECES: u32 = 8;
@@ -308,4 +308,50 @@ fn why_a_connection_ended_is_told_by_how_far_it_had_come() {
     assert_eq!(swarm.remote_of(slot), Some(addr(1)));
     swarm.peers.remove(slot);
     assert_eq!(swarm.why_closed(slot, None, true, EncryptionPolicy::Allow), None, "it is gone");
+}
+
+fn says_it_listens_at(swarm: &mut Swarm, slot: PeerSlot, port: u16) {
+    let before = peer(swarm, slot).wire.listens_at;
+    let said = ExtensionHandshake { port: Some(port), ..ExtensionHandshake::default() };
+    peer(swarm, slot).handle_extended_handshake(said);
+    swarm.listens(slot, before, NOW);
+}
+
+fn goes(swarm: &mut Swarm, slot: PeerSlot) {
+    let peer = swarm.peers.remove(slot).expect("connected");
+    swarm.gone(NOW, &peer, Ended::Normal);
+}
+
+#[test]
+fn a_peer_that_names_one_port_after_the_other_holds_one_address() {
+    let mut swarm = swarm();
+    let slot = join(&mut swarm, 1, true, 1);
+    let at = |port| SocketAddr::new(addr(1).ip(), port);
+    swarm.addresses.add(at(3005), PeerSource::Tracker, NOW);
+    for port in 3000..3100 {
+        says_it_listens_at(&mut swarm, slot, port);
+        let connected = (3000..3100).filter(|port| swarm.addresses.is_connected(at(*port)));
+        assert_eq!(connected.collect::<Vec<u16>>(), [port]);
+    }
+    assert_eq!(swarm.addresses.len(), 2, "this one, and what a tracker named");
+    goes(&mut swarm, slot);
+    assert!((3000..3100).all(|port| !swarm.addresses.is_connected(at(port))));
+    assert_eq!(swarm.addresses.len(), 2);
+}
+
+#[test]
+fn an_address_that_two_peers_name_is_connected_while_either_is() {
+    let mut swarm = swarm();
+    let at = |port| SocketAddr::new(addr(1).ip(), port);
+    let honest = join(&mut swarm, 1, true, 1);
+    let liar = join_from(&mut swarm, at(40_000), true, 2);
+    says_it_listens_at(&mut swarm, honest, 3000);
+    says_it_listens_at(&mut swarm, liar, 3000);
+    says_it_listens_at(&mut swarm, liar, 3001);
+    assert!(swarm.addresses.is_connected(at(3000)), "another said so first");
+    says_it_listens_at(&mut swarm, liar, 3000);
+    goes(&mut swarm, liar);
+    assert!(swarm.addresses.is_connected(at(3000)));
+    goes(&mut swarm, honest);
+    assert!(!swarm.addresses.is_connected(at(3000)));
 }

@@ -51,11 +51,13 @@ impl Choking {
         self.look_at.get_or_insert(now + ASKS_NOTHING_MOST);
     }
 
-    /// It is looked now; whether to decide, if these are the peers.
-    pub(in crate::torrent) fn look<K>(&mut self, peers: &[PeerSnapshot<K>]) -> bool {
-        self.look_at = None;
-        let waits = |peer: &PeerSnapshot<K>| peer.interested && peer.am_choking;
-        peers.iter().any(|peer| peer.idled > 0 && !peer.am_choking) && peers.iter().any(waits)
+    /// It is looked now; whether to decide, if these are the peers. It is looked again while some have slots
+    /// that others wait for: a slot may lie idle at any time.
+    pub(in crate::torrent) fn look<K>(&mut self, now: Instant, peers: &[PeerSnapshot<K>]) -> bool {
+        let is_waited = peers.iter().any(|peer| peer.interested && peer.am_choking);
+        let has_slots = peers.iter().any(|peer| !peer.am_choking);
+        self.look_at = (is_waited && has_slots).then_some(now + ASKS_NOTHING_MOST);
+        is_waited && peers.iter().any(|peer| peer.idled > 0 && !peer.am_choking)
     }
 
     /// Something has changed: decides soon.
@@ -64,8 +66,9 @@ impl Choking {
         self.at = Some(self.at.map_or(soon, |at| at.min(soon)));
     }
 
-    /// A peer wants something of us: keeps the rhythm.
+    /// A peer wants something of us: keeps the rhythm, and looks soon whether a slot lies idle.
     pub(in crate::torrent) fn interested(&mut self, now: Instant, config: &Config) {
+        self.look_at.get_or_insert(now + ASKS_NOTHING_MOST);
         self.at.get_or_insert(now + config.interval);
     }
 
@@ -103,6 +106,7 @@ impl Choking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::choke::AddressGroup;
     use crate::config;
 
     const SITUATION: Situation = Situation {
@@ -131,5 +135,43 @@ mod tests {
         let nobody = Situation { is_any_interested: false, ..SITUATION };
         decide(&mut choking, nobody, &mut rng);
         assert_eq!(choking.due_at(), None);
+    }
+
+    fn snapshot(key: u32, am_choking: bool, idled: u8) -> PeerSnapshot<u32> {
+        PeerSnapshot {
+            key,
+            interested: true,
+            am_choking,
+            optimistic: false,
+            snubs_us: false,
+            down_bytes_per_s: 0,
+            up_bytes_per_s: 0,
+            connected_at: Instant::ZERO,
+            unchoked_at: None,
+            uploaded_since_unchoke: 0,
+            idled,
+            uploaded: 0,
+            downloaded: 0,
+            group: AddressGroup::of([10, 0, 0, 1].into()),
+        }
+    }
+
+    #[test]
+    fn a_slot_that_begins_to_lie_idle_at_any_time_is_found_within_seconds() {
+        let now = Instant::from_secs(100);
+        let mut choking = Choking::new(now);
+        choking.unchoked(now);
+        let mut at = choking.look_at().expect("it is looked what the peer does");
+        for _ in 0..10 {
+            assert!(!choking.look(at, &[snapshot(1, false, 0), snapshot(2, true, 0)]));
+            let next = choking.look_at().expect("others wait");
+            assert_eq!(next, at + ASKS_NOTHING_MOST);
+            at = next;
+        }
+        assert!(choking.look(at, &[snapshot(1, false, 1), snapshot(2, true, 0)]));
+        assert!(!choking.look(at, &[snapshot(1, false, 1)]));
+        assert_eq!(choking.look_at(), None, "nobody waits");
+        choking.interested(at, &config::Config::default().choking);
+        assert_eq!(choking.look_at(), Some(at + ASKS_NOTHING_MOST), "somebody does");
     }
 }

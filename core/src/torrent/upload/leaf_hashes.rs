@@ -100,7 +100,7 @@ impl Request {
 
 impl LeafHashes {
     /// A peer asks for leaf hashes; whether it will get them. What is owed to it, it gets later if not
-    /// now.
+    /// now. `allows` is asked last, and takes so much of what is for the peer's address.
     pub(in crate::torrent) fn admit(
         &mut self,
         now: Instant,
@@ -108,12 +108,13 @@ impl LeafHashes {
         uploads: &mut HashUploads,
         geometry: &Geometry,
         budget: ReadBudget,
+        allows: impl FnOnce() -> bool,
     ) -> bool {
         let has_room = uploads.leaves_waiting < WAITING_OF_PEER && self.waiting.len() < WAITING;
         if !(request.is_owed || has_room) {
             return false;
         }
-        let is_allowed = self.allows(now, &request, uploads, geometry, budget);
+        let is_allowed = self.allows(now, &request, uploads, geometry, budget, allows);
         if !is_allowed && !request.is_owed {
             return false;
         }
@@ -133,6 +134,7 @@ impl LeafHashes {
         uploads: &mut HashUploads,
         geometry: &Geometry,
         budget: ReadBudget,
+        allows: impl FnOnce() -> bool,
     ) -> bool {
         let pieces = request.pieces;
         // Of pieces that are read anyway it costs next to nothing.
@@ -145,7 +147,13 @@ impl LeafHashes {
         let a_minute = |rate: u64| rate.saturating_mul(60);
         let for_peer = READ_FOR_PEER.max(2 * longest).saturating_add(a_minute(budget.to_peer));
         let for_all = READ_FOR_ALL.max(4 * longest).saturating_add(a_minute(budget.to_all));
-        uploads.read_leaves(now, bytes, for_peer) && self.allowance.take(now, bytes, for_all)
+        // Nothing is taken of any allowance unless there is enough of each.
+        let is_enough = uploads.may_read_leaves(now, bytes, for_peer)
+            && self.allowance.allows(now, bytes, for_all)
+            && allows();
+        is_enough
+            && uploads.read_leaves(now, bytes, for_peer)
+            && self.allowance.take(now, bytes, for_all)
     }
 
     /// When requests that may not be read for are tried again.
@@ -168,7 +176,7 @@ impl LeafHashes {
     ) {
         let is_allowed = request.is_allowed
             || peer.is_some_and(|(uploads, budget)| {
-                self.allows(now, &request, uploads, geometry, budget)
+                self.allows(now, &request, uploads, geometry, budget, || true)
             });
         self.waiting.push_back(Request { is_allowed, ..request });
     }
@@ -386,7 +394,7 @@ mod tests {
     }
 
     fn admit(leaves: &mut LeafHashes, uploads: &mut HashUploads, request: Request) -> bool {
-        leaves.admit(NOW, request, uploads, &geometry(), NO_UPLOAD)
+        leaves.admit(NOW, request, uploads, &geometry(), NO_UPLOAD, || true)
     }
 
     #[test]

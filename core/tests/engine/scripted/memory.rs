@@ -2,8 +2,9 @@
 
 use bitswarm_core::metainfo::create::Protocol;
 use bitswarm_core::piece::{BLOCK_LEN, Block, PieceIndex};
+use bitswarm_core::torrent::AddTorrent;
 use bitswarm_core::wire::Message;
-use bitswarm_core::{Config, ConnId};
+use bitswarm_core::{Commands, Config, ConnId};
 
 use super::scene::{PEER, Sample, Scene, full_disk};
 
@@ -86,4 +87,31 @@ fn half_messages_of_a_hundred_peers_are_bounded_together() {
     scene.say(honest, Message::HaveNone);
     scene.say(honest, Message::Interested);
     assert!(scene.heard(honest).contains(&Message::Unchoke));
+}
+
+#[test]
+fn who_holds_most_goes_whatever_torrent_that_is_of() {
+    let (sample, mut scene) = seed();
+    let other = Sample::plain(100_000);
+    let add = AddTorrent::new(other.metainfo.clone(), "/other");
+    scene.ask(|engine, now, _| engine.add_torrent(now, add)).expect("new");
+    let honest = scene.arrive(&sample, PEER, true).expect("accepted");
+    let half = |len: usize, of: usize| {
+        let mut start = (of as u32).to_be_bytes().to_vec();
+        start.extend([20, 5]);
+        start.resize(len, 7);
+        start
+    };
+    let hoarders: Vec<ConnId> = (0..16)
+        .map(|number| {
+            let from = format!("60.{number}.0.1:1000");
+            let peer = scene.arrive(&other, &from, true).expect("accepted");
+            scene.receive(peer, &half(MIB - 1000, MIB - 10));
+            peer
+        })
+        .collect();
+    assert!(!hoarders.iter().any(|peer| scene.is_closed(*peer)), "all of it is within the bound");
+    scene.receive(honest, &half(17_000, 20_000));
+    assert!(!scene.is_closed(honest));
+    assert_eq!(hoarders.iter().filter(|peer| scene.is_closed(**peer)).count(), 1);
 }

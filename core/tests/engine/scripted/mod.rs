@@ -1,5 +1,6 @@
 //! One engine among peers and trackers that are played by hand, message by message.
 
+mod bans;
 mod claims;
 mod contradiction;
 mod memory;

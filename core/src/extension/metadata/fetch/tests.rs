@@ -334,3 +334,30 @@ fn metadata_with_both_hashes_is_complete_and_with_one_of_them_of_another_torrent
     assert_eq!(came(Some(InfoHash([1; 20])), Some(v2)), Received::TwoTorrents);
     assert_eq!(came(None, Some(InfoHashV2([1; 32]))), Received::Failed(Some(peer(1))));
 }
+
+#[test]
+fn who_comes_anew_each_time_is_not_asked_before_who_waits() {
+    let (metadata, mut fetch) = fetch(100);
+    // Two at a time are asked for the only piece. These have the lowest addresses, and connect again when
+    // they are about to be late.
+    let mut now = 1;
+    for number in [1, 2, 3] {
+        fetch.offered(peer(number), 100);
+    }
+    fetch.offered(peer(200), 100);
+    let mut asked = requests(&mut fetch, at(now));
+    for _ in 0..4 {
+        if asked.iter().any(|(asked, _)| *asked == peer(200)) {
+            let complete = honest(&mut fetch, &metadata, at(now), (peer(200), 0));
+            assert_eq!(complete, Received::Complete(metadata.into()));
+            return;
+        }
+        now += 4;
+        for number in [1, 2, 3] {
+            fetch.remove(peer(number));
+            fetch.offered(peer(number), 100);
+        }
+        asked = requests(&mut fetch, at(now));
+    }
+    panic!("the honest peer is never asked");
+}

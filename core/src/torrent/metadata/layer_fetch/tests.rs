@@ -35,7 +35,9 @@ fn torrent() -> &'static (Metainfo, Metainfo) {
 
 fn fetch(peers: impl IntoIterator<Item = u8>) -> LayerFetch<u8> {
     let mut fetch = LayerFetch::new(&torrent().1, |_| true).expect("layers are missing");
-    peers.into_iter().for_each(|peer| fetch.add(at(0), peer));
+    for peer in peers {
+        fetch.add(at(0), peer);
+    }
     fetch
 }
 
