@@ -12,12 +12,14 @@
 //! connections does not crowd out who has one. This is a pure function of what is asked.
 
 mod entries;
+mod silent;
 
 use std::collections::BTreeMap;
 
 use crate::choke::AddressGroup;
 use crate::time::{Duration, Instant};
 pub use entries::Entries;
+pub use silent::Silent;
 
 /// A holder of a place that neither gives nor takes yields after this (chosen).
 pub const PATIENCE: Duration = Duration::from_secs(20);

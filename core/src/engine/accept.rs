@@ -12,7 +12,7 @@ use super::incoming::Handshake;
 use crate::action::Close;
 use crate::choke::AddressGroup;
 use crate::id::ConnId;
-use crate::places::{Holder, Stage, who_yields};
+use crate::places::{Holder, who_yields};
 use crate::transport::{Carrier, Role, StreamEvent};
 use crate::wire::handshake::HandshakeDecoder;
 
@@ -32,13 +32,17 @@ impl Engine {
         }
         if !self.session.streams.may_accept(from.ip()) {
             let yields = self.incoming_who_yields(from.ip())?;
-            self.close_incoming_conn(yields);
+            self.close_silent_conn(yields);
         }
         let deadline = self.session.now + self.session.config.timeouts.handshake;
         let mut transport = self.session.transport();
         let conn = transport.accept(from, by, Role::Incoming);
         transport.set_deadline(conn, deadline);
-        let handshake = Handshake { decoder: HandshakeDecoder::new(), since: self.session.now };
+        let handshake = Handshake {
+            decoder: HandshakeDecoder::new(),
+            since: self.session.now,
+            group: AddressGroup::of(from.ip()),
+        };
         self.incoming.handshakes.insert(conn, handshake);
         Some(conn)
     }
@@ -46,14 +50,15 @@ impl Engine {
     /// Of the connections that have not named a torrent, the one whose place a newcomer may have
     /// (defence 41). O(connections), when there is no place.
     fn incoming_who_yields(&self, newcomer: IpAddr) -> Option<ConnId> {
-        let streams = &self.session.streams;
-        let holders = streams.incoming().filter_map(|key| {
-            let group = AddressGroup::of(streams.remote(key)?.ip());
-            let since = self.incoming.handshakes.get(&key)?.since;
-            Some(Holder { key, group, stage: Stage::Handshake(since) })
+        let now = self.session.now;
+        let newcomer = AddressGroup::of(newcomer);
+        let holders = self.session.streams.incoming().filter_map(|key| {
+            let &Handshake { group, since, .. } = self.incoming.handshakes.get(&key)?;
+            let stage = self.incoming.silent.stage(group, since, newcomer, now);
+            Some(Holder { key, group, stage })
         });
         let holders: Vec<_> = holders.collect();
-        who_yields(&holders, AddressGroup::of(newcomer), self.session.now)
+        who_yields(&holders, newcomer, now)
     }
 
     /// Something happened on a connection that has not named a torrent.
@@ -61,8 +66,8 @@ impl Engine {
         match event {
             StreamEvent::Received(data) => self.handshake_received(conn, data),
             // The handshake timed out.
-            StreamEvent::TimedOut => self.close_incoming_conn(conn),
-            StreamEvent::Closed { .. } => drop(self.incoming.handshakes.remove(&conn)),
+            StreamEvent::TimedOut => self.close_silent_conn(conn),
+            StreamEvent::Closed { .. } => self.silence_over(conn),
             StreamEvent::Opened | StreamEvent::Sent { .. } => {}
         }
     }
@@ -84,6 +89,19 @@ impl Engine {
         let refused: Vec<ConnId> = session.streams.incoming().filter(is_refused).collect();
         for conn in refused {
             self.close_incoming_conn(conn);
+        }
+    }
+
+    /// Closes a connection that has said too little for too long.
+    fn close_silent_conn(&mut self, conn: ConnId) {
+        self.silence_over(conn);
+        self.close_incoming_conn(conn);
+    }
+
+    /// A connection is over that has not named a torrent.
+    fn silence_over(&mut self, conn: ConnId) {
+        if let Some(Handshake { group, since, .. }) = self.incoming.handshakes.remove(&conn) {
+            self.incoming.silent.over(group, since, self.session.now);
         }
     }
 

@@ -1,7 +1,9 @@
 //! The handshakes of incoming connections that have not named a torrent.
 
+use crate::choke::AddressGroup;
 use crate::id::ConnId;
 use crate::map::{HashKeys, Map};
+use crate::places::Silent;
 use crate::time::Instant;
 use crate::wire::handshake::HandshakeDecoder;
 
@@ -9,6 +11,8 @@ use crate::wire::handshake::HandshakeDecoder;
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) handshakes: Map<ConnId, Handshake>,
+    /// Whose connections have ended without one.
+    pub(super) silent: Silent,
 }
 
 /// A handshake of which a part may have come.
@@ -16,10 +20,12 @@ pub(super) struct Incoming {
 pub(super) struct Handshake {
     pub(super) decoder: HandshakeDecoder,
     pub(super) since: Instant,
+    /// Whose addresses the other side has.
+    pub(super) group: AddressGroup,
 }
 
 impl Incoming {
     pub(super) fn new(hash_keys: HashKeys) -> Self {
-        Incoming { handshakes: Map::with_hasher(hash_keys) }
+        Incoming { handshakes: Map::with_hasher(hash_keys), silent: Silent::default() }
     }
 }

@@ -13,7 +13,7 @@ use crate::event::Datagram;
 use crate::id::{ClientId, ConnId, Slab};
 use crate::notice::Notice;
 use crate::packet::Packet;
-use crate::places::{Holder, Stage, who_yields};
+use crate::places::{Holder, Silent, Stage, who_yields};
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::time::Instant;
@@ -27,6 +27,8 @@ pub(crate) struct TrackerService {
     server: TrackerServer,
     timer: TimerId,
     clients: Slab<ClientId, Client>,
+    /// Whose connections have ended without a request.
+    silent: Silent,
 }
 
 /// Connections to the tracker at once; past it, a newcomer has the place of one that waits for nothing, or
@@ -71,7 +73,7 @@ impl TrackerService {
             TrackerServer::new(config, session.random.secret.fork(), session.random.hash_keys);
         server.set_log(session.config.tracker_notices);
         let timer = session.timers.register(TimerKey::TrackerServer);
-        Some(TrackerService { server, timer, clients: Slab::new() })
+        Some(TrackerService { server, timer, clients: Slab::new(), silent: Silent::default() })
     }
 
     /// How much the tracker holds.
@@ -113,12 +115,16 @@ impl TrackerService {
 
     /// The client whose place a newcomer may have (defence 41). O(clients), when there is no place.
     fn who_yields(&self, now: Instant, newcomer: SocketAddr) -> Option<ClientId> {
-        let holders = self.clients.iter().map(|(key, client)| Holder {
-            key,
-            group: AddressGroup::of(client.from.ip()),
-            stage: client.stage,
+        let newcomer = AddressGroup::of(newcomer.ip());
+        let holders = self.clients.iter().map(|(key, client)| {
+            let group = AddressGroup::of(client.from.ip());
+            let stage = match client.stage {
+                Stage::Handshake(since) => self.silent.stage(group, since, newcomer, now),
+                stage => stage,
+            };
+            Holder { key, group, stage }
         });
-        who_yields(&holders.collect::<Vec<_>>(), AddressGroup::of(newcomer.ip()), now)
+        who_yields(&holders.collect::<Vec<_>>(), newcomer, now)
     }
 
     /// Something happened on the connection of a client.
@@ -131,7 +137,7 @@ impl TrackerService {
         match event {
             StreamEvent::Received(data) => self.received(session, id, &data),
             StreamEvent::Sent { all: true } => self.sent(session, id),
-            StreamEvent::Closed { .. } => drop(self.clients.remove(id)),
+            StreamEvent::Closed { .. } => drop(self.forget(session.now, id)),
             StreamEvent::TimedOut => self.close(session, id, Close::Abort),
             StreamEvent::Opened | StreamEvent::Sent { all: false } => {}
         }
@@ -183,9 +189,17 @@ impl TrackerService {
     }
 
     fn close(&mut self, session: &mut Session, id: ClientId, how: Close) {
-        if let Some(client) = self.clients.remove(id) {
+        if let Some(client) = self.forget(session.now, id) {
             session.transport().close(client.conn, how);
         }
+    }
+
+    fn forget(&mut self, now: Instant, id: ClientId) -> Option<Client> {
+        let client = self.clients.remove(id)?;
+        if let Stage::Handshake(since) = client.stage {
+            self.silent.over(AddressGroup::of(client.from.ip()), since, now);
+        }
+        Some(client)
     }
 
     /// A datagram came in; its answer, if it gets one.

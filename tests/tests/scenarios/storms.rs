@@ -60,3 +60,26 @@ fn a_peer_that_spoils_pieces_larger_than_the_assembly_budget_is_found_out() {
 fn who_spoils_the_padded_last_block_of_a_hybrid_again_and_again_is_found_out() {
     again(3_002_711);
 }
+
+/// The same with options that the seed does not draw.
+fn again_with(seed: u64, changes: &[(&str, u64)]) {
+    let mut options = storm::Options::draw(seed);
+    for (name, value) in changes {
+        options.set(name, *value).expect("there is such an option");
+    }
+    if let Err(failure) = storm::run_with(options, None) {
+        panic!("{failure}");
+    }
+}
+
+/// On its second connection the answers were still on their way over a slow link, and counted as missing.
+#[test]
+fn hashes_that_were_given_once_need_not_be_given_again_in_time() {
+    again_with(20_227, &[("crowd", 19)]);
+}
+
+/// More than thirty connections a second that say nothing left a newcomer its place by chance alone.
+#[test]
+fn a_newcomer_has_a_place_while_silent_connections_are_renewed() {
+    again_with(20_314, &[("crowd", 19), ("crowd_kind", 1)]);
+}

@@ -85,6 +85,8 @@ pub struct Peer {
     blocks: BTreeSet<Run>,
     /// Blocks asked for anywhere.
     asked: BTreeSet<Run>,
+    /// Requests for hashes that were answered, on any connection.
+    hashes_answered: BTreeSet<HashRun>,
     flapped_open: bool,
     gone: bool,
     counts: Counts,
@@ -131,6 +133,7 @@ impl Peer {
             has,
             blocks: BTreeSet::new(),
             asked: BTreeSet::new(),
+            hashes_answered: BTreeSet::new(),
             flapped_open: true,
             gone: false,
             counts: Counts::default(),

@@ -37,9 +37,11 @@ impl Hashes {
 }
 
 impl Peer {
-    /// A request for hashes that was not answered, if any.
+    /// A request for hashes that was never answered, if any: not on this connection, nor on an earlier one
+    /// that has ended since.
     pub fn unanswered(&self) -> Option<HashRun> {
-        self.links.values().find_map(|link| link.hashes_asked.first().copied())
+        let waiting = self.links.values().flat_map(|link| &link.hashes_asked);
+        waiting.copied().find(|run| !self.hashes_answered.contains(run))
     }
 
     /// Asks for hashes, if it does, and sends those that nobody asked for.
@@ -89,12 +91,14 @@ impl Peer {
             Msg::HashRequest(run) => self.answer_hashes(io, end, run),
             Msg::Hashes { run, hashes } => {
                 let asked = link.hashes_asked.remove(&run);
+                self.hashes_answered.insert(run);
                 self.counts.proven += 1;
                 if !asked || !self.content.proves(&run, hashes) {
                     io.complain(format!("got hashes that are wrong or not asked for: {run}"));
                 }
             }
             Msg::HashReject(run) => {
+                self.hashes_answered.insert(run);
                 self.counts.hash_rejects += 1;
                 if !link.hashes_asked.remove(&run) {
                     io.complain(format!("got a reject of hashes that were not asked for: {run}"));
