@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::piece::PieceIndex;
+use crate::work;
 
 /// A set of pieces of a torrent with a known number of pieces.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -23,7 +24,9 @@ pub struct BitfieldError;
 impl Bitfield {
     /// No piece of `len`.
     pub fn new(len: u32) -> Self {
-        Bitfield { words: vec![0; (len as usize).div_ceil(64)], len, ones: 0 }
+        let words = vec![0; (len as usize).div_ceil(64)];
+        work::touch(words.len());
+        Bitfield { words, len, ones: 0 }
     }
 
     /// All of `len` pieces.
@@ -34,6 +37,7 @@ impl Bitfield {
         {
             *last = (1 << (len % 64)) - 1;
         }
+        work::touch(words.len());
         Bitfield { words, len, ones: len }
     }
 
@@ -116,17 +120,33 @@ impl Bitfield {
 
     /// The set as 64-bit words, lowest piece in the lowest bit; spare bits are zero.
     pub fn words(&self) -> &[u64] {
+        work::touch(self.words.len());
         &self.words
+    }
+
+    /// How many words that are.
+    pub fn word_count(&self) -> usize {
+        self.words.len()
+    }
+
+    /// The same words, for who may not need all of them.
+    pub fn iter_words(
+        &self,
+    ) -> impl ExactSizeIterator<Item = u64> + DoubleEndedIterator + Clone + '_ {
+        self.words.iter().map(|word| {
+            work::touch(1);
+            *word
+        })
     }
 
     /// The pieces in the set, in order.
     pub fn iter(&self) -> impl Iterator<Item = PieceIndex> + '_ {
-        self.words.iter().enumerate().flat_map(|(at, &word)| ones(at, word))
+        self.iter_words().enumerate().flat_map(|(at, word)| ones(at, word))
     }
 
     /// The pieces that are not in the set, in order.
     pub fn iter_missing(&self) -> impl Iterator<Item = PieceIndex> + '_ {
-        let missing = self.words.iter().enumerate().flat_map(|(at, &word)| ones(at, !word));
+        let missing = self.iter_words().enumerate().flat_map(|(at, word)| ones(at, !word));
         missing.take_while(|piece| piece.0 < self.len)
     }
 }
@@ -138,6 +158,7 @@ fn ones(at: usize, word: u64) -> impl Iterator<Item = PieceIndex> {
         let bit = left.trailing_zeros();
         (bit < 64).then(|| {
             left &= left - 1;
+            work::touch(1);
             PieceIndex(at as u32 * 64 + bit)
         })
     })

@@ -9,6 +9,8 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
+use crate::work;
+
 /// What an id is made of; implemented by the `id_type!` types only.
 pub trait Id: Copy {
     /// Assembles an id.
@@ -216,17 +218,23 @@ impl<K: Id, T> Slab<K, T> {
 
     /// All entries in the order of their slots: deterministic.
     pub fn iter(&self) -> impl Iterator<Item = (K, &T)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| match &slot.entry {
-            Entry::Used(value) => Some((K::new(index as u32, slot.generation), value)),
-            Entry::Free { .. } => None,
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            work::touch(1);
+            match &slot.entry {
+                Entry::Used(value) => Some((K::new(index as u32, slot.generation), value)),
+                Entry::Free { .. } => None,
+            }
         })
     }
 
     /// All entries in the order of their slots, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (K, &mut T)> {
-        self.slots.iter_mut().enumerate().filter_map(|(index, slot)| match &mut slot.entry {
-            Entry::Used(value) => Some((K::new(index as u32, slot.generation), value)),
-            Entry::Free { .. } => None,
+        self.slots.iter_mut().enumerate().filter_map(|(index, slot)| {
+            work::touch(1);
+            match &mut slot.entry {
+                Entry::Used(value) => Some((K::new(index as u32, slot.generation), value)),
+                Entry::Free { .. } => None,
+            }
         })
     }
 

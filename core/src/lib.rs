@@ -143,6 +143,7 @@ pub mod torrent;
 pub mod tracker;
 mod transport;
 pub mod wire;
+pub mod work;
 
 pub use action::Action;
 pub use command::{Command, Commands};

@@ -15,6 +15,7 @@ use std::ops::Range;
 use super::lacking::Lacking;
 use crate::bitfield::Bitfield;
 use crate::piece::PieceIndex;
+use crate::work;
 
 /// Lanes, the most wanted first: high, normal and low priority.
 pub(super) const LANES: usize = 3;
@@ -277,13 +278,13 @@ impl Buckets {
         (least..lane.ends.len()).map(|bucket| lane.bucket(bucket)).filter(|range| !range.is_empty())
     }
 
-    #[cfg(test)]
     fn touch_all(&mut self) {
-        self.touched += self.position.len();
+        work::touch(self.position.len());
+        #[cfg(test)]
+        {
+            self.touched += self.position.len();
+        }
     }
-
-    #[cfg(not(test))]
-    fn touch_all(&mut self) {}
 
     fn swap(&mut self, lane: usize, a: u32, b: u32) {
         #[cfg(test)]

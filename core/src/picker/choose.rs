@@ -27,6 +27,7 @@ use super::{MAX_REQUESTERS, Pace, PeerKey, PickHints, Picker, lane};
 use crate::bitfield::Bitfield;
 use crate::piece::{Block, PieceIndex};
 use crate::priority::PieceOrder;
+use crate::work;
 
 /// How many pieces are begun by chance rather than by rarity (chosen, as is the field's custom).
 const RANDOM_FIRST: usize = 4;
@@ -240,7 +241,7 @@ impl Picker {
             let (word, bit) = self.random_start();
             return self.first(wanted_lane, has, word, bit);
         }
-        let patience = self.open.words().len().max(64);
+        let patience = self.open.word_count().max(64);
         match self.walk(wanted_lane, has, patience) {
             Walk::Found(piece) => Some(piece),
             Walk::Nothing => None,
@@ -265,6 +266,7 @@ impl Picker {
             let bucket = order.get(range).unwrap_or_default();
             let (before, after) = bucket.split_at(self.rng.index(bucket.len()));
             for piece in after.iter().chain(before) {
+                work::touch(1);
                 if has.has(*piece) {
                     return Walk::Found(*piece);
                 }
@@ -303,7 +305,7 @@ impl Picker {
         word: usize,
         bit: u32,
     ) -> impl Iterator<Item = PieceIndex> + 'a {
-        let both = || self.open.words().iter().zip(has.words()).enumerate();
+        let both = || self.open.iter_words().zip(has.iter_words()).enumerate();
         both().skip(word).chain(both().take(word)).flat_map(move |(at, (open, has))| {
             let mut left = (open & has).rotate_right(bit);
             std::iter::from_fn(move || {
@@ -317,7 +319,7 @@ impl Picker {
     }
 
     fn random_start(&mut self) -> (usize, u32) {
-        (self.rng.index(self.open.words().len()), self.rng.below(64) as u32)
+        (self.rng.index(self.open.word_count()), self.rng.below(64) as u32)
     }
 
     /// End game: blocks that others were asked for, those asked of the fewest first.
