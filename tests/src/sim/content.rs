@@ -49,6 +49,8 @@ pub struct Content {
     trees: BTreeMap<Hash, Arc<Tree>>,
     info: Vec<u8>,
     is_private: bool,
+    /// If its bytes are not known to anybody: how many there would be, and the infohash.
+    hollow: Option<(u64, InfoHash)>,
 }
 
 /// A file, and where its bytes are.
@@ -108,6 +110,39 @@ impl Content {
         Arc::new(Self::build(Kind::V1, seed, name, &files, piece_len, &padding))
     }
 
+    /// A torrent of one file and of v1 whose bytes nobody has: the hashes of its pieces, of a block each, are
+    /// random. Whoever claims to have a piece lies, and has zeros to give. It takes no memory for its bytes.
+    pub fn hollow(seed: u64, name: &str, pieces: u32) -> Arc<Self> {
+        let length = u64::from(pieces) * u64::from(BLOCK_LEN);
+        let hashes = Dice::new(seed, name).bytes(pieces as usize * 20);
+        let info = Value::dict([
+            ("length", number(length)),
+            ("name", Value::bytes(name)),
+            ("piece length", Value::Int(BLOCK_LEN.into())),
+            ("pieces", Value::bytes(hashes)),
+        ]);
+        let info = info.to_bytes();
+        let infohash = InfoHash(Sha1::digest(&info).into());
+        let file = File { path: String::new(), length, offset: 0, root: None };
+        Arc::new(Content {
+            kind: Kind::V1,
+            name: name.to_owned(),
+            is_single: true,
+            files: vec![file],
+            piece_len: BLOCK_LEN,
+            data: Bytes::from(vec![0; BLOCK_LEN as usize]),
+            trees: BTreeMap::new(),
+            info,
+            is_private: false,
+            hollow: Some((length, infohash)),
+        })
+    }
+
+    /// Whether nobody has its bytes.
+    pub fn is_hollow(&self) -> bool {
+        self.hollow.is_some()
+    }
+
     /// The same bytes as a private torrent (BEP 27).
     pub fn private(&self) -> Arc<Self> {
         let mut info = self.info_dict();
@@ -155,6 +190,7 @@ impl Content {
             trees: BTreeMap::new(),
             info: Vec::new(),
             is_private: false,
+            hollow: None,
         };
         for (number, (path, length)) in files.iter().enumerate() {
             if kind == Kind::V2 && *length > 0 {
@@ -225,6 +261,8 @@ impl Content {
     pub fn infohash(&self) -> InfoHash {
         match self.kind {
             Kind::V2 => self.short_v2().expect("of v2"),
+            // It is long, and asked for with each handshake.
+            _ if self.is_hollow() => self.hollow.expect("it is").1,
             _ => InfoHash(Sha1::digest(&self.info).into()),
         }
     }
@@ -309,12 +347,12 @@ impl Content {
 
     /// How many bytes its pieces have.
     pub fn len(&self) -> u64 {
-        self.data.len() as u64
+        self.hollow.map_or(self.data.len() as u64, |(length, _)| length)
     }
 
     /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
-        self.data.is_empty()
+        self.len() == 0
     }
 
     /// How many pieces it has.
@@ -330,6 +368,9 @@ impl Content {
     /// The bytes of a piece; empty if there is no such piece. To v1 it includes the padding at its
     /// end; v2 knows of none.
     pub fn piece(&self, piece: u32) -> Bytes {
+        if self.is_hollow() {
+            return if piece < self.pieces() { self.data.clone() } else { Bytes::new() };
+        }
         let start = (u64::from(piece) * u64::from(self.piece_len)).min(self.len()) as usize;
         let mut end = (start + self.piece_len as usize).min(self.data.len());
         if self.kind == Kind::V2 {
@@ -364,6 +405,9 @@ impl Content {
 
     /// The bytes that a run of a piece is answered with, padding among them though v2 knows of none.
     pub fn served(&self, piece: u32, begin: u32, length: u32) -> Option<Bytes> {
+        if self.is_hollow() {
+            return self.run(piece, begin, length);
+        }
         let start = u64::from(piece) * u64::from(self.piece_len) + u64::from(begin);
         let is_inside = u64::from(begin) + u64::from(length) <= u64::from(self.piece_len);
         let (start, end) = (start as usize, (start + u64::from(length)) as usize);
@@ -388,7 +432,11 @@ impl Content {
     }
 
     /// Puts all of it on a disk.
+    ///
+    /// # Panics
+    /// If nobody has its bytes.
     pub fn plant(&self, disk: &mut Disk, root: &Path) {
+        assert!(!self.is_hollow(), "there is nothing to put there");
         for file in &self.files {
             let bytes = &self.data[file.offset as usize..file.end() as usize];
             disk.plant(self.path(root, file), bytes.to_vec());
@@ -416,6 +464,9 @@ impl Content {
         piece: u32,
         read: impl Fn(&Path) -> Option<&'a [u8]>,
     ) -> bool {
+        if self.is_hollow() {
+            return false;
+        }
         let start = u64::from(piece) * u64::from(self.piece_len);
         let end = start + u64::from(self.piece_len);
         self.files.iter().all(|file| {
@@ -584,6 +635,19 @@ mod tests {
                 assert!(content.is_on_disk(&disk, Path::new("/data")));
             }
         }
+    }
+
+    #[test]
+    fn of_a_hollow_torrent_nobody_has_a_piece() {
+        let content = Content::hollow(1, "hollow", 100_000);
+        let metainfo = content.metainfo(&[]);
+        assert_eq!(metainfo.geometry().pieces(), 100_000);
+        assert_eq!((content.pieces(), content.blocks_of(99_999)), (100_000, 1));
+        assert_eq!(content.piece(99_999).len(), 16_384);
+        assert_eq!((content.piece(100_000).len(), content.run(100_000, 0, 1)), (0, None));
+        let given: [u8; 20] = Sha1::digest(content.piece(7)).into();
+        assert_ne!(metainfo.piece_hash(PieceIndex(7)), Some(given));
+        assert!(!content.is_on_disk(&Disk::new(1, "disk", 0), Path::new("/data")));
     }
 
     #[test]

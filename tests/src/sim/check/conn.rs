@@ -442,7 +442,9 @@ impl Conn {
             }
             Msg::Extended { id, payload } => {
                 let is_metadata = id != 0 && Some(i64::from(id)) != self.their_pex_id;
-                tally.limited_sent += if is_metadata { payload.len() as u64 } else { 0 };
+                let metadata = if is_metadata { payload.len() as u64 } else { 0 };
+                tally.limited_sent += metadata;
+                tally.metadata_sent += metadata;
                 self.judge_extended(id, payload)
             }
             Msg::HashRequest(_) | Msg::Hashes { .. } | Msg::HashReject(_) => {

@@ -9,12 +9,17 @@
 //! but the peer protocol (HTTP to and from trackers) are left alone. Encrypted ones are read too: the engine's
 //! private keys follow from its seed.
 
+mod answers;
+mod bans;
 mod conn;
 mod datagram;
+mod dials;
+mod given;
 mod hashes;
 mod meter;
 mod private;
 mod tap;
+mod work;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,10 +35,15 @@ use super::content::Content;
 use super::disk::Disk;
 use super::mse::{End, Keys};
 use super::peer_wire::{Msg, Run};
+pub use answers::{Answers, lied_of};
+pub use bans::Bans;
 use conn::Conn;
 pub use datagram::judge_datagram;
+pub use dials::{Dials, named_by};
+pub use given::Given;
 pub use meter::Meter;
 pub use private::stranger;
+pub use work::Work;
 
 /// Watches all connections of one engine.
 #[derive(Debug, Default)]
@@ -125,6 +135,8 @@ pub struct Tally {
     pub payload_received: u64,
     /// Bytes sent that a limit is to hold back: of blocks, padding included, metadata and hashes.
     pub limited_sent: u64,
+    /// Bytes of metadata sent.
+    pub metadata_sent: u64,
     /// Requests sent for a piece allowed fast while choked.
     pub fast_requests: u64,
     /// Requests sent when every missing block was outstanding already.

@@ -74,6 +74,7 @@ impl EngineHost {
                     let conns = &self.conns;
                     self.checker.learnt(|conn| conns.get(&conn).is_some_and(Conn::has_said_all));
                 }
+                self.check_bans(cx, &notice);
                 self.notices.push((cx.now(), *notice));
             }
         }
@@ -136,7 +137,7 @@ impl EngineHost {
         let gathered = state.out.len();
         state.unreported += gathered;
         self.counts.inputs += 1;
-        let before = self.checker.tally().limited_sent;
+        let before = self.checker.tally();
         let mut checksum = crc32fast::Hasher::new();
         state.out.iter().for_each(|part| checksum.update(part));
         let (end, checksum) = (state.end, checksum.finalize());
@@ -149,8 +150,12 @@ impl EngineHost {
             cx.violation(self.id, broken);
         }
         if let Some((up, _)) = &mut self.meters {
-            let payload = self.checker.tally().limited_sent - before;
+            let payload = self.checker.tally().limited_sent - before.limited_sent;
             up.add(cx.now(), payload as usize);
+        }
+        let metadata = self.checker.tally().metadata_sent - before.metadata_sent;
+        if let Err(broken) = self.given.add(cx.now(), cx.net.host_of(end.other()), metadata) {
+            cx.violation(self.id, broken);
         }
         self.write(cx, conn);
     }
@@ -230,7 +235,8 @@ impl EngineHost {
                 cx.record(self.id, "datagram", &(to, &data));
                 cx.did(self.id, Lane::Socket(key), "datagram", &(to, &data));
                 let verdict = judge_datagram(port, to, &data)
-                    .and_then(|()| self.checker.judge_secrecy(port, to, &data));
+                    .and_then(|()| self.checker.judge_secrecy(port, to, &data))
+                    .and_then(|()| self.answers.sent(cx.now(), port, to, &data));
                 if let Err(broken) = verdict {
                     cx.violation(self.id, broken);
                 }

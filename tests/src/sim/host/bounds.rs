@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 
 use bitswarm_core::ConnId;
-use bitswarm_core::time::{Duration, Instant};
+use bitswarm_core::notice::{Notice, TorrentNotice};
+use bitswarm_core::time::Instant;
 
 use super::{Conn, EngineHost};
 use crate::sim::network::EndId;
@@ -19,10 +20,6 @@ const LONGEST_READ: usize = 128 << 10;
 /// Longest read of a piece for its leaf hashes, in bytes.
 const LONGEST_READ_OF_LEAVES: usize = 1 << 20;
 
-/// Most dials of one address within a minute (chosen: one that the user named may be tried again
-/// after two seconds).
-const MOST_DIALS: usize = 30;
-
 impl EngineHost {
     /// Nobody is dialled again and again in quick succession (defence 22), nor a stranger for a
     /// private torrent.
@@ -30,13 +27,22 @@ impl EngineHost {
         if let Err(broken) = self.checker.judge_dial(to) {
             cx.violation(self.id, broken);
         }
-        let latest = self.dials.entry(to).or_default();
-        latest.push_back(cx.now());
-        if latest.len() > MOST_DIALS {
-            let first = latest.pop_front().unwrap_or_default();
-            if cx.now() - first < Duration::from_secs(60) {
-                cx.violation(self.id, format!("dials {to} {MOST_DIALS} times in a minute"));
+        if let Err(broken) = self.dials.dial(cx.now(), to) {
+            cx.violation(self.id, broken);
+        }
+    }
+
+    /// Who is banned is not connected again.
+    pub(super) fn check_bans(&mut self, cx: &mut Cx<'_>, notice: &Notice) {
+        let Notice::Torrent { id, what } = notice else { return };
+        match what {
+            TorrentNotice::PeerBanned { addr, .. } => self.bans.banned(*id, *addr),
+            TorrentNotice::PeerConnected { addr, .. } => {
+                if let Err(broken) = self.bans.connected(*id, *addr, self.config.bounds.bans) {
+                    cx.violation(self.id, broken);
+                }
             }
+            _ => {}
         }
     }
 

@@ -26,10 +26,10 @@ use bitswarm_core::network::{Interface, InterfaceAddress, NetworkState};
 use bitswarm_core::notice::Notice;
 use bitswarm_core::record::Recorder;
 use bitswarm_core::time::{Instant, UnixTime};
-use bitswarm_core::{Engine, Segments};
+use bitswarm_core::{Engine, Segments, work};
 use bytes::BytesMut;
 
-use crate::sim::check::{Checker, Meter, Settings};
+use crate::sim::check::{Answers, Bans, Checker, Dials, Given, Meter, Settings, Work};
 use crate::sim::content::Content;
 use crate::sim::dice::{Dice, seed_bytes};
 use crate::sim::disk::{Disk, Ticket};
@@ -75,13 +75,21 @@ pub struct EngineHost {
     missed: VecDeque<Missed>,
     /// Seconds by which its wall clock is ahead.
     clock_offset_s: i64,
-    /// Dials of the engine that runs now, by address: when the latest were.
-    dials: BTreeMap<SocketAddr, VecDeque<Instant>>,
+    /// Dials of the engine that runs now.
+    dials: Dials,
+    /// Whom it has banned.
+    bans: Bans,
+    /// Metadata that it gave to each host.
+    given: Given<Option<HostId>>,
+    /// What it takes and shows as a proof in datagrams.
+    answers: Answers,
     notices: Vec<(Instant, Notice)>,
     counts: Counts,
     checker: Checker,
     /// Bytes of the longest piece of any torrent.
     longest_piece: usize,
+    /// What the engine that runs now has looked at.
+    work: Work,
     /// Its disk; survives the engine.
     pub disk: Disk,
     /// How it hosts.
@@ -189,7 +197,10 @@ impl EngineHost {
             asleep: None,
             missed: VecDeque::new(),
             clock_offset_s: 0,
-            dials: BTreeMap::new(),
+            dials: Dials::default(),
+            bans: Bans::default(),
+            given: Given::default(),
+            answers: Answers::default(),
             notices: Vec::new(),
             counts: Counts::default(),
             checker: Checker::new(Settings {
@@ -201,6 +212,7 @@ impl EngineHost {
             }),
             config,
             longest_piece: 0,
+            work: Work::default(),
             manners: Manners::default(),
             meters: None,
         }
@@ -246,7 +258,10 @@ impl EngineHost {
         self.pending.clear();
         self.asleep = None;
         self.missed.clear();
-        self.dials.clear();
+        self.dials.forget();
+        self.answers.restarted();
+        self.bans.forget();
+        self.work.restarted();
         self.checker.crashed();
         cx.end_process(self.id, death);
         self.disk.crash(cx.now(), death == Death::Power);
@@ -292,10 +307,17 @@ impl EngineHost {
         &self.checker
     }
 
+    /// The user names these addresses of peers.
+    pub(in crate::sim) fn user_names(&mut self, peers: &[SocketAddr]) {
+        self.dials.user_names(peers);
+    }
+
     /// The engine is given this torrent, or a link to it, to be kept under this root.
     pub(in crate::sim) fn watch(&mut self, content: Arc<Content>, root: PathBuf, by_link: bool) {
         let longest = (0..content.pieces()).map(|piece| content.piece(piece).len()).max();
         self.longest_piece = self.longest_piece.max(longest.unwrap_or(0));
+        self.work.add_torrent(content.pieces());
+        self.given.add_torrent(content.info_bytes().len());
         match by_link {
             true => self.checker.watch_link(content, root),
             false => self.checker.watch(content, root),
@@ -321,7 +343,7 @@ impl EngineHost {
     ) -> T {
         cx.record(self.id, "call", name);
         // Who resumes wants peers at once, however often.
-        self.dials.clear();
+        self.dials.forget();
         let now = self.local(cx.now());
         self.counts.inputs += 1;
         let engine = self.engine.as_mut().expect("the host's engine runs");
@@ -451,9 +473,11 @@ impl EngineHost {
                 self.forget(cx, conn);
                 self.input(cx, Event::Closed { conn, why: Some(why) });
             }
-            NetEvent::Datagram { socket, from, to, data } => {
-                let Some(&socket) = self.keys.get(&socket) else { return };
+            NetEvent::Datagram { socket: key, from, to, data } => {
+                let Some(&socket) = self.keys.get(&key) else { return };
                 let received = self.local(cx.now());
+                let port = cx.net.socket_addr(key).map_or(0, |own| own.port());
+                self.answers.received(cx.now(), port, from, &data);
                 let batch = vec![Datagram { remote: from, local: Some(to), received, data }];
                 self.input(cx, Event::Datagrams { socket, batch });
             }
@@ -490,6 +514,7 @@ impl EngineHost {
             cx.violation(self.id, format!("{conn:?} is given out while it lives"));
         }
         self.ends.insert(end, conn);
+        self.work.opened();
         match peer {
             true => self.checker.opened_to_peer(conn, !open),
             false => self.checker.opened(conn),
@@ -562,7 +587,19 @@ impl EngineHost {
             state.securing = false;
         }
         let engine = self.engine.as_mut().expect("checked by the caller");
+        let bytes = match &event {
+            Event::Received { data, .. } => Some(data.len()),
+            Event::Datagrams { batch, .. } => Some(batch.iter().map(|one| one.data.len()).sum()),
+            _ => None,
+        };
+        work::take();
         engine.handle(now, event);
+        let done = work::take();
+        if let Some(bytes) = bytes
+            && let Err(broken) = self.work.received(bytes, done)
+        {
+            cx.violation(self.id, broken.to_string());
+        }
     }
 
     /// Carries out all actions, hands in what they bring about, and arms the deadline.

@@ -136,6 +136,8 @@ impl Storm {
                 add.trackers.extend(urls.clone());
             });
         }
+        self.add_hostile_torrent(&self.engines());
+        self.add_liars(&self.engines());
     }
 
     pub(super) fn add_engine(&mut self, name: &str, link: Link) -> HostId {

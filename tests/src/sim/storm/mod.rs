@@ -7,7 +7,9 @@
 //! the end: all bytes there, nobody honest banned, nobody left waiting, and after a stop nothing
 //! left behind. Hostile peers stay hostile to the end; one honest seeder stays throughout.
 
+mod besides;
 mod cast;
+mod liars;
 mod options;
 mod trouble;
 
@@ -129,6 +131,8 @@ struct Storm {
     crowd: Vec<HostId>,
     /// Trackers that hang, lie, redirect, or answer garbage or too much.
     bad_trackers: Vec<HostId>,
+    /// The hostile peers of another torrent.
+    besides: Vec<HostId>,
     /// Strangers told of so far.
     strangers: u16,
     /// Scripted peers that want everything, give it, and are reachable.
@@ -183,6 +187,7 @@ impl Storm {
             hostiles: Vec::new(),
             crowd: Vec::new(),
             bad_trackers: Vec::new(),
+            besides: Vec::new(),
             strangers: 0,
             honest_leechers: Vec::new(),
             wrongdoers: BTreeSet::new(),
@@ -248,7 +253,8 @@ impl Storm {
             // What was read when the limit was reached is under way on each connection.
             let crowd = self.options.crowd * self.options.crowd_conns;
             let peers = self.options.seeders + self.options.leechers + self.options.scripts + crowd;
-            let reads = (peers + 8 * self.options.hostiles) * (64 << 10) * engines;
+            let hostiles = self.options.hostiles + self.besides.len() as u64;
+            let reads = (peers + 8 * hostiles) * (64 << 10) * engines;
             if up.burst() > burst {
                 let what =
                     format!("{} sent a burst of {} bytes", self.world.name(host), up.burst());
@@ -334,8 +340,9 @@ impl Storm {
                 return Err(self.world.failure(Kind::Liveness, what));
             }
             // What is cut off in the middle of a block counts for the engine, not for the checker;
-            // hostile peers send odd ones.
-            let Some(status) = self.world.status(host).filter(|_| self.hostiles.is_empty()) else {
+            // hostile peers send odd ones; and what is compared is the first torrent.
+            let is_alone = self.hostiles.is_empty() && self.besides.is_empty();
+            let Some(status) = self.world.status(host).filter(|_| is_alone) else {
                 continue;
             };
             let (sent, received) = self.world.engine_host(host).checker().payload();

@@ -139,6 +139,13 @@ options! {
     /// Whether IP filters refuse hostile peers, bad trackers and dead addresses: 0 not, 1 from the beginning,
     /// 2 from the middle of the trouble on.
     filtered >= 0,
+    /// Pieces of another torrent in the same sessions, which nobody has and only hostile peers know; 0: there is
+    /// none.
+    hostile_torrent >= 0,
+    /// Peers that name others, of whom there are none, and take metadata, again and again.
+    namers >= 0,
+    /// Whether there are nodes of the DHT, or clients of our UDP tracker, that show what others were given.
+    liars >= 0,
 }
 
 impl Options {
@@ -195,6 +202,8 @@ impl Options {
         options.draw_crowd(&mut Dice::new(seed, "crowd"));
         options.draw_filter(&mut Dice::new(seed, "filter"));
         options.draw_encryption(&mut Dice::new(seed, "encryption"));
+        options.draw_hostile_torrent(&mut Dice::new(seed, "hostile torrent"));
+        options.draw_liars(&mut Dice::new(seed, "liars"));
         options
     }
 
@@ -248,9 +257,34 @@ impl Options {
         }
     }
 
+    /// From a stream of its own, as above: in a tenth of the runs. A few of them are large, and short, since
+    /// each input takes longer there.
+    fn draw_hostile_torrent(&mut self, dice: &mut Dice) {
+        if !dice.chance(100) {
+            return;
+        }
+        self.hostile_torrent = dice.between(1..=64);
+        if dice.chance(100) {
+            self.hostile_torrent = 100_000;
+            self.safety_s = self.safety_s.min(64);
+            self.leechers = self.leechers.min(2);
+        }
+    }
+
     /// From a stream of its own, as above.
     fn draw_completion(&mut self, dice: &mut Dice) {
         self.sent_late_ms = if dice.chance(250) { 1 << dice.between(0..=11) } else { 0 };
+    }
+
+    /// From a stream of its own, as above. Namers need a torrent of which one may tell others.
+    fn draw_liars(&mut self, dice: &mut Dice) {
+        if dice.chance(100) && self.private == 0 {
+            self.namers = dice.between(1..=4);
+        }
+        self.liars = flag(dice, 500);
+        if self.dht + self.udp == 0 {
+            self.liars = 0;
+        }
     }
 
     /// From a stream of its own, as above. Scripted peers speak TCP.

@@ -223,6 +223,7 @@ impl World {
         let mut add = AddTorrent::new(content.metainfo(&[]), ROOT);
         edit(&mut add);
         let by_link = matches!(add.source, TorrentSource::Magnet(_));
+        self.node_mut(host).host.user_names(&add.peers);
         self.node_mut(host).host.watch(content.clone(), PathBuf::from(ROOT), by_link);
         let again = add.clone();
         let id = self.call(host, "add_torrent", |engine, now| engine.add_torrent(now, add));
@@ -439,12 +440,13 @@ impl World {
         self.node(host).torrents[0].id
     }
 
-    /// Whether the host's disk holds all its torrents, bit for bit.
+    /// Whether the host's disk holds all its torrents that somebody has, bit for bit.
     pub fn has_all_bytes(&self, host: HostId) -> bool {
         let node = self.node(host);
         let right =
             |torrent: &Torrent| torrent.content.is_on_disk(&node.host.disk, Path::new(ROOT));
-        !node.torrents.is_empty() && node.torrents.iter().all(right)
+        let mut torrents = node.torrents.iter().filter(|torrent| !torrent.content.is_hollow());
+        !node.torrents.is_empty() && torrents.all(right)
     }
 
     /// Whether the engine that runs on the host now has said that its first torrent is finished.
