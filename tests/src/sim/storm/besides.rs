@@ -36,10 +36,14 @@ impl Storm {
             let targets = targets.clone();
             let script: Box<dyn Script> = match number % 4 {
                 0 => Box::new(Claimer::new(seed, &name, &content, targets)),
-                1 => Box::new(Hostile::new(seed, &name, &content, targets)),
+                1 => {
+                    let peer = Hostile::new(seed, &name, &content, targets);
+                    Box::new(if self.options.mse > 0 { peer.encrypting() } else { peer })
+                }
                 2 if self.options.hostile_torrent < LARGE => {
                     // What it gives is wrong.
-                    let behaviour = Behaviour { dial: targets, ..Behaviour::seeder() };
+                    let encryption = self.encryption_of_a_script();
+                    let behaviour = Behaviour { dial: targets, encryption, ..Behaviour::seeder() };
                     Box::new(Peer::new(seed, &name, &content, behaviour))
                 }
                 _ => {
