@@ -154,4 +154,4 @@ pub use id::{ConnId, OpId, SocketId, StoreId, TorrentId};
 pub use notice::{Notice, TorrentNotice};
 pub use segments::Segments;
 pub use time::{Duration, Instant, UnixTime};
-pub use transport::mse;
+pub use transport::{mse, utp};

@@ -23,7 +23,7 @@ mod over_utp;
 pub(crate) mod sockets;
 pub(crate) mod stream;
 pub(crate) mod streams;
-pub(crate) mod utp;
+pub mod utp;
 mod utp_streams;
 
 pub(crate) use dial::Dial;

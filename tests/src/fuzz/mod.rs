@@ -36,6 +36,7 @@ mod tracker_answer;
 mod tracker_server;
 mod udp_packet;
 mod url;
+mod utp;
 mod wire;
 
 /// One target.
@@ -70,6 +71,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "lsd", run: lsd::run, max_len: 4096, mutations: 10_000 },
     Target { name: "ip_filter", run: ip_filter::run, max_len: 4096, mutations: 20_000 },
     Target { name: "mse", run: mse::run, max_len: 2048, mutations: 300 },
+    Target { name: "utp", run: utp::run, max_len: 4096, mutations: 1_000 },
     Target { name: "http_client", run: http_client::run, max_len: 4096, mutations: 20_000 },
     Target { name: "url", run: url::run, max_len: 4096, mutations: 20_000 },
     Target { name: "tracker_answer", run: tracker_answer::run, max_len: 4096, mutations: 20_000 },

@@ -25,7 +25,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// Why a connection has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum End {
+pub enum End {
     /// The other side has ended it in order.
     Finished,
     /// The other side does not know it.
@@ -36,7 +36,7 @@ pub(crate) enum End {
 
 /// Something that happened on a connection.
 #[derive(PartialEq, Eq, Debug)]
-pub(crate) enum Event {
+pub enum Event {
     /// A remote peer has opened it, and proven its address.
     Incoming,
     /// The remote peer has answered: it is open.
@@ -69,15 +69,15 @@ impl Clock {
 
 /// How many times something happened; for tests and measurements.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Counters {
+pub struct Counters {
     /// Packets that were sent again.
-    pub(crate) resent: u32,
+    pub resent: u32,
     /// Of these, those that had arrived.
-    pub(crate) needless: u32,
+    pub needless: u32,
     /// Time-outs.
-    pub(crate) timeouts: u32,
+    pub timeouts: u32,
     /// Packets with new bytes.
-    pub(crate) packets: u32,
+    pub packets: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -35,33 +35,41 @@ const ID_TRIES: usize = 16;
 
 /// A connection. Never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct UtpId(u64);
+pub struct UtpId(u64);
 
 /// What [`Endpoint::poll_transmit`] asks for.
 #[derive(PartialEq, Eq, Debug)]
-pub(crate) enum Poll {
+pub enum Poll {
     /// Packets were written that are to be sent.
     Transmit(Transmit),
     /// There is room for so many bytes of this connection. To be answered with [`Endpoint::supply`], if
     /// only by nothing; a message may be finished that is longer.
-    Pull { id: UtpId, room: usize },
+    Pull {
+        /// The connection.
+        id: UtpId,
+        /// Bytes that there is room for.
+        room: usize,
+    },
     /// There is nothing to send.
     Idle,
 }
 
 /// Where packets go: all of one length, but the last may be shorter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Transmit {
-    pub(crate) destination: SocketAddr,
+pub struct Transmit {
+    /// The peer.
+    pub destination: SocketAddr,
     /// The address of ours that they leave from; `None`: the system's choice.
-    pub(crate) source: Option<IpAddr>,
-    pub(crate) segment_size: usize,
-    pub(crate) may_fragment: bool,
+    pub source: Option<IpAddr>,
+    /// The length of each but the last, in bytes.
+    pub segment_size: usize,
+    /// Whether they may be cut on their way.
+    pub may_fragment: bool,
 }
 
 /// How a connection is ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// What was supplied is sent first, for some seconds at most.
     Flush,
     /// At once.
@@ -70,31 +78,32 @@ pub(crate) enum Ending {
 
 /// How a connection does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Health {
+pub struct Health {
     /// The round trip.
-    pub(crate) rtt: Duration,
+    pub rtt: Duration,
     /// How long our packets wait in queues.
-    pub(crate) queueing: Duration,
+    pub queueing: Duration,
     /// Bytes under way.
-    pub(crate) flight: usize,
+    pub flight: usize,
     /// How many may be.
-    pub(crate) window: usize,
+    pub window: usize,
     /// How many the peer has room for.
-    pub(crate) peer_window: usize,
+    pub peer_window: usize,
     /// Bytes that came in and are held.
-    pub(crate) held: usize,
+    pub held: usize,
     /// The longest packet, in bytes of UDP payload.
-    pub(crate) packet_size: usize,
-    pub(crate) counters: Counters,
+    pub packet_size: usize,
+    /// How often something has happened.
+    pub counters: Counters,
 }
 
 /// What connections hold together.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Held {
+pub struct Held {
     /// Room for bytes that come in, which connections were given beyond the first.
-    pub(crate) granted: usize,
+    pub granted: usize,
     /// Bytes that wait to be sent or are not acknowledged.
-    pub(crate) kept: usize,
+    pub kept: usize,
 }
 
 impl std::ops::AddAssign for Held {
@@ -106,9 +115,11 @@ impl std::ops::AddAssign for Held {
 
 /// Where a packet came from, and to which address of ours, where the system says so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Way {
-    pub(crate) remote: SocketAddr,
-    pub(crate) local: Option<IpAddr>,
+pub struct Way {
+    /// Who sent it.
+    pub remote: SocketAddr,
+    /// Where it came to.
+    pub local: Option<IpAddr>,
 }
 
 /// A connection that has ended in order: what its last packet is acknowledged with.
@@ -135,7 +146,7 @@ struct Entry {
 
 /// The connections over one socket.
 #[derive(Debug)]
-pub(crate) struct Endpoint {
+pub struct Endpoint {
     connections: BTreeMap<UtpId, Entry>,
     by_address: BTreeMap<(SocketAddr, u16), UtpId>,
     next_id: u64,
@@ -160,7 +171,8 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(now: Instant, mut rng: SecretRng) -> Self {
+    /// No connections. `rng` is for what others must not guess.
+    pub fn new(now: Instant, mut rng: SecretRng) -> Self {
         Endpoint {
             connections: BTreeMap::new(),
             by_address: BTreeMap::new(),
@@ -185,19 +197,22 @@ impl Endpoint {
     // Queries.
 
     /// How many connections there are, open or not.
-    #[allow(dead_code, reason = "for tests and measurements")]
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.connections.len()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
     /// The peer of a connection.
-    pub(crate) fn remote(&self, id: UtpId) -> Option<SocketAddr> {
+    pub fn remote(&self, id: UtpId) -> Option<SocketAddr> {
         self.connections.get(&id).map(|entry| entry.connection.remote)
     }
 
     /// How a connection does.
-    #[allow(dead_code, reason = "for tests and measurements")]
-    pub(crate) fn health(&self, id: UtpId) -> Option<Health> {
+    pub fn health(&self, id: UtpId) -> Option<Health> {
         let connection = &self.connections.get(&id)?.connection;
         let (flight, window, peer_window) = connection.flight();
         Some(Health {
@@ -213,29 +228,29 @@ impl Endpoint {
     }
 
     /// What its connections hold together.
-    pub(crate) fn held(&self) -> Held {
+    pub fn held(&self) -> Held {
         self.held
     }
 
     /// What connections of other endpoints hold that share the bounds.
-    pub(crate) fn set_held_elsewhere(&mut self, held: Held) {
+    pub fn set_held_elsewhere(&mut self, held: Held) {
         self.held_elsewhere = held;
     }
 
     /// When [`Endpoint::handle_timeout`] is to be called.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.first().map(|&(at, _)| at)
     }
 
     /// Whether [`Endpoint::poll_transmit`] may have something.
-    pub(crate) fn has_transmits(&self) -> bool {
+    pub fn has_transmits(&self) -> bool {
         !self.answers.is_empty() || !self.ready.is_empty()
     }
 
     // What owners do.
 
     /// Opens a connection. `None`: there are too many to that address.
-    pub(crate) fn connect(&mut self, now: Instant, remote: SocketAddr) -> Option<UtpId> {
+    pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Option<UtpId> {
         let receive_id = (0..ID_TRIES).find_map(|_| {
             let id = self.rng.next_u32() as u16;
             let is_free = |id: u16| !self.by_address.contains_key(&(remote, id));
@@ -263,7 +278,7 @@ impl Endpoint {
     }
 
     /// The owner has bytes to send: they are pulled when there is room for them.
-    pub(crate) fn want(&mut self, now: Instant, id: UtpId) {
+    pub fn want(&mut self, now: Instant, id: UtpId) {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.connection.want(now);
             self.touched(id);
@@ -271,12 +286,7 @@ impl Endpoint {
     }
 
     /// The bytes that were pulled.
-    pub(crate) fn supply(
-        &mut self,
-        now: Instant,
-        id: UtpId,
-        bytes: impl IntoIterator<Item = Bytes>,
-    ) {
+    pub fn supply(&mut self, now: Instant, id: UtpId, bytes: impl IntoIterator<Item = Bytes>) {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.connection.supply(now, bytes);
             self.touched(id);
@@ -284,7 +294,7 @@ impl Endpoint {
     }
 
     /// Whether the owner takes bytes. If not, the room for them runs out.
-    pub(crate) fn set_reading(&mut self, id: UtpId, on: bool) {
+    pub fn set_reading(&mut self, id: UtpId, on: bool) {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.connection.set_reading(on);
             self.touched(id);
@@ -292,7 +302,7 @@ impl Endpoint {
     }
 
     /// Ends a connection. No event follows.
-    pub(crate) fn close(&mut self, now: Instant, id: UtpId, how: Ending) {
+    pub fn close(&mut self, now: Instant, id: UtpId, how: Ending) {
         let Some(entry) = self.connections.get_mut(&id) else { return };
         match how {
             Ending::Flush => {
@@ -315,14 +325,7 @@ impl Endpoint {
 
     /// A packet of this protocol came in, at `at` by the system's word. `admits`: whether its sender may
     /// open a connection.
-    pub(crate) fn receive(
-        &mut self,
-        now: Instant,
-        at: Instant,
-        way: Way,
-        data: &[u8],
-        admits: bool,
-    ) {
+    pub fn receive(&mut self, now: Instant, at: Instant, way: Way, data: &[u8], admits: bool) {
         let Some(packet) = packet::decode(data) else { return };
         let Header { kind, connection_id, .. } = packet.header;
         match kind {
@@ -454,7 +457,7 @@ impl Endpoint {
     // Time.
 
     /// The time of [`Endpoint::poll_timeout`] has come.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(&(at, id)) = self.deadlines.first()
             && at <= now
         {
@@ -471,7 +474,7 @@ impl Endpoint {
     // What comes of it.
 
     /// What has happened, of the connections in turn.
-    pub(crate) fn poll_event(&mut self) -> Option<(UtpId, Event)> {
+    pub fn poll_event(&mut self) -> Option<(UtpId, Event)> {
         while let Some(&id) = self.news.front() {
             let event =
                 self.connections.get_mut(&id).and_then(|entry| entry.connection.next_event());
@@ -489,12 +492,7 @@ impl Endpoint {
 
     /// The next packets to send, written to `out`, which is empty: a run of at most so many to one peer. Or whose
     /// bytes are needed first.
-    pub(crate) fn poll_transmit(
-        &mut self,
-        now: Instant,
-        segments: usize,
-        out: &mut BytesMut,
-    ) -> Poll {
+    pub fn poll_transmit(&mut self, now: Instant, segments: usize, out: &mut BytesMut) -> Poll {
         if let Some((Way { remote: destination, local: source }, packet)) = self.answers.pop_front()
         {
             out.extend_from_slice(&packet);

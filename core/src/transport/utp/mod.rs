@@ -27,8 +27,6 @@ mod rtt;
 mod send;
 mod seq;
 
-pub(crate) use connection::{End, Event};
-#[allow(unused_imports, reason = "for tests and measurements")]
-pub(crate) use endpoint::Health;
-pub(crate) use endpoint::{Ending, Endpoint, Held, Poll, Transmit, UtpId, Way};
-pub(crate) use packet::Kind;
+pub use connection::{Counters, End, Event};
+pub use endpoint::{Ending, Endpoint, Health, Held, Poll, Transmit, UtpId, Way};
+pub use packet::Kind;

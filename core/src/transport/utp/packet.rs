@@ -24,7 +24,7 @@ pub(crate) const MIN_PADDED: usize = HEADER_LEN + 6 + 2;
 
 /// What a packet is for (BEP 29, "type").
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Bytes of the stream.
     Data = 0,
     /// The end of the stream.
@@ -40,7 +40,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// What a datagram is if it is a packet of this protocol, by its first byte: the type in the high half,
     /// the version, 1, in the low half.
-    pub(crate) fn of(data: &[u8]) -> Option<Kind> {
+    pub fn of(data: &[u8]) -> Option<Kind> {
         match data.first()? {
             0x01 => Some(Kind::Data),
             0x11 => Some(Kind::Fin),
