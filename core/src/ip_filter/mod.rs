@@ -1,8 +1,8 @@
 //! The IP filter: addresses that we neither dial, accept, ask nor answer.
 //!
-//! - [`ranges`]: the sorted ranges of one address family;
-//! - [`file`](self::file): lists in all formats, of bytes; [`list`]: what they say;
-//! - [`text`], [`p2b`]: the formats that are lines of text, and the binary one.
+//! - `ranges`: the sorted ranges of one address family;
+//! - `file`: lists in all formats, of bytes; `list`: what they say;
+//! - `text`, `p2b`: the formats that are lines of text, and the binary one.
 //!
 //! A filter is a value that never changes: another takes its place. It is asked wherever an address comes
 //! in or goes out: connections that are accepted or dialled, addresses of peers that are learnt, datagrams of

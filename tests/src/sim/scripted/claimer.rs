@@ -1,7 +1,7 @@
 //! A peer that makes others work: what it claims of a torrent's pieces is short, changes all the time, and
 //! concerns as many of them as can be (defence 40).
 //!
-//! Every connection draws one [`Act`] and plays it at each tick. What it sends is bounded by ticks and by
+//! Every connection draws one `Act` and plays it at each tick. What it sends is bounded by ticks and by
 //! connections, so that a run ends.
 
 use std::collections::{BTreeMap, BTreeSet};
