@@ -7,34 +7,35 @@ use crate::time::{Duration, Instant};
 /// After this there is as much again (chosen).
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Counts what was taken in the current period.
+/// Counts what was taken in the current period, which begins when something is taken.
 #[derive(Clone, Debug, Default)]
 pub struct Allowance {
     taken: u64,
-    period_began: Option<Instant>,
+    /// Of no meaning while nothing is taken: every peer has several of these, so they are small.
+    period_began: Instant,
 }
 
 impl Allowance {
     /// Whether [`take`](Self::take) would take so much.
     pub fn allows(&self, now: Instant, amount: u64, most: u64) -> bool {
-        let is_over = self.period_began.is_none_or(|began| now - began >= PERIOD);
-        let taken = if is_over { 0 } else { self.taken };
+        let taken = if self.is_over(now) { 0 } else { self.taken };
         taken.saturating_add(amount) <= most
     }
 
     /// Takes `amount` if with it no more than `most` is taken in this period; whether it was.
     pub fn take(&mut self, now: Instant, amount: u64, most: u64) -> bool {
-        let began = *self.period_began.get_or_insert(now);
-        if now - began >= PERIOD {
-            self.period_began = Some(now);
-            self.taken = 0;
-        }
-        let taken = self.taken.saturating_add(amount);
-        if taken > most {
+        if !self.allows(now, amount, most) {
             return false;
         }
-        self.taken = taken;
+        if self.is_over(now) {
+            *self = Allowance { taken: 0, period_began: now };
+        }
+        self.taken = self.taken.saturating_add(amount);
         true
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.taken == 0 || now - self.period_began >= PERIOD
     }
 }
 

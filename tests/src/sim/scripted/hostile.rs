@@ -73,7 +73,7 @@ enum Act {
     MalformedHashes,
     /// MSE that is wrong in one point.
     Mse(Lie),
-    /// The same that is right and comes a few bytes at a time; and then noise.
+    /// The same that is right; what it does then is what a hostile peer does at random.
     MseNoise,
 }
 
