@@ -99,8 +99,7 @@ impl Session {
     /// without one. The state directory that could not be used comes back as a failure of its own.
     pub(crate) fn for_transfer(
         transfer: &Transfer,
-        down: Option<u64>,
-        ip_filter: Option<Arc<IpFilter>>,
+        core: Config,
         state: Option<&State>,
     ) -> Result<(Self, Option<PathBuf>), TransferFailure> {
         let must_listen = MustListen::if_named(transfer.network.names_listener());
@@ -109,7 +108,7 @@ impl Session {
             replace::refuse_existing(record, existing).map_err(TransferFailure::Other)?;
         }
         let config = ClientConfig {
-            core: Config { ip_filter, ..core_config(transfer, down) },
+            core,
             insecure_trackers: transfer.insecure_trackers.clone(),
             record: transfer.record.clone(),
             ..ClientConfig::default()
@@ -289,7 +288,7 @@ impl Drop for Session {
     }
 }
 
-fn core_config(transfer: &Transfer, down_bytes_per_s: Option<u64>) -> Config {
+pub(crate) fn core_config(transfer: &Transfer, down_bytes_per_s: Option<u64>) -> Config {
     let mut config = transfer.network.core_config(false);
     config.peer_exchange = !transfer.no_pex;
     config.local_discovery = !transfer.no_lsd;

@@ -4,16 +4,15 @@
 //! do all but resume without hashing, and keep another process from working on the same torrent.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use bitswarm_core::ip_filter::IpFilter;
+use bitswarm_core::config::Config;
 use bitswarm_core::piece::InfoHash;
 
 use crate::args::Transfer;
 use crate::exit::Failure;
 use crate::ip_filter::IpLists;
 use crate::progress::Progress;
-use crate::session::{Session, TransferFailure};
+use crate::session::{Session, TransferFailure, core_config};
 use crate::state::{Fetcher, State};
 use crate::torrent_lock::{Gate, TorrentLock, Use};
 
@@ -37,10 +36,10 @@ impl Workplace {
         progress: &Progress,
     ) -> Result<Self, Failure> {
         let lists = IpLists::new(&transfer.network.ip_filter, transfer.reporting.json);
-        let filter = lists.load(progress)?;
+        let core = Config { ip_filter: lists.load(progress)?, ..core_config(transfer, down) };
         let explicit = transfer.state_dir.as_deref();
-        let settings = (transfer, down, filter.clone());
-        let failure = match with_state(settings, explicit, data, torrents.clone(), how) {
+        let entered = with_state(transfer, core.clone(), explicit, data, torrents.clone(), how);
+        let failure = match entered {
             Ok(entered) => return Ok(entered),
             Err(TransferFailure::State(failure)) if explicit.is_none() => failure,
             Err(TransferFailure::State(failure) | TransferFailure::Other(failure)) => {
@@ -51,7 +50,7 @@ impl Workplace {
             "{failure}; going on without: the next run hashes everything again \
              (--state-dir names another place)"
         ));
-        match Session::for_transfer(transfer, down, filter, None) {
+        match Session::for_transfer(transfer, core, None) {
             Ok((session, _)) => {
                 Ok(Workplace { session, lock: TorrentLock::of_nobody(torrents, how), kept: None })
             }
@@ -61,7 +60,8 @@ impl Workplace {
 }
 
 fn with_state(
-    (transfer, down, filter): (&Transfer, Option<u64>, Option<Arc<IpFilter>>),
+    transfer: &Transfer,
+    core: Config,
     explicit: Option<&Path>,
     data: &Path,
     torrents: impl Iterator<Item = InfoHash>,
@@ -69,7 +69,7 @@ fn with_state(
 ) -> Result<Workplace, TransferFailure> {
     let state = State::open(explicit, data).map_err(TransferFailure::State)?;
     let gate = Gate::enter(&state).map_err(TransferFailure::State)?;
-    let (session, dir) = Session::for_transfer(transfer, down, filter, Some(&state))?;
+    let (session, dir) = Session::for_transfer(transfer, core, Some(&state))?;
     let dir = dir.expect("a session with state has a directory");
     let lock = gate.lock(&dir, torrents, how).map_err(TransferFailure::State)?;
     let kept = Some(state.fetcher(&dir));

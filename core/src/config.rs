@@ -28,7 +28,7 @@ pub struct Config {
     /// The network device that everything comes and goes through, by name. `None`: the system's choice.
     pub device: Option<Arc<str>>,
     /// The class that packets of listeners, datagram sockets and connections to peers ask routers for
-    /// (RFC 2474), below 64. Connections to trackers have none.
+    /// (RFC 2474), below 64. HTTP connections have none.
     pub dscp: Option<u8>,
     /// How the names of trackers and other hosts are looked up.
     pub names: Names,

@@ -26,7 +26,7 @@ impl PeerSource {
         matches!(self, PeerSource::Lsd | PeerSource::Dht | PeerSource::Pex)
     }
 
-    /// Whether it came with the torrent, and is to be tried soon and often.
+    /// Whether the user or the link names it: it is tried soon and often.
     pub fn is_given(self) -> bool {
         matches!(self, PeerSource::User | PeerSource::Link)
     }

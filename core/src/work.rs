@@ -3,7 +3,8 @@
 //! (defence 40), which the simulator checks.
 //!
 //! Only the tables that everything goes through count ([`Slab`](crate::id::Slab), [`Bitfield`] and those of
-//! the picker), so that a new loop over all pieces or peers counts without being told to. Without the feature
+//! the picker), so that a new loop over all pieces or peers counts without being told to; copies of a bitfield, and its form
+//! for the wire, do not. Without the feature
 //! `count-work` nothing is counted, and nothing of this is left in the code.
 //!
 //! [`Bitfield`]: crate::bitfield::Bitfield

@@ -68,6 +68,7 @@ fn ask(
     let progress = Progress::new(args.reporting, args.painting);
     let are_all = network.no_dht && magnet.trackers.is_empty() && network.trackers().is_empty();
     let peers = resolve_peers(&network.peers(), are_all, left_out, &interrupt)?;
+    // What it prints is the metadata alone: no event of the filter.
     let lists = IpLists::new(&network.ip_filter, false);
     let core = Config { ip_filter: lists.load(&progress)?, ..network.core_config(true) };
     let config = ClientConfig { core, ..ClientConfig::default() };

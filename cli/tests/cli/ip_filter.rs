@@ -95,7 +95,7 @@ fn a_list_that_is_read_again_ends_connections() {
 }
 
 #[test]
-fn a_list_that_cannot_be_used_ends_the_run_before_anybody_is_spoken_to() {
+fn a_list_that_cannot_be_used_ends_the_run_with_its_code() {
     let sandbox = with_content();
     let run = |list: &str| {
         sandbox.run(&format!("download t.torrent -o out -q {LOCAL} --ip-filter {list}"))

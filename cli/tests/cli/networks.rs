@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::sandbox::{Sandbox, same};
+use crate::sandbox::{Sandbox, same, skips};
 
 /// Keeps a run to this machine, on a port that the system chooses.
 const LOCAL: &str = "--bind 127.0.0.1 --port 0 --no-dht --no-lsd --no-pex";
@@ -340,8 +340,7 @@ fn peers_that_a_trackers_name_knows_on_its_other_side_are_found() {
         let line = format!("{line} --stall-timeout 20 --tracker {url}");
         let command = sandbox.command(line.split(' '));
         let Some(mut named) = with_names(&hosts, &command) else {
-            eprintln!("skipped: names cannot be changed here");
-            return;
+            return skips("names cannot be changed here");
         };
         let output = named.output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -157,6 +157,29 @@ pub const fn may_unchoke_at_once(unchoked: usize, slots: usize) -> bool {
     unchoked < slots
 }
 
+#[cfg(test)]
+impl<K> PeerSnapshot<K> {
+    /// An interested, choked peer that nothing passed to or from, for tests to change.
+    pub(crate) fn sample(key: K) -> Self {
+        PeerSnapshot {
+            key,
+            interested: true,
+            am_choking: true,
+            optimistic: false,
+            snubs_us: false,
+            down_bytes_per_s: 0,
+            up_bytes_per_s: 0,
+            connected_at: Instant::ZERO,
+            unchoked_at: None,
+            uploaded_since_unchoke: 0,
+            idled: 0,
+            uploaded: 0,
+            downloaded: 0,
+            group: AddressGroup::of([10, 0, 0, 1].into()),
+        }
+    }
+}
+
 impl AddressGroup {
     /// The group of an address.
     pub fn of(ip: IpAddr) -> Self {

@@ -7,20 +7,10 @@ const NOW: Instant = Instant::from_secs(10_000);
 /// An interested, choked peer that connected a while ago and gives nothing.
 fn peer(key: u32) -> PeerSnapshot<u32> {
     PeerSnapshot {
-        key,
-        interested: true,
-        am_choking: true,
-        optimistic: false,
-        snubs_us: false,
-        down_bytes_per_s: 0,
-        up_bytes_per_s: 0,
         connected_at: NOW.saturating_sub(Duration::from_secs(300)),
         unchoked_at: Some(NOW.saturating_sub(Duration::from_secs(200))),
-        uploaded_since_unchoke: 0,
-        idled: 0,
-        uploaded: 0,
-        downloaded: 0,
         group: AddressGroup(key.into()),
+        ..PeerSnapshot::sample(key)
     }
 }
 

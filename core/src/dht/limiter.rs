@@ -6,8 +6,10 @@
 //! those the ones longest unheard of are forgotten first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
+use super::group::group_of;
+use crate::choke::AddressGroup;
 use crate::time::{Duration, Instant};
 
 /// Queries per second that an address may make (chosen: lookups ask a node once).
@@ -30,9 +32,9 @@ const MOST_PROVEN: usize = 4096;
 /// Counts what strangers ask.
 #[derive(Debug)]
 pub(super) struct Limiter {
-    queries: Remembered<Bucket>,
+    queries: Remembered<AddressGroup, Bucket>,
     unproven: Bucket,
-    proven: Remembered<()>,
+    proven: Remembered<SocketAddr, ()>,
 }
 
 impl Limiter {
@@ -47,7 +49,7 @@ impl Limiter {
 
     /// An address asks something. Whether it is heard.
     pub(super) fn may_ask(&mut self, now: Instant, from: SocketAddr) -> bool {
-        let key = asker(from);
+        let key = group_of(from);
         let mut bucket = self.queries.get(key).unwrap_or(Bucket::full(QUERY_BURST, now));
         let allowed = bucket.take(now, 1, QUERIES_PER_S, QUERY_BURST);
         self.queries.put(now, key, bucket);
@@ -75,16 +77,6 @@ impl Limiter {
     pub(super) fn len(&self) -> usize {
         self.queries.entries.len() + self.proven.entries.len()
     }
-}
-
-/// Who is counted as one: an IPv4 address or an IPv6 /64, on loopback a port.
-fn asker(addr: SocketAddr) -> SocketAddr {
-    let ip = match addr.ip().to_canonical() {
-        ip if ip.is_loopback() => return addr,
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-        ip => ip,
-    };
-    SocketAddr::new(ip, 0)
 }
 
 /// An allowance that fills with time.
@@ -118,26 +110,26 @@ impl Bucket {
 
 /// A map that forgets what was longest not put into it.
 #[derive(Debug)]
-struct Remembered<T> {
-    entries: BTreeMap<SocketAddr, (Instant, T)>,
-    by_age: BTreeSet<(Instant, SocketAddr)>,
+struct Remembered<K, T> {
+    entries: BTreeMap<K, (Instant, T)>,
+    by_age: BTreeSet<(Instant, K)>,
     most: usize,
 }
 
-impl<T: Copy> Remembered<T> {
+impl<K: Copy + Ord, T: Copy> Remembered<K, T> {
     fn new(most: usize) -> Self {
         Remembered { entries: BTreeMap::new(), by_age: BTreeSet::new(), most }
     }
 
-    fn get(&self, key: SocketAddr) -> Option<T> {
+    fn get(&self, key: K) -> Option<T> {
         self.entries.get(&key).map(|(_, value)| *value)
     }
 
-    fn put_at(&self, key: SocketAddr) -> Option<Instant> {
+    fn put_at(&self, key: K) -> Option<Instant> {
         self.entries.get(&key).map(|(at, _)| *at)
     }
 
-    fn put(&mut self, now: Instant, key: SocketAddr, value: T) {
+    fn put(&mut self, now: Instant, key: K, value: T) {
         if let Some((at, _)) = self.entries.insert(key, (now, value)) {
             self.by_age.remove(&(at, key));
         }

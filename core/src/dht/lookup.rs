@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use super::group::host;
 use super::krpc::Contact;
 use super::node_id::{Distance, NodeId};
 use super::table::{K, network};
@@ -330,11 +331,6 @@ impl Candidate {
     fn counts(&self) -> bool {
         self.contact.id.is_bound_to(self.contact.addr.ip())
     }
-}
-
-/// What counts as one address: an IP address, on loopback a port.
-fn host(addr: SocketAddr) -> SocketAddr {
-    if addr.ip().is_loopback() { addr } else { SocketAddr::new(addr.ip(), 0) }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@
 //! torrent may be looked for at all (BEP 27) is for the caller to know.
 
 mod due;
+mod group;
 mod input;
 pub mod krpc;
 mod limiter;

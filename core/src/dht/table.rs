@@ -15,6 +15,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
+use super::group::host;
 use super::krpc::Contact;
 use super::node_id::{ID_BITS, NodeId, is_exempt};
 use crate::random::SecretRng;
@@ -418,11 +419,6 @@ impl Bucket {
         }
         self.candidates.push_back(contact);
     }
-}
-
-/// What counts as one address: an IP address, on loopback a port.
-fn host(addr: SocketAddr) -> SocketAddr {
-    if addr.ip().is_loopback() { addr } else { SocketAddr::new(addr.ip(), 0) }
 }
 
 /// The /24 or /64 that an address belongs to; `None` for local addresses, whose networks are

@@ -13,6 +13,7 @@ use crate::action::Close;
 use crate::choke::AddressGroup;
 use crate::id::ConnId;
 use crate::places::{Holder, who_yields};
+use crate::session::Session;
 use crate::transport::{Carrier, Role, StreamEvent};
 use crate::wire::handshake::HandshakeDecoder;
 
@@ -72,22 +73,14 @@ impl Engine {
         }
     }
 
-    /// Closes all connections that have not named a torrent.
-    pub(super) fn close_incoming(&mut self) {
-        let all: Vec<ConnId> = self.session.streams.incoming().collect();
-        for conn in all {
-            self.close_incoming_conn(conn);
-        }
-    }
-
-    /// Closes those of them that come from where the IP filter refuses.
-    pub(super) fn close_refused_incoming(&mut self) {
+    /// Closes the connections that have not named a torrent and come from such an address.
+    pub(super) fn close_incoming_where(&mut self, is_meant: impl Fn(&Session, IpAddr) -> bool) {
         let session = &self.session;
-        let is_refused = |conn: &ConnId| {
-            session.streams.remote(*conn).is_some_and(|remote| session.is_filtered(remote.ip()))
+        let is_meant = |conn: &ConnId| {
+            session.streams.remote(*conn).is_some_and(|remote| is_meant(session, remote.ip()))
         };
-        let refused: Vec<ConnId> = session.streams.incoming().filter(is_refused).collect();
-        for conn in refused {
+        let meant: Vec<ConnId> = session.streams.incoming().filter(is_meant).collect();
+        for conn in meant {
             self.close_incoming_conn(conn);
         }
     }
@@ -105,7 +98,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn close_incoming_conn(&mut self, conn: ConnId) {
+    fn close_incoming_conn(&mut self, conn: ConnId) {
         self.incoming.handshakes.remove(&conn);
         self.session.transport().close(conn, Close::Abort);
     }

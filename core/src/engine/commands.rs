@@ -128,7 +128,7 @@ impl Engine {
         self.session.stopping = true;
         let deadline = self.session.now + STOP_LIMIT;
         self.session.timers.set(self.stop_timer, deadline);
-        self.close_incoming();
+        self.close_incoming_where(|_, _| true);
         for (_, torrent) in self.torrents.iter_mut() {
             torrent.end(&mut self.session, None);
         }

@@ -1,6 +1,6 @@
 //! The IP filter in the engine: what becomes of those that a new one refuses.
 //!
-//! Whoever comes is asked at the doors: `accept` and the datagrams of a batch. Whom we turn to is asked
+//! It is asked at the doors for what comes in: `accept` and the datagrams of a batch. For what goes out it is asked
 //! where that is decided: in a torrent's list of peers, in the DHT, for a request's address after its host
 //! was looked up. What leaves by datagram all the same, since a new filter crossed it, is dropped last.
 
@@ -9,12 +9,13 @@ use std::sync::Arc;
 use super::Engine;
 use crate::event::Datagram;
 use crate::ip_filter::IpFilter;
+use crate::session::Session;
 
 impl Engine {
     /// Has another filter from now on.
     pub(super) fn set_ip_filter(&mut self, filter: Option<Arc<IpFilter>>) {
         self.session.config.ip_filter = filter;
-        self.close_refused_incoming();
+        self.close_incoming_where(Session::is_filtered);
         for (_, torrent) in self.torrents.iter_mut() {
             torrent.apply_ip_filter(&mut self.session);
         }
@@ -33,8 +34,6 @@ impl Engine {
 
     /// Takes datagrams out of a batch that nobody is to see.
     pub(super) fn drop_refused(&self, batch: &mut Vec<Datagram>) {
-        if let Some(filter) = &self.session.config.ip_filter {
-            batch.retain(|datagram| !filter.refuses(datagram.remote.ip()));
-        }
+        batch.retain(|datagram| !self.session.is_filtered(datagram.remote.ip()));
     }
 }

@@ -10,7 +10,7 @@ impl Engine {
     pub(super) fn settle_local_discovery(&mut self, id: TorrentId) {
         let Some(torrent) = self.torrents.get_mut(id) else { return };
         if let (Some(takes_part), Some(lsd)) = (torrent.local_discovery_news(), &mut self.lsd) {
-            for infohash in torrent.identity.infohashes().short() {
+            for infohash in torrent.infohashes() {
                 lsd.set(&self.session, infohash, takes_part);
             }
         }

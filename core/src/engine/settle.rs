@@ -1,7 +1,7 @@
 //! After each input: what follows from it beyond whom it concerned.
 
 use super::Engine;
-use crate::id::{ConnId, TorrentId};
+use crate::id::TorrentId;
 use crate::services::dht::DhtService;
 use crate::services::trackers::Finished;
 use crate::session::asks::Ask;
@@ -100,14 +100,7 @@ impl Engine {
 
     /// An address is banned in all torrents: nobody there keeps a connection, before its handshake or after.
     fn drop_banned(&mut self) {
-        let (streams, bans) = (&self.session.streams, &self.session.bans);
-        let is_banned = |conn: &ConnId| {
-            streams.remote(*conn).is_some_and(|remote| bans.is_banned_in_all(remote.ip()))
-        };
-        let strangers: Vec<ConnId> = streams.incoming().filter(is_banned).collect();
-        for conn in strangers {
-            self.close_incoming_conn(conn);
-        }
+        self.close_incoming_where(|session, ip| session.bans.is_banned_in_all(ip));
         let ids: Vec<TorrentId> = self.torrents.iter().map(|(id, _)| id).collect();
         for id in ids {
             self.route(id, Torrent::drop_banned);
@@ -146,7 +139,7 @@ impl Engine {
         self.settle_local_discovery(id);
         let Some(torrent) = self.torrents.get_mut(id) else { return };
         if torrent.is_ended() {
-            let (infohashes, store) = (torrent.identity.infohashes().short(), torrent.store);
+            let (infohashes, store) = (torrent.infohashes(), torrent.store());
             for infohash in infohashes {
                 if self.by_infohash.get(&infohash) == Some(&id) {
                     self.by_infohash.remove(&infohash);
@@ -160,7 +153,7 @@ impl Engine {
                 debug_assert!(budgets.are_empty(), "something stays counted: {budgets:?}");
             }
         } else {
-            if let Some(infohash) = torrent.identity.take_news() {
+            if let Some(infohash) = torrent.take_new_infohash() {
                 // Of two that turn out to be one, each comes here: the second gives way.
                 match self.by_infohash.get(&infohash) {
                     Some(&other) if other < id => torrent.yield_to_duplicate(&mut self.session),

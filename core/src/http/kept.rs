@@ -85,7 +85,7 @@ impl<C: Copy + PartialEq> Kept<C> {
     pub fn take_where(&mut self, is_meant: impl Fn(IpAddr) -> bool) -> Vec<C> {
         let meant = self.idle.iter().filter(|(_, remote, _)| is_meant(remote.ip()));
         let meant: Vec<C> = meant.map(|(.., conn)| *conn).collect();
-        self.idle.retain(|(.., conn)| !meant.contains(conn));
+        self.idle.retain(|(_, remote, _)| !is_meant(remote.ip()));
         meant
     }
 

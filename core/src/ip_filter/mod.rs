@@ -7,7 +7,7 @@
 //! A filter is a value that never changes: another takes its place. It is asked wherever an address comes
 //! in or goes out: connections that are accepted or dialled, addresses of peers that are learnt, datagrams of
 //! every protocol, hosts after they were looked up. An IPv6 address that holds an IPv4 address is refused
-//! if either is.
+//! if either is; a mapped one is that IPv4 address and nothing else.
 
 pub mod file;
 mod list;

@@ -68,7 +68,7 @@ fn label(rest: &mut &[u8]) -> Option<()> {
 
 fn range(rest: &mut &[u8]) -> Option<Range> {
     let (first, last) = (number(rest)?, number(rest)?);
-    Some(Range::V4(first.min(last), first.max(last)))
+    Some(Range::V4(first, last).in_order())
 }
 
 fn number(rest: &mut &[u8]) -> Option<u32> {

@@ -29,7 +29,6 @@ pub(super) fn line(bytes: &[u8]) -> Result<Option<Entry>, BadLineReason> {
         return Err(BadLineReason::TooLong);
     }
     let text = String::from_utf8_lossy(bytes);
-    let blocked = |range| Ok(Some(Entry { range, is_blocked: true }));
     if let Some((head, rest)) = text.split_once(',')
         && let Some(range) = range(head)
     {
@@ -40,7 +39,8 @@ pub(super) fn line(bytes: &[u8]) -> Result<Option<Entry>, BadLineReason> {
     let bare = text.split(['#', ';']).next().unwrap_or_default();
     let single = || address(bare).and_then(|ip| Range::between(ip, ip)).map(Ok);
     let found = labelled(&text).or_else(|| range(bare)).or_else(|| network(bare)).or_else(single);
-    found.map_or(Err(BadLineReason::NoRange), |range| blocked(range?))
+    let range = found.unwrap_or(Err(BadLineReason::NoRange))?;
+    Ok(Some(Entry { range, is_blocked: true }))
 }
 
 /// Whether what follows the range of a `.dat` line blocks it: a level up to 127, or none.

@@ -55,7 +55,7 @@ impl DialEncryption {
 
     /// It hung up before it had answered a byte. Whether it is to be dialled again at once.
     pub(crate) fn hung_up(&mut self, policy: EncryptionPolicy, attempt: Attempt) -> bool {
-        if !policy.is_on() || !policy.allows_none() {
+        if !has_choice(policy) {
             return false;
         }
         // What failed both ways begins as the policy has it.

@@ -41,7 +41,7 @@ use crate::piece::{BlockRun, InfoHash};
 use crate::time::Instant;
 use crate::wire::Message;
 use crate::wire::allowed_fast::{ALLOWED_FAST_PIECES, allowed_fast_set};
-use crate::wire::extension::ExtensionHandshake;
+use crate::wire::extension::{Extension, ExtensionHandshake};
 use crate::wire::handshake::{Handshake, Reserved};
 
 impl PeerSlot {
@@ -145,6 +145,17 @@ impl Peer {
     /// Whether the handshake is done.
     pub(crate) fn is_open(&self) -> bool {
         self.wire.is_open()
+    }
+
+    /// Whether it understands requests for metadata (BEP 9).
+    pub(crate) fn understands_metadata(&self) -> bool {
+        self.wire.extensions.get(Extension::Metadata).is_some()
+    }
+
+    /// Whether it may know hashes of pieces: it is connected by v2 and knows what the torrent is (BEP 52).
+    pub(crate) fn may_know_hashes(&self) -> bool {
+        let has_some = self.gossip.has_metadata || !self.download.has.is_none();
+        self.is_open() && self.wire.of_v2 && has_some
     }
 
     /// Whether the peer has everything, or wants nothing.

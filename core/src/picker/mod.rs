@@ -57,7 +57,7 @@ use crate::random::PolicyRng;
 
 pub use peer::{MAX_REQUESTERS, Pace, PeerKey};
 
-/// What the picker keeps of one peer.
+/// What the picker is told of one peer, for one choice.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PickHints<'a> {
     /// How fast it is.

@@ -1,6 +1,6 @@
 //! Who has held a place and never said who it is, by group of addresses (defences 39 and 41).
 //!
-//! A place that is held for nothing is free again after some seconds, and then goes to whoever asks next:
+//! A place that is held for nothing is free again after some seconds, and then goes to the next newcomer:
 //! if silent connections come by the dozen, to another of theirs. So it is remembered whose they were. While
 //! a newcomer is of a group that has not been silent, holders of groups that have been yield to it at once.
 //! Where all are strangers, or all have been silent, nothing changes.
@@ -107,8 +107,8 @@ mod tests {
         assert_eq!((silent.groups.len(), silent.by_age.len()), (1, 1));
     }
 
-    /// Nine places, and strangers that say nothing, more than thirty a second: whoever has just come has
-    /// its place until its handshake is here, one round trip later.
+    /// Nine places, and strangers that say nothing, more than thirty a second: a newcomer keeps its place
+    /// until its handshake is here, one round trip later.
     #[test]
     fn a_newcomer_gets_in_however_many_silent_connections_come_in_its_way() {
         let mut silent = Silent::default();

@@ -4,8 +4,7 @@
 //! Nobody's count is forgotten before its minute is over: past `capacity` all others share one count, so
 //! that crowding somebody out gives nobody a fresh allowance.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use super::Periods;
 use crate::time::{Duration, Instant};
 
 /// After this there is as much again (chosen).
@@ -14,15 +13,12 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// Counts what each has taken in its current period.
 #[derive(Clone, Debug)]
 pub struct GroupAllowances<K> {
-    taken: BTreeMap<K, Period>,
-    /// By when their periods began.
-    order: BTreeSet<(Instant, K)>,
-    others: Period,
-    capacity: usize,
+    taken: Periods<K, u64>,
+    others: Others,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Period {
+struct Others {
     began: Instant,
     taken: u64,
 }
@@ -30,40 +26,24 @@ struct Period {
 impl<K: Ord + Copy> GroupAllowances<K> {
     /// Counts for at most so many.
     pub fn new(capacity: usize) -> Self {
-        GroupAllowances {
-            taken: BTreeMap::new(),
-            order: BTreeSet::new(),
-            others: Period::default(),
-            capacity,
-        }
+        GroupAllowances { taken: Periods::new(PERIOD, capacity), others: Others::default() }
     }
 
     /// Takes `amount` if with it no more than `most` is taken in this period; whether it was. O(log n).
     pub fn take(&mut self, now: Instant, key: K, amount: u64, most: u64) -> bool {
-        while let Some(&(began, key)) = self.order.first()
-            && now - began >= PERIOD
-        {
-            self.order.pop_first();
-            self.taken.remove(&key);
-        }
-        let has_room = self.taken.len() < self.capacity;
-        let period = match self.taken.get_mut(&key) {
-            Some(period) => period,
-            None if has_room => {
-                self.order.insert((now, key));
-                self.taken.entry(key).or_insert(Period { began: now, taken: 0 })
-            }
+        let taken = match self.taken.entry(now, key) {
+            Some(taken) => taken,
             None => {
                 if now - self.others.began >= PERIOD {
-                    self.others = Period { began: now, taken: 0 };
+                    self.others = Others { began: now, taken: 0 };
                 }
-                &mut self.others
+                &mut self.others.taken
             }
         };
-        let taken = period.taken.saturating_add(amount);
-        let fits = taken <= most;
+        let sum = taken.saturating_add(amount);
+        let fits = sum <= most;
         if fits {
-            period.taken = taken;
+            *taken = sum;
         }
         fits
     }
@@ -95,7 +75,7 @@ mod tests {
         let crowd = (1..1000).filter(|key| allowances.take(at(1), *key, 5, 5)).count();
         assert_eq!(crowd, 3, "two places, and what the others share");
         assert!(!allowances.take(at(2), 0, 1, 5));
-        assert_eq!((allowances.taken.len(), allowances.order.len()), (3, 3));
+        assert_eq!(allowances.taken.len(), 3);
     }
 
     quickcheck! {

@@ -202,15 +202,11 @@ impl Fetches {
                 Step::Resolve(host) => {
                     session.resolve(OpOwner::Fetch(id), &host);
                 }
-                Step::Connect { to, .. } if session.is_filtered(to.ip()) => {
-                    running.fetch.handle_closed(now, Some(NetError::Filtered));
-                }
-                Step::Connect { to, .. }
-                    if running.fetch.is_of_strangers() && !session.quotas.ports.admit(now, to) =>
-                {
-                    running.fetch.handle_closed(now, Some(NetError::Denied));
-                }
                 Step::Connect { to, tls } => {
+                    if let Some(why) = session.refusal(to, running.fetch.is_of_strangers()) {
+                        running.fetch.handle_closed(now, Some(why));
+                        continue;
+                    }
                     let setup = tls.map_or(Setup::Plain, Setup::Tls);
                     running.conn = Some(session.transport().connect(to, setup, Role::Fetch(id)));
                 }

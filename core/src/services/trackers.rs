@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use crate::deadline::TimerKey;
-use crate::event::{Datagram, NetError, ResolveError};
+use crate::event::{Datagram, ResolveError};
 use crate::family::Families;
 use crate::http::Url;
 use crate::http::fetch::Output;
@@ -321,18 +321,12 @@ impl Trackers {
                     fetches.try_next(session, fetch);
                 }
             }
-            Step::Ask { to, .. } if session.is_filtered(to.ip()) => {
-                let refused = Err(TrackerError::Connect(NetError::Filtered));
-                running.exchange.handle_answer(session.now, refused);
-            }
-            Step::Ask { to, .. }
-                if running.exchange.is_of_strangers()
-                    && !session.quotas.ports.admit(session.now, to) =>
-            {
-                let why = TrackerError::Connect(NetError::Denied);
-                running.exchange.handle_answer(session.now, Err(why));
-            }
             Step::Ask { to, patience } => {
+                let is_of_strangers = running.exchange.is_of_strangers();
+                if let Some(why) = session.refusal(to, is_of_strangers) {
+                    let refused = Err(TrackerError::Connect(why));
+                    return running.exchange.handle_answer(session.now, refused);
+                }
                 let url = running.exchange.tracker().clone();
                 let question = running.exchange.question().clone();
                 self.udp.ask(session.now, id, to, &url, question, patience);

@@ -4,10 +4,9 @@
 //! they go to, in ten. An attempt may be a race of transports and a redial: it counts once. What the user
 //! names is not counted. Loopback is no host: there, everybody has the same address.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::rate::PerSecond;
+use crate::rate::{PerSecond, Periods};
 use crate::time::{Duration, Instant};
 
 /// Attempts in a second (chosen: above what opening connections to a large swarm takes).
@@ -15,18 +14,22 @@ const IN_A_SECOND: u32 = 200;
 /// Attempts at one host in [`HOST_PERIOD`] (chosen: some peers behind one address, and no scan).
 const AT_A_HOST: u32 = 8;
 const HOST_PERIOD: Duration = Duration::from_secs(10);
-/// Hosts counted one by one; attempts at any others count together (chosen: [`IN_A_SECOND`] for
+/// Hosts that are counted; any others wait until one of them is forgotten (chosen: [`IN_A_SECOND`] for
 /// [`HOST_PERIOD`]).
 const HOSTS: usize = 2000;
 
 /// The attempts of the last seconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Dials {
     second: PerSecond,
     /// Attempts at each in its period.
-    hosts: BTreeMap<IpAddr, u32>,
-    /// By when they were first counted.
-    order: BTreeSet<(Instant, IpAddr)>,
+    hosts: Periods<IpAddr, u32>,
+}
+
+impl Default for Dials {
+    fn default() -> Self {
+        Dials { second: PerSecond::default(), hosts: Periods::new(HOST_PERIOD, HOSTS) }
+    }
 }
 
 impl Dials {
@@ -36,24 +39,12 @@ impl Dials {
         if host.is_loopback() {
             return true;
         }
-        while let Some(&(began, oldest)) = self.order.first()
-            && now - began >= HOST_PERIOD
-        {
-            self.order.pop_first();
-            self.hosts.remove(&oldest);
-        }
         if !self.second.has_room(now, IN_A_SECOND) {
             return false;
         }
-        let has_room = self.hosts.len() < HOSTS;
-        match self.hosts.get_mut(&host) {
-            Some(attempts) if *attempts >= AT_A_HOST => return false,
-            Some(attempts) => *attempts += 1,
-            None if !has_room => return false,
-            None => {
-                self.hosts.insert(host, 1);
-                self.order.insert((now, host));
-            }
+        match self.hosts.entry(now, host) {
+            Some(attempts) if *attempts < AT_A_HOST => *attempts += 1,
+            _ => return false,
         }
         self.second.admit(now, IN_A_SECOND)
     }
@@ -103,7 +94,6 @@ mod tests {
                 }
             }
             dials.hosts.len() <= HOSTS
-                && dials.hosts.len() == dials.order.len()
                 && made.iter().all(|end| {
                     let of_second = made.iter().filter(|at| **at <= *end && **at + 1000 > *end);
                     of_second.count() <= 2 * IN_A_SECOND as usize

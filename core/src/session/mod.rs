@@ -27,6 +27,7 @@ use crate::deadline::TimerKey;
 use crate::disk::DiskRequest;
 use crate::id::{ConnId, OpId, Slab, TorrentId};
 use crate::map::HashKeys;
+use crate::net_error::NetError;
 use crate::notice::{Notice, TorrentNotice};
 use crate::outbox::Outbox;
 use crate::packet::Packet;
@@ -153,6 +154,16 @@ impl Session {
     /// Whether the IP filter refuses an address.
     pub(crate) fn is_filtered(&self, ip: IpAddr) -> bool {
         self.config.ip_filter.as_ref().is_some_and(|filter| filter.refuses(ip))
+    }
+
+    /// Why nothing may be asked at this address now, if nothing may: the IP filter refuses it, or strangers
+    /// choose it and had too many ports of that host tried.
+    pub(crate) fn refusal(&mut self, to: SocketAddr, is_of_strangers: bool) -> Option<NetError> {
+        if self.is_filtered(to.ip()) {
+            return Some(NetError::Filtered);
+        }
+        let may_try = !is_of_strangers || self.quotas.ports.admit(self.now, to);
+        (!may_try).then_some(NetError::Denied)
     }
 
     pub(crate) fn notify(&mut self, id: TorrentId, what: TorrentNotice) {

@@ -3,11 +3,11 @@
 //!
 //! Trackers that the user names are not counted, nor is loopback: there, everybody has the same address.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
+use crate::rate::Periods;
 use crate::time::{Duration, Instant};
 
 /// Ports of one host in [`PERIOD`] (chosen: some trackers behind one address).
@@ -17,11 +17,15 @@ const PERIOD: Duration = Duration::from_secs(60);
 const HOSTS: usize = 4096;
 
 /// The ports that were tried lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ports {
-    hosts: BTreeMap<IpAddr, SmallVec<[u16; 2]>>,
-    /// By when the first of their ports was tried.
-    order: BTreeSet<(Instant, IpAddr)>,
+    hosts: Periods<IpAddr, SmallVec<[u16; 2]>>,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Ports { hosts: Periods::new(PERIOD, HOSTS) }
+    }
 }
 
 impl Ports {
@@ -31,27 +35,13 @@ impl Ports {
         if host.is_loopback() {
             return true;
         }
-        while let Some(&(began, oldest)) = self.order.first()
-            && now - began >= PERIOD
-        {
-            self.order.pop_first();
-            self.hosts.remove(&oldest);
+        let Some(ports) = self.hosts.entry(now, host) else { return false };
+        let is_known = ports.contains(&to.port());
+        if !is_known && ports.len() < MOST {
+            ports.push(to.port());
+            return true;
         }
-        let has_room = self.hosts.len() < HOSTS;
-        match self.hosts.get_mut(&host) {
-            Some(ports) if ports.contains(&to.port()) => true,
-            Some(ports) if ports.len() >= MOST => false,
-            Some(ports) => {
-                ports.push(to.port());
-                true
-            }
-            None if !has_room => false,
-            None => {
-                self.hosts.insert(host, SmallVec::from_slice(&[to.port()]));
-                self.order.insert((now, host));
-                true
-            }
-        }
+        is_known
     }
 }
 
@@ -86,7 +76,7 @@ mod tests {
             let tried = (1..20).filter(|port| ports.admit(secs(0), at(host, *port))).count();
             assert_eq!(tried, if (host as usize) < HOSTS { MOST } else { 0 });
         }
-        assert_eq!((ports.hosts.len(), ports.order.len()), (HOSTS, HOSTS));
+        assert_eq!(ports.hosts.len(), HOSTS);
         assert!(!ports.admit(secs(59), at(0, 9)) && ports.admit(secs(60), at(19_999, 9)));
     }
 }

@@ -1,8 +1,6 @@
 //! Between a torrent's machines and the disk: requests go out, every completion comes in here and goes
-//! to the machine that it concerns, and the [`Step`]s that the machines of its [`Files`] answer with are
-//! carried out. Beside them the farewell, and what is read from files of other torrents.
-//!
-//! [`Files`]: crate::torrent::disk::Files
+//! to the machine that it concerns, and the [`Step`]s that the torrent's machines answer with are carried out.
+//! Beside them the farewell, and what is read from files of other torrents.
 
 use crate::disk::{DiskDone, DiskRequest, StateName};
 use crate::notice::{BanReason, TorrentNotice};
@@ -111,7 +109,7 @@ impl Torrent {
         self.end_if_idle(session);
     }
 
-    /// Carries out what the machines of the files say, one step after the other.
+    /// Carries out what the machines say, one step after the other.
     pub(super) fn perform(&mut self, session: &mut Session, steps: impl IntoIterator<Item = Step>) {
         for step in steps {
             self.perform_step(session, step);

@@ -7,10 +7,11 @@ use crate::infohashes::InfoHashes;
 use crate::metainfo::Metainfo;
 use crate::piece::InfoHash;
 use crate::torrent::TorrentSource;
+use crate::wire::handshake::Handshake;
 
 /// The infohashes of one torrent.
 #[derive(Debug)]
-pub(crate) struct Identity {
+pub(super) struct Identity {
     /// The one that it was added by; one of `infohashes`, cut short.
     primary: InfoHash,
     infohashes: InfoHashes,
@@ -42,7 +43,7 @@ impl Identity {
     }
 
     /// All that are known.
-    pub(crate) fn infohashes(&self) -> InfoHashes {
+    pub(super) fn infohashes(&self) -> InfoHashes {
         self.infohashes
     }
 
@@ -52,7 +53,7 @@ impl Identity {
     }
 
     /// The other infohash, once: when it has become known.
-    pub(crate) fn take_news(&mut self) -> Option<InfoHash> {
+    pub(super) fn take_news(&mut self) -> Option<InfoHash> {
         if std::mem::take(&mut self.is_newly_hybrid) { self.other() } else { None }
     }
 
@@ -86,6 +87,12 @@ impl Identity {
     /// Whether it has an infohash of v1 and one of v2.
     pub(super) fn is_hybrid(&self) -> bool {
         self.infohashes.v1.is_some() && self.infohashes.v2.is_some()
+    }
+
+    /// Whether a peer that has answered with this handshake knows the torrent by v2, too, and is connected by
+    /// v1 (BEP 52, "upgrade path").
+    pub(super) fn could_upgrade(&self, theirs: &Handshake) -> bool {
+        self.is_hybrid() && theirs.reserved.v2() && !self.is_v2(theirs.infohash)
     }
 
     /// With which infohash a peer is greeted, which is known to be in the swarm of v2 or not.

@@ -11,7 +11,7 @@ use crate::extension::metadata::MetadataMessage;
 use crate::metainfo::magnet::{MAX_ENTRIES, PeerAddress};
 use crate::metainfo::{Magnet, Metainfo};
 use crate::notice::TorrentNotice;
-use crate::peer::PeerSlot;
+use crate::peer::{Peer, PeerSlot};
 use crate::peer_source::PeerSource;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::piece_hash::PieceHash;
@@ -36,6 +36,7 @@ use crate::wire::{HashRequest, Message, Violation};
 const MOST_HAVES: u32 = 1000;
 /// What is said of a link that leads to what is there already.
 const DUPLICATE: &str = "the session has this torrent already, under its other infohash";
+
 impl Torrent {
     // Before peers are asked.
 
@@ -74,8 +75,7 @@ impl Torrent {
             Ok(DiskDone::Loaded(Some(data))) => data,
             _ => Bytes::new(),
         };
-        if let Some(other) =
-            self.identity.infohashes().short().skip_while(|other| *other != key).nth(1)
+        if let Some(other) = self.infohashes().skip_while(|other| *other != key).nth(1)
             && data.is_empty()
         {
             // It was added by its other infohash alone.
@@ -210,9 +210,7 @@ impl Torrent {
             };
             match outcome {
                 Ok(()) => {
-                    let peer = self.swarm.peers.get(slot);
-                    let step = self.acquisition.layers_offered(session.now, slot, peer);
-                    self.perform(session, step);
+                    self.layers_offered(session, slot);
                     self.send_extended_handshake(session, slot);
                 }
                 Err(violation) => self.disconnect_for(session, slot, violation),
@@ -267,6 +265,14 @@ impl Torrent {
         self.acquisition.piece_hash(self.metainfo()?, piece)
     }
 
+    /// A peer may know hashes.
+    pub(super) fn layers_offered(&mut self, session: &mut Session, slot: PeerSlot) {
+        if self.swarm.peers.get(slot).is_some_and(Peer::may_know_hashes) {
+            let step = self.acquisition.layers_offered(session.now, slot);
+            self.perform(session, step);
+        }
+    }
+
     /// A peer sent hashes. False: they are no part of a layer that it was asked for.
     pub(super) fn layer_arrived(
         &mut self,
@@ -308,21 +314,20 @@ impl Torrent {
                 let (swarm, content) = (&mut self.swarm, self.content.as_deref());
                 let metainfo = content.map(|content| &*content.metainfo);
                 self.acquisition.request(session.now, metainfo, |what| {
-                    let peer = match what {
-                        Wanted::Metadata(remote, _) => swarm.open_peer_at(remote),
-                        Wanted::Hashes(slot, _) => {
-                            swarm.peers.get_mut(slot).filter(|peer| peer.is_open())
+                    let conn = match what {
+                        Wanted::Metadata(remote, piece) => swarm.open_peer_at(remote).map(|peer| {
+                            serve::send(peer, &MetadataMessage::Request { piece });
+                            peer.wire.conn
+                        }),
+                        Wanted::Hashes(slot, request) => {
+                            let peer = swarm.peers.get_mut(slot).filter(|peer| peer.is_open());
+                            peer.map(|peer| {
+                                peer.send(Message::HashRequest(request));
+                                peer.wire.conn
+                            })
                         }
                     };
-                    let Some(peer) = peer else { return false };
-                    match what {
-                        Wanted::Metadata(_, piece) => {
-                            serve::send(peer, &MetadataMessage::Request { piece });
-                        }
-                        Wanted::Hashes(_, request) => peer.send(Message::HashRequest(request)),
-                    }
-                    session.transport().ask_send(peer.wire.conn);
-                    true
+                    conn.inspect(|conn| session.transport().ask_send(*conn)).is_some()
                 });
             }
             MetadataStep::Learn(metainfo) => self.learn(session, *metainfo),

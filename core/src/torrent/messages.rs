@@ -305,12 +305,8 @@ impl Torrent {
             known.worked(peer.attempt);
         }
         // Some that are dialled take the torrent from MSE, and do not upgrade (BEP 52) as they do without it.
-        let could_upgrade = !incoming
-            && encryption != Encryption::None
-            && self.identity.is_hybrid()
-            && theirs.reserved.v2()
-            && !of_v2;
-        if could_upgrade && self.swarm.addresses.upgrade(remote) {
+        let could_upgrade = encryption != Encryption::None && self.identity.could_upgrade(&theirs);
+        if !incoming && could_upgrade && self.swarm.addresses.upgrade(remote) {
             self.drop_peer(session, slot, Ended::LetGo);
             return false;
         }
@@ -383,15 +379,14 @@ impl Torrent {
             self.swarm.listens(slot, before, session.now);
         }
         let Some(peer) = self.swarm.peers.get_mut(slot) else { return Ok(()) };
-        let limit = session.config.bounds.metadata_bytes;
-        let steps = self.acquisition.offered(peer, metadata_size, limit);
-        self.perform(session, steps);
-        let peer = self.swarm.peers.get(slot);
-        let step = self.acquisition.layers_offered(session.now, slot, peer);
-        self.perform(session, step);
-        if self.exchanges_peers(session) {
-            self.swarm.send_pex_soon(session.now);
+        if let Some(bytes) = metadata_size.filter(|_| peer.understands_metadata()) {
+            let limit = session.config.bounds.metadata_bytes;
+            let (remote, is_too_long) = (peer.wire.remote, &mut peer.gossip.is_metadata_too_long);
+            let steps = self.acquisition.offered(remote, bytes, limit, is_too_long);
+            self.perform(session, steps);
         }
+        self.layers_offered(session, slot);
+        self.send_pex_soon(session);
         self.disconnect_if_both_seeds(session, slot);
         Ok(())
     }
@@ -421,9 +416,7 @@ impl Torrent {
         if let Some(peer) = self.swarm.peers.get_mut(slot) {
             self.upload.suggest(slot, peer, self.download.picker());
         }
-        let peer = self.swarm.peers.get(slot);
-        let step = self.acquisition.layers_offered(session.now, slot, peer);
-        self.perform(session, step);
+        self.layers_offered(session, slot);
         if everything {
             if let Some(addr) = addr {
                 self.swarm.addresses.set_seed(addr, true);
@@ -519,9 +512,7 @@ impl Torrent {
                 peer.offer_allowed_fast(self.identity.primary(), self.download.have());
             }
         }
-        let peer = self.swarm.peers.get(slot);
-        let step = self.acquisition.layers_offered(session.now, slot, peer);
-        self.perform(session, step);
+        self.layers_offered(session, slot);
         if free {
             self.fill_pipelines(session, Some(slot));
         }

@@ -10,7 +10,7 @@
 //! | `metadata` | from a magnet link to what the torrent is; the same for others |
 //! | `lifecycle` | its phase, pause, the farewell |
 //! | `disk` | the way to running, what may be written, saving, a disk that fails |
-//! | `files` | requests to the disk and their completions: between `disk`, the other machines and the session |
+//! | `files` | the machines' steps are carried out; requests to the disk and their completions |
 //! | `announcing` | trackers and the DHT are told, and tell of peers |
 //! | `swarm` | which peers are connected and kept, which addresses are known, peer exchange |
 //! | `peers` | peers come and go: between `swarm` and the connections |
@@ -66,7 +66,7 @@ use crate::notice::TorrentNotice;
 use crate::peer::Peer;
 use crate::peer_source::PeerSource;
 use crate::picker::Picker;
-use crate::piece::{Geometry, PieceIndex};
+use crate::piece::{Geometry, InfoHash, PieceIndex};
 use crate::random::PolicyRng;
 use crate::session::Session;
 use crate::session::asks::Ask;
@@ -100,13 +100,12 @@ pub use status::{Bottleneck, TorrentState, TorrentStatus};
 #[derive(Debug)]
 pub(crate) struct Torrent {
     pub(crate) id: TorrentId,
-    pub(crate) identity: Identity,
+    identity: Identity,
     /// What it consists of; until that is known it has no pieces and no files.
     content: Option<Box<Content>>,
     /// What the user chose beforehand, until then.
     choices: Option<Box<Choices>>,
-    /// Its name for the runtime's disk.
-    pub(crate) store: StoreId,
+    store: StoreId,
     /// What is still to be learnt of it.
     acquisition: Acquisition,
     life: Lifecycle,
@@ -255,6 +254,21 @@ impl Torrent {
         }
     }
 
+    /// By which infohashes it is known to others: of a hybrid two, as far as they are known.
+    pub(crate) fn infohashes(&self) -> impl Iterator<Item = InfoHash> + use<> {
+        self.identity.infohashes().short()
+    }
+
+    /// The other infohash of a hybrid, once: when it has become known.
+    pub(crate) fn take_new_infohash(&mut self) -> Option<InfoHash> {
+        self.identity.take_news()
+    }
+
+    /// Its name for the runtime's disk.
+    pub(crate) fn store(&self) -> StoreId {
+        self.store
+    }
+
     /// Has a piece read from disk and compared with its hash.
     fn verify_piece(&mut self, session: &mut Session, piece: PieceIndex, why: TorrentOp) {
         let (Some(expect), Some(content)) = (self.piece_hash(piece), &self.content) else { return };
@@ -303,8 +317,7 @@ impl Torrent {
             };
         };
         or_at(self.upload.choking.look_at());
-        let announce_at = self.announcing.trackers.due_at();
-        or_at(announce_at.filter(|_| session.sockets.are_listeners_known()));
+        or_at(self.announce_due_at(session));
         let growth = self.dht_growth(session);
         or_at(growth.and_then(|growth| self.announcing.dht.due_at(session.now, growth)));
         let interval = session.config.resume_interval;
@@ -351,8 +364,7 @@ impl Torrent {
             self.perform(session, steps);
         }
         if self.download.resolve_at().is_some_and(|at| at <= now) {
-            let steps = self.download.resolve_due(session.now);
-            self.perform(session, steps);
+            self.resolve_suspects(session);
         }
         let leaves_due = self.upload.leaf_hashes.get().and_then(LeafHashes::retry_at);
         if leaves_due.is_some_and(|at| at <= now) {

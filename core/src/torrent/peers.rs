@@ -228,7 +228,7 @@ impl Torrent {
         heard: bool,
     ) {
         let policy = session.config.encryption;
-        let Some(how) = self.swarm.why_closed(slot, why, heard, policy) else { return };
+        let Some(how) = self.swarm.closed(slot, why, heard, policy) else { return };
         self.remove_peer(session, slot, how);
     }
 
@@ -248,8 +248,7 @@ impl Torrent {
             leaves.peer_gone(slot);
         }
         self.download.leaf_source_gone(slot.into());
-        let steps = self.download.resolve_due(session.now);
-        self.perform(session, steps);
+        self.resolve_suspects(session);
         if self.identity.other().is_some() && why != Ended::Redialled {
             self.swarm.try_other_infohash(&peer);
         }
@@ -260,9 +259,7 @@ impl Torrent {
             if why == Ended::Useless {
                 self.swarm.left_useless(session.now, &peer);
             }
-            if self.exchanges_peers(session) {
-                self.swarm.send_pex_soon(session.now);
-            }
+            self.send_pex_soon(session);
         }
         self.upload.suggestions.peer_gone(slot);
         let was_open = peer.is_open();
@@ -327,6 +324,13 @@ impl Torrent {
         session.config.peer_exchange && self.discovery_allowed()
     }
 
+    /// A peer came or went that others may be told of.
+    pub(super) fn send_pex_soon(&mut self, session: &Session) {
+        if self.exchanges_peers(session) {
+            self.swarm.send_pex_soon(session.now);
+        }
+    }
+
     /// A peer tells which others it is connected to.
     pub(super) fn handle_pex(
         &mut self,
@@ -357,7 +361,7 @@ impl Torrent {
     }
 
     /// The torrent turned out to be private when its metadata came: peers that were found otherwise
-    /// than by trackers and the user are forgotten (BEP 27).
+    /// than by trackers, the user and the link are forgotten (BEP 27).
     pub(super) fn leave_discovered_peers(&mut self, session: &mut Session) {
         if self.discovery_allowed() {
             return;
@@ -373,14 +377,18 @@ impl Torrent {
 
     // How it is made known, and peers that are found.
 
-    /// The next announce that is due. None is before it is known where peers reach us.
+    /// When the next announce is due. None is before it is known where peers reach us.
+    pub(super) fn announce_due_at(&self, session: &Session) -> Option<Instant> {
+        session.sockets.are_listeners_known().then(|| self.announcing.trackers.due_at())?
+    }
+
+    /// The next announce that is due.
     pub(crate) fn next_announce(&mut self, session: &Session) -> Option<AnnounceJob> {
         if let Some(second) = self.announcing.trackers.take_second() {
             return Some(second);
         }
+        self.announce_due_at(session).filter(|&at| at <= session.now)?;
         let sockets = &session.sockets;
-        let due_at = self.announcing.trackers.due_at();
-        due_at.filter(|&at| at <= session.now && sockets.are_listeners_known())?;
         let (is_finished, is_running) = (self.is_finished(), self.life.is_running());
         let standing = trackers::Standing {
             fetches: self.is_downloading() || self.is_fetching_metadata(),

@@ -381,8 +381,7 @@ impl Torrent {
     ) -> Result<(), Violation> {
         self.swarm.require_v2(slot, id::HASH_REJECT)?;
         if self.download.leaves_answered(slot.into(), request).is_some() {
-            let steps = self.download.resolve_due(session.now);
-            self.perform(session, steps);
+            self.resolve_suspects(session);
         }
         if let (Some(layers), Some(content)) = (&mut self.acquisition.layers, &self.content) {
             layers.rejected(session.now, &content.metainfo, slot, request);

@@ -175,10 +175,8 @@ impl Torrent {
         let suspected = self.download.suspect(session.now, piece, digests, fits, leaves);
         let requests = suspected.ask.into_iter().map(|(source, what)| (source.index(), what));
         self.swarm.ask_for_leaves(requests, |conn| session.transport().ask_send(conn));
-        if !suspected.is_held {
-            self.perform(session, [Step::Piece(piece, PieceStep::Lost)]);
-        }
-        self.perform(session, [Step::Piece(piece, PieceStep::Settled), Step::Fill]);
+        let becomes = if suspected.is_held { PieceStep::Settled } else { PieceStep::Lost };
+        self.perform(session, [Step::Piece(piece, becomes), Step::Fill]);
     }
 
     /// Everything wanted is here.
@@ -238,8 +236,13 @@ impl Torrent {
                 self.ban(session, liar, BanReason::WrongData);
             }
         }
+        self.resolve_suspects(session);
+        true
+    }
+
+    /// Goes on with suspect pieces of which is known what can be known.
+    pub(super) fn resolve_suspects(&mut self, session: &mut Session) {
         let steps = self.download.resolve_due(session.now);
         self.perform(session, steps);
-        true
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Encrypting {
     /// by the public keys that leave.
     keys: SecretRng,
     secrets: SecretRng,
-    /// When a second began and how many agreements there were in it.
+    /// The agreements of this second.
     agreed: PerSecond,
     /// Who waits for the next one.
     waiting: VecDeque<ConnId>,

@@ -1,8 +1,8 @@
 //! How a stream is set up until its owner's bytes pass: TLS, or message stream encryption.
 //!
 //! TLS is the host's. MSE is ours: bytes that come in the stage [`Stage::Mse`] go to its
-//! [`Handshake`](super::mse::Handshake), which sends before the owner does. What we dialled is open for its owner at once: the
-//! first bytes it sends, when the peer's key has come, are the initial payload. An incoming
+//! [`Handshake`](super::mse::Handshake), which sends before the owner does. What we dialled is open for its
+//! owner at once: the first bytes it sends, when the peer's key has come, are the initial payload. An incoming
 //! stream finds out by its first bytes whether the peer encrypts.
 
 use bytes::BytesMut;

@@ -24,7 +24,7 @@ pub(super) struct Stream {
     pub(super) encryption: Encryption,
     /// The infohash that both sides have agreed on to encrypt.
     pub(super) skey: Option<InfoHash>,
-    /// Whether a byte has come; while we dial by MSE, whether the peer's key has.
+    /// Whether a byte has come; in a handshake of MSE, whether the peer's key has.
     pub(super) is_heard: bool,
     pub(super) role: Role,
     /// Whether a `Send` is out that `gather` has not answered.

@@ -83,7 +83,7 @@ pub struct Task<'a> {
 /// How the connections of a client are encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Encryption {
-    /// Not at all (libtorrent).
+    /// Not at all (libtorrent, rtorrent).
     Off,
     /// By MSE, with plain text behind its handshake (libtorrent).
     Handshake,
@@ -195,10 +195,16 @@ pub trait Peer {
     /// Whether it says itself that it has everything.
     fn is_complete(&mut self) -> Outcome<bool>;
 
+    /// The signal at which it leaves in order.
+    fn farewell(&self) -> Signal {
+        Signal::TERM
+    }
+
     /// Asks it to leave, and waits until it has.
     fn stop(&mut self) -> Outcome {
         if self.process().ended()?.is_none() {
-            self.process().signal(Signal::TERM)?;
+            let farewell = self.farewell();
+            self.process().signal(farewell)?;
             self.process().wait(STOP_WITHIN)?;
         }
         Ok(())

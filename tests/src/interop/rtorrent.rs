@@ -28,7 +28,8 @@ impl Rtorrent {
         let rpc = SocketAddr::new(seat.ip, seat.port + 1000);
         let encryption = match task.encryption {
             Some(Encryption::Rc4) => "allow_incoming,try_outgoing,require,require_RC4",
-            _ => "none",
+            Some(Encryption::Off) | None => "none",
+            Some(Encryption::Handshake) => return Err("rtorrent has no such setting".into()),
         };
         let settings = [
             "system.daemon.set = true".to_owned(),
@@ -102,11 +103,7 @@ impl Peer for Rtorrent {
         Ok(numbers.eq([Some("1"), Some("0"), Some("1")]))
     }
 
-    fn stop(&mut self) -> Outcome {
-        if self.process.ended()?.is_none() {
-            self.process.signal(Signal::INT)?;
-            self.process.wait(Duration::from_secs(25))?;
-        }
-        Ok(())
+    fn farewell(&self) -> Signal {
+        Signal::INT
     }
 }

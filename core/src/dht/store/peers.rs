@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::bloom::Bloom;
-use crate::choke::AddressGroup;
+use crate::dht::group::{group_of, host};
 use crate::dht::node_id::NodeId;
 use crate::places::Entries;
 use crate::random::SecretRng;
@@ -80,7 +80,8 @@ impl PeerStore {
 
     /// Whether an announce would be taken; if not, no token is to be given (BEP 33).
     pub fn has_room(&self, now: Instant, infohash: &NodeId, addr: SocketAddr) -> bool {
-        let key = key_of(addr);
+        // BEP 33: "sets of unique IPs".
+        let key = host(addr);
         let swarm = self.swarms.get(infohash);
         if swarm.is_some_and(|swarm| swarm.peers.contains_key(&key)) {
             return true;
@@ -139,7 +140,8 @@ impl PeerStore {
         seed: bool,
     ) -> bool {
         self.expire(now);
-        let key = key_of(addr);
+        // BEP 33: "sets of unique IPs".
+        let key = host(addr);
         if !self.has_room(now, &infohash, addr) {
             return false;
         }
@@ -270,21 +272,6 @@ impl StoredSwarm {
 impl Peer {
     fn announced_at(&self) -> Instant {
         self.expires_at.saturating_sub(LIFETIME)
-    }
-}
-
-/// What names a peer in a swarm (BEP 33: "sets of unique IPs").
-fn key_of(addr: SocketAddr) -> SocketAddr {
-    if addr.ip().is_loopback() { addr } else { SocketAddr::new(addr.ip(), 0) }
-}
-
-/// Whose it is; on loopback each port is somebody else.
-fn group_of(key: SocketAddr) -> AddressGroup {
-    match key {
-        SocketAddr::V4(v4) if v4.ip().is_loopback() => {
-            AddressGroup::of(Ipv6Addr::new(0, 0, 0, v4.port(), 0, 0, 0, 1).into())
-        }
-        _ => AddressGroup::of(key.ip()),
     }
 }
 

@@ -5,8 +5,8 @@
 //! of it came from one peer. Else the peers that gave pieces are *suspects* from then on, and each gives
 //! all pieces alone, several at once: the honest one ends the fetch, a liar is proved one. Who is
 //! late or rejects waits, longer each time, while others are asked; nobody is given up. Of those who owe
-//! equally much it is asked first who has waited longest: whoever comes anew is behind those who are there
-//! (defence 44).
+//! equally much that one is asked first which has waited longest: a peer that comes anew is behind those that
+//! are there (defence 44).
 //!
 //! Peers that claim different sizes are of different attempts, all of them under way at once: however
 //! many claim another size, and however slowly they send, a peer that claims the right one is asked at once
@@ -160,6 +160,11 @@ impl MetadataFetch {
     /// Whether a peer says that it has the metadata and that it is so long.
     pub fn is_offered(&self, peer: SocketAddr, size: u32) -> bool {
         self.sources.get(&peer).is_some_and(|source| source.size == size)
+    }
+
+    /// Whether a peer is asked for the metadata, sooner or later.
+    pub fn is_source(&self, peer: SocketAddr) -> bool {
+        self.sources.contains_key(&peer)
     }
 
     /// A peer is gone. What it gave to a shared attempt stays.

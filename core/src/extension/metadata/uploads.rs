@@ -37,9 +37,10 @@ impl MetadataUploads {
             || self.waiting.len() >= WAITING
             || !self.allowance.allows(now, 1, most)
             || !allows();
-        if is_refused || !self.allowance.take(now, 1, most) {
+        if is_refused {
             return false;
         }
+        self.allowance.take(now, 1, most);
         self.waiting.push_back(piece);
         true
     }

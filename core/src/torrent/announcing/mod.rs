@@ -100,7 +100,6 @@ impl Announcing {
         numbers: impl FnOnce() -> Numbers,
         port: impl Fn(Family) -> Option<u16>,
     ) -> Option<AnnounceJob> {
-        self.trackers.due_at().filter(|&at| at <= now)?;
         self.trackers.next(now, standing, |announce| {
             let torrent = numbers();
             AnnounceRequest {
@@ -187,9 +186,8 @@ impl Announcing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::family::Families;
     use crate::time::Duration;
-    use crate::torrent::announcing::trackers::Standing;
+    use crate::torrent::announcing::trackers::tests::standing;
     use crate::tracker::AnnounceEvent;
     use crate::tracker::{AnnounceResponse, NamedBy, TrackerError};
 
@@ -200,10 +198,8 @@ mod tests {
         let mut announcing = Announcing::new(PolicyRng::from_seed([1; 32]));
         announcing.trackers.add(&[vec![URL.to_owned()]], NamedBy::User, Instant::ZERO);
         announcing.trackers.start(Instant::ZERO);
-        let families = Families::BOTH;
-        let standing =
-            Standing { fetches: true, peers: 0, is_partial_seed: false, families, other: None };
-        let job = announcing.trackers.next(Instant::ZERO, standing, |_| AnnounceRequest::sample());
+        let job =
+            announcing.trackers.next(Instant::ZERO, standing(), |_| AnnounceRequest::sample());
         let tracker = job.expect("it is due").announce.tracker;
         announcing.trackers.sent(tracker);
         (announcing, tracker)
@@ -258,13 +254,6 @@ mod tests {
 
     #[test]
     fn trackers_are_told_our_port_and_that_something_is_missing_while_it_is_not_known_how_much() {
-        let standing = Standing {
-            fetches: true,
-            peers: 0,
-            is_partial_seed: false,
-            families: Families::BOTH,
-            other: None,
-        };
         for (left, told) in [(None, u64::from(BLOCK_LEN)), (Some(0), 0), (Some(7), 7)] {
             let mut announcing = Announcing::new(PolicyRng::from_seed([1; 32]));
             announcing.trackers.add(&[vec![URL.to_owned()]], NamedBy::User, Instant::ZERO);
@@ -278,7 +267,7 @@ mod tests {
                 encryption: EncryptionPolicy::Prefer,
             };
             let next = |announcing: &mut Announcing| {
-                announcing.next(Instant::ZERO, standing, || numbers, |_| Some(6881))
+                announcing.next(Instant::ZERO, standing(), || numbers, |_| Some(6881))
             };
             assert_eq!(announcing.trackers.due_at(), None, "it has not begun");
             announcing.trackers.start(Instant::ZERO);

@@ -201,7 +201,7 @@ pub(crate) fn names_to_look_up(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::tracker::TrackerError;
 
@@ -214,7 +214,8 @@ mod tests {
         trackers
     }
 
-    fn standing() -> Standing {
+    /// Of a torrent that fetches and has no peers.
+    pub(in crate::torrent::announcing) fn standing() -> Standing {
         let families = Families::BOTH;
         Standing { fetches: true, peers: 0, is_partial_seed: false, families, other: None }
     }

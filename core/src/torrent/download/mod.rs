@@ -3,8 +3,8 @@
 //!
 //! A [`Source`] is anything that gives blocks: a peer on the wire, a file of another torrent. What a
 //! source has and owes us is its [`SourceState`], which its owner keeps and passes in. The machine
-//! knows neither connections nor files: it says which requests to cancel, which pieces to verify and
-//! write, which leaf hashes to request and which addresses to ban; the torrent does it.
+//! knows no connections and touches no file: it answers with the steps that the torrent carries out, requests
+//! to the disk among them.
 //!
 //! Every block is requested, received and released at one place here, so that the [`Picker`], the
 //! pipelines and [`LateBlocks`] never disagree.

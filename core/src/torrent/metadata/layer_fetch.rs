@@ -4,8 +4,8 @@
 //! The layer of each file is cut into *runs* of up to 512 hashes. A run is asked for with its proof
 //! up to the file's root, which the metadata names, so each is verified alone, and nothing is kept
 //! that was not. Runs go to all peers that may know them, each to one at a time, those of wanted
-//! files first, in turn: who has least to answer comes first, then who was of help, then who has waited longest. A run that is
-//! rejected, late, or whose peer leaves goes to others. A peer that is late or rejects several in a row
+//! files first, in turn: who has least to answer comes first, then who was of help, then who has waited
+//! longest. A run that is rejected, late, or whose peer leaves goes to others. A peer that is late or rejects several in a row
 //! waits, longer each time; one that sends a wrong proof is proven to lie.
 //!
 //! What was verified is kept with its proof, so that it can be [recalled](LayerFetch::recall) after a

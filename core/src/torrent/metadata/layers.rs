@@ -71,7 +71,7 @@ impl Layers {
         }
     }
 
-    /// A peer may know hashes.
+    /// A peer may know hashes; whether that is news.
     pub(crate) fn add_source(&mut self, now: Instant, peer: PeerSlot) -> bool {
         self.fetch.add(now, peer)
     }

@@ -27,7 +27,7 @@ use crate::extension::metadata::{MetadataFetch, Received};
 use crate::infohashes::InfoHashes;
 use crate::metainfo::{FileRanges, Magnet, Metainfo, PathRules};
 use crate::notice::TorrentNotice;
-use crate::peer::{Peer, PeerSlot};
+use crate::peer::PeerSlot;
 use crate::piece::{InfoHash, PieceIndex};
 use crate::piece_hash::PieceHash;
 use crate::session::op::TorrentOp;
@@ -38,7 +38,6 @@ use crate::torrent::lifecycle::Phase;
 use crate::torrent::metadata::layers::{LateChecks, Layers};
 use crate::torrent::step::{MetadataStep, Step};
 use crate::wire::HashRequest;
-use crate::wire::extension::Extension;
 
 /// What is said of a link whose two infohashes no torrent has.
 const TWO_TORRENTS: &str =
@@ -176,35 +175,34 @@ impl Acquisition {
         self.magnet.as_ref().map(|magnet| magnet.to_string().into())
     }
 
-    /// A peer says how long the metadata is.
-    pub(super) fn offered(&mut self, peer: &mut Peer, bytes: Option<u32>, limit: u32) -> Vec<Step> {
+    /// A peer says how long the metadata is. `is_too_long`: whether it has said too much before, which is shown
+    /// once.
+    pub(super) fn offered(
+        &mut self,
+        remote: SocketAddr,
+        bytes: u32,
+        limit: u32,
+        is_too_long: &mut bool,
+    ) -> Vec<Step> {
         let Some(fetch) = &mut self.fetch else { return Vec::new() };
-        let understands = peer.wire.extensions.get(Extension::Metadata).is_some();
-        let Some(bytes) = bytes.filter(|_| understands) else { return Vec::new() };
-        if fetch.is_offered(peer.wire.remote, bytes) {
+        if fetch.is_offered(remote, bytes) {
             // Repeated: nothing follows.
             return Vec::new();
         }
-        let ask = Step::Metadata(MetadataStep::Ask);
-        if fetch.offered(peer.wire.remote, bytes) {
-            return vec![ask];
-        }
-        if mem::replace(&mut peer.gossip.is_metadata_too_long, true) {
-            return Vec::new();
-        }
-        vec![Step::Notify(TorrentNotice::MetadataTooLong { bytes, limit }), ask]
+        let was_source = fetch.is_source(remote);
+        let is_source = fetch.offered(remote, bytes);
+        let is_news = !is_source && !mem::replace(is_too_long, true);
+        let notice = TorrentNotice::MetadataTooLong { bytes, limit };
+        let notify = is_news.then_some(Step::Notify(notice));
+        // What a source owed that is none any more is asked of others.
+        let asks = is_source || was_source || is_news;
+        let ask = asks.then_some(Step::Metadata(MetadataStep::Ask));
+        notify.into_iter().chain(ask).collect()
     }
 
-    /// A peer that is connected by v2 may know hashes, if it knows what the torrent is.
-    pub(super) fn layers_offered(
-        &mut self,
-        now: Instant,
-        slot: PeerSlot,
-        peer: Option<&Peer>,
-    ) -> Option<Step> {
-        let (layers, peer) = (self.layers.as_mut()?, peer?);
-        let has_some = peer.gossip.has_metadata || !peer.download.has.is_none();
-        let is_new = peer.is_open() && peer.wire.of_v2 && has_some && layers.add_source(now, slot);
+    /// A peer may know hashes.
+    pub(super) fn layers_offered(&mut self, now: Instant, slot: PeerSlot) -> Option<Step> {
+        let is_new = self.layers.as_mut()?.add_source(now, slot);
         is_new.then_some(Step::Metadata(MetadataStep::Ask))
     }
 
@@ -375,13 +373,9 @@ pub(super) fn received(metainfo: &Metainfo) -> TorrentNotice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::id::{ConnId, Id as _};
     use crate::metainfo::create::{Creator, Protocol};
-    use crate::peer::{PeerWire, WireState};
     use crate::torrent::content::Choices;
     use crate::torrent::{AddTorrent, TorrentSource};
-    use crate::wire::extension::ExtensionIds;
 
     fn of_v2() -> Metainfo {
         let torrent = Creator::single_file("name", 100_000).with_protocol(Protocol::V2);
@@ -449,17 +443,6 @@ mod tests {
         assert!(!only.asks_peers() && !only.is_metadata_only());
     }
 
-    /// A peer that understands requests for metadata, or not.
-    fn peer(understands: bool) -> Peer {
-        let remote = SocketAddr::from(([50, 0, 0, 1], 6881));
-        let conn = ConnId::new(0, 0);
-        let mut wire = PeerWire::new(conn, remote, false, WireState::Open, None, Instant::ZERO);
-        if understands {
-            wire.extensions = ExtensionIds::ours(&Extension::ALL);
-        }
-        Peer::new(wire, None, &Config::default())
-    }
-
     /// What is requested now, of peers that are all there.
     fn requests(acquisition: &mut Acquisition) -> Vec<Wanted> {
         let mut wanted = Vec::new();
@@ -476,16 +459,15 @@ mod tests {
         let mut acquisition = of_link(&metainfo);
         acquisition.begin(InfoHashes::of(&metainfo), 1 << 20);
         let info = metainfo.info_bytes().clone();
-        let len = Some(info.len() as u32);
-        assert!(acquisition.offered(&mut peer(false), len, 1 << 20).is_empty());
-        assert!(requests(&mut acquisition).is_empty(), "it would not understand");
-        let mut peer = peer(true);
-        let steps = acquisition.offered(&mut peer, len, 1 << 20);
+        let len = info.len() as u32;
+        let remote = SocketAddr::from(([50, 0, 0, 1], 6881));
+        assert!(requests(&mut acquisition).is_empty(), "no peer has said that it has it");
+        let mut offered = || acquisition.offered(remote, len, 1 << 20, &mut false);
+        let steps = offered();
         assert!(matches!(steps[..], [Step::Metadata(MetadataStep::Ask)]), "{steps:?}");
-        assert!(acquisition.offered(&mut peer, len, 1 << 20).is_empty(), "it is known");
-        let remote = peer.wire.remote;
+        assert!(offered().is_empty(), "it is known");
         assert_eq!(requests(&mut acquisition), [Wanted::Metadata(remote, 0)]);
-        let sent = (0, len, &info[..]);
+        let sent = (0, Some(len), &info[..]);
         let (is_of_use, steps) =
             acquisition.received(Instant::ZERO, remote, sent, metainfo.infohash());
         assert_eq!(is_of_use, Use::None);
@@ -504,18 +486,28 @@ mod tests {
     fn metadata_that_is_too_long_is_shown_and_of_a_peer_that_is_gone_none_is_requested() {
         let metainfo = of_v2();
         let mut acquisition = of_link(&metainfo);
-        let mut peer = peer(true);
-        assert!(acquisition.offered(&mut peer, Some(7), 10).is_empty(), "none is looked for");
-        acquisition.begin(InfoHashes::of(&metainfo), 10);
-        let steps = acquisition.offered(&mut peer, Some(11), 10);
-        let TorrentNotice::MetadataTooLong { bytes: 11, limit: 10 } = (match &steps[..] {
-            [Step::Notify(notice), Step::Metadata(MetadataStep::Ask)] => notice,
-            other => panic!("{other:?}"),
-        }) else {
-            panic!("{steps:?}");
+        let remote = SocketAddr::from(([50, 0, 0, 1], 6881));
+        let mut is_too_long = false;
+        let mut offered = |acquisition: &mut Acquisition, len| {
+            acquisition.offered(remote, len, 10, &mut is_too_long)
         };
-        assert!(acquisition.offered(&mut peer, Some(12), 10).is_empty(), "it is said once");
-        assert_eq!(acquisition.offered(&mut peer, Some(9), 10).len(), 1);
+        assert!(offered(&mut acquisition, 7).is_empty(), "none is looked for");
+        acquisition.begin(InfoHashes::of(&metainfo), 10);
+        let steps = offered(&mut acquisition, 11);
+        let is_said = matches!(
+            steps[..],
+            [
+                Step::Notify(TorrentNotice::MetadataTooLong { bytes: 11, limit: 10 }),
+                Step::Metadata(MetadataStep::Ask)
+            ]
+        );
+        assert!(is_said, "{steps:?}");
+        assert!(offered(&mut acquisition, 12).is_empty(), "it is said once");
+        assert_eq!(offered(&mut acquisition, 9).len(), 1);
+        let steps = offered(&mut acquisition, 11);
+        let asks = matches!(steps[..], [Step::Metadata(MetadataStep::Ask)]);
+        assert!(asks, "others are asked for what it owed: {steps:?}");
+        assert_eq!(offered(&mut acquisition, 9).len(), 1);
         let mut asked = 0;
         acquisition.request(Instant::ZERO, None, |_| {
             asked += 1;

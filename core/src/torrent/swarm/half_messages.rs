@@ -1,6 +1,6 @@
-//! Messages of which a part has come, of one torrent's peers: counted against the bound for those of all peers
-//! of the session together, and named to [whoever chooses](crate::session::half_messages) which goes
-//! (defence 45).
+//! Messages of which a part has come, of one torrent's peers: counted against the bound for those of all
+//! peers of the session together, and listed for [the choice](crate::session::half_messages) of the one that
+//! goes (defence 45).
 
 use crate::choke::AddressGroup;
 use crate::peer::PeerSlot;

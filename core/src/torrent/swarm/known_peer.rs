@@ -46,10 +46,10 @@ impl Ended {
 const BACKOFF: Duration = Duration::from_secs(15);
 /// Longest wait (chosen).
 const BACKOFF_MOST: Duration = Duration::from_secs(3600);
-/// First wait for an address that the user named (chosen).
-const BACKOFF_USER: Duration = Duration::from_secs(2);
-/// Longest wait for an address that the user named (chosen).
-const BACKOFF_USER_MOST: Duration = Duration::from_secs(60);
+/// First wait for an address that the user or the link named (chosen).
+const BACKOFF_GIVEN: Duration = Duration::from_secs(2);
+/// Longest wait for an address that the user or the link named (chosen).
+const BACKOFF_GIVEN_MOST: Duration = Duration::from_secs(60);
 /// Wait after a connection that worked (chosen).
 const RECONNECT_WAIT: Duration = Duration::from_secs(30);
 /// Wait after a connection that was of no use (chosen).
@@ -180,7 +180,7 @@ impl KnownPeer {
 
     fn backoff(&self) -> Duration {
         let (first, most) = match self.source.is_given() {
-            true => (BACKOFF_USER, BACKOFF_USER_MOST),
+            true => (BACKOFF_GIVEN, BACKOFF_GIVEN_MOST),
             false => (BACKOFF, BACKOFF_MOST),
         };
         let doublings = u32::from(self.failures.saturating_sub(1)).min(16);

@@ -8,7 +8,7 @@
 //! | `peer_priority` | canonical priorities (BEP 40) |
 //! | `failed_dials` | failures of addresses that the list has no room for |
 //! | `places` | which peer yields its place to a newcomer |
-//! | `half_messages` | what has come of messages is bounded for all peers together |
+//! | `half_messages` | what has come of messages of its peers is counted; which of them goes, the session decides |
 //! | `pex` | when peers are told which others we are connected to |
 //!
 //! Nothing here sends or closes: the machine says which peer to drop and which address to dial, and
@@ -234,7 +234,7 @@ impl Swarm {
         strangers.map(|(slot, _)| slot).collect()
     }
 
-    /// Forgets all addresses that were found by other means than trackers and the user.
+    /// Forgets all addresses that were found by other means than trackers, the user and the link.
     pub(super) fn forget_discovered(&mut self) {
         self.addresses.forget_discovered();
         self.pex.stop();
@@ -311,9 +311,9 @@ impl Swarm {
 
     // Who goes.
 
-    /// The connection to a peer is closed: what that means for its address. `heard`: whether the peer said
+    /// The connection to a peer is closed: what that means for its address, which may be redialled. `heard`: whether the peer said
     /// anything; `policy`: which encryption there is to be.
-    pub(super) fn why_closed(
+    pub(super) fn closed(
         &mut self,
         slot: PeerSlot,
         why: Option<NetError>,

@@ -7,8 +7,8 @@
 //! re-order them.
 //!
 //! Invariants: at most `capacity` addresses, and of each source at most its share; addresses that no
-//! peer can have, that the IP filter refuses, and those that answered with our own peer id, are never in it; what is connecting
-//! or connected is no candidate and is not evicted; an address named by the user is not evicted. Bans
+//! peer can have, that the IP filter refuses, and those that answered with our own peer id, are never in it;
+//! what is connecting or connected is no candidate and is not evicted; an address named by the user is not evicted. Bans
 //! are the session's: the list asks. How many connections there may be is the caller's to know.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +50,8 @@ const RECALL_INTERVAL: Duration = Duration::from_secs(30);
 const MOST_OF_HOST: usize = 32;
 /// Own addresses remembered (chosen: some interfaces, and mistakes of NATs).
 const OWN_ADDRESSES: usize = 32;
+/// How many sources of addresses there are.
+const SOURCE_COUNT: usize = PeerSource::Incoming as usize + 1;
 
 /// The known addresses of one torrent.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ pub(in crate::torrent) struct PeerList {
     /// What may be evicted, by source, the least promising last.
     evictable: BTreeSet<(PeerSource, EvictRank, SocketAddr)>,
     /// Addresses per source.
-    counts: [u32; 7],
+    counts: [u32; SOURCE_COUNT],
     capacity: usize,
     /// At most [`OWN_ADDRESSES`]; mostly one, and every torrent knows it.
     own: Vec<SocketAddr>,
@@ -86,7 +88,7 @@ impl PeerList {
             ready: BTreeSet::new(),
             waiting: BTreeSet::new(),
             evictable: BTreeSet::new(),
-            counts: [0; 7],
+            counts: [0; SOURCE_COUNT],
             capacity,
             own: Vec::new(),
             external: Vec::new(),
@@ -274,7 +276,7 @@ impl PeerList {
     }
 
     /// A peer that knows a hybrid by both infohashes is held to that of v1, by which it was dialled: it is
-    /// dialled with that of v2 from now on. False if it was before.
+    /// dialled with that of v2 from now on. False if it was before, or is not known.
     pub(in crate::torrent) fn upgrade(&mut self, addr: SocketAddr) -> bool {
         let Some(peer) = self.peers.get_mut(&canonical(addr)) else { return false };
         peer.of_v2 |= !peer.was_upgraded;
@@ -498,7 +500,7 @@ impl PeerList {
         self.waiting.clear();
         self.evictable.clear();
         self.held_back.clear();
-        self.counts = [0; 7];
+        self.counts = [0; SOURCE_COUNT];
         for (addr, mut peer) in std::mem::take(&mut self.peers) {
             peer.priority = self.priority_of(addr).unwrap_or(peer.lot);
             self.insert(addr, peer);

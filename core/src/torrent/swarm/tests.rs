@@ -9,6 +9,7 @@ use crate::peer::{PeerWire, WireState};
 use crate::random::PolicyRng;
 use crate::wire::Decoder;
 use crate::wire::extension::{Extension, ExtensionHandshake, ExtensionIds};
+use crate::wire::handshake::HandshakeDecoder;
 
 const NOW: Instant = Instant::from_secs(1000);
 const PIECES: u32 = 8;
@@ -293,7 +294,7 @@ fn why_a_connection_ended_is_told_by_how_far_it_had_come() {
         let mut swarm = swarm();
         let slot = join(&mut swarm, 1, false, 1);
         peer(&mut swarm, slot).wire.state = state;
-        swarm.why_closed(slot, why, true, EncryptionPolicy::Allow)
+        swarm.closed(slot, why, true, EncryptionPolicy::Allow)
     };
     assert_eq!(closed(WireState::Open, Some(NetError::Unreachable)), Some(Ended::Normal));
     assert_eq!(closed(WireState::Connecting, None), Some(Ended::Failed));
@@ -307,7 +308,22 @@ fn why_a_connection_ended_is_told_by_how_far_it_had_come() {
     assert!(swarm.is_open_at(addr(1)) && !swarm.is_open_at(addr(2)));
     assert_eq!(swarm.remote_of(slot), Some(addr(1)));
     swarm.peers.remove(slot);
-    assert_eq!(swarm.why_closed(slot, None, true, EncryptionPolicy::Allow), None, "it is gone");
+    assert_eq!(swarm.closed(slot, None, true, EncryptionPolicy::Allow), None, "it is gone");
+}
+
+#[test]
+fn a_peer_that_hangs_up_unheard_is_redialled_the_other_way_once() {
+    let mut swarm = swarm();
+    let slot = join(&mut swarm, 1, false, 1);
+    swarm.addresses.add(addr(1), PeerSource::Tracker, NOW);
+    peer(&mut swarm, slot).wire.state = WireState::Handshaking(HandshakeDecoder::new());
+    let closed = |swarm: &mut Swarm| swarm.closed(slot, None, false, EncryptionPolicy::Allow);
+    assert_eq!(closed(&mut swarm), Some(Ended::Redialled));
+    let known = swarm.addresses.encryption(addr(1)).expect("it is known");
+    let attempt = known.attempt(EncryptionPolicy::Allow);
+    assert!(attempt.encrypted && attempt.is_redial);
+    peer(&mut swarm, slot).attempt = attempt;
+    assert_eq!(closed(&mut swarm), Some(Ended::Failed));
 }
 
 fn says_it_listens_at(swarm: &mut Swarm, slot: PeerSlot, port: u16) {

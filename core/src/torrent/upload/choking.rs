@@ -106,7 +106,6 @@ impl Choking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::choke::AddressGroup;
     use crate::config;
 
     const SITUATION: Situation = Situation {
@@ -138,22 +137,7 @@ mod tests {
     }
 
     fn snapshot(key: u32, am_choking: bool, idled: u8) -> PeerSnapshot<u32> {
-        PeerSnapshot {
-            key,
-            interested: true,
-            am_choking,
-            optimistic: false,
-            snubs_us: false,
-            down_bytes_per_s: 0,
-            up_bytes_per_s: 0,
-            connected_at: Instant::ZERO,
-            unchoked_at: None,
-            uploaded_since_unchoke: 0,
-            idled,
-            uploaded: 0,
-            downloaded: 0,
-            group: AddressGroup::of([10, 0, 0, 1].into()),
-        }
+        PeerSnapshot { am_choking, idled, ..PeerSnapshot::sample(key) }
     }
 
     #[test]

@@ -296,15 +296,14 @@ impl Handshake {
 
     /// Whether the other side has sent a key, as who does not speak MSE never does.
     pub fn has_their_key(&self) -> bool {
-        let lacks = matches!(
+        !matches!(
             self.state,
             State::Dialling { .. }
                 | State::Detecting
                 | State::Dialled
                 | State::Unencrypted
                 | State::Refused(Refusal::Unencrypted)
-        );
-        !lacks
+        )
     }
 
     /// Whether there are bytes to send.
@@ -392,7 +391,7 @@ impl Handshake {
             }
             State::Dialling { private, skey } => {
                 let (private, skey) = (private.clone(), *skey);
-                // Some greet whoever connects. No key begins like that.
+                // Some greet every connection with a plain handshake. No key begins like that.
                 if self.input.starts_with(PROTOCOL) {
                     return Err(Refusal::Unencrypted);
                 }

@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::time::{Duration, Instant};
 
-/// Answers to SYNs in a second (chosen).
+/// Answers to SYNs in a second beyond the shares of groups (chosen).
 const SYNS: u32 = 200;
-/// Answers to SYNs of each group of networks in a second that others do not use up: whoever sends many from
-/// elsewhere does not shut it out (chosen).
+/// Answers to SYNs of each group of networks in a second that others do not use up: many that come from
+/// elsewhere do not shut it out (chosen).
 const SYNS_OF_GROUP: u8 = 2;
-/// The same to one network (chosen).
+/// Answers to SYNs of one network in a second, shares included (chosen).
 const SYNS_OF_NETWORK: u32 = 8;
 /// Resets in a second (chosen).
 const RESETS: u32 = 10;

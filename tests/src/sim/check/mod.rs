@@ -4,8 +4,7 @@
 //! bitfield, allowed fast, requests. It learns what the engine was told when bytes are handed to
 //! the engine, and judges what the engine says when bytes are gathered from it, so there is no
 //! moment in between that could excuse a message; where one waits behind bytes that have not left yet, the
-//! host says so. The rules are those of DESIGN.md, section 8
-//! (1, 2, 5) and DEFENCES.md, section 2 (S1, S2, S4, S5, S11). Streams that begin with anything
+//! host says so. The rules are those of docs/SIMULATION.md, "What is checked". Streams that begin with anything
 //! but the peer protocol (HTTP to and from trackers) are left alone. Encrypted ones are read too: the engine's
 //! private keys follow from its seed.
 

@@ -1,4 +1,4 @@
-//! Private torrents stay private (BEP 27; DESIGN.md, section 8, rule 8): nobody but their trackers and
+//! Private torrents stay private (BEP 27; docs/SIMULATION.md, rule 8): nobody but their trackers and
 //! the peers from there hears of them, and nobody is dialled who was heard of elsewhere.
 //!
 //! Rules hold from when the engine knows what the torrent is: one added by a magnet link may turn

@@ -1,8 +1,6 @@
 //! How much an engine looks at for what it receives: at most so many things a byte, and some for each
 //! connection and input (defence 40).
 
-use std::fmt;
-
 /// Things that may be looked at for each byte received.
 const A_BYTE: u64 = 64;
 /// The same for each input, however short (chosen: a round over all peers of a session).
@@ -19,19 +17,6 @@ pub struct Work {
     words: u64,
     allowed: u64,
     done: u64,
-}
-
-/// More was looked at than what came allows.
-#[derive(Debug)]
-pub struct TooMuch {
-    done: u64,
-    allowed: u64,
-}
-
-impl fmt::Display for TooMuch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "looks at {} things for what it received, of {} allowed", self.done, self.allowed)
-    }
 }
 
 impl Work {
@@ -51,14 +36,15 @@ impl Work {
         self.allowed += A_CONNECTION + A_WORD * self.words;
     }
 
-    /// So many bytes came in, and so many things were looked at for that.
-    pub fn received(&mut self, bytes: usize, done: u64) -> Result<(), TooMuch> {
+    /// So many bytes came in, and so many things were looked at for that; what is wrong if that is too much.
+    pub fn received(&mut self, bytes: usize, done: u64) -> Result<(), String> {
         self.allowed += AN_INPUT + A_BYTE * bytes as u64;
         self.done += done;
-        match self.done > self.allowed {
-            true => Err(TooMuch { done: self.done, allowed: self.allowed }),
-            false => Ok(()),
+        if self.done <= self.allowed {
+            return Ok(());
         }
+        let (done, allowed) = (self.done, self.allowed);
+        Err(format!("looks at {done} things for what it received, of {allowed} allowed"))
     }
 }
 

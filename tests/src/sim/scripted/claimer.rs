@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bitswarm_core::time::Duration;
 
+use super::timers::Timers;
 use super::{Happening, Io, Script};
 use crate::sim::bencode::Value;
 use crate::sim::content::Content;
@@ -62,9 +63,8 @@ pub struct Claimer {
     dice: Dice,
     targets: Vec<SocketAddr>,
     plays: BTreeMap<EndId, Play>,
-    /// Timers' tokens to their connections; one without is for dialling.
-    timers: BTreeMap<u64, EndId>,
-    next_token: u64,
+    /// The connections that wait for their tick.
+    timers: Timers<EndId>,
     dialled: BTreeSet<EndId>,
     connections: u32,
 }
@@ -87,16 +87,10 @@ impl Claimer {
             dice: Dice::new(seed, label),
             targets,
             plays: BTreeMap::new(),
-            timers: BTreeMap::new(),
-            next_token: 1,
+            timers: Timers::default(),
             dialled: BTreeSet::new(),
             connections: 0,
         }
-    }
-
-    /// How many connections it has had.
-    pub fn connections(&self) -> u64 {
-        self.connections.into()
     }
 
     fn dial(&mut self, io: &mut Io<'_, '_>) {
@@ -213,9 +207,7 @@ impl Claimer {
 
     fn set_timer(&mut self, io: &mut Io<'_, '_>, end: EndId) {
         let every = Duration::from_millis(1 << self.dice.between(6..=11));
-        self.timers.insert(self.next_token, end);
-        io.wake_after(every, self.next_token);
-        self.next_token += 1;
+        self.timers.set(io, every, end);
     }
 
     fn over(&mut self, io: &mut Io<'_, '_>, end: EndId) {
@@ -235,7 +227,7 @@ impl Script for Claimer {
             Happening::Open { end, .. } => self.open(io, end),
             Happening::Bytes { end, data } => self.hear(io, end, &data),
             Happening::Over { end } => self.over(io, end),
-            Happening::Woken { token } => match self.timers.remove(&token) {
+            Happening::Woken { token } => match self.timers.take(token) {
                 Some(end) => self.tick(io, end),
                 None => self.dial(io),
             },

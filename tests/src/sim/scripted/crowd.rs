@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bitswarm_core::time::Duration;
 
+use super::timers::Timers;
 use super::{Happening, Io, Script};
 use crate::sim::content::Content;
 use crate::sim::dice::Dice;
@@ -87,8 +88,7 @@ pub struct Crowd {
     connections: usize,
     dice: Dice,
     links: BTreeMap<EndId, Link>,
-    wakes: BTreeMap<u64, Wake>,
-    next_token: u64,
+    wakes: Timers<Wake>,
     dialled: usize,
     greeted: u64,
 }
@@ -110,8 +110,7 @@ impl Crowd {
             connections,
             dice: Dice::new(seed, label),
             links: BTreeMap::new(),
-            wakes: BTreeMap::new(),
-            next_token: 1,
+            wakes: Timers::default(),
             dialled: 0,
             greeted: 0,
         }
@@ -120,12 +119,6 @@ impl Crowd {
     /// How often the other side has greeted.
     pub fn greeted(&self) -> u64 {
         self.greeted
-    }
-
-    fn wake_after(&mut self, io: &mut Io<'_, '_>, time: Duration, wake: Wake) {
-        self.wakes.insert(self.next_token, wake);
-        io.wake_after(time, self.next_token);
-        self.next_token += 1;
     }
 
     fn dial(&mut self, io: &mut Io<'_, '_>) {
@@ -156,10 +149,10 @@ impl Crowd {
             out.extend(Msg::Unchoke.to_bytes());
         }
         io.write(end, out);
-        self.wake_after(io, KEEP_ALIVE, Wake::KeepAlive(end));
+        self.wakes.set(io, KEEP_ALIVE, Wake::KeepAlive(end));
         if self.kind == Kind::Returns {
             let stay = self.dice.up_to(STAY);
-            self.wake_after(io, stay, Wake::Leave(end));
+            self.wakes.set(io, stay, Wake::Leave(end));
         }
     }
 
@@ -208,7 +201,7 @@ impl Crowd {
         let mut bytes = message.to_bytes();
         bytes.reverse();
         link.dripping = Some(bytes);
-        self.wake_after(io, DRIP, Wake::Drip(end));
+        self.wakes.set(io, DRIP, Wake::Drip(end));
     }
 
     fn woken(&mut self, io: &mut Io<'_, '_>, wake: Wake) {
@@ -219,7 +212,7 @@ impl Crowd {
                 if link.dripping.is_none() {
                     io.write(end, Msg::KeepAlive.to_bytes());
                 }
-                self.wake_after(io, KEEP_ALIVE, Wake::KeepAlive(end));
+                self.wakes.set(io, KEEP_ALIVE, Wake::KeepAlive(end));
             }
             Wake::Leave(end) => {
                 if self.links.contains_key(&end) {
@@ -231,7 +224,7 @@ impl Crowd {
                 let drips = self.links.get_mut(&end).and_then(|link| link.dripping.as_mut());
                 let Some(byte) = drips.and_then(Vec::pop) else { return };
                 io.write(end, vec![byte]);
-                self.wake_after(io, DRIP, Wake::Drip(end));
+                self.wakes.set(io, DRIP, Wake::Drip(end));
             }
         }
     }
@@ -239,7 +232,7 @@ impl Crowd {
     fn over(&mut self, io: &mut Io<'_, '_>, end: EndId) {
         if self.links.remove(&end).is_some() {
             let pause = PAUSE + self.dice.up_to(PAUSE);
-            self.wake_after(io, pause, Wake::Dial);
+            self.wakes.set(io, pause, Wake::Dial);
         }
     }
 }
@@ -254,7 +247,7 @@ impl Script for Crowd {
             Happening::Bytes { end, data } => self.hear(io, end, &data),
             Happening::Over { end } => self.over(io, end),
             Happening::Woken { token } => {
-                if let Some(wake) = self.wakes.remove(&token) {
+                if let Some(wake) = self.wakes.take(token) {
                     self.woken(io, wake);
                 }
             }

@@ -3,11 +3,11 @@
 //!
 //! It asks nodes, so that they know it, and answers pings as it should, so that they keep it.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use bitswarm_core::time::Duration;
 
+use super::timers::Timers;
 use super::{Happening, Io, Script};
 use crate::sim::bencode::Value;
 use crate::sim::check::lied_of;
@@ -43,10 +43,8 @@ pub struct DhtLiar {
     other: Option<SocketAddr>,
     infohash: [u8; 20],
     /// What is done when a timer is due.
-    later: BTreeMap<u64, Later>,
-    next_token: u64,
+    later: Timers<Later>,
     lies: u16,
-    asked: u64,
 }
 
 impl DhtLiar {
@@ -57,28 +55,13 @@ impl DhtLiar {
         // Near to what is looked for, so that it is asked.
         id.copy_from_slice(&dice.bytes(20));
         id[..4].copy_from_slice(&infohash[..4]);
-        DhtLiar {
-            dice,
-            id,
-            targets,
-            other: None,
-            infohash,
-            later: BTreeMap::new(),
-            next_token: 1,
-            lies: 0,
-            asked: 0,
-        }
+        DhtLiar { dice, id, targets, other: None, infohash, later: Timers::default(), lies: 0 }
     }
 
     /// The same, in league with another.
     pub fn in_league_with(mut self, other: SocketAddr) -> Self {
         self.other = Some(SocketAddr::new(other.ip(), LEAGUE_PORT));
         self
-    }
-
-    /// How often somebody asked it for peers.
-    pub fn asked(&self) -> u64 {
-        self.asked
     }
 
     fn ask(&mut self, io: &mut Io<'_, '_>) {
@@ -123,7 +106,7 @@ impl DhtLiar {
                         Value::List(vec![Value::bytes(from.ip().to_string()), Value::bytes(token)]);
                     io.send_datagram(LEAGUE_PORT, other, &named.to_bytes());
                 }
-                self.do_later(io, OLD, Later::Show(from, token.to_vec()));
+                self.later.set(io, OLD, Later::Show(from, token.to_vec()));
             }
             _ => {}
         }
@@ -138,7 +121,6 @@ impl DhtLiar {
         if method != b"get_peers" {
             return io.send_datagram(PEER_PORT, from, &honest.to_bytes());
         }
-        self.asked += 1;
         let lie = lied_of(self.lies);
         self.lies = self.lies.wrapping_add(1);
         let mut packed = [0; 6];
@@ -157,13 +139,7 @@ impl DhtLiar {
         if self.dice.chance(500) {
             return io.send_datagram(OTHER_PORT, from, &lie.to_bytes());
         }
-        self.do_later(io, LATE, Later::Answer(from, lie.to_bytes()));
-    }
-
-    fn do_later(&mut self, io: &mut Io<'_, '_>, after: Duration, what: Later) {
-        self.later.insert(self.next_token, what);
-        io.wake_after(after, self.next_token);
-        self.next_token += 1;
+        self.later.set(io, LATE, Later::Answer(from, lie.to_bytes()));
     }
 }
 
@@ -176,7 +152,7 @@ impl Script for DhtLiar {
         match happening {
             Happening::Start => self.ask(io),
             Happening::Woken { token: 0 } => self.ask(io),
-            Happening::Woken { token } => match self.later.remove(&token) {
+            Happening::Woken { token } => match self.later.take(token) {
                 Some(Later::Answer(to, lie)) => io.send_datagram(PEER_PORT, to, &lie),
                 Some(Later::Show(to, token)) => self.store(io, to, &token, "ol"),
                 None => {}

@@ -12,6 +12,7 @@ use bitswarm_core::piece::BLOCK_LEN;
 use bitswarm_core::time::Duration;
 
 use super::mse::{Endpoint, Lie};
+use super::timers::Timers;
 use super::{Happening, Io, Script};
 use crate::sim::bencode::Value;
 use crate::sim::content::{Content, Kind};
@@ -73,7 +74,7 @@ enum Act {
     MalformedHashes,
     /// MSE that is wrong in one point.
     Mse(Lie),
-    /// The same that is right; what it does then is what a hostile peer does at random.
+    /// The same that is right, a handshake, and nothing more.
     MseNoise,
 }
 
@@ -117,9 +118,8 @@ pub struct Hostile {
     dice: Dice,
     targets: Vec<SocketAddr>,
     plays: BTreeMap<EndId, Play>,
-    /// Timers' tokens to their connections; one without is for dialling.
-    timers: BTreeMap<u64, EndId>,
-    next_token: u64,
+    /// The connections that wait for their tick.
+    timers: Timers<EndId>,
     /// Those that it dialled.
     dialled: BTreeSet<EndId>,
     /// Connections so far.
@@ -148,8 +148,7 @@ impl Hostile {
             dice: Dice::new(seed, label),
             targets,
             plays: BTreeMap::new(),
-            timers: BTreeMap::new(),
-            next_token: 1,
+            timers: Timers::default(),
             dialled: BTreeSet::new(),
             connections: 0,
             acts: if content.kind() == Kind::V1 {
@@ -236,7 +235,7 @@ impl Hostile {
         if matches!(act, Act::RequestFlood | Act::DeafHashFlood) {
             io.read(end, false);
         }
-        self.set_timer(io, end, every);
+        self.timers.set(io, every, end);
     }
 
     /// What the stream passes through, if it is encrypted.
@@ -319,7 +318,7 @@ impl Hostile {
             io.reset(end);
             return self.over(io, end);
         }
-        self.set_timer(io, end, every);
+        self.timers.set(io, every, end);
     }
 
     /// What is said at a tick.
@@ -456,12 +455,6 @@ impl Hostile {
         Msg::Extended { id: self.dice.between(0..=3) as u8, payload: &payload }.to_bytes()
     }
 
-    fn set_timer(&mut self, io: &mut Io<'_, '_>, end: EndId, after: Duration) {
-        self.timers.insert(self.next_token, end);
-        io.wake_after(after, self.next_token);
-        self.next_token += 1;
-    }
-
     /// A connection is over; whom it dialled, or another, it dials again.
     fn over(&mut self, io: &mut Io<'_, '_>, end: EndId) {
         self.plays.remove(&end);
@@ -491,7 +484,7 @@ impl Script for Hostile {
                 _ => {}
             },
             Happening::Over { end } => self.over(io, end),
-            Happening::Woken { token } => match self.timers.remove(&token) {
+            Happening::Woken { token } => match self.timers.take(token) {
                 Some(end) => self.tick(io, end),
                 None => self.dial(io),
             },

@@ -4,8 +4,7 @@
 //! A [`Script`] hears what happens to its host and acts through [`Io`]: it dials, writes, closes,
 //! resets, and sets timers. Bytes written are buffered without bound, as a script may want to
 //! flood. [`peer`] speaks the peer protocol, well or badly; [`hostile`] does not keep to it; a [`crowd`] takes
-//! places; a [`claimer`] makes others work;
-//! [`tracker`] answers announces over HTTP, or does not; [`udp_tracker`] over UDP.
+//! places; a [`claimer`] makes others work; [`timers`] say what a script is woken for. [`tracker`] answers announces over HTTP, or does not; [`udp_tracker`] over UDP.
 
 pub mod asker;
 pub mod claimer;
@@ -16,6 +15,7 @@ pub mod hostile;
 pub mod mse;
 pub mod namer;
 pub mod peer;
+pub mod timers;
 pub mod tracker;
 pub mod udp_liar;
 pub mod udp_tracker;

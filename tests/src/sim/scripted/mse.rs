@@ -21,7 +21,7 @@ pub enum Lie {
     BadMethods,
     /// Its second pad is too long.
     LongPad,
-    /// It names a torrent that there is not.
+    /// The side that dials names a torrent that there is not.
     OtherTorrent,
 }
 

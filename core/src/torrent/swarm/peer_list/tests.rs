@@ -410,7 +410,7 @@ impl PeerList {
         let mut evictable = BTreeSet::new();
         let mut candidates = BTreeSet::new();
         let mut held_back = BTreeSet::new();
-        let mut counts = [0; 7];
+        let mut counts = [0; SOURCE_COUNT];
         for (&addr, peer) in &self.peers {
             counts[peer.source as usize] += 1;
             if peer.standing == Standing::Idle {

@@ -21,6 +21,7 @@ const DEAD_TIMEOUTS: u32 = 5;
 const DEAD_TIME: Duration = Duration::from_secs(15);
 /// A peer without room is asked for news after this, then twice it, and so on (chosen).
 const ZERO_WINDOW: Duration = Duration::from_secs(1);
+
 impl Connection {
     /// Whether the peer has no room for what is to be sent, and nothing under way will bring news of that.
     pub(super) fn watch_zero_window(&mut self, now: Instant) {

@@ -1,3 +1,5 @@
+//! The sending half, on packets of ten bytes.
+
 use bytes::BytesMut;
 
 use super::*;
